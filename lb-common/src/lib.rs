@@ -1,1 +1,20 @@
+//! Everything the kernel side and the agent must agree on: map keys and values, reasons, and the choice of a backend.
+//! Knows nothing of Kubernetes and performs no input or output.
+#![cfg_attr(not(feature = "user"), no_std)]
 
+pub mod addr;
+pub mod affinity;
+pub mod backend;
+pub mod dev;
+pub mod flow;
+pub mod maps;
+#[cfg(feature = "user")]
+mod pod;
+pub mod reason;
+pub mod select;
+pub mod service;
+pub mod sock;
+pub mod srcrange;
+
+pub use addr::{Addr, Proto};
+pub use reason::Reason;

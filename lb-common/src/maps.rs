@@ -1,0 +1,92 @@
+//! The maps by name: capacities, ABI versions, and whether they outlive an upgrade. Owns what a pin is called.
+
+/// One map of the ABI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapSpec {
+    /// At most 15 bytes, `lb_` in front: what `bpftool map` shows.
+    pub name: &'static str,
+    /// Entries unless the agent is told otherwise; 0 where the kernel decides (socket storage).
+    pub capacity: u32,
+    /// Goes up when the layout of key or value changes.
+    pub version: u32,
+    /// State maps outlive upgrades; config maps are rebuilt from the cluster.
+    pub state: bool,
+}
+
+macro_rules! maps {
+    ($($(#[doc = $doc:literal])+ $id:ident: $name:literal, $capacity:expr, v $version:literal, $state:ident;)+) => {
+        $($(#[doc = $doc])+ pub const $id: MapSpec = MapSpec {
+            name: $name, capacity: $capacity, version: $version, state: maps!(@ $state),
+        };)+
+        /// Every map, in the order in which they are created.
+        pub const ALL: &[MapSpec] = &[$($id),+];
+    };
+    (@ config) => { false };
+    (@ state) => { true };
+}
+
+/// Flag of the arrays that the agent writes by aligned stores through a shared mapping (`BPF_F_MMAPABLE`, Linux 5.5).
+pub const MMAPABLE: usize = 1 << 10;
+
+maps! {
+    /// [`ServiceKey`](crate::service::ServiceKey) → [`ServiceRef`](crate::service::ServiceRef)
+    SERVICES: "lb_services", 1 << 17, v 1, config;
+    /// [`NodePortKey`](crate::service::NodePortKey) → [`ServiceRef`](crate::service::ServiceRef)
+    NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
+    /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::service::NodeAddr)
+    NODEADDRS: "lb_nodeaddrs", 1 << 10, v 1, config;
+    /// service index → [`Service`](crate::service::Service); mmapable
+    SVC: "lb_svc", 1 << 16, v 1, config;
+    /// slot → [`Slot`](crate::service::Slot); mmapable
+    SLOTS: "lb_slots", 1 << 20, v 1, config;
+    /// backend id → [`Backend`](crate::backend::Backend); mmapable
+    BACKENDS: "lb_backends", 1 << 19, v 1, config;
+    /// [`MemberKey`](crate::service::MemberKey) → flags; not preallocated
+    MEMBERS: "lb_members", 1 << 20, v 1, config;
+    /// service index → cursor of rr and wrr
+    SCHED: "lb_sched", 1 << 16, v 1, config;
+    /// backend id → open connections; mmapable
+    ACTIVE: "lb_active", 1 << 19, v 1, config;
+    /// socket → [`SockRecord`](crate::sock::SockRecord)
+    SK: "lb_sk", 0, v 1, state;
+    /// [`UdpPeerKey`](crate::sock::UdpPeerKey) → [`UdpPeer`](crate::sock::UdpPeer)
+    UDP_PEERS: "lb_udp_peers", 1 << 17, v 1, state;
+    /// [`AffinityKey`](crate::affinity::AffinityKey) → [`Affinity`](crate::affinity::Affinity)
+    AFFINITY: "lb_affinity", 1 << 16, v 1, state;
+    /// prefix + [`SourceRange`](crate::srcrange::SourceRange) → 1
+    SRCRANGES: "lb_srcranges", 1 << 16, v 1, config;
+    /// established flows
+    FLOWS: "lb_flows", 1 << 18, v 1, state;
+    /// flows that no reply has confirmed
+    NEWFLOWS: "lb_newflows", 1 << 16, v 1, state;
+    /// interface index → [`Dev`](crate::dev::Dev)
+    DEVS: "lb_devs", 1 << 10, v 1, config;
+    /// [`Reason`](crate::Reason) → count, one a CPU
+    COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
+    /// service index → [`ServiceStats`](crate::service::ServiceStats), one a CPU
+    SVC_STATS: "lb_svc_stats", 1 << 16, v 1, state;
+    /// one-entry array of maps: an update waits for every running program (the RCU barrier)
+    BARRIER: "lb_barrier", 1, v 1, config;
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < ALL.len() {
+        let n = ALL[i].name.as_bytes();
+        assert!(n.len() <= 15 && n[0] == b'l' && n[1] == b'b' && n[2] == b'_');
+        i += 1;
+    }
+};
+
+#[cfg(feature = "user")]
+impl MapSpec {
+    /// The name of its pin: the map's name, with `_vN` behind it from the second layout on.
+    #[must_use]
+    pub fn pin_name(&self) -> String {
+        if self.version == 1 {
+            self.name.to_owned()
+        } else {
+            format!("{}_v{}", self.name, self.version)
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The types that cross into the kernel as bytes. The only unsafe code of this crate: no padding, any bit pattern valid.
+
+use crate::{
+    addr::Addr,
+    affinity::{Affinity, AffinityKey},
+    backend::Backend,
+    dev::Dev,
+    service::{
+        MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, Slot,
+    },
+    sock::{SockRecord, UdpPeer, UdpPeerKey},
+    srcrange::SourceRange,
+};
+
+/// Asserts that the fields' sizes add up to the whole (no padding), and names every field (a new one breaks the build).
+macro_rules! pod {
+    ($($t:ident { $($field:ident: $ft:ty),+ $(,)? })+) => {$(
+        const _: () = assert!(size_of::<$t>() == 0 $(+ size_of::<$ft>())+);
+        const _: fn($t) = |v| {
+            let $t { $($field),+ } = v;
+            $(let _: $ft = $field;)+
+        };
+        // SAFETY: `repr(C)`, only integers and arrays of integers, no padding (asserted above), `Copy` and `'static`.
+        unsafe impl aya::Pod for $t {}
+    )+};
+}
+
+pod! {
+    Addr { b: [u8; 16] }
+    ServiceKey { addr: Addr, port: u16, proto: u8, scope: u8 }
+    NodePortKey { port: u16, proto: u8, scope: u8 }
+    ServiceRef { index: u32, flags: u32 }
+    NodeAddr { ifindex: u32, flags: u32 }
+    Service {
+        base: u32, count: u16, generation: u16, affinity_secs: u32, scheduler: u8, pad: u8, flags: u16, id: u32, pad2: [u32; 3],
+    }
+    Slot { backend: u32, service: u32 }
+    MemberKey { service: u32, backend: u32 }
+    ServiceStats { connections: u64, packets: u64, bytes: u64, rejects: u64 }
+    Backend { addr: Addr, port: u16, proto: u8, state: u8, weight: u16, flags: u16 }
+    SockRecord {
+        vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, pad: u8,
+        backend_id: u32, service: u32, cookie: u64, reserved: u64,
+    }
+    UdpPeerKey { cookie: u64, addr: Addr, port: u16, pad: [u16; 3] }
+    UdpPeer { addr: Addr, port: u16, pad: u16, service: u32, backend_id: u32, reserved: u32 }
+    AffinityKey { client: Addr, service: u32 }
+    Affinity { last_used_ns: u64, backend: u32, pad: u32 }
+    SourceRange { service: u32, addr: Addr }
+    Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
+}

@@ -1,0 +1,116 @@
+//! Why a packet or a connection was refused, dropped or let through unseen: one list for kernel, metrics and CLI.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $n:literal, $name:literal;)+) => {
+        /// Index into `lb_counters`. Numbers are never reused for another meaning.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant = $n,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in metrics and in the CLI: lower case with underscores.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A connect or sendmsg was given a backend.
+    SockTranslated = 0, "sock_translated";
+    /// Refused on the socket path: the service has no endpoint.
+    SockNoEndpoint = 1, "sock_no_endpoint";
+    /// Unreachable on the socket path: a local-only policy and no local endpoint.
+    SockNoLocalEndpoint = 2, "sock_no_local_endpoint";
+    /// Refused on the socket path: a port that the VIP does not define.
+    SockUnknownPort = 3, "sock_unknown_port";
+    /// The socket was translated, but its record could not be kept (socket option memory): getpeername shows the backend.
+    SockStorageFailed = 4, "sock_storage_failed";
+    /// A slot of another service was read twice; the connection was let go untranslated.
+    StaleSlot = 5, "stale_slot";
+    /// A slot of another service was read once, and the second read was right.
+    SlotRetried = 6, "slot_retried";
+    /// An index that points nowhere: the maps contradict each other.
+    BadIndex = 7, "bad_index";
+    /// An answer to an unconnected socket could not be remembered: it will show the backend's address.
+    UdpPeerFailed = 8, "udp_peer_failed";
+    /// bind() to a node port in the host's namespace was refused.
+    BindHeld = 9, "bind_held";
+    /// A packet was given a backend and left for another node.
+    PktForwarded = 10, "pkt_forwarded";
+    /// A packet was given a backend on this node.
+    PktLocal = 11, "pkt_local";
+    /// A reply was translated back.
+    PktReply = 12, "pkt_reply";
+    /// Packet refused: the service has no endpoint.
+    PktNoEndpoint = 13, "pkt_no_endpoint";
+    /// Packet dropped: a local-only policy and no local endpoint.
+    PktNoLocalEndpoint = 14, "pkt_no_local_endpoint";
+    /// Packet for a port that the VIP does not define.
+    PktUnknownPort = 15, "pkt_unknown_port";
+    /// Packet dropped: its source is not in the load balancer's source ranges.
+    PktSourceDenied = 16, "pkt_source_denied";
+    /// Packet dropped: every port for this backend and client is taken.
+    PktSnatExhausted = 17, "pkt_snat_exhausted";
+    /// Packet dropped: it came to a port of our own range, and no flow is known for it.
+    PktNoFlow = 18, "pkt_no_flow";
+    /// Packet passed to the stack: too short, or headers that cannot be read.
+    PktMalformed = 19, "pkt_malformed";
+    /// Packet passed to the stack: a fragment.
+    PktFragment = 20, "pkt_fragment";
+    /// Packet dropped: no route to the backend or back to the client.
+    PktNoRoute = 21, "pkt_no_route";
+    /// Packet dropped: its time to live ended here.
+    PktTtlExpired = 22, "pkt_ttl_expired";
+    /// A flow record could not be written.
+    FlowInsertFailed = 23, "flow_insert_failed";
+    /// A flow lost one of its two records, and it was made again.
+    FlowRepaired = 24, "flow_repaired";
+    /// XDP left a packet to tc: neighbour unknown, another device, or encapsulation.
+    XdpToTc = 25, "xdp_to_tc";
+    /// The helper that writes the packet failed.
+    PktWriteFailed = 26, "pkt_write_failed";
+    /// The client's port was rewritten, since another connection had its reply tuple.
+    PktPortRewritten = 27, "pkt_port_rewritten";
+    /// An ICMP error was translated by the packet that it quotes.
+    PktIcmpError = 28, "pkt_icmp_error";
+    /// An affinity record named a backend that is no longer a member; another was chosen.
+    AffinityMoved = 29, "affinity_moved";
+    /// A new flow's record of an established kind was dropped by the kernel's LRU and found again by its tuple.
+    FlowRechosen = 30, "flow_rechosen";
+}
+
+/// Entries of `lb_counters`: room to grow without a new map.
+pub const REASONS: u32 = 64;
+
+const _: () = assert!(Reason::ALL.len() <= REASONS as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn numbers_follow_the_order_and_names_are_unique() {
+        for (n, r) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*r as usize, n);
+            assert!(
+                Reason::ALL[..n]
+                    .iter()
+                    .all(|other| other.name() != r.name())
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The choice of a slot, as pure functions: the same code runs in the kernel and in the tests.
+
+use crate::service::scheduler;
+
+/// What a choice may look at. Each is computed by the caller only when the scheduler asks for it (see [`needs`]).
+#[derive(Clone, Copy)]
+pub struct Input {
+    /// A random number, or a hash of the 5-tuple in the packet path.
+    pub random: u32,
+    /// The value of the service's cursor before it was advanced.
+    pub cursor: u32,
+    /// A hash of the client's address.
+    pub source_hash: u32,
+}
+
+/// Which part of [`Input`] a scheduler looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// [`Input::random`]
+    Random,
+    /// [`Input::cursor`]
+    Cursor,
+    /// [`Input::source_hash`]
+    SourceHash,
+}
+
+/// What `scheduler` (see [`scheduler`]) looks at; an unknown one is treated as random.
+#[inline(always)]
+#[must_use]
+pub const fn needs(scheduler: u8) -> Need {
+    match scheduler {
+        scheduler::RR | scheduler::WRR => Need::Cursor,
+        scheduler::SH => Need::SourceHash,
+        _ => Need::Random,
+    }
+}
+
+/// The slot's offset from the service's base: less than `count` for every input, 0 when `count` is 0.
+#[inline(always)]
+#[must_use]
+pub const fn offset(scheduler: u8, count: u16, input: Input) -> u16 {
+    match needs(scheduler) {
+        Need::Random => scale(input.random, count),
+        Need::Cursor => {
+            if count == 0 {
+                0
+            } else {
+                #[expect(clippy::cast_possible_truncation, reason = "less than count")]
+                {
+                    (input.cursor % count as u32) as u16
+                }
+            }
+        }
+        Need::SourceHash => scale(input.source_hash, count),
+    }
+}
+
+/// Maps a 32-bit number evenly onto `0..count`: the bias is at most `count`/2³².
+#[inline(always)]
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the product's upper half is less than count"
+)]
+pub const fn scale(n: u32, count: u16) -> u16 {
+    ((n as u64 * count as u64) >> 32) as u16
+}
+
+/// A 32-bit hash of words, by multiply and rotate with a final avalanche: same on every node and across restarts.
+#[inline(always)]
+#[must_use]
+pub const fn hash<const N: usize>(words: [u32; N]) -> u32 {
+    let mut h: u32 = 0x9e37_79b9;
+    let mut i = 0;
+    while i < N {
+        let mut k = words[i].wrapping_mul(0xcc9e_2d51);
+        k = k.rotate_left(15).wrapping_mul(0x1b87_3593);
+        h = (h ^ k)
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
+        i += 1;
+    }
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x85eb_ca6b);
+    h ^= h >> 13;
+    h = h.wrapping_mul(0xc2b2_ae35);
+    h ^ (h >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn offset_is_always_a_slot_of_the_service(s in 0u8..8, count in 1u16.., random: u32, cursor: u32, source_hash: u32) {
+            let chosen = offset(s, count, Input { random, cursor, source_hash });
+            prop_assert!(chosen < count);
+        }
+
+        #[test]
+        fn an_empty_service_has_offset_zero(s in 0u8..8, random: u32) {
+            let chosen = offset(s, 0, Input { random, cursor: random, source_hash: random });
+            prop_assert_eq!(chosen, 0);
+        }
+    }
+
+    #[test]
+    fn round_robin_visits_all_in_turn() {
+        let seen: Vec<u16> = (7..13)
+            .map(|cursor| {
+                offset(
+                    scheduler::RR,
+                    3,
+                    Input {
+                        random: 0,
+                        cursor,
+                        source_hash: 0,
+                    },
+                )
+            })
+            .collect();
+        assert_eq!(seen, [1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn hashes_spread_evenly_over_the_slots() {
+        for count in [2u16, 3, 7, 10, 100] {
+            let n = 100_000u32;
+            let mut bins = vec![0f64; count.into()];
+            for i in 0..n {
+                bins[usize::from(scale(hash([i, 0x0a00_0001, 443]), count))] += 1.0;
+            }
+            let expect = f64::from(n) / f64::from(count);
+            let chi: f64 = bins.iter().map(|b| (b - expect).powi(2) / expect).sum();
+            // Mean count-1, deviation sqrt(2(count-1)): five deviations.
+            let dof = f64::from(count - 1);
+            assert!(chi < dof + 5.0 * (2.0 * dof).sqrt(), "{count}: chi² {chi}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Constants that the agent writes before the programs are loaded, and the kernel freezes: the verifier prunes what they
+//! turn off. Owns their names; a new one is set in the agent's `datapath/load.rs`.
+
+/// Reads a constant in a way that the compiler cannot fold, since the loader changes it.
+macro_rules! rodata {
+    ($($(#[doc = $doc:literal])+ $name:ident: $t:ty = $default:expr, $get:ident;)+) => {$(
+        $(#[doc = $doc])+
+        #[unsafe(no_mangle)]
+        static $name: $t = $default;
+
+        $(#[doc = $doc])+
+        #[inline(always)]
+        pub fn $get() -> $t {
+            // SAFETY: an aligned, initialised static of a plain integer type, never written while programs run.
+            unsafe { core::ptr::read_volatile(&raw const $name) }
+        }
+    )+};
+}
+
+rodata! {
+    /// Cookie of the network namespace of the host (SO_NETNS_COOKIE, Linux 5.14).
+    HOST_NETNS_COOKIE: u64 = 0, host_netns_cookie;
+    /// `--socket-lb`: 0 off, 1 only in the host's namespace, 2 all.
+    SOCKET_LB: u32 = 2, socket_lb;
+    /// 1: bind() to a node port in the host's namespace is refused.
+    BIND_HOLD: u32 = 1, bind_hold;
+    /// First port of our own range for rewritten sources, host order.
+    SNAT_PORT_MIN: u32 = 61000, snat_port_min;
+    /// Last port of that range, host order.
+    SNAT_PORT_MAX: u32 = 65535, snat_port_max;
+    /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
+    FIB_SRC: u32 = 0, fib_src;
+}

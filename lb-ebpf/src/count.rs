@@ -1,0 +1,50 @@
+//! Counters by reason and by service. Owns the only writes to `lb_counters` and `lb_svc_stats`.
+
+use lb_common::{Reason, service::ServiceStats};
+
+use crate::maps::{COUNTERS, SVC_STATS};
+
+/// One more of `reason` on this CPU.
+#[inline(always)]
+pub fn count(reason: Reason) {
+    if let Some(n) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
+        unsafe { *n += 1 };
+    }
+}
+
+/// This CPU's statistics of a service.
+#[inline(always)]
+fn stats(index: u32) -> Option<*mut ServiceStats> {
+    SVC_STATS.get_ptr_mut(index)
+}
+
+/// One more connection given a backend.
+#[inline(always)]
+pub fn connection(index: u32) {
+    if let Some(s) = stats(index) {
+        // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
+        unsafe { (*s).connections += 1 };
+    }
+}
+
+/// One more packet of `bytes` translated, either direction.
+#[inline(always)]
+pub fn packet(index: u32, bytes: u64) {
+    if let Some(s) = stats(index) {
+        // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
+        unsafe {
+            (*s).packets += 1;
+            (*s).bytes += bytes;
+        }
+    }
+}
+
+/// One more connection or packet refused or dropped.
+#[inline(always)]
+pub fn reject(index: u32) {
+    if let Some(s) = stats(index) {
+        // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
+        unsafe { (*s).rejects += 1 };
+    }
+}

@@ -1,0 +1,20 @@
+//! The programs: each parses its context, calls one body, and returns its verdict.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod atomic;
+mod config;
+mod count;
+mod lookup;
+mod maps;
+
+/// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,86 @@
+//! The maps as the programs see them. Owns nothing but their definitions: names, capacities and layouts are lb-common's.
+
+use aya_ebpf::{
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage,
+    },
+    bindings::BPF_F_NO_PREALLOC,
+    macros::btf_map,
+};
+use lb_common::{
+    Addr,
+    affinity::{Affinity, AffinityKey},
+    backend::Backend,
+    dev::Dev,
+    maps::{self, MMAPABLE},
+    service::{
+        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef,
+        ServiceStats, Slot,
+    },
+    sock::{SockRecord, UdpPeer, UdpPeerKey},
+    srcrange::SourceRange,
+};
+
+#[btf_map(name = "lb_services")]
+pub static SERVICES: HashMap<ServiceKey, ServiceRef, { maps::SERVICES.capacity as usize }> =
+    HashMap::new();
+
+#[btf_map(name = "lb_nodeports")]
+pub static NODEPORTS: HashMap<NodePortKey, ServiceRef, { maps::NODEPORTS.capacity as usize }> =
+    HashMap::new();
+
+#[btf_map(name = "lb_nodeaddrs")]
+pub static NODEADDRS: HashMap<Addr, NodeAddr, { maps::NODEADDRS.capacity as usize }> =
+    HashMap::new();
+
+#[btf_map(name = "lb_svc")]
+pub static SVC: Array<Service, { maps::SVC.capacity as usize }, MMAPABLE> = Array::new();
+
+#[btf_map(name = "lb_slots")]
+pub static SLOTS: Array<Slot, { maps::SLOTS.capacity as usize }, MMAPABLE> = Array::new();
+
+#[btf_map(name = "lb_backends")]
+pub static BACKENDS: Array<Backend, { maps::BACKENDS.capacity as usize }, MMAPABLE> = Array::new();
+
+#[btf_map(name = "lb_members")]
+pub static MEMBERS: HashMap<
+    MemberKey,
+    MemberFlags,
+    { maps::MEMBERS.capacity as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+#[btf_map(name = "lb_sched")]
+pub static SCHED: Array<u64, { maps::SCHED.capacity as usize }> = Array::new();
+
+#[btf_map(name = "lb_active")]
+pub static ACTIVE: Array<u64, { maps::ACTIVE.capacity as usize }, MMAPABLE> = Array::new();
+
+#[btf_map(name = "lb_sk")]
+pub static SK: SkStorage<SockRecord> = SkStorage::new();
+
+#[btf_map(name = "lb_udp_peers")]
+pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { maps::UDP_PEERS.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_affinity")]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { maps::AFFINITY.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_srcranges")]
+pub static SRCRANGES: LpmTrie<SourceRange, u8, { maps::SRCRANGES.capacity as usize }> =
+    LpmTrie::new();
+
+#[btf_map(name = "lb_devs")]
+pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();
+
+#[btf_map(name = "lb_counters")]
+pub static COUNTERS: PerCpuArray<u64, { maps::COUNTERS.capacity as usize }> = PerCpuArray::new();
+
+#[btf_map(name = "lb_svc_stats")]
+pub static SVC_STATS: PerCpuArray<ServiceStats, { maps::SVC_STATS.capacity as usize }> =
+    PerCpuArray::new();
+
+/// Never read by a program: an update of it is the agent's RCU barrier.
+#[btf_map(name = "lb_barrier")]
+pub static BARRIER: ArrayOfMaps<Array<u32, 1>, 1> = ArrayOfMaps::new();
