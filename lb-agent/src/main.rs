@@ -1,1 +1,4 @@
+//! The command `lb-agent`: parses, initialises, runs.
+#![forbid(unsafe_code)]
+
 fn main() {}

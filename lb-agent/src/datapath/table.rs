@@ -1,0 +1,112 @@
+//! The maps as the sync engine sees them: hash tables, arrays, and one barrier. Two implementations: the kernel's, and
+//! [`MemMaps`](super::mem::MemMaps) for pure tests.
+
+use lb_common::{
+    Addr,
+    backend::Backend,
+    dev::Dev,
+    service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot},
+    srcrange::SourceRange,
+};
+use thiserror::Error;
+
+/// Why a map operation failed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum MapError {
+    /// Every entry is taken. The kernel says E2BIG.
+    #[error("map {map} is full ({capacity} entries): start the agent with --map-capacity {map}=N")]
+    Full {
+        /// Name of the map.
+        map: &'static str,
+        /// Its entries.
+        capacity: u32,
+    },
+    /// Anything else that the kernel said.
+    #[error("map {map}: {operation}: {message}")]
+    Failed {
+        /// Name of the map.
+        map: &'static str,
+        /// What was being done.
+        operation: &'static str,
+        /// The system's word.
+        message: String,
+    },
+}
+
+/// What a batch did: how many leading elements were done, and why it stopped before the end, if it did. What stands behind
+/// the failed element has not been tried.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Batch {
+    /// Elements done, from the first on.
+    pub done: usize,
+    /// The failure of element `done`.
+    pub error: Option<MapError>,
+}
+
+/// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
+pub trait HashTable<K, V> {
+    /// Inserts; an existing key is overwritten (callers never do that to `lb_services` and `lb_nodeports`).
+    fn insert(&mut self, entries: &[(K, V)]) -> Batch;
+    /// Deletes; a missing key counts as done.
+    fn remove(&mut self, keys: &[K]) -> Batch;
+    /// Everything in it, in no order.
+    fn entries(&self) -> Result<Vec<(K, V)>, MapError>;
+    /// Entries it can hold.
+    fn capacity(&self) -> u32;
+}
+
+/// An array, each element written by aligned stores of eight bytes, the first eight bytes last and as one store.
+pub trait ArrayTable<T> {
+    /// Writes the element: every 8-byte word behind the first, then (release) the first. Out of range is a `MapError`.
+    fn store(&mut self, index: u32, value: &T) -> Result<(), MapError>;
+    /// Writes a run of elements from `index` on.
+    fn store_run(&mut self, index: u32, values: &[T]) -> Result<(), MapError> {
+        for (i, v) in (index..).zip(values) {
+            self.store(i, v)?;
+        }
+        Ok(())
+    }
+    /// Reads an element.
+    fn load(&self, index: u32) -> Result<T, MapError>;
+    /// Number of elements.
+    fn len(&self) -> u32;
+    /// True for an array without elements.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A prefix of `lb_srcranges`: bits that count (service index included), and the data.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceRangeKey {
+    /// 32 + prefix of the range, + 96 for IPv4.
+    pub prefix_len: u32,
+    /// Service index and network.
+    pub data: SourceRange,
+}
+
+/// Every table that the sync engine writes.
+pub trait Maps {
+    /// `lb_services`: insert and delete only.
+    fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef>;
+    /// `lb_nodeports`: insert and delete only.
+    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef>;
+    /// `lb_nodeaddrs`
+    fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr>;
+    /// `lb_members`
+    fn members(&mut self) -> &mut dyn HashTable<MemberKey, MemberFlags>;
+    /// `lb_srcranges`
+    fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8>;
+    /// `lb_devs`
+    fn devs(&mut self) -> &mut dyn HashTable<u32, Dev>;
+    /// `lb_svc`
+    fn svc(&mut self) -> &mut dyn ArrayTable<Service>;
+    /// `lb_slots`
+    fn slots(&mut self) -> &mut dyn ArrayTable<Slot>;
+    /// `lb_backends`
+    fn backends(&mut self) -> &mut dyn ArrayTable<Backend>;
+    /// Returns when every program that was running at the call has ended (about 8 ms): what was unpublished before it may be
+    /// reused after it.
+    fn barrier(&mut self) -> Result<(), MapError>;
+}

@@ -1,0 +1,54 @@
+//! What the agent knows of an EndpointSlice. Owns the defaults of nil conditions and nothing else.
+
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
+
+use lb_common::Proto;
+
+use super::ObjectKey;
+
+/// One EndpointSlice of a Service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    /// Its name.
+    pub key: ObjectKey,
+    /// The Service it belongs to (label `kubernetes.io/service-name`).
+    pub service: ObjectKey,
+    /// Matched to the Service's ports by name; numbers may differ from slice to slice.
+    pub ports: Vec<SlicePort>,
+    /// Of one family.
+    pub endpoints: Vec<Endpoint>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the change behind it was made.
+    pub trigger_time: Option<jiff::Timestamp>,
+    /// What could not be honoured.
+    pub problems: Vec<String>,
+}
+
+/// One port of a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlicePort {
+    /// Matches [`ServicePort::name`](super::ServicePort::name).
+    pub name: Arc<str>,
+    /// TCP where the object is silent.
+    pub proto: Proto,
+    /// Where the endpoints listen; a slice port without a number is skipped when it is read.
+    pub port: NonZeroU16,
+}
+
+/// One endpoint of a slice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// The first of its addresses (the API guarantees that all are equivalent).
+    pub addr: IpAddr,
+    /// nil means true.
+    pub ready: bool,
+    /// nil means `ready`.
+    pub serving: bool,
+    /// nil means false.
+    pub terminating: bool,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `hints.forZones`, names.
+    pub hint_zones: Vec<Arc<str>>,
+    /// `hints.forNodes`, names.
+    pub hint_nodes: Vec<Arc<str>>,
+}

@@ -1,0 +1,13 @@
+//! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and nothing here is asynchronous.
+
+pub mod endpoint;
+pub mod event;
+pub mod key;
+pub mod node;
+pub mod service;
+
+pub use endpoint::{Endpoint, Slice, SlicePort};
+pub use event::Event;
+pub use key::ObjectKey;
+pub use node::Node;
+pub use service::{Policy, Scheduler, Service, ServicePort, ServiceType};

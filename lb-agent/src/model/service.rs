@@ -1,0 +1,122 @@
+//! What the agent knows of a Service. Owns no decision: which endpoints serve it is the planner's.
+
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
+
+use lb_common::{Proto, service::scheduler};
+
+use super::ObjectKey;
+
+/// A Service that wants balancing (headless and ExternalName ones never get here).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Which frontends it asks for.
+    pub kind: ServiceType,
+    /// `spec.clusterIPs`, at most one a family.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`, before the allow-list.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress` addresses whose `ipMode` is VIP or unset (KEP-1860).
+    pub ingress_ips: Vec<IpAddr>,
+    /// In the order of the object.
+    pub ports: Vec<ServicePort>,
+    /// `externalTrafficPolicy`.
+    pub external_policy: Policy,
+    /// `internalTrafficPolicy`.
+    pub internal_policy: Policy,
+    /// Session affinity `ClientIP`: its timeout in seconds; `None` is off.
+    pub affinity_secs: Option<u32>,
+    /// `spec.loadBalancerSourceRanges`: network and prefix length; empty admits everybody.
+    pub source_ranges: Vec<(IpAddr, u8)>,
+    /// `spec.healthCheckNodePort`.
+    pub health_check_node_port: Option<NonZeroU16>,
+    /// From the annotation `lb-agent.io/scheduler`; `None` is the agent's default.
+    pub scheduler: Option<Scheduler>,
+    /// What could not be honoured, in sentences that name the field and the remedy: shown by `get services` and Events.
+    pub problems: Vec<String>,
+}
+
+/// `spec.type`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServiceType {
+    /// Cluster IPs only.
+    ClusterIp,
+    /// Cluster IPs and node ports.
+    NodePort,
+    /// Those and the addresses of a load balancer; its node ports may be absent (KEP-1864).
+    LoadBalancer,
+}
+
+/// One of `spec.ports`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServicePort {
+    /// Empty for the only port of a service.
+    pub name: Arc<str>,
+    /// TCP where the object is silent.
+    pub proto: Proto,
+    /// On the cluster, external and load-balancer IPs.
+    pub port: NonZeroU16,
+    /// On the node's addresses.
+    pub node_port: Option<NonZeroU16>,
+}
+
+/// A traffic policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// Every endpoint of the cluster.
+    #[default]
+    Cluster,
+    /// Only endpoints of this node.
+    Local,
+}
+
+/// How a backend is chosen for a new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scheduler {
+    /// Uniform.
+    #[default]
+    Random,
+    /// In turn.
+    RoundRobin,
+    /// By a hash of the client.
+    SourceHash,
+}
+
+impl Scheduler {
+    /// Every scheduler, by the name users of ipvsadm know.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("random", Self::Random),
+        ("rr", Self::RoundRobin),
+        ("sh", Self::SourceHash),
+    ];
+
+    /// The number in `lb_svc` (see [`scheduler`]).
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Random => scheduler::RANDOM,
+            Self::RoundRobin => scheduler::RR,
+            Self::SourceHash => scheduler::SH,
+        }
+    }
+
+    /// The name in annotations, flags and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::RoundRobin => "rr",
+            Self::SourceHash => "sh",
+        }
+    }
+
+    /// By name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, s)| *s)
+    }
+}
