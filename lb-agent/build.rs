@@ -33,11 +33,6 @@ fn main() -> Result<()> {
         );
     }
 
-    if !workspace.join("lb-ebpf/Cargo.toml").is_file() {
-        // Until the crate lands on main; to be removed then.
-        println!("cargo::warning=there is no lb-ebpf yet: an empty object is embedded");
-        return fs::write(out_dir.join("lb-ebpf.o"), "").context("write the empty object");
-    }
     let object = lb_build::build_ebpf(
         &workspace.join("lb-ebpf"),
         &lb_build::target_dir_of(&out_dir),
