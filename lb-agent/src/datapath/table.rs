@@ -5,7 +5,9 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
-    service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot},
+    service::{
+        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
+    },
     srcrange::SourceRange,
 };
 use thiserror::Error;

@@ -1,0 +1,252 @@
+//! Service: from the API's type to the model's. Owns the skip rules and what becomes of bad values: a problem on the object,
+//! never a lost Service.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use k8s_openapi::api::core::v1 as api;
+
+use crate::model::{Policy, Scheduler, Service, ServicePort, ServiceType};
+
+use super::{
+    ip::{parse_cidr, parse_ip},
+    object::{NotOurs, handed_over, key, port, proto},
+};
+
+/// Chooses the scheduler of one Service.
+pub const SCHEDULER: &str = "lb-agent.io/scheduler";
+/// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
+const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
+
+/// The Service, unless it is none of ours.
+pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
+    let key = key(&object.metadata);
+    let not_ours = |reason| NotOurs {
+        key: key.clone(),
+        reason,
+    };
+    if let Some(reason) = handed_over(&object.metadata) {
+        return Err(not_ours(reason));
+    }
+    let Some(spec) = &object.spec else {
+        return Err(not_ours("no spec"));
+    };
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return Err(not_ours("type ExternalName"));
+    }
+    let ips = match (&spec.cluster_ips, &spec.cluster_ip) {
+        (Some(ips), _) if !ips.is_empty() => ips.as_slice(),
+        (_, Some(ip)) => std::slice::from_ref(ip),
+        _ => &[],
+    };
+    match ips.first().map(String::as_str) {
+        Some("None") => return Err(not_ours("headless: clusterIP None")),
+        None | Some("") => return Err(not_ours("no clusterIP")),
+        Some(_) => {}
+    }
+
+    let mut problems = Vec::new();
+    let kind = match spec.type_.as_deref() {
+        None | Some("" | "ClusterIP") => ServiceType::ClusterIp,
+        Some("NodePort") => ServiceType::NodePort,
+        Some("LoadBalancer") => ServiceType::LoadBalancer,
+        Some(other) => {
+            problems.push(format!("type {other:?} is unknown: served as ClusterIP"));
+            ServiceType::ClusterIp
+        }
+    };
+    let cluster_ips = one_a_family(addresses("clusterIPs", ips, &mut problems), &mut problems);
+    let external = spec.external_ips.as_deref().unwrap_or_default();
+    Ok(Service {
+        kind,
+        cluster_ips,
+        external_ips: addresses("externalIPs", external, &mut problems),
+        ingress_ips: ingress(object, &mut problems),
+        ports: ports(spec, &mut problems),
+        external_policy: policy(
+            "externalTrafficPolicy",
+            spec.external_traffic_policy.as_deref(),
+            &mut problems,
+        ),
+        internal_policy: policy(
+            "internalTrafficPolicy",
+            spec.internal_traffic_policy.as_deref(),
+            &mut problems,
+        ),
+        affinity_secs: affinity(spec, &mut problems),
+        source_ranges: source_ranges(spec, &mut problems),
+        health_check_node_port: spec.health_check_node_port.and_then(port),
+        scheduler: scheduler(object, &mut problems),
+        key,
+        problems,
+    })
+}
+
+fn addresses(field: &str, texts: &[String], problems: &mut Vec<String>) -> Vec<IpAddr> {
+    let mut ips = Vec::with_capacity(texts.len());
+    for text in texts {
+        match parse_ip(text) {
+            Some(ip) if !ips.contains(&ip) => ips.push(ip),
+            Some(_) => {}
+            None => problems.push(format!("{field}: {text:?} is no address: skipped")),
+        }
+    }
+    ips
+}
+
+fn one_a_family(ips: Vec<IpAddr>, problems: &mut Vec<String>) -> Vec<IpAddr> {
+    let mut kept: Vec<IpAddr> = Vec::with_capacity(2);
+    for ip in ips {
+        if kept.iter().any(|k| k.is_ipv4() == ip.is_ipv4()) {
+            problems.push(format!(
+                "clusterIPs: {ip} is the second of its family: skipped"
+            ));
+        } else {
+            kept.push(ip);
+        }
+    }
+    kept
+}
+
+/// Only addresses whose `ipMode` is VIP or absent are ours (KEP-1860); host names never are.
+fn ingress(object: &api::Service, problems: &mut Vec<String>) -> Vec<IpAddr> {
+    let texts: Vec<String> = object
+        .status
+        .as_ref()
+        .and_then(|s| s.load_balancer.as_ref())
+        .and_then(|l| l.ingress.as_deref())
+        .unwrap_or_default()
+        .iter()
+        .filter(|i| matches!(i.ip_mode.as_deref(), None | Some("" | "VIP")))
+        .filter_map(|i| i.ip.clone().filter(|ip| !ip.is_empty()))
+        .collect();
+    addresses("status.loadBalancer.ingress", &texts, problems)
+}
+
+fn ports(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<ServicePort> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for p in spec.ports.as_deref().unwrap_or_default() {
+        let name = p.name.as_deref().unwrap_or_default();
+        let Some(number) = port(p.port) else {
+            problems.push(format!(
+                "ports: port {} of {name:?} is not in 1-65535: skipped",
+                p.port
+            ));
+            continue;
+        };
+        let Some(proto) = proto(p.protocol.as_deref()) else {
+            let protocol = p.protocol.as_deref().unwrap_or_default();
+            problems.push(format!(
+                "ports: protocol {protocol:?} of port {number} is none of TCP, UDP, SCTP: skipped"
+            ));
+            continue;
+        };
+        if ports.iter().any(|q| (q.port, q.proto) == (number, proto)) {
+            problems.push(format!(
+                "ports: {number}/{proto} is there twice: the first one holds"
+            ));
+            continue;
+        }
+        let node_port = match p.node_port {
+            None | Some(0) => None,
+            Some(n) => {
+                let valid = port(n);
+                if valid.is_none() {
+                    problems.push(format!(
+                        "ports: nodePort {n} of port {number} is not in 1-65535: skipped"
+                    ));
+                }
+                valid
+            }
+        };
+        ports.push(ServicePort {
+            name: name.into(),
+            proto,
+            port: number,
+            node_port,
+        });
+    }
+    ports
+}
+
+fn policy(field: &str, value: Option<&str>, problems: &mut Vec<String>) -> Policy {
+    match value {
+        None | Some("" | "Cluster") => Policy::Cluster,
+        Some("Local") => Policy::Local,
+        Some(other) => {
+            problems.push(format!(
+                "{field}: {other:?} is neither Cluster nor Local: Cluster holds"
+            ));
+            Policy::Cluster
+        }
+    }
+}
+
+fn affinity(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Option<u32> {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => return None,
+        Some("ClientIP") => {}
+        Some(other) => {
+            problems.push(format!(
+                "sessionAffinity: {other:?} is neither None nor ClientIP: off"
+            ));
+            return None;
+        }
+    }
+    let (default, longest) = AFFINITY_SECS;
+    let asked = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|c| c.client_ip.as_ref())
+        .and_then(|c| c.timeout_seconds);
+    Some(match asked.map(u32::try_from) {
+        None => default,
+        Some(Ok(secs)) if (1..=longest).contains(&secs) => secs,
+        Some(_) => {
+            let secs = asked.unwrap_or_default();
+            problems.push(format!(
+                "sessionAffinityConfig: timeoutSeconds {secs} is not in 1-{longest}: {default} holds"
+            ));
+            default
+        }
+    })
+}
+
+/// An empty list admits everybody, so a list of which nothing can be read must not become one: it admits nobody.
+fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<(IpAddr, u8)> {
+    let texts = spec
+        .load_balancer_source_ranges
+        .as_deref()
+        .unwrap_or_default();
+    let mut ranges = Vec::with_capacity(texts.len());
+    for text in texts {
+        match parse_cidr(text) {
+            Some(range) => ranges.push(range),
+            None => problems.push(format!(
+                "loadBalancerSourceRanges: {text:?} is no network such as 10.0.0.0/8: skipped"
+            )),
+        }
+    }
+    if ranges.is_empty() && !texts.is_empty() {
+        problems
+            .push("loadBalancerSourceRanges: none can be read, so nobody is admitted".to_owned());
+        ranges.push((Ipv4Addr::UNSPECIFIED.into(), 32));
+    }
+    ranges
+}
+
+fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Scheduler> {
+    let name = object.metadata.annotations.as_ref()?.get(SCHEDULER)?;
+    let found = Scheduler::parse(name.trim());
+    if found.is_none() {
+        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
+        let known = known.join(", ");
+        problems.push(format!(
+            "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default holds"
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "convert_service_tests.rs"]
+mod tests;

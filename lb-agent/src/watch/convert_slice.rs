@@ -1,0 +1,234 @@
+//! `EndpointSlice`: from the API's type to the model's. Owns the defaults of nil conditions.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1 as api;
+
+use crate::model::{Endpoint, ObjectKey, Slice, SlicePort};
+
+use super::{
+    ip::parse_ip,
+    object::{NotOurs, handed_over, key, port, proto},
+};
+
+/// The Service a slice belongs to.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// When the change behind the slice was made, RFC 3339.
+pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// The slice, unless it is none of ours.
+pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
+    let key = key(&object.metadata);
+    let not_ours = |reason| NotOurs {
+        key: key.clone(),
+        reason,
+    };
+    if let Some(reason) = handed_over(&object.metadata) {
+        return Err(not_ours(reason));
+    }
+    let label = object
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|l| l.get(SERVICE_NAME));
+    let Some(service) = label.filter(|name| !name.is_empty()) else {
+        return Err(not_ours("no label kubernetes.io/service-name"));
+    };
+    let v4 = match object.address_type.as_str() {
+        "IPv4" => true,
+        "IPv6" => false,
+        "FQDN" => return Err(not_ours("addressType FQDN")),
+        _ => return Err(not_ours("addressType is neither IPv4 nor IPv6")),
+    };
+    let mut problems = Vec::new();
+    Ok(Slice {
+        service: ObjectKey::new(&key.namespace, service),
+        ports: ports(object, &mut problems),
+        endpoints: endpoints(object, v4, &mut problems),
+        trigger_time: object
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(TRIGGER_TIME))
+            .and_then(|t| t.parse().ok()),
+        key,
+        problems,
+    })
+}
+
+fn ports(object: &api::EndpointSlice, problems: &mut Vec<String>) -> Vec<SlicePort> {
+    let mut ports = Vec::new();
+    for p in object.ports.as_deref().unwrap_or_default() {
+        let name = p.name.as_deref().unwrap_or_default();
+        // Without a number it means "every port", which no Service can ask for.
+        let Some(number) = p.port else { continue };
+        let Some(number) = port(number) else {
+            problems.push(format!(
+                "ports: port {number} of {name:?} is not in 1-65535: skipped"
+            ));
+            continue;
+        };
+        let Some(proto) = proto(p.protocol.as_deref()) else {
+            let protocol = p.protocol.as_deref().unwrap_or_default();
+            problems.push(format!(
+                "ports: protocol {protocol:?} of port {number} is none of TCP, UDP, SCTP: skipped"
+            ));
+            continue;
+        };
+        ports.push(SlicePort {
+            name: name.into(),
+            proto,
+            port: number,
+        });
+    }
+    ports
+}
+
+fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) -> Vec<Endpoint> {
+    let all = object.endpoints.as_deref().unwrap_or_default();
+    let mut endpoints = Vec::with_capacity(all.len());
+    for e in all {
+        let Some(text) = e.addresses.first() else {
+            problems.push("endpoints: one has no address: skipped".to_owned());
+            continue;
+        };
+        let Some(addr) = parse_ip(text).filter(|ip| ip.is_ipv4() == v4) else {
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            problems.push(format!(
+                "endpoints: {text:?} is no {family} address: skipped"
+            ));
+            continue;
+        };
+        let conditions = e.conditions.clone().unwrap_or_default();
+        let ready = conditions.ready.unwrap_or(true);
+        let hints = e.hints.as_ref();
+        let zones = hints
+            .and_then(|h| h.for_zones.as_deref())
+            .unwrap_or_default();
+        let nodes = hints
+            .and_then(|h| h.for_nodes.as_deref())
+            .unwrap_or_default();
+        endpoints.push(Endpoint {
+            addr,
+            ready,
+            serving: conditions.serving.unwrap_or(ready),
+            terminating: conditions.terminating.unwrap_or(false),
+            node: e.node_name.as_deref().map(Arc::from),
+            hint_zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
+            hint_nodes: nodes.iter().map(|n| n.name.as_str().into()).collect(),
+        });
+    }
+    endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Slice, NotOurs> {
+        slice(&serde_saphyr::from_str(yaml).unwrap())
+    }
+
+    fn with(rest: &str) -> Slice {
+        read(&format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: web-x, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n{rest}"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn nil_conditions_have_their_defaults() {
+        let s = with(
+            "addressType: IPv4
+ports: [{name: http, port: 8080}, {name: every}]
+endpoints:
+- addresses: [10.0.0.1]
+- addresses: [10.0.0.2]
+  conditions: {ready: false}
+- addresses: [10.0.0.3]
+  conditions: {ready: false, serving: true, terminating: true}
+  nodeName: n1
+  hints: {forZones: [{name: a}, {name: b}], forNodes: [{name: n1}]}
+",
+        );
+        assert_eq!(s.service.to_string(), "shop/web");
+        let c: Vec<_> = s
+            .endpoints
+            .iter()
+            .map(|e| (e.ready, e.serving, e.terminating))
+            .collect();
+        assert_eq!(
+            c,
+            [
+                (true, true, false),
+                (false, false, false),
+                (false, true, true)
+            ]
+        );
+        assert_eq!(s.endpoints[2].node.as_deref(), Some("n1"));
+        assert_eq!(s.endpoints[2].hint_zones, ["a".into(), "b".into()]);
+        assert_eq!(s.endpoints[2].hint_nodes, ["n1".into()]);
+        assert_eq!(s.ports.len(), 1, "a port without a number is no port");
+        assert_eq!((&*s.ports[0].name, s.ports[0].port.get()), ("http", 8080));
+        assert!(s.problems.is_empty());
+    }
+
+    #[test]
+    fn bad_values_are_problems_and_the_rest_stands() {
+        let s = with(
+            "addressType: IPv6
+ports: [{port: 99999}, {port: 53, protocol: DCCP}, {port: 53, protocol: UDP}]
+endpoints: [{addresses: ['fd66::1', 'fd66::2']}, {addresses: [10.0.0.1]}, {addresses: []}, {addresses: [junk]}]
+",
+        );
+        assert_eq!(s.endpoints.len(), 1);
+        assert_eq!(
+            s.endpoints[0].addr.to_string(),
+            "fd66::1",
+            "the first address stands for all"
+        );
+        assert_eq!(s.ports.len(), 1);
+        assert_eq!(s.problems.len(), 5, "{:?}", s.problems);
+    }
+
+    #[test]
+    fn null_lists_are_empty_lists() {
+        let s = with("addressType: IPv4\nports: null\nendpoints: null\n");
+        assert!(s.ports.is_empty() && s.endpoints.is_empty());
+    }
+
+    #[test]
+    fn the_trigger_time_is_read_when_it_can_be() {
+        for (text, some) in [("'2026-01-02T03:04:05.678Z'", true), ("soon", false)] {
+            let s = read(&format!(
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {{kubernetes.io/service-name: web}}, annotations: {{endpoints.kubernetes.io/last-change-trigger-time: {text}}}}}\naddressType: IPv4\nendpoints: []\n"
+            ))
+            .unwrap();
+            assert_eq!(s.trigger_time.is_some(), some, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_told_why() {
+        for (labels, kind, word) in [
+            ("{}", "IPv4", "no label"),
+            (
+                "{kubernetes.io/service-name: web, service.kubernetes.io/headless: ''}",
+                "IPv4",
+                "headless",
+            ),
+            (
+                "{kubernetes.io/service-name: web, service.kubernetes.io/service-proxy-name: x}",
+                "IPv4",
+                "another proxy",
+            ),
+            ("{kubernetes.io/service-name: web}", "FQDN", "FQDN"),
+        ] {
+            let e = read(&format!(
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {labels}}}\naddressType: {kind}\nendpoints: []\n"
+            ))
+            .unwrap_err();
+            assert!(e.reason.contains(word), "{labels}: {}", e.reason);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! From Kubernetes objects (API server or files) to events of the model. Owns every Kubernetes type; none gets past here.
+
+pub mod convert_node;
+pub mod convert_service;
+pub mod convert_slice;
+pub mod ip;
+pub mod object;
+pub mod yaml;

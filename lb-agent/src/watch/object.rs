@@ -1,0 +1,91 @@
+//! What all kinds share: the key, the labels that hand an object to somebody else, and the refusal itself.
+
+use std::num::NonZeroU16;
+
+use k8s_openapi::{
+    api::{core::v1 as core, discovery::v1 as discovery},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use lb_common::Proto;
+
+use crate::model::{Event, ObjectKey};
+
+use super::{convert_node, convert_service, convert_slice};
+
+/// Another proxy owns what carries this label, whatever its value (KEP-2447).
+pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// Services without a cluster IP, and their slices.
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// The object is none that this agent balances.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotOurs {
+    /// Which one.
+    pub key: ObjectKey,
+    /// Why, for the log.
+    pub reason: &'static str,
+}
+
+/// One object of a kind that is read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Object {
+    /// v1 Service
+    Service(Box<core::Service>),
+    /// discovery.k8s.io/v1 `EndpointSlice`
+    Slice(Box<discovery::EndpointSlice>),
+    /// v1 Node
+    Node(Box<core::Node>),
+}
+
+impl Object {
+    /// The event that its arrival is.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        match self {
+            Self::Service(o) => match convert_service::service(o) {
+                Ok(s) => Event::Service(s),
+                Err(e) => Event::ServiceGone(e.key),
+            },
+            Self::Slice(o) => match convert_slice::slice(o) {
+                Ok(s) => Event::Slice(s),
+                Err(e) => Event::SliceGone(e.key),
+            },
+            Self::Node(o) => Event::Node(convert_node::node(o)),
+        }
+    }
+}
+
+/// Namespace and name; files may leave the namespace out.
+pub(super) fn key(meta: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(
+        meta.namespace.as_deref().unwrap_or("default"),
+        meta.name.as_deref().unwrap_or_default(),
+    )
+}
+
+/// The label that gives the object to somebody else, as a reason.
+pub(super) fn handed_over(meta: &ObjectMeta) -> Option<&'static str> {
+    let labels = meta.labels.as_ref()?;
+    if labels.contains_key(PROXY_NAME) {
+        Some("label service.kubernetes.io/service-proxy-name names another proxy")
+    } else if labels.contains_key(HEADLESS) {
+        Some("label service.kubernetes.io/headless")
+    } else {
+        None
+    }
+}
+
+/// A protocol as objects name it; TCP where they are silent.
+pub(super) fn proto(name: Option<&str>) -> Option<Proto> {
+    match name {
+        None | Some("" | "TCP") => Some(Proto::Tcp),
+        Some("UDP") => Some(Proto::Udp),
+        Some("SCTP") => Some(Proto::Sctp),
+        Some(_) => None,
+    }
+}
+
+/// A port number from 1 to 65535.
+pub(super) fn port(number: i32) -> Option<NonZeroU16> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
+}
