@@ -30,10 +30,6 @@ pub struct Nightly {
 
 /// Debian's packages rustc-web, cargo-web and libstd-rust-web-dev-bpf.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one package that is there or not"
-)]
 pub struct Debian {
     /// `/usr/bin/cargo`.
     pub cargo: bool,
@@ -205,20 +201,27 @@ fn names(lacks: &[Lack]) -> String {
 fn commands(lacks: &[Lack]) -> String {
     lacks
         .iter()
-        .map(|lack| format!("    {}\n", lack.command))
+        .map(|lack| {
+            [
+                "    ",
+                &lack.command,
+                "
+",
+            ]
+            .concat()
+        })
         .collect()
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
-    fn nightly(has_rust_src: bool) -> Option<Nightly> {
-        Some(Nightly {
+    fn nightly(has_rust_src: bool) -> Nightly {
+        Nightly {
             root: "/r/nightly".into(),
             has_rust_src,
-        })
+        }
     }
 
     fn debian() -> Debian {
@@ -232,7 +235,7 @@ mod tests {
     #[test]
     fn a_complete_nightly_is_preferred() {
         let machine = Machine {
-            nightly: nightly(true),
+            nightly: Some(nightly(true)),
             debian: debian(),
             own_linker: Some("/home/u/.cargo/bin/bpf-linker".into()),
             cached_linker: Some("/cache/bpf-linker".into()),
@@ -250,7 +253,7 @@ mod tests {
     #[test]
     fn a_nightly_without_its_sources_yields_to_debian_and_says_why() {
         let machine = Machine {
-            nightly: nightly(false),
+            nightly: Some(nightly(false)),
             debian: debian(),
             own_linker: None,
             cached_linker: Some("/cache/bpf-linker".into()),
@@ -265,7 +268,7 @@ mod tests {
     #[test]
     fn a_nightly_without_linker_does_not_borrow_the_one_made_for_debians_llvm() {
         let machine = Machine {
-            nightly: nightly(true),
+            nightly: Some(nightly(true)),
             debian: Debian::default(),
             own_linker: None,
             cached_linker: Some("/cache/bpf-linker".into()),

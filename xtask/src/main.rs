@@ -1,1 +1,96 @@
-fn main() {}
+//! The one front door: every chore of the project is a verb here, one file each.
+//! Knows nothing of load balancing.
+#![expect(
+    clippy::print_stdout,
+    reason = "a command line tool speaks on standard output"
+)]
+
+mod bench;
+mod build;
+mod cargo;
+mod clean;
+mod demo;
+mod generate;
+mod leftovers;
+mod libtest;
+mod lint;
+mod setup;
+mod step;
+mod test;
+mod tiers;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, tests, shows and cleans lb-agent; each verb installs and builds once what it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install and build all that the other verbs need, and say what was taken
+    Setup,
+    /// Compile the agent with its eBPF object embedded, to target/release/lb-agent
+    Build {
+        /// Compile fast and unoptimised instead, to target/debug/lb-agent
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Run the tests, all tiers or some; the last line reads "N passed, N failed"
+    Test {
+        /// Only this tier: 1 units, 2 case files, 3 real kernel, 4 real control plane; may be repeated
+        #[arg(long = "tier", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
+        tiers: Vec<u8>,
+        /// Only tests whose names contain one of these
+        filter: Vec<String>,
+    },
+    /// Show a small cluster in network namespaces at work
+    Demo {
+        /// Take the objects from a real API server, and the DNS from a real CoreDNS
+        #[arg(long)]
+        cluster: bool,
+        /// Leave it up to play with
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Check formatting, lints, licences and the workspace's own rules
+    Lint,
+    /// Measure; arguments go to the benchmark
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Write man pages and shell completions to target/gen
+    Gen,
+    /// Remove what broken-off tests and demos left on the machine, and target/
+    Clean {
+        /// Keep target/
+        #[arg(long)]
+        keep_target: bool,
+        /// Remove the tools built outside the clone, too
+        #[arg(long)]
+        cache: bool,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let Options { verb } = Options::parse();
+    match verb {
+        Verb::Setup => setup::run(),
+        Verb::Build { debug } => build::run(debug),
+        Verb::Test { tiers, filter } => return test::run(&tiers, &filter),
+        Verb::Demo { cluster, keep } => demo::run(cluster, keep),
+        Verb::Lint => lint::run(),
+        Verb::Bench { args } => bench::run(&args),
+        Verb::Gen => generate::run(),
+        Verb::Clean { keep_target, cache } => clean::run(keep_target, cache),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}

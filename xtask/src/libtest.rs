@@ -1,0 +1,148 @@
+//! Owns the reading of what Rust's test harness prints.
+//! Knows nothing of which program printed it.
+
+/// What one or more test programs reported.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Tests that passed.
+    pub(crate) passed: u32,
+    /// Tests that failed.
+    pub(crate) failed: u32,
+    /// Names of tests that were not run though nothing filtered them out.
+    pub(crate) ignored: Vec<String>,
+    /// What the failed ones printed.
+    pub(crate) failures: String,
+}
+
+impl Outcome {
+    /// Adds what another program reported.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self {
+            passed,
+            failed,
+            ignored,
+            failures,
+        } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.ignored.extend(ignored);
+        self.failures.push_str(&failures);
+    }
+}
+
+/// Reads a harness's output; `None` if it ended before its closing line.
+pub(crate) fn parse(output: &str) -> Option<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut results = 0;
+    // The harness prints "failures:" twice: before what they printed, and before their mere names.
+    let mut in_failures = 0;
+    for line in output.lines() {
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            results += 1;
+            in_failures = 0;
+            outcome.passed += count(counts, "passed")?;
+            outcome.failed += count(counts, "failed")?;
+        } else if line == "failures:" {
+            in_failures += 1;
+        } else if in_failures == 1 {
+            outcome.failures.push_str(line);
+            outcome.failures.push('\n');
+        } else if let Some(name) = line.strip_prefix("test ").and_then(ignored_name) {
+            outcome.ignored.push(name);
+        }
+    }
+    (results > 0).then_some(outcome)
+}
+
+/// The latest test that ended, for a progress line.
+pub(crate) fn progress(output: &str) -> String {
+    let ended = |line: &&str| line.starts_with("test ") && line.contains(" ... ");
+    output
+        .lines()
+        .rev()
+        .find(ended)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// From "ok. 11 passed; 0 failed; …", the number before the word.
+fn count(counts: &str, what: &str) -> Option<u32> {
+    let mut words = counts.split([' ', ';']).filter(|word| !word.is_empty());
+    let mut before = "";
+    words.find_map(|word| {
+        let number = (word == what).then(|| before.parse().ok()).flatten();
+        before = word;
+        number
+    })
+}
+
+fn ignored_name(rest: &str) -> Option<String> {
+    let (name, result) = rest.split_once(" ... ")?;
+    result.starts_with("ignored").then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILED: &str = "
+running 4 tests
+test a::passes ... ok
+test a::waits ... ignored, needs time
+test a::breaks ... FAILED
+test a::breaks_too ... FAILED
+
+failures:
+
+---- a::breaks stdout ----
+assertion failed: left == right
+---- a::breaks_too stdout ----
+oh no
+
+failures:
+    a::breaks
+    a::breaks_too
+
+test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.01s
+
+";
+
+    #[test]
+    fn counts_names_and_words_of_a_failed_run() {
+        let outcome = parse(FAILED).unwrap();
+        assert_eq!((outcome.passed, outcome.failed), (1, 2));
+        assert_eq!(outcome.ignored, ["a::waits"]);
+        assert!(
+            outcome
+                .failures
+                .contains("---- a::breaks stdout ----\nassertion failed")
+        );
+        assert!(outcome.failures.contains("oh no"));
+        assert!(
+            !outcome.failures.contains("    a::breaks_too"),
+            "the list of names is left out"
+        );
+    }
+
+    #[test]
+    fn several_programs_in_one_output_are_added_up() {
+        let two = "test result: ok. 3 passed; 0 failed; 0 ignored\n\
+                   test result: ok. 4 passed; 0 failed; 0 ignored\n";
+        assert_eq!(parse(two).unwrap().passed, 7);
+    }
+
+    #[test]
+    fn a_program_that_died_has_no_outcome() {
+        assert_eq!(parse("running 2 tests\ntest a ... ok\n"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn progress_names_the_test_that_ended_last() {
+        assert_eq!(
+            progress("test a ... ok\ntest b ... ok\nsome words\n"),
+            "test b ... ok"
+        );
+        assert_eq!(progress("running 2 tests\n"), "");
+    }
+}

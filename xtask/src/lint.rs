@@ -1,0 +1,125 @@
+//! Owns `cargo xtask lint`: every check that reads the code without running it.
+//! Changes nothing.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use lb_build::{cargo_for_ebpf, choose, probe, program_on_path};
+
+use crate::cargo::{cargo, root, target_dir};
+use crate::setup::{self, Needs};
+
+/// Runs all checks, also after one has failed, and names those that did.
+pub(crate) fn run() -> Result<()> {
+    setup::ensure(Needs {
+        ebpf: true,
+        ..Needs::default()
+    })?;
+    let mut failed = Vec::new();
+    for (name, mut command) in checks()? {
+        println!("lint: {name}");
+        if !command.status().is_ok_and(|status| status.success()) {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("these checks failed: {}", failed.join(", "))
+    }
+}
+
+fn checks() -> Result<Vec<(&'static str, Command)>> {
+    let mut format = cargo()?;
+    format.args(["fmt", "--all", "--check"]);
+    let mut format_ebpf = cargo()?;
+    format_ebpf.args(["fmt", "--manifest-path", "lb-ebpf/Cargo.toml", "--check"]);
+    let mut clippy = cargo()?;
+    clippy.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]);
+
+    let mut checks = vec![
+        ("format", format),
+        ("format of lb-ebpf", format_ebpf),
+        ("clippy", clippy),
+        ebpf()?,
+    ];
+    if program_on_path("cargo-deny").is_some() {
+        let mut deny = cargo()?;
+        deny.args(["deny", "check", "bans", "licenses", "sources"]);
+        checks.push(("licences and sources", deny));
+    } else {
+        println!("lint: cargo-deny is not installed, so licences and sources go unchecked");
+    }
+    Ok(checks)
+}
+
+/// The kernel's side, with the compiler that builds it: neither of the two brings a clippy for it.
+fn ebpf() -> Result<(&'static str, Command)> {
+    let choice = choose(&probe()?)?;
+    let mut command = cargo_for_ebpf(
+        &choice,
+        "check",
+        &root()?.join("lb-ebpf"),
+        &target_dir()?.join("lb-ebpf-check"),
+    );
+    command.args(["--release", "--config", "build.warnings=\"deny\""]);
+    Ok(("compiler's warnings in lb-ebpf", command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use toml::Table;
+
+    fn manifest(path: &str) -> Table {
+        fs::read_to_string(root().unwrap().join(path))
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    fn members() -> Vec<String> {
+        manifest("Cargo.toml")["workspace"]["members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|member| member.as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_crate_opts_in_to_the_workspace_lints() {
+        let members = members();
+        assert!(members.len() >= 6, "{members:?}");
+        for member in members {
+            let opted = manifest(&format!("{member}/Cargo.toml"))
+                .get("lints")
+                .and_then(|lints| lints.get("workspace")?.as_bool());
+            assert_eq!(
+                opted,
+                Some(true),
+                "{member}/Cargo.toml lacks `[lints] workspace = true`"
+            );
+        }
+    }
+
+    #[test]
+    fn tests_apart_from_the_code_live_in_one_package_where_their_tiers_are_known() {
+        for member in members().iter().filter(|member| *member != "tests") {
+            let folder = root().unwrap().join(member).join("tests");
+            assert!(
+                !folder.exists(),
+                "{} is run by no tier: move it to tests/tests",
+                folder.display()
+            );
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Owns the list of programs that tests and demo call, and the Debian packages that hold them.
+//! Installs nothing.
+
+use lb_build::{Machine, program_on_path};
+
+/// A program and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The file that is looked for.
+    pub(super) name: &'static str,
+    /// The package of Debian and Ubuntu.
+    pub(super) package: &'static str,
+}
+
+const PROGRAMS: [Program; 18] = [
+    Program {
+        name: "bpftool",
+        package: "bpftool",
+    },
+    Program {
+        name: "ip",
+        package: "iproute2",
+    },
+    Program {
+        name: "tc",
+        package: "iproute2",
+    },
+    Program {
+        name: "iptables",
+        package: "iptables",
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+    },
+    Program {
+        name: "conntrack",
+        package: "conntrack",
+    },
+    Program {
+        name: "tcpdump",
+        package: "tcpdump",
+    },
+    Program {
+        name: "ethtool",
+        package: "ethtool",
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+    },
+    Program {
+        name: "jq",
+        package: "jq",
+    },
+    Program {
+        name: "haproxy",
+        package: "haproxy",
+    },
+    Program {
+        name: "nslookup",
+        package: "dnsutils",
+    },
+    Program {
+        name: "ping",
+        package: "iputils-ping",
+    },
+    Program {
+        name: "wget",
+        package: "wget",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+    },
+    Program {
+        name: "ps",
+        package: "procps",
+    },
+    Program {
+        name: "nsenter",
+        package: "util-linux",
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
+    },
+];
+
+/// The programs that are not on this machine.
+pub(super) fn missing_programs() -> Vec<Program> {
+    PROGRAMS
+        .into_iter()
+        .filter(|program| program_on_path(program.name).is_none())
+        .collect()
+}
+
+/// Debian's packages for eBPF that this machine lacks; bpf-linker itself is no package.
+pub(super) fn for_ebpf(machine: &Machine, has_llvm: bool) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    let debian = &machine.debian;
+    if !(debian.cargo && debian.rustc && debian.bpf_core) {
+        packages.extend([
+            "rustc-web",
+            "cargo-web",
+            "rust-web-src",
+            "libstd-rust-web-dev-bpf",
+        ]);
+    }
+    if needs_linker(machine) && !has_llvm {
+        packages.extend(["llvm-22-dev", "zlib1g-dev", "libzstd-dev"]);
+    }
+    packages
+}
+
+/// Whether Debian's route lacks a linker.
+pub(super) fn needs_linker(machine: &Machine) -> bool {
+    machine.own_linker.is_none() && machine.cached_linker.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_build::Debian;
+
+    const COMPLETE: Debian = Debian {
+        cargo: true,
+        rustc: true,
+        bpf_core: true,
+    };
+
+    #[test]
+    fn a_bare_debian_gets_the_compiler_and_what_the_linker_is_built_with() {
+        let packages = for_ebpf(&Machine::default(), false);
+        assert_eq!(packages.len(), 7, "{packages:?}");
+    }
+
+    #[test]
+    fn a_linker_that_is_there_needs_no_llvm() {
+        let machine = Machine {
+            cached_linker: Some("/c/bpf-linker".into()),
+            ..Machine::default()
+        };
+        assert!(!for_ebpf(&machine, false).contains(&"llvm-22-dev"));
+    }
+
+    #[test]
+    fn llvm_that_is_there_is_not_installed_again() {
+        let machine = Machine {
+            debian: COMPLETE,
+            ..Machine::default()
+        };
+        assert_eq!(for_ebpf(&machine, true), Vec::<&str>::new());
+        assert!(needs_linker(&machine));
+    }
+}

@@ -1,0 +1,242 @@
+//! Owns the running of long commands: progress while they run, their words in a log, its tail when they fail.
+//! Knows nothing of what they do.
+
+use std::fs::{self, File};
+use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cargo::target_dir;
+
+/// How often a child is looked at: short enough not to be felt at the end of a quick one.
+const POLL: Duration = Duration::from_millis(40);
+/// How often a line is printed where no terminal shows a moving one.
+const PLAIN_EVERY: Duration = Duration::from_secs(15);
+/// Steps below this leave no trace on the screen.
+const NOTEWORTHY: Duration = Duration::from_secs(2);
+/// Lines of the log that an error shows: a compiler's first error is usually among them.
+const TAIL_LINES: usize = 60;
+
+/// A long command with a name.
+pub(crate) struct Step {
+    title: String,
+    log: PathBuf,
+}
+
+impl Step {
+    /// `name` is the log's file name; `title` says what is being done, as in "building etcd".
+    pub(crate) fn new(name: &str, title: impl Into<String>) -> Result<Self> {
+        let dir = target_dir()?.join("xtask");
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Self {
+            title: title.into(),
+            log: dir.join(format!("{name}.log")),
+        })
+    }
+
+    /// The file with everything that the command said.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Runs the command to its end; a failure shows the log's tail.
+    pub(crate) fn run(&self, command: &mut Command) -> Result<()> {
+        let log = self.create_log()?;
+        command
+            .stdout(log.try_clone().context("share the log")?)
+            .stderr(log);
+        let status = self.watch(command, None, last_line)?;
+        self.judge(status)
+    }
+
+    /// Like `run`, and returns what the command wrote to its standard output.
+    pub(crate) fn run_for_output(&self, command: &mut Command) -> Result<String> {
+        let output = self.log.with_extension("out");
+        let stdout =
+            File::create(&output).with_context(|| format!("create {}", output.display()))?;
+        command.stdout(stdout).stderr(self.create_log()?);
+        let status = self.watch(command, None, last_line)?;
+        self.judge(status)?;
+        fs::read_to_string(&output).with_context(|| format!("read {}", output.display()))
+    }
+
+    /// Runs the command, both outputs to the log; `progress` makes a few words of what it said so far.
+    ///
+    /// Past `deadline` the command is killed, and `None` returned.
+    pub(crate) fn run_with_deadline(
+        &self,
+        command: &mut Command,
+        deadline: Duration,
+        progress: fn(&str) -> String,
+    ) -> Result<Option<ExitStatus>> {
+        let log = self.create_log()?;
+        command
+            .stdout(log.try_clone().context("share the log")?)
+            .stderr(log);
+        let until = Instant::now() + deadline;
+        let status = self.watch(command, Some(until), progress)?;
+        Ok((Instant::now() < until).then_some(status))
+    }
+
+    fn create_log(&self) -> Result<File> {
+        File::create(&self.log).with_context(|| format!("create {}", self.log.display()))
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<()> {
+        if status.success() {
+            return Ok(());
+        }
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        bail!(
+            "{} failed ({status}); the end of {}:\n{}",
+            self.title,
+            self.log.display(),
+            tail(&said, TAIL_LINES)
+        )
+    }
+
+    fn watch(
+        &self,
+        command: &mut Command,
+        until: Option<Instant>,
+        progress: fn(&str) -> String,
+    ) -> Result<ExitStatus> {
+        let start = Instant::now();
+        let mut child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{}: start {command:?}", self.title))?;
+        let mut screen = Screen::new(&self.title);
+        let status = loop {
+            if let Some(status) = child.try_wait().context("wait for the command")? {
+                break status;
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                kill(&mut child);
+            }
+            screen.update(start.elapsed(), || progress(&end_of(&self.log)));
+            thread::sleep(POLL);
+        };
+        screen.finish(start.elapsed(), status.success());
+        Ok(status)
+    }
+}
+
+/// A step's line on a terminal, or its lines in a log of CI.
+struct Screen {
+    title: String,
+    bar: Option<ProgressBar>,
+    next_plain: Duration,
+}
+
+impl Screen {
+    fn new(title: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}")
+            {
+                bar.set_style(style);
+            }
+            bar.set_prefix(title.to_owned());
+            bar
+        });
+        Self {
+            title: title.to_owned(),
+            bar,
+            next_plain: PLAIN_EVERY,
+        }
+    }
+
+    fn update(&mut self, elapsed: Duration, progress: impl Fn() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(progress());
+            bar.tick();
+        } else if elapsed >= self.next_plain {
+            self.next_plain += PLAIN_EVERY;
+            eprintln!("{}: {}  {}", self.title, minutes(elapsed), progress());
+        }
+    }
+
+    fn finish(self, elapsed: Duration, success: bool) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        if success && elapsed >= NOTEWORTHY {
+            eprintln!("{}: done in {}", self.title, minutes(elapsed));
+        }
+    }
+}
+
+fn kill(child: &mut Child) {
+    // It may have ended by itself just now; the next look will tell.
+    drop(child.kill());
+}
+
+/// `47s`, `2m15s`.
+pub(crate) fn minutes(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    }
+}
+
+/// The last kilobytes of a growing file; empty if it cannot be read, since it serves progress only.
+fn end_of(log: &Path) -> String {
+    const END: u64 = 8192;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+fn last_line(said: &str) -> String {
+    said.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        assert_eq!(minutes(Duration::from_secs(47)), "47s");
+        assert_eq!(minutes(Duration::from_secs(135)), "2m15s");
+        assert_eq!(minutes(Duration::from_mins(1)), "1m00s");
+    }
+
+    #[test]
+    fn the_tail_is_the_end_and_never_more_than_there_is() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a", 5), "a");
+        assert_eq!(tail("", 5), "");
+    }
+
+    #[test]
+    fn progress_is_the_last_line_that_says_something() {
+        assert_eq!(last_line("  Compiling a\n  Compiling b\n\n"), "Compiling b");
+        assert_eq!(last_line(""), "");
+    }
+}

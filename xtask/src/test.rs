@@ -1,0 +1,202 @@
+//! Owns `cargo xtask test`: compiles the tests of the chosen tiers, runs them, and sums up.
+//! Knows nothing of what they test.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::build::release_agent;
+use crate::cargo::{Executable, cargo, compile, root};
+use crate::leftovers::{self, Leftover};
+use crate::libtest::{self, Outcome};
+use crate::setup::{self, Needs, Ready};
+use crate::step::{Step, minutes};
+use crate::tiers::{Tier, cargo_args, selects_nothing, tier_of};
+
+/// Runs the tiers in order; success only if some test ran, all passed, and nothing stayed behind.
+pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
+    let tiers = Tier::chosen(numbers);
+    let needs = tiers
+        .iter()
+        .map(|tier| tier.needs())
+        .fold(Needs::default(), |all, one| Needs {
+            ebpf: all.ebpf || one.ebpf,
+            machine: all.machine || one.machine,
+            control_plane: all.control_plane || one.control_plane,
+        });
+    let ready = setup::ensure(needs)?;
+    let agent = if needs.machine {
+        Some(release_agent()?)
+    } else {
+        None
+    };
+    let programs = compile_tests(&tiers)?;
+
+    let before = leftovers::find();
+    let mut summary = Vec::new();
+    let mut total = Outcome::default();
+    for tier in tiers {
+        let start = Instant::now();
+        let outcome = run_tier(tier, &programs, &ready, agent.as_deref(), filter)?;
+        summary.push((tier, outcome.clone(), start.elapsed()));
+        total.add(outcome);
+    }
+    let left: Vec<_> = leftovers::find()
+        .into_iter()
+        .filter(|found| !before.contains(found))
+        .collect();
+    Ok(report(&summary, total, &left))
+}
+
+fn compile_tests(tiers: &[Tier]) -> Result<Vec<(Tier, Executable)>> {
+    let args = cargo_args(tiers, &root()?)?;
+    if selects_nothing(&args) {
+        return Ok(Vec::new());
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut programs = Vec::new();
+    for program in compile(&Step::new("build-tests", "building the tests")?, &args)? {
+        if let Some(tier) = tier_of(&program)? {
+            programs.push((tier, program));
+        }
+    }
+    programs.sort_by(|(_, a), (_, b)| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
+    Ok(programs)
+}
+
+fn run_tier(
+    tier: Tier,
+    programs: &[(Tier, Executable)],
+    ready: &Ready,
+    agent: Option<&Path>,
+    filter: &[String],
+) -> Result<Outcome> {
+    println!("tier {}: {}", tier as u8, tier.title());
+    let mut outcome = Outcome::default();
+    for (_, program) in programs.iter().filter(|(of, _)| *of == tier) {
+        let mut command = test_command(tier, program, ready, agent);
+        command.args(filter);
+        let name = format!("{} {}", program.package, program.target);
+        outcome.add(run_program(&name, tier.deadline(), &mut command)?);
+    }
+    if tier == Tier::Unit && filter.is_empty() {
+        let mut command = cargo()?;
+        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+        outcome.add(run_program("doc tests", tier.deadline(), &mut command)?);
+    }
+    Ok(outcome)
+}
+
+/// As cargo would start it, but as root where the tier needs that.
+fn test_command(tier: Tier, program: &Executable, ready: &Ready, agent: Option<&Path>) -> Command {
+    let mut environment = ready.environment(agent);
+    environment.push(("CARGO_MANIFEST_DIR", program.package_dir.clone().into()));
+    environment.push(("CARGO_TERM_COLOR", "never".into()));
+    if let Some(workspace) = program.package_dir.parent() {
+        environment.push(("INSTA_WORKSPACE_ROOT", workspace.into()));
+    }
+    let mut command = if tier.needs().machine {
+        ready.as_root(&program.path, &environment)
+    } else {
+        let mut command = Command::new(&program.path);
+        command.envs(environment);
+        command
+    };
+    command
+        .current_dir(&program.package_dir)
+        .arg("--color=never");
+    let asked = env::var("LB_TEST_THREADS")
+        .ok()
+        .and_then(|number| number.parse().ok());
+    if let Some(default) = tier.default_threads() {
+        command.arg(format!("--test-threads={}", asked.unwrap_or(default)));
+    }
+    command
+}
+
+/// A program that dies, hangs, or says one thing and exits with another counts as one failed test.
+fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<Outcome> {
+    let start = Instant::now();
+    let step = Step::new(&format!("test-{}", name.replace(' ', "-")), name)?;
+    let status = step.run_with_deadline(command, deadline, libtest::progress)?;
+    let said = std::fs::read_to_string(step.log()).unwrap_or_default();
+    let mut outcome = libtest::parse(&said).unwrap_or_default();
+    let broken = match status {
+        None => Some(format!("killed: it still ran after {}", minutes(deadline))),
+        Some(status) if !status.success() && outcome.failed == 0 => {
+            Some(format!("ended with {status}"))
+        }
+        Some(_) if libtest::parse(&said).is_none() => Some("ended without a result".to_owned()),
+        Some(_) => None,
+    };
+    if let Some(how) = broken {
+        outcome.failed += 1;
+        let title = format!("---- {name} {how}; all it said ----");
+        outcome.failures += &["\n", &title, "\n", &said, "\n"].concat();
+    }
+    if outcome.passed + outcome.failed > 0 {
+        println!(
+            "  {name}: {} passed, {} failed, {} ignored ({})",
+            outcome.passed,
+            outcome.failed,
+            outcome.ignored.len(),
+            minutes(start.elapsed())
+        );
+    }
+    if outcome.failed > 0 {
+        println!("    log: {}", shortened(step.log()).display());
+    }
+    Ok(outcome)
+}
+
+fn shortened(path: &Path) -> PathBuf {
+    let root = root().unwrap_or_default();
+    path.strip_prefix(root).unwrap_or(path).to_owned()
+}
+
+/// Says all that went wrong, the count of each tier, and last the line that machines read.
+fn report(summary: &[(Tier, Outcome, Duration)], total: Outcome, left: &[Leftover]) -> ExitCode {
+    let Outcome {
+        passed,
+        mut failed,
+        ignored,
+        failures,
+    } = total;
+    if !failures.is_empty() {
+        println!("\nfailures:\n{failures}");
+    }
+    for name in &ignored {
+        println!("ignored, which counts as failed: {name}");
+    }
+    for thing in left {
+        println!(
+            "left behind by the tests: {thing} (`cargo xtask clean --keep-target` removes it)"
+        );
+    }
+    if passed + failed == 0 {
+        println!("no test ran, which counts as failed");
+        failed = 1;
+    }
+    println!();
+    for (tier, outcome, time) in summary {
+        println!(
+            "tier {} {:<22} {:>5} passed {:>3} failed {:>3} ignored  {}",
+            *tier as u8,
+            tier.title(),
+            outcome.passed,
+            outcome.failed,
+            outcome.ignored.len(),
+            minutes(*time)
+        );
+    }
+    let failed = failed as usize + ignored.len() + left.len();
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
