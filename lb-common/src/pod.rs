@@ -28,7 +28,7 @@ macro_rules! pod {
 pod! {
     Addr { b: [u8; 16] }
     ServiceKey { addr: Addr, port: u16, proto: u8, scope: u8 }
-    NodePortKey { port: u16, proto: u8, scope: u8 }
+    NodePortKey { port: u16, proto: u8, scope: u8, family: u8, pad: [u8; 3] }
     ServiceRef { index: u32, flags: u32 }
     NodeAddr { ifindex: u32, flags: u32 }
     Service {

@@ -27,7 +27,8 @@ pub struct ServiceKey {
     pub scope: u8,
 }
 
-/// Key of `lb_nodeports`: the addresses it answers on stand in `lb_nodeaddrs`.
+/// Key of `lb_nodeports`: the addresses it answers on stand in `lb_nodeaddrs`. One entry a family, since a service may
+/// have one family only, and the backends of two are different ones.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -38,9 +39,29 @@ pub struct NodePortKey {
     pub proto: u8,
     /// See [`scope`].
     pub scope: u8,
+    /// 4 or 6: the family of the destination address.
+    pub family: u8,
+    /// Reserved, zero.
+    pub pad: [u8; 3],
 }
 
-/// Value of `lb_services` and `lb_nodeports`: never updated in place, only inserted and deleted.
+impl NodePortKey {
+    /// The key for a destination of the address's family (IPv4-mapped is IPv4).
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(family_of: &Addr, port: u16, proto: u8, scope: u8) -> Self {
+        Self {
+            port,
+            proto,
+            scope,
+            family: if family_of.is_v4() { 4 } else { 6 },
+            pad: [0; 3],
+        }
+    }
+}
+
+/// Value of `lb_services` and `lb_nodeports`. The kernel recycles the element of a deleted or replaced key at once, under
+/// readers that still look at it: between a write that frees an element and the next one that takes one stands a barrier.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -61,12 +82,9 @@ pub mod frontend {
     pub const LOAD_BALANCER: u32 = 1 << 2;
     /// One of `spec.externalIPs`.
     pub const EXTERNAL_IP: u32 = 1 << 3;
-    /// The mark of a VIP: `index` means nothing.
+    /// The mark of a VIP: `index` means nothing. With [`CLUSTER_IP`] its undefined ports are refused; with
+    /// [`LOAD_BALANCER`] alone they are not (such an address may be a node's own, with other listeners).
     pub const VIP_MARK: u32 = 1 << 4;
-    /// Sources are checked against `lb_srcranges`.
-    pub const SOURCE_RANGES: u32 = 1 << 5;
-    /// Local-only policy without a local endpoint while others exist: unreachable rather than refused.
-    pub const NO_LOCAL: u32 = 1 << 6;
 }
 
 /// Value of `lb_nodeaddrs`: an address on which node ports answer.
@@ -100,7 +118,7 @@ pub struct Service {
     pub pad: u8,
     /// See [`flags`].
     pub flags: u16,
-    /// Identity for people and metrics; stable across restarts, the service index today.
+    /// Identity for people and metrics; stable across restarts, the service index today. 0 in an unused entry.
     pub id: u32,
     /// Reserved, zero.
     pub pad2: [u32; 3],
@@ -159,8 +177,12 @@ pub mod scheduler {
 
 /// Bits of [`Service::flags`].
 pub mod flags {
-    /// At least one endpoint exists somewhere, though none of them is eligible here.
+    /// At least one endpoint exists somewhere, though perhaps none of them is eligible here.
     pub const HAS_ENDPOINTS: u16 = 1;
+    /// Local-only policy without a local endpoint while others exist: unreachable rather than refused.
+    pub const NO_LOCAL: u16 = 1 << 1;
+    /// For frontends with [`LOAD_BALANCER`](super::frontend::LOAD_BALANCER), sources are checked against `lb_srcranges`.
+    pub const SOURCE_RANGES: u16 = 1 << 2;
 }
 
 /// Value of `lb_slots`: one u64, so that it is read and written at once.
@@ -240,7 +262,7 @@ pub struct ServiceStats {
 
 const _: () = {
     assert!(size_of::<ServiceKey>() == 20);
-    assert!(size_of::<NodePortKey>() == 4);
+    assert!(size_of::<NodePortKey>() == 8);
     assert!(size_of::<ServiceRef>() == 8);
     assert!(size_of::<NodeAddr>() == 8);
     assert!(size_of::<Service>() == 32);

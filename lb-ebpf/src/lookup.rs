@@ -8,7 +8,7 @@ use lb_common::{
     backend::{self, Backend},
     select::{self, Input, Need},
     service::{
-        MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, frontend, member,
+        MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend, member,
     },
 };
 
@@ -68,13 +68,13 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
         proto,
         scope,
     };
-    // SAFETY: elements are never updated in place, and reused only after an RCU barrier; copied at once.
+    // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
     if let Some(found) = unsafe { SERVICES.get(&key) } {
         return Frontend::Service(*found);
     }
     // SAFETY: presence alone is read.
     if unsafe { NODEADDRS.get(addr) }.is_some() {
-        return node_port(port, proto, scope);
+        return node_port(addr, port, proto, scope);
     }
     let mark = ServiceKey {
         addr: *addr,
@@ -82,18 +82,18 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
         proto: 0,
         scope,
     };
-    // SAFETY: presence alone is read.
-    if unsafe { SERVICES.get(&mark) }.is_some() {
-        return Frontend::UnknownPort;
+    // SAFETY: as above; one aligned u32, read once.
+    match unsafe { SERVICES.get(&mark) } {
+        Some(mark) if mark.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
+        _ => Frontend::None,
     }
-    Frontend::None
 }
 
-/// The node port `port` (host order), whatever the address.
+/// The node port `port` (host order) of the address's family, whether or not the address is one that node ports answer on.
 #[inline(always)]
-pub fn node_port(port: u16, proto: u8, scope: u8) -> Frontend {
-    let key = NodePortKey { port, proto, scope };
-    // SAFETY: elements are never updated in place, and reused only after an RCU barrier; copied at once.
+pub fn node_port(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
+    let key = NodePortKey::new(addr, port, proto, scope);
+    // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
     match unsafe { NODEPORTS.get(&key) } {
         Some(found) => Frontend::Service(*found),
         None => Frontend::None,
@@ -169,7 +169,9 @@ fn pick(
     loop {
         let w = word(svc);
         if w.count == 0 {
-            return Err(if service.flags & frontend::NO_LOCAL != 0 {
+            // SAFETY: an element of an array map; one aligned u16, read once.
+            let found = unsafe { (*svc).flags };
+            return Err(if found & flags::NO_LOCAL != 0 {
                 Refusal::NoLocal
             } else {
                 Refusal::NoEndpoint

@@ -48,7 +48,8 @@ pub struct Batch {
 
 /// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
 pub trait HashTable<K, V> {
-    /// Inserts; an existing key is overwritten (callers never do that to `lb_services` and `lb_nodeports`).
+    /// Inserts; an existing key is overwritten. In `lb_services`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
+    /// key at a time, with a barrier between that (or a removal) and the next insert.
     fn insert(&mut self, entries: &[(K, V)]) -> Batch;
     /// Deletes; a missing key counts as done.
     fn remove(&mut self, keys: &[K]) -> Batch;
@@ -90,9 +91,9 @@ pub struct SourceRangeKey {
 
 /// Every table that the sync engine writes.
 pub trait Maps {
-    /// `lb_services`: insert and delete only.
+    /// `lb_services`
     fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef>;
-    /// `lb_nodeports`: insert and delete only.
+    /// `lb_nodeports`
     fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef>;
     /// `lb_nodeaddrs`
     fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr>;

@@ -11,6 +11,8 @@ use super::ObjectKey;
 pub struct Service {
     /// Its name.
     pub key: ObjectKey,
+    /// `metadata.creationTimestamp`: of two services that ask for the same frontend, the older one gets it.
+    pub created: Option<jiff::Timestamp>,
     /// Which frontends it asks for.
     pub kind: ServiceType,
     /// `spec.clusterIPs`, at most one a family.

@@ -1,7 +1,7 @@
 //! Service: from the API's type to the model's. Owns the skip rules and what becomes of bad values: a problem on the object,
 //! never a lost Service.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1 as api;
 
@@ -57,6 +57,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
     let cluster_ips = one_a_family(addresses("clusterIPs", ips, &mut problems), &mut problems);
     let external = spec.external_ips.as_deref().unwrap_or_default();
     Ok(Service {
+        created: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
         kind,
         cluster_ips,
         external_ips: addresses("externalIPs", external, &mut problems),
@@ -230,6 +231,7 @@ fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<(Ip
         problems
             .push("loadBalancerSourceRanges: none can be read, so nobody is admitted".to_owned());
         ranges.push((Ipv4Addr::UNSPECIFIED.into(), 32));
+        ranges.push((Ipv6Addr::UNSPECIFIED.into(), 128));
     }
     ranges
 }

@@ -168,7 +168,7 @@ fn an_unknown_scheduler_leaves_the_default() {
 #[test]
 fn source_ranges_that_cannot_be_read_admit_nobody() {
     let s = spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.1', 'all']}").unwrap();
-    assert_eq!(s.source_ranges, [(ip("0.0.0.0"), 32)]);
+    assert_eq!(s.source_ranges, [(ip("0.0.0.0"), 32), (ip("::"), 128)]);
     assert_eq!(s.problems.len(), 3);
     let s =
         spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.0/8', 'all']}").unwrap();
