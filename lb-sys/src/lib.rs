@@ -1,1 +1,24 @@
+//! The bpf(2) and socket calls that no library offers, each behind a safe function: batches, mapped arrays, links swapped in
+//! place. Owns the only unsafe code of the user side; knows nothing of what the maps mean.
+//!
+//! Every handle asks the kernel for the object's layout before the first byte is exchanged, so a wrong pin is an error and
+//! never a buffer that is too short.
 
+mod call;
+mod link;
+mod map;
+mod mapped;
+mod netns;
+mod object;
+mod percpu;
+
+pub use call::Error;
+pub use link::{
+    CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
+    create_xdp, link_info, read_iter, update,
+};
+pub use map::{Done, Map};
+pub use mapped::MappedArray;
+pub use netns::netns_cookie;
+pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
+pub use percpu::PerCpuArray;

@@ -1,0 +1,107 @@
+//! The maps in the kernel, opened by their pins alone, whether an agent lives or not. Owns the one set of handles that the
+//! sync engine writes through.
+
+use lb_common::{
+    Addr,
+    backend::Backend,
+    dev::Dev,
+    maps,
+    service::{
+        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
+    },
+};
+
+use super::{
+    dir::BpfDir,
+    pinned::{Access, ArrayPin, BarrierPin, HashPin, RangesPin},
+    table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey},
+};
+
+/// Every map that the sync engine writes.
+#[derive(Debug)]
+pub struct BpfMaps {
+    /// `lb_services`
+    pub services: HashPin<ServiceKey, ServiceRef>,
+    /// `lb_nodeports`
+    pub nodeports: HashPin<NodePortKey, ServiceRef>,
+    /// `lb_nodeaddrs`
+    pub nodeaddrs: HashPin<Addr, NodeAddr>,
+    /// `lb_members`
+    pub members: HashPin<MemberKey, MemberFlags>,
+    /// `lb_srcranges`
+    pub srcranges: RangesPin,
+    /// `lb_devs`
+    pub devs: HashPin<u32, Dev>,
+    /// `lb_svc`
+    pub svc: ArrayPin<Service>,
+    /// `lb_slots`
+    pub slots: ArrayPin<Slot>,
+    /// `lb_backends`
+    pub backends: ArrayPin<Backend>,
+    /// `lb_active`: open connections by backend id.
+    pub active: ArrayPin<u64>,
+    /// Only for those who write.
+    barrier: Option<BarrierPin>,
+}
+
+impl BpfMaps {
+    /// Opens every pin. With [`Access::Read`] the kernel refuses each write through these handles.
+    pub fn open(dir: &BpfDir, access: Access) -> Result<Self, MapError> {
+        Ok(Self {
+            services: HashPin::open(dir, maps::SERVICES, access)?,
+            nodeports: HashPin::open(dir, maps::NODEPORTS, access)?,
+            nodeaddrs: HashPin::open(dir, maps::NODEADDRS, access)?,
+            members: HashPin::open(dir, maps::MEMBERS, access)?,
+            srcranges: RangesPin::open(dir, maps::SRCRANGES, access)?,
+            devs: HashPin::open(dir, maps::DEVS, access)?,
+            svc: ArrayPin::open(dir, maps::SVC, access)?,
+            slots: ArrayPin::open(dir, maps::SLOTS, access)?,
+            backends: ArrayPin::open(dir, maps::BACKENDS, access)?,
+            active: ArrayPin::open(dir, maps::ACTIVE, access)?,
+            barrier: match access {
+                Access::Write => Some(BarrierPin::open(dir, maps::BARRIER)?),
+                Access::Read => None,
+            },
+        })
+    }
+}
+
+impl Maps for BpfMaps {
+    fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef> {
+        &mut self.services
+    }
+    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef> {
+        &mut self.nodeports
+    }
+    fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr> {
+        &mut self.nodeaddrs
+    }
+    fn members(&mut self) -> &mut dyn HashTable<MemberKey, MemberFlags> {
+        &mut self.members
+    }
+    fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8> {
+        &mut self.srcranges
+    }
+    fn devs(&mut self) -> &mut dyn HashTable<u32, Dev> {
+        &mut self.devs
+    }
+    fn svc(&mut self) -> &mut dyn ArrayTable<Service> {
+        &mut self.svc
+    }
+    fn slots(&mut self) -> &mut dyn ArrayTable<Slot> {
+        &mut self.slots
+    }
+    fn backends(&mut self) -> &mut dyn ArrayTable<Backend> {
+        &mut self.backends
+    }
+    fn barrier(&mut self) -> Result<(), MapError> {
+        match &self.barrier {
+            Some(barrier) => barrier.wait(),
+            None => Err(MapError::Failed {
+                map: maps::BARRIER.name,
+                operation: "wait for running programs",
+                message: "these maps were opened for reading".to_owned(),
+            }),
+        }
+    }
+}

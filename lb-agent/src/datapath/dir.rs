@@ -1,0 +1,127 @@
+//! The folder of pins: `<bpf-dir>/{maps,links,clsact}`. Owns what a pin is called and where it stands.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use lb_common::maps::MapSpec;
+use nix::sys::statfs::statfs;
+
+/// A folder on a bpf file system, ours alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BpfDir {
+    root: PathBuf,
+}
+
+/// What stands behind the name of a map whose successor is not in use yet (bpffs forbids dots in names).
+pub(crate) const NEW: &str = "-new";
+
+/// `BPF_FS_MAGIC`
+const BPF_FS: i64 = 0xcafe_4a11;
+
+impl BpfDir {
+    /// Opens the folder, and makes it and its parts where they are missing.
+    pub fn create(root: &Path) -> Result<Self> {
+        let dir = Self::at(root);
+        for part in [dir.root.clone(), dir.maps(), dir.links(), dir.clsact()] {
+            require_bpffs(&part)?;
+            fs::create_dir_all(&part)
+                .with_context(|| format!("cannot make the folder {}", part.display()))?;
+        }
+        Ok(dir)
+    }
+
+    /// Names the folder without looking at it.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Pins of maps.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.root.join("maps")
+    }
+
+    /// Pins of links.
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Pins of programs that netlink holds on a device (before Linux 6.6), so that `cleanup` finds them.
+    #[must_use]
+    pub fn clsact(&self) -> PathBuf {
+        self.root.join("clsact")
+    }
+
+    /// The pin of a map.
+    #[must_use]
+    pub fn map(&self, spec: &MapSpec) -> PathBuf {
+        self.maps().join(spec.pin_name())
+    }
+
+    /// The pin of a map's successor, until [`super::load::Loaded::commit`].
+    #[must_use]
+    pub fn new_map(&self, spec: &MapSpec) -> PathBuf {
+        self.maps().join(spec.pin_name() + NEW)
+    }
+}
+
+/// The names in a folder of pins, sorted; none if the folder is not there.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
+    let failed = || format!("cannot list {}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry.with_context(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a pin; one that is not there is removed already.
+pub(crate) fn unpin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove the pin {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fails unless the path, or the nearest folder above it that exists, is on a bpf file system.
+fn require_bpffs(path: &Path) -> Result<()> {
+    let existing = path
+        .ancestors()
+        .find(|p| p.exists())
+        .unwrap_or(Path::new("/"));
+    let stat = statfs(existing)
+        .with_context(|| format!("cannot tell the file system of {}", existing.display()))?;
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the type differs between C libraries"
+    )]
+    if i64::from(stat.filesystem_type().0) == BPF_FS {
+        return Ok(());
+    }
+    bail!(
+        "{} is not on a bpf file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or name a folder on one with --bpf-dir",
+        path.display()
+    )
+}

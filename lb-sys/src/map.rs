@@ -1,0 +1,335 @@
+//! Hash maps and tries by key, one element or a batch at a time. Owns the batch commands (Linux 5.6) and their replacement
+//! by single calls where a map type lacks them; knows nothing of arrays that are mapped.
+
+use std::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use aya::Pod;
+
+use crate::{
+    call::{Command, ENOTSUPP, Error, bpf, ptr},
+    object::{MapInfo, map_info, raw},
+};
+
+/// What a batch did: how many leading elements, and why it stopped before the end, if it did.
+#[derive(Debug)]
+#[must_use]
+pub struct Done {
+    /// Elements done, from the first on.
+    pub count: usize,
+    /// The failure of element `count`; what stands behind it has not been tried.
+    pub error: Option<Error>,
+}
+
+/// A map whose keys are `K` and values are `V`, not one of the per-CPU kinds.
+#[derive(Debug)]
+pub struct Map<K, V> {
+    fd: OwnedFd,
+    info: MapInfo,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+#[repr(C)]
+struct ElemAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    /// Value, or the next key.
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// `BPF_MAP_TYPE_{PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, CGROUP_STORAGE_PERCPU}`: a value for each CPU at once.
+const PER_CPU: [u32; 4] = [5, 6, 10, 21];
+
+/// Elements of one lookup batch; doubled when a bucket has more.
+const CHUNK: usize = 4096;
+
+impl<K: Pod, V: Pod> Map<K, V> {
+    /// Takes the descriptor, if the map's layout is that of the types.
+    pub fn new(fd: OwnedFd) -> Result<Self, Error> {
+        let info = map_info(&fd)?;
+        size("the key's size", size_of::<K>(), info.key_size)?;
+        size("the value's size", size_of::<V>(), info.value_size)?;
+        if PER_CPU.contains(&info.kind) {
+            return Err(Error::Layout {
+                what: "the map's type",
+                expected: 1,
+                found: info.kind.into(),
+            });
+        }
+        Ok(Self {
+            fd,
+            info,
+            types: PhantomData,
+        })
+    }
+
+    /// What the kernel told when the map was opened.
+    #[must_use]
+    pub fn info(&self) -> &MapInfo {
+        &self.info
+    }
+
+    fn elem(&self, command: Command, key: u64, value: u64, flags: u64) -> Result<(), Error> {
+        let mut attr = ElemAttr {
+            map_fd: raw(&self.fd),
+            pad: 0,
+            key,
+            value,
+            flags,
+        };
+        // SAFETY: the layout of the element commands; the callers below pass pointers to a live `K` (or null) and to a live
+        // `V` or `K`, whose sizes were compared with the map's.
+        unsafe { bpf(command, &mut attr) }.map(drop)
+    }
+
+    /// The value of `key`, or `None`.
+    pub fn get(&self, key: &K) -> Result<Option<V>, Error> {
+        let mut value = MaybeUninit::<V>::zeroed();
+        match self.elem(Command::MapLookup, ptr(key), ptr(value.as_mut_ptr()), 0) {
+            // SAFETY: the kernel has written all of it; any bytes are a `V` (`Pod`).
+            Ok(()) => Ok(Some(unsafe { value.assume_init() })),
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Inserts or overwrites.
+    pub fn set(&self, key: &K, value: &V) -> Result<(), Error> {
+        self.elem(Command::MapUpdate, ptr(key), ptr(value), 0)
+    }
+
+    /// Deletes; false if there was none.
+    pub fn delete(&self, key: &K) -> Result<bool, Error> {
+        match self.elem(Command::MapDelete, ptr(key), 0, 0) {
+            Ok(()) => Ok(true),
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn next_key(&self, key: Option<&K>) -> Result<Option<K>, Error> {
+        let mut next = MaybeUninit::<K>::zeroed();
+        let from = key.map_or(0, |k| ptr(k));
+        match self.elem(Command::MapNextKey, from, ptr(next.as_mut_ptr()), 0) {
+            // SAFETY: the kernel has written all of it; any bytes are a `K` (`Pod`).
+            Ok(()) => Ok(Some(unsafe { next.assume_init() })),
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// One batch command over `keys` (and `values`, as many, or none); returns how many were done.
+    fn batch(&self, command: Command, keys: &[K], values: Option<&[V]>) -> (usize, Option<Error>) {
+        let count = values.map_or(keys.len(), |v| v.len().min(keys.len()));
+        let mut attr = BatchAttr {
+            in_batch: 0,
+            out_batch: 0,
+            keys: ptr(keys.as_ptr()),
+            values: values.map_or(0, |v| ptr(v.as_ptr())),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            map_fd: raw(&self.fd),
+            elem_flags: 0,
+            flags: 0,
+        };
+        let asked = attr.count;
+        // SAFETY: the layout of the batch commands; both slices are live, have at least `count` elements, and their elements'
+        // sizes are the map's. These two commands only read them.
+        match unsafe { bpf(command, &mut attr) } {
+            Ok(_) => (asked as usize, None),
+            // The kernel writes the number done back, except where it failed before the first one.
+            Err(e) => (
+                if attr.count < asked {
+                    attr.count as usize
+                } else {
+                    0
+                },
+                Some(e),
+            ),
+        }
+    }
+
+    /// Inserts or overwrites many; E2BIG where the map is full.
+    pub fn set_all(&self, keys: &[K], values: &[V]) -> Done {
+        let total = keys.len().min(values.len());
+        let mut count = 0;
+        while count < total {
+            let (n, error) = self.batch(
+                Command::MapUpdateBatch,
+                &keys[count..],
+                Some(&values[count..]),
+            );
+            count += n;
+            match error {
+                None => {}
+                Some(e) if lacks_batches(&e) => return self.set_one_by_one(keys, values, count),
+                // A failed batch that did nothing may have failed as a batch (no memory for its buffers): the first element
+                // alone tells.
+                Some(_) if n == 0 => match self.set(&keys[count], &values[count]) {
+                    Ok(()) => count += 1,
+                    Err(e) => {
+                        return Done {
+                            count,
+                            error: Some(e),
+                        };
+                    }
+                },
+                Some(_) => {}
+            }
+        }
+        Done { count, error: None }
+    }
+
+    fn set_one_by_one(&self, keys: &[K], values: &[V], from: usize) -> Done {
+        for (i, (k, v)) in keys.iter().zip(values).enumerate().skip(from) {
+            if let Err(e) = self.set(k, v) {
+                return Done {
+                    count: i,
+                    error: Some(e),
+                };
+            }
+        }
+        Done {
+            count: keys.len().min(values.len()),
+            error: None,
+        }
+    }
+
+    /// Deletes many; a missing key counts as done.
+    pub fn delete_all(&self, keys: &[K]) -> Done {
+        let mut count = 0;
+        while count < keys.len() {
+            let (n, error) = self.batch(Command::MapDeleteBatch, &keys[count..], None);
+            count += n;
+            match error {
+                None => {}
+                // The batch stops at a missing key, and a type without batches at the first: the element alone tells.
+                Some(e) => {
+                    let rest = if lacks_batches(&e) {
+                        keys.len() - count
+                    } else {
+                        1
+                    };
+                    for key in keys[count..].iter().take(rest) {
+                        if let Err(e) = self.delete(key) {
+                            return Done {
+                                count,
+                                error: Some(e),
+                            };
+                        }
+                        count += 1;
+                    }
+                }
+            }
+        }
+        Done { count, error: None }
+    }
+
+    /// Everything in it, in no order. A map that changes meanwhile may show an element twice or not at all.
+    pub fn entries(&self) -> Result<Vec<(K, V)>, Error> {
+        let mut all = Vec::new();
+        match self.lookup_batches(&mut all) {
+            Ok(()) => Ok(all),
+            Err(e) if lacks_batches(&e) || e.errno() == Some(libc::EINTR) => self.walk(),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn lookup_batches(&self, all: &mut Vec<(K, V)>) -> Result<(), Error> {
+        // The token of a hash is a u32, of other types a key: room for both.
+        let token = size_of::<K>().max(8);
+        let (mut from, mut to) = (vec![0u8; token], vec![0u8; token]);
+        let mut chunk = CHUNK;
+        let mut first = true;
+        loop {
+            let mut keys = Vec::<K>::with_capacity(chunk);
+            let mut values = Vec::<V>::with_capacity(chunk);
+            let mut attr = BatchAttr {
+                in_batch: if first { 0 } else { ptr(from.as_ptr()) },
+                out_batch: ptr(to.as_mut_ptr()),
+                keys: ptr(keys.as_mut_ptr()),
+                values: ptr(values.as_mut_ptr()),
+                count: u32::try_from(chunk).unwrap_or(u32::MAX),
+                map_fd: raw(&self.fd),
+                elem_flags: 0,
+                flags: 0,
+            };
+            // SAFETY: the layout of BPF_MAP_LOOKUP_BATCH; the kernel writes at most `count` keys and values, for which there
+            // is room, and a token of at most a key or four bytes.
+            let result = unsafe { bpf(Command::MapLookupBatch, &mut attr) };
+            let end = match result {
+                Ok(_) => false,
+                Err(e) if e.errno() == Some(libc::ENOENT) => true,
+                // One bucket holds more than the chunk.
+                Err(e) if e.errno() == Some(libc::ENOSPC) && chunk < (1 << 24) => {
+                    chunk *= 2;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let n = (attr.count as usize).min(chunk);
+            // SAFETY: the kernel has written that many; any bytes are a `K` or `V` (`Pod`).
+            unsafe {
+                keys.set_len(n);
+                values.set_len(n);
+            }
+            all.extend(keys.into_iter().zip(values));
+            if end {
+                return Ok(());
+            }
+            first = false;
+            std::mem::swap(&mut from, &mut to);
+        }
+    }
+
+    fn walk(&self) -> Result<Vec<(K, V)>, Error> {
+        let mut all = Vec::new();
+        let mut key = self.next_key(None)?;
+        while let Some(k) = key {
+            if let Some(v) = self.get(&k)? {
+                all.push((k, v));
+            }
+            key = self.next_key(Some(&k))?;
+        }
+        Ok(all)
+    }
+}
+
+impl<K, V> AsFd for Map<K, V> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn lacks_batches(e: &Error) -> bool {
+    matches!(e.errno(), Some(ENOTSUPP | libc::EOPNOTSUPP))
+}
+
+/// Compares a type's size with the map's.
+pub(crate) fn size(what: &'static str, ours: usize, kernels: u32) -> Result<(), Error> {
+    if ours == kernels as usize {
+        Ok(())
+    } else {
+        Err(Error::Layout {
+            what,
+            expected: ours as u64,
+            found: kernels.into(),
+        })
+    }
+}
