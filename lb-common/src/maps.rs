@@ -51,6 +51,8 @@ maps! {
     SK: "lb_sk", 0, v 1, state;
     /// [`UdpPeerKey`](crate::sock::UdpPeerKey) → [`UdpPeer`](crate::sock::UdpPeer)
     UDP_PEERS: "lb_udp_peers", 1 << 17, v 1, state;
+    /// one entry, [`Agent`](crate::sock::Agent)
+    AGENT: "lb_agent", 1, v 1, config;
     /// [`AffinityKey`](crate::affinity::AffinityKey) → [`Affinity`](crate::affinity::Affinity)
     AFFINITY: "lb_affinity", 1 << 16, v 1, state;
     /// prefix + [`SourceRange`](crate::srcrange::SourceRange) → 1

@@ -8,7 +8,7 @@ use crate::{
     service::{
         MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, Slot,
     },
-    sock::{SockRecord, UdpPeer, UdpPeerKey},
+    sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
 };
 
@@ -40,10 +40,11 @@ pod! {
     Backend { addr: Addr, port: u16, proto: u8, state: u8, weight: u16, flags: u16 }
     SockRecord {
         vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, pad: u8,
-        backend_id: u32, service: u32, cookie: u64, reserved: u64,
+        backend_id: u32, service: u32, cookie: u64, netns: u64,
     }
+    Agent { tgid: u32, records_lost: u32, cgroup: u64 }
     UdpPeerKey { cookie: u64, addr: Addr, port: u16, pad: [u16; 3] }
-    UdpPeer { addr: Addr, port: u16, pad: u16, service: u32, backend_id: u32, reserved: u32 }
+    UdpPeer { addr: Addr, port: u16, pad: u16, service: u32, backend_id: u32, check: u32 }
     AffinityKey { client: Addr, service: u32 }
     Affinity { last_used_ns: u64, backend: u32, pad: u32 }
     SourceRange { service: u32, addr: Addr }

@@ -3,7 +3,8 @@
 
 use crate::addr::Addr;
 
-/// Value of `lb_sk` (`sk_storage`): the last translation of this socket.
+/// Value of `lb_sk` (`sk_storage`): the last translation of this socket. `lb_iter_sk` hands out these same bytes, one record
+/// after another, for each socket whose [`SockRecord::kind`] is not [`kind::NONE`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -28,10 +29,11 @@ pub struct SockRecord {
     pub backend_id: u32,
     /// Index into `lb_svc`.
     pub service: u32,
-    /// The socket's cookie; 0 in a record that a clone or an older version made.
+    /// Cookie of the socket that connected or sent. For MPTCP that is the first subflow, also in the copy of the record that
+    /// the MPTCP socket gets for getpeername (never counted).
     pub cookie: u64,
-    /// Reserved, zero.
-    pub reserved: u64,
+    /// Cookie of its network namespace (SO_NETNS_COOKIE).
+    pub netns: u64,
 }
 
 /// Numbers of [`SockRecord::kind`].
@@ -58,7 +60,7 @@ impl SockRecord {
         backend_id: 0,
         service: 0,
         cookie: 0,
-        reserved: 0,
+        netns: 0,
     };
 }
 
@@ -92,11 +94,40 @@ pub struct UdpPeer {
     pub service: u32,
     /// Index into `lb_backends`.
     pub backend_id: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Hash of the key: a reader that finds another one has read an element that the kernel gave to another key meanwhile.
+    pub check: u32,
+}
+
+/// The one value of `lb_agent`: which process is the agent, and what all socket programs must know at once.
+///
+/// The agent cannot know its process id as the kernel counts it (it may live in a pid namespace), so it stores
+/// [`Agent::CLAIM`] and reads `lb_iter_sk` once to its end: the program that runs in that read writes the two ids.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct Agent {
+    /// Process id in the initial pid namespace; sockets that it connects are never translated.
+    pub tgid: u32,
+    /// 1 as soon as the record of any socket was lost: answers to unconnected sockets without a record are then looked for
+    /// in `lb_udp_peers` too.
+    pub records_lost: u32,
+    /// Id of its cgroup, so that a process that inherits the number after the agent's end is not taken for it.
+    pub cgroup: u64,
+}
+
+impl Agent {
+    /// A [`Agent::tgid`] that no process has: the next reader of `lb_iter_sk` is the agent.
+    pub const CLAIM: u32 = u32::MAX;
+    /// Nobody.
+    pub const NONE: Self = Self {
+        tgid: 0,
+        records_lost: 0,
+        cgroup: 0,
+    };
 }
 
 const _: () = {
+    assert!(size_of::<Agent>() == 16);
     assert!(size_of::<SockRecord>() == 64);
     assert!(size_of::<UdpPeerKey>() == 32);
     assert!(size_of::<UdpPeer>() == 32);

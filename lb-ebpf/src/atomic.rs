@@ -35,3 +35,20 @@ pub unsafe fn add(p: *mut u64, n: u64) {
         );
     }
 }
+
+/// Takes one away and returns true; leaves a 0 as it is. (The kernel's own reset may meet us half-way: then the sum is put
+/// right at once, and seen wrong by others only between the two instructions.)
+///
+/// # Safety
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn sub_one(p: *mut u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if fetch_add(p, u64::MAX) == 0 {
+            add(p, 1);
+            return false;
+        }
+    }
+    true
+}

@@ -22,6 +22,10 @@ rodata! {
     HOST_NETNS_COOKIE: u64 = 0, host_netns_cookie;
     /// `--socket-lb`: 0 off, 1 only in the host's namespace, 2 all.
     SOCKET_LB: u32 = 2, socket_lb;
+    /// 1: sockets bound to a device (SO_BINDTODEVICE) are left alone.
+    SKIP_BOUND_DEVICE: u32 = 1, skip_bound_device;
+    /// 1: the kernel has MPTCP (`/proc/sys/net/mptcp`), so a connection may be asked for its peer on another socket.
+    MPTCP: u32 = 1, mptcp;
     /// 1: bind() to a node port in the host's namespace is refused.
     BIND_HOLD: u32 = 1, bind_hold;
     /// First port of our own range for rewritten sources, host order.

@@ -6,8 +6,15 @@
 mod atomic;
 mod config;
 mod count;
+mod iter;
 mod lookup;
 mod maps;
+mod sock;
+mod sock_connect;
+mod sock_ctx;
+mod sock_state;
+mod sock_udp;
+mod sockops;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
 #[unsafe(no_mangle)]

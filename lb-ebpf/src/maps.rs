@@ -17,7 +17,7 @@ use lb_common::{
         MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef,
         ServiceStats, Slot,
     },
-    sock::{SockRecord, UdpPeer, UdpPeerKey},
+    sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
 };
 
@@ -62,6 +62,9 @@ pub static SK: SkStorage<SockRecord> = SkStorage::new();
 #[btf_map(name = "lb_udp_peers")]
 pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { maps::UDP_PEERS.capacity as usize }> =
     LruHashMap::new();
+
+#[btf_map(name = "lb_agent")]
+pub static AGENT: Array<Agent, { maps::AGENT.capacity as usize }> = Array::new();
 
 #[btf_map(name = "lb_affinity")]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { maps::AFFINITY.capacity as usize }> =

@@ -1,0 +1,187 @@
+//! The entries of the socket programs, and what connect and sendmsg have in common: is the destination a service's?
+//! One body for both families; the family appears only in the entries and in the context.
+
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use lb_common::{
+    Addr, Proto, Reason,
+    affinity::AffinityKey,
+    service::{ServiceRef, scope},
+    sock::SockRecord,
+};
+
+use crate::{
+    config,
+    count::{connection, count, reject},
+    lookup::{self, Chosen, Client, Frontend, Refusal},
+    sock_connect::{bind, connect, getpeername},
+    sock_ctx::{Ctx, Family, V4, V6, by_agent, errno, refuse},
+    sock_udp::{recvmsg, sendmsg},
+};
+
+macro_rules! entries {
+    ($($name:ident: $hook:ident, $body:ident, $family:ident;)+) => {$(
+        #[cgroup_sock_addr($hook)]
+        pub fn $name(ctx: SockAddrContext) -> i32 {
+            $body(&Ctx::<$family>::new(ctx.sock_addr))
+        }
+    )+};
+}
+
+entries! {
+    lb_connect4: connect4, connect, V4;
+    lb_connect6: connect6, connect, V6;
+    lb_sendmsg4: sendmsg4, sendmsg, V4;
+    lb_sendmsg6: sendmsg6, sendmsg, V6;
+    lb_recvmsg4: recvmsg4, recvmsg, V4;
+    lb_recvmsg6: recvmsg6, recvmsg, V6;
+    lb_getpeer4: getpeername4, getpeername, V4;
+    lb_getpeer6: getpeername6, getpeername, V6;
+    lb_bind4: bind4, bind, V4;
+    lb_bind6: bind6, bind, V6;
+}
+
+/// The destination of a connect or sendmsg, and what it is to us.
+pub struct Destination {
+    /// As the application gave it.
+    pub addr: Addr,
+    /// Host order.
+    pub port: u16,
+    /// TCP or UDP.
+    pub proto: u8,
+    /// [`Ours::No`] also for a socket that is not to be translated.
+    pub ours: Ours,
+    /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would lose the verifier.
+    pub service: ServiceRef,
+}
+
+/// [`Frontend`] without its payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ours {
+    /// Let it pass untouched.
+    No,
+    /// A port of [`Destination::service`].
+    Service,
+    /// A known VIP, on a port that it does not define.
+    UnknownPort,
+}
+
+/// TCP and UDP sockets; others (ICMP datagram sockets connect too) are none of our business.
+#[inline(always)]
+pub fn protocol<F: Family>(ctx: &Ctx<F>) -> Option<Proto> {
+    match ctx.protocol() {
+        6 => Some(Proto::Tcp),
+        17 => Some(Proto::Udp),
+        _ => None,
+    }
+}
+
+/// Looks the destination up, in the order of what most calls are: nothing of ours.
+#[inline(always)]
+pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
+    let addr = ctx.addr();
+    let port = ctx.port();
+    let proto = proto.number();
+    let frontend = if port == 0 || !in_scope(ctx) {
+        Frontend::None
+    } else if addr.is_loopback() || addr.is_unspecified() {
+        // A pod's own 127.0.0.1:30080 is its own.
+        if ctx.in_host() {
+            lookup::node_port(port, proto, scope::INSIDE)
+        } else {
+            Frontend::None
+        }
+    } else {
+        lookup::frontend(&addr, port, proto, scope::INSIDE)
+    };
+    let none = ServiceRef { index: 0, flags: 0 };
+    let (mut ours, service) = match frontend {
+        Frontend::None => (Ours::No, none),
+        Frontend::Service(service) => (Ours::Service, service),
+        Frontend::UnknownPort => (Ours::UnknownPort, none),
+    };
+    if ours != Ours::No && by_agent() {
+        ours = Ours::No;
+    }
+    Destination {
+        addr,
+        port,
+        proto,
+        ours,
+        service,
+    }
+}
+
+/// May this socket be translated at all?
+#[inline(always)]
+fn in_scope<F: Family>(ctx: &Ctx<F>) -> bool {
+    match config::socket_lb() {
+        0 => return false,
+        1 if !ctx.in_host() => return false,
+        _ => {}
+    }
+    config::skip_bound_device() == 0 || !ctx.bound_to_device()
+}
+
+/// Chooses a backend and writes it into the context, or says what the call must return.
+#[inline(always)]
+pub fn translate<F: Family>(
+    ctx: &Ctx<F>,
+    service: &ServiceRef,
+    netns: u64,
+    flow_hash: Option<u32>,
+) -> Result<Chosen, i32> {
+    let client = Client {
+        affinity: AffinityKey::netns(netns),
+        flow_hash,
+    };
+    let refusal = match lookup::choose(service, &client) {
+        Ok(chosen) => {
+            if ctx.set(&chosen.backend.addr, chosen.backend.port) {
+                count(Reason::SockTranslated);
+                connection(service.index);
+                return Ok(chosen);
+            }
+            count(Reason::BadIndex);
+            Refusal::Broken
+        }
+        Err(refusal) => refusal,
+    };
+    reject(service.index);
+    Err(match refusal {
+        Refusal::NoLocal => {
+            count(Reason::SockNoLocalEndpoint);
+            refuse(errno::EHOSTUNREACH)
+        }
+        Refusal::NoEndpoint => {
+            count(Reason::SockNoEndpoint);
+            refuse(errno::ECONNREFUSED)
+        }
+        // Counted where it was noticed. Nobody answers at a VIP, so that the caller had better know now.
+        Refusal::Broken => refuse(errno::ECONNREFUSED),
+    })
+}
+
+/// The record of a translation.
+#[inline(always)]
+pub fn record(
+    to: &Destination,
+    chosen: &Chosen,
+    kind: u8,
+    cookie: u64,
+    netns: u64,
+) -> SockRecord {
+    SockRecord {
+        vip: to.addr,
+        backend: chosen.backend.addr,
+        vip_port: to.port,
+        backend_port: chosen.backend.port,
+        proto: to.proto,
+        kind,
+        counted: 0,
+        pad: 0,
+        backend_id: chosen.id,
+        service: to.service.index,
+        cookie,
+        netns,
+    }
+}

@@ -1,0 +1,142 @@
+//! connect, getpeername and bind, and the release of a socket. Knows nothing of datagrams.
+
+use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
+use lb_common::{
+    Proto, Reason,
+    service::scope,
+    sock::{SockRecord, kind},
+};
+
+use crate::{
+    config,
+    count::count,
+    lookup::{self, Frontend},
+    sock::{Destination, Ours, destination, protocol, record, translate},
+    sock_ctx::{Ctx, Family, PASS, errno, refuse},
+    sock_state as state,
+};
+
+/// connect(): translated once, here; runs again on every retry. Not run by a disconnect (AF_UNSPEC).
+#[inline(always)]
+pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
+    let Some(proto) = protocol(ctx) else {
+        return PASS;
+    };
+    let to = destination(ctx, proto);
+    if to.ours != Ours::Service {
+        untranslated(ctx, proto, &to);
+        // A UDP connect sends nothing, and resolvers probe their way with it.
+        if proto == Proto::Tcp && to.ours == Ours::UnknownPort {
+            count(Reason::SockUnknownPort);
+            return refuse(errno::ECONNREFUSED);
+        }
+        return PASS;
+    }
+    let netns = ctx.netns();
+    let chosen = match translate(ctx, &to.service, netns, None) {
+        Ok(chosen) => chosen,
+        Err(verdict) => {
+            // A connected UDP socket that is refused another peer keeps the one it has, and so the record of it.
+            if !ctx.connected() {
+                untranslated(ctx, proto, &to);
+            }
+            return verdict;
+        }
+    };
+    let mut r = record(&to, &chosen, kind::CONNECTED, ctx.cookie(), netns);
+    if proto == Proto::Tcp {
+        // Counted when it is established: see sockops.
+        if let Some(parent) = state::mptcp_parent(ctx.sk()) {
+            state::remember(parent, &mut r);
+        }
+    } else {
+        r.counted = 1;
+    }
+    state::remember(ctx.sk(), &mut r);
+    PASS
+}
+
+/// The socket talks to whom it said: nothing of an earlier translation may show.
+#[inline(always)]
+fn untranslated<F: Family>(ctx: &Ctx<F>, proto: Proto, to: &Destination) {
+    if let Some(r) = state::find(ctx.sk()) {
+        // SAFETY: found in this run.
+        unsafe { state::clear(r) };
+        if proto == Proto::Udp {
+            state::forget_peer(ctx.cookie(), &to.addr, to.port);
+        }
+    }
+    if proto == Proto::Tcp {
+        if let Some(r) = state::mptcp_parent(ctx.sk()).and_then(state::find) {
+            // Further subflows connect to where the first one already is; only that one speaks for the MPTCP socket.
+            // SAFETY: found in this run.
+            unsafe {
+                if (*r).cookie == ctx.cookie() {
+                    state::clear(r);
+                }
+            }
+        }
+    }
+}
+
+/// getpeername(): shows the VIP if the peer is still the recorded backend.
+#[inline(always)]
+pub fn getpeername<F: Family>(ctx: &Ctx<F>) -> i32 {
+    if let Some(r) = state::find(ctx.sk()) {
+        // SAFETY: found in this run.
+        let r = unsafe { &*r };
+        if r.kind == kind::CONNECTED && answers_for(r, ctx) {
+            let _ = ctx.set(&r.vip, r.vip_port);
+        }
+    }
+    PASS
+}
+
+/// Is the address in the context the recorded backend?
+#[inline(always)]
+pub fn answers_for<F: Family>(r: &SockRecord, ctx: &Ctx<F>) -> bool {
+    r.backend_port == ctx.port() && r.backend == ctx.addr()
+}
+
+/// bind(): a programmed node port in the host's namespace is taken, as if somebody listened on it.
+#[inline(always)]
+pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
+    if config::bind_hold() == 0 {
+        return PASS;
+    }
+    let port = ctx.port();
+    let Some(proto) = protocol(ctx) else {
+        return PASS;
+    };
+    if port == 0 || !ctx.in_host() {
+        return PASS;
+    }
+    let held = |scope| {
+        matches!(
+            lookup::node_port(port, proto.number(), scope),
+            Frontend::Service(_)
+        )
+    };
+    if held(scope::INSIDE) || held(scope::OUTSIDE) {
+        count(Reason::BindHeld);
+        return refuse(errno::EADDRINUSE);
+    }
+    PASS
+}
+
+/// The last close of a socket. TCP stays counted until it is closed on the wire too (see sockops).
+#[cgroup_sock(sock_release)]
+pub fn lb_sk_release(ctx: SockContext) -> i32 {
+    if let Some(r) = state::find(ctx.sock.cast()) {
+        // SAFETY: found in this run.
+        unsafe {
+            if (*r).proto == Proto::Udp.number() {
+                if (*r).kind == kind::UNCONNECTED {
+                    state::forget_peer((*r).cookie, &(*r).backend, (*r).backend_port);
+                }
+                state::clear(r);
+            }
+        }
+    }
+    PASS
+}

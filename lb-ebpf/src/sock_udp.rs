@@ -1,0 +1,154 @@
+//! Datagrams with an address: sendmsg and recvmsg of UDP sockets. `send()` on a connected socket runs neither.
+
+use lb_common::{
+    Reason, select,
+    service::member,
+    sock::{SockRecord, kind},
+};
+
+use crate::{
+    count::count,
+    lookup::{self, Chosen},
+    sock::{Destination, Ours, destination, protocol, record, translate},
+    sock_connect::answers_for,
+    sock_ctx::{Ctx, Family, PASS, errno, refuse},
+    sock_state as state,
+};
+
+/// sendto() and sendmsg() with an address. The socket keeps its backend for a VIP as long as that one serves.
+#[inline(always)]
+pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
+    let Some(proto) = protocol(ctx) else {
+        return PASS;
+    };
+    let to = destination(ctx, proto);
+    let connected = ctx.connected();
+    // A connected socket hears from its peer alone, so the record of its connect stays.
+    let known = if connected {
+        None
+    } else {
+        state::find(ctx.sk())
+    };
+    let cookie = ctx.cookie();
+    let verdict = match to.ours {
+        Ours::Service => match target(ctx, known, &to, cookie) {
+            Ok(t) => {
+                if !connected {
+                    let mut r = record(&to, &t.chosen, kind::UNCONNECTED, cookie, t.netns);
+                    state::expect_peer(&r);
+                    if !t.again {
+                        state::remember(ctx.sk(), &mut r);
+                    }
+                }
+                return PASS;
+            }
+            Err(verdict) => verdict,
+        },
+        Ours::UnknownPort => {
+            count(Reason::SockUnknownPort);
+            refuse(errno::ECONNREFUSED)
+        }
+        Ours::No => PASS,
+    };
+    // The socket talks to whom it said, and is to hear from it under that name.
+    if let Some(r) = known {
+        // SAFETY: found in this run.
+        unsafe { state::clear(r) };
+        state::forget_peer(cookie, &to.addr, to.port);
+    }
+    verdict
+}
+
+/// Where a datagram goes.
+struct Target {
+    chosen: Chosen,
+    /// 0 if `again`.
+    netns: u64,
+    /// To the backend of the socket's record, which needs no change.
+    again: bool,
+}
+
+/// The backend that the socket had for this VIP, or a new one; written into the context.
+#[inline(always)]
+fn target<F: Family>(
+    ctx: &Ctx<F>,
+    known: Option<*mut SockRecord>,
+    to: &Destination,
+    cookie: u64,
+) -> Result<Target, i32> {
+    if let Some(r) = known {
+        // SAFETY: found in this run.
+        if let Some(chosen) = again(unsafe { &*r }, to) {
+            if ctx.set(&chosen.backend.addr, chosen.backend.port) {
+                count(Reason::SockTranslated);
+                return Ok(Target {
+                    chosen,
+                    netns: 0,
+                    again: true,
+                });
+            }
+        }
+    }
+    let netns = ctx.netns();
+    let chosen = translate(ctx, &to.service, netns, Some(flow_hash(cookie, to)))?;
+    Ok(Target {
+        chosen,
+        netns,
+        again: false,
+    })
+}
+
+/// The backend of the socket's record, if the record is of this VIP and the backend still serves it.
+#[inline(always)]
+fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
+    if r.kind != kind::UNCONNECTED
+        || r.vip_port != to.port
+        || r.vip != to.addr
+        || r.service != to.service.index
+        || !lookup::is_member(r.service, r.backend_id, member::SERVING)
+    {
+        return None;
+    }
+    let backend = lookup::backend(r.backend_id)?;
+    // The id may belong to another backend of this service by now.
+    (backend.addr == r.backend && backend.port == r.backend_port).then_some(Chosen {
+        id: r.backend_id,
+        backend,
+    })
+}
+
+/// One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn stays with both backends.
+#[inline(always)]
+fn flow_hash(cookie: u64, to: &Destination) -> u32 {
+    let a = to.addr.words();
+    select::hash([
+        cookie as u32,
+        (cookie >> 32) as u32,
+        a[0],
+        a[1],
+        a[2],
+        a[3],
+        u32::from(to.port),
+    ])
+}
+
+/// recvfrom() and recvmsg() of any UDP socket: shows the VIP that the sender answers for.
+#[inline(always)]
+pub fn recvmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
+    match state::find(ctx.sk()) {
+        Some(r) => {
+            // SAFETY: found in this run.
+            let r = unsafe { &*r };
+            if r.kind != kind::NONE && answers_for(r, ctx) {
+                let _ = ctx.set(&r.vip, r.vip_port);
+                return PASS;
+            }
+        }
+        None if !state::records_lost() => return PASS,
+        None => {}
+    }
+    if let Some(peer) = state::peer(ctx.cookie(), &ctx.addr(), ctx.port()) {
+        let _ = ctx.set(&peer.addr, peer.port);
+    }
+    PASS
+}
