@@ -88,11 +88,18 @@ pub fn target_dir_of(out_dir: &Path) -> PathBuf {
     root.unwrap_or(out_dir).join("lb-ebpf")
 }
 
-/// `--btf` gives the maps and programs their types; the line tables are what the verifier's log quotes.
+/// `--btf` gives the maps and programs their types; the line tables are what the verifier's log quotes. CPU v3 has 32-bit
+/// registers and atomics that return a value. LLVM 22 crashes when it expands copies of 16-aligned data in order.
 fn rustflags(linker: &Path) -> OsString {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.to_owned());
     let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\""));
-    for flag in ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Clinker="] {
+    for flag in [
+        "-Ctarget-cpu=v3",
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "-Clink-arg=--disable-expand-memcpy-in-order",
+        "-Clinker=",
+    ] {
         flags.push("\x1f");
         flags.push(flag);
     }
