@@ -86,7 +86,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
     } else if addr.is_loopback() || addr.is_unspecified() {
         // A pod's own 127.0.0.1:30080 is its own.
         if ctx.in_host() {
-            lookup::node_port(port, proto, scope::INSIDE)
+            lookup::node_port(&addr, port, proto, scope::INSIDE)
         } else {
             Frontend::None
         }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
 use lb_common::{
-    Proto, Reason,
+    Addr, Proto, Reason,
     service::scope,
     sock::{SockRecord, kind},
 };
@@ -111,13 +111,18 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
     if port == 0 || !ctx.in_host() {
         return PASS;
     }
-    let held = |scope| {
+    let addr = ctx.addr();
+    let held = |family_of: &Addr, scope| {
         matches!(
-            lookup::node_port(port, proto.number(), scope),
+            lookup::node_port(family_of, port, proto.number(), scope),
             Frontend::Service(_)
         )
     };
-    if held(scope::INSIDE) || held(scope::OUTSIDE) {
+    let taken = |family_of: &Addr| {
+        held(family_of, scope::INSIDE) || held(family_of, scope::OUTSIDE)
+    };
+    // `::` stands for IPv4 too unless the socket says otherwise, which cannot be seen from here.
+    if taken(&addr) || (addr == Addr::ZERO && taken(&Addr::v4([0; 4]))) {
         count(Reason::BindHeld);
         return refuse(errno::EADDRINUSE);
     }
