@@ -1,1 +1,19 @@
+//! The testbed: nodes, pods and clients as network namespaces with cgroups and pin directories of their own, and real
+//! sockets in them. Everything is made for one test and removed with it.
 
+pub mod addr;
+pub mod agent;
+pub mod cgroup;
+pub mod flannel;
+pub mod host;
+pub mod lan;
+pub mod manifest;
+pub mod name;
+pub mod netns;
+pub mod node;
+pub mod pins;
+pub mod place;
+pub mod pod;
+pub mod poll;
+pub mod probe;
+pub mod process;

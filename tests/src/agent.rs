@@ -1,0 +1,229 @@
+//! Owns a running agent: started on a node as a user would, waited for, asked through its own command line and endpoints.
+//! Knows nothing of its inside.
+
+use std::env;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::node::Node;
+use crate::poll;
+use crate::process::Process;
+
+/// A first start loads and verifies every program, on a machine that may be busy.
+const START: Duration = Duration::from_secs(60);
+/// How long a change may take to be seen.
+pub const CHANGE: Duration = Duration::from_secs(15);
+/// A stop on SIGTERM.
+const STOP: Duration = Duration::from_secs(10);
+/// Lines of the log that a failed test shows.
+const TAIL: usize = 60;
+
+/// Where the agent serves /livez, /readyz and /healthz, in the node's namespace.
+pub const HEALTH: &str = "127.0.0.1:10256";
+/// Where it serves /metrics.
+pub const METRICS: &str = "127.0.0.1:10249";
+
+/// The binary under test.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("LB_AGENT_BIN") {
+        return Ok(path.into());
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    ["release", "debug"]
+        .into_iter()
+        .map(|profile| target.join(profile).join("lb-agent"))
+        .find(|path| path.is_file())
+        .context("no lb-agent is built: cargo xtask build, or set LB_AGENT_BIN")
+}
+
+/// Killed with this value; what it wrote to the kernel stays until the node goes.
+#[derive(Debug)]
+pub struct Agent {
+    process: Process,
+}
+
+/// How to start one.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    words: Vec<String>,
+    args: Vec<String>,
+    binary: Option<PathBuf>,
+    source: Option<Vec<String>>,
+}
+
+impl Start {
+    /// With the node's manifests and nothing else said.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// XDP in front of tc on this device.
+    #[must_use]
+    pub fn xdp(self, device: &str) -> Self {
+        self.args(&["--attach-xdp", device])
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// Words in front of the binary, such as `setpriv …`.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.words = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Another binary.
+    #[must_use]
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
+    }
+
+    /// Instead of the node's manifests, such as `--kubeconfig FILE`.
+    #[must_use]
+    pub fn source(mut self, args: &[&str]) -> Self {
+        self.source = Some(args.iter().map(|&arg| arg.to_owned()).collect());
+        self
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    pub fn on(self, node: &Node) -> Result<Agent> {
+        let mut agent = self.without_waiting(node)?;
+        agent.wait_ready(node)?;
+        Ok(agent)
+    }
+
+    /// Starts it.
+    pub fn without_waiting(self, node: &Node) -> Result<Agent> {
+        let Self {
+            words: mut line,
+            args,
+            binary: other,
+            source,
+        } = self;
+        let text = |path: &Path| path.display().to_string();
+        line.push(text(&other.map_or_else(binary, Ok)?));
+        line.extend(source.unwrap_or_else(|| vec!["--manifests".into(), text(&node.manifests())]));
+        for (flag, value) in [
+            ("--node-name", node.name().to_owned()),
+            ("--bpf-dir", text(node.bpf_dir())),
+            ("--cgroup", text(node.root_cgroup().path())),
+            ("--state-dir", text(&node.files().join("state"))),
+            ("--health-bind-address", HEALTH.to_owned()),
+            ("--metrics-bind-address", METRICS.to_owned()),
+        ] {
+            line.extend([flag.to_owned(), value]);
+        }
+        line.extend(args);
+        let process = node.spawn(&line, &node.files().join("agent.log"))?;
+        Ok(Agent { process })
+    }
+}
+
+impl Agent {
+    /// Waits until `/readyz` says 200.
+    pub fn wait_ready(&mut self, node: &Node) -> Result<()> {
+        poll::until(START, "the agent is ready", || {
+            if let Some(status) = self.process.ended()? {
+                return Ok(Some(Err(status)));
+            }
+            Ok((http(node, HEALTH, "/readyz")?.0 == 200).then_some(Ok(())))
+        })?
+        .or_else(|status: ExitStatus| bail!("the agent ended with {status}:\n{}", self.tail()))
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> Result<String> {
+        self.process.said()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// kill -9
+    pub fn kill(mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait(STOP).map(drop)
+    }
+
+    /// SIGTERM, and its end.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.process.signal(Signal::SIGTERM)?;
+        self.process.wait(STOP)
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait_end(&mut self) -> Result<ExitStatus> {
+        self.process.wait(START)
+    }
+
+    /// Leaves it running when this value goes.
+    pub fn keep(&mut self) {
+        self.process.keep();
+    }
+
+    fn tail(&self) -> String {
+        let log = self.log().unwrap_or_else(|error| format!("{error:#}"));
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Seen only when the test fails.
+        eprintln!("the agent's log ends:\n{}", self.tail());
+    }
+}
+
+/// GET, in the node's namespace: status and body.
+pub fn http(node: &Node, addr: &str, path: &str) -> Result<(u16, String)> {
+    let addr: SocketAddr = addr.parse().context("an address")?;
+    let text = node.block(|| {
+        let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    })?;
+    let (head, body) = text.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((
+        status.with_context(|| format!("no HTTP status in {head:?}"))?,
+        body.to_owned(),
+    ))
+}
+
+/// Runs a verb of the agent on the node: `get services`, `cleanup`.
+pub fn verb(node: &Node, words: &[&str]) -> Result<String> {
+    let binary = binary()?.display().to_string();
+    let dir = node.bpf_dir().display().to_string();
+    let line = [&[binary.as_str()], words, &["--bpf-dir", &dir]].concat();
+    node.run(&line)
+}
+
+/// `get services -o json`.
+pub fn services(node: &Node) -> Result<Value> {
+    serde_json::from_str(&verb(node, &["get", "services", "-o", "json"])?)
+        .context("read the JSON of get services")
+}

@@ -1,0 +1,5 @@
+//! The helper of the tests: see [`lb_tests::probe`].
+
+fn main() -> anyhow::Result<()> {
+    lb_tests::probe::main(std::env::args())
+}

@@ -1,0 +1,124 @@
+//! Owns a place with a network namespace, a cgroup and a helper: what a pod, a node's processes and a client have in common.
+//! Knows nothing of addresses.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::ops::Deref;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::cgroup::Cgroup;
+use crate::netns::Netns;
+use crate::place::Place;
+use crate::probe::Probe;
+use crate::process::{self, Output, Process};
+
+/// Programs and sockets run in it; it goes with this value.
+#[derive(Debug)]
+pub struct Host {
+    /// First, so that it ends before its place goes.
+    probe: Probe,
+    place: Place,
+    cgroup: Cgroup,
+    netns: Netns,
+}
+
+/// Sockets are made on a host as on a helper.
+impl Deref for Host {
+    type Target = Probe;
+
+    fn deref(&self) -> &Probe {
+        &self.probe
+    }
+}
+
+impl Host {
+    /// Of a namespace and a cgroup.
+    pub fn new(netns: Netns, cgroup: Cgroup) -> Result<Self> {
+        let place = Place {
+            netns: Some(netns.path()),
+            cgroup: Some(cgroup.path().to_owned()),
+            resolv_conf: None,
+        };
+        let probe = Probe::start(&place)?;
+        Ok(Self {
+            probe,
+            place,
+            cgroup,
+            netns,
+        })
+    }
+
+    /// Its network namespace.
+    #[must_use]
+    pub const fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Its cgroup.
+    #[must_use]
+    pub const fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Where its programs run.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Its programs see this file as `/etc/resolv.conf` from now on.
+    pub fn resolve_by(&mut self, resolv_conf: &Path) {
+        self.place.resolv_conf = Some(resolv_conf.to_owned());
+    }
+
+    /// Runs a program to its end; its standard output, or an error with what it said.
+    pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<String> {
+        process::run(&self.place, words)
+    }
+
+    /// Runs a program to its end, whatever that is.
+    pub fn output<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Output> {
+        process::output(&self.place, words)
+    }
+
+    /// Starts a program, both its outputs to the end of `log`.
+    pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S], log: &Path) -> Result<Process> {
+        Process::start(&self.place, words, log)
+    }
+
+    /// Runs the closure in its namespace; see [`Netns::block`].
+    pub fn block<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.netns.block(work)
+    }
+
+    /// A counter of the kernel's extended TCP statistics, as in `nstat -az TcpExt…`.
+    pub fn tcp_ext(&self, name: &str) -> Result<u64> {
+        let text = self.block(|| {
+            fs::read_to_string("/proc/thread-self/net/netstat").context("read netstat")
+        })?;
+        let mut lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("TcpExt: "));
+        let (names, values) = (
+            lines.next().unwrap_or_default(),
+            lines.next().unwrap_or_default(),
+        );
+        let found = names
+            .split(' ')
+            .zip(values.split(' '))
+            .find(|(this, _)| *this == name);
+        found
+            .with_context(|| format!("the kernel counts no {name}"))?
+            .1
+            .parse()
+            .context("a counter is a number")
+    }
+
+    /// Leaves all of it standing when this value goes.
+    pub fn keep(&mut self) {
+        self.netns.keep();
+        self.cgroup.keep();
+    }
+}

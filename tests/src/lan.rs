@@ -1,0 +1,148 @@
+//! Owns the segment that joins nodes and outside clients: a bridge with a router's address, and the outside clients.
+//! Knows nothing of Kubernetes.
+
+use anyhow::Result;
+
+use crate::addr::{self, Both};
+use crate::cgroup::Cgroup;
+use crate::host::Host;
+use crate::netns::Netns;
+
+/// The router's number on the segment, everybody's default gateway.
+const ROUTER: u8 = 1;
+/// Outside clients are numbered from here on.
+const CLIENTS: u8 = 100;
+
+/// What the devices of a testbed do by themselves. Incremental sums break packets whose sum is still to be made, and veth
+/// hides it: nothing is ever computed on a wire that is memory. Hence each packet test runs with more than one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offloads {
+    /// As veth comes: no sum is made unless somebody leaves the machine.
+    On,
+    /// Senders leave the sum to their device; the last device before each receiver makes it (`tx off` on the node's and
+    /// the bridge's side), so receivers get real sums of packets that were partial when they were rewritten.
+    LastHop,
+    /// Every device makes every sum, and segments are not put together or cut.
+    Off,
+}
+
+impl Offloads {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::On, Self::LastHop, Self::Off];
+
+    /// Applies them to a pair: the end inside a client, pod or node, and the end that leads to it.
+    pub(crate) fn apply(self, inner: (&Netns, &str), outer: (&Netns, &str)) -> Result<()> {
+        // GRO gives veth the NAPI context without which a peer's XDP_TX and redirects are lost.
+        let gro = ["gro", "on"].as_slice();
+        let tx_off = ["gro", "on", "tx", "off"].as_slice();
+        let off = [
+            "gro", "on", "tx", "off", "rx", "off", "tso", "off", "gso", "off",
+        ]
+        .as_slice();
+        let (inner_words, outer_words) = match self {
+            Self::On => (gro, gro),
+            Self::LastHop => (gro, tx_off),
+            Self::Off => (off, off),
+        };
+        for ((netns, device), words) in [(inner, inner_words), (outer, outer_words)] {
+            let place = crate::place::Place {
+                netns: Some(netns.path()),
+                ..Default::default()
+            };
+            crate::process::run(&place, &[&["ethtool", "-K", device], words].concat())?;
+        }
+        Ok(())
+    }
+}
+
+/// A bridge in a namespace of its own.
+#[derive(Debug)]
+pub struct Lan {
+    netns: Netns,
+    offloads: Offloads,
+}
+
+impl Lan {
+    /// An empty segment.
+    pub fn new(offloads: Offloads) -> Result<Self> {
+        let netns = Netns::new("lan")?;
+        let Both { v4, v6 } = addr::lan(ROUTER);
+        netns.sysctls(&[
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv6/conf/all/forwarding", "1"),
+        ])?;
+        netns.ip(&format!(
+            "link add br0 type bridge forward_delay 0 mcast_snooping 0\n\
+             link set br0 up\n\
+             addr add {v4}/24 dev br0\n\
+             addr add {v6}/64 dev br0 nodad\n"
+        ))?;
+        Ok(Self { netns, offloads })
+    }
+
+    /// What its devices do by themselves.
+    #[must_use]
+    pub const fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// The namespace of the bridge.
+    #[must_use]
+    pub const fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Plugs a namespace in as number `host`, by its device `eth0`; the default route leads to the router.
+    pub fn plug(&self, netns: &Netns, host: u8) -> Result<Both> {
+        let both @ Both { v4, v6 } = addr::lan(host);
+        let router = addr::lan(ROUTER);
+        let port = format!("port{host}");
+        netns.ip(&format!(
+            "link add eth0 type veth peer name {port} netns {lan}\n\
+             link set eth0 up\n\
+             addr add {v4}/24 dev eth0\n\
+             addr add {v6}/64 dev eth0 nodad\n",
+            lan = self.netns.name(),
+        ))?;
+        self.netns
+            .ip(&format!("link set {port} master br0\nlink set {port} up\n"))?;
+        netns.ip(&format!(
+            "route add default via {}\nroute add default via {}\n",
+            router.v4, router.v6
+        ))?;
+        self.offloads.apply((netns, "eth0"), (&self.netns, &port))?;
+        Ok(both)
+    }
+
+    /// A machine outside of the cluster, with a cgroup that no node's programs are attached to.
+    pub fn client(&self, number: u8) -> Result<Client> {
+        let netns = Netns::new("client")?;
+        let addr = self.plug(&netns, CLIENTS + number)?;
+        Ok(Client {
+            host: Host::new(netns, Cgroup::new("client")?)?,
+            addr,
+        })
+    }
+
+    /// Leaves it standing when this value goes.
+    pub fn keep(&mut self) {
+        self.netns.keep();
+    }
+}
+
+/// A machine outside of the cluster.
+#[derive(Debug)]
+pub struct Client {
+    /// Where its programs run.
+    pub host: Host,
+    /// Its addresses on the segment.
+    pub addr: Both,
+}
+
+impl std::ops::Deref for Client {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}

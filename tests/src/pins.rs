@@ -1,0 +1,56 @@
+//! Owns a directory of bpffs, removed with everything pinned below it.
+//! Knows nothing of what is pinned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::name;
+
+/// Where bpffs is mounted.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// A node's `--bpf-dir`.
+#[derive(Debug)]
+pub struct PinDir {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl PinDir {
+    /// A new, empty one.
+    pub fn new(role: &str) -> Result<Self> {
+        let path = Path::new(BPFFS).join(name::unique(role));
+        fs::create_dir(&path).with_context(|| {
+            format!(
+                "create {} (is it mounted? mount -t bpf bpf {BPFFS})",
+                path.display()
+            )
+        })?;
+        Ok(Self { path, kept: false })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves it standing when this value goes.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        // `lb-agent cleanup` may have removed it already.
+        if !self.kept
+            && self.path.exists()
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            eprintln!("remove {}: {error}", self.path.display());
+        }
+    }
+}

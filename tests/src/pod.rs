@@ -1,0 +1,69 @@
+//! Owns a pod: a namespace behind a veth of its node, a cgroup below the node's, and echo servers in it.
+//! Knows nothing of how other nodes reach it.
+
+use std::io;
+use std::ops::Deref;
+
+use anyhow::Result;
+
+use crate::addr::Both;
+use crate::host::Host;
+use crate::probe::Kind;
+
+/// Ends with this value.
+#[derive(Debug)]
+pub struct Pod {
+    pub(crate) host: Host,
+    pub(crate) name: String,
+    pub(crate) addr: Both,
+    pub(crate) device: String,
+}
+
+impl Deref for Pod {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl Pod {
+    /// The name, which its servers answer with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its addresses.
+    #[must_use]
+    pub const fn addr(&self) -> Both {
+        self.addr
+    }
+
+    /// The device on the node that leads to it.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Echo servers on this port of TCP and UDP, for both families, answering with the pod's name.
+    pub fn serve(&self, port: u16) -> Result<()> {
+        self.serve_as(port, Kind::Tcp)?;
+        self.serve_as(port, Kind::Udp)?;
+        Ok(())
+    }
+
+    /// One echo server for both families, answering with the pod's name; its number for [`crate::probe::Probe::unlisten`].
+    pub fn serve_as(&self, port: u16, kind: Kind) -> io::Result<u32> {
+        self.listen(
+            kind,
+            std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+            &self.name,
+        )
+    }
+
+    /// The host, to change it.
+    pub fn host_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}

@@ -1,0 +1,39 @@
+//! Owns waiting: a condition is asked again and again until it holds or the deadline has passed.
+//! Knows nothing of what is waited for.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Between two looks: short against everything that is waited for.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks until the answer is `Ok(Some(_))`; past `deadline` the last error, or `what`, is the failure.
+pub fn until<T>(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        let last = match ask() {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => String::new(),
+            Err(error) => format!(": {error:#}"),
+        };
+        if start.elapsed() >= deadline {
+            bail!("{what}: not within {deadline:?}{last}");
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// [`until`] for a condition that is true or false.
+pub fn until_true(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    until(deadline, what, || Ok(ask()?.then_some(())))
+}

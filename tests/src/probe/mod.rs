@@ -1,0 +1,256 @@
+//! The helper that runs inside a (namespace, cgroup): real sockets, driven from outside one request at a time.
+//! Owns the protocol between the two; knows nothing of load balancing.
+
+mod capture;
+mod client;
+mod echo;
+mod hammer;
+mod serve;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
+
+pub use client::{Hammer, Probe, Recorder, Share, Sock};
+
+use crate::place::Place;
+
+/// Runs in a network namespace and a cgroup.
+#[derive(Parser)]
+#[command(name = "probe")]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Becomes another program there.
+    Exec {
+        #[command(flatten)]
+        place: Place,
+        /// The program and its arguments.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+    /// Answers requests on standard input, a line each.
+    Serve {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Holds the socket that is its standard input, until it is killed.
+    Hold,
+}
+
+/// The helper's `main`: `args` as [`std::env::args`] gives them, the program's name first.
+pub fn main(args: impl IntoIterator<Item = String>) -> Result<()> {
+    match Options::parse_from(args).verb {
+        Verb::Exec { place, words } => place.exec(&words),
+        Verb::Serve { place } => {
+            place.enter()?;
+            serve::run()
+        }
+        Verb::Hold => {
+            std::thread::park();
+            Ok(())
+        }
+    }
+}
+
+/// What a socket is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// `SOCK_STREAM`
+    Tcp,
+    /// `SOCK_DGRAM`
+    Udp,
+    /// `SOCK_STREAM` with `IPPROTO_MPTCP`
+    Mptcp,
+    /// `SOCK_DGRAM` with `IPPROTO_ICMP`
+    Ping,
+}
+
+/// Which address family a socket has; an IPv6 one reaches IPv4 by mapped addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// `AF_INET`
+    V4,
+    /// `AF_INET6`
+    V6,
+}
+
+impl Family {
+    /// The family that an address is written in.
+    #[must_use]
+    pub const fn of(addr: &SocketAddr) -> Self {
+        if addr.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// One request; sockets and other things are named by the number that their making returned.
+#[derive(Debug, Serialize, Deserialize)]
+enum Request {
+    Socket {
+        kind: Kind,
+        family: Family,
+    },
+    Nonblocking {
+        sock: u32,
+    },
+    BindDevice {
+        sock: u32,
+        device: String,
+    },
+    FastOpenConnect {
+        sock: u32,
+    },
+    Bind {
+        sock: u32,
+        addr: SocketAddr,
+    },
+    Connect {
+        sock: u32,
+        addr: SocketAddr,
+    },
+    Disconnect {
+        sock: u32,
+    },
+    Writable {
+        sock: u32,
+    },
+    Send {
+        sock: u32,
+        text: String,
+    },
+    SendTo {
+        sock: u32,
+        addr: SocketAddr,
+        text: String,
+    },
+    SendFast {
+        sock: u32,
+        addr: SocketAddr,
+        text: String,
+    },
+    Recv {
+        sock: u32,
+        within_ms: u64,
+    },
+    Peer {
+        sock: u32,
+    },
+    Local {
+        sock: u32,
+    },
+    Share {
+        sock: u32,
+    },
+    EndShare {
+        child: u32,
+    },
+    Close {
+        sock: u32,
+    },
+    Listen {
+        kind: Kind,
+        addr: SocketAddr,
+        name: String,
+    },
+    Unlisten {
+        listener: u32,
+    },
+    Hammer {
+        plan: HammerPlan,
+    },
+    HammerSoFar {
+        hammer: u32,
+    },
+    HammerStop {
+        hammer: u32,
+    },
+    Record,
+    RecordStop {
+        recorder: u32,
+        to: Vec<IpAddr>,
+    },
+}
+
+/// The answer to a request.
+#[derive(Debug, Serialize, Deserialize)]
+enum Reply {
+    Done,
+    Id(u32),
+    Addr(SocketAddr),
+    Received(Received),
+    Tally(Tally),
+    Frames(Vec<Frame>),
+    /// What the kernel said no with.
+    Errno(i32),
+    /// What went wrong besides.
+    Broken(String),
+}
+
+/// A message and where it came from; a stream's sender is not said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// Empty at the end of a stream.
+    pub text: String,
+    /// As `recvmsg` shows it.
+    pub from: Option<SocketAddr>,
+}
+
+/// The answer of one of our echo servers, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The server's name.
+    pub name: String,
+    /// The client's address as the server saw it.
+    pub client: SocketAddr,
+    /// Where the client saw the answer come from (datagrams only).
+    pub from: Option<SocketAddr>,
+    /// What had been sent.
+    pub text: String,
+}
+
+/// How to open connections in a loop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HammerPlan {
+    /// TCP: connect, ask, close. UDP: a fresh socket each time, connected or not.
+    pub kind: Kind,
+    /// Of UDP: `connect` first.
+    pub connected: bool,
+    /// Where to.
+    pub to: SocketAddr,
+    /// The names that may answer; another one counts as a failure. Empty allows all.
+    pub allowed: Vec<String>,
+}
+
+/// What came of a loop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Attempts that have ended.
+    pub attempts: u64,
+    /// Good answers, by the name of the server.
+    pub answers: BTreeMap<String, u64>,
+    /// Failures, by what was said.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// One frame that a receiver saw, its checksums verified by the receiver alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Source address.
+    pub from: IpAddr,
+    /// Destination address.
+    pub to: IpAddr,
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, or a number.
+    pub proto: String,
+    /// Ports, 0 where there are none.
+    pub ports: (u16, u16),
+    /// Whether every sum that the frame carries is right; the words say which is not.
+    pub sums: Result<(), String>,
+}
