@@ -1,1 +1,207 @@
-//! Connections that the packet path translates: one record a direction. Owns the layout of `lb_flows` and `lb_newflows`.
+//! Connections that the packet path translates: one record a direction. Owns the layout of `lb_flows`, `lb_newflows` and
+//! `lb_snat_peers`, which outlive upgrades: it is frozen, growth goes into the reserved fields.
+
+use crate::addr::Addr;
+
+/// Key of `lb_flows` and `lb_newflows`: a packet's tuple as it comes in, of either direction.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct FlowKey {
+    /// Source.
+    pub src: Addr,
+    /// Destination.
+    pub dst: Addr,
+    /// Source port, host byte order.
+    pub sport: u16,
+    /// Destination port, host byte order; 0 in `lb_snat_peers`.
+    pub dport: u16,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// Reserved, zero.
+    pub pad: [u8; 3],
+}
+
+/// Value of `lb_flows` and `lb_newflows`: what the packet's tuple becomes, and whose it is.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct Flow {
+    /// Source of the packet when it leaves us.
+    pub src: Addr,
+    /// Its destination.
+    pub dst: Addr,
+    /// Its source port, host byte order.
+    pub sport: u16,
+    /// Its destination port, host byte order.
+    pub dport: u16,
+    /// Device that the client's packets come in on: replies of a local backend leave by it.
+    pub ifindex: u32,
+    /// Index into `lb_svc`.
+    pub service: u32,
+    /// Index into `lb_backends`.
+    pub backend: u32,
+    /// The same random number in both records of a flow; 0 marks a record that is being taken away.
+    pub generation: u32,
+    /// See [`kind`].
+    pub kind: u8,
+    /// See [`flags`].
+    pub flags: u8,
+    /// What the client's side has done, see [`seen`]; kept in the reply record alone.
+    pub client: u8,
+    /// What the server's side has done, see [`seen`]; kept in the reply record alone.
+    pub server: u8,
+    /// `CLOCK_MONOTONIC` of a packet of either direction, about a second coarse; kept in the reply record alone.
+    pub last_seen_ns: u64,
+}
+
+/// Numbers of [`Flow::kind`].
+pub mod kind {
+    /// From the client to the VIP.
+    pub const FORWARD: u8 = 1;
+    /// From the backend.
+    pub const REPLY: u8 = 2;
+}
+
+/// Bits of [`Flow::flags`].
+pub mod flags {
+    /// The backend runs on this node: its replies pass tc egress, and the client's address was kept.
+    pub const LOCAL: u8 = 1;
+}
+
+/// Bits of [`Flow::client`] and [`Flow::server`].
+pub mod seen {
+    /// A packet.
+    pub const PACKET: u8 = 1;
+    /// A TCP FIN.
+    pub const FIN: u8 = 1 << 1;
+    /// A TCP RST.
+    pub const RST: u8 = 1 << 2;
+    /// A TCP segment without SYN.
+    pub const DATA: u8 = 1 << 3;
+}
+
+/// How long a record is kept from being taken over by another flow that wants its tuple, in nanoseconds. None is longer
+/// than what `nf_conntrack` grants by default, beside which the local backends' flows live.
+pub mod idle {
+    const SECOND: u64 = 1_000_000_000;
+    /// TCP, a handshake that no reply has confirmed.
+    pub const TCP_NEW: u64 = 60 * SECOND;
+    /// TCP, open.
+    pub const TCP: u64 = 24 * 3600 * SECOND;
+    /// TCP, closed: the backend's TIME_WAIT.
+    pub const TCP_CLOSED: u64 = 60 * SECOND;
+    /// TCP, closed, when ports are short.
+    pub const TCP_CLOSED_SHORT: u64 = SECOND;
+    /// UDP without an answer.
+    pub const UDP_NEW: u64 = 30 * SECOND;
+    /// UDP with answers.
+    pub const UDP: u64 = 120 * SECOND;
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<Flow>() == 64);
+};
+
+impl Flow {
+    /// The key of the packets that come the other way: in a forward record the key of its reply record, and the inverse.
+    #[inline(always)]
+    #[must_use]
+    pub const fn twin_key(&self, proto: u8) -> FlowKey {
+        FlowKey {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
+            proto,
+            pad: [0; 3],
+        }
+    }
+
+    /// A TCP connection that has ended: reset by either side, or finished by both. Asked of a reply record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        (self.client | self.server) & seen::RST != 0
+            || (self.client & self.server & seen::FIN) != 0
+    }
+
+    /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of a reply record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn keep_ns(&self, tcp: bool, ports_short: bool) -> u64 {
+        let answered = self.server & seen::PACKET != 0;
+        if !tcp {
+            return if answered { idle::UDP } else { idle::UDP_NEW };
+        }
+        if self.is_closed() {
+            return if ports_short {
+                idle::TCP_CLOSED_SHORT
+            } else {
+                idle::TCP_CLOSED
+            };
+        }
+        if answered && self.client & seen::DATA != 0 {
+            idle::TCP
+        } else {
+            idle::TCP_NEW
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(client: u8, server: u8) -> Flow {
+        Flow {
+            src: Addr::v4([198, 18, 0, 1]),
+            dst: Addr::v4([198, 18, 0, 2]),
+            sport: 30080,
+            dport: 4711,
+            ifindex: 2,
+            service: 1,
+            backend: 1,
+            generation: 1,
+            kind: kind::REPLY,
+            flags: 0,
+            client,
+            server,
+            last_seen_ns: 0,
+        }
+    }
+
+    #[test]
+    fn a_twin_key_turns_the_tuple_round() {
+        let k = reply(0, 0).twin_key(6);
+        assert_eq!((k.sport, k.dport, k.proto), (4711, 30080, 6));
+        assert_eq!(
+            (k.src, k.dst),
+            (Addr::v4([198, 18, 0, 2]), Addr::v4([198, 18, 0, 1]))
+        );
+    }
+
+    #[test]
+    fn tcp_is_closed_by_one_reset_or_two_fins() {
+        assert!(!reply(seen::FIN, seen::PACKET).is_closed());
+        assert!(!reply(seen::PACKET, seen::FIN).is_closed());
+        assert!(reply(seen::FIN, seen::FIN).is_closed());
+        assert!(reply(seen::RST, 0).is_closed() && reply(0, seen::RST).is_closed());
+    }
+
+    #[test]
+    fn an_open_connection_is_kept_longest_and_a_closed_one_gives_way_when_ports_are_short() {
+        let open = reply(seen::PACKET | seen::DATA, seen::PACKET);
+        assert_eq!(open.keep_ns(true, true), idle::TCP);
+        assert_eq!(
+            reply(seen::PACKET, seen::PACKET).keep_ns(true, true),
+            idle::TCP_NEW
+        );
+        let closed = reply(seen::FIN, seen::FIN);
+        assert_eq!(closed.keep_ns(true, false), idle::TCP_CLOSED);
+        assert_eq!(closed.keep_ns(true, true), idle::TCP_CLOSED_SHORT);
+        assert_eq!(reply(seen::PACKET, 0).keep_ns(false, true), idle::UDP_NEW);
+        assert_eq!(open.keep_ns(false, true), idle::UDP);
+    }
+}

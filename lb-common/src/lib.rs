@@ -5,6 +5,7 @@
 pub mod addr;
 pub mod affinity;
 pub mod backend;
+pub mod csum;
 pub mod dev;
 pub mod flow;
 pub mod maps;

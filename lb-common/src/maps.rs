@@ -57,10 +57,15 @@ maps! {
     AFFINITY: "lb_affinity", 1 << 16, v 1, state;
     /// prefix + [`SourceRange`](crate::srcrange::SourceRange) → 1
     SRCRANGES: "lb_srcranges", 1 << 16, v 1, config;
-    /// established flows
+    /// [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow), confirmed by a reply
     FLOWS: "lb_flows", 1 << 18, v 1, state;
-    /// flows that no reply has confirmed
+    /// the same, not yet confirmed: a flood drives out these alone
     NEWFLOWS: "lb_newflows", 1 << 16, v 1, state;
+    /// [`FlowKey`](crate::flow::FlowKey) of a backend's packets to an address that we rewrote sources to, with
+    /// destination port 0 → 1: whose packets to our port range are not the stack's
+    SNAT_PEERS: "lb_snat_peers", 1 << 14, v 1, state;
+    /// room that a program needs beside its stack, one a CPU
+    SCRATCH: "lb_scratch", 1, v 1, config;
     /// interface index → [`Dev`](crate::dev::Dev)
     DEVS: "lb_devs", 1 << 10, v 1, config;
     /// [`Reason`](crate::Reason) → count, one a CPU

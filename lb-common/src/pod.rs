@@ -5,6 +5,7 @@ use crate::{
     affinity::{Affinity, AffinityKey},
     backend::Backend,
     dev::Dev,
+    flow::{Flow, FlowKey},
     service::{
         MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, Slot,
     },
@@ -48,5 +49,10 @@ pod! {
     AffinityKey { client: Addr, service: u32 }
     Affinity { last_used_ns: u64, backend: u32, pad: u32 }
     SourceRange { service: u32, addr: Addr }
+    FlowKey { src: Addr, dst: Addr, sport: u16, dport: u16, proto: u8, pad: [u8; 3] }
+    Flow {
+        src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, service: u32, backend: u32, generation: u32, kind: u8,
+        flags: u8, client: u8, server: u8, last_seen_ns: u64,
+    }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
 }

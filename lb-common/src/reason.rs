@@ -91,6 +91,8 @@ reasons! {
     AffinityMoved = 29, "affinity_moved";
     /// A new flow's record of an established kind was dropped by the kernel's LRU and found again by its tuple.
     FlowRechosen = 30, "flow_rechosen";
+    /// Packet dropped: larger than what the way to the backend or to the client carries.
+    PktTooBig = 31, "pkt_too_big";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.
