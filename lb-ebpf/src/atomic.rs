@@ -1,4 +1,4 @@
-//! Atomic additions to map values shared by all CPUs. Owns the two instructions that `core` does not offer for this target.
+//! Atomic additions to map values shared by all CPUs. Owns the instructions that `core` does not offer for this target.
 
 use core::arch::asm;
 
@@ -51,4 +51,23 @@ pub unsafe fn sub_one(p: *mut u64) -> bool {
         }
     }
     true
+}
+
+/// Stores `new` if the value is `old`, and returns the value before. `BPF_CMPXCHG`, Linux 5.12.
+///
+/// # Safety
+/// As for [`fetch_add`], for an aligned u32.
+#[inline(always)]
+pub unsafe fn compare_exchange(p: *mut u32, old: u32, new: u32) -> u32 {
+    let mut value = u64::from(old);
+    // SAFETY: the caller's promise; the instruction touches nothing else but r0, which is named.
+    unsafe {
+        asm!(
+            "w0 = cmpxchg32_32(r1 + 0, w0, w2)",
+            in("r1") p,
+            in("r2") u64::from(new),
+            inout("r0") value,
+        );
+    }
+    value as u32
 }

@@ -100,6 +100,16 @@ pub fn node_port(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     }
 }
 
+/// The flags of a service (see [`flags`]); 0 for an index that points nowhere.
+#[inline(always)]
+pub fn flags(index: u32) -> u16 {
+    match SVC.get_ptr(index) {
+        // SAFETY: an element of an array map; one aligned u16, read once.
+        Some(svc) => unsafe { (*svc).flags },
+        None => 0,
+    }
+}
+
 /// Word 0 of a service, loaded once.
 #[inline(always)]
 fn word(svc: *const Service) -> Word {

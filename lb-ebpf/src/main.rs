@@ -6,15 +6,21 @@
 mod atomic;
 mod config;
 mod count;
+mod decide;
+mod flow;
 mod iter;
 mod lookup;
 mod maps;
+mod packet;
+mod route;
+mod scratch;
 mod sock;
 mod sock_connect;
 mod sock_ctx;
 mod sock_state;
 mod sock_udp;
 mod sockops;
+mod tc;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
 #[unsafe(no_mangle)]

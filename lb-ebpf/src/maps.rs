@@ -12,6 +12,7 @@ use lb_common::{
     affinity::{Affinity, AffinityKey},
     backend::Backend,
     dev::Dev,
+    flow::{Flow, FlowKey},
     maps::{self, MMAPABLE},
     service::{
         MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef,
@@ -20,6 +21,8 @@ use lb_common::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
 };
+
+use crate::scratch::Scratch;
 
 #[btf_map(name = "lb_services")]
 pub static SERVICES: HashMap<ServiceKey, ServiceRef, { maps::SERVICES.capacity as usize }> =
@@ -73,6 +76,20 @@ pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { maps::AFFINITY.capacity
 #[btf_map(name = "lb_srcranges")]
 pub static SRCRANGES: LpmTrie<SourceRange, u8, { maps::SRCRANGES.capacity as usize }> =
     LpmTrie::new();
+
+#[btf_map(name = "lb_flows")]
+pub static FLOWS: LruHashMap<FlowKey, Flow, { maps::FLOWS.capacity as usize }> = LruHashMap::new();
+
+#[btf_map(name = "lb_newflows")]
+pub static NEWFLOWS: LruHashMap<FlowKey, Flow, { maps::NEWFLOWS.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_snat_peers")]
+pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_scratch")]
+pub static SCRATCH: PerCpuArray<Scratch, { maps::SCRATCH.capacity as usize }> = PerCpuArray::new();
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();

@@ -1,0 +1,286 @@
+//! The shared body of the packet path: from a packet and the maps to what becomes of it. Writes no byte of a packet.
+
+use core::ffi::c_void;
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use lb_common::{
+    Reason,
+    backend::Backend,
+    flow::{flags, kind},
+    service::{ServiceRef, flags as service_flags, frontend, member, scope},
+    srcrange::SourceRange,
+};
+
+use crate::{
+    count::{self, count},
+    flow::{self, Found},
+    lookup::{self, Client, Frontend, Refusal},
+    maps::SRCRANGES,
+    packet::{Packet, UDP},
+    route::{self, Route},
+    scratch::Scratch,
+};
+
+/// What becomes of a packet. Where it is rewritten, `Scratch::flow` says to what; where it is sent, `Scratch::fib` says how.
+#[derive(Clone, Copy)]
+#[must_use]
+pub enum Action {
+    /// Not ours.
+    Pass,
+    /// Lost, for this reason.
+    Drop(Reason),
+    /// Refused as a port without a listener is: the service of this index has no endpoint.
+    Refuse(u32),
+    /// Rewritten, then up the stack, which knows the way.
+    Deliver,
+    /// Rewritten with a hop less to live, and sent; `neighbour` when its link-layer address is known.
+    Send { neighbour: bool },
+    /// Rewritten on its way out; it leaves by the device in `Scratch::flow`.
+    Reply,
+    /// Ours, but its time to live ends here.
+    Expired,
+    /// Ours, but larger than the way on carries.
+    TooBig,
+}
+
+/// A packet that comes in on a node device. `whole` is its length if the caller wants it checked against the way's.
+#[inline(always)]
+pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
+    s.key = p.key();
+    let mut found = flow::find(&s.key);
+    let mut service = None;
+    if found.is_none() {
+        match lookup::frontend(&p.dst, p.dport, p.proto, scope::OUTSIDE) {
+            Frontend::None => {
+                return if flow::is_stray_reply(p, s) {
+                    match flow::find_moved(&s.key) {
+                        Some(moved) => reply_in(ctx, p, s, &moved, whole),
+                        None => Action::Drop(Reason::PktNoFlow),
+                    }
+                } else {
+                    Action::Pass
+                };
+            }
+            Frontend::UnknownPort => return Action::Drop(Reason::PktUnknownPort),
+            Frontend::Service(r) => service = Some(r),
+        }
+        found = flow::find_moved(&s.key);
+    }
+    if let Some(found) = found {
+        found.copy_to(&mut s.flow);
+        if s.flow.kind == kind::REPLY {
+            return reply_in(ctx, p, s, &found, whole);
+        }
+        if let Some(action) = established(ctx, p, s, &found, whole) {
+            return action;
+        }
+    }
+    let service = match service {
+        Some(service) => service,
+        None => match lookup::frontend(&p.dst, p.dport, p.proto, scope::OUTSIDE) {
+            Frontend::None => return Action::Pass,
+            Frontend::UnknownPort => return Action::Drop(Reason::PktUnknownPort),
+            Frontend::Service(service) => service,
+        },
+    };
+    new(ctx, p, s, &service, whole)
+}
+
+/// A packet of the client's side whose forward record, copied to `s.flow`, was found. `None`: it starts anew.
+#[inline(always)]
+fn established(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    found: &Found,
+    whole: u16,
+) -> Option<Action> {
+    if s.flow.generation == 0 {
+        return None;
+    }
+    let Some(twin) = flow::verified_twin(p, s, found.is_new()) else {
+        flow::forget(s, found.is_new(), None);
+        return None;
+    };
+    let over = if p.proto == UDP {
+        !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING)
+    } else {
+        p.is_syn() && twin.is_closed()
+    };
+    if over {
+        flow::forget(s, found.is_new(), Some(&twin));
+        return None;
+    }
+    twin.client_sent(flow::bits(p), flow::now());
+    flow::promote(p, s, found.is_new(), &twin);
+    if flow::is_local(&s.flow) {
+        twin.moved_to(p.ifindex);
+        return Some(Action::Deliver);
+    }
+    if p.ttl <= 1 {
+        return Some(Action::Expired);
+    }
+    let way = route::find(ctx, &mut s.fib, p, &s.flow.src, &s.flow.dst, whole, true);
+    Some(send(way))
+}
+
+/// A reply of a backend on another node, to an address and port of ours.
+#[inline(always)]
+fn reply_in(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    found: &Found,
+    whole: u16,
+) -> Action {
+    found.copy_to(&mut s.flow);
+    if s.flow.kind != kind::REPLY || flow::is_local(&s.flow) || !found.still(&s.key, &s.flow) {
+        return Action::Pass;
+    }
+    found.server_sent(flow::bits(p), flow::now());
+    if p.ttl <= 1 {
+        return Action::Drop(Reason::PktTtlExpired);
+    }
+    let way = route::find(ctx, &mut s.fib, p, &s.flow.src, &s.flow.dst, whole, false);
+    send(way)
+}
+
+/// A packet on its way out: the reply of a backend on this node?
+#[inline(always)]
+pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
+    s.key = p.key();
+    let Some(found) = flow::find(&s.key) else {
+        return Action::Pass;
+    };
+    found.copy_to(&mut s.flow);
+    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) || !found.still(&s.key, &s.flow) {
+        return Action::Pass;
+    }
+    found.server_sent(flow::bits(p), flow::now());
+    Action::Reply
+}
+
+/// The first packet of a flow, or one whose records are lost.
+#[inline(always)]
+fn new(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    service: &ServiceRef,
+    whole: u16,
+) -> Action {
+    if service.flags & frontend::LOAD_BALANCER != 0
+        && lookup::flags(service.index) & service_flags::SOURCE_RANGES != 0
+        && !admitted(p, service.index)
+    {
+        count::reject(service.index);
+        return Action::Drop(Reason::PktSourceDenied);
+    }
+    if p.is_rst() {
+        return Action::Drop(Reason::PktNoFlow);
+    }
+    let hash = flow::hash(p);
+    let client = Client {
+        affinity: p.src,
+        flow_hash: Some(hash),
+    };
+    let chosen = match lookup::choose(service, &client) {
+        Ok(chosen) => chosen,
+        Err(Refusal::NoEndpoint) => return Action::Refuse(service.index),
+        Err(Refusal::NoLocal) => {
+            count::reject(service.index);
+            return Action::Drop(Reason::PktNoLocalEndpoint);
+        }
+        Err(Refusal::Broken) => return Action::Drop(Reason::BadIndex),
+    };
+    if chosen.backend.addr.is_v4() != p.v4 || chosen.backend.proto != p.proto {
+        return Action::Drop(Reason::BadIndex);
+    }
+    s.flow.kind = kind::FORWARD;
+    s.flow.service = service.index;
+    s.flow.backend = chosen.id;
+    s.flow.ifindex = p.ifindex;
+    s.flow.client = 0;
+    s.flow.server = 0;
+    s.flow.last_seen_ns = flow::now();
+    open(ctx, p, s, &chosen.backend, hash, whole)
+}
+
+/// Claims the records of a flow to this backend.
+#[inline(always)]
+fn open(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    backend: &Backend,
+    hash: u32,
+    whole: u16,
+) -> Action {
+    s.flow.dst = backend.addr;
+    s.flow.dport = backend.port;
+    s.flow.src = p.src;
+    let mut way = Route::Here;
+    if !lookup::is_local(backend) {
+        way = route::find(ctx, &mut s.fib, p, &p.src, &backend.addr, whole, true);
+    }
+    let local = way == Route::Here;
+    if local {
+        s.flow.flags = flags::LOCAL;
+    } else {
+        if p.ttl <= 1 {
+            return Action::Expired;
+        }
+        if way == Route::None {
+            return Action::Drop(Reason::PktNoRoute);
+        }
+        s.flow.flags = 0;
+        match route::source(&s.fib, p.v4) {
+            Some(source) => s.flow.src = source,
+            None => return Action::Drop(Reason::PktNoRoute),
+        }
+    }
+    if !flow::claim(p, s, local || flow::in_range(p.sport), hash) {
+        return Action::Drop(Reason::PktSnatExhausted);
+    }
+    if local {
+        if s.flow.sport != p.sport {
+            count(Reason::PktPortRewritten);
+        }
+    } else {
+        flow::remember_peer(s);
+    }
+    flow::record(s);
+    count::connection(s.flow.service);
+    if local { Action::Deliver } else { send(way) }
+}
+
+/// The action for a packet whose way was asked for.
+#[inline(always)]
+fn send(way: Route) -> Action {
+    match way {
+        Route::Found { neighbour } => Action::Send { neighbour },
+        Route::TooBig => Action::TooBig,
+        // A packet with its source rewritten never enters our own stack.
+        Route::Here | Route::None => Action::Drop(Reason::PktNoRoute),
+    }
+}
+
+/// Is the source in one of the service's source ranges?
+#[inline(always)]
+fn admitted(p: &Packet, service: u32) -> bool {
+    let key = Key::new(
+        32 + 128,
+        SourceRange {
+            service,
+            addr: p.src,
+        },
+    );
+    SRCRANGES.get(&key).is_some()
+}
+
+/// Counts a packet that was rewritten as `reason` says.
+#[inline(always)]
+pub fn carried(p: &Packet, s: &Scratch, reason: Reason) {
+    count(reason);
+    count::packet(s.flow.service, u64::from(p.len));
+}

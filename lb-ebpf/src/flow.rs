@@ -1,0 +1,447 @@
+//! Flow records and their twins: found, claimed, repaired, promoted. Owns all writes to `lb_flows`, `lb_newflows` and
+//! `lb_snat_peers`; knows nothing of services.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+};
+use lb_common::{
+    Addr, Reason,
+    flow::{Flow, FlowKey, flags, kind, seen},
+    select,
+};
+
+use crate::{
+    atomic, config,
+    count::count,
+    maps::{FLOWS, NEWFLOWS, SNAT_PEERS},
+    packet::Packet,
+    scratch::Scratch,
+};
+
+const EEXIST: i32 = -17;
+/// How many ports are tried for a flow.
+const TRIES: u32 = 32;
+/// Times of last packets are written no finer than this.
+const SECOND: u64 = 1_000_000_000;
+
+/// A record that was found; its element may be given to another key at any time, so what is read is verified.
+#[derive(Clone, Copy)]
+pub struct Found {
+    ptr: *mut Flow,
+    /// In `lb_newflows`.
+    new: bool,
+}
+
+/// `CLOCK_MONOTONIC`, as coarse as a tick. Linux 5.11.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// Are the addresses equal? (Four words; a comparison of bytes would be a loop.)
+#[inline(always)]
+pub fn same(a: &Addr, b: &Addr) -> bool {
+    let (a, b) = (a.words(), b.words());
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
+}
+
+/// The record of a tuple. A record on its way from `lb_newflows` to `lb_flows` may be missed: see [`find_moved`].
+#[inline(always)]
+pub fn find(key: &FlowKey) -> Option<Found> {
+    if let Some(found) = find_moved(key) {
+        return Some(found);
+    }
+    let ptr = NEWFLOWS.get_ptr_mut(key)?;
+    Some(Found { ptr, new: true })
+}
+
+/// The record in `lb_flows`: to be asked again by whoever missed in both, since a promotion inserts before it deletes.
+#[inline(always)]
+pub fn find_moved(key: &FlowKey) -> Option<Found> {
+    let ptr = FLOWS.get_ptr_mut(key)?;
+    Some(Found { ptr, new: false })
+}
+
+impl Found {
+    /// Copies the record word by word.
+    #[inline(always)]
+    pub fn copy_to(&self, flow: &mut Flow) {
+        let (from, to) = (self.ptr.cast::<u64>(), core::ptr::from_mut(flow).cast::<u64>());
+        let mut i = 0;
+        while i < size_of::<Flow>() / 8 {
+            // SAFETY: eight words of a map element that lives while the program runs, into eight words of ours.
+            unsafe { to.add(i).write(core::ptr::read_volatile(from.add(i))) };
+            i += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u32 {
+        // SAFETY: a map element that lives while the program runs; one aligned load.
+        unsafe { core::ptr::read_volatile(&raw const (*self.ptr).generation) }
+    }
+
+    /// Is this still the record of `key`, as it was copied to `flow`? Asked after [`Found::copy_to`]: an element that was
+    /// given to another key meanwhile is not found here.
+    #[inline(always)]
+    pub fn still(&self, key: &FlowKey, flow: &Flow) -> bool {
+        let again = if self.new {
+            NEWFLOWS.get_ptr_mut(key)
+        } else {
+            FLOWS.get_ptr_mut(key)
+        };
+        match again {
+            Some(ptr) => {
+                flow.generation != 0
+                    && Found { ptr, new: self.new }.generation() == flow.generation
+            }
+            None => false,
+        }
+    }
+
+    /// Notes a packet of the client's side in a reply record.
+    #[inline(always)]
+    pub fn client_sent(&self, bits: u8, now: u64) {
+        // SAFETY: a map element that lives while the program runs; only packets of the client's side write this byte.
+        unsafe {
+            let old = core::ptr::read_volatile(&raw const (*self.ptr).client);
+            if old | bits != old {
+                core::ptr::write_volatile(&raw mut (*self.ptr).client, old | bits);
+            }
+        }
+        self.touch(now);
+    }
+
+    /// Notes a packet of the server's side in a reply record.
+    #[inline(always)]
+    pub fn server_sent(&self, bits: u8, now: u64) {
+        // SAFETY: a map element that lives while the program runs; only packets of the server's side write this byte.
+        unsafe {
+            let old = core::ptr::read_volatile(&raw const (*self.ptr).server);
+            if old | bits != old {
+                core::ptr::write_volatile(&raw mut (*self.ptr).server, old | bits);
+            }
+        }
+        self.touch(now);
+    }
+
+    #[inline(always)]
+    fn touch(&self, now: u64) {
+        // SAFETY: a map element that lives while the program runs; a lost race writes a time that is as good.
+        unsafe {
+            let last = core::ptr::read_volatile(&raw const (*self.ptr).last_seen_ns);
+            if now.wrapping_sub(last) > SECOND {
+                core::ptr::write_volatile(&raw mut (*self.ptr).last_seen_ns, now);
+            }
+        }
+    }
+}
+
+/// What a packet does to the state of its side.
+#[inline(always)]
+pub fn bits(p: &Packet) -> u8 {
+    let mut bits = seen::PACKET;
+    if p.is_fin() {
+        bits |= seen::FIN;
+    }
+    if p.is_rst() {
+        bits |= seen::RST;
+    }
+    if !p.has_syn() {
+        bits |= seen::DATA;
+    }
+    bits
+}
+
+/// The reply record that belongs to the forward record in `s.flow` (of the map `new` says): the one there is, or made again
+/// if it was lost. `None` if its tuple is another flow's by now.
+#[inline(always)]
+pub fn verified_twin(p: &Packet, s: &mut Scratch, new: bool) -> Option<Found> {
+    s.twin_key = s.flow.twin_key(p.proto);
+    if let Some(twin) = find(&s.twin_key) {
+        return (twin.generation() == s.flow.generation).then_some(twin);
+    }
+    if let Some(twin) = find_moved(&s.twin_key) {
+        return (twin.generation() == s.flow.generation).then_some(twin);
+    }
+    reply_record(p, s);
+    let (here, there) = (insert(new, &s.twin_key, &s.twin, BPF_NOEXIST), !new);
+    if here.is_err() {
+        count(Reason::FlowInsertFailed);
+        return None;
+    }
+    // Who claims in the other map looks here afterwards, and gives way; so do we.
+    let other = if there {
+        NEWFLOWS.get_ptr_mut(&s.twin_key)
+    } else {
+        FLOWS.get_ptr_mut(&s.twin_key)
+    };
+    if other.is_some() {
+        remove(new, &s.twin_key);
+        return None;
+    }
+    count(Reason::FlowRepaired);
+    find(&s.twin_key)
+}
+
+/// Fills `s.twin` for the forward record in `s.flow` and the packet that it translates.
+#[inline(always)]
+fn reply_record(p: &Packet, s: &mut Scratch) {
+    s.twin.src = p.dst;
+    s.twin.dst = p.src;
+    s.twin.sport = p.dport;
+    s.twin.dport = p.sport;
+    s.twin.ifindex = p.ifindex;
+    s.twin.service = s.flow.service;
+    s.twin.backend = s.flow.backend;
+    s.twin.generation = s.flow.generation;
+    s.twin.kind = kind::REPLY;
+    s.twin.flags = s.flow.flags;
+    s.twin.client = bits(p);
+    s.twin.server = 0;
+    s.twin.last_seen_ns = now();
+}
+
+/// Moves a flow that both sides have confirmed to `lb_flows`: inserts both records there, then deletes the new ones.
+#[inline(always)]
+pub fn promote(p: &Packet, s: &mut Scratch, new: bool, twin: &Found) {
+    if !new && !twin.new {
+        return;
+    }
+    // SAFETY: a map element that lives while the program runs; one load.
+    let server = unsafe { core::ptr::read_volatile(&raw const (*twin.ptr).server) };
+    if server & seen::PACKET == 0 || (p.is_tcp() && p.has_syn()) {
+        return;
+    }
+    if twin.new {
+        twin.copy_to(&mut s.twin);
+        if s.twin.generation != s.flow.generation
+            || insert(false, &s.twin_key, &s.twin, BPF_ANY).is_err()
+        {
+            count(Reason::FlowInsertFailed);
+            return;
+        }
+    }
+    if new && insert(false, &s.key, &s.flow, BPF_ANY).is_err() {
+        count(Reason::FlowInsertFailed);
+        return;
+    }
+    if new {
+        remove(true, &s.key);
+    }
+    if twin.new {
+        remove(true, &s.twin_key);
+    }
+}
+
+/// Forgets the flow of `s.key` and `s.twin_key`, whichever maps its records stand in.
+#[inline(always)]
+pub fn forget(s: &Scratch, new: bool, twin: Option<&Found>) {
+    remove(new, &s.key);
+    if let Some(twin) = twin {
+        remove(twin.new, &s.twin_key);
+    }
+}
+
+/// Makes the records of a new flow. `s.flow` says all but the source port and the generation, which are chosen here: the
+/// first port whose reply tuple nobody has, the client's own first if `own_port`. False if every try failed.
+#[inline(always)]
+pub fn claim(p: &Packet, s: &mut Scratch, own_port: bool, hash: u32) -> bool {
+    let (min, max) = (config::snat_port_min(), config::snat_port_max());
+    let range = (max & 0xffff).wrapping_sub(min & 0xffff).wrapping_add(1) & 0x1_ffff;
+    if range == 0 {
+        return false;
+    }
+    // SAFETY: a helper without arguments.
+    s.flow.generation = unsafe { bpf_get_prandom_u32() } | 1;
+    s.flow.sport = p.sport;
+    s.twin_key = s.flow.twin_key(p.proto);
+    reply_record(p, s);
+    let mut try_no = 0;
+    while try_no < TRIES {
+        let port = if try_no == 0 && own_port {
+            p.sport
+        } else {
+            // An odd step, so that flows whose first ports collide part ways.
+            let step = (hash >> 16 | 1).wrapping_mul(try_no);
+            (min + hash.wrapping_add(step) % range) as u16
+        };
+        s.twin_key.dport = port;
+        match occupant(p, s, try_no >= TRIES / 2) {
+            Occupant::Other => {}
+            Occupant::Us => {
+                s.flow.sport = port;
+                count(Reason::FlowRechosen);
+                return true;
+            }
+            Occupant::Nobody => match insert(true, &s.twin_key, &s.twin, BPF_NOEXIST) {
+                Ok(()) => {
+                    if find_moved(&s.twin_key).is_none() {
+                        s.flow.sport = port;
+                        return true;
+                    }
+                    remove(true, &s.twin_key);
+                }
+                Err(EEXIST) => {}
+                Err(_) => {
+                    count(Reason::FlowInsertFailed);
+                    return false;
+                }
+            },
+        }
+        try_no += 1;
+    }
+    false
+}
+
+/// Inserts the forward record in `s.flow`, after its reply record was claimed.
+#[inline(always)]
+pub fn record(s: &Scratch) {
+    if insert(true, &s.key, &s.flow, BPF_ANY).is_err() {
+        // The reply record stands, so this packet's answer comes through; the next packet tries again.
+        count(Reason::FlowInsertFailed);
+    }
+}
+
+/// Whose a reply tuple is.
+enum Occupant {
+    Nobody,
+    Us,
+    Other,
+}
+
+/// Looks at `s.twin_key`. A record of the same client and VIP is our own, whose forward record was lost; one that has been
+/// idle for long enough is taken away.
+#[inline(always)]
+fn occupant(p: &Packet, s: &mut Scratch, ports_short: bool) -> Occupant {
+    let Some(old) = find(&s.twin_key) else {
+        return Occupant::Nobody;
+    };
+    let generation = old.generation();
+    // SAFETY: a map element that lives while the program runs; what is read is verified by the generation below.
+    let f = unsafe { &*old.ptr };
+    if generation == 0 {
+        return Occupant::Other;
+    }
+    if f.dport == p.sport && f.sport == p.dport && same(&f.dst, &p.src) && same(&f.src, &p.dst) {
+        s.flow.generation = generation;
+        return Occupant::Us;
+    }
+    let age = now().wrapping_sub(f.last_seen_ns);
+    // A time of another CPU may lie a tick ahead of ours.
+    if age > i64::MAX as u64 || age < f.keep_ns(p.is_tcp(), ports_short) {
+        return Occupant::Other;
+    }
+    // SAFETY: an aligned u32 of a map element that lives while the program runs. Who turns it to 0 alone may remove it.
+    let before = unsafe { atomic::compare_exchange(&raw mut (*old.ptr).generation, generation, 0) };
+    if before != generation {
+        return Occupant::Other;
+    }
+    remove(old.new, &s.twin_key);
+    Occupant::Nobody
+}
+
+/// Remembers that the backend of `s.twin_key` answers to an address of ours.
+#[inline(always)]
+pub fn remember_peer(s: &mut Scratch) {
+    let port = s.twin_key.dport;
+    s.twin_key.dport = 0;
+    // SAFETY: presence alone is read.
+    if unsafe { SNAT_PEERS.get(&s.twin_key) }.is_none() {
+        // A full LRU evicts; a failure means that a late packet of this backend may reach the stack.
+        let _ = SNAT_PEERS.insert(&s.twin_key, 1u32, u64::from(BPF_ANY));
+    }
+    s.twin_key.dport = port;
+}
+
+/// Is this port (host order) one of our own range?
+#[inline(always)]
+pub fn in_range(port: u16) -> bool {
+    let port = u32::from(port);
+    port >= config::snat_port_min() && port <= config::snat_port_max()
+}
+
+/// Was this sent to a port of our own range by a backend that we rewrote sources for?
+#[inline(always)]
+pub fn is_stray_reply(p: &Packet, s: &mut Scratch) -> bool {
+    if !in_range(p.dport) {
+        return false;
+    }
+    s.key.dport = 0;
+    // SAFETY: presence alone is read.
+    let known = unsafe { SNAT_PEERS.get(&s.key) }.is_some();
+    s.key.dport = p.dport;
+    known
+}
+
+/// A number that is the same for each packet of a flow, on every node.
+#[inline(always)]
+pub fn hash(p: &Packet) -> u32 {
+    let (s, d) = (p.src.words(), p.dst.words());
+    let ports = u32::from(p.sport) << 16 | u32::from(p.dport);
+    select::hash([
+        s[0],
+        s[1],
+        s[2],
+        s[3],
+        d[0],
+        d[1],
+        d[2],
+        d[3],
+        ports,
+        u32::from(p.proto),
+    ])
+}
+
+/// Is this the reply record of a backend on this node?
+#[inline(always)]
+pub fn is_local(flow: &Flow) -> bool {
+    flow.flags & flags::LOCAL != 0
+}
+
+#[inline(always)]
+fn insert(new: bool, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
+    if new {
+        NEWFLOWS.insert(key, flow, u64::from(how))
+    } else {
+        FLOWS.insert(key, flow, u64::from(how))
+    }
+}
+
+#[inline(always)]
+fn remove(new: bool, key: &FlowKey) {
+    // What is gone already needs no removing.
+    let _ = if new {
+        NEWFLOWS.remove(key)
+    } else {
+        FLOWS.remove(key)
+    };
+}
+
+impl Found {
+    /// In `lb_newflows`.
+    #[inline(always)]
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// A TCP connection that has ended; asked of a reply record.
+    #[inline(always)]
+    pub fn is_closed(&self) -> bool {
+        // SAFETY: a map element that lives while the program runs.
+        unsafe { (*self.ptr).is_closed() }
+    }
+
+    /// The device that the client's packets come in on; asked of a reply record.
+    #[inline(always)]
+    pub fn moved_to(&self, ifindex: u32) {
+        // SAFETY: a map element that lives while the program runs; one aligned store, made only when it differs.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*self.ptr).ifindex) != ifindex {
+                core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
+            }
+        }
+    }
+}

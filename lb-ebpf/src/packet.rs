@@ -1,0 +1,242 @@
+//! Packets as they lie in memory: the only pointer arithmetic on them. Owns the bounds checks; knows nothing of services.
+
+use lb_common::{Addr, flow::FlowKey};
+
+/// Length of an Ethernet header.
+pub const ETH: u32 = 14;
+/// EtherType of IPv4, as loaded from a frame.
+pub const ETH_P_IP: u16 = 0x0800u16.to_be();
+/// EtherType of IPv6, as loaded from a frame.
+pub const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+const V6_FRAGMENT: u8 = 44;
+
+const FIN: u8 = 1;
+const SYN: u8 = 1 << 1;
+const RST: u8 = 1 << 2;
+const ACK: u8 = 1 << 4;
+
+/// What the headers of a TCP segment or UDP datagram say.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    pub src: Addr,
+    pub dst: Addr,
+    /// Host byte order.
+    pub sport: u16,
+    /// Host byte order.
+    pub dport: u16,
+    pub proto: u8,
+    /// TCP's flag byte; 0 for UDP.
+    pub tcp_flags: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IPv4 rather than IPv6.
+    pub v4: bool,
+    /// The transport checksum as loaded; 0 in UDP over IPv4 means that there is none.
+    pub sum: u16,
+    /// Bytes from the network header on, by the header's word.
+    pub len: u16,
+    /// Offset of the network header from the start of the frame.
+    pub net: u32,
+    /// Offset of the transport header from the start of the frame.
+    pub l4: u32,
+    /// The device that the packet came in on, or goes out by.
+    pub ifindex: u32,
+}
+
+/// Why a frame is no [`Packet`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// Another protocol.
+    Other,
+    /// ICMP of the packet's family.
+    Icmp,
+    /// A fragment, the first one included.
+    Fragment,
+    /// Shorter than its headers say, or headers that contradict each other.
+    Malformed,
+}
+
+impl Packet {
+    /// The key of its flow record.
+    #[inline(always)]
+    pub fn key(&self) -> FlowKey {
+        FlowKey {
+            src: self.src,
+            dst: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            proto: self.proto,
+            pad: [0; 3],
+        }
+    }
+
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.proto == TCP
+    }
+
+    /// Opens a connection: SYN without ACK.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        self.tcp_flags & (SYN | ACK) == SYN
+    }
+
+    #[inline(always)]
+    pub fn has_syn(&self) -> bool {
+        self.tcp_flags & SYN != 0
+    }
+
+    #[inline(always)]
+    pub fn is_fin(&self) -> bool {
+        self.tcp_flags & FIN != 0
+    }
+
+    #[inline(always)]
+    pub fn is_rst(&self) -> bool {
+        self.tcp_flags & RST != 0
+    }
+
+    /// Offset of the transport checksum in the transport header.
+    #[inline(always)]
+    pub fn sum_offset(&self) -> u32 {
+        if self.is_tcp() { 16 } else { 6 }
+    }
+}
+
+/// Loads from a checked place of a frame; unaligned, which the kernel allows for packets on every 64-bit machine.
+///
+/// # Safety
+/// `at + size_of::<T>()` was compared with the end of the frame.
+#[inline(always)]
+pub unsafe fn load<T: Copy>(at: usize) -> T {
+    // SAFETY: the caller's promise; volatile, so that the load is neither split nor moved before the comparison.
+    unsafe { core::ptr::read_volatile(at as *const T) }
+}
+
+/// Stores to a checked place of a frame.
+///
+/// # Safety
+/// As for [`load`], and the frame may be written.
+#[inline(always)]
+pub unsafe fn store<T: Copy>(at: usize, value: T) {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::write_volatile(at as *mut T, value) }
+}
+
+/// Loads the four words of an IPv6 address.
+///
+/// # Safety
+/// As for [`load`], for sixteen bytes.
+#[inline(always)]
+pub unsafe fn load_v6(at: usize) -> Addr {
+    // SAFETY: the caller's promise.
+    unsafe { Addr::from_words([load(at), load(at + 4), load(at + 8), load(at + 12)]) }
+}
+
+/// An IPv4 address from its word as loaded.
+#[inline(always)]
+pub fn v4(word: u32) -> Addr {
+    Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), word])
+}
+
+/// Reads the headers of the frame between `data` and `end`, whose network header stands at `net` (0 or [`ETH`]).
+#[inline(always)]
+pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Result<Packet, Unread> {
+    let ip = data + net as usize;
+    let (src, dst, proto, ttl, len, header);
+    if is_v4 {
+        if ip + 20 > end {
+            return Err(Unread::Malformed);
+        }
+        // SAFETY: the twenty bytes were checked.
+        let first: u8 = unsafe { load(ip) };
+        header = ((first & 0xf) as usize) << 2;
+        if first >> 4 != 4 || header < 20 {
+            return Err(Unread::Malformed);
+        }
+        // SAFETY: the twenty bytes were checked.
+        unsafe {
+            if u16::from_be(load(ip + 6)) & 0x3fff != 0 {
+                return Err(Unread::Fragment);
+            }
+            len = u16::from_be(load(ip + 2));
+            ttl = load(ip + 8);
+            proto = load(ip + 9);
+            src = v4(load(ip + 12));
+            dst = v4(load(ip + 16));
+        }
+    } else {
+        if ip + 40 > end {
+            return Err(Unread::Malformed);
+        }
+        header = 40;
+        // SAFETY: the forty bytes were checked.
+        unsafe {
+            if load::<u8>(ip) >> 4 != 6 {
+                return Err(Unread::Malformed);
+            }
+            len = u16::from_be(load(ip + 4)).wrapping_add(40);
+            proto = load(ip + 6);
+            ttl = load(ip + 7);
+            src = load_v6(ip + 8);
+            dst = load_v6(ip + 24);
+        }
+        if proto == V6_FRAGMENT {
+            return Err(Unread::Fragment);
+        }
+    }
+    let l4 = ip + header;
+    let (sport, dport, tcp_flags, sum, least);
+    if proto == TCP {
+        if l4 + 20 > end {
+            return Err(Unread::Malformed);
+        }
+        least = header + 20;
+        // SAFETY: the twenty bytes were checked.
+        unsafe {
+            sport = u16::from_be(load(l4));
+            dport = u16::from_be(load(l4 + 2));
+            tcp_flags = load(l4 + 13);
+            sum = load(l4 + 16);
+        }
+    } else if proto == UDP {
+        if l4 + 8 > end {
+            return Err(Unread::Malformed);
+        }
+        least = header + 8;
+        tcp_flags = 0;
+        // SAFETY: the eight bytes were checked.
+        unsafe {
+            sport = u16::from_be(load(l4));
+            dport = u16::from_be(load(l4 + 2));
+            sum = load(l4 + 6);
+        }
+    } else {
+        let icmp = if is_v4 { ICMP } else { ICMPV6 };
+        return Err(if proto == icmp { Unread::Icmp } else { Unread::Other });
+    }
+    // A jumbogram or a segment put together by offloads may say 0.
+    if len != 0 && usize::from(len) < least {
+        return Err(Unread::Malformed);
+    }
+    Ok(Packet {
+        src,
+        dst,
+        sport,
+        dport,
+        proto,
+        tcp_flags,
+        ttl,
+        v4: is_v4,
+        sum,
+        len,
+        net,
+        l4: net + header as u32,
+        ifindex,
+    })
+}
