@@ -123,8 +123,7 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn is_closed(&self) -> bool {
-        (self.client | self.server) & seen::RST != 0
-            || (self.client & self.server & seen::FIN) != 0
+        (self.client | self.server) & seen::RST != 0 || (self.client & self.server & seen::FIN) != 0
     }
 
     /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of a reply record.

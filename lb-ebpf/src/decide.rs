@@ -126,13 +126,7 @@ fn established(
 
 /// A reply of a backend on another node, to an address and port of ours.
 #[inline(always)]
-fn reply_in(
-    ctx: *mut c_void,
-    p: &Packet,
-    s: &mut Scratch,
-    found: &Found,
-    whole: u16,
-) -> Action {
+fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole: u16) -> Action {
     found.copy_to(&mut s.flow);
     if s.flow.kind != kind::REPLY || flow::is_local(&s.flow) || !found.still(&s.key, &s.flow) {
         return Action::Pass;
@@ -162,13 +156,7 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
 
 /// The first packet of a flow, or one whose records are lost.
 #[inline(always)]
-fn new(
-    ctx: *mut c_void,
-    p: &Packet,
-    s: &mut Scratch,
-    service: &ServiceRef,
-    whole: u16,
-) -> Action {
+fn new(ctx: *mut c_void, p: &Packet, s: &mut Scratch, service: &ServiceRef, whole: u16) -> Action {
     if service.flags & frontend::LOAD_BALANCER != 0
         && lookup::flags(service.index) & service_flags::SOURCE_RANGES != 0
         && !admitted(p, service.index)

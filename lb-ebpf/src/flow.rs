@@ -68,7 +68,10 @@ impl Found {
     /// Copies the record word by word.
     #[inline(always)]
     pub fn copy_to(&self, flow: &mut Flow) {
-        let (from, to) = (self.ptr.cast::<u64>(), core::ptr::from_mut(flow).cast::<u64>());
+        let (from, to) = (
+            self.ptr.cast::<u64>(),
+            core::ptr::from_mut(flow).cast::<u64>(),
+        );
         let mut i = 0;
         while i < size_of::<Flow>() / 8 {
             // SAFETY: eight words of a map element that lives while the program runs, into eight words of ours.
@@ -94,8 +97,7 @@ impl Found {
         };
         match again {
             Some(ptr) => {
-                flow.generation != 0
-                    && Found { ptr, new: self.new }.generation() == flow.generation
+                flow.generation != 0 && Found { ptr, new: self.new }.generation() == flow.generation
             }
             None => false,
         }

@@ -8,7 +8,8 @@ use lb_common::{
     backend::{self, Backend},
     select::{self, Input, Need},
     service::{
-        MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend, member,
+        MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend,
+        member,
     },
 };
 

@@ -1,10 +1,8 @@
 //! The maps as the programs see them. Owns nothing but their definitions: names, capacities and layouts are lb-common's.
 
 use aya_ebpf::{
-    btf_maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage,
-    },
     bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
     macros::btf_map,
 };
 use lb_common::{

@@ -146,7 +146,13 @@ pub fn v4(word: u32) -> Addr {
 
 /// Reads the headers of the frame between `data` and `end`, whose network header stands at `net` (0 or [`ETH`]).
 #[inline(always)]
-pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Result<Packet, Unread> {
+pub fn parse(
+    data: usize,
+    end: usize,
+    net: u32,
+    is_v4: bool,
+    ifindex: u32,
+) -> Result<Packet, Unread> {
     let ip = data + net as usize;
     let (src, dst, proto, ttl, len, header);
     if is_v4 {
@@ -218,7 +224,11 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Re
         }
     } else {
         let icmp = if is_v4 { ICMP } else { ICMPV6 };
-        return Err(if proto == icmp { Unread::Icmp } else { Unread::Other });
+        return Err(if proto == icmp {
+            Unread::Icmp
+        } else {
+            Unread::Other
+        });
     }
     // A jumbogram or a segment put together by offloads may say 0.
     if len != 0 && usize::from(len) < least {

@@ -142,7 +142,11 @@ fn read(ctx: &TcContext) -> Option<Packet> {
     };
     let linear = (ctx.data_end() as u32).wrapping_sub(ctx.data() as u32);
     if linear < net + HEADERS && linear < len {
-        let want = if len < net + HEADERS { len } else { net + HEADERS };
+        let want = if len < net + HEADERS {
+            len
+        } else {
+            net + HEADERS
+        };
         // SAFETY: the program's own context; pointers into the packet are read anew below.
         if unsafe { bpf_skb_pull_data(skb, want) } != 0 {
             count(Reason::PktMalformed);
@@ -179,10 +183,7 @@ fn write(ctx: &TcContext, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64>
     let addrs = u64::from(csum::fold(addrs));
     let old_ports = ports(p.sport, p.dport);
     let new_ports = ports(flow.sport, flow.dport);
-    let port_change = u64::from(csum::fold(csum::add(
-        csum::remove(0, old_ports),
-        new_ports,
-    )));
+    let port_change = u64::from(csum::fold(csum::add(csum::remove(0, old_ports), new_ports)));
 
     let sum_at = p.l4 + p.sum_offset();
     // A UDP sum of 0 is left 0, and none becomes 0.
@@ -221,7 +222,12 @@ fn write(ctx: &TcContext, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64>
             // the addresses, as in IPv4.
             let _ = bpf_csum_update(skb, addrs as u32);
             if hop {
-                store(skb, p.net + 7, &(p.ttl - 1), u64::from(BPF_F_RECOMPUTE_CSUM))?;
+                store(
+                    skb,
+                    p.net + 7,
+                    &(p.ttl - 1),
+                    u64::from(BPF_F_RECOMPUTE_CSUM),
+                )?;
             }
             store(
                 skb,
