@@ -4,11 +4,22 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-fn main() -> Result<()> {
+fn embed() -> Result<()> {
     let variable = |name| {
         env::var_os(name)
             .map(PathBuf::from)

@@ -22,7 +22,6 @@ mod tiers;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Builds, tests, shows and cleans lb-agent; each verb installs and builds once what it needs.
@@ -80,17 +79,25 @@ enum Verb {
     },
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let Options { verb } = Options::parse();
-    match verb {
+    let done = match verb {
         Verb::Setup => setup::run(),
         Verb::Build { debug } => build::run(debug),
-        Verb::Test { tiers, filter } => return test::run(&tiers, &filter),
+        Verb::Test { tiers, filter } => {
+            return test::run(&tiers, &filter).unwrap_or_else(|error| failure(&error));
+        }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
         Verb::Gen => generate::run(),
         Verb::Clean { keep_target, cache } => clean::run(keep_target, cache),
-    }?;
-    Ok(ExitCode::SUCCESS)
+    };
+    done.map_or_else(|error| failure(&error), |()| ExitCode::SUCCESS)
+}
+
+/// What a person reads: the chain of causes, and no backtrace.
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
