@@ -76,6 +76,14 @@ pub fn cargo_for_ebpf(choice: &Choice, verb: &str, src_dir: &Path, target_dir: &
     command
 }
 
+/// The program behind `cargo clippy` of that toolchain, whether it is there or not.
+///
+/// Called by its path, for `cargo clippy` would take whichever stands first on `PATH`.
+#[must_use]
+pub fn cargo_clippy(choice: &Choice) -> PathBuf {
+    choice.rustc.with_file_name("cargo-clippy")
+}
+
 /// The folder, above a build script's `OUT_DIR`, that is cargo's target folder; else `OUT_DIR`.
 ///
 /// Below it the object's dependencies are compiled once for all profiles and features of the caller.

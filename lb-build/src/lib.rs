@@ -7,6 +7,6 @@ mod probe;
 mod toolchain;
 
 pub use cache::{BPF_LINKER_VERSION, bpf_linker_root, cache_dir};
-pub use compile::{build_ebpf, cargo_for_ebpf, target_dir_of};
+pub use compile::{build_ebpf, cargo_clippy, cargo_for_ebpf, target_dir_of};
 pub use probe::{probe, program_on_path};
 pub use toolchain::{Choice, Debian, Machine, Nightly, Route, choose};

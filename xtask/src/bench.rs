@@ -15,6 +15,7 @@ use crate::step::Step;
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     let ready = setup::ensure(Needs {
         ebpf: true,
+        clippy: false,
         machine: true,
         control_plane: false,
     })?;

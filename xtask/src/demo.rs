@@ -14,6 +14,7 @@ use crate::step::Step;
 pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
     let ready = setup::ensure(Needs {
         ebpf: true,
+        clippy: false,
         machine: true,
         control_plane: cluster,
     })?;

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Result, bail};
-use lb_build::{cargo_for_ebpf, choose, probe, program_on_path};
+use lb_build::{Choice, cargo_clippy, cargo_for_ebpf, choose, probe, program_on_path};
 
 use crate::cargo::{cargo, root, target_dir};
 use crate::setup::{self, Needs};
@@ -13,6 +13,7 @@ use crate::setup::{self, Needs};
 pub(crate) fn run() -> Result<()> {
     setup::ensure(Needs {
         ebpf: true,
+        clippy: true,
         ..Needs::default()
     })?;
     let mut failed = Vec::new();
@@ -60,17 +61,20 @@ fn checks() -> Result<Vec<(&'static str, Command)>> {
     Ok(checks)
 }
 
-/// The kernel's side, with the compiler that builds it: neither of the two brings a clippy for it.
+/// The kernel's side, with the clippy of the compiler that builds it.
 fn ebpf() -> Result<(&'static str, Command)> {
     let choice = choose(&probe()?)?;
-    let mut command = cargo_for_ebpf(
-        &choice,
-        "check",
-        &root()?.join("lb-ebpf"),
-        &target_dir()?.join("lb-ebpf-check"),
-    );
-    command.args(["--release", "--config", "build.warnings=\"deny\""]);
-    Ok(("compiler's warnings in lb-ebpf", command))
+    let clippy = Choice {
+        cargo: cargo_clippy(&choice),
+        ..choice.clone()
+    };
+    let source = root()?.join("lb-ebpf");
+    let target = target_dir()?.join("lb-ebpf-clippy");
+    let mut command = cargo_for_ebpf(&clippy, "clippy", &source, &target);
+    command
+        .env("CARGO", &choice.cargo)
+        .args(["--release", "--", "--deny", "warnings"]);
+    Ok(("clippy for lb-ebpf", command))
 }
 
 #[cfg(test)]

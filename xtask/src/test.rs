@@ -24,6 +24,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
         .map(|tier| tier.needs())
         .fold(Needs::default(), |all, one| Needs {
             ebpf: all.ebpf || one.ebpf,
+            clippy: false,
             machine: all.machine || one.machine,
             control_plane: all.control_plane || one.control_plane,
         });

@@ -49,6 +49,7 @@ impl Tier {
         let real = self >= Self::Kernel;
         Needs {
             ebpf: true,
+            clippy: false,
             machine: real,
             control_plane: self == Self::Cluster,
         }

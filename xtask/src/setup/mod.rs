@@ -19,10 +19,16 @@ pub(crate) use mounts::cgroup2_root;
 use rights::Rights;
 
 /// Which parts of the set-up a verb asks for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one part, asked for or not"
+)]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// A compiler and a linker for eBPF.
     pub(crate) ebpf: bool,
+    /// The lints that go with that compiler.
+    pub(crate) clippy: bool,
     /// Root, bpffs, cgroup2, and the programs that tests and demo call.
     pub(crate) machine: bool,
     /// etcd, the API server and what runs beside it.
@@ -74,6 +80,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
 pub(crate) fn run() -> Result<()> {
     ensure(Needs {
         ebpf: true,
+        clippy: true,
         machine: true,
         control_plane: true,
     })?;

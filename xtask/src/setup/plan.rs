@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use lb_build::{Machine, choose, program_on_path};
+use lb_build::{Machine, Route, choose, program_on_path};
 
 use super::Needs;
 use super::control_plane::{self, Tool};
@@ -23,6 +23,7 @@ pub(super) struct Facts {
     has_apt: bool,
     has_go: bool,
     has_llvm: bool,
+    has_clippy: bool,
     has_bpffs: bool,
     has_cgroup2: bool,
     machine: Machine,
@@ -51,16 +52,18 @@ impl Plan {
 
 /// Looks by file existence only, so that a machine that is ready costs a few milliseconds.
 pub(super) fn look(needs: Needs) -> Result<Facts> {
+    let machine = lb_build::probe()?;
     Ok(Facts {
         rights: Rights::find(),
         has_apt: program_on_path("apt-get").is_some(),
         has_go: control_plane::go().is_some(),
         has_llvm: Path::new("/usr/lib/llvm-22/bin/llvm-config").is_file(),
+        has_clippy: choose(&machine).is_ok_and(|choice| lb_build::cargo_clippy(&choice).is_file()),
         has_bpffs: mounted("bpf")
             .iter()
             .any(|point| point == Path::new("/sys/fs/bpf")),
         has_cgroup2: cgroup2_root().is_some(),
-        machine: lb_build::probe()?,
+        machine,
         missing_programs: packages::missing_programs(),
         missing_tools: if needs.control_plane {
             control_plane::missing()
@@ -84,6 +87,9 @@ pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
         } else {
             problems.push(nothing.to_string());
         }
+    }
+    if needs.clippy {
+        plan_clippy(facts, &mut plan, &mut problems);
     }
     if needs.machine {
         plan_machine(facts, &mut plan, &mut problems);
@@ -109,6 +115,20 @@ pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
         bail!("missing on this machine:\n- {}", problems.join("\n- "));
     }
     Ok(plan)
+}
+
+/// clippy comes with its compiler: with rustup's by a component, with Debian's by a package.
+fn plan_clippy(facts: &Facts, plan: &mut Plan, problems: &mut Vec<String>) {
+    if facts.has_clippy {
+        return;
+    }
+    match choose(&facts.machine).map(|choice| choice.route) {
+        Ok(Route::Nightly) => {
+            problems.push("rustup component add clippy --toolchain nightly".into());
+        }
+        _ if facts.has_apt => plan.packages.push("rust-web-clippy"),
+        _ => problems.push("clippy for the compiler of lb-ebpf: Debian's rust-web-clippy".into()),
+    }
 }
 
 fn plan_machine(facts: &Facts, plan: &mut Plan, problems: &mut Vec<String>) {
@@ -145,6 +165,7 @@ mod tests {
 
     const ALL: Needs = Needs {
         ebpf: true,
+        clippy: true,
         machine: true,
         control_plane: true,
     };
@@ -155,6 +176,7 @@ mod tests {
             has_apt: true,
             has_go: true,
             has_llvm: true,
+            has_clippy: true,
             has_bpffs: true,
             has_cgroup2: true,
             machine: Machine {
@@ -192,6 +214,28 @@ mod tests {
         assert!(plan.linker && plan.bpffs);
         assert!(plan.packages.contains(&"jq") && plan.packages.contains(&"rustc-web"));
         assert_eq!(plan.tools, control_plane::all());
+    }
+
+    #[test]
+    fn clippy_comes_the_way_its_compiler_came() {
+        let lacks = |machine| Facts {
+            has_clippy: false,
+            machine,
+            ..ready()
+        };
+        let nightly = lacks(ready().machine);
+        let said = plan(ALL, &nightly).unwrap_err().to_string();
+        assert!(said.contains("rustup component add clippy"), "{said}");
+        let debian = lacks(Machine {
+            debian: Debian {
+                cargo: true,
+                rustc: true,
+                bpf_core: true,
+            },
+            cached_linker: Some("/l".into()),
+            ..Machine::default()
+        });
+        assert_eq!(plan(ALL, &debian).unwrap().packages, ["rust-web-clippy"]);
     }
 
     #[test]
