@@ -18,7 +18,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
 fn embed() -> Result<()> {
     let variable = |name| {
         env::var_os(name)
