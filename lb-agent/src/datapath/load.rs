@@ -1,0 +1,232 @@
+//! From the embedded object to verified programs and open maps. Owns which pins are reused, which maps are made anew, and
+//! the constants that the programs are loaded with; nothing is attached here.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::Object;
+use lb_common::maps::{self, MapSpec};
+
+use super::{
+    bpf_maps::BpfMaps,
+    copy,
+    dir::{BpfDir, NEW, names, unpin},
+    layout::{Fate, Layout, config_together, fate},
+    pinned::Access,
+    programs,
+};
+
+/// `--socket-lb`, by its number in the programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
+pub enum SocketLb {
+    /// No socket is translated.
+    Off = 0,
+    /// Only sockets of the host's network namespace.
+    Host = 1,
+    /// Sockets of the host and of every pod.
+    #[default]
+    All = 2,
+}
+
+/// What the programs are loaded with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// `--socket-lb`
+    pub socket_lb: SocketLb,
+    /// bind() to a node port in the host's namespace is refused.
+    pub bind_hold: bool,
+    /// First and last port of our own range for rewritten sources.
+    pub snat_ports: (u16, u16),
+    /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
+    pub fib_source: bool,
+    /// `--map-capacity NAME=N`: entries by name of the map.
+    pub capacities: BTreeMap<String, u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            socket_lb: SocketLb::default(),
+            bind_hold: true,
+            snat_ports: (61000, 65535),
+            fib_source: false,
+            capacities: BTreeMap::new(),
+        }
+    }
+}
+
+/// Verified programs that run nowhere yet, and the maps that they will use.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For [`super::attach::Attachments::new`].
+    pub ebpf: Ebpf,
+    /// For the sync engine.
+    pub maps: BpfMaps,
+    /// What was made anew though a pin existed: empty on an ordinary restart.
+    pub replaced: Vec<&'static str>,
+    dir: BpfDir,
+}
+
+impl Loaded {
+    /// Takes the programs and the maps apart.
+    #[must_use]
+    pub fn split(self) -> (Ebpf, BpfMaps, Commit) {
+        (self.ebpf, self.maps, Commit { dir: self.dir })
+    }
+}
+
+/// What is left to do once the links run the new programs.
+#[derive(Debug)]
+#[must_use = "pins of replaced maps stay in place until the commit"]
+pub struct Commit {
+    dir: BpfDir,
+}
+
+impl Commit {
+    /// Puts the pins of new maps in the place of those that they replace, and removes pins of other versions.
+    pub fn run(self) -> Result<()> {
+        for name in names(&self.dir.maps())? {
+            let path = self.dir.maps().join(&name);
+            if let Some(target) = name.strip_suffix(NEW) {
+                let target = self.dir.maps().join(target);
+                fs::rename(&path, &target)
+                    .with_context(|| format!("cannot rename the pin {}", path.display()))?;
+            } else if maps::ALL.iter().all(|spec| spec.pin_name() != name) {
+                tracing::info!(pin = name, "removed: another version's map");
+                unpin(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loads the object: reuses pins that fit, has every program verified, and opens the maps. The lock on `dir` is held.
+pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
+    for name in names(&dir.maps())? {
+        if name.ends_with(NEW) {
+            // Of an agent that ended between load and commit: no link runs on it alone.
+            unpin(&dir.maps().join(name))?;
+        }
+    }
+    let fates = fates(object, dir, options)?;
+    let together = config_together(&fates);
+    let mut replaced = Vec::new();
+    let mut paths: Vec<(MapSpec, PathBuf)> = Vec::new();
+    for (spec, fate) in &fates {
+        let anew = *fate == Fate::Replace || (together && !spec.state);
+        if anew {
+            replaced.push(spec.name);
+        }
+        if *fate == Fate::KeepCapacity {
+            tracing::warn!(
+                map = spec.name,
+                "keeps its old capacity, since it holds live state: `lb-agent cleanup` first to change it"
+            );
+        }
+        let path = if anew {
+            dir.new_map(spec)
+        } else {
+            dir.map(spec)
+        };
+        paths.push((*spec, path));
+    }
+    let mut ebpf = create(object, &paths, options)?;
+    let mut maps = BpfMaps::open(dir, Access::Write).context("cannot open the maps")?;
+    if together {
+        tracing::info!(maps = ?replaced, "made anew: their layout or capacity differs from the pinned ones");
+        copy::from_pins(dir, &mut maps);
+    }
+    programs::load_all(&mut ebpf)?;
+    Ok(Loaded {
+        ebpf,
+        maps,
+        replaced,
+        dir: dir.clone(),
+    })
+}
+
+/// What becomes of each map of the object.
+fn fates(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Vec<(MapSpec, Fate)>> {
+    let object = Object::parse(object).context("cannot parse the eBPF object")?;
+    for name in options.capacities.keys() {
+        if maps::ALL.iter().all(|spec| spec.name != name) {
+            bail!("--map-capacity {name}: there is no such map");
+        }
+    }
+    let mut fates = Vec::new();
+    for (name, map) in &object.maps {
+        // `.rodata` and the like are aya's business, and never pinned.
+        if name.starts_with('.') {
+            continue;
+        }
+        let Some(spec) = maps::ALL.iter().find(|spec| spec.name == name) else {
+            bail!("map {name} of the eBPF object is not in lb_common::maps::ALL");
+        };
+        let wanted = Layout {
+            kind: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            capacity: options
+                .capacities
+                .get(name)
+                .copied()
+                .unwrap_or(map.max_entries()),
+            flags: map.map_flags(),
+        };
+        let pinned = pinned_layout(&dir.map(spec))?;
+        fates.push((*spec, fate(spec.state, wanted, pinned)));
+    }
+    Ok(fates)
+}
+
+fn pinned_layout(path: &Path) -> Result<Option<Layout>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let info = lb_sys::open_pin(path)
+        .and_then(lb_sys::map_info)
+        .with_context(|| format!("cannot open the pin {}", path.display()))?;
+    Ok(Some(Layout {
+        kind: info.kind,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        capacity: info.max_entries,
+        flags: info.flags,
+    }))
+}
+
+/// Creates or opens the maps, and prepares the programs with their constants.
+fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Result<Ebpf> {
+    let cookie = lb_sys::netns_cookie().context("cannot tell the cookie of the network namespace")?;
+    let socket_lb = options.socket_lb as u32;
+    let bind_hold = u32::from(options.bind_hold);
+    let (first, last) = options.snat_ports;
+    let (first, last) = (u32::from(first), u32::from(last));
+    let fib_source = u32::from(options.fib_source);
+    let mut loader = EbpfLoader::new();
+    // The names are those of lb-ebpf/src/config.rs. A constant that no program reads is not in the object.
+    loader
+        .override_global("HOST_NETNS_COOKIE", &cookie, false)
+        .override_global("SOCKET_LB", &socket_lb, false)
+        .override_global("BIND_HOLD", &bind_hold, false)
+        .override_global("SNAT_PORT_MIN", &first, false)
+        .override_global("SNAT_PORT_MAX", &last, false)
+        .override_global("FIB_SRC", &fib_source, false);
+    for (spec, path) in paths {
+        loader.map_pin_path(spec.name, path.as_path());
+        if let Some(entries) = options.capacities.get(spec.name) {
+            loader.map_max_entries(spec.name, *entries);
+        }
+    }
+    // Two maps of the ABI have no handle in aya's own set.
+    loader
+        .allow_unsupported_maps()
+        .load(object)
+        .context("cannot create the maps of the eBPF object")
+}

@@ -1,0 +1,129 @@
+//! Every program of the object, and the hook that it belongs to. Owns the order in which they are attached: whoever undoes a
+//! translation before whoever makes one.
+
+use anyhow::{Context, Result, bail};
+use aya::{Btf, Ebpf, programs::Program};
+use lb_sys::CgroupHook;
+
+/// Where a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    /// A hook of the cgroup.
+    Cgroup(CgroupHook),
+    /// Egress of every node device.
+    TcEgress,
+    /// Ingress of every node device.
+    TcIngress,
+    /// XDP of the devices named by `--attach-xdp`.
+    Xdp,
+    /// Run by the agent over all socket records.
+    IterSockets,
+}
+
+/// One program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spec {
+    /// Its name in the object, in `bpftool prog` and in pins.
+    pub name: &'static str,
+    /// Where it runs.
+    pub hook: Hook,
+}
+
+const fn cgroup(name: &'static str, hook: CgroupHook) -> Spec {
+    Spec {
+        name,
+        hook: Hook::Cgroup(hook),
+    }
+}
+
+const fn other(name: &'static str, hook: Hook) -> Spec {
+    Spec { name, hook }
+}
+
+/// All, readers before writers.
+pub const ALL: &[Spec] = &[
+    cgroup("lb_recvmsg4", CgroupHook::Udp4Recvmsg),
+    cgroup("lb_recvmsg6", CgroupHook::Udp6Recvmsg),
+    cgroup("lb_getpeer4", CgroupHook::Inet4Getpeername),
+    cgroup("lb_getpeer6", CgroupHook::Inet6Getpeername),
+    cgroup("lb_sk_release", CgroupHook::InetSockRelease),
+    cgroup("lb_sockops", CgroupHook::SockOps),
+    other("lb_tc_egress", Hook::TcEgress),
+    other("lb_iter_sk", Hook::IterSockets),
+    cgroup("lb_bind4", CgroupHook::Inet4Bind),
+    cgroup("lb_bind6", CgroupHook::Inet6Bind),
+    cgroup("lb_sendmsg4", CgroupHook::Udp4Sendmsg),
+    cgroup("lb_sendmsg6", CgroupHook::Udp6Sendmsg),
+    cgroup("lb_connect4", CgroupHook::Inet4Connect),
+    cgroup("lb_connect6", CgroupHook::Inet6Connect),
+    other("lb_tc_ingress", Hook::TcIngress),
+    other("lb_xdp", Hook::Xdp),
+];
+
+/// The program of that hook, by name.
+#[must_use]
+pub fn by_hook(hook: Hook) -> Option<&'static Spec> {
+    ALL.iter().find(|s| s.hook == hook)
+}
+
+/// Has the kernel verify every program that the object contains; the first that it refuses is named, with its words.
+pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
+    let btf = Btf::from_sys_fs().context(
+        "cannot read the kernel's types from /sys/kernel/btf/vmlinux: a kernel with CONFIG_DEBUG_INFO_BTF is needed",
+    )?;
+    for spec in ALL {
+        let Some(program) = ebpf.program_mut(spec.name) else {
+            tracing::warn!(program = spec.name, "not in the eBPF object");
+            continue;
+        };
+        let result = match program {
+            Program::CgroupSockAddr(p) => p.load(),
+            Program::CgroupSock(p) => p.load(),
+            Program::SockOps(p) => p.load(),
+            Program::SchedClassifier(p) => p.load(),
+            Program::Xdp(p) => p.load(),
+            Program::Iter(p) => p.load("bpf_sk_storage_map", &btf),
+            _ => bail!("program {}: of a kind that is never attached", spec.name),
+        };
+        result.with_context(|| format!("the kernel refused program {}", spec.name))?;
+    }
+    if let Some((name, _)) = ebpf
+        .programs()
+        .find(|(name, _)| ALL.iter().all(|s| s.name != *name))
+    {
+        bail!("program {name}: not in the agent's list, so nobody would attach it");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> usize {
+        ALL.iter().position(|s| s.name == name).unwrap()
+    }
+
+    #[test]
+    fn whoever_undoes_a_translation_comes_before_whoever_makes_one() {
+        for writer in ["lb_connect4", "lb_connect6", "lb_sendmsg4", "lb_sendmsg6"] {
+            for reader in [
+                "lb_recvmsg4",
+                "lb_recvmsg6",
+                "lb_getpeer4",
+                "lb_getpeer6",
+                "lb_sk_release",
+                "lb_sockops",
+            ] {
+                assert!(place(reader) < place(writer), "{reader}, {writer}");
+            }
+        }
+        assert!(place("lb_tc_egress") < place("lb_tc_ingress"));
+        assert!(place("lb_tc_ingress") < place("lb_xdp"));
+    }
+
+    #[test]
+    fn names_fit_into_what_the_kernel_keeps() {
+        assert!(ALL.iter().all(|s| s.name.len() <= 15));
+    }
+}
