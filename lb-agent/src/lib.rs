@@ -4,4 +4,5 @@
 
 pub mod datapath;
 pub mod model;
+pub mod node;
 pub mod watch;

@@ -7,6 +7,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use aya::Pod;
+
 use crate::{
     call::{Command, Error, bpf, ptr},
     object::{info, own, raw},
@@ -132,8 +134,9 @@ struct IterAttr {
     flags: u32,
 }
 
-/// Runs an iterator's link from the start to the end, and returns what the program wrote. Linux 5.8.
-pub fn read_iter(link: impl AsFd) -> Result<Vec<u8>, Error> {
+/// Runs an iterator's link from the start to the end, and returns the values that the program wrote, one behind the other;
+/// a part of one at the end is left out. Linux 5.8.
+pub fn read_iter<T: Pod>(link: impl AsFd) -> Result<Vec<T>, Error> {
     let mut attr = IterAttr {
         link_fd: raw(&link),
         flags: 0,
@@ -147,7 +150,11 @@ pub fn read_iter(link: impl AsFd) -> Result<Vec<u8>, Error> {
             call: "read of an iterator",
             source,
         })?;
-    Ok(out)
+    Ok(out
+        .chunks_exact(size_of::<T>())
+        // SAFETY: the chunk has the bytes of a `T`, and any bytes are one (`Pod`); read unaligned.
+        .map(|chunk| unsafe { chunk.as_ptr().cast::<T>().read_unaligned() })
+        .collect())
 }
 
 #[repr(C)]

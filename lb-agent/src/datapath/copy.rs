@@ -77,10 +77,7 @@ fn empty_behind<T: PartialEq>(
     Ok(())
 }
 
-fn entries<K, V>(
-    old: &dyn HashTable<K, V>,
-    new: &mut dyn HashTable<K, V>,
-) -> Result<(), MapError> {
+fn entries<K, V>(old: &dyn HashTable<K, V>, new: &mut dyn HashTable<K, V>) -> Result<(), MapError> {
     new.insert(&old.entries()?).error.map_or(Ok(()), Err)
 }
 

@@ -21,6 +21,9 @@ use super::{
     programs,
 };
 
+/// The programs and their maps, as `lb-ebpf` was compiled with this agent.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+
 /// `--socket-lb`, by its number in the programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u32)]
@@ -41,6 +44,10 @@ pub struct Options {
     pub socket_lb: SocketLb,
     /// bind() to a node port in the host's namespace is refused.
     pub bind_hold: bool,
+    /// Sockets bound to a device are left alone.
+    pub skip_bound_device: bool,
+    /// The kernel has MPTCP (see [`super::probe::Features`]).
+    pub mptcp: bool,
     /// First and last port of our own range for rewritten sources.
     pub snat_ports: (u16, u16),
     /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
@@ -54,6 +61,8 @@ impl Default for Options {
         Self {
             socket_lb: SocketLb::default(),
             bind_hold: true,
+            skip_bound_device: true,
+            mptcp: true,
             snat_ports: (61000, 65535),
             fib_source: false,
             capacities: BTreeMap::new(),
@@ -203,9 +212,12 @@ fn pinned_layout(path: &Path) -> Result<Option<Layout>> {
 
 /// Creates or opens the maps, and prepares the programs with their constants.
 fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Result<Ebpf> {
-    let cookie = lb_sys::netns_cookie().context("cannot tell the cookie of the network namespace")?;
+    let cookie =
+        lb_sys::netns_cookie().context("cannot tell the cookie of the network namespace")?;
     let socket_lb = options.socket_lb as u32;
     let bind_hold = u32::from(options.bind_hold);
+    let skip_bound_device = u32::from(options.skip_bound_device);
+    let mptcp = u32::from(options.mptcp);
     let (first, last) = options.snat_ports;
     let (first, last) = (u32::from(first), u32::from(last));
     let fib_source = u32::from(options.fib_source);
@@ -215,6 +227,8 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
         .override_global("HOST_NETNS_COOKIE", &cookie, false)
         .override_global("SOCKET_LB", &socket_lb, false)
         .override_global("BIND_HOLD", &bind_hold, false)
+        .override_global("SKIP_BOUND_DEVICE", &skip_bound_device, false)
+        .override_global("MPTCP", &mptcp, false)
         .override_global("SNAT_PORT_MIN", &first, false)
         .override_global("SNAT_PORT_MAX", &last, false)
         .override_global("FIB_SRC", &fib_source, false);

@@ -1,0 +1,327 @@
+//! Programs onto hooks, and kept there as devices come and go. Owns every link and `lb_devs`; an existing link is swapped in
+//! place, so that no hook is ever without a program.
+
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Error, Result, anyhow};
+use aya::{Ebpf, programs::Program};
+use lb_common::maps;
+use lb_sys::{CgroupHook, LinkTarget, TcHook, Xdp};
+
+use super::{
+    cgroup::Cgroup,
+    clsact,
+    dir::{BpfDir, unpin},
+    link_pin::{self, Put, device_pin, put},
+    pinned::{self, Access, HashPin},
+    programs::{self, Hook, Spec},
+    recount::{self, Recount},
+    table::HashTable,
+};
+use crate::node::Device;
+
+/// `--xdp-mode`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum XdpMode {
+    /// Native where the driver can, else tc alone.
+    #[default]
+    Auto,
+    /// Native, and a failure where the driver cannot.
+    Native,
+}
+
+/// How programs get onto a device's traffic control.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TcMode {
+    /// By links (Linux 6.6).
+    Tcx,
+    /// By filters of the clsact qdisc.
+    Clsact,
+}
+
+/// The loaded programs and where they run.
+#[derive(Debug)]
+pub struct Attachments {
+    ebpf: Ebpf,
+    dir: BpfDir,
+    cgroup: Cgroup,
+    tc: TcMode,
+    xdp: XdpMode,
+    devs: HashPin<u32, lb_common::dev::Dev>,
+    /// Pins whose link runs this agent's program.
+    done: BTreeSet<String>,
+    /// Interface indices that XDP could not be attached to: said once.
+    without_xdp: BTreeSet<u32>,
+    iter: Option<OwnedFd>,
+}
+
+impl Attachments {
+    /// Takes the loaded programs; attaches nothing yet.
+    pub fn new(ebpf: Ebpf, dir: &BpfDir, cgroup: Cgroup, tc: TcMode, xdp: XdpMode) -> Result<Self> {
+        Ok(Self {
+            ebpf,
+            dir: dir.clone(),
+            cgroup,
+            tc,
+            xdp,
+            devs: HashPin::open(dir, maps::DEVS, Access::Write)?,
+            done: BTreeSet::new(),
+            without_xdp: BTreeSet::new(),
+            iter: None,
+        })
+    }
+
+    /// The cgroup that the socket programs run in.
+    #[must_use]
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// The recount of open connections, once [`Attachments::follow`] has run; `None` if the object has no iterator.
+    pub fn recount(&self) -> Result<Option<Recount>> {
+        let Some(link) = &self.iter else {
+            return Ok(None);
+        };
+        let link = link.try_clone().context("cannot duplicate a descriptor")?;
+        Ok(Some(Recount::new(&self.dir, link)?))
+    }
+
+    /// Has every program run where it belongs, with `devices` as the node devices: readers before writers, detached from
+    /// what is no node device any more. What fails on one device is returned, and the rest goes on; call again to retry.
+    ///
+    /// Fails as a whole where the socket programs cannot be attached.
+    pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<Error>> {
+        let mut problems = Vec::new();
+        let mut note = |r: Result<()>| {
+            if let Err(e) = r {
+                problems.push(e);
+            }
+        };
+        note(self.prune(devices));
+        for device in devices {
+            note(self.write_dev(device));
+        }
+        for spec in programs::ALL {
+            match spec.hook {
+                Hook::Cgroup(hook) => self.attach_cgroup(spec, hook)?,
+                Hook::IterSockets => self.attach_iter(spec)?,
+                Hook::TcEgress => {
+                    for device in devices {
+                        note(self.attach_tc(spec, device, TcHook::Egress));
+                    }
+                }
+                Hook::TcIngress => {
+                    for device in devices {
+                        note(self.attach_tc(spec, device, TcHook::Ingress));
+                    }
+                }
+                Hook::Xdp => {
+                    for device in devices.iter().filter(|d| d.xdp) {
+                        note(self.attach_xdp(spec, device));
+                        note(self.write_dev(device));
+                    }
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    fn pin(&self, name: &str) -> PathBuf {
+        self.dir.links().join(name)
+    }
+
+    fn attach_cgroup(&mut self, spec: &Spec, hook: CgroupHook) -> Result<()> {
+        if self.done.contains(spec.name) {
+            return Ok(());
+        }
+        let Some(program) = program(&self.ebpf, spec.name)? else {
+            return Ok(());
+        };
+        let id = self.cgroup.id;
+        let put = put(
+            &self.pin(spec.name),
+            program,
+            |info| info.target == LinkTarget::Cgroup(id),
+            || lb_sys::create_cgroup(program, &self.cgroup.folder, hook),
+        )
+        .with_context(|| {
+            format!(
+                "cannot attach {} to the cgroup {}",
+                spec.name,
+                self.cgroup.path.display()
+            )
+        })?;
+        tracing::debug!(program = spec.name, ?put, "attached to the cgroup");
+        self.done.insert(spec.name.to_owned());
+        Ok(())
+    }
+
+    fn attach_iter(&mut self, spec: &Spec) -> Result<()> {
+        if self.iter.is_some() {
+            return Ok(());
+        }
+        let Some(program) = program(&self.ebpf, spec.name)? else {
+            return Ok(());
+        };
+        let map = pinned::open(&self.dir, &maps::SK, Access::Write)?;
+        let link = lb_sys::create_iter(program, map)
+            .with_context(|| format!("cannot attach {} to lb_sk", spec.name))?;
+        // Before the first program that translates: the agent's own sockets are left alone.
+        recount::claim(&self.dir, &link)?;
+        self.iter = Some(link);
+        Ok(())
+    }
+
+    fn attach_tc(&mut self, spec: &Spec, device: &Device, hook: TcHook) -> Result<()> {
+        let name = device_pin(spec.name, &device.name, device.ifindex);
+        if self.done.contains(&name) {
+            return Ok(());
+        }
+        let what = || format!("cannot attach {} to {}", spec.name, device.name);
+        if self.tc == TcMode::Clsact {
+            if let Some(Program::SchedClassifier(p)) = self.ebpf.program_mut(spec.name) {
+                clsact::attach(p, &self.dir, spec.name, device, hook).with_context(what)?;
+                self.done.insert(name);
+            }
+            return Ok(());
+        }
+        let Some(program) = program(&self.ebpf, spec.name)? else {
+            return Ok(());
+        };
+        let ifindex = device.ifindex;
+        put(
+            &self.pin(&name),
+            program,
+            |info| info.target == LinkTarget::Tcx(ifindex),
+            || lb_sys::create_tcx(program, ifindex, hook),
+        )
+        .with_context(what)?;
+        tracing::info!(program = spec.name, device = device.name, "attached");
+        self.done.insert(name);
+        Ok(())
+    }
+
+    fn attach_xdp(&mut self, spec: &Spec, device: &Device) -> Result<()> {
+        let name = device_pin(spec.name, &device.name, device.ifindex);
+        let ifindex = device.ifindex;
+        if self.done.contains(&name) || self.without_xdp.contains(&ifindex) {
+            return Ok(());
+        }
+        let Some(program) = program(&self.ebpf, spec.name)? else {
+            return Ok(());
+        };
+        let attached = put(
+            &self.pin(&name),
+            program,
+            |info| info.target == LinkTarget::Xdp(ifindex),
+            || lb_sys::create_xdp(program, ifindex, Xdp::Native),
+        );
+        match attached {
+            Ok(Put::Created | Put::Updated) => {
+                tracing::info!(program = spec.name, device = device.name, "attached");
+                self.done.insert(name);
+                Ok(())
+            }
+            Err(e) if self.xdp == XdpMode::Auto => {
+                tracing::warn!(
+                    device = device.name,
+                    error = format!("{e:#}"),
+                    "no native XDP here: tc does its work"
+                );
+                self.without_xdp.insert(ifindex);
+                Ok(())
+            }
+            Err(e) => Err(e.context(format!(
+                "cannot attach {} to {} natively: --xdp-mode auto does without",
+                spec.name, device.name
+            ))),
+        }
+    }
+
+    /// The device's entry in `lb_devs`, if it is not there as it should be.
+    fn write_dev(&mut self, device: &Device) -> Result<()> {
+        let xdp = programs::by_hook(Hook::Xdp).is_some_and(|s| {
+            self.done
+                .contains(&device_pin(s.name, &device.name, device.ifindex))
+        });
+        let entry = device.entry(xdp);
+        let present = self.devs.map().get(&device.ifindex)?;
+        if present == Some(entry) {
+            return Ok(());
+        }
+        match self.devs.insert(&[(device.ifindex, entry)]).error {
+            Some(e) => Err(e).with_context(|| format!("device {}", device.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Detaches from devices that are gone or not ours any more, and gives pins of renamed ones their new names.
+    fn prune(&mut self, devices: &[Device]) -> Result<()> {
+        for (name, info) in link_pin::all(&self.dir.links())? {
+            let (LinkTarget::Xdp(ifindex) | LinkTarget::Tcx(ifindex)) = info.target else {
+                continue;
+            };
+            let Some(spec) = programs::ALL.iter().find(|s| {
+                name.strip_prefix(s.name)
+                    .is_some_and(|rest| rest.starts_with('-'))
+            }) else {
+                continue;
+            };
+            let wanted = devices
+                .iter()
+                .find(|d| d.ifindex == ifindex && (spec.hook != Hook::Xdp || d.xdp));
+            let Some(device) = wanted else {
+                tracing::info!(program = spec.name, pin = name, "detached");
+                unpin(&self.pin(&name))?;
+                self.done.remove(&name);
+                continue;
+            };
+            let new = device_pin(spec.name, &device.name, ifindex);
+            if new != name {
+                std::fs::rename(self.pin(&name), self.pin(&new))
+                    .with_context(|| format!("cannot rename the pin {name} to {new}"))?;
+                if self.done.remove(&name) {
+                    self.done.insert(new);
+                }
+            }
+        }
+        for name in clsact::prune(&self.dir, devices)? {
+            self.done.remove(&name);
+        }
+        self.without_xdp
+            .retain(|ifindex| devices.iter().any(|d| d.ifindex == *ifindex));
+        let gone: Vec<u32> = self
+            .devs
+            .entries()?
+            .into_iter()
+            .map(|(ifindex, _)| ifindex)
+            .filter(|ifindex| devices.iter().all(|d| d.ifindex != *ifindex))
+            .collect();
+        self.devs
+            .remove(&gone)
+            .error
+            .map_or(Ok(()), |e| Err(e.into()))
+    }
+}
+
+/// The descriptor of a loaded program; `None` if the object does not contain it.
+fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
+    let Some(program) = ebpf.program(name) else {
+        return Ok(None);
+    };
+    let fd = match program {
+        Program::CgroupSockAddr(p) => p.fd(),
+        Program::CgroupSock(p) => p.fd(),
+        Program::SockOps(p) => p.fd(),
+        Program::SchedClassifier(p) => p.fd(),
+        Program::Xdp(p) => p.fd(),
+        Program::Iter(p) => p.fd(),
+        _ => return Err(anyhow!("program {name}: of a kind that is never attached")),
+    };
+    let fd = fd.with_context(|| format!("program {name} is not loaded"))?;
+    Ok(Some(fd.as_fd()))
+}

@@ -1,0 +1,49 @@
+//! Everything undone: programs off their hooks, pins and the folder removed. Knows nothing of other programs' pins.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::{
+    clsact,
+    dir::{BpfDir, names, unpin},
+    lock::DirLock,
+    programs::{self, Spec},
+};
+
+/// Removes what an agent with this bpf-dir has left in the kernel: links first (writers before readers), then maps, then the
+/// folder. Fails if an agent runs, and where something stays behind.
+pub fn run(dir: &BpfDir) -> Result<()> {
+    if !dir.root().exists() {
+        return Ok(());
+    }
+    let lock = DirLock::take(dir)?;
+    let links = names(&dir.links())?;
+    let of = |spec: &Spec, name: &str| {
+        name.strip_prefix(spec.name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    for spec in programs::ALL.iter().rev() {
+        for name in links.iter().filter(|name| of(spec, name)) {
+            unpin(&dir.links().join(name))?;
+        }
+    }
+    clsact::prune(dir, &[])?;
+    for folder in [dir.links(), dir.clsact(), dir.maps()] {
+        for name in names(&folder)? {
+            unpin(&folder.join(name))?;
+        }
+        remove_folder(&folder)?;
+    }
+    drop(lock);
+    remove_folder(dir.root())
+}
+
+fn remove_folder(folder: &std::path::Path) -> Result<()> {
+    match fs::remove_dir(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove the folder {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

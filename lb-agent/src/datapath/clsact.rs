@@ -1,0 +1,119 @@
+//! Programs on a device's traffic control before Linux 6.6: filters of the clsact qdisc, which no link holds. Owns their
+//! priorities and handle, and a pin of each program beside them, so that `cleanup` knows where our filters are.
+
+use std::{mem, os::fd::AsFd};
+
+use anyhow::{Context, Result};
+use aya::programs::{
+    SchedClassifier, TcAttachType,
+    tc::{
+        NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+        qdisc_detach_program,
+    },
+};
+use lb_sys::TcHook;
+use nix::net::if_::if_indextoname;
+
+use super::{
+    dir::{BpfDir, names, unpin},
+    link_pin,
+    programs::{self, Hook},
+};
+use crate::node::Device;
+
+/// Ours among the filters of one priority.
+const HANDLE: u32 = 0x6c62;
+
+/// First at ingress, last at egress.
+const fn priority(hook: TcHook) -> u16 {
+    match hook {
+        TcHook::Ingress => 1,
+        TcHook::Egress => u16::MAX - 1,
+    }
+}
+
+const fn kind(hook: TcHook) -> TcAttachType {
+    match hook {
+        TcHook::Ingress => TcAttachType::Ingress,
+        TcHook::Egress => TcAttachType::Egress,
+    }
+}
+
+fn pin_name(program: &str, ifindex: u32) -> String {
+    format!("{program}-{ifindex}")
+}
+
+/// Adds the filter or swaps its program in place, and pins the program.
+pub(crate) fn attach(
+    program: &mut SchedClassifier,
+    dir: &BpfDir,
+    name: &str,
+    device: &Device,
+    hook: TcHook,
+) -> Result<()> {
+    let handle = TcHandle::from(HANDLE);
+    let swapped =
+        SchedClassifierLink::attached(&device.name, kind(hook), priority(hook), handle, None)
+            .map_err(Into::into)
+            .and_then(|link| program.attach_to_link(link));
+    let link = match swapped {
+        Ok(link) => link,
+        Err(_) => {
+            // No filter of ours yet. The qdisc may be there already, ours or another's.
+            let _exists = qdisc_add_clsact(&device.name);
+            program
+                .attach_with_options(
+                    &device.name,
+                    kind(hook),
+                    TcAttachOptions::Netlink(NlOptions {
+                        priority: priority(hook),
+                        handle,
+                        classid: None,
+                    }),
+                )
+                .context("cannot add a filter to the clsact qdisc")?
+        }
+    };
+    // The filter outlives this process: dropped, aya's link would remove it.
+    mem::forget(program.take_link(link)?);
+    let pin = dir.clsact().join(pin_name(name, device.ifindex));
+    link_pin::replace(&pin, program.fd()?.as_fd())
+}
+
+/// Removes filters from devices that are not `wanted`; returns the names of the links' pins that they stood for.
+pub(crate) fn prune(dir: &BpfDir, wanted: &[Device]) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for name in names(&dir.clsact())? {
+        let path = dir.clsact().join(&name);
+        let Some((program, ifindex)) = name
+            .rsplit_once('-')
+            .and_then(|(p, i)| Some((p, i.parse::<u32>().ok()?)))
+        else {
+            continue;
+        };
+        if wanted.iter().any(|d| d.ifindex == ifindex) {
+            continue;
+        }
+        let hook = match programs::ALL.iter().find(|s| s.name == program) {
+            Some(s) if s.hook == Hook::TcIngress => TcHook::Ingress,
+            Some(s) if s.hook == Hook::TcEgress => TcHook::Egress,
+            _ => continue,
+        };
+        // Without a name the device is gone, and its filters with it.
+        if let Ok(device) = if_indextoname(ifindex) {
+            let device = device.to_string_lossy();
+            match qdisc_detach_program(&device, kind(hook), program) {
+                Ok(()) => tracing::info!(program, device = %device, "detached"),
+                Err(TcError::IoError(e)) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    return Err(e).with_context(|| {
+                        format!("cannot remove the filter {program} of {device}")
+                    });
+                }
+            }
+            removed.push(link_pin::device_pin(program, &device, ifindex));
+        }
+        unpin(&path)?;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,169 @@
+//! What this kernel and this process can do, found by looking and trying. Owns the list of what is needed and what each
+//! absence costs; decides nothing.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+/// Optional features, each the choice between two ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Features {
+    /// Programs on traffic control by links (Linux 6.6); else filters of the clsact qdisc.
+    pub tcx: bool,
+    /// `bpf_fib_lookup` tells the preferred source (Linux 6.7); else that of the device is taken.
+    pub fib_source: bool,
+    /// MPTCP is compiled in.
+    pub mptcp: bool,
+}
+
+/// One thing that `lb-agent check` reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// It is there.
+    pub ok: bool,
+    /// The agent cannot run without it.
+    pub required: bool,
+    /// What its absence means and what to do about it.
+    pub remedy: &'static str,
+}
+
+/// The kernel's own types; the names of its enumerators tell what it knows.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const TCX: &str = "BPF_TCX_INGRESS";
+const FIB_SOURCE: &str = "BPF_FIB_LOOKUP_SRC";
+const SET_RETVAL: &str = "BPF_FUNC_set_retval";
+const LOOP: &str = "BPF_FUNC_loop";
+
+impl Features {
+    /// Looks at the running kernel.
+    pub fn probe() -> Result<Self> {
+        let known = known(&[TCX, FIB_SOURCE])?;
+        Ok(Self {
+            tcx: known[0],
+            fib_source: known[1],
+            mptcp: Path::new("/proc/sys/net/mptcp").exists(),
+        })
+    }
+}
+
+/// Which of the names the kernel's types contain.
+fn known(names: &[&str]) -> Result<Vec<bool>> {
+    let btf = fs::read(BTF).with_context(|| {
+        format!("cannot read {BTF}: a kernel with CONFIG_DEBUG_INFO_BTF is needed")
+    })?;
+    let mut found = vec![false; names.len()];
+    for word in btf.split(|b| *b == 0) {
+        if let Some(i) = names.iter().position(|n| n.as_bytes() == word) {
+            found[i] = true;
+        }
+    }
+    Ok(found)
+}
+
+/// Capabilities by number (capability.h), and why each is needed.
+const CAPABILITIES: &[(&str, u32, &str)] = &[
+    (
+        "CAP_BPF",
+        39,
+        "maps and programs: add BPF to the capabilities, or run as root",
+    ),
+    (
+        "CAP_NET_ADMIN",
+        12,
+        "programs on cgroups and devices: add NET_ADMIN to the capabilities, or run as root",
+    ),
+    (
+        "CAP_PERFMON",
+        38,
+        "pointers that the verifier follows: add PERFMON to the capabilities, or run as root",
+    ),
+];
+
+/// Everything that the agent needs of the kernel and of its own rights.
+#[must_use]
+pub fn checks() -> Vec<Check> {
+    let mut checks = vec![Check {
+        name: "kernel types (BTF)",
+        ok: Path::new(BTF).exists(),
+        required: true,
+        remedy: "a kernel with CONFIG_DEBUG_INFO_BTF is needed",
+    }];
+    let names = [SET_RETVAL, LOOP, TCX, FIB_SOURCE];
+    let known = known(&names).unwrap_or_else(|_| vec![false; names.len()]);
+    for (i, (name, required, remedy)) in [
+        (
+            "bpf_set_retval (Linux 5.18)",
+            true,
+            "Linux 6.1 or later is needed",
+        ),
+        (
+            "bpf_loop (Linux 5.17)",
+            true,
+            "Linux 6.1 or later is needed",
+        ),
+        (
+            "tcx links (Linux 6.6)",
+            false,
+            "filters of the clsact qdisc are used instead",
+        ),
+        (
+            "source address by bpf_fib_lookup (Linux 6.7)",
+            false,
+            "the first address of the device is used instead",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        checks.push(Check {
+            name,
+            ok: known[i],
+            required,
+            remedy,
+        });
+    }
+    checks.push(Check {
+        name: "mmapable arrays (Linux 5.5)",
+        ok: mmapable(),
+        required: true,
+        remedy: "Linux 6.1 or later is needed, and CAP_BPF",
+    });
+    let effective = effective_capabilities().unwrap_or(0);
+    for (name, bit, remedy) in CAPABILITIES {
+        checks.push(Check {
+            name,
+            ok: effective & (1 << bit) != 0,
+            required: true,
+            remedy,
+        });
+    }
+    checks
+}
+
+/// Makes such an array and maps it.
+fn mmapable() -> bool {
+    lb_sys::create_map(lb_sys::MapInfo {
+        kind: 2,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 1,
+        flags: 1 << 10,
+        ..lb_sys::MapInfo::default()
+    })
+    .and_then(|fd| lb_sys::MappedArray::<u64>::new(fd, true))
+    .is_ok()
+}
+
+/// The effective set of this process, a bit for each.
+fn effective_capabilities() -> Result<u64> {
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let set = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .context("/proc/self/status names no effective capabilities")?;
+    u64::from_str_radix(set.trim(), 16).context("CapEff of /proc/self/status is no number")
+}
