@@ -202,13 +202,11 @@ fn end_of(log: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
+/// The last line that begins with a word: a compiler's drawings of where it found something do not.
 fn last_line(said: &str) -> String {
-    said.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    let words = |line: &&str| line.starts_with(char::is_alphabetic);
+    let mut lines = said.lines().rev().map(str::trim);
+    lines.find(words).unwrap_or_default().to_owned()
 }
 
 fn tail(text: &str, lines: usize) -> String {
