@@ -5,4 +5,6 @@
 pub mod datapath;
 pub mod model;
 pub mod node;
+pub mod plan;
+pub mod sync;
 pub mod watch;

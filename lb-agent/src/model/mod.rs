@@ -1,11 +1,13 @@
 //! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and nothing here is asynchronous.
 
+pub mod cluster;
 pub mod endpoint;
 pub mod event;
 pub mod key;
 pub mod node;
 pub mod service;
 
+pub use cluster::{Changes, Cluster, Synced};
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;

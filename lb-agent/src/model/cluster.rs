@@ -1,0 +1,243 @@
+//! Everything the agent knows, and which services a batch of facts has touched. Owns the vanishing of changes that cancel
+//! themselves; knows nothing of maps.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    mem,
+    net::IpAddr,
+    sync::Arc,
+};
+
+use super::{Event, Node, ObjectKey, Service, Slice};
+
+/// Facts about the cluster and about this machine.
+#[derive(Default)]
+pub struct Cluster {
+    services: HashMap<ObjectKey, Arc<Service>>,
+    slices: HashMap<ObjectKey, Arc<Slice>>,
+    /// The same slices by their service, sorted by name.
+    by_service: HashMap<ObjectKey, Vec<Arc<Slice>>>,
+    node: Option<Node>,
+    addresses: Vec<(IpAddr, u32)>,
+    synced: Synced,
+    pending: Pending,
+}
+
+/// Which sources have listed everything once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Synced {
+    /// [`Event::Services`] has come.
+    pub services: bool,
+    /// [`Event::Slices`] has come.
+    pub slices: bool,
+    /// [`Event::Node`] or [`Event::NodeGone`] has come.
+    pub node: bool,
+    /// [`Event::Addresses`] has come.
+    pub addresses: bool,
+}
+
+/// What the objects touched since the last [`Cluster::take_changes`] were before.
+#[derive(Default)]
+struct Pending {
+    /// The first list of slices is among them: its trigger times say nothing about us.
+    first_list: bool,
+    services: HashMap<ObjectKey, Option<Arc<Service>>>,
+    slices: HashMap<ObjectKey, Option<Arc<Slice>>>,
+    zone: Option<Option<Arc<str>>>,
+    addresses: Option<Vec<(IpAddr, u32)>>,
+}
+
+/// What is different from the last time it was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Changes {
+    /// Services to plan anew (or to take away), sorted.
+    pub services: BTreeSet<ObjectKey>,
+    /// Every service is to be planned anew: this node's zone has changed.
+    pub everything: bool,
+    /// The addresses of this machine.
+    pub addresses: bool,
+    /// When the changes behind the changed slices were made, for each slice that says so and that came after the first list.
+    pub trigger_times: Vec<jiff::Timestamp>,
+}
+
+impl Cluster {
+    /// Takes in one fact.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Service(service) => self.put_service(service),
+            Event::ServiceGone(key) => self.drop_service(&key),
+            Event::Services(all) => {
+                let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
+                let gone: Vec<_> = absent(&self.services, &kept);
+                gone.iter().for_each(|key| self.drop_service(key));
+                all.into_iter().for_each(|s| self.put_service(s));
+                self.synced.services = true;
+            }
+            Event::Slice(slice) => self.put_slice(slice),
+            Event::SliceGone(key) => self.drop_slice(&key),
+            Event::Slices(all) => {
+                let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
+                let gone: Vec<_> = absent(&self.slices, &kept);
+                gone.iter().for_each(|key| self.drop_slice(key));
+                all.into_iter().for_each(|s| self.put_slice(s));
+                self.pending.first_list |= !self.synced.slices;
+                self.synced.slices = true;
+            }
+            Event::Node(node) => self.set_node(Some(node)),
+            Event::NodeGone => self.set_node(None),
+            Event::Addresses(all) => {
+                let before = mem::replace(&mut self.addresses, all);
+                self.pending.addresses.get_or_insert(before);
+                self.synced.addresses = true;
+            }
+        }
+    }
+
+    /// What has changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        let Pending {
+            first_list,
+            services,
+            slices,
+            zone,
+            addresses,
+        } = mem::take(&mut self.pending);
+        let mut changes = Changes {
+            everything: zone.is_some_and(|before| before.as_ref() != self.zone()),
+            addresses: addresses.is_some_and(|before| before != self.addresses),
+            ..Changes::default()
+        };
+        for (key, before) in services {
+            if before != self.services.get(&key).cloned() {
+                changes.services.insert(key);
+            }
+        }
+        for (key, before) in slices {
+            let now = self.slices.get(&key);
+            if before.as_ref() == now {
+                continue;
+            }
+            let sides = [before.as_ref(), now];
+            let touched = sides.into_iter().flatten().map(|s| s.service.clone());
+            changes.services.extend(touched);
+            let time = now.and_then(|s| s.trigger_time);
+            if let Some(time) = time
+                && self.synced.slices
+                && !first_list
+                && before.and_then(|s| s.trigger_time) != Some(time)
+            {
+                changes.trigger_times.push(time);
+            }
+        }
+        changes
+    }
+
+    /// The Service of this name.
+    #[must_use]
+    pub fn service(&self, key: &ObjectKey) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// Every Service.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// The slices of a Service, sorted by name.
+    #[must_use]
+    pub fn slices(&self, service: &ObjectKey) -> &[Arc<Slice>] {
+        self.by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// Our Node, if it is there.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// Our Node's zone.
+    #[must_use]
+    pub fn zone(&self) -> Option<&Arc<str>> {
+        self.node.as_ref()?.zone.as_ref()
+    }
+
+    /// Addresses that node ports answer on, with the interface that carries each.
+    #[must_use]
+    pub fn addresses(&self) -> &[(IpAddr, u32)] {
+        &self.addresses
+    }
+
+    /// Which sources have listed everything once.
+    #[must_use]
+    pub fn synced(&self) -> Synced {
+        self.synced
+    }
+
+    fn put_service(&mut self, service: Service) {
+        let key = service.key.clone();
+        let before = self.services.insert(key.clone(), Arc::new(service));
+        self.pending.services.entry(key).or_insert(before);
+    }
+
+    fn drop_service(&mut self, key: &ObjectKey) {
+        if let Some(before) = self.services.remove(key) {
+            let before = Some(before);
+            self.pending.services.entry(key.clone()).or_insert(before);
+        }
+    }
+
+    fn put_slice(&mut self, slice: Slice) {
+        let key = slice.key.clone();
+        let slice = Arc::new(slice);
+        let before = self.slices.insert(key.clone(), Arc::clone(&slice));
+        if let Some(before) = &before {
+            self.unlink(before);
+        }
+        let list = self.by_service.entry(slice.service.clone()).or_default();
+        let at = list.partition_point(|s| s.key < key);
+        list.insert(at, slice);
+        self.pending.slices.entry(key).or_insert(before);
+    }
+
+    fn drop_slice(&mut self, key: &ObjectKey) {
+        if let Some(before) = self.slices.remove(key) {
+            self.unlink(&before);
+            self.pending
+                .slices
+                .entry(key.clone())
+                .or_insert(Some(before));
+        }
+    }
+
+    fn unlink(&mut self, slice: &Slice) {
+        if let Some(list) = self.by_service.get_mut(&slice.service) {
+            list.retain(|s| s.key != slice.key);
+            if list.is_empty() {
+                self.by_service.remove(&slice.service);
+            }
+        }
+    }
+
+    fn set_node(&mut self, node: Option<Node>) {
+        let zone = self.zone().cloned();
+        self.pending.zone.get_or_insert(zone);
+        self.node = node;
+        self.synced.node = true;
+    }
+}
+
+impl Synced {
+    /// Services, slices and Node: from now on what is absent is gone.
+    #[must_use]
+    pub fn objects(self) -> bool {
+        self.services && self.slices && self.node
+    }
+}
+
+fn absent<T>(known: &HashMap<ObjectKey, T>, kept: &HashSet<ObjectKey>) -> Vec<ObjectKey> {
+    known
+        .keys()
+        .filter(|k| !kept.contains(k))
+        .cloned()
+        .collect()
+}

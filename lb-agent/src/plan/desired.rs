@@ -1,0 +1,151 @@
+//! The shape of a plan: pools of backends, and the frontends that lead to them. Owns no rule.
+
+use std::{fmt, sync::Arc};
+
+use lb_common::{
+    Addr, Proto,
+    service::{NodePortKey, ServiceKey, member},
+};
+
+/// What one Service needs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ServicePlan {
+    /// Each becomes a service index.
+    pub pools: Vec<Pool>,
+    /// No key twice.
+    pub frontends: Vec<Frontend>,
+    /// What could not be honoured, for people.
+    pub problems: Vec<String>,
+    /// Ready endpoints on this node, for `healthCheckNodePort`.
+    pub local_ready: u32,
+}
+
+/// Which endpoints a pool draws from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reach {
+    /// All of the cluster, by topology hints.
+    Cluster,
+    /// Those of this node.
+    Local,
+}
+
+/// A pool among those of its Service; stable while the Service's ports keep their names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PoolId {
+    /// Name of the port.
+    pub port: Arc<str>,
+    /// Its protocol.
+    pub proto: Proto,
+    /// IPv6 rather than IPv4.
+    pub v6: bool,
+    /// Which endpoints.
+    pub reach: Reach,
+}
+
+/// The backends behind one or more frontends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Which one.
+    pub id: PoolId,
+    /// See [`lb_common::service::scheduler`].
+    pub scheduler: u8,
+    /// 0 is off.
+    pub affinity_secs: u32,
+    /// See [`lb_common::service::flags`].
+    pub flags: u16,
+    /// Networks and their prefix lengths, counted in the 128 bits of an [`Addr`].
+    pub source_ranges: Box<[(Addr, u8)]>,
+    /// Sorted by address and port, none twice.
+    pub members: Vec<Member>,
+}
+
+/// A backend in a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Where it listens.
+    pub addr: Addr,
+    /// Host byte order.
+    pub port: u16,
+    /// What it is to the pool.
+    pub bits: Bits,
+}
+
+/// A member's flags: the two of `lb_members`, and two that the backend's entry shows.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bits(u8);
+
+impl Bits {
+    /// Stands in the slots.
+    pub const ELIGIBLE: Self = Self(1);
+    /// What it has stays valid.
+    pub const SERVING: Self = Self(2);
+    /// Terminating and no longer ready.
+    pub const TERMINATING: Self = Self(4);
+    /// Runs on this node.
+    pub const LOCAL: Self = Self(8);
+
+    /// These and, if `on`, those.
+    #[must_use]
+    pub fn with(self, other: Self, on: bool) -> Self {
+        if on { Self(self.0 | other.0) } else { self }
+    }
+
+    /// All of `other`?
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The value in `lb_members`.
+    #[must_use]
+    pub fn member_flags(self) -> u32 {
+        u32::from(self.0) & (member::ELIGIBLE | member::SERVING)
+    }
+
+    /// From the value in `lb_members`.
+    #[must_use]
+    pub fn from_member_flags(flags: u32) -> Self {
+        Self::default()
+            .with(Self::ELIGIBLE, flags & member::ELIGIBLE != 0)
+            .with(Self::SERVING, flags & member::SERVING != 0)
+    }
+}
+
+const _: () = assert!(
+    Bits::ELIGIBLE.0 as u32 == member::ELIGIBLE && Bits::SERVING.0 as u32 == member::SERVING
+);
+
+impl fmt::Debug for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::ELIGIBLE, 'E'),
+            (Self::SERVING, 'S'),
+            (Self::TERMINATING, 'T'),
+            (Self::LOCAL, 'L'),
+        ];
+        names
+            .iter()
+            .filter(|(bit, _)| self.has(*bit))
+            .try_for_each(|(_, c)| write!(f, "{c}"))
+    }
+}
+
+/// Key of a frontend.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FrontKey {
+    /// In `lb_services`.
+    Address(ServiceKey),
+    /// In `lb_nodeports`.
+    NodePort(NodePortKey),
+}
+
+/// A way in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frontend {
+    /// What a client names.
+    pub key: FrontKey,
+    /// Index into [`ServicePlan::pools`]; `None` for the mark of a VIP.
+    pub pool: Option<usize>,
+    /// See [`lb_common::service::frontend`].
+    pub flags: u32,
+}

@@ -1,0 +1,104 @@
+//! From slices to the endpoints of one service port in one family. Owns the resolution of duplicates.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use lb_common::Addr;
+
+use crate::model::{Endpoint, Service, ServicePort, Slice};
+
+use super::{
+    desired::{Bits, Member, Reach},
+    topology::Chosen,
+};
+
+/// An endpoint as one service port sees it.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Where it listens.
+    pub addr: Addr,
+    /// Host byte order; of its own slice.
+    pub port: u16,
+    /// Runs on this node.
+    pub local: bool,
+    /// Its conditions and hints.
+    pub endpoint: &'a Endpoint,
+}
+
+/// The endpoints of `port`, sorted by address and port. The same one may stand in two slices while it moves from one to
+/// the other: a ready one hides a serving one, a serving one hides the rest, then a local one a remote one.
+#[must_use]
+pub fn candidates<'a>(
+    slices: &'a [Arc<Slice>],
+    port: &ServicePort,
+    v6: bool,
+    node: &str,
+) -> Vec<Candidate<'a>> {
+    let mut all: Vec<Candidate<'a>> = Vec::new();
+    for slice in slices {
+        let ports = slice.ports.iter();
+        for listens in ports.filter(|p| p.name == port.name && p.proto == port.proto) {
+            let endpoints = slice.endpoints.iter().filter(|e| e.addr.is_ipv6() == v6);
+            all.extend(endpoints.map(|endpoint| Candidate {
+                addr: endpoint.addr.into(),
+                port: listens.port.get(),
+                local: is_local(endpoint, node),
+                endpoint,
+            }));
+        }
+    }
+    all.sort_by_key(|c| {
+        let e = c.endpoint;
+        (
+            c.addr,
+            c.port,
+            !e.ready,
+            !e.serving,
+            e.terminating,
+            !c.local,
+        )
+    });
+    all.dedup_by_key(|c| (c.addr, c.port));
+    all
+}
+
+/// The members of a pool: what the topology chose, and what still serves.
+#[must_use]
+pub fn members(candidates: &[Candidate<'_>], chosen: &Chosen, reach: Reach) -> Vec<Member> {
+    let kept = candidates.iter().zip(&chosen.eligible);
+    kept.filter_map(|(c, &eligible)| {
+        let Endpoint {
+            ready,
+            serving,
+            terminating,
+            ..
+        } = *c.endpoint;
+        let within = reach == Reach::Cluster || c.local;
+        let serves = within && (ready || serving);
+        (eligible || serves).then(|| Member {
+            addr: c.addr,
+            port: c.port,
+            bits: Bits::default()
+                .with(Bits::ELIGIBLE, eligible)
+                .with(Bits::SERVING, eligible || serves)
+                .with(Bits::TERMINATING, terminating && !ready)
+                .with(Bits::LOCAL, c.local),
+        })
+    })
+    .collect()
+}
+
+/// Ready endpoints of the service's first family on this node, each address once.
+#[must_use]
+pub fn local_ready(service: &Service, slices: &[Arc<Slice>], node: &str) -> u32 {
+    let Some(v6) = service.cluster_ips.first().map(IpAddr::is_ipv6) else {
+        return 0;
+    };
+    let endpoints = slices.iter().flat_map(|s| &s.endpoints);
+    let local = endpoints.filter(|e| e.ready && is_local(e, node) && e.addr.is_ipv6() == v6);
+    let addresses: BTreeSet<IpAddr> = local.map(|e| e.addr).collect();
+    u32::try_from(addresses.len()).unwrap_or(u32::MAX)
+}
+
+fn is_local(endpoint: &Endpoint, node: &str) -> bool {
+    endpoint.node.as_deref() == Some(node)
+}

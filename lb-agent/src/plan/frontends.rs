@@ -1,0 +1,195 @@
+//! Which addresses and ports lead to a Service, and from where. Owns the allow-list of external IPs and the rule that
+//! traffic from inside reaches the whole cluster whatever the external policy.
+
+use std::net::IpAddr;
+
+use lb_common::{
+    Addr,
+    service::{NodePortKey, ServiceKey, frontend, scope},
+};
+
+use crate::model::{Policy, Service, ServicePort, ServiceType};
+
+use super::{
+    PlanConfig,
+    desired::{FrontKey, Frontend, Reach},
+};
+
+/// A frontend and the endpoints it wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// What a client names.
+    pub key: FrontKey,
+    /// See [`frontend`].
+    pub flags: u32,
+    /// Which endpoints.
+    pub reach: Reach,
+}
+
+/// The addresses of one Service, by family; a family without a cluster IP is not served (kube-proxy's rule).
+pub struct Addresses {
+    /// One a cluster IP.
+    pub families: Vec<Family>,
+}
+
+/// The addresses of one family.
+pub struct Family {
+    cluster: IpAddr,
+    external: Vec<IpAddr>,
+    ingress: Vec<IpAddr>,
+}
+
+impl Addresses {
+    /// Sorts the addresses; what the allow-list refuses is a problem.
+    pub fn of(service: &Service, config: &PlanConfig, problems: &mut Vec<String>) -> Self {
+        let mut allowed = Vec::new();
+        for ip in &service.external_ips {
+            if config.external_ips.iter().any(|net| contains(*net, *ip)) {
+                allowed.push(*ip);
+            } else {
+                problems.push(format!(
+                    "externalIPs: {ip} is in no allowed network: skipped (start the agent with --external-ips CIDR)"
+                ));
+            }
+        }
+        let ingress: &[IpAddr] = match service.kind {
+            ServiceType::LoadBalancer => &service.ingress_ips,
+            ServiceType::ClusterIp | ServiceType::NodePort => &[],
+        };
+        let of_family = |ips: &[IpAddr], of: &IpAddr| -> Vec<IpAddr> {
+            let same = ips.iter().filter(|ip| ip.is_ipv6() == of.is_ipv6());
+            same.copied().collect()
+        };
+        let families = service.cluster_ips.iter().map(|cluster| Family {
+            cluster: *cluster,
+            external: of_family(&allowed, cluster),
+            ingress: of_family(ingress, cluster),
+        });
+        Self {
+            families: families.collect(),
+        }
+    }
+
+    /// The marks of the VIPs: cluster IPs and load-balancer IPs. External IPs have none, since other things may listen there.
+    pub fn marks(&self, frontends: &mut Vec<Frontend>) {
+        for family in &self.families {
+            let cluster = std::iter::once((family.cluster, frontend::CLUSTER_IP));
+            let ingress = family
+                .ingress
+                .iter()
+                .map(|ip| (*ip, frontend::LOAD_BALANCER));
+            for (ip, kind) in cluster.chain(ingress) {
+                for scope in [scope::INSIDE, scope::OUTSIDE] {
+                    let key = FrontKey::Address(ServiceKey {
+                        addr: ip.into(),
+                        port: 0,
+                        proto: 0,
+                        scope,
+                    });
+                    let flags = frontend::VIP_MARK | kind;
+                    if let Some(known) = frontends.iter_mut().find(|f| f.key == key) {
+                        known.flags |= flags;
+                    } else {
+                        frontends.push(Frontend {
+                            key,
+                            pool: None,
+                            flags,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Family {
+    /// IPv6?
+    #[must_use]
+    pub fn v6(&self) -> bool {
+        self.cluster.is_ipv6()
+    }
+
+    /// Every way in to `port`. From inside, all but the cluster IP reach the whole cluster; from outside,
+    /// `externalTrafficPolicy` decides. An address in two roles is one entry with both flags; the first role decides.
+    #[must_use]
+    pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<Wanted> {
+        let internal = reach(service.internal_policy);
+        let external = reach(service.external_policy);
+        let mut all: Vec<Wanted> = Vec::new();
+        let mut add = |key: FrontKey, flags, reach| {
+            if let Some(known) = all.iter_mut().find(|w| w.key == key) {
+                known.flags |= flags;
+            } else {
+                all.push(Wanted { key, flags, reach });
+            }
+        };
+        let address = |ip: IpAddr, scope| {
+            FrontKey::Address(ServiceKey {
+                addr: ip.into(),
+                port: port.port.get(),
+                proto: port.proto.number(),
+                scope,
+            })
+        };
+        for scope in [scope::INSIDE, scope::OUTSIDE] {
+            add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
+        }
+        let outer = [
+            (&self.ingress, frontend::LOAD_BALANCER),
+            (&self.external, frontend::EXTERNAL_IP),
+        ];
+        for (ips, flags) in outer {
+            for ip in ips {
+                add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
+                add(address(*ip, scope::OUTSIDE), flags, external);
+            }
+        }
+        if let Some(number) = port.node_port
+            && service.kind != ServiceType::ClusterIp
+        {
+            let family = Addr::from(self.cluster);
+            let key = |scope| {
+                let proto = port.proto.number();
+                FrontKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
+            };
+            add(key(scope::INSIDE), frontend::NODE_PORT, Reach::Cluster);
+            add(key(scope::OUTSIDE), frontend::NODE_PORT, external);
+        }
+        all
+    }
+
+    /// The networks that may use the load-balancer IPs of this family: empty admits everybody, also when all the ranges
+    /// are of the other family (kube-proxy's rule).
+    #[must_use]
+    pub fn source_ranges(&self, service: &Service) -> Box<[(Addr, u8)]> {
+        if self.ingress.is_empty() {
+            return Box::default();
+        }
+        let ours = service.source_ranges.iter();
+        let mut ranges: Vec<(Addr, u8)> = ours
+            .filter(|(net, _)| net.is_ipv6() == self.v6())
+            .map(|(net, bits)| ((*net).into(), if net.is_ipv4() { bits + 96 } else { *bits }))
+            .collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges.into()
+    }
+}
+
+fn reach(policy: Policy) -> Reach {
+    match policy {
+        Policy::Cluster => Reach::Cluster,
+        Policy::Local => Reach::Local,
+    }
+}
+
+/// Is `ip` in the network?
+fn contains((net, bits): (IpAddr, u8), ip: IpAddr) -> bool {
+    if net.is_ipv6() != ip.is_ipv6() {
+        return false;
+    }
+    let bits = u32::from(bits) + if net.is_ipv4() { 96 } else { 0 };
+    let [net, ip] = [net, ip].map(|a| u128::from_be_bytes(Addr::from(a).b));
+    let shift = 128u32.saturating_sub(bits);
+    (net ^ ip).checked_shr(shift).unwrap_or(0) == 0
+}

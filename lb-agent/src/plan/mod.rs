@@ -1,0 +1,140 @@
+//! What this node's maps should hold for one Service: a pure function of facts. Owns the traffic rules (kube-proxy's, see
+//! [`topology`]); knows nothing of indices, ids or what stands in the maps.
+
+pub mod desired;
+pub mod endpoints;
+pub mod frontends;
+pub mod topology;
+
+use std::{net::IpAddr, sync::Arc};
+
+use lb_common::{Proto, service::flags};
+use thiserror::Error;
+
+use crate::model::{Scheduler, Service, ServicePort, Slice};
+
+pub use desired::{FrontKey, Frontend, Member, Pool, PoolId, Reach, ServicePlan};
+
+/// What the planner is told once, at the start.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PlanConfig {
+    /// This node: endpoints with this `nodeName` are local.
+    pub node_name: Arc<str>,
+    /// Networks in which `spec.externalIPs` are honoured; none by default (CVE-2020-8554).
+    pub external_ips: Vec<(IpAddr, u8)>,
+    /// For services that name none.
+    pub scheduler: Scheduler,
+}
+
+/// A Service that cannot be carried as it is; what stands in the maps for it stays.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum PlanError {
+    /// More endpoints than a service's range of slots can have.
+    #[error(
+        "port {port:?} has {count} endpoints, more than 65535: spread them over several Services"
+    )]
+    TooMany {
+        /// Name of the port.
+        port: Arc<str>,
+        /// Its endpoints.
+        count: usize,
+    },
+}
+
+/// The plan of one Service. `slices` are its slices, sorted by name; `zone` is this node's.
+pub fn plan(
+    service: &Service,
+    slices: &[Arc<Slice>],
+    zone: Option<&str>,
+    config: &PlanConfig,
+) -> Result<ServicePlan, PlanError> {
+    let mut plan = ServicePlan {
+        problems: service.problems.clone(),
+        ..ServicePlan::default()
+    };
+    for slice in slices {
+        let name = &slice.key.name;
+        let told = slice.problems.iter().map(|p| format!("slice {name}: {p}"));
+        plan.problems.extend(told);
+    }
+    let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
+    addresses.marks(&mut plan.frontends);
+    for port in &service.ports {
+        if port.proto == Proto::Sctp {
+            plan.problems.push(format!(
+                "port {}: SCTP is not carried by this version: skipped",
+                port.port
+            ));
+            continue;
+        }
+        for family in &addresses.families {
+            family_of_port(service, port, slices, zone, config, family, &mut plan)?;
+        }
+    }
+    plan.local_ready = endpoints::local_ready(service, slices, &config.node_name);
+    Ok(plan)
+}
+
+/// Pools and frontends of one port in one family.
+fn family_of_port(
+    service: &Service,
+    port: &ServicePort,
+    slices: &[Arc<Slice>],
+    zone: Option<&str>,
+    config: &PlanConfig,
+    family: &frontends::Family,
+    plan: &mut ServicePlan,
+) -> Result<(), PlanError> {
+    let wanted = family.frontends(service, port);
+    let ranges = family.source_ranges(service);
+    let candidates = endpoints::candidates(slices, port, family.v6(), &config.node_name);
+    let place = topology::Place {
+        node: &config.node_name,
+        zone,
+    };
+    for reach in [Reach::Cluster, Reach::Local] {
+        if !wanted.iter().any(|f| f.reach == reach) {
+            continue;
+        }
+        let chosen = topology::choose(&candidates, reach, place);
+        let members = endpoints::members(&candidates, &chosen, reach);
+        let count = chosen.eligible.iter().filter(|e| **e).count();
+        if count > usize::from(u16::MAX) {
+            return Err(PlanError::TooMany {
+                port: Arc::clone(&port.name),
+                count,
+            });
+        }
+        let mut bits = 0;
+        if chosen.any {
+            bits |= flags::HAS_ENDPOINTS;
+            if count == 0 {
+                bits |= flags::NO_LOCAL;
+            }
+        }
+        if !ranges.is_empty() {
+            bits |= flags::SOURCE_RANGES;
+        }
+        let pool = plan.pools.len();
+        plan.pools.push(Pool {
+            id: PoolId {
+                port: Arc::clone(&port.name),
+                proto: port.proto,
+                v6: family.v6(),
+                reach,
+            },
+            scheduler: service.scheduler.unwrap_or(config.scheduler).number(),
+            affinity_secs: service.affinity_secs.unwrap_or(0),
+            flags: bits,
+            source_ranges: ranges.clone(),
+            members,
+        });
+        let ours = wanted.iter().filter(|f| f.reach == reach);
+        plan.frontends.extend(ours.map(|f| Frontend {
+            key: f.key,
+            pool: Some(pool),
+            flags: f.flags,
+        }));
+    }
+    Ok(())
+}

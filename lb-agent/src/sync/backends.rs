@@ -1,0 +1,269 @@
+//! Backends: an id for each address, port and protocol, shared by all services that use it. Owns the ids and what a
+//! backend's entry shows when its users disagree.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lb_common::{
+    Addr,
+    backend::{Backend, flags, state},
+};
+
+use crate::plan::desired::Bits;
+
+use super::ids::Ids;
+
+/// Relative weight of a backend that nobody has weighted.
+const WEIGHT: u16 = 100;
+
+/// What a backend is known by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct BackendKey {
+    /// Where it listens.
+    pub(super) addr: Addr,
+    /// Host byte order.
+    pub(super) port: u16,
+    /// IANA number.
+    pub(super) proto: u8,
+}
+
+/// A mirror of `lb_backends`, and who uses what.
+pub(super) struct Backends {
+    ids: Ids,
+    by_key: HashMap<BackendKey, u32>,
+    by_id: HashMap<u32, Entry>,
+    /// Entries whose value in the map may be out of date.
+    touched: BTreeSet<u32>,
+}
+
+struct Entry {
+    key: BackendKey,
+    /// Memberships, and pins of memberships to come.
+    users: u32,
+    /// Memberships in which it is not terminating.
+    active: u32,
+    /// Memberships in which it is local.
+    local: u32,
+    /// Memberships.
+    members: u32,
+    /// State and flags as they stand in the map, or as they will first.
+    written: (u8, u16),
+    /// The entry stands in the map.
+    stands: bool,
+}
+
+impl Backends {
+    /// As read from the map; users come by [`Backends::pin`] and [`Backends::join`].
+    pub(super) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
+        let mut ids = Ids::restored(limit, &found.keys().copied().collect());
+        let mut by_key = HashMap::with_capacity(found.len());
+        let mut by_id = HashMap::with_capacity(found.len());
+        for (&id, b) in found {
+            let key = BackendKey {
+                addr: b.addr,
+                port: b.port,
+                proto: b.proto,
+            };
+            // The same backend twice would be the work of an interrupted agent: the first id holds, the other is let go by
+            // whoever uses it.
+            by_key.entry(key).or_insert(id);
+            let mut entry = Entry::new(key, (b.state, b.flags));
+            entry.stands = true;
+            by_id.insert(id, entry);
+            ids.retire(id);
+        }
+        Self {
+            ids,
+            by_key,
+            by_id,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The id of a backend that has one.
+    pub(super) fn find(&self, key: &BackendKey) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    /// A new id, pinned, and what to write under it; `None` when none is free.
+    pub(super) fn create(&mut self, key: BackendKey, bits: Bits) -> Option<(u32, Backend)> {
+        let id = self.ids.take()?;
+        let mut entry = Entry::new(key, shown(bits));
+        entry.users = 1;
+        let value = entry.value(entry.written);
+        self.by_key.insert(key, id);
+        self.by_id.insert(id, entry);
+        Some((id, value))
+    }
+
+    /// Its entry stands in the map.
+    pub(super) fn stands(&self, id: u32) -> bool {
+        self.by_id.get(&id).is_some_and(|e| e.stands)
+    }
+
+    /// What to write first under an id whose entry does not stand yet.
+    pub(super) fn unwritten(&self, id: u32) -> Option<Backend> {
+        let entry = self.by_id.get(&id).filter(|e| !e.stands)?;
+        Some(entry.value(entry.written))
+    }
+
+    /// Keeps the id from being retired until [`Backends::join`] or [`Backends::unpin`].
+    pub(super) fn pin(&mut self, id: u32) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.users += 1;
+            self.ids.revive(id);
+        }
+    }
+
+    /// The membership that it was pinned for did not come about.
+    pub(super) fn unpin(&mut self, id: u32) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.users -= 1;
+            if entry.users == 0 {
+                self.ids.retire(id);
+            }
+        }
+    }
+
+    /// A pin has become a membership.
+    pub(super) fn join(&mut self, id: u32, bits: Bits) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.members += 1;
+            entry.count(bits, true);
+            self.touch(id);
+        }
+    }
+
+    /// A membership shows something else.
+    pub(super) fn change(&mut self, id: u32, before: Bits, now: Bits) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.count(before, false);
+            entry.count(now, true);
+            self.touch(id);
+        }
+    }
+
+    /// A membership has ended.
+    pub(super) fn leave(&mut self, id: u32, bits: Bits) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.members -= 1;
+            entry.count(bits, false);
+            self.touch(id);
+        }
+        self.unpin(id);
+    }
+
+    /// Entries to write anew, with their values.
+    pub(super) fn stale(&self) -> Vec<(u32, Backend)> {
+        let touched = self.touched.iter();
+        touched
+            .filter_map(|id| self.by_id.get(id).map(|e| (*id, e.value(e.wanted()))))
+            .collect()
+    }
+
+    /// The entry stands in the map as `value`.
+    pub(super) fn written(&mut self, id: u32, value: &Backend) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            entry.written = (value.state, value.flags);
+            entry.stands = true;
+        }
+        self.touched.remove(&id);
+    }
+
+    /// Ids that wait for a barrier.
+    pub(super) fn retired(&self) -> &BTreeSet<u32> {
+        self.ids.retired()
+    }
+
+    /// A barrier has passed and the entry is cleared.
+    pub(super) fn release(&mut self, id: u32) {
+        if let Some(entry) = self.by_id.remove(&id)
+            && self.by_key.get(&entry.key) == Some(&id)
+        {
+            self.by_key.remove(&entry.key);
+        }
+        self.ids.release(id);
+    }
+
+    /// Bits of a membership as far as the entry in the map tells.
+    pub(super) fn shown(&self, id: u32) -> Bits {
+        let (state, flags) = self.by_id.get(&id).map_or((0, 0), |e| e.written);
+        Bits::default()
+            .with(Bits::TERMINATING, state == state::TERMINATING)
+            .with(Bits::LOCAL, flags & flags::LOCAL != 0)
+    }
+
+    /// Entries in use or retired.
+    pub(super) fn used(&self) -> u32 {
+        self.ids.used()
+    }
+
+    fn touch(&mut self, id: u32) {
+        let stale = |e: &Entry| e.members > 0 && e.wanted() != e.written;
+        if self.by_id.get(&id).is_some_and(stale) {
+            self.touched.insert(id);
+        } else {
+            self.touched.remove(&id);
+        }
+    }
+}
+
+impl Entry {
+    fn new(key: BackendKey, written: (u8, u16)) -> Self {
+        Self {
+            key,
+            users: 0,
+            active: 0,
+            local: 0,
+            members: 0,
+            written,
+            stands: false,
+        }
+    }
+
+    fn count(&mut self, bits: Bits, on: bool) {
+        let step = |n: &mut u32| *n = if on { *n + 1 } else { *n - 1 };
+        if !bits.has(Bits::TERMINATING) {
+            step(&mut self.active);
+        }
+        if bits.has(Bits::LOCAL) {
+            step(&mut self.local);
+        }
+    }
+
+    /// State and flags: active if any user says so, local if any user says so.
+    fn wanted(&self) -> (u8, u16) {
+        shown(
+            Bits::default()
+                .with(Bits::TERMINATING, self.active == 0)
+                .with(Bits::LOCAL, self.local > 0),
+        )
+    }
+
+    fn value(&self, (state, flags): (u8, u16)) -> Backend {
+        Backend {
+            addr: self.key.addr,
+            port: self.key.port,
+            proto: self.key.proto,
+            state,
+            weight: WEIGHT,
+            flags,
+        }
+    }
+}
+
+fn shown(bits: Bits) -> (u8, u16) {
+    let terminating = bits.has(Bits::TERMINATING);
+    let state = if terminating {
+        state::TERMINATING
+    } else {
+        state::ACTIVE
+    };
+    (
+        state,
+        if bits.has(Bits::LOCAL) {
+            flags::LOCAL
+        } else {
+            0
+        },
+    )
+}

@@ -1,0 +1,404 @@
+//! The engine: facts in, map writes out. Owns what is planned, what is retried, and the rule that nothing a previous agent
+//! left is taken away before every watch has finished its first list.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU16,
+};
+
+use crate::{
+    datapath::table::{MapError, Maps},
+    model::{Cluster, Event, ObjectKey, Service},
+    plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan},
+};
+
+use super::{
+    apply::{self, Job},
+    fronts::Claim,
+    pool::PoolState,
+    publish::{self, NODEPORTS, SERVICES},
+    report::{Failure, FailureCause, HealthCheck, Report, Snapshot},
+    restore::restore,
+    state::State,
+};
+
+/// Model, plan and sync of one node. One task owns it; no clock, nothing asynchronous.
+pub struct Engine {
+    config: PlanConfig,
+    cluster: Cluster,
+    state: State,
+    planned: HashMap<ObjectKey, Planned>,
+    /// To be planned at the next sync.
+    dirty: BTreeSet<ObjectKey>,
+    /// To be planned when every watch has finished its first list.
+    deferred: BTreeSet<ObjectKey>,
+    /// What failed last, by Service.
+    errors: BTreeMap<ObjectKey, FailureCause>,
+    addresses_dirty: bool,
+    synced: bool,
+}
+
+/// What the engine remembers of a plan.
+struct Planned {
+    pools: Box<[(PoolId, u32)]>,
+    fronts: Box<[FrontKey]>,
+    problems: Box<[String]>,
+    health: Option<(NonZeroU16, u32)>,
+}
+
+impl Engine {
+    /// Takes over what stands in the maps.
+    pub fn restore(maps: &mut dyn Maps, config: PlanConfig) -> Result<Self, MapError> {
+        Ok(Self {
+            config,
+            cluster: Cluster::default(),
+            state: restore(maps)?,
+            planned: HashMap::new(),
+            dirty: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+            errors: BTreeMap::new(),
+            addresses_dirty: false,
+            synced: false,
+        })
+    }
+
+    /// Takes in one fact. Cheap; nothing is written before [`Engine::sync`].
+    pub fn handle(&mut self, event: Event) {
+        self.cluster.apply(event);
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Writes what has changed since the last call, and tries again what failed then. When nothing has changed, nothing is
+    /// written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
+    /// has left in the maps and that have an endpoint; nothing is taken away.
+    pub fn sync(&mut self, maps: &mut dyn Maps) -> Report {
+        let mut report = Report {
+            synced: self.cluster.synced().objects(),
+            ..Report::default()
+        };
+        report.first_synced = report.synced && !self.synced;
+        let changed = self.gather(&mut report);
+        let mut jobs = Vec::new();
+        for key in changed {
+            report.planned += 1;
+            self.errors.remove(&key);
+            match self.cluster.service(&key).cloned() {
+                Some(service) => self.plan(&service, &mut jobs, maps, &mut report),
+                None => self.forget(&key),
+            }
+        }
+        if report.first_synced {
+            self.sweep();
+            self.synced = true;
+        }
+
+        let mut touched: BTreeSet<ObjectKey> = jobs.iter().map(|j| j.service.clone()).collect();
+        let state = &mut self.state;
+        apply::rise(&mut jobs, state, maps, &mut report);
+        publish::publish(&SERVICES, state, maps, &mut report, &mut touched);
+        publish::publish(&NODEPORTS, state, maps, &mut report, &mut touched);
+        apply::fall(&mut jobs, state, maps, &mut report);
+        apply::bury(state, maps, &mut report);
+        apply::refresh_backends(state, maps, &mut report);
+        if self.addresses_dirty {
+            let wanted = self.cluster.addresses();
+            self.addresses_dirty = !publish::addresses(wanted, state, maps, &mut report);
+        }
+        report.services_changed = touched.len();
+        self.remember(&report);
+        report
+    }
+
+    /// Waits for a barrier and clears what is retired, if anything is. For idle times: 8 ms.
+    pub fn settle(&mut self, maps: &mut dyn Maps) -> Report {
+        let mut report = Report::default();
+        if self.state.unsettled()
+            && let Err(error) = self.state.barrier(maps, &mut report)
+        {
+            publish::fail(&mut report, None, error);
+        }
+        report
+    }
+
+    /// Everything that could not be honoured, by Service: values that make no sense, frontends that another Service has,
+    /// failed writes.
+    #[must_use]
+    pub fn problems(&self) -> BTreeMap<ObjectKey, Vec<String>> {
+        let mut all: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+        for (key, planned) in self.planned.iter().filter(|(_, p)| !p.problems.is_empty()) {
+            all.insert(key.clone(), planned.problems.to_vec());
+        }
+        let mut add = |key: &ObjectKey, text: String| {
+            let texts = all.entry(key.clone()).or_default();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        };
+        for (key, claim, winner) in self.state.services.losers() {
+            let what = format!("{} port {}", key.addr, key.port);
+            add(&claim.service, taken(&what, key.proto, winner));
+        }
+        for (key, claim, winner) in self.state.nodeports.losers() {
+            let what = format!("node port {}", key.port);
+            add(&claim.service, taken(&what, key.proto, winner));
+        }
+        for (key, error) in &self.errors {
+            add(key, error.to_string());
+        }
+        all
+    }
+
+    /// Services with a `healthCheckNodePort`.
+    #[must_use]
+    pub fn health_checks(&self) -> Vec<HealthCheck> {
+        let planned = self.planned.iter();
+        let mut all: Vec<HealthCheck> = planned
+            .filter_map(|(service, p)| {
+                let (port, local_endpoints) = p.health?;
+                Some(HealthCheck {
+                    service: service.clone(),
+                    port,
+                    local_endpoints,
+                })
+            })
+            .collect();
+        all.sort_by(|a, b| a.service.cmp(&b.service));
+        all
+    }
+
+    /// Where the engine stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            sources: self.cluster.synced(),
+            synced: self.synced,
+            services: self.planned.len(),
+            retrying: self.errors.len(),
+            unsettled: self.state.unsettled(),
+            usage: self.state.usage(),
+        }
+    }
+
+    /// Services to plan now.
+    fn gather(&mut self, report: &mut Report) -> BTreeSet<ObjectKey> {
+        let changes = self.cluster.take_changes();
+        report.trigger_times = changes.trigger_times;
+        self.addresses_dirty |= changes.addresses;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.extend(changes.services);
+        if changes.everything {
+            dirty.extend(self.cluster.services().map(|s| s.key.clone()));
+        }
+        if report.synced {
+            dirty.append(&mut self.deferred);
+        }
+        dirty
+    }
+
+    /// Plans a Service, finds its indices, and makes a job of each pool that differs.
+    fn plan(
+        &mut self,
+        service: &Service,
+        jobs: &mut Vec<Job>,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) {
+        let slices = self.cluster.slices(&service.key);
+        let zone = self.cluster.zone().map(|z| &**z);
+        let plan = match plan::plan(service, slices, zone, &self.config) {
+            Ok(plan) => plan,
+            Err(error) => {
+                report.failed.push(Failure {
+                    service: Some(service.key.clone()),
+                    error: FailureCause::Plan(error),
+                });
+                return;
+            }
+        };
+        if !report.synced && self.waits(&plan) {
+            self.deferred.insert(service.key.clone());
+            return;
+        }
+        let indices = match self.indices(&service.key, &plan, maps, report) {
+            Ok(indices) => indices,
+            Err(error) => {
+                publish::fail(report, Some(service.key.clone()), error);
+                return;
+            }
+        };
+        self.claim(service, &plan, &indices);
+        for (pool, index) in plan.pools.iter().zip(&indices) {
+            let job = Job::new(&service.key, pool, *index, &mut self.state, maps, report);
+            jobs.extend(job);
+        }
+        let ServicePlan {
+            pools,
+            frontends,
+            problems,
+            local_ready,
+        } = plan;
+        let ids = pools.into_iter().map(|p| p.id);
+        let planned = Planned {
+            pools: ids.zip(indices).collect(),
+            fronts: frontends.iter().map(|f| f.key).collect(),
+            problems: problems.into(),
+            health: service.health_check_node_port.map(|p| (p, local_ready)),
+        };
+        self.planned.insert(service.key.clone(), planned);
+    }
+
+    /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
+    /// slices may not have come yet; one without endpoints gains nothing.
+    fn waits(&self, plan: &ServicePlan) -> bool {
+        let restored = |key: &FrontKey| {
+            let written = self.written(key);
+            written.is_some_and(|index| self.state.pools.get(&index).is_some_and(|p| !p.owned))
+        };
+        plan.pools.iter().all(|p| p.members.is_empty())
+            || plan.frontends.iter().any(|f| restored(&f.key))
+    }
+
+    fn written(&self, key: &FrontKey) -> Option<u32> {
+        let written = match key {
+            FrontKey::Address(key) => self.state.services.written(key),
+            FrontKey::NodePort(key) => self.state.nodeports.written(key),
+        };
+        written.map(|r| r.index)
+    }
+
+    /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if that is left
+    /// over from a previous agent or from a pool of this Service that is no more (a port that was renamed, a policy that
+    /// was changed), so that no frontend has to move; else a free one.
+    fn indices(
+        &mut self,
+        service: &ObjectKey,
+        plan: &ServicePlan,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) -> Result<Vec<u32>, MapError> {
+        let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);
+        let had = |id: &PoolId| old.iter().find(|(known, _)| known == id).map(|(_, i)| *i);
+        let mut taken: BTreeSet<u32> = plan.pools.iter().filter_map(|p| had(&p.id)).collect();
+        let mut found = Vec::with_capacity(plan.pools.len());
+        for (n, pool) in plan.pools.iter().enumerate() {
+            let mut index = had(&pool.id);
+            let fronts = plan.frontends.iter().filter(|f| f.pool == Some(n));
+            for led in fronts.filter_map(|f| self.written(&f.key)) {
+                let ours = || old.iter().any(|(_, i)| *i == led);
+                let left = |p: &PoolState| !p.owned || ours();
+                if index.is_none()
+                    && self.state.pools.get(&led).is_some_and(left)
+                    && taken.insert(led)
+                {
+                    index = Some(led);
+                }
+            }
+            found.push(index);
+        }
+        let gone: Vec<u32> = old.iter().map(|(_, i)| *i).collect();
+        let mut fresh: Vec<u32> = Vec::new();
+        let mut indices = Vec::with_capacity(found.len());
+        for index in found {
+            let index = match index {
+                Some(index) => index,
+                None => match self.state.take_index(maps, report) {
+                    Ok(index) => {
+                        fresh.push(index);
+                        index
+                    }
+                    Err(error) => {
+                        // Nothing leads to them, nor ever has.
+                        fresh.iter().for_each(|i| self.state.indices.retire(*i));
+                        return Err(error);
+                    }
+                },
+            };
+            indices.push(index);
+        }
+        for index in &indices {
+            let pool = self.state.pools.entry(*index);
+            pool.or_insert_with(PoolState::new).owned = true;
+            self.state.condemned.remove(index);
+        }
+        let unused = gone.into_iter().filter(|i| !indices.contains(i));
+        self.state.condemned.extend(unused);
+        Ok(indices)
+    }
+
+    /// Claims the plan's frontends, and lets go of those that it no longer has.
+    fn claim(&mut self, service: &Service, plan: &ServicePlan, indices: &[u32]) {
+        let keys: BTreeSet<FrontKey> = plan.frontends.iter().map(|f| f.key).collect();
+        if let Some(old) = self.planned.get(&service.key) {
+            let gone = old.fronts.iter().filter(|key| !keys.contains(key));
+            for key in gone {
+                release(&mut self.state, key, &service.key);
+            }
+        }
+        for front in &plan.frontends {
+            let claim = Claim {
+                service: service.key.clone(),
+                created: service.created,
+                index: front.pool.and_then(|n| indices.get(n).copied()),
+                flags: front.flags,
+            };
+            match front.key {
+                FrontKey::Address(key) => self.state.services.claim(key, claim),
+                FrontKey::NodePort(key) => self.state.nodeports.claim(key, claim),
+            }
+        }
+    }
+
+    /// The Service is gone.
+    fn forget(&mut self, key: &ObjectKey) {
+        self.deferred.remove(key);
+        self.errors.remove(key);
+        let Some(planned) = self.planned.remove(key) else {
+            return;
+        };
+        for front in &planned.fronts {
+            release(&mut self.state, front, key);
+        }
+        let indices = planned.pools.iter().map(|(_, index)| *index);
+        self.state.condemned.extend(indices);
+    }
+
+    /// Everything is listed: what a previous agent left and nobody has claimed is to go.
+    fn sweep(&mut self) {
+        self.state.services.sweep();
+        self.state.nodeports.sweep();
+        let left = self.state.pools.iter().filter(|(_, p)| !p.owned);
+        let left: Vec<u32> = left.map(|(index, _)| *index).collect();
+        self.state.condemned.extend(left);
+    }
+
+    /// What failed is planned again at the next sync, unless only a change of the Service can help.
+    fn remember(&mut self, report: &Report) {
+        for Failure { service, error } in &report.failed {
+            let Some(key) = service else { continue };
+            if self.cluster.service(key).is_none() {
+                continue;
+            }
+            if matches!(error, FailureCause::Map(_)) {
+                self.dirty.insert(key.clone());
+            }
+            self.errors.insert(key.clone(), error.clone());
+        }
+    }
+}
+
+fn release(state: &mut State, key: &FrontKey, service: &ObjectKey) {
+    match key {
+        FrontKey::Address(key) => state.services.release(*key, service),
+        FrontKey::NodePort(key) => state.nodeports.release(*key, service),
+    }
+}
+
+fn taken(what: &str, proto: u8, winner: &ObjectKey) -> String {
+    let proto = lb_common::Proto::from_number(proto).map_or("?".to_owned(), |p| p.to_string());
+    format!("{what}/{proto} belongs to the older Service {winner}: not served for this one")
+}

@@ -1,0 +1,196 @@
+//! Frontends: who claims which, who wins, and what stands in the map. Owns the order of precedence between services.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+use jiff::Timestamp;
+use lb_common::service::ServiceRef;
+
+use crate::model::ObjectKey;
+
+/// A Service's wish for a frontend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Claim {
+    /// Who.
+    pub(super) service: ObjectKey,
+    /// Its age.
+    pub(super) created: Option<Timestamp>,
+    /// Service index; `None` for the mark of a VIP, which any number of services may share.
+    pub(super) index: Option<u32>,
+    /// See [`lb_common::service::frontend`].
+    pub(super) flags: u32,
+}
+
+impl Claim {
+    /// The smaller one wins: the older Service, then the one whose name comes first. One without an age is the youngest.
+    fn rank(&self) -> (bool, Option<Timestamp>, &ObjectKey) {
+        (self.created.is_none(), self.created, &self.service)
+    }
+}
+
+/// One kind of frontends: a map of the ABI.
+pub(super) struct Fronts<K> {
+    fronts: HashMap<K, Front>,
+    /// Keys whose entry may have to change.
+    dirty: BTreeSet<K>,
+    /// Keys with more than one claim.
+    contested: BTreeSet<K>,
+    /// An element was freed since the last barrier: the next one taken could be the same, under a reader's eyes.
+    pub(super) freed: bool,
+}
+
+#[derive(Default)]
+struct Front {
+    written: Option<ServiceRef>,
+    claims: Vec<Claim>,
+}
+
+/// What is to happen to one key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Nothing stands there.
+    Insert(ServiceRef, ObjectKey),
+    /// Something else stands there.
+    Replace(ServiceRef, ObjectKey),
+    /// Nobody claims it.
+    Remove,
+}
+
+impl<K: Copy + Ord + Hash> Fronts<K> {
+    /// As read from the map.
+    pub(super) fn restored(found: &[(K, ServiceRef)]) -> Self {
+        let fronts = found.iter().map(|(key, value)| {
+            let front = Front {
+                written: Some(*value),
+                claims: Vec::new(),
+            };
+            (*key, front)
+        });
+        Self {
+            fronts: fronts.collect(),
+            dirty: BTreeSet::new(),
+            contested: BTreeSet::new(),
+            freed: false,
+        }
+    }
+
+    /// The Service wants this, in place of what it wanted of the key before.
+    pub(super) fn claim(&mut self, key: K, claim: Claim) {
+        let front = self.fronts.entry(key).or_default();
+        match front.claims.iter_mut().find(|c| c.service == claim.service) {
+            Some(known) if *known == claim => return,
+            Some(known) => *known = claim,
+            None => front.claims.push(claim),
+        }
+        self.touch(key);
+    }
+
+    /// The Service no longer wants it.
+    pub(super) fn release(&mut self, key: K, service: &ObjectKey) {
+        if let Some(front) = self.fronts.get_mut(&key) {
+            front.claims.retain(|c| c.service != *service);
+            self.touch(key);
+        }
+    }
+
+    /// What nobody has claimed by now is to go.
+    pub(super) fn sweep(&mut self) {
+        let unclaimed = self.fronts.iter().filter(|(_, f)| f.claims.is_empty());
+        self.dirty.extend(unclaimed.map(|(key, _)| *key));
+    }
+
+    /// What stands in the map under the key.
+    pub(super) fn written(&self, key: &K) -> Option<ServiceRef> {
+        self.fronts.get(key)?.written
+    }
+
+    /// The map now holds this; returns what it held.
+    pub(super) fn set_written(&mut self, key: K, value: Option<ServiceRef>) -> Option<ServiceRef> {
+        let front = self.fronts.entry(key).or_default();
+        let before = std::mem::replace(&mut front.written, value);
+        if value.is_none() && front.claims.is_empty() {
+            self.fronts.remove(&key);
+        }
+        self.dirty.remove(&key);
+        before
+    }
+
+    /// What is to be done, by key; keys that stand as they should are forgotten. A key whose pool `live` denies waits.
+    pub(super) fn steps(&mut self, live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
+        let mut steps = Vec::new();
+        let mut settled = Vec::new();
+        for &key in &self.dirty {
+            let Some(front) = self.fronts.get(&key) else {
+                settled.push(key);
+                continue;
+            };
+            match (front.wanted(), front.written) {
+                (None, None) => settled.push(key),
+                (None, Some(_)) => steps.push((key, Step::Remove)),
+                (Some((value, _)), Some(stands)) if value == stands => settled.push(key),
+                (Some((value, who)), stands) => {
+                    if value.index != 0 && !live(value.index) {
+                        continue;
+                    }
+                    let step = match stands {
+                        None => Step::Insert(value, who.clone()),
+                        Some(_) => Step::Replace(value, who.clone()),
+                    };
+                    steps.push((key, step));
+                }
+            }
+        }
+        for key in settled {
+            self.dirty.remove(&key);
+        }
+        steps
+    }
+
+    /// Keys in the map.
+    pub(super) fn len(&self) -> usize {
+        self.fronts.values().filter(|f| f.written.is_some()).count()
+    }
+
+    /// Each claim that lost, with the Service that won.
+    pub(super) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
+        self.contested.iter().flat_map(|key| {
+            let claims = self.fronts.get(key).map_or(&[][..], |f| &f.claims);
+            let winner = claims.iter().min_by_key(|c| c.rank());
+            claims.iter().filter_map(move |c| {
+                let winner = winner?;
+                (c.service != winner.service).then_some((*key, c, &winner.service))
+            })
+        })
+    }
+
+    fn touch(&mut self, key: K) {
+        self.dirty.insert(key);
+        let Some(front) = self.fronts.get(&key) else {
+            return;
+        };
+        let contest = front.claims.iter().filter(|c| c.index.is_some()).count() > 1;
+        if contest {
+            self.contested.insert(key);
+        } else {
+            self.contested.remove(&key);
+        }
+        if front.claims.is_empty() && front.written.is_none() {
+            self.fronts.remove(&key);
+        }
+    }
+}
+
+impl Front {
+    /// The entry, and whose it is.
+    fn wanted(&self) -> Option<(ServiceRef, &ObjectKey)> {
+        let winner = self.claims.iter().min_by_key(|c| c.rank())?;
+        let flags = match winner.index {
+            Some(_) => winner.flags,
+            None => self.claims.iter().fold(0, |all, c| all | c.flags),
+        };
+        let index = winner.index.unwrap_or(0);
+        Some((ServiceRef { index, flags }, &winner.service))
+    }
+}

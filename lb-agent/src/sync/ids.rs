@@ -1,0 +1,92 @@
+//! Small numbers that are given out, retired, and given out again after a barrier. Owns service indices and backend ids.
+
+use std::collections::BTreeSet;
+
+/// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map means "none".
+pub(super) struct Ids {
+    limit: u32,
+    /// Never given out yet, from here on.
+    next: u32,
+    free: Vec<u32>,
+    retired: BTreeSet<u32>,
+}
+
+impl Ids {
+    /// All numbers free but those that stand in the maps.
+    pub(super) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
+        let next = used.last().map_or(1, |last| last + 1);
+        // Low numbers first: the arrays stay dense.
+        let free = (1..next).rev().filter(|n| !used.contains(n)).collect();
+        Self {
+            limit,
+            next,
+            free,
+            retired: BTreeSet::new(),
+        }
+    }
+
+    /// A free number; `None` when there is none that no reader can still hold.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        self.free.pop().or_else(|| {
+            let id = (self.next < self.limit).then_some(self.next)?;
+            self.next += 1;
+            Some(id)
+        })
+    }
+
+    /// Nothing leads to it any more; readers may still hold it until the next barrier.
+    pub(super) fn retire(&mut self, id: u32) {
+        self.retired.insert(id);
+    }
+
+    /// It is wanted again, as the same thing that it was.
+    pub(super) fn revive(&mut self, id: u32) {
+        self.retired.remove(&id);
+    }
+
+    /// Numbers that wait for a barrier.
+    pub(super) fn retired(&self) -> &BTreeSet<u32> {
+        &self.retired
+    }
+
+    /// A barrier has passed and its entry is cleared.
+    pub(super) fn release(&mut self, id: u32) {
+        if self.retired.remove(&id) {
+            self.free.push(id);
+        }
+    }
+
+    /// Numbers in use or retired.
+    pub(super) fn used(&self) -> u32 {
+        self.next - 1 - u32::try_from(self.free.len()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_number_is_not_given_out() {
+        let mut ids = Ids::restored(4, &BTreeSet::new());
+        assert_eq!(
+            [ids.take(), ids.take(), ids.take()],
+            [Some(1), Some(2), Some(3)]
+        );
+        ids.retire(2);
+        assert_eq!(ids.take(), None);
+        ids.release(2);
+        assert_eq!((ids.take(), ids.used()), (Some(2), 3));
+        ids.release(3);
+        assert_eq!(ids.take(), None, "only a retired number can be released");
+    }
+
+    #[test]
+    fn restored_numbers_are_taken() {
+        let mut ids = Ids::restored(6, &BTreeSet::from([2, 4]));
+        assert_eq!(
+            [ids.take(), ids.take(), ids.take(), ids.take()],
+            [Some(1), Some(3), Some(5), None]
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! What stands in the maps under one service index. A mirror, updated element by element as writes succeed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::service::Service;
+
+use crate::{datapath::table::SourceRangeKey, plan::desired::Bits};
+
+use super::ranges::Range;
+
+/// An entry of `lb_svc` that was never written, or was cleared.
+pub(super) const EMPTY: Service = Service {
+    base: 0,
+    count: 0,
+    generation: 0,
+    affinity_secs: 0,
+    scheduler: 0,
+    pad: 0,
+    flags: 0,
+    id: 0,
+    pad2: [0; 3],
+};
+
+/// The mirror of one service index.
+pub(super) struct PoolState {
+    /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
+    pub(super) owned: bool,
+    /// The entry of `lb_svc`.
+    pub(super) svc: Service,
+    /// Its slots, if it has any.
+    pub(super) range: Option<Range>,
+    /// Backend ids in the slots.
+    pub(super) slots: Box<[u32]>,
+    /// Entries of `lb_members`.
+    pub(super) members: BTreeMap<u32, Bits>,
+    /// Entries of `lb_srcranges`.
+    pub(super) source_ranges: BTreeSet<SourceRangeKey>,
+    /// Frontends that lead here.
+    pub(super) fronts: u32,
+}
+
+impl PoolState {
+    /// Nothing in the maps.
+    pub(super) fn new() -> Self {
+        Self {
+            owned: true,
+            svc: EMPTY,
+            range: None,
+            slots: Box::default(),
+            members: BTreeMap::new(),
+            source_ranges: BTreeSet::new(),
+            fronts: 0,
+        }
+    }
+
+    /// Its entry in `lb_svc` is written, so that frontends may lead to it.
+    pub(super) fn live(&self) -> bool {
+        self.svc.id != 0
+    }
+}

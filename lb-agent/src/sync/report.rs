@@ -1,0 +1,157 @@
+//! What a sync did, for logs, metrics, Events and readiness. Owns the counting of writes by map.
+
+use std::{fmt, num::NonZeroU16};
+
+use crate::{
+    datapath::table::MapError,
+    model::{ObjectKey, Synced},
+};
+
+/// What one [`Engine::sync`](super::Engine::sync) did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Report {
+    /// Services that were planned anew.
+    pub planned: usize,
+    /// Services of which something was written.
+    pub services_changed: usize,
+    /// Elements written or removed.
+    pub writes: Writes,
+    /// Barriers waited for, about 8 ms each.
+    pub barriers: u32,
+    /// What did not work; it is tried again at the next sync, so call again after a pause if there is any.
+    pub failed: Vec<Failure>,
+    /// Every watch had finished its first list, so what is absent was removed.
+    pub synced: bool,
+    /// The first sync of which that is true.
+    pub first_synced: bool,
+    /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
+    pub trigger_times: Vec<jiff::Timestamp>,
+}
+
+/// Something that could not be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Whose it is; `None` for what belongs to no Service any more.
+    pub service: Option<ObjectKey>,
+    /// Why.
+    pub error: FailureCause,
+}
+
+/// Why something could not be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FailureCause {
+    /// The kernel refused.
+    Map(MapError),
+    /// The Service cannot be carried as it is; trying again is of no use until it changes.
+    Plan(crate::plan::PlanError),
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map(e) => e.fmt(f),
+            Self::Plan(e) => e.fmt(f),
+        }
+    }
+}
+
+/// Elements written (inserted, stored or removed), by map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Writes {
+    /// `lb_services`
+    pub services: u64,
+    /// `lb_nodeports`
+    pub nodeports: u64,
+    /// `lb_nodeaddrs`
+    pub nodeaddrs: u64,
+    /// `lb_members`
+    pub members: u64,
+    /// `lb_srcranges`
+    pub srcranges: u64,
+    /// `lb_svc`
+    pub svc: u64,
+    /// `lb_slots`
+    pub slots: u64,
+    /// `lb_backends`
+    pub backends: u64,
+}
+
+impl Writes {
+    /// By name of the map.
+    #[must_use]
+    pub fn by_map(&self) -> [(&'static str, u64); 8] {
+        use lb_common::maps;
+        let Self {
+            services,
+            nodeports,
+            nodeaddrs,
+            members,
+            srcranges,
+            svc,
+            slots,
+            backends,
+        } = *self;
+        [
+            (maps::SERVICES.name, services),
+            (maps::NODEPORTS.name, nodeports),
+            (maps::NODEADDRS.name, nodeaddrs),
+            (maps::MEMBERS.name, members),
+            (maps::SRCRANGES.name, srcranges),
+            (maps::SVC.name, svc),
+            (maps::SLOTS.name, slots),
+            (maps::BACKENDS.name, backends),
+        ]
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_map().iter().map(|(_, n)| n).sum()
+    }
+
+    /// Those that cost a system call or a part of one: all but the mapped arrays.
+    #[must_use]
+    pub fn hashed(&self) -> u64 {
+        self.services + self.nodeports + self.nodeaddrs + self.members + self.srcranges
+    }
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Its name.
+    pub map: &'static str,
+    /// Entries in use, those that wait for a barrier included.
+    pub entries: u32,
+    /// Entries it can hold.
+    pub capacity: u32,
+}
+
+/// Where the engine stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// Which sources have listed everything.
+    pub sources: Synced,
+    /// A sync with every source listed has been done.
+    pub synced: bool,
+    /// Services that are carried.
+    pub services: usize,
+    /// Services that wait to be tried again.
+    pub retrying: usize,
+    /// Something waits for a barrier: [`Engine::settle`](super::Engine::settle) when idle.
+    pub unsettled: bool,
+    /// The maps that services live in.
+    pub usage: Vec<Usage>,
+}
+
+/// What a server on a Service's `healthCheckNodePort` has to tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// The Service.
+    pub service: ObjectKey,
+    /// Where it listens.
+    pub port: NonZeroU16,
+    /// Ready endpoints on this node.
+    pub local_endpoints: u32,
+}

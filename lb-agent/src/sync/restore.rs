@@ -1,0 +1,161 @@
+//! From pinned maps to a mirror: what a previous agent left is taken over as it stands. Owns the judgement of what in it
+//! can be trusted; nothing is written here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lb_common::{
+    backend::Backend,
+    service::{MemberKey, ServiceRef, Slot, frontend},
+};
+
+use crate::{
+    datapath::table::{MapError, Maps},
+    plan::desired::Bits,
+};
+
+use super::{
+    backends::Backends,
+    fronts::Fronts,
+    ids::Ids,
+    pool::{EMPTY, PoolState},
+    ranges::{Range, Ranges, class},
+    state::{Capacity, State},
+};
+
+/// Reads the maps.
+pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
+    let capacity = Capacity::of(maps);
+    let services = maps.services().entries()?;
+    let nodeports = maps.nodeports().entries()?;
+    let nodeaddrs: HashMap<_, _> = maps.nodeaddrs().entries()?.into_iter().collect();
+
+    let mut pools = entries_of_svc(maps, capacity.svc)?;
+    let refs = services.iter().map(|(_, r)| r);
+    for found in refs.chain(nodeports.iter().map(|(_, r)| r)) {
+        lead(&mut pools, found);
+    }
+    let ranges = place_slots(&mut pools, maps, capacity.slots)?;
+
+    let mut members: Vec<(MemberKey, u32)> = maps.members().entries()?;
+    members.sort_unstable_by_key(|(key, _)| *key);
+    for (key, _) in maps.srcranges().entries()? {
+        let pool = pools.entry(key.data.service).or_insert_with(orphan);
+        pool.source_ranges.insert(key);
+    }
+    let mut backends = Backends::restored(capacity.backends, &entries_of_backends(maps)?);
+    for (key, flags) in members {
+        let pool = pools.entry(key.service).or_insert_with(orphan);
+        let bits = backends.shown(key.backend);
+        let bits = bits
+            .with(
+                Bits::ELIGIBLE,
+                Bits::from_member_flags(flags).has(Bits::ELIGIBLE),
+            )
+            .with(
+                Bits::SERVING,
+                Bits::from_member_flags(flags).has(Bits::SERVING),
+            );
+        pool.members.insert(key.backend, bits);
+        backends.pin(key.backend);
+        backends.join(key.backend, bits);
+    }
+    let indices = Ids::restored(capacity.svc, &pools.keys().copied().collect());
+    let found = !(services.is_empty() && nodeports.is_empty() && pools.is_empty());
+    let mut state = State {
+        pools,
+        indices,
+        ranges,
+        backends,
+        services: Fronts::restored(&services),
+        nodeports: Fronts::restored(&nodeports),
+        nodeaddrs,
+        nodeaddrs_freed: false,
+        condemned: BTreeSet::new(),
+        capacity,
+    };
+    if found {
+        // What the previous agent freed last may still be in use by a program.
+        maps.barrier()?;
+        state.nodeaddrs_freed = false;
+    }
+    Ok(state)
+}
+
+fn orphan() -> PoolState {
+    PoolState {
+        owned: false,
+        ..PoolState::new()
+    }
+}
+
+fn entries_of_svc(maps: &mut dyn Maps, capacity: u32) -> Result<HashMap<u32, PoolState>, MapError> {
+    let mut pools = HashMap::new();
+    for index in 1..capacity {
+        let svc = maps.svc().load(index)?;
+        if svc != EMPTY {
+            pools.insert(index, PoolState { svc, ..orphan() });
+        }
+    }
+    Ok(pools)
+}
+
+fn lead(pools: &mut HashMap<u32, PoolState>, found: &ServiceRef) {
+    if found.flags & frontend::VIP_MARK == 0 {
+        pools.entry(found.index).or_insert_with(orphan).fronts += 1;
+    }
+}
+
+/// Takes over each pool's slots. A pool whose range lies outside the map, overlaps another one or holds a foreign slot keeps
+/// its entry and loses its slots, so that planning it writes them anew, elsewhere.
+fn place_slots(
+    pools: &mut HashMap<u32, PoolState>,
+    maps: &mut dyn Maps,
+    capacity: u32,
+) -> Result<Ranges, MapError> {
+    let mut by_base: BTreeMap<u32, u32> = BTreeMap::new();
+    for (index, pool) in &*pools {
+        if pool.svc.count > 0 {
+            by_base.entry(pool.svc.base).or_insert(*index);
+        }
+    }
+    let mut used = BTreeSet::new();
+    let mut free_from = 0;
+    let mut bases = by_base.iter().peekable();
+    while let Some((&base, index)) = bases.next() {
+        let Some(pool) = pools.get_mut(index) else {
+            continue;
+        };
+        let count = u32::from(pool.svc.count);
+        let limit = bases.peek().map_or(capacity, |(next, _)| **next);
+        if base < free_from || base.saturating_add(count) > capacity {
+            continue;
+        }
+        let mut slots = Vec::with_capacity(count as usize);
+        for at in base..base + count {
+            let Slot { backend, service } = maps.slots().load(at)?;
+            if service == *index {
+                slots.push(backend);
+            }
+        }
+        // The length is not in the maps, but it was chosen by the count.
+        let len = class(count).min(limit.saturating_sub(base)).max(count);
+        free_from = base + len;
+        used.insert(Range { base, len });
+        if slots.len() == count as usize {
+            pool.slots = slots.into();
+        }
+        pool.range = Some(Range { base, len });
+    }
+    Ok(Ranges::new(capacity, &used))
+}
+
+fn entries_of_backends(maps: &mut dyn Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
+    let mut found = BTreeMap::new();
+    for id in 1..maps.backends().len() {
+        let backend = maps.backends().load(id)?;
+        if backend != Backend::FREE {
+            found.insert(id, backend);
+        }
+    }
+    Ok(found)
+}

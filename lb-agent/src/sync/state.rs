@@ -1,0 +1,202 @@
+//! What stands in the maps, as far as the agent knows: the mirror. Owns barriers, and with them the moment at which what
+//! was retired becomes free.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lb_common::{
+    Addr,
+    backend::Backend,
+    maps,
+    service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef},
+};
+
+use crate::datapath::table::{MapError, Maps};
+
+use super::{
+    backends::Backends,
+    fronts::Fronts,
+    ids::Ids,
+    pool::{EMPTY, PoolState},
+    publish::fail,
+    ranges::{Range, Ranges},
+    report::{Report, Usage},
+};
+
+/// The mirror of every map that services live in.
+pub(super) struct State {
+    /// Service index → what stands under it.
+    pub(super) pools: HashMap<u32, PoolState>,
+    /// Service indices.
+    pub(super) indices: Ids,
+    /// `lb_slots`
+    pub(super) ranges: Ranges,
+    /// `lb_backends`
+    pub(super) backends: Backends,
+    /// `lb_services`
+    pub(super) services: Fronts<ServiceKey>,
+    /// `lb_nodeports`
+    pub(super) nodeports: Fronts<NodePortKey>,
+    /// `lb_nodeaddrs`
+    pub(super) nodeaddrs: HashMap<Addr, NodeAddr>,
+    /// See [`Fronts::freed`].
+    pub(super) nodeaddrs_freed: bool,
+    /// Pools that nobody wants any more, and that are not yet empty.
+    pub(super) condemned: BTreeSet<u32>,
+    /// Entries of each map.
+    pub(super) capacity: Capacity,
+}
+
+/// Entries of the maps that have limits here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Capacity {
+    pub(super) services: u32,
+    pub(super) nodeports: u32,
+    pub(super) nodeaddrs: u32,
+    pub(super) members: u32,
+    pub(super) srcranges: u32,
+    pub(super) svc: u32,
+    pub(super) slots: u32,
+    pub(super) backends: u32,
+}
+
+impl Capacity {
+    /// As the maps have them.
+    pub(super) fn of(maps: &mut dyn Maps) -> Self {
+        Self {
+            services: maps.services().capacity(),
+            nodeports: maps.nodeports().capacity(),
+            nodeaddrs: maps.nodeaddrs().capacity(),
+            members: maps.members().capacity(),
+            srcranges: maps.srcranges().capacity(),
+            svc: maps.svc().len(),
+            slots: maps.slots().len(),
+            backends: maps.backends().len(),
+        }
+    }
+}
+
+impl State {
+    /// Waits until no program can still see what was retired, then frees it.
+    pub(super) fn barrier(
+        &mut self,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) -> Result<(), MapError> {
+        maps.barrier()?;
+        report.barriers += 1;
+        self.services.freed = false;
+        self.nodeports.freed = false;
+        self.nodeaddrs_freed = false;
+        self.ranges.release();
+        // An entry that cannot be cleared stays retired, and is tried again behind the next barrier.
+        for index in self.indices.retired().clone() {
+            match maps.svc().store(index, &EMPTY) {
+                Ok(()) => {
+                    report.writes.svc += 1;
+                    self.indices.release(index);
+                }
+                Err(error) => fail(report, None, error),
+            }
+        }
+        for id in self.backends.retired().clone() {
+            match maps.backends().store(id, &Backend::FREE) {
+                Ok(()) => {
+                    report.writes.backends += 1;
+                    self.backends.release(id);
+                }
+                Err(error) => fail(report, None, error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A barrier would free something.
+    pub(super) fn unsettled(&self) -> bool {
+        self.ranges.has_retired()
+            || !self.indices.retired().is_empty()
+            || !self.backends.retired().is_empty()
+    }
+
+    /// A free service index.
+    pub(super) fn take_index(
+        &mut self,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) -> Result<u32, MapError> {
+        if let Some(index) = self.indices.take() {
+            return Ok(index);
+        }
+        if !self.indices.retired().is_empty() {
+            self.barrier(maps, report)?;
+        }
+        self.indices.take().ok_or(MapError::Full {
+            map: maps::SVC.name,
+            capacity: self.capacity.svc,
+        })
+    }
+
+    /// Room for `count` slots.
+    pub(super) fn take_range(
+        &mut self,
+        count: u32,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) -> Result<Range, MapError> {
+        if let Some(range) = self.ranges.take(count) {
+            return Ok(range);
+        }
+        if self.ranges.has_retired() {
+            self.barrier(maps, report)?;
+        }
+        self.ranges.take(count).ok_or(MapError::Full {
+            map: maps::SLOTS.name,
+            capacity: self.capacity.slots,
+        })
+    }
+
+    /// A frontend has come to lead elsewhere.
+    pub(super) fn led(&mut self, before: Option<ServiceRef>, now: Option<ServiceRef>) {
+        // Index 0 is the mark of a VIP, which leads nowhere.
+        if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.index)) {
+            pool.fronts += 1;
+        }
+        if let Some(pool) = before.and_then(|r| self.pools.get_mut(&r.index)) {
+            pool.fronts -= 1;
+        }
+    }
+
+    /// How full the maps are.
+    pub(super) fn usage(&self) -> Vec<Usage> {
+        let n = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let pools = self.pools.values();
+        let (members, srcranges) = pools.fold((0, 0), |(m, s), p| {
+            (m + p.members.len(), s + p.source_ranges.len())
+        });
+        let Capacity {
+            services,
+            nodeports,
+            nodeaddrs,
+            members: members_max,
+            srcranges: srcranges_max,
+            svc,
+            slots,
+            backends,
+        } = self.capacity;
+        let all = [
+            (maps::SERVICES, n(self.services.len()), services),
+            (maps::NODEPORTS, n(self.nodeports.len()), nodeports),
+            (maps::NODEADDRS, n(self.nodeaddrs.len()), nodeaddrs),
+            (maps::MEMBERS, n(members), members_max),
+            (maps::SRCRANGES, n(srcranges), srcranges_max),
+            (maps::SVC, self.indices.used(), svc),
+            (maps::SLOTS, self.ranges.used(), slots),
+            (maps::BACKENDS, self.backends.used(), backends),
+        ];
+        all.map(|(map, entries, capacity)| Usage {
+            map: map.name,
+            entries,
+            capacity,
+        })
+        .to_vec()
+    }
+}
