@@ -1,0 +1,71 @@
+{{/* Name of the application, as it stands in labels. */}}
+{{- define "lb-agent.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Name of the objects: the release's, with the chart's unless it is in it. */}}
+{{- define "lb-agent.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a selector may hold: it can never change. */}}
+{{- define "lb-agent.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "lb-agent.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "lb-agent.labels" -}}
+{{ include "lb-agent.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: agent
+app.kubernetes.io/part-of: lb-agent
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "lb-agent.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "lb-agent.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "lb-agent.image" -}}
+{{- $tag := default .Chart.AppVersion .Values.image.tag -}}
+{{- if .Values.image.digest -}}
+{{ printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest }}
+{{- else -}}
+{{ printf "%s:%s" .Values.image.repository $tag }}
+{{- end }}
+{{- end }}
+
+{{/* An address and a port, with the brackets that an IPv6 address needs. */}}
+{{- define "lb-agent.hostPort" -}}
+{{- $host := index . 0 -}}
+{{- if contains ":" $host -}}
+{{ printf "[%s]:%d" $host (int (index . 1)) }}
+{{- else -}}
+{{ printf "%s:%d" $host (int (index . 1)) }}
+{{- end }}
+{{- end }}
+
+{{/* Where the kubelet asks, given where the agent listens. */}}
+{{- define "lb-agent.probeHost" -}}
+{{- if eq .Values.health.bindAddress "0.0.0.0" -}}
+127.0.0.1
+{{- else if eq .Values.health.bindAddress "::" -}}
+::1
+{{- else -}}
+{{ .Values.health.bindAddress }}
+{{- end }}
+{{- end }}
