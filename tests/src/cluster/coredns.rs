@@ -1,0 +1,47 @@
+//! Owns a real CoreDNS that answers for the Services of a control plane, in a pod.
+//! Knows nothing of the Service in front of it.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::control_plane::ADMIN_TOKEN;
+use super::daemon::{self, Daemon};
+use super::{ControlPlane, tools};
+use crate::place::Place;
+use crate::process;
+
+const START: Duration = Duration::from_secs(60);
+
+/// Starts it; it has listed the Services when this returns.
+pub fn start(control_plane: &ControlPlane, place: &Place) -> Result<Daemon> {
+    let dir = control_plane.dir();
+    let kubeconfig = control_plane.kubeconfig("coredns", ADMIN_TOKEN)?;
+    let corefile = dir.join("Corefile");
+    // Not ready before its first list is complete.
+    let text = format!(
+        ".:53 {{\n errors\n ready :8181\n kubernetes cluster.local {{\n  kubeconfig {} c\n }}\n}}\n",
+        kubeconfig.display()
+    );
+    fs::write(&corefile, text).with_context(|| format!("write {}", corefile.display()))?;
+    let mut words = daemon::words(tools::find("coredns")?, &["-conf"]);
+    words.push(corefile.into());
+    let mut coredns = Daemon::start("coredns", &words, place, dir)?;
+    coredns.until(START, "CoreDNS is ready", || {
+        let said = process::output(place, &["curl", "-sf", "http://127.0.0.1:8181/ready"])?;
+        Ok(said.status.success().then_some(()))
+    })?;
+    Ok(coredns)
+}
+
+/// A pod's `/etc/resolv.conf`, as a kubelet writes it, for pods of namespace `default`.
+pub fn resolv_conf(control_plane: &ControlPlane, dns: IpAddr) -> Result<PathBuf> {
+    let path = control_plane.dir().join("resolv.conf");
+    let search = "default.svc.cluster.local svc.cluster.local cluster.local";
+    let text = format!("nameserver {dns}\nsearch {search}\noptions ndots:5\n");
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}

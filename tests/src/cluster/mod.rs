@@ -1,0 +1,21 @@
+//! Owns a real control plane in a network namespace: etcd, kube-apiserver, kube-controller-manager, and what
+//! runs against them. Knows nothing of the data path.
+
+pub mod chart;
+mod client;
+mod container;
+mod control_plane;
+pub mod coredns;
+mod daemon;
+mod fixture;
+mod kube_proxy;
+pub mod objects;
+mod tools;
+
+pub use client::Client;
+pub use container::Container;
+pub use control_plane::{ADMIN_TOKEN, ControlPlane, SERVICE_HOST};
+pub use daemon::Daemon;
+pub use fixture::Cluster;
+pub use kube_proxy::KubeProxy;
+pub use tools::find as tool;

@@ -1,0 +1,1 @@
+//! That the agent works with exactly what the chart gives it, on the real API server.
