@@ -12,7 +12,7 @@ pub(super) struct Program {
     pub(super) package: &'static str,
 }
 
-const PROGRAMS: [Program; 18] = [
+const PROGRAMS: [Program; 19] = [
     Program {
         name: "bpftool",
         package: "bpftool",
@@ -84,6 +84,10 @@ const PROGRAMS: [Program; 18] = [
     Program {
         name: "setpriv",
         package: "util-linux",
+    },
+    Program {
+        name: "openssl",
+        package: "openssl",
     },
 ];
 
