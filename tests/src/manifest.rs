@@ -159,7 +159,13 @@ impl Service {
         self.endpoints(all.collect::<Vec<_>>())
     }
 
-    /// The first VIP of the family.
+    /// A file name for its manifest.
+    #[must_use]
+    pub fn file(&self) -> String {
+        format!("{}.yaml", self.name)
+    }
+
+    /// Its VIP.
     #[must_use]
     pub const fn vip(&self) -> Both {
         self.vip

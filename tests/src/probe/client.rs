@@ -108,6 +108,18 @@ impl Probe {
         })
     }
 
+    /// kill -9: its sockets are closed by the kernel, and by nobody else.
+    pub fn kill(&self) {
+        let mut child = self
+            .line
+            .child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Both fail only if it has ended and been waited for.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     /// A new socket in the helper's namespace and cgroup.
     pub fn socket(&self, kind: Kind, family: Family) -> io::Result<Sock> {
         let id = self.line.id(&Request::Socket { kind, family })?;
@@ -293,9 +305,16 @@ impl Sock {
         }
     }
 
-    /// recvmsg(2) of a server's answer
+    /// recvmsg(2) of a server's answer, until the line is whole
     pub fn answer(&self) -> io::Result<Answer> {
-        let Received { text, from } = self.recv_within(PATIENCE)?;
+        let Received { mut text, from } = self.recv_within(PATIENCE)?;
+        while self.kind != Kind::Udp && !text.ends_with('\n') {
+            let more = self.recv_within(PATIENCE)?.text;
+            if more.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            text.push_str(&more);
+        }
         let mut words = text.trim_end().splitn(3, ' ');
         let parsed = (|| {
             let (name, client, text) = (words.next()?, words.next()?.parse().ok()?, words.next()?);

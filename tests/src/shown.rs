@@ -1,0 +1,113 @@
+//! Owns the reading of what the agent shows: `get services -o json` and `/metrics`, by the names that are promised to be
+//! stable. Knows nothing of where it takes them from.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use crate::agent;
+use crate::node::Node;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    api_version: String,
+    items: Vec<Frontend>,
+}
+
+/// What clients connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frontend {
+    /// `TCP` or `UDP`
+    pub protocol: String,
+    /// IPv6 in brackets; `*` and `[*]` for node ports.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// `random`, `rr`, …
+    pub scheduler: String,
+    /// In the order of their addresses.
+    pub backends: Vec<Backend>,
+}
+
+/// Who serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// Stable across restarts.
+    pub id: u32,
+    /// IPv6 in brackets.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// 0 gets nothing new.
+    pub weight: u16,
+    /// Open connections.
+    pub active_connections: u64,
+    /// `ready`, `terminating`, `draining`.
+    pub state: String,
+}
+
+/// All frontends of the node.
+pub fn frontends(node: &Node) -> Result<Vec<Frontend>> {
+    let list: List = serde_json::from_value(agent::services(node)?)
+        .context("get services -o json is not as promised")?;
+    anyhow::ensure!(
+        list.api_version == "lb-agent.io/v1",
+        "apiVersion {}",
+        list.api_version
+    );
+    Ok(list.items)
+}
+
+/// The one with this protocol, address and port.
+pub fn frontend(node: &Node, protocol: &str, address: &str, port: u16) -> Result<Frontend> {
+    let all = frontends(node)?;
+    let found = all
+        .iter()
+        .find(|f| (f.protocol.as_str(), f.address.as_str(), f.port) == (protocol, address, port));
+    found
+        .cloned()
+        .with_context(|| format!("no frontend {protocol} {address}:{port} among {all:#?}"))
+}
+
+/// Open connections of every backend, by `address:port`.
+pub fn active(node: &Node) -> Result<BTreeMap<String, u64>> {
+    let all = frontends(node)?
+        .into_iter()
+        .flat_map(|frontend| frontend.backends);
+    Ok(all
+        .map(|backend| {
+            (
+                format!("{}:{}", backend.address, backend.port),
+                backend.active_connections,
+            )
+        })
+        .collect())
+}
+
+/// Open connections of all backends.
+pub fn all_active(node: &Node) -> Result<u64> {
+    Ok(active(node)?.values().sum())
+}
+
+/// The text of `/metrics`.
+pub fn metrics(node: &Node) -> Result<String> {
+    let (status, text) = agent::http(node, agent::METRICS, "/metrics")?;
+    anyhow::ensure!(status == 200, "/metrics says {status}: {text}");
+    Ok(text)
+}
+
+/// One value of `/metrics`, by its whole name with labels, such as `lb_syncs_total{result="ok"}`.
+pub fn metric(node: &Node, name: &str) -> Result<f64> {
+    let text = metrics(node)?;
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found
+        .with_context(|| format!("no metric {name} in\n{text}"))?
+        .parse()
+        .context("a metric is a number")
+}
