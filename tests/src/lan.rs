@@ -133,10 +133,17 @@ impl Lan {
 /// A machine outside of the cluster.
 #[derive(Debug)]
 pub struct Client {
-    /// Where its programs run.
-    pub host: Host,
+    host: Host,
     /// Its addresses on the segment.
     pub addr: Both,
+}
+
+impl Client {
+    /// Where its programs run.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
 }
 
 impl std::ops::Deref for Client {

@@ -62,6 +62,12 @@ impl Pod {
         )
     }
 
+    /// Where its programs run.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The host, to change it.
     pub fn host_mut(&mut self) -> &mut Host {
         &mut self.host

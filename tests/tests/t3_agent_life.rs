@@ -1,0 +1,412 @@
+//! The agent's life: restarts, kills and upgrades while connections are open and new ones come, and its end.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::agent::{self, CHANGE, Start};
+use lb_tests::lan::Client;
+use lb_tests::poll;
+use lb_tests::probe::{Family, Hammer, HammerPlan, Kind, Sock};
+use lb_tests::scene::{self, NODE_PORT, PORT, Scene, WEB, WEB_VIP};
+use lb_tests::shown;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// What the agent writes when the cluster changes, as bytes; counters and state are not among it.
+fn config_maps(scene: &Scene) -> Result<String> {
+    let mut all = String::new();
+    for map in [
+        "lb_services",
+        "lb_nodeports",
+        "lb_nodeaddrs",
+        "lb_svc",
+        "lb_slots",
+        "lb_backends",
+        "lb_members",
+    ] {
+        let pin = scene
+            .node
+            .bpf_dir()
+            .join("maps")
+            .join(map)
+            .display()
+            .to_string();
+        let text = scene
+            .node
+            .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;
+        let mut entries: Vec<serde_json::Value> =
+            serde_json::from_str(&text).context("read bpftool's JSON")?;
+        entries.sort_by_cached_key(ToString::to_string);
+        all.push_str(&format!("{map}: {entries:?}\n"));
+    }
+    Ok(all)
+}
+
+#[test]
+fn a_restart_with_nothing_changed_writes_nothing_and_keeps_ids() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let (maps, frontends) = (config_maps(&scene)?, shown::frontends(&scene.node)?);
+    ensure!(!frontends.is_empty());
+    for gently in [true, false] {
+        let agent = scene.agent.take().context("it runs")?;
+        if gently {
+            ensure!(agent.stop()?.success(), "SIGTERM is an ordinary end");
+        } else {
+            agent.kill()?;
+        }
+        scene.agent = Some(Start::new().on(&scene.node)?);
+        ensure!(
+            shown::metric(&scene.node, "lb_map_writes_total")? < 0.5,
+            "the restart wrote to maps"
+        );
+        assert_eq!(config_maps(&scene)?, maps);
+        assert_eq!(shown::frontends(&scene.node)?, frontends);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_changed_while_no_agent_ran_is_picked_up() -> Result<()> {
+    let mut scene = Scene::with(Start::new(), |node| {
+        let pods = scene::web_pods(node);
+        let other =
+            scene::behind("other", lb_tests::addr::vip(90), &pods).port(PORT, scene::TARGET);
+        vec![scene::web(node), other]
+    })?;
+    let all = scene::web_pods(&scene.node);
+    let ids = |scene: &Scene| -> Result<Vec<(String, u32)>> {
+        let frontend = shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
+        Ok(frontend
+            .backends
+            .into_iter()
+            .map(|backend| (backend.address, backend.id))
+            .collect())
+    };
+    let before = ids(&scene)?;
+    scene.agent.take().context("it runs")?.kill()?;
+    scene.apply(&scene::web(&scene.node).endpoints(all[1..].to_vec()))?;
+    scene.node.remove_manifest("other.yaml")?;
+    let third = scene::behind("third", lb_tests::addr::vip(91), &all).port(PORT, scene::TARGET);
+    scene.apply(&third)?;
+    scene.agent = Some(Start::new().on(&scene.node)?);
+    assert_eq!(ids(&scene)?, before[1..], "who stayed has its id still");
+    scene
+        .client()
+        .ask(Kind::Tcp, third.vip().at(Family::V4, PORT))?;
+    let left = shown::frontends(&scene.node)?;
+    ensure!(
+        left.iter().all(|frontend| frontend.address != "10.96.0.90"),
+        "a deleted service is still there"
+    );
+    Ok(())
+}
+
+/// Connections that are open all the time, each with the backend that it has.
+struct Held {
+    socks: Vec<(String, Sock, String)>,
+    unconnected: Vec<(Sock, std::net::SocketAddr, String)>,
+}
+
+impl Held {
+    fn open(scene: &Scene, outside: &Client) -> Result<Self> {
+        let mut held = Self {
+            socks: Vec::new(),
+            unconnected: Vec::new(),
+        };
+        for family in FAMILIES {
+            let (vip, knock) = (
+                WEB_VIP.at(family, PORT),
+                scene.node.addr().at(family, NODE_PORT),
+            );
+            for kind in [Kind::Tcp, Kind::Udp] {
+                for (who, from, to) in [
+                    ("pod", scene.client().host(), vip),
+                    ("outside", outside.host(), knock),
+                ] {
+                    let sock = from.connect(kind, to)?;
+                    let name = sock.ask("before")?.name;
+                    held.socks
+                        .push((format!("{who} {kind:?} {to}"), sock, name));
+                }
+            }
+            let sock = scene.client().socket(Kind::Udp, family)?;
+            let name = sock.ask_at(vip, "before")?.name;
+            held.unconnected.push((sock, vip, name));
+        }
+        Ok(held)
+    }
+
+    fn check(&self, when: &str) -> Result<()> {
+        for (what, sock, name) in &self.socks {
+            let answer = sock.ask(when).with_context(|| format!("{what} {when}"))?;
+            ensure!(
+                answer.name == *name,
+                "{what} {when}: {} answered instead of {name}",
+                answer.name
+            );
+        }
+        for (sock, to, name) in &self.unconnected {
+            let answer = sock
+                .ask_at(*to, when)
+                .with_context(|| format!("unconnected {to} {when}"))?;
+            ensure!(
+                answer.name == *name && answer.from == Some(*to),
+                "unconnected {to} {when}: {answer:?}"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn hammers(scene: &Scene, outside: &Client) -> Result<Vec<(&'static str, Hammer)>> {
+    let allowed: Vec<String> = WEB.map(str::to_owned).into();
+    let plan = |kind, connected, to| HammerPlan {
+        kind,
+        connected,
+        to,
+        allowed: allowed.clone(),
+    };
+    let vip = |family| WEB_VIP.at(family, PORT);
+    let knock = |family| scene.node.addr().at(family, NODE_PORT);
+    let pod = scene.client();
+    Ok(vec![
+        ("tcp", pod.hammer(plan(Kind::Tcp, true, vip(Family::V4)))?),
+        (
+            "tcp, v6",
+            pod.hammer(plan(Kind::Tcp, true, vip(Family::V6)))?,
+        ),
+        ("udp", pod.hammer(plan(Kind::Udp, true, vip(Family::V4)))?),
+        (
+            "udp, unconnected",
+            pod.hammer(plan(Kind::Udp, false, vip(Family::V6)))?,
+        ),
+        (
+            "node port, tcp",
+            outside.hammer(plan(Kind::Tcp, true, knock(Family::V4)))?,
+        ),
+        (
+            "node port, udp",
+            outside.hammer(plan(Kind::Udp, true, knock(Family::V6)))?,
+        ),
+    ])
+}
+
+/// `pass` is done to the running agent while connections are opened in loops; each must have been opened meanwhile, and none
+/// may have failed.
+fn nobody_notices(start: Start, pass: impl FnOnce(&mut Scene, &Held) -> Result<()>) -> Result<()> {
+    let mut scene = Scene::with(start, |node| vec![scene::web(node)])?;
+    let outside = scene.lan.client(1)?;
+    let held = Held::open(&scene, &outside)?;
+    let loops = hammers(&scene, &outside)?;
+    pass(&mut scene, &held)?;
+    held.check("at the end")?;
+    for (name, hammer) in loops {
+        let tally = hammer.stop()?;
+        ensure!(
+            tally.failures.is_empty() && tally.attempts > 50,
+            "{name}: {tally:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_survive_kill_9_and_restarts() -> Result<()> {
+    nobody_notices(Start::new(), |scene, held| {
+        for round in 0..3 {
+            let agent = scene.agent.take().context("it runs")?;
+            if round == 1 {
+                agent.stop()?;
+            } else {
+                agent.kill()?;
+            }
+            held.check("with no agent")?;
+            scene.agent = Some(Start::new().on(&scene.node)?);
+            held.check("after the restart")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn connections_survive_a_restart_behind_xdp() -> Result<()> {
+    nobody_notices(Start::new().xdp("eth0"), |scene, held| {
+        for _ in 0..2 {
+            scene.agent.take().context("it runs")?.kill()?;
+            held.check("with no agent")?;
+            scene.agent = Some(Start::new().xdp("eth0").on(&scene.node)?);
+            held.check("after the restart")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn connections_survive_an_upgrade() -> Result<()> {
+    nobody_notices(Start::new(), |scene, held| {
+        let newer = scene.node.files().join("lb-agent-next");
+        fs::copy(agent::binary()?, &newer).context("copy the agent")?;
+        scene.agent.take().context("it runs")?.stop()?;
+        scene.agent = Some(Start::new().binary(&newer).on(&scene.node)?);
+        held.check("after the upgrade")
+    })
+}
+
+#[test]
+fn connections_survive_changes_and_kills_in_their_middle() -> Result<()> {
+    nobody_notices(Start::new(), |scene, held| {
+        let all = scene::web_pods(&scene.node);
+        for round in 0..6_usize {
+            // A service of its own comes and goes; the one in use is rewritten with the same pods in another order.
+            let mut turned = all.clone();
+            turned.rotate_left(round % 3);
+            scene.apply(&scene::web(&scene.node).endpoints(turned))?;
+            scene.apply(
+                &scene::behind("bystander", lb_tests::addr::vip(92), &all[..round % 3])
+                    .port(PORT, 8080),
+            )?;
+            scene.agent.take().context("it runs")?.kill()?;
+            held.check("killed while it wrote")?;
+            scene.agent = Some(Start::new().on(&scene.node)?);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {
+    let scene = Scene::new()?;
+    let args = [
+        "--health-bind-address",
+        "127.0.0.1:20256",
+        "--metrics-bind-address",
+        "127.0.0.1:20249",
+    ];
+    let binary = agent::binary()?.display().to_string();
+    let dir = scene.node.bpf_dir().display().to_string();
+    let manifests = scene.node.manifests().display().to_string();
+    let cgroup = scene.node.root_cgroup().path().display().to_string();
+    let state = scene.node.files().join("second").display().to_string();
+    let flags = [
+        binary.as_str(),
+        "--manifests",
+        &manifests,
+        "--node-name",
+        scene.node.name(),
+        "--bpf-dir",
+        &dir,
+        "--cgroup",
+        &cgroup,
+        "--state-dir",
+        &state,
+    ];
+    let output = scene.node.output(&[&flags[..], &args].concat())?;
+    ensure!(!output.status.success(), "it started");
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(
+        said.contains(&dir),
+        "it did not say which directory is taken: {said}"
+    );
+    // `cleanup` would pull the ground from under the first.
+    ensure!(
+        agent::verb(&scene.node, &["cleanup"]).is_err(),
+        "cleanup ran under a living agent"
+    );
+    scene
+        .client()
+        .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    Ok(())
+}
+
+#[test]
+fn a_stopped_agent_leaves_the_data_path_and_cleanup_takes_it() -> Result<()> {
+    let mut scene = Scene::with(Start::new().xdp("eth0"), |node| vec![scene::web(node)])?;
+    let outside = scene.lan.client(1)?;
+    let knock = scene.node.addr().at(Family::V4, NODE_PORT);
+    ensure!(scene.agent.take().context("it runs")?.stop()?.success());
+    for kind in [Kind::Tcp, Kind::Udp] {
+        scene.client().ask(kind, WEB_VIP.at(Family::V6, PORT))?;
+        outside.ask(kind, knock)?;
+    }
+    agent::verb(
+        &scene.node,
+        &[
+            "cleanup",
+            "--state-dir",
+            &scene.node.files().join("state").display().to_string(),
+        ],
+    )?;
+    ensure!(
+        !scene.node.bpf_dir().exists() || fs::read_dir(scene.node.bpf_dir())?.next().is_none(),
+        "pins are left"
+    );
+    let cgroup = scene.node.root_cgroup().path().display().to_string();
+    let attached = || -> Result<String> {
+        let in_cgroup = scene.node.run(&["bpftool", "cgroup", "show", &cgroup])?;
+        let on_devices = scene.node.run(&["bpftool", "net", "show"])?;
+        Ok([in_cgroup, on_devices].concat())
+    };
+    // Links go with their last reference, which the kernel drops a moment later.
+    poll::until(CHANGE, "no program is attached", || {
+        let text = attached()?;
+        ensure!(!text.contains("lb_"), "{text}");
+        Ok(Some(()))
+    })?;
+    let links = scene.node.run(&["ip", "link"])?;
+    ensure!(!links.contains("xdp") && !links.contains("lb0"), "{links}");
+    let refused = outside
+        .connect(Kind::Tcp, knock)
+        .expect_err("nobody translates it");
+    assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
+    // And again: there is nothing to do, which is no failure.
+    agent::verb(
+        &scene.node,
+        &[
+            "cleanup",
+            "--state-dir",
+            &scene.node.files().join("state").display().to_string(),
+        ],
+    )?;
+    // A fresh start on the clean ground.
+    scene.agent = Some(Start::new().on(&scene.node)?);
+    scene
+        .client()
+        .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    Ok(())
+}
+
+#[test]
+fn three_capabilities_are_enough() -> Result<()> {
+    let few = [
+        "setpriv",
+        "--bounding-set=-all,+bpf,+net_admin,+perfmon",
+        "--no-new-privs",
+        "--",
+    ];
+    let mut scene = Scene::with(Start::new().xdp("eth0").under(&few), |node| {
+        vec![scene::web(node)]
+    })?;
+    let status = fs::read_to_string(format!(
+        "/proc/{}/status",
+        scene.agent.as_ref().context("it runs")?.pid()
+    ))?;
+    // CAP_NET_ADMIN 12, CAP_PERFMON 38, CAP_BPF 39: nothing else is in force.
+    ensure!(status.contains("CapEff:\t000000c000001000"), "{status}");
+    let outside = scene.lan.client(1)?;
+    for kind in [Kind::Tcp, Kind::Udp] {
+        scene.client().ask(kind, WEB_VIP.at(Family::V4, PORT))?;
+        outside.ask(kind, scene.node.addr().at(Family::V4, NODE_PORT))?;
+    }
+    // Restarting, and following a change, takes no more.
+    scene.agent.take().context("it runs")?.kill()?;
+    scene.agent = Some(Start::new().xdp("eth0").under(&few).on(&scene.node)?);
+    scene.apply(&scene::web(&scene.node).endpoints(scene::web_pods(&scene.node)[..1].to_vec()))?;
+    poll::until_true(CHANGE, "the change is there", || {
+        Ok(
+            shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?
+                .backends
+                .len()
+                == 1,
+        )
+    })
+}
