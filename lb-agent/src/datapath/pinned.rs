@@ -1,7 +1,7 @@
 //! One pinned map as one table of [`super::table`]. Owns the translation of the kernel's errors into words that name the
 //! map and the remedy.
 
-use std::{fmt, os::fd::OwnedFd};
+use std::{fmt, os::fd::OwnedFd, path::Path};
 
 use aya::{Pod, maps::lpm_trie::Key};
 use lb_common::{maps::MapSpec, srcrange::SourceRange};
@@ -23,10 +23,18 @@ pub enum Access {
 
 /// Opens the pin of a map.
 pub(crate) fn open(dir: &BpfDir, spec: &MapSpec, access: Access) -> Result<OwnedFd, MapError> {
-    let open = match access {
-        Access::Write => lb_sys::open_pin,
-        Access::Read => lb_sys::open_pin_read_only,
-    };
+    match access {
+        Access::Write => open_for(dir, spec, access, lb_sys::open_pin),
+        Access::Read => open_for(dir, spec, access, lb_sys::open_pin_read_only),
+    }
+}
+
+fn open_for(
+    dir: &BpfDir,
+    spec: &MapSpec,
+    access: Access,
+    open: fn(&Path) -> Result<OwnedFd, Error>,
+) -> Result<OwnedFd, MapError> {
     // A successor exists only between load and commit, and only for the agent itself.
     let new = dir.new_map(spec);
     let path = if access == Access::Write && new.exists() {
@@ -174,7 +182,8 @@ pub struct ArrayPin<T> {
 impl<T: Pod> ArrayPin<T> {
     /// Opens the pin, compares its layout with the type, and maps it.
     pub fn open(dir: &BpfDir, spec: MapSpec, access: Access) -> Result<Self, MapError> {
-        let fd = open(dir, &spec, access)?;
+        // A shared mapping wants a descriptor for both; whoever only looks gets pages that cannot be written.
+        let fd = open_for(dir, &spec, access, lb_sys::open_pin)?;
         let array = MappedArray::new(fd, access == Access::Write)
             .map_err(|e| failed(&spec, "map into memory", &e))?;
         Ok(Self { spec, array })
