@@ -39,7 +39,7 @@ reasons! {
     SockUnknownPort = 3, "sock_unknown_port";
     /// The socket was translated, but its record could not be kept (socket option memory): getpeername shows the backend.
     SockStorageFailed = 4, "sock_storage_failed";
-    /// A slot of another service was read twice; the connection was let go untranslated.
+    /// A slot of another service was read twice; the connection was refused, or the packet dropped.
     StaleSlot = 5, "stale_slot";
     /// A slot of another service was read once, and the second read was right.
     SlotRetried = 6, "slot_retried";

@@ -163,13 +163,7 @@ pub fn translate<F: Family>(
 
 /// The record of a translation.
 #[inline(always)]
-pub fn record(
-    to: &Destination,
-    chosen: &Chosen,
-    kind: u8,
-    cookie: u64,
-    netns: u64,
-) -> SockRecord {
+pub fn record(to: &Destination, chosen: &Chosen, kind: u8, cookie: u64, netns: u64) -> SockRecord {
     SockRecord {
         vip: to.addr,
         backend: chosen.backend.addr,

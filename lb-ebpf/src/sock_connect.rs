@@ -118,9 +118,8 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
             Frontend::Service(_)
         )
     };
-    let taken = |family_of: &Addr| {
-        held(family_of, scope::INSIDE) || held(family_of, scope::OUTSIDE)
-    };
+    let taken =
+        |family_of: &Addr| held(family_of, scope::INSIDE) || held(family_of, scope::OUTSIDE);
     // `::` stands for IPv4 too unless the socket says otherwise, which cannot be seen from here.
     if taken(&addr) || (addr == Addr::ZERO && taken(&Addr::v4([0; 4]))) {
         count(Reason::BindHeld);
