@@ -155,10 +155,10 @@ pub fn choose(service: &ServiceRef, client: &Client) -> Result<Chosen, Refusal> 
     };
     // SAFETY: an element of an array map; each field is read once.
     let (affinity_secs, scheduler) = unsafe { ((*svc).affinity_secs, (*svc).scheduler) };
-    if affinity_secs != 0 {
-        if let Some(known) = remembered(service.index, client, affinity_secs) {
-            return Ok(known);
-        }
+    if affinity_secs != 0
+        && let Some(known) = remembered(service.index, client, affinity_secs)
+    {
+        return Ok(known);
     }
     let chosen = pick(svc, service, scheduler, client)?;
     if affinity_secs != 0 {
@@ -189,18 +189,17 @@ fn pick(
             });
         }
         let index = w.base + u32::from(select::offset(scheduler, w.count, input));
-        if let Some(s) = slot(index) {
-            if s.service == service.index {
-                if let Some(b) = backend(s.backend) {
-                    if retried {
-                        count(Reason::SlotRetried);
-                    }
-                    return Ok(Chosen {
-                        id: s.backend,
-                        backend: b,
-                    });
-                }
+        if let Some(s) = slot(index)
+            && s.service == service.index
+            && let Some(b) = backend(s.backend)
+        {
+            if retried {
+                count(Reason::SlotRetried);
             }
+            return Ok(Chosen {
+                id: s.backend,
+                backend: b,
+            });
         }
         if retried {
             count(Reason::StaleSlot);

@@ -66,14 +66,14 @@ fn untranslated<F: Family>(ctx: &Ctx<F>, proto: Proto, to: &Destination) {
             state::forget_peer(ctx.cookie(), &to.addr, to.port);
         }
     }
-    if proto == Proto::Tcp {
-        if let Some(r) = state::mptcp_parent(ctx.sk()).and_then(state::find) {
-            // Further subflows connect to where the first one already is; only that one speaks for the MPTCP socket.
-            // SAFETY: found in this run.
-            unsafe {
-                if (*r).cookie == ctx.cookie() {
-                    state::clear(r);
-                }
+    if proto == Proto::Tcp
+        && let Some(r) = state::mptcp_parent(ctx.sk()).and_then(state::find)
+    {
+        // Further subflows connect to where the first one already is; only that one speaks for the MPTCP socket.
+        // SAFETY: found in this run.
+        unsafe {
+            if (*r).cookie == ctx.cookie() {
+                state::clear(r);
             }
         }
     }

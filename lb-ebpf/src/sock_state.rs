@@ -182,10 +182,10 @@ pub fn expect_peer(record: &SockRecord) {
         check: peer_check(&key),
     };
     // SAFETY: copied at once; a torn or foreign value is only not equal.
-    if let Some(known) = unsafe { UDP_PEERS.get(&key) } {
-        if *known == value {
-            return;
-        }
+    if let Some(known) = unsafe { UDP_PEERS.get(&key) }
+        && *known == value
+    {
+        return;
     }
     if UDP_PEERS.insert(&key, &value, 0).is_err() {
         count(Reason::UdpPeerFailed);

@@ -76,18 +76,17 @@ fn target<F: Family>(
     to: &Destination,
     cookie: u64,
 ) -> Result<Target, i32> {
-    if let Some(r) = known {
+    if let Some(r) = known
         // SAFETY: found in this run.
-        if let Some(chosen) = again(unsafe { &*r }, to) {
-            if ctx.set(&chosen.backend.addr, chosen.backend.port) {
-                count(Reason::SockTranslated);
-                return Ok(Target {
-                    chosen,
-                    netns: 0,
-                    again: true,
-                });
-            }
-        }
+        && let Some(chosen) = again(unsafe { &*r }, to)
+        && ctx.set(&chosen.backend.addr, chosen.backend.port)
+    {
+        count(Reason::SockTranslated);
+        return Ok(Target {
+            chosen,
+            netns: 0,
+            again: true,
+        });
     }
     let netns = ctx.netns();
     let chosen = translate(ctx, &to.service, netns, Some(flow_hash(cookie, to)))?;

@@ -27,11 +27,11 @@ pub fn lb_sockops(ctx: SockOpsContext) -> u32 {
         BPF_SOCK_OPS_STATE_CB => {
             // SAFETY: a readable u32 of the context: the new state.
             let state = unsafe { ptr::read_volatile(&raw const (*ops).__bindgen_anon_1.args[1]) };
-            if state == BPF_TCP_CLOSE {
-                if let Some(r) = record(ops) {
-                    // SAFETY: found in this run.
-                    unsafe { state::uncount(r) };
-                }
+            if state == BPF_TCP_CLOSE
+                && let Some(r) = record(ops)
+            {
+                // SAFETY: found in this run.
+                unsafe { state::uncount(r) };
             }
         }
         _ => {}
