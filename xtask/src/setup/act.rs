@@ -88,7 +88,7 @@ fn install(packages: &[&str], rights: Rights) -> Result<()> {
 /// Compiles bpf-linker against the LLVM of Debian's rustc.
 fn build_linker() -> Result<()> {
     let root = bpf_linker_root()?;
-    let unfinished = root.with_file_name(format!(".bpf-linker.{}", std::process::id()));
+    let unfinished = root.with_file_name(".bpf-linker.unfinished");
     let own_path = env::var_os("PATH").unwrap_or_default();
     let path = [PathBuf::from(LLVM).join("bin")]
         .into_iter()

@@ -115,7 +115,8 @@ pub(super) fn build(tool: &Tool) -> Result<()> {
     let target = in_cache(tool)?;
     let folder = target.parent().context("a cache path has a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-    let unfinished = folder.join(format!(".{binary}.{}", std::process::id()));
+    // One set-up at a time holds the lock, so the next one writes over what a broken-off one left.
+    let unfinished = folder.join(format!(".{binary}.unfinished"));
 
     let mut command = Command::new(go().context("go is gone since it was looked for")?);
     command
