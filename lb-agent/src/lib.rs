@@ -2,9 +2,14 @@
 //! everything asynchronous stands at the edges.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
+pub mod cli;
+pub mod config;
 pub mod datapath;
+pub mod logging;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod serve;
 pub mod sync;
 pub mod watch;

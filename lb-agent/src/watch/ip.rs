@@ -47,6 +47,12 @@ pub fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     Some((mask(parse_ip(ip)?, prefix)?, prefix))
 }
 
+/// Is `ip` an address of this network?
+#[must_use]
+pub fn in_cidr(ip: IpAddr, (net, prefix): (IpAddr, u8)) -> bool {
+    ip.is_ipv4() == net.is_ipv4() && mask(ip, prefix) == mask(net, prefix)
+}
+
 fn mask(ip: IpAddr, prefix: u8) -> Option<IpAddr> {
     match ip {
         IpAddr::V4(a) => {

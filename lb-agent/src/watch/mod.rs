@@ -1,8 +1,12 @@
 //! From Kubernetes objects (API server or files) to events of the model. Owns every Kubernetes type; none gets past here.
 
+pub mod api;
 pub mod convert_node;
 pub mod convert_service;
 pub mod convert_slice;
 pub mod ip;
+pub mod kind;
+pub mod manifests;
 pub mod object;
+pub mod source;
 pub mod yaml;

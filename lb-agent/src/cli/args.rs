@@ -1,0 +1,313 @@
+//! The command line. Every flag has an environment variable; the doc comments are the help.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{LogFormat, MapCapacity, NodePortAddress, SocketLb, XdpMode};
+use crate::model::Scheduler;
+
+/// Takes kube-proxy's place on this node, by eBPF.
+///
+/// Without a verb it runs in the foreground, in the cluster it finds itself in. Stopping it leaves the data path working;
+/// only `lb-agent cleanup` removes that.
+#[derive(Parser, Debug)]
+#[command(
+    name = "lb-agent",
+    version,
+    disable_help_subcommand = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs"
+)]
+pub struct Cli {
+    /// Absent: run.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// For every verb.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// For running.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Where the pins are: every verb takes it.
+#[derive(Args, Clone, Debug)]
+pub struct Pins {
+    /// Directory on a bpffs where maps, programs and links are pinned
+    #[arg(
+        long,
+        env = "LB_AGENT_BPF_DIR",
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/lb",
+        global = true
+    )]
+    pub bpf_dir: PathBuf,
+}
+
+/// Flags of the running agent.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Running")]
+pub struct RunArgs {
+    /// Reach the API server by this kubeconfig, instead of the Pod's service account
+    #[arg(
+        long,
+        env = "LB_AGENT_KUBECONFIG",
+        value_name = "FILE",
+        conflicts_with = "manifests"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// Take Services, `EndpointSlices` and Nodes from the YAML files of this folder and follow their edits: no API server
+    #[arg(long, env = "LB_AGENT_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// Name of this Node [default: $`NODE_NAME`, else the host name]
+    #[arg(long, env = "LB_AGENT_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Devices on which packets from outside come: `auto` follows the node's addresses and routes, live
+    #[arg(
+        long,
+        env = "LB_AGENT_DEVICES",
+        value_name = "auto|IFACE,…",
+        value_delimiter = ',',
+        default_value = "auto"
+    )]
+    pub devices: Vec<String>,
+    /// Put XDP in front of tc on this device; may be repeated
+    #[arg(
+        long,
+        env = "LB_AGENT_ATTACH_XDP",
+        value_name = "IFACE",
+        value_delimiter = ','
+    )]
+    pub attach_xdp: Vec<String>,
+    /// Name a device instead of `--devices auto`; may be repeated
+    #[arg(
+        long,
+        env = "LB_AGENT_ATTACH_TC",
+        value_name = "IFACE",
+        value_delimiter = ','
+    )]
+    pub attach_tc: Vec<String>,
+    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start
+    #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum, default_value_t)]
+    pub xdp_mode: XdpMode,
+    /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none
+    #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum, default_value_t)]
+    pub socket_lb: SocketLb,
+    /// The cgroup whose sockets are translated [default: the root of cgroup v2]
+    #[arg(long, env = "LB_AGENT_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Serves /livez, /readyz and /healthz here
+    #[arg(
+        long,
+        env = "LB_AGENT_HEALTH_BIND_ADDRESS",
+        value_name = "ADDR",
+        default_value = "0.0.0.0:10256"
+    )]
+    pub health_bind_address: SocketAddr,
+    /// Serves /metrics here
+    #[arg(
+        long,
+        env = "LB_AGENT_METRICS_BIND_ADDRESS",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:10249"
+    )]
+    pub metrics_bind_address: SocketAddr,
+    /// How a backend is chosen where a Service does not say
+    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", default_value = "random", value_parser = scheduler)]
+    pub scheduler: Scheduler,
+    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine
+    #[arg(
+        long,
+        env = "LB_AGENT_NODE_PORT_ADDRESSES",
+        value_name = "all|primary|localhost|CIDR,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    pub node_port_addresses: Vec<NodePortAddress>,
+    /// Networks from which a Service's externalIPs are honoured; none by default
+    #[arg(long, env = "LB_AGENT_EXTERNAL_IP_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub external_ip_cidrs: Vec<(std::net::IpAddr, u8)>,
+    /// Entries of a map, such as `lb_services=262144`; may be repeated
+    #[arg(
+        long,
+        env = "LB_AGENT_MAP_CAPACITY",
+        value_name = "MAP=N",
+        value_delimiter = ','
+    )]
+    pub map_capacity: Vec<MapCapacity>,
+    /// Where the last known addresses of the API server are kept
+    #[arg(
+        long,
+        env = "LB_AGENT_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/lb-agent"
+    )]
+    pub state_dir: PathBuf,
+    /// Format of the log
+    #[arg(long, env = "LB_AGENT_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or a filter such as `info,lb_agent::watch=debug`
+    #[arg(
+        long,
+        env = "LB_AGENT_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log_level: String,
+}
+
+/// What to do instead of running.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Show what the kernel holds, from the pins alone: works when the agent is dead
+    Get(Get),
+    /// Say in a few lines how the data path and the agent are
+    Status(Status),
+    /// Find what this machine lacks: kernel features, capabilities, mounts
+    Check,
+    /// Remove every program, link and map of the agent from this machine
+    Cleanup,
+    /// Print the completions of a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Made if it is not there
+        dir: PathBuf,
+    },
+}
+
+/// `lb-agent get`
+#[derive(Args, Debug)]
+pub struct Get {
+    /// What to show
+    #[arg(value_enum)]
+    pub what: What,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `lb-agent status`
+#[derive(Args, Debug)]
+pub struct Status {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What `get` shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum What {
+    /// Frontends and their backends, as `ipvsadm -L -n` shows them
+    Services,
+    /// Every backend once
+    Backends,
+    /// Connections that the packet path translates
+    Flows,
+}
+
+/// The letter of kubectl.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For people with a wide window
+    Wide,
+    /// For programs; stable
+    Json,
+}
+
+fn scheduler(name: &str) -> Result<Scheduler, String> {
+    Scheduler::parse(name).ok_or_else(|| {
+        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
+        format!("known are {}", known.join(", "))
+    })
+}
+
+fn cidr(text: &str) -> Result<(std::net::IpAddr, u8), String> {
+    crate::watch::ip::parse_cidr(text)
+        .ok_or_else(|| "a network looks like 198.18.0.0/15 or fd66::/16".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        for arg in Cli::command().get_arguments() {
+            let Some(long) = arg.get_long().filter(|l| !matches!(*l, "help" | "version")) else {
+                continue;
+            };
+            let want = format!("LB_AGENT_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(arg.get_env().unwrap().to_str(), Some(want.as_str()));
+        }
+    }
+
+    #[test]
+    fn lists_repeat_and_take_commas() {
+        let cli = Cli::try_parse_from([
+            "lb-agent",
+            "--attach-xdp",
+            "eth0",
+            "--attach-xdp",
+            "eth1,eth2",
+            "--node-port-addresses",
+            "primary,10.0.0.0/8",
+            "--map-capacity",
+            "lb_services=4096",
+            "--external-ip-cidrs",
+            "198.18.0.0/15,fd66::/16",
+        ])
+        .unwrap();
+        assert!(cli.verb.is_none());
+        assert_eq!(cli.run.attach_xdp, ["eth0", "eth1", "eth2"]);
+        assert_eq!(cli.run.node_port_addresses.len(), 2);
+        assert_eq!(cli.run.map_capacity[0].entries, 4096);
+        assert_eq!(cli.run.external_ip_cidrs.len(), 2);
+    }
+
+    #[test]
+    fn the_pin_directory_stands_before_or_behind_the_verb() {
+        for line in [
+            ["lb-agent", "--bpf-dir", "/x", "get", "services"],
+            ["lb-agent", "get", "services", "--bpf-dir", "/x"],
+        ] {
+            assert_eq!(
+                Cli::try_parse_from(line).unwrap().pins.bpf_dir,
+                PathBuf::from("/x")
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        for line in [
+            vec!["lb-agent", "--map-capacity", "lb_nothing=1"],
+            vec!["lb-agent", "--map-capacity", "lb_services=0"],
+            vec!["lb-agent", "--map-capacity", "lb_services"],
+            vec!["lb-agent", "--scheduler", "fastest"],
+            vec!["lb-agent", "--external-ip-cidrs", "all"],
+            vec!["lb-agent", "--node-port-addresses", "everywhere"],
+            vec!["lb-agent", "--kubeconfig", "a", "--manifests", "b"],
+            vec!["lb-agent", "get", "pods"],
+            vec!["lb-agent", "--xdp-mode", "generic"],
+        ] {
+            let error = Cli::try_parse_from(&line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line:?}");
+        }
+    }
+}

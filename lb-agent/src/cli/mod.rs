@@ -1,0 +1,3 @@
+//! The verbs, one file each. Knows nothing of how the agent runs.
+
+pub mod args;

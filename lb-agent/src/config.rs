@@ -1,0 +1,322 @@
+//! What the agent was told, checked once: a `Config` holds no wrong value. Knows nothing of flags' spelling in the shell.
+
+use std::{
+    env, fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+use lb_common::maps::{self, MapSpec};
+
+use crate::{
+    cli::args::{Pins, RunArgs},
+    model::Scheduler,
+    watch::ip::{in_cidr, parse_cidr},
+};
+
+/// Everything the running agent is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where objects come from.
+    pub source: Source,
+    /// Name of our Node.
+    pub node_name: String,
+    /// Devices of the packet path.
+    pub devices: Devices,
+    /// Devices with XDP in front of tc.
+    pub xdp: Vec<String>,
+    /// What to do where a driver lacks native XDP.
+    pub xdp_mode: XdpMode,
+    /// Whose sockets are translated.
+    pub socket_lb: SocketLb,
+    /// `None` is the root of cgroup v2.
+    pub cgroup: Option<PathBuf>,
+    /// Directory of the pins.
+    pub bpf_dir: PathBuf,
+    /// Of /livez, /readyz and /healthz.
+    pub health_address: SocketAddr,
+    /// Of /metrics.
+    pub metrics_address: SocketAddr,
+    /// Where a Service names none.
+    pub scheduler: Scheduler,
+    /// Which of the machine's addresses node ports answer on; never empty.
+    pub node_port_addresses: Vec<NodePortAddress>,
+    /// Networks from which externalIPs are honoured.
+    pub external_ip_cidrs: Vec<(IpAddr, u8)>,
+    /// Entries of maps that do not have their default.
+    pub map_capacity: Vec<MapCapacity>,
+    /// Survives restarts.
+    pub state_dir: PathBuf,
+}
+
+/// Where objects come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The cluster this process is a Pod of.
+    InCluster,
+    /// The cluster that a kubeconfig names.
+    Kubeconfig(PathBuf),
+    /// YAML files of a folder.
+    Manifests(PathBuf),
+}
+
+/// Devices of the packet path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Devices {
+    /// Those with a node address, a default route or a route to backends, followed live.
+    Auto,
+    /// Exactly these.
+    Named(Vec<String>),
+}
+
+/// Where a driver lacks native XDP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum XdpMode {
+    /// The device is left to tc.
+    #[default]
+    Auto,
+    /// The agent refuses to start.
+    Native,
+}
+
+/// Whose sockets are translated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum SocketLb {
+    /// Every Pod's and the host's.
+    #[default]
+    All,
+    /// Those in the host's network namespace.
+    Host,
+    /// None.
+    Off,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Entries of one map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapCapacity {
+    /// Which map.
+    pub map: &'static MapSpec,
+    /// At least 1.
+    pub entries: u32,
+}
+
+/// One word of `--node-port-addresses`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodePortAddress {
+    /// Every address of the machine.
+    All,
+    /// The addresses in the Node's status.
+    Primary,
+    /// Loopback.
+    Localhost,
+    /// Addresses of this network.
+    Cidr(IpAddr, u8),
+}
+
+impl Config {
+    /// Checks the flags, and finds what was left to be found.
+    pub fn new(pins: Pins, args: RunArgs) -> Result<Self> {
+        let RunArgs {
+            kubeconfig,
+            manifests,
+            node_name,
+            devices,
+            attach_xdp,
+            attach_tc,
+            xdp_mode,
+            socket_lb,
+            cgroup,
+            health_bind_address,
+            metrics_bind_address,
+            scheduler,
+            node_port_addresses,
+            external_ip_cidrs,
+            map_capacity,
+            state_dir,
+            log_format: _,
+            log_level: _,
+        } = args;
+        let Pins { bpf_dir } = pins;
+        ensure!(
+            bpf_dir.is_absolute(),
+            "--bpf-dir {} is not absolute",
+            bpf_dir.display()
+        );
+        Ok(Self {
+            source: source(kubeconfig, manifests)?,
+            node_name: node_name_or_found(node_name)?,
+            devices: devices_of(devices, attach_tc)?,
+            xdp: attach_xdp,
+            xdp_mode,
+            socket_lb,
+            cgroup,
+            bpf_dir,
+            health_address: health_bind_address,
+            metrics_address: metrics_bind_address,
+            scheduler,
+            node_port_addresses,
+            external_ip_cidrs,
+            map_capacity,
+            state_dir,
+        })
+    }
+}
+
+fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
+    match (kubeconfig, manifests) {
+        (Some(file), _) => Ok(Source::Kubeconfig(file)),
+        (_, Some(dir)) => Ok(Source::Manifests(dir)),
+        (None, None) if env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Ok(Source::InCluster),
+        (None, None) => bail!(
+            "no source of Services: this is no Pod (KUBERNETES_SERVICE_HOST is not set), so give --kubeconfig FILE or --manifests DIR"
+        ),
+    }
+}
+
+fn node_name_or_found(given: Option<String>) -> Result<String> {
+    if let Some(name) = given
+        .or_else(|| env::var("NODE_NAME").ok())
+        .filter(|name| !name.is_empty())
+    {
+        return Ok(name);
+    }
+    let host = nix::unistd::gethostname().context("read the host name: give --node-name")?;
+    let host = host
+        .into_string()
+        .ok()
+        .context("the host name is no UTF-8: give --node-name")?;
+    Ok(host.to_lowercase())
+}
+
+fn devices_of(devices: Vec<String>, attach_tc: Vec<String>) -> Result<Devices> {
+    let auto = devices.iter().any(|d| d == "auto");
+    ensure!(
+        !auto || devices.len() == 1,
+        "--devices auto stands alone: devices beside it are found anyway"
+    );
+    let mut named = if auto { Vec::new() } else { devices };
+    named.extend(attach_tc);
+    named.retain(|d| !d.is_empty());
+    Ok(if named.is_empty() {
+        Devices::Auto
+    } else {
+        Devices::Named(named)
+    })
+}
+
+impl FromStr for MapCapacity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, entries) = text
+            .split_once('=')
+            .ok_or("looks like lb_services=262144")?;
+        let map = maps::ALL
+            .iter()
+            .find(|map| map.name == name && map.capacity > 1 && *map != &maps::COUNTERS)
+            .ok_or_else(|| {
+                let known: Vec<&str> = maps::ALL
+                    .iter()
+                    .filter(|m| m.capacity > 1 && *m != &maps::COUNTERS)
+                    .map(|m| m.name)
+                    .collect();
+                format!("known maps are {}", known.join(", "))
+            })?;
+        match entries.parse() {
+            Ok(entries) if entries > 0 => Ok(Self { map, entries }),
+            _ => Err("the number of entries is from 1 to 4294967295".to_owned()),
+        }
+    }
+}
+
+impl FromStr for NodePortAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "all" => Ok(Self::All),
+            "primary" => Ok(Self::Primary),
+            "localhost" => Ok(Self::Localhost),
+            other => parse_cidr(other)
+                .map(|(net, prefix)| Self::Cidr(net, prefix))
+                .ok_or_else(|| {
+                    "neither all, primary, localhost nor a network such as 10.0.0.0/8".to_owned()
+                }),
+        }
+    }
+}
+
+impl fmt::Display for NodePortAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Primary => f.write_str("primary"),
+            Self::Localhost => f.write_str("localhost"),
+            Self::Cidr(net, prefix) => write!(f, "{net}/{prefix}"),
+        }
+    }
+}
+
+impl NodePortAddress {
+    /// Do node ports answer on `addr`, on a Node whose status names `primary`?
+    #[must_use]
+    pub fn admits(self, addr: IpAddr, primary: &[IpAddr]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Primary => primary.contains(&addr),
+            Self::Localhost => addr.is_loopback(),
+            Self::Cidr(net, prefix) => in_cidr(addr, (net, prefix)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_named_by_either_flag() {
+        let v = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        assert_eq!(devices_of(v(&["auto"]), vec![]).unwrap(), Devices::Auto);
+        assert_eq!(
+            devices_of(v(&["auto"]), v(&["eth0"])).unwrap(),
+            Devices::Named(v(&["eth0"]))
+        );
+        assert_eq!(
+            devices_of(v(&["eth0"]), v(&["eth1"])).unwrap(),
+            Devices::Named(v(&["eth0", "eth1"]))
+        );
+        assert!(devices_of(v(&["auto", "eth0"]), vec![]).is_err());
+    }
+
+    #[test]
+    fn node_port_addresses_combine() {
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        let primary = [ip("10.0.0.1")];
+        let words: Vec<NodePortAddress> = ["primary", "localhost", "198.18.0.0/15"]
+            .iter()
+            .map(|w| w.parse().unwrap())
+            .collect();
+        let admitted = |a: &str| words.iter().any(|w| w.admits(ip(a), &primary));
+        for yes in ["10.0.0.1", "127.0.0.1", "::1", "198.19.1.1"] {
+            assert!(admitted(yes), "{yes}");
+        }
+        for no in ["10.0.0.2", "198.20.0.1", "fd66::1"] {
+            assert!(!admitted(no), "{no}");
+        }
+        assert!(NodePortAddress::All.admits(ip("fd66::1"), &[]));
+    }
+}

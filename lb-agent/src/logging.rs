@@ -1,0 +1,34 @@
+//! Where the log goes and how it looks: standard error, as text or JSON. Owns the filter.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, Result};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Sets up the log of this process, once. `RUST_LOG` is not read: the flag has its own variable.
+pub fn init(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = EnvFilter::builder().parse(filter).with_context(|| {
+        format!(
+            "--log-level {filter}: neither a level nor a filter such as info,lb_agent::watch=debug"
+        )
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
+        LogFormat::Text => {
+            let colour = std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            builder.with_ansi(colour).init();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The agent's metrics, by the names that kube-proxy's dashboards know with `lb_` in front. Owns names, labels and buckets;
+//! what the kernel counts is read when somebody scrapes.
+
+use std::{fmt, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+/// Everything that is counted outside the kernel.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// From the first waiting change to its end in the maps.
+    pub sync_duration: Histogram,
+    /// From the change of an `EndpointSlice`, by its trigger time, to its end in the maps.
+    pub network_programming: Histogram,
+    /// Unix time of the last sync.
+    pub sync_last: Gauge<f64, AtomicU64>,
+    /// Syncs by how they ended.
+    pub syncs: Family<SyncLabels, Counter>,
+    /// Map entries written and removed.
+    pub map_writes: Counter,
+    /// Objects that wait for the next sync.
+    pub changes_pending: Family<KindLabels, Gauge>,
+    /// Objects that came.
+    pub changes: Family<KindLabels, Counter>,
+    /// Lists and watches that failed.
+    pub watch_errors: Family<KindLabels, Counter>,
+    /// Services of which something could not be honoured or written.
+    pub services_with_problems: Gauge,
+    /// Manifest files that cannot be read.
+    pub bad_manifests: Gauge,
+}
+
+/// Which objects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct KindLabels {
+    /// The label.
+    pub kind: Kind,
+}
+
+/// A kind of object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum Kind {
+    /// Services
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    service,
+    /// `EndpointSlice`s
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    endpointslice,
+    /// Our Node
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    node,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::service => "Service",
+            Self::endpointslice => "EndpointSlice",
+            Self::node => "Node",
+        })
+    }
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct SyncLabels {
+    /// The label.
+    pub result: SyncResult,
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum SyncResult {
+    /// Everything was written.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    ok,
+    /// Some of it was not, and will be tried again.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    failed,
+}
+
+impl Metrics {
+    /// With everything at zero; `kernel` adds what it finds in the maps.
+    #[must_use]
+    pub fn new(kernel: Box<dyn Collector>) -> Self {
+        let mut m = Self {
+            registry: Registry::with_prefix("lb"),
+            // 100 µs to 1.6 s, and 1 ms to 524 s.
+            sync_duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            network_programming: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
+            sync_last: Gauge::default(),
+            syncs: Family::default(),
+            map_writes: Counter::default(),
+            changes_pending: Family::default(),
+            changes: Family::default(),
+            watch_errors: Family::default(),
+            services_with_problems: Gauge::default(),
+            bad_manifests: Gauge::default(),
+        };
+        for result in [SyncResult::ok, SyncResult::failed] {
+            drop(m.syncs.get_or_create(&SyncLabels { result }));
+        }
+        for kind in [Kind::service, Kind::endpointslice, Kind::node] {
+            drop(m.watch_errors.get_or_create(&KindLabels { kind }));
+            drop(m.changes.get_or_create(&KindLabels { kind }));
+            drop(m.changes_pending.get_or_create(&KindLabels { kind }));
+        }
+        m.register();
+        m.registry.register_collector(kernel);
+        m
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "The agent's version", build);
+        r.register_with_unit(
+            "sync_duration",
+            "Time of one sync, from the desired state to the maps",
+            Unit::Seconds,
+            self.sync_duration.clone(),
+        );
+        r.register_with_unit(
+            "network_programming_duration",
+            "Time from the change of an endpoint to its end in the maps",
+            Unit::Seconds,
+            self.network_programming.clone(),
+        );
+        r.register_with_unit(
+            "sync_last_timestamp",
+            "Unix time of the last sync",
+            Unit::Seconds,
+            self.sync_last.clone(),
+        );
+        r.register("syncs", "Syncs by how they ended", self.syncs.clone());
+        r.register(
+            "map_writes",
+            "Map entries written or removed",
+            self.map_writes.clone(),
+        );
+        r.register(
+            "changes_pending",
+            "Objects that wait for the next sync",
+            self.changes_pending.clone(),
+        );
+        r.register("changes", "Objects that came", self.changes.clone());
+        r.register(
+            "watch_errors",
+            "Lists and watches of the API server that failed",
+            self.watch_errors.clone(),
+        );
+        r.register(
+            "services_with_problems",
+            "Services of which something could not be honoured or written: see the log",
+            self.services_with_problems.clone(),
+        );
+        r.register(
+            "bad_manifests",
+            "Manifest files that cannot be read: see the log",
+            self.bad_manifests.clone(),
+        );
+    }
+
+    /// The text of a scrape.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::DescriptorEncoder;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Collector for Nothing {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_documentation() {
+        let m = Metrics::new(Box::new(Nothing));
+        m.sync_duration.observe(0.003);
+        m.watch_errors
+            .get_or_create(&KindLabels {
+                kind: Kind::endpointslice,
+            })
+            .inc();
+        let text = m.encode().unwrap();
+        for line in [
+            "lb_build_info{version=",
+            "lb_sync_duration_seconds_bucket{le=",
+            "lb_network_programming_duration_seconds_count 0",
+            "lb_sync_last_timestamp_seconds ",
+            "lb_watch_errors_total{kind=\"endpointslice\"} 1",
+            "lb_syncs_total{result=\"failed\"} 0",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What the agent tells others about itself: health and metrics over HTTP.
+
+pub mod health;
+pub mod http;
+pub mod metrics;

@@ -1,0 +1,148 @@
+//! Watches the API server: lists as one event each, changes one by one. A server that is lost changes nothing but a metric.
+
+use std::{fmt::Debug, sync::Arc};
+
+use anyhow::{Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use kube::{
+    Api, Client, Resource,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Sender;
+use tracing::{debug, info, warn};
+
+use crate::{
+    model::Event,
+    serve::metrics::{KindLabels, Metrics},
+};
+
+use super::{
+    kind::Watched,
+    object::{HEADLESS, PROXY_NAME},
+};
+
+/// A watch is renewed this often, which is also how long a connection that died silently goes unnoticed, seconds.
+const RENEW_SECS: u32 = 60;
+
+/// Follows everything through one client, until the server has failed `patience` times in a row or nobody listens any more.
+pub async fn follow(
+    client: Client,
+    node: &str,
+    patience: u32,
+    events: Sender<Event>,
+    metrics: Arc<Metrics>,
+) -> Result<()> {
+    let ours = watcher::Config::default()
+        .labels(&format!("!{HEADLESS},!{PROXY_NAME}"))
+        .timeout(RENEW_SECS);
+    let our_node = watcher::Config::default()
+        .fields(&format!("metadata.name={node}"))
+        .timeout(RENEW_SECS);
+    tokio::try_join!(
+        one_kind::<core::Service>(
+            Api::all(client.clone()),
+            ours.clone(),
+            patience,
+            &events,
+            &metrics
+        ),
+        one_kind::<discovery::EndpointSlice>(
+            Api::all(client.clone()),
+            ours,
+            patience,
+            &events,
+            &metrics
+        ),
+        one_kind::<core::Node>(Api::all(client), our_node, patience, &events, &metrics),
+    )?;
+    Ok(())
+}
+
+async fn one_kind<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    patience: u32,
+    events: &Sender<Event>,
+    metrics: &Metrics,
+) -> Result<()>
+where
+    K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let kind = K::KIND;
+    let mut stream = watcher(api, config)
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .default_backoff()
+        .boxed();
+    let mut list = Vec::new();
+    let mut failures = 0;
+    loop {
+        let event = match stream.try_next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => bail!("the watch of {kind} ended"),
+            Err(error) => {
+                metrics
+                    .watch_errors
+                    .get_or_create(&KindLabels { kind })
+                    .inc();
+                failures += 1;
+                if failures == 1 {
+                    warn!(%kind, error = %chain(&error), "watch failed, trying again; the data path stays as it is");
+                } else {
+                    debug!(%kind, failures, error = %chain(&error), "watch failed again");
+                }
+                if failures >= patience {
+                    bail!(
+                        "the watch of {kind} failed {failures} times in a row: {}",
+                        chain(&error)
+                    );
+                }
+                continue;
+            }
+        };
+        let event = match event {
+            watcher::Event::Init => {
+                list.clear();
+                continue;
+            }
+            watcher::Event::InitApply(object) => {
+                list.extend(object.convert());
+                continue;
+            }
+            watcher::Event::InitDone => {
+                debug!(%kind, objects = list.len(), "listed");
+                K::all(std::mem::take(&mut list))
+            }
+            watcher::Event::Apply(object) => match object.convert() {
+                Some(model) => K::one(model),
+                None => K::gone(object.meta()),
+            },
+            watcher::Event::Delete(object) => K::gone(object.meta()),
+        };
+        if failures > 0 {
+            info!(%kind, failures, "watch works again");
+            failures = 0;
+        }
+        if events.send(event).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// An error with its causes: the outermost alone says "failed".
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(c) = cause {
+        let c_text = c.to_string();
+        if !text.contains(&c_text) {
+            text = format!("{text}: {c_text}");
+        }
+        cause = c.source();
+    }
+    text
+}

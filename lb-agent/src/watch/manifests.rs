@@ -1,0 +1,288 @@
+//! A folder of YAML files, followed live: one list of objects after each change. A file that cannot be read leaves what it
+//! last held. Knows nothing of what the objects mean.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use notify::{RecursiveMode, Watcher as _};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    model::{self, Event, ObjectKey},
+    serve::metrics::Metrics,
+};
+
+use super::{
+    convert_node, convert_service, convert_slice,
+    object::{self, NotOurs, Object},
+    yaml,
+};
+
+/// An edit is over when nothing has happened for so long.
+const SETTLE: Duration = Duration::from_millis(30);
+/// A file that has just become empty is mostly one that is being written: it is looked at again after this.
+const EMPTY: Duration = Duration::from_millis(250);
+/// The folder is read at least so often: links into other folders tell nobody when their target changes.
+const REREAD: Duration = Duration::from_secs(10);
+
+/// Follows `dir` until nobody listens any more.
+pub async fn follow(
+    dir: PathBuf,
+    node: String,
+    events: mpsc::Sender<Event>,
+    metrics: Arc<Metrics>,
+) {
+    let (wake, mut woken) = mpsc::channel(1);
+    let mut folder = Folder::new(dir);
+    let mut watch = None;
+    let mut sent = None;
+    let mut trouble = String::new();
+    while !events.is_closed() {
+        if watch
+            .as_ref()
+            .is_none_or(|w: &Watch| !w.is_current(&folder.dir))
+        {
+            watch = Watch::new(&folder.dir, wake.clone())
+                .inspect_err(
+                    |error| debug!(error = %format!("{error:#}"), "no watch, reading again later"),
+                )
+                .ok();
+        }
+        let mut next = Instant::now() + REREAD;
+        match folder.read() {
+            Ok(unsettled) => {
+                if !trouble.is_empty() {
+                    info!(dir = %folder.dir.display(), "folder can be read again");
+                    trouble.clear();
+                }
+                if unsettled {
+                    next = Instant::now() + EMPTY;
+                }
+                metrics
+                    .bad_manifests
+                    .set(i64::try_from(folder.bad.len()).unwrap_or(i64::MAX));
+                let lists = folder.lists(&node);
+                if sent.as_ref() != Some(&lists) {
+                    for event in lists.clone() {
+                        if events.send(event).await.is_err() {
+                            return;
+                        }
+                    }
+                    sent = Some(lists);
+                }
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                if text != trouble {
+                    error!(error = %text, "cannot read the manifests; the data path stays as it is");
+                    trouble = text;
+                }
+                next = Instant::now() + Duration::from_secs(1);
+            }
+        }
+        tokio::select! {
+            () = sleep_until(next) => {}
+            _ = woken.recv() => {
+                sleep(SETTLE).await;
+                while woken.try_recv().is_ok() {}
+            }
+            () = events.closed() => return,
+        }
+    }
+}
+
+/// A watch of one directory, which may be replaced by another one under the same name.
+struct Watch {
+    _watcher: notify::RecommendedWatcher,
+    identity: (u64, u64),
+}
+
+impl Watch {
+    fn new(dir: &Path, wake: mpsc::Sender<()>) -> Result<Self> {
+        let identity = identity(dir).with_context(|| format!("look at {}", dir.display()))?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                // Reading is an event too; reacting to it would be a loop. A full channel has been woken already.
+                if event.as_ref().map_or(true, |e| !e.kind.is_access()) {
+                    wake.try_send(()).unwrap_or_default();
+                }
+            })
+            .context("start a watcher (inotify)")?;
+        watcher
+            .watch(dir, RecursiveMode::NonRecursive)
+            .with_context(|| format!("watch {}", dir.display()))?;
+        Ok(Self {
+            _watcher: watcher,
+            identity,
+        })
+    }
+
+    fn is_current(&self, dir: &Path) -> bool {
+        identity(dir).is_ok_and(|now| now == self.identity)
+    }
+}
+
+fn identity(dir: &Path) -> std::io::Result<(u64, u64)> {
+    fs::metadata(dir).map(|m| (m.dev(), m.ino()))
+}
+
+/// What the files hold, as far as it could be read.
+struct Folder {
+    dir: PathBuf,
+    /// By file name, so that the order is the reader's.
+    files: BTreeMap<PathBuf, File>,
+    /// Names of files that cannot be read as they are.
+    bad: BTreeSet<PathBuf>,
+}
+
+#[derive(Default)]
+struct File {
+    text: String,
+    objects: Vec<Object>,
+}
+
+impl Folder {
+    fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            files: BTreeMap::new(),
+            bad: BTreeSet::new(),
+        }
+    }
+
+    /// Reads what changed. True: a file has just become empty, look again soon.
+    fn read(&mut self) -> Result<bool> {
+        let mut seen = BTreeSet::new();
+        let mut unsettled = false;
+        let list =
+            fs::read_dir(&self.dir).with_context(|| format!("list {}", self.dir.display()))?;
+        for entry in list {
+            let path = entry
+                .with_context(|| format!("list {}", self.dir.display()))?
+                .path();
+            if is_manifest(&path) && !path.is_dir() {
+                unsettled |= self.read_file(&path);
+                seen.insert(path);
+            }
+        }
+        self.files.retain(|path, _| seen.contains(path));
+        self.bad.retain(|path| seen.contains(path));
+        Ok(unsettled)
+    }
+
+    fn read_file(&mut self, path: &Path) -> bool {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                if self.bad.insert(path.to_owned()) {
+                    warn!(file = %path.display(), %error, "cannot read the file; what it held before stands");
+                }
+                self.files.entry(path.to_owned()).or_default();
+                return false;
+            }
+        };
+        let known = self.files.entry(path.to_owned()).or_default();
+        let empties = text.is_empty() && !known.objects.is_empty();
+        if known.text == text && !empties && !self.bad.contains(path) {
+            return false;
+        }
+        if empties && !known.text.is_empty() {
+            known.text.clear();
+            return true;
+        }
+        let changed = known.text != text;
+        let documents = yaml::read(&text);
+        known.text = text;
+        for (document, kind) in &documents.ignored {
+            debug!(file = %path.display(), document, kind, "kind is not read");
+        }
+        if documents.problems.is_empty() {
+            if self.bad.remove(path) {
+                info!(file = %path.display(), "file can be read again");
+            }
+            known.objects = documents.objects;
+            return false;
+        }
+        let fresh = self.bad.insert(path.to_owned());
+        if fresh || changed {
+            for p in &documents.problems {
+                warn!(file = %path.display(), document = p.document, reason = %p.reason, "cannot read a document; what the file held before stands");
+            }
+        }
+        if known.objects.is_empty() {
+            known.objects = documents.objects;
+        }
+        false
+    }
+
+    /// The whole of it, as three events. Of objects of one name, the one in the last file holds.
+    fn lists(&self, node: &str) -> [Event; 3] {
+        let mut services: BTreeMap<ObjectKey, model::Service> = BTreeMap::new();
+        let mut slices: BTreeMap<ObjectKey, model::Slice> = BTreeMap::new();
+        let mut our_node = Event::NodeGone;
+        for object in self.files.values().flat_map(|f| &f.objects) {
+            match object {
+                Object::Service(o) => {
+                    keep(
+                        &mut services,
+                        object::key(&o.metadata),
+                        convert_service::service(o),
+                    );
+                }
+                Object::Slice(o) => keep(
+                    &mut slices,
+                    object::key(&o.metadata),
+                    convert_slice::slice(o),
+                ),
+                Object::Node(o) if o.metadata.name.as_deref() == Some(node) => {
+                    our_node = Event::Node(convert_node::node(o));
+                }
+                Object::Node(_) => {}
+            }
+        }
+        [
+            our_node,
+            Event::Slices(slices.into_values().collect()),
+            Event::Services(services.into_values().collect()),
+        ]
+    }
+}
+
+fn keep<T>(map: &mut BTreeMap<ObjectKey, T>, key: ObjectKey, converted: Result<T, NotOurs>) {
+    match converted {
+        Ok(object) => {
+            map.insert(key, object);
+        }
+        Err(not_ours) => {
+            debug!(object = %not_ours.key, reason = not_ours.reason, "not ours");
+            map.remove(&key);
+        }
+    }
+}
+
+/// Hidden files are an editor's, or the inside of a mounted ConfigMap.
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path
+        .file_name()
+        .is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    !hidden && matches!(extension, "yaml" | "yml" | "json")
+}
+
+#[cfg(test)]
+#[path = "manifests_tests.rs"]
+mod tests;
