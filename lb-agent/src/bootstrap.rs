@@ -54,6 +54,14 @@ impl StateFile {
         }
     }
 
+    /// Forgets it.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e).with_context(|| format!("remove {}", self.0.display())),
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps it: a reader sees the old file or the new one.
     pub fn store(&self, known: &Known) -> Result<()> {
         let path = self.0.display();

@@ -1,3 +1,8 @@
 //! The verbs, one file each. Knows nothing of how the agent runs.
 
 pub mod args;
+pub mod completion;
+mod flows;
+mod frontends;
+pub mod get;
+mod output;

@@ -1,0 +1,303 @@
+//! From the pinned maps to frontends with their backends, sorted, ready to be shown. Knows nothing of how.
+
+use std::{cmp::Ordering, collections::{BTreeMap, BTreeSet}};
+
+use lb_common::{
+    Addr, Proto,
+    backend::{self, Backend},
+    service::{NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, flags, frontend, member, scope},
+};
+use serde::Serialize;
+
+use crate::{
+    datapath::table::{MapError, Maps},
+    model::Scheduler,
+};
+
+/// What clients connect to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frontend {
+    /// TCP, UDP or SCTP.
+    pub protocol: String,
+    /// An address; `*` for the node's own of IPv4, `[*]` for those of IPv6.
+    pub address: String,
+    /// Host byte order.
+    pub port: u16,
+    /// Which frontends of a Service it is: more than one where an address has several roles.
+    pub kinds: Vec<&'static str>,
+    /// From where it is reached: both, unless the traffic policies differ.
+    pub scopes: Vec<Scope>,
+    /// How a backend is chosen.
+    pub scheduler: &'static str,
+    /// Seconds of session affinity; 0 is off.
+    pub affinity_seconds: u32,
+    /// What becomes of new connections when `backends` has none to take them.
+    pub without_backends: Option<&'static str>,
+    /// Only sources of the Service's ranges are admitted.
+    pub source_ranges: bool,
+    /// Sorted by address.
+    pub backends: Vec<Member>,
+    #[serde(skip)]
+    order: (Addr, u8, bool),
+}
+
+/// One scope of a frontend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// `inside` the cluster or `outside` of it.
+    pub name: &'static str,
+    /// Service index.
+    pub service: u32,
+    /// What was counted.
+    pub stats: Stats,
+}
+
+/// What was counted for a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    /// Connections given a backend.
+    pub connections: u64,
+    /// Packets of the packet path.
+    pub packets: u64,
+    /// Bytes of the packet path.
+    pub bytes: u64,
+    /// Refused or dropped.
+    pub rejects: u64,
+}
+
+/// A backend of a frontend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Backend id.
+    pub id: u32,
+    /// Where it listens.
+    pub address: String,
+    /// Host byte order.
+    pub port: u16,
+    /// Relative; 0 gets nothing new.
+    pub weight: u16,
+    /// Connections open now, over all frontends.
+    pub active_connections: u64,
+    /// `ready`, `terminating`, or `draining`: keeps what it has, gets nothing new.
+    pub state: &'static str,
+    /// Runs on this node.
+    pub local: bool,
+    #[serde(skip)]
+    order: Addr,
+}
+
+/// What is asked of the maps beside the tables that the sync engine writes.
+pub(super) trait Counts {
+    /// Connections open now to a backend.
+    fn active(&self, backend: u32) -> Result<u64, MapError>;
+    /// What was counted for a service.
+    fn service(&self, index: u32) -> Result<ServiceStats, MapError>;
+}
+
+/// Reads all frontends.
+pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Frontend>, MapError> {
+    let mut members: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+    for (key, flags) in maps.members().entries()? {
+        members.entry(key.service).or_default().push((key.backend, flags));
+    }
+    let services = maps.services().entries()?.into_iter().filter(|(_, r)| r.flags & frontend::VIP_MARK == 0);
+    let mut faces: Vec<(Face, ServiceRef)> = services.map(|(k, r)| (Face::vip(k), r)).collect();
+    faces.extend(maps.nodeports().entries()?.into_iter().map(|(k, r)| (Face::node_port(k), r)));
+    let mut rows = Vec::with_capacity(faces.len());
+    for (face, to) in faces {
+        rows.push(one(face, to, members.get(&to.index).map_or(&[], Vec::as_slice), maps, counts)?);
+    }
+    Ok(merged(rows))
+}
+
+/// The part of a frontend that stands in the key.
+struct Face {
+    addr: Addr,
+    node_port: bool,
+    port: u16,
+    proto: u8,
+    scope: u8,
+}
+
+impl Face {
+    fn vip(k: ServiceKey) -> Self {
+        let ServiceKey { addr, port, proto, scope } = k;
+        Self { addr, node_port: false, port, proto, scope }
+    }
+
+    fn node_port(k: NodePortKey) -> Self {
+        let NodePortKey { port, proto, scope, family, pad: _ } = k;
+        let addr = if family == 4 { Addr::v4([0; 4]) } else { Addr::ZERO };
+        Self { addr, node_port: true, port, proto, scope }
+    }
+
+    fn address(&self) -> String {
+        match (self.node_port, self.addr.is_v4()) {
+            (true, true) => "*".to_owned(),
+            (true, false) => "[*]".to_owned(),
+            (false, true) => self.addr.to_string(),
+            (false, false) => format!("[{}]", self.addr),
+        }
+    }
+}
+
+fn one(face: Face, to: ServiceRef, members: &[(u32, u32)], maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Frontend, MapError> {
+    let service: Service = maps.svc().load(to.index)?;
+    let mut eligible = BTreeSet::new();
+    for n in 0..u32::from(service.count) {
+        let slot = maps.slots().load(service.base + n)?;
+        if slot.service == to.index {
+            eligible.insert(slot.backend);
+        }
+    }
+    let draining = members.iter().filter(|(_, f)| f & member::SERVING != 0).map(|(id, _)| *id).filter(|id| !eligible.contains(id));
+    let mut backends = Vec::new();
+    for (id, is_eligible) in eligible.iter().map(|id| (*id, true)).chain(draining.map(|id| (id, false))) {
+        let b: Backend = maps.backends().load(id)?;
+        if b.port != 0 {
+            backends.push(member(id, b, is_eligible, counts.active(id)?));
+        }
+    }
+    backends.sort_by_key(|b| (b.order, b.port));
+    let ServiceStats { connections, packets, bytes, rejects } = counts.service(to.index)?;
+    Ok(Frontend {
+        protocol: protocol(face.proto),
+        address: face.address(),
+        port: face.port,
+        kinds: kinds(to.flags),
+        scopes: vec![Scope {
+            name: if face.scope == scope::OUTSIDE { "outside" } else { "inside" },
+            service: to.index,
+            stats: Stats { connections, packets, bytes, rejects },
+        }],
+        scheduler: scheduler(service.scheduler),
+        affinity_seconds: service.affinity_secs,
+        without_backends: match service.count {
+            0 if service.flags & flags::NO_LOCAL != 0 => Some("no-local-endpoint"),
+            0 => Some("no-endpoint"),
+            _ => None,
+        },
+        source_ranges: service.flags & flags::SOURCE_RANGES != 0 && to.flags & frontend::LOAD_BALANCER != 0,
+        backends,
+        order: (face.addr, face.proto, face.node_port),
+    })
+}
+
+pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member {
+    let addr = b.addr;
+    Member {
+        id,
+        address: if addr.is_v4() { addr.to_string() } else { format!("[{addr}]") },
+        port: b.port,
+        weight: if eligible { b.weight } else { 0 },
+        active_connections: active,
+        state: match (b.state, eligible) {
+            (backend::state::ACTIVE, true) => "ready",
+            (backend::state::TERMINATING, true) => "terminating",
+            _ => "draining",
+        },
+        local: b.flags & backend::flags::LOCAL != 0,
+        order: addr,
+    }
+}
+
+/// Sorted by kind, address, port; two scopes of one frontend are one row when they say the same.
+fn merged(mut rows: Vec<Frontend>) -> Vec<Frontend> {
+    rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    let mut out: Vec<Frontend> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match out.last_mut() {
+            Some(last) if same(last, &row) => last.scopes.extend(row.scopes),
+            _ => out.push(row),
+        }
+    }
+    out
+}
+
+fn key(f: &Frontend) -> impl Ord + use<> {
+    let (addr, proto, node_port) = f.order;
+    // IPv4 in front of IPv6, as people list them.
+    let v6 = if addr.is_v4() { Ordering::Less } else { Ordering::Greater };
+    (node_port, v6, addr, f.port, proto, f.scopes.first().map(|s| s.name))
+}
+
+fn same(a: &Frontend, b: &Frontend) -> bool {
+    let comparable = |f: &Frontend| Frontend {
+        scopes: Vec::new(),
+        ..f.clone()
+    };
+    comparable(a) == comparable(b)
+}
+
+pub(super) fn protocol(number: u8) -> String {
+    Proto::from_number(number).map_or_else(|| number.to_string(), |p| p.to_string())
+}
+
+fn scheduler(number: u8) -> &'static str {
+    Scheduler::ALL.iter().find(|(_, s)| s.number() == number).map_or("?", |(name, _)| name)
+}
+
+fn kinds(bits: u32) -> Vec<&'static str> {
+    [
+        (frontend::CLUSTER_IP, "ClusterIP"),
+        (frontend::NODE_PORT, "NodePort"),
+        (frontend::LOAD_BALANCER, "LoadBalancer"),
+        (frontend::EXTERNAL_IP, "ExternalIP"),
+    ]
+    .into_iter()
+    .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(addr: Addr, port: u16, scope: &'static str, service: u32, backends: Vec<Member>) -> Frontend {
+        Frontend {
+            protocol: "TCP".into(),
+            address: addr.to_string(),
+            port,
+            kinds: vec!["ClusterIP"],
+            scopes: vec![Scope { name: scope, service, stats: Stats::default() }],
+            scheduler: "random",
+            affinity_seconds: 0,
+            without_backends: None,
+            source_ranges: false,
+            backends,
+            order: (addr, 6, false),
+        }
+    }
+
+    fn backend(n: u8) -> Member {
+        let b = Backend { addr: Addr::v4([10, 0, 0, n]), port: 80, weight: 100, ..Backend::FREE };
+        member(n.into(), b, true, 0)
+    }
+
+    #[test]
+    fn scopes_with_the_same_backends_are_one_row() {
+        let (a, v6) = (Addr::v4([10, 96, 0, 1]), Addr::v6([0xfd; 16]));
+        let rows = merged(vec![
+            row(v6, 80, "inside", 4, vec![]),
+            row(a, 443, "outside", 3, vec![backend(2)]),
+            row(a, 443, "inside", 2, vec![backend(1), backend(2)]),
+            row(a, 80, "outside", 1, vec![backend(1)]),
+            row(a, 80, "inside", 0, vec![backend(1)]),
+        ]);
+        let told: Vec<_> = rows.iter().map(|r| (r.port, r.scopes.iter().map(|s| s.service).collect::<Vec<_>>())).collect();
+        assert_eq!(told, [(80, vec![0, 1]), (443, vec![2]), (443, vec![3]), (80, vec![4])]);
+    }
+
+    #[test]
+    fn a_member_without_a_slot_is_draining() {
+        let b = Backend { addr: Addr::v6([0xfd; 16]), port: 80, weight: 100, state: backend::state::TERMINATING, ..Backend::FREE };
+        let m = member(1, b, false, 3);
+        assert_eq!((m.state, m.weight, m.active_connections), ("draining", 0, 3));
+        assert!(m.address.starts_with('['));
+        assert_eq!(member(1, b, true, 0).state, "terminating");
+    }
+}

@@ -1,0 +1,175 @@
+//! `lb-agent get`: what the kernel holds, from the pins alone. Owns the shape of the tables and of the JSON.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use anyhow::{Context as _, Result};
+use comfy_table::{Table, presets::NOTHING};
+use lb_common::service::ServiceStats;
+use serde::Serialize;
+
+use crate::datapath::{
+    bpf_maps::BpfMaps,
+    dir::BpfDir,
+    pinned::Access,
+    stats,
+    table::{ArrayTable as _, MapError},
+};
+
+use super::{
+    args::{Get, Output, What},
+    frontends::{self, Counts, Frontend, Member},
+    output::print,
+};
+
+/// What every JSON output of this agent carries.
+pub(super) const API_VERSION: &str = "lb-agent.io/v1";
+
+/// Carries the verb out.
+pub fn run(get: &Get, bpf_dir: &Path) -> Result<()> {
+    let dir = BpfDir::at(bpf_dir);
+    let text = match get.what {
+        What::Services => services(&open(&dir)?, get.output)?,
+        What::Backends => backends(&open(&dir)?, get.output)?,
+        What::Flows => super::flows::show(&dir, get.output)?,
+    };
+    print(&text)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct List<'a, T> {
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) items: &'a [T],
+}
+
+pub(super) fn json<T: Serialize>(kind: &'static str, items: &[T]) -> Result<String> {
+    let list = List { api_version: API_VERSION, kind, items };
+    let mut text = serde_json::to_string_pretty(&list).context("encode JSON")?;
+    text.push('\n');
+    Ok(text)
+}
+
+struct Counters {
+    active: crate::datapath::pinned::ArrayPin<u64>,
+    stats: stats::Stats,
+}
+
+impl Counts for Counters {
+    fn active(&self, backend: u32) -> Result<u64, MapError> {
+        self.active.load(backend)
+    }
+    fn service(&self, index: u32) -> Result<ServiceStats, MapError> {
+        self.stats.service(index)
+    }
+}
+
+/// Every frontend of the pinned maps.
+pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
+    let mut maps = BpfMaps::open(dir, Access::Read)?;
+    let counters = Counters {
+        active: crate::datapath::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
+        stats: stats::Stats::open(dir)?,
+    };
+    Ok(frontends::read(&mut maps, &counters)?)
+}
+
+fn services(all: &[Frontend], output: Output) -> Result<String> {
+    match output {
+        Output::Json => json("FrontendList", all),
+        Output::Table | Output::Wide => Ok(ipvsadm(all, output == Output::Wide)),
+    }
+}
+
+/// The shape of `ipvsadm -L -n`.
+fn ipvsadm(all: &[Frontend], wide: bool) -> String {
+    let local = |f: &Frontend| format!("{}:{}", f.address, f.port);
+    let remote = |b: &Member| format!("{}:{}", b.address, b.port);
+    let widest = all.iter().flat_map(|f| f.backends.iter().map(|b| remote(b).len()).chain([local(f).len()])).max().unwrap_or(0).max(20);
+    let mut text = format!(
+        "{:<4} {:<widest$} Scheduler Flags\n  -> {:<widest$} Forward Weight ActiveConn State\n",
+        "Prot", "LocalAddress:Port", "RemoteAddress:Port"
+    );
+    for f in all {
+        let mut notes = f.kinds.join(",");
+        if f.affinity_seconds > 0 {
+            let _ = write!(notes, " persistent {}", f.affinity_seconds);
+        }
+        if let [only] = f.scopes.as_slice() {
+            let _ = write!(notes, " {}", only.name);
+        }
+        if let Some(why) = f.without_backends {
+            let _ = write!(notes, " {why}");
+        }
+        if f.source_ranges {
+            notes.push_str(" source-ranges");
+        }
+        if wide {
+            for s in &f.scopes {
+                let _ = write!(
+                    notes,
+                    " {}(service={} connections={} packets={} bytes={} rejects={})",
+                    s.name, s.service, s.stats.connections, s.stats.packets, s.stats.bytes, s.stats.rejects
+                );
+            }
+        }
+        let _ = writeln!(text, "{:<4} {:<widest$} {:<9} {notes}", f.protocol, local(f), f.scheduler);
+        for b in &f.backends {
+            let forward = if b.local { "Local" } else { "Masq" };
+            let _ = write!(
+                text,
+                "  -> {:<widest$} {forward:<7} {:<6} {:<10} {}",
+                remote(b), b.weight, b.active_connections, b.state
+            );
+            text.push_str(&if wide { format!(" id={}\n", b.id) } else { "\n".to_owned() });
+        }
+    }
+    text
+}
+
+fn backends(all: &[Frontend], output: Output) -> Result<String> {
+    let mut once: BTreeMap<u32, (&Member, usize)> = BTreeMap::new();
+    for b in all.iter().flat_map(|f| &f.backends) {
+        let (shown, frontends) = once.entry(b.id).or_insert((b, 0));
+        *frontends += 1;
+        // Draining from one frontend, it may be another one's.
+        if shown.weight == 0 {
+            *shown = b;
+        }
+    }
+    let list: Vec<&Member> = once.values().map(|(b, _)| *b).collect();
+    if output == Output::Json {
+        return json("BackendList", &list);
+    }
+    let mut head = vec!["ADDRESS", "WEIGHT", "ACTIVE", "STATE", "LOCAL"];
+    if output == Output::Wide {
+        head.extend(["ID", "FRONTENDS"]);
+    }
+    let mut rows: Vec<Vec<String>> = Vec::with_capacity(once.len());
+    for (b, frontends) in once.values() {
+        let mut row = vec![
+            format!("{}:{}", b.address, b.port),
+            b.weight.to_string(),
+            b.active_connections.to_string(),
+            b.state.to_owned(),
+            if b.local { "yes" } else { "no" }.to_owned(),
+        ];
+        if output == Output::Wide {
+            row.extend([b.id.to_string(), frontends.to_string()]);
+        }
+        rows.push(row);
+    }
+    Ok(borderless(&head, rows))
+}
+
+/// Columns of aligned words, without lines.
+pub(super) fn borderless(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(head.iter().copied()).add_rows(rows);
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim());
+        text.push('\n');
+    }
+    text
+}
