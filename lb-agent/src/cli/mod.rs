@@ -6,3 +6,4 @@ mod flows;
 mod frontends;
 pub mod get;
 mod output;
+pub mod status;

@@ -2,4 +2,5 @@
 
 pub mod health;
 pub mod http;
+pub mod kernel;
 pub mod metrics;
