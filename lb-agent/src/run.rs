@@ -1,0 +1,155 @@
+//! The running agent: wires sources, engine, maps and programs together. One task owns all that is written; the rest tells
+//! it what happened.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::{info, warn};
+
+use crate::{
+    agent::{Agent, Parts},
+    bootstrap::{Known, Memory, StateFile},
+    config::{self, Config, Devices},
+    datapath::{
+        attach::{Attachments, TcMode, XdpMode},
+        bpf_maps::BpfMaps,
+        cgroup::Cgroup,
+        dir::BpfDir,
+        load::{self, Commit, Loaded, Options, SocketLb},
+        lock::DirLock,
+        probe::Features,
+    },
+    node,
+    plan::PlanConfig,
+    serve::{self, health::Health, kernel::Kernel, metrics::Metrics},
+    sync::Engine,
+    watch::source,
+};
+
+/// Events that may wait for the engine; a full queue slows the watchers down, and loses nothing.
+const QUEUE: usize = 1024;
+
+/// Runs until SIGTERM or SIGINT, and leaves the data path working.
+pub async fn run(config: Config) -> Result<()> {
+    info!(version = env!("CARGO_PKG_VERSION"), config = ?config, "starting");
+    let stop = Stop::new()?;
+    let dir = BpfDir::create(&config.bpf_dir)?;
+    // Held until the end of the process.
+    let _lock = DirLock::take(&dir)?;
+
+    let health = Arc::new(Health::default());
+    let kernel = Arc::new(Kernel::new(dir.clone()));
+    let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
+    tokio::spawn(serve::http::health(config.health_address, Arc::clone(&health)));
+    tokio::spawn(serve::http::metrics(config.metrics_address, Arc::clone(&metrics)));
+
+    let (attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
+    let plan = PlanConfig {
+        node_name: config.node_name.as_str().into(),
+        external_ips: config.external_ip_cidrs.clone(),
+        scheduler: config.scheduler,
+    };
+    let engine = Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
+
+    let file = StateFile::in_dir(&config.state_dir);
+    let known = file.load().unwrap_or_else(|error| {
+        warn!(error = %format!("{error:#}"), "starting without the API server's last known addresses");
+        Known::default()
+    });
+    let (known_tx, known_rx) = watch::channel(known.clone());
+    let (events_tx, events_rx) = mpsc::channel(QUEUE);
+    let devices = match &config.devices {
+        Devices::Auto => node::watch::Devices::Auto,
+        Devices::Named(names) => node::watch::Devices::Named(names.clone()),
+    };
+    let (client_tx, client_rx) = watch::channel(None);
+    let (notices_tx, notices_rx) = mpsc::channel(QUEUE);
+    tokio::spawn(crate::watch::notices::publish(config.node_name.clone(), client_rx, notices_rx));
+    let node = node::watch::follow(devices, config.xdp.clone());
+    tokio::spawn(source::run(source::Wiring {
+        source: config.source.clone(),
+        node: config.node_name.clone(),
+        events: events_tx,
+        metrics: Arc::clone(&metrics),
+        known: known_rx,
+        client: client_tx,
+    }));
+
+    let agent = Agent::new(Parts {
+        engine,
+        maps,
+        attachments,
+        commit,
+        wait_for_sync: replaced,
+        node_port_addresses: config.node_port_addresses.clone(),
+        memory: Memory::new(known),
+        file,
+        known: known_tx,
+        notices: notices_tx,
+        health,
+        metrics,
+        kernel,
+    });
+    agent.run(events_rx, node, stop).await?;
+    info!("stopped; what is attached works on, `lb-agent cleanup` removes it");
+    Ok(())
+}
+
+/// Verified programs and open maps; true where maps had to be made anew, so that they must be filled before any link runs
+/// on them.
+fn datapath(config: &Config, dir: &BpfDir) -> Result<(Attachments, BpfMaps, Commit, bool)> {
+    let features = Features::probe()?;
+    let cgroup = Cgroup::open(config.cgroup.as_deref())?;
+    if !cgroup.is_root() {
+        info!(cgroup = %Path::display(&cgroup.path), "not the root of the hierarchy: sockets outside of it are not translated");
+    }
+    let options = Options {
+        socket_lb: match config.socket_lb {
+            config::SocketLb::All => SocketLb::All,
+            config::SocketLb::Host => SocketLb::Host,
+            config::SocketLb::Off => SocketLb::Off,
+        },
+        fib_source: features.fib_source,
+        mptcp: features.mptcp,
+        capacities: config.map_capacity.iter().map(|c| (c.map.name.to_owned(), c.entries)).collect(),
+        ..Options::default()
+    };
+    let loaded: Loaded = load::load(load::OBJECT, dir, &options)?;
+    let replaced = !loaded.replaced.is_empty();
+    let (ebpf, maps, commit) = loaded.split();
+    let tc = if features.tcx { TcMode::Tcx } else { TcMode::Clsact };
+    let xdp = match config.xdp_mode {
+        config::XdpMode::Auto => XdpMode::Auto,
+        config::XdpMode::Native => XdpMode::Native,
+    };
+    let attachments = Attachments::new(ebpf, dir, cgroup, tc, xdp)?;
+    Ok((attachments, maps, commit, replaced))
+}
+
+/// The signals that end the agent.
+#[derive(Debug)]
+pub struct Stop {
+    term: Signal,
+    int: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
+    }
+
+    /// Returns when one of them comes.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
