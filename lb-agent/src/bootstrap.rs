@@ -57,7 +57,9 @@ impl StateFile {
     /// Forgets it.
     pub fn remove(&self) -> Result<()> {
         match fs::remove_file(&self.0) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(e).with_context(|| format!("remove {}", self.0.display())),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("remove {}", self.0.display()))
+            }
             _ => Ok(()),
         }
     }

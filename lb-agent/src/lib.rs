@@ -10,6 +10,7 @@ pub mod logging;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod run;
 pub mod serve;
 pub mod sync;
 pub mod watch;

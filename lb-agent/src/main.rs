@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use lb_agent::{
-    cli::{self, args::{Cli, Verb}},
+    cli::{
+        self,
+        args::{Cli, Verb},
+    },
     config::Config,
     logging, run,
 };
@@ -41,6 +44,8 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Man { dir }) => cli::completion::man(&dir).map(|()| ExitCode::SUCCESS),
         Some(Verb::Status(status)) => cli::status::run(&status, &pins, &run),
         Some(Verb::Check) => cli::check::run(&pins, &run),
-        Some(Verb::Cleanup) => cli::cleanup::run(&pins.bpf_dir, &run.state_dir).map(|()| ExitCode::SUCCESS),
+        Some(Verb::Cleanup) => {
+            cli::cleanup::run(&pins.bpf_dir, &run.state_dir).map(|()| ExitCode::SUCCESS)
+        }
     }
 }

@@ -4,7 +4,10 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::{bootstrap::StateFile, datapath::{cleanup, dir::BpfDir}};
+use crate::{
+    bootstrap::StateFile,
+    datapath::{cleanup, dir::BpfDir},
+};
 
 /// Removes programs, links, maps and what is kept on disk. Fails while an agent runs.
 pub fn run(bpf_dir: &Path, state_dir: &Path) -> Result<()> {

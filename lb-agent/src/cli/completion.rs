@@ -18,5 +18,6 @@ pub fn run(shell: Shell) -> Result<()> {
 /// Writes `lb-agent.1` and a page for each verb.
 pub fn man(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    clap_mangen::generate_to(Cli::command(), dir).with_context(|| format!("write man pages to {}", dir.display()))
+    clap_mangen::generate_to(Cli::command(), dir)
+        .with_context(|| format!("write man pages to {}", dir.display()))
 }

@@ -56,10 +56,22 @@ pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
         head.extend(["LOCAL", "SERVICE", "BACKEND-ID", "IFINDEX"]);
     }
     let lines = rows.into_iter().map(|r| {
-        let mut line = vec![r.protocol, r.client, r.frontend, r.source, r.backend, r.state.to_owned()];
+        let mut line = vec![
+            r.protocol,
+            r.client,
+            r.frontend,
+            r.source,
+            r.backend,
+            r.state.to_owned(),
+        ];
         if output == Output::Wide {
             let local = if r.local { "yes" } else { "no" };
-            line.extend([local.to_owned(), r.service.to_string(), r.backend_id.to_string(), r.ifindex.to_string()]);
+            line.extend([
+                local.to_owned(),
+                r.service.to_string(),
+                r.backend_id.to_string(),
+                r.ifindex.to_string(),
+            ]);
         }
         line
     });
@@ -68,12 +80,21 @@ pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
 
 /// A row for each forward record; what both sides have done stands in its reply record.
 fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
-    let replies: std::collections::HashMap<FlowKey, Flow> = all.iter().filter(|(_, f)| f.kind == kind::REPLY).copied().collect();
-    let forward = all.iter().filter(|(_, f)| f.kind == kind::FORWARD && f.generation != 0);
+    let replies: std::collections::HashMap<FlowKey, Flow> = all
+        .iter()
+        .filter(|(_, f)| f.kind == kind::REPLY)
+        .copied()
+        .collect();
+    let forward = all
+        .iter()
+        .filter(|(_, f)| f.kind == kind::FORWARD && f.generation != 0);
     forward
         .map(|(k, f)| {
-            let reply = replies.get(&f.twin_key(k.proto)).filter(|r| r.generation == f.generation);
-            let closed = reply.is_some_and(|r| k.proto == lb_common::Proto::Tcp.number() && r.is_closed());
+            let reply = replies
+                .get(&f.twin_key(k.proto))
+                .filter(|r| r.generation == f.generation);
+            let closed =
+                reply.is_some_and(|r| k.proto == lb_common::Proto::Tcp.number() && r.is_closed());
             Row {
                 protocol: protocol(k.proto),
                 client: endpoint(k.src, k.sport),

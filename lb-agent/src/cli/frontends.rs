@@ -1,11 +1,16 @@
 //! From the pinned maps to frontends with their backends, sorted, ready to be shown. Knows nothing of how.
 
-use std::{cmp::Ordering, collections::{BTreeMap, BTreeSet}};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use lb_common::{
     Addr, Proto,
     backend::{self, Backend},
-    service::{NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, flags, frontend, member, scope},
+    service::{
+        NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, flags, frontend, member, scope,
+    },
 };
 use serde::Serialize;
 
@@ -102,14 +107,32 @@ pub(super) trait Counts {
 pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Frontend>, MapError> {
     let mut members: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
     for (key, flags) in maps.members().entries()? {
-        members.entry(key.service).or_default().push((key.backend, flags));
+        members
+            .entry(key.service)
+            .or_default()
+            .push((key.backend, flags));
     }
-    let services = maps.services().entries()?.into_iter().filter(|(_, r)| r.flags & frontend::VIP_MARK == 0);
+    let services = maps
+        .services()
+        .entries()?
+        .into_iter()
+        .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0);
     let mut faces: Vec<(Face, ServiceRef)> = services.map(|(k, r)| (Face::vip(k), r)).collect();
-    faces.extend(maps.nodeports().entries()?.into_iter().map(|(k, r)| (Face::node_port(k), r)));
+    faces.extend(
+        maps.nodeports()
+            .entries()?
+            .into_iter()
+            .map(|(k, r)| (Face::node_port(k), r)),
+    );
     let mut rows = Vec::with_capacity(faces.len());
     for (face, to) in faces {
-        rows.push(one(face, to, members.get(&to.index).map_or(&[], Vec::as_slice), maps, counts)?);
+        rows.push(one(
+            face,
+            to,
+            members.get(&to.index).map_or(&[], Vec::as_slice),
+            maps,
+            counts,
+        )?);
     }
     Ok(merged(rows))
 }
@@ -125,14 +148,41 @@ struct Face {
 
 impl Face {
     fn vip(k: ServiceKey) -> Self {
-        let ServiceKey { addr, port, proto, scope } = k;
-        Self { addr, node_port: false, port, proto, scope }
+        let ServiceKey {
+            addr,
+            port,
+            proto,
+            scope,
+        } = k;
+        Self {
+            addr,
+            node_port: false,
+            port,
+            proto,
+            scope,
+        }
     }
 
     fn node_port(k: NodePortKey) -> Self {
-        let NodePortKey { port, proto, scope, family, pad: _ } = k;
-        let addr = if family == 4 { Addr::v4([0; 4]) } else { Addr::ZERO };
-        Self { addr, node_port: true, port, proto, scope }
+        let NodePortKey {
+            port,
+            proto,
+            scope,
+            family,
+            pad: _,
+        } = k;
+        let addr = if family == 4 {
+            Addr::v4([0; 4])
+        } else {
+            Addr::ZERO
+        };
+        Self {
+            addr,
+            node_port: true,
+            port,
+            proto,
+            scope,
+        }
     }
 
     fn address(&self) -> String {
@@ -145,7 +195,13 @@ impl Face {
     }
 }
 
-fn one(face: Face, to: ServiceRef, members: &[(u32, u32)], maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Frontend, MapError> {
+fn one(
+    face: Face,
+    to: ServiceRef,
+    members: &[(u32, u32)],
+    maps: &mut dyn Maps,
+    counts: &dyn Counts,
+) -> Result<Frontend, MapError> {
     let service: Service = maps.svc().load(to.index)?;
     let mut eligible = BTreeSet::new();
     for n in 0..u32::from(service.count) {
@@ -154,25 +210,47 @@ fn one(face: Face, to: ServiceRef, members: &[(u32, u32)], maps: &mut dyn Maps, 
             eligible.insert(slot.backend);
         }
     }
-    let draining = members.iter().filter(|(_, f)| f & member::SERVING != 0).map(|(id, _)| *id).filter(|id| !eligible.contains(id));
+    let draining = members
+        .iter()
+        .filter(|(_, f)| f & member::SERVING != 0)
+        .map(|(id, _)| *id)
+        .filter(|id| !eligible.contains(id));
     let mut backends = Vec::new();
-    for (id, is_eligible) in eligible.iter().map(|id| (*id, true)).chain(draining.map(|id| (id, false))) {
+    for (id, is_eligible) in eligible
+        .iter()
+        .map(|id| (*id, true))
+        .chain(draining.map(|id| (id, false)))
+    {
         let b: Backend = maps.backends().load(id)?;
         if b.port != 0 {
             backends.push(member(id, b, is_eligible, counts.active(id)?));
         }
     }
     backends.sort_by_key(|b| (b.order, b.port));
-    let ServiceStats { connections, packets, bytes, rejects } = counts.service(to.index)?;
+    let ServiceStats {
+        connections,
+        packets,
+        bytes,
+        rejects,
+    } = counts.service(to.index)?;
     Ok(Frontend {
         protocol: protocol(face.proto),
         address: face.address(),
         port: face.port,
         kinds: kinds(to.flags),
         scopes: vec![Scope {
-            name: if face.scope == scope::OUTSIDE { "outside" } else { "inside" },
+            name: if face.scope == scope::OUTSIDE {
+                "outside"
+            } else {
+                "inside"
+            },
             service: to.index,
-            stats: Stats { connections, packets, bytes, rejects },
+            stats: Stats {
+                connections,
+                packets,
+                bytes,
+                rejects,
+            },
         }],
         scheduler: scheduler(service.scheduler),
         affinity_seconds: service.affinity_secs,
@@ -181,7 +259,8 @@ fn one(face: Face, to: ServiceRef, members: &[(u32, u32)], maps: &mut dyn Maps, 
             0 => Some("no-endpoint"),
             _ => None,
         },
-        source_ranges: service.flags & flags::SOURCE_RANGES != 0 && to.flags & frontend::LOAD_BALANCER != 0,
+        source_ranges: service.flags & flags::SOURCE_RANGES != 0
+            && to.flags & frontend::LOAD_BALANCER != 0,
         backends,
         order: (face.addr, face.proto, face.node_port),
     })
@@ -191,7 +270,11 @@ pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member
     let addr = b.addr;
     Member {
         id,
-        address: if addr.is_v4() { addr.to_string() } else { format!("[{addr}]") },
+        address: if addr.is_v4() {
+            addr.to_string()
+        } else {
+            format!("[{addr}]")
+        },
         port: b.port,
         weight: if eligible { b.weight } else { 0 },
         active_connections: active,
@@ -221,8 +304,19 @@ fn merged(mut rows: Vec<Frontend>) -> Vec<Frontend> {
 fn key(f: &Frontend) -> impl Ord + use<> {
     let (addr, proto, node_port) = f.order;
     // IPv4 in front of IPv6, as people list them.
-    let v6 = if addr.is_v4() { Ordering::Less } else { Ordering::Greater };
-    (node_port, v6, addr, f.port, proto, f.scopes.first().map(|s| s.name))
+    let v6 = if addr.is_v4() {
+        Ordering::Less
+    } else {
+        Ordering::Greater
+    };
+    (
+        node_port,
+        v6,
+        addr,
+        f.port,
+        proto,
+        f.scopes.first().map(|s| s.name),
+    )
 }
 
 fn same(a: &Frontend, b: &Frontend) -> bool {
@@ -238,7 +332,10 @@ pub(super) fn protocol(number: u8) -> String {
 }
 
 fn scheduler(number: u8) -> &'static str {
-    Scheduler::ALL.iter().find(|(_, s)| s.number() == number).map_or("?", |(name, _)| name)
+    Scheduler::ALL
+        .iter()
+        .find(|(_, s)| s.number() == number)
+        .map_or("?", |(name, _)| name)
 }
 
 fn kinds(bits: u32) -> Vec<&'static str> {
@@ -257,13 +354,23 @@ fn kinds(bits: u32) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    fn row(addr: Addr, port: u16, scope: &'static str, service: u32, backends: Vec<Member>) -> Frontend {
+    fn row(
+        addr: Addr,
+        port: u16,
+        scope: &'static str,
+        service: u32,
+        backends: Vec<Member>,
+    ) -> Frontend {
         Frontend {
             protocol: "TCP".into(),
             address: addr.to_string(),
             port,
             kinds: vec!["ClusterIP"],
-            scopes: vec![Scope { name: scope, service, stats: Stats::default() }],
+            scopes: vec![Scope {
+                name: scope,
+                service,
+                stats: Stats::default(),
+            }],
             scheduler: "random",
             affinity_seconds: 0,
             without_backends: None,
@@ -274,7 +381,12 @@ mod tests {
     }
 
     fn backend(n: u8) -> Member {
-        let b = Backend { addr: Addr::v4([10, 0, 0, n]), port: 80, weight: 100, ..Backend::FREE };
+        let b = Backend {
+            addr: Addr::v4([10, 0, 0, n]),
+            port: 80,
+            weight: 100,
+            ..Backend::FREE
+        };
         member(n.into(), b, true, 0)
     }
 
@@ -288,15 +400,40 @@ mod tests {
             row(a, 80, "outside", 1, vec![backend(1)]),
             row(a, 80, "inside", 0, vec![backend(1)]),
         ]);
-        let told: Vec<_> = rows.iter().map(|r| (r.port, r.scopes.iter().map(|s| s.service).collect::<Vec<_>>())).collect();
-        assert_eq!(told, [(80, vec![0, 1]), (443, vec![2]), (443, vec![3]), (80, vec![4])]);
+        let told: Vec<_> = rows
+            .iter()
+            .map(|r| {
+                (
+                    r.port,
+                    r.scopes.iter().map(|s| s.service).collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (80, vec![0, 1]),
+                (443, vec![2]),
+                (443, vec![3]),
+                (80, vec![4])
+            ]
+        );
     }
 
     #[test]
     fn a_member_without_a_slot_is_draining() {
-        let b = Backend { addr: Addr::v6([0xfd; 16]), port: 80, weight: 100, state: backend::state::TERMINATING, ..Backend::FREE };
+        let b = Backend {
+            addr: Addr::v6([0xfd; 16]),
+            port: 80,
+            weight: 100,
+            state: backend::state::TERMINATING,
+            ..Backend::FREE
+        };
         let m = member(1, b, false, 3);
-        assert_eq!((m.state, m.weight, m.active_connections), ("draining", 0, 3));
+        assert_eq!(
+            (m.state, m.weight, m.active_connections),
+            ("draining", 0, 3)
+        );
         assert!(m.address.starts_with('['));
         assert_eq!(member(1, b, true, 0).state, "terminating");
     }

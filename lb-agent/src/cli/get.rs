@@ -44,7 +44,11 @@ pub(super) struct List<'a, T> {
 }
 
 pub(super) fn json<T: Serialize>(kind: &'static str, items: &[T]) -> Result<String> {
-    let list = List { api_version: API_VERSION, kind, items };
+    let list = List {
+        api_version: API_VERSION,
+        kind,
+        items,
+    };
     let mut text = serde_json::to_string_pretty(&list).context("encode JSON")?;
     text.push('\n');
     Ok(text)
@@ -68,7 +72,11 @@ impl Counts for Counters {
 pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
     let mut maps = BpfMaps::open(dir, Access::Read)?;
     let counters = Counters {
-        active: crate::datapath::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
+        active: crate::datapath::pinned::ArrayPin::open(
+            dir,
+            lb_common::maps::ACTIVE,
+            Access::Read,
+        )?,
         stats: stats::Stats::open(dir)?,
     };
     Ok(frontends::read(&mut maps, &counters)?)
@@ -85,7 +93,17 @@ fn services(all: &[Frontend], output: Output) -> Result<String> {
 fn ipvsadm(all: &[Frontend], wide: bool) -> String {
     let local = |f: &Frontend| format!("{}:{}", f.address, f.port);
     let remote = |b: &Member| format!("{}:{}", b.address, b.port);
-    let widest = all.iter().flat_map(|f| f.backends.iter().map(|b| remote(b).len()).chain([local(f).len()])).max().unwrap_or(0).max(20);
+    let widest = all
+        .iter()
+        .flat_map(|f| {
+            f.backends
+                .iter()
+                .map(|b| remote(b).len())
+                .chain([local(f).len()])
+        })
+        .max()
+        .unwrap_or(0)
+        .max(20);
     let mut text = format!(
         "{:<4} {:<widest$} Scheduler Flags\n  -> {:<widest$} Forward Weight ActiveConn State\n",
         "Prot", "LocalAddress:Port", "RemoteAddress:Port"
@@ -109,19 +127,37 @@ fn ipvsadm(all: &[Frontend], wide: bool) -> String {
                 let _ = write!(
                     notes,
                     " {}(service={} connections={} packets={} bytes={} rejects={})",
-                    s.name, s.service, s.stats.connections, s.stats.packets, s.stats.bytes, s.stats.rejects
+                    s.name,
+                    s.service,
+                    s.stats.connections,
+                    s.stats.packets,
+                    s.stats.bytes,
+                    s.stats.rejects
                 );
             }
         }
-        let _ = writeln!(text, "{:<4} {:<widest$} {:<9} {notes}", f.protocol, local(f), f.scheduler);
+        let _ = writeln!(
+            text,
+            "{:<4} {:<widest$} {:<9} {notes}",
+            f.protocol,
+            local(f),
+            f.scheduler
+        );
         for b in &f.backends {
             let forward = if b.local { "Local" } else { "Masq" };
             let _ = write!(
                 text,
                 "  -> {:<widest$} {forward:<7} {:<6} {:<10} {}",
-                remote(b), b.weight, b.active_connections, b.state
+                remote(b),
+                b.weight,
+                b.active_connections,
+                b.state
             );
-            text.push_str(&if wide { format!(" id={}\n", b.id) } else { "\n".to_owned() });
+            text.push_str(&if wide {
+                format!(" id={}\n", b.id)
+            } else {
+                "\n".to_owned()
+            });
         }
     }
     text
@@ -165,7 +201,10 @@ fn backends(all: &[Frontend], output: Output) -> Result<String> {
 /// Columns of aligned words, without lines.
 pub(super) fn borderless(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(head.iter().copied()).add_rows(rows);
+    table
+        .load_style(NOTHING)
+        .set_header(head.iter().copied())
+        .add_rows(rows);
     let mut text = String::new();
     for line in table.lines() {
         text.push_str(line.trim());

@@ -1,6 +1,8 @@
 //! The verbs, one file each. Knows nothing of how the agent runs.
 
 pub mod args;
+pub mod check;
+pub mod cleanup;
 pub mod completion;
 mod flows;
 mod frontends;

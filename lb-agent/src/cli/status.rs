@@ -57,7 +57,11 @@ pub fn run(status: &Status, pins: &Pins, run: &RunArgs) -> Result<ExitCode> {
     };
     print(&text)?;
     let good = told.running && told.links > 0 && told.live != Some(false);
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
@@ -70,7 +74,8 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
         pid: holder.filter(|pid| *pid != 0),
         live: None,
         ready: None,
-        links: fs::read_dir(dir.links()).map_or(0, Iterator::count) + fs::read_dir(dir.clsact()).map_or(0, Iterator::count),
+        links: fs::read_dir(dir.links()).map_or(0, Iterator::count)
+            + fs::read_dir(dir.clsact()).map_or(0, Iterator::count),
         frontends: 0,
         without_backends: 0,
         backends: 0,
@@ -87,11 +92,19 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
     let all = get::open(&dir)?;
     told.frontends = all.len();
     told.without_backends = all.iter().filter(|f| f.without_backends.is_some()).count();
-    let backends: BTreeSet<(u32, u64)> = all.iter().flat_map(|f| &f.backends).map(|b| (b.id, b.active_connections)).collect();
+    let backends: BTreeSet<(u32, u64)> = all
+        .iter()
+        .flat_map(|f| &f.backends)
+        .map(|b| (b.id, b.active_connections))
+        .collect();
     told.backends = backends.len();
     told.connections = backends.iter().map(|(_, active)| active).sum();
     let reasons = Stats::open(&dir)?.reasons()?;
-    told.reasons = reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.name(), n)).collect();
+    told.reasons = reasons
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(r, n)| (r.name(), n))
+        .collect();
     Ok(told)
 }
 
@@ -109,20 +122,43 @@ fn text(told: &Told, bpf_dir: &Path) -> String {
     let mut lines = vec![("Agent", agent)];
     if told.running {
         lines.push(("Live", word(told.live, "yes", "no").to_owned()));
-        lines.push(("Ready", word(told.ready, "yes", "not yet: the first full sync is not written").to_owned()));
+        lines.push((
+            "Ready",
+            word(
+                told.ready,
+                "yes",
+                "not yet: the first full sync is not written",
+            )
+            .to_owned(),
+        ));
     }
     let programs = match told.links {
         0 => format!("none is attached by {}", bpf_dir.display()),
         n => format!("{n} attached, pinned in {}", bpf_dir.display()),
     };
     lines.push(("Programs", programs));
-    lines.push(("Frontends", format!("{}, {} of them without a backend", told.frontends, told.without_backends)));
-    lines.push(("Backends", format!("{}, with {} connections open", told.backends, told.connections)));
+    lines.push((
+        "Frontends",
+        format!(
+            "{}, {} of them without a backend",
+            told.frontends, told.without_backends
+        ),
+    ));
+    lines.push((
+        "Backends",
+        format!(
+            "{}, with {} connections open",
+            told.backends, told.connections
+        ),
+    ));
     for (reason, n) in &told.reasons {
         lines.push((reason, n.to_string()));
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    lines.iter().map(|(name, value)| format!("{name:<width$}  {value}\n")).collect()
+    lines
+        .iter()
+        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
+        .collect()
 }
 
 /// Who holds the lock on the folder: a process id, 0 where it lives in another pid namespace.
@@ -134,7 +170,11 @@ fn holder(bpf_dir: &Path) -> Option<u32> {
 
 /// As `/proc/locks` writes devices: major and minor in hexadecimal.
 fn device(dev: u64) -> String {
-    format!("{:02x}:{:02x}", nix::sys::stat::major(dev), nix::sys::stat::minor(dev))
+    format!(
+        "{:02x}:{:02x}",
+        nix::sys::stat::major(dev),
+        nix::sys::stat::minor(dev)
+    )
 }
 
 /// Lines look like `1: FLOCK  ADVISORY  WRITE 4711 00:1b:20 0 EOF`.
@@ -155,7 +195,8 @@ fn answer(health: SocketAddr, path: &str) -> Option<bool> {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, health.port()), ANSWER).ok()?;
+    let mut stream =
+        TcpStream::connect_timeout(&SocketAddr::new(ip, health.port()), ANSWER).ok()?;
     stream.set_read_timeout(Some(ANSWER)).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
     let mut head = [0; 12];
@@ -172,7 +213,14 @@ mod tests {
         let locks = "1: POSIX  ADVISORY  WRITE 1 00:1b:20 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 00:1b:20 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 5 00:1b:20 0 EOF\n";
         assert_eq!(holder_in(locks, 20, "00:1b".into()), Some(4711));
         assert_eq!(holder_in(locks, 21, "00:1b".into()), None);
-        assert_eq!(holder_in("2: FLOCK  ADVISORY  WRITE -1 00:1b:20 0 EOF\n", 20, "00:1b".into()), Some(0));
+        assert_eq!(
+            holder_in(
+                "2: FLOCK  ADVISORY  WRITE -1 00:1b:20 0 EOF\n",
+                20,
+                "00:1b".into()
+            ),
+            Some(0)
+        );
         assert_eq!(holder_in("", 20, "00:1b".into()), None);
     }
 
@@ -181,7 +229,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(holder(dir.path()), None);
         let file = fs::File::open(dir.path()).unwrap();
-        let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+        let lock =
+            nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
         assert_eq!(holder(dir.path()), Some(std::process::id()));
         drop(lock);
         assert_eq!(holder(dir.path()), None);

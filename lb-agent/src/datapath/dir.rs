@@ -106,7 +106,7 @@ pub(crate) fn unpin(path: &Path) -> Result<()> {
 }
 
 /// Fails unless the path, or the nearest folder above it that exists, is on a bpf file system.
-fn require_bpffs(path: &Path) -> Result<()> {
+pub(crate) fn require_bpffs(path: &Path) -> Result<()> {
     let existing = path
         .ancestors()
         .find(|p| p.exists())

@@ -60,7 +60,11 @@ impl Kernel {
     }
 
     fn fill(&self) -> BTreeMap<&'static str, Fill> {
-        let mut all = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = self
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let mut walked = self.walked.lock().unwrap_or_else(PoisonError::into_inner);
         if walked.as_ref().is_none_or(|(at, _)| at.elapsed() > WALK) {
             *walked = Some((Instant::now(), self.walk()));
@@ -75,8 +79,14 @@ impl Kernel {
         let counted = [
             (maps::FLOWS, self.count::<FlowKey, Flow>(maps::FLOWS)),
             (maps::NEWFLOWS, self.count::<FlowKey, Flow>(maps::NEWFLOWS)),
-            (maps::UDP_PEERS, self.count::<UdpPeerKey, UdpPeer>(maps::UDP_PEERS)),
-            (maps::AFFINITY, self.count::<AffinityKey, Affinity>(maps::AFFINITY)),
+            (
+                maps::UDP_PEERS,
+                self.count::<UdpPeerKey, UdpPeer>(maps::UDP_PEERS),
+            ),
+            (
+                maps::AFFINITY,
+                self.count::<AffinityKey, Affinity>(maps::AFFINITY),
+            ),
         ];
         let mut fill = BTreeMap::new();
         for (spec, counted) in counted {
@@ -107,15 +117,24 @@ impl Collector for Kernel {
                     MetricType::Counter,
                 )?;
                 for (reason, n) in reasons {
-                    ConstCounter::new(n).encode(family.encode_family(&[("reason", reason.name())])?)?;
+                    ConstCounter::new(n)
+                        .encode(family.encode_family(&[("reason", reason.name())])?)?;
                 }
             }
             Err(error) => warn!(%error, "cannot read the kernel's counters"),
         }
         let fill = self.fill();
         for (name, help, of) in [
-            ("map_entries", "Entries in use", (|f: &Fill| f.0) as fn(&Fill) -> u64),
-            ("map_max_entries", "Entries that the map can hold", |f: &Fill| f.1),
+            (
+                "map_entries",
+                "Entries in use",
+                (|f: &Fill| f.0) as fn(&Fill) -> u64,
+            ),
+            (
+                "map_max_entries",
+                "Entries that the map can hold",
+                |f: &Fill| f.1,
+            ),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (map, f) in &fill {

@@ -16,6 +16,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::datapath::recount::Recounted;
+
 /// Everything that is counted outside the kernel.
 #[derive(Debug)]
 pub struct Metrics {
@@ -30,8 +32,6 @@ pub struct Metrics {
     pub syncs: Family<SyncLabels, Counter>,
     /// Map entries written and removed.
     pub map_writes: Counter,
-    /// Objects that wait for the next sync.
-    pub changes_pending: Family<KindLabels, Gauge>,
     /// Objects that came.
     pub changes: Family<KindLabels, Counter>,
     /// Lists and watches that failed.
@@ -40,6 +40,14 @@ pub struct Metrics {
     pub services_with_problems: Gauge,
     /// Manifest files that cannot be read.
     pub bad_manifests: Gauge,
+    /// Sockets whose destination is translated, by the last recount.
+    pub sockets: Gauge,
+    /// Open connections of such sockets, by the last recount.
+    pub connections: Gauge,
+    /// By how much the running counts were off at the last recount.
+    pub drift: Gauge,
+    /// Counts that were repaired.
+    pub repaired: Counter,
 }
 
 /// Which objects.
@@ -118,11 +126,14 @@ impl Metrics {
             sync_last: Gauge::default(),
             syncs: Family::default(),
             map_writes: Counter::default(),
-            changes_pending: Family::default(),
             changes: Family::default(),
             watch_errors: Family::default(),
             services_with_problems: Gauge::default(),
             bad_manifests: Gauge::default(),
+            sockets: Gauge::default(),
+            connections: Gauge::default(),
+            drift: Gauge::default(),
+            repaired: Counter::default(),
         };
         for result in [SyncResult::ok, SyncResult::failed] {
             drop(m.syncs.get_or_create(&SyncLabels { result }));
@@ -130,7 +141,6 @@ impl Metrics {
         for kind in [Kind::service, Kind::endpointslice, Kind::node] {
             drop(m.watch_errors.get_or_create(&KindLabels { kind }));
             drop(m.changes.get_or_create(&KindLabels { kind }));
-            drop(m.changes_pending.get_or_create(&KindLabels { kind }));
         }
         m.register();
         m.registry.register_collector(kernel);
@@ -165,11 +175,6 @@ impl Metrics {
             "Map entries written or removed",
             self.map_writes.clone(),
         );
-        r.register(
-            "changes_pending",
-            "Objects that wait for the next sync",
-            self.changes_pending.clone(),
-        );
         r.register("changes", "Objects that came", self.changes.clone());
         r.register(
             "watch_errors",
@@ -186,6 +191,21 @@ impl Metrics {
             "Manifest files that cannot be read: see the log",
             self.bad_manifests.clone(),
         );
+    }
+
+    /// What a recount found.
+    pub fn recounted(&self, found: &Recounted) {
+        let Recounted {
+            sockets,
+            connections,
+            drift,
+            repaired,
+        } = *found;
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.sockets.set(gauge(sockets));
+        self.connections.set(gauge(connections));
+        self.drift.set(gauge(drift));
+        self.repaired.inc_by(repaired);
     }
 
     /// The text of a scrape.

@@ -7,6 +7,7 @@ pub mod convert_slice;
 pub mod ip;
 pub mod kind;
 pub mod manifests;
+pub mod notices;
 pub mod object;
 pub mod source;
 pub mod yaml;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{
-    sync::{mpsc::Sender, watch::Receiver},
+    sync::{
+        mpsc::Sender,
+        watch::{self, Receiver},
+    },
     time::sleep,
 };
 use tracing::{error, info, warn};
@@ -23,22 +26,32 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Failures in a row after which another address of the API server is worth a try.
 const PATIENCE: u32 = 4;
 
-/// Follows the source until nobody listens any more. `known` tells the API server's own addresses as they are learnt.
-pub async fn run(
-    source: Source,
-    node: String,
-    events: Sender<Event>,
-    metrics: Arc<Metrics>,
-    mut known: Receiver<Known>,
-) {
-    if let Source::Manifests(dir) = source {
-        manifests::follow(dir, node, events, metrics).await;
+/// Who is connected to a source.
+pub struct Wiring {
+    /// Where objects come from.
+    pub source: Source,
+    /// Name of our Node.
+    pub node: String,
+    /// Where they go.
+    pub events: Sender<Event>,
+    /// Counts what fails.
+    pub metrics: Arc<Metrics>,
+    /// The API server's own addresses, as they are learnt.
+    pub known: Receiver<Known>,
+    /// The client in use, for whoever writes to the API server.
+    pub client: watch::Sender<Option<Client>>,
+}
+
+/// Follows the source until nobody listens any more.
+pub async fn run(mut wiring: Wiring) {
+    if let Source::Manifests(dir) = wiring.source {
+        manifests::follow(dir, wiring.node, wiring.events, wiring.metrics).await;
         return;
     }
     let mut pause = RETRY.0;
     let mut told = String::new();
-    while !events.is_closed() {
-        match attempt(&source, &node, &events, &metrics, &mut known, &mut told).await {
+    while !wiring.events.is_closed() {
+        match attempt(&mut wiring, &mut told).await {
             Ok(()) => pause = RETRY.0,
             Err(error) => {
                 let text = format!("{error:#}");
@@ -53,14 +66,15 @@ pub async fn run(
     }
 }
 
-async fn attempt(
-    source: &Source,
-    node: &str,
-    events: &Sender<Event>,
-    metrics: &Arc<Metrics>,
-    known: &mut Receiver<Known>,
-    told: &mut String,
-) -> anyhow::Result<()> {
+async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
+    let Wiring {
+        source,
+        node,
+        events,
+        metrics,
+        known,
+        client: shared,
+    } = wiring;
     let base = bootstrap::base(source).await?;
     let learnt = known.borrow_and_update().clone();
     let dialled = bootstrap::dial(&base, &learnt).await?;
@@ -72,6 +86,7 @@ async fn attempt(
         u32::MAX
     };
     let client = Client::try_from(dialled.config)?;
+    shared.send_replace(Some(client.clone()));
     let follow = api::follow(client, node, patience, events.clone(), Arc::clone(metrics));
     tokio::pin!(follow);
     loop {

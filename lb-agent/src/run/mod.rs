@@ -1,7 +1,7 @@
 //! The running agent: wires sources, engine, maps and programs together. One task owns all that is written; the rest tells
 //! it what happened.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -11,9 +11,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    agent::{Agent, Parts},
     bootstrap::{Known, Memory, StateFile},
-    config::{self, Config, Devices},
+    config::{self, Config},
     datapath::{
         attach::{Attachments, TcMode, XdpMode},
         bpf_maps::BpfMaps,
@@ -27,8 +26,15 @@ use crate::{
     plan::PlanConfig,
     serve::{self, health::Health, kernel::Kernel, metrics::Metrics},
     sync::Engine,
-    watch::source,
+    watch::{notices, source},
 };
+
+use agent::{Agent, Parts};
+use tell::Tell;
+
+mod agent;
+mod schedule;
+mod tell;
 
 /// Events that may wait for the engine; a full queue slows the watchers down, and loses nothing.
 const QUEUE: usize = 1024;
@@ -44,8 +50,14 @@ pub async fn run(config: Config) -> Result<()> {
     let health = Arc::new(Health::default());
     let kernel = Arc::new(Kernel::new(dir.clone()));
     let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
-    tokio::spawn(serve::http::health(config.health_address, Arc::clone(&health)));
-    tokio::spawn(serve::http::metrics(config.metrics_address, Arc::clone(&metrics)));
+    tokio::spawn(serve::http::health(
+        config.health_address,
+        Arc::clone(&health),
+    ));
+    tokio::spawn(serve::http::metrics(
+        config.metrics_address,
+        Arc::clone(&metrics),
+    ));
 
     let (attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
     let plan = PlanConfig {
@@ -53,7 +65,8 @@ pub async fn run(config: Config) -> Result<()> {
         external_ips: config.external_ip_cidrs.clone(),
         scheduler: config.scheduler,
     };
-    let engine = Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
+    let engine =
+        Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
 
     let file = StateFile::in_dir(&config.state_dir);
     let known = file.load().unwrap_or_else(|error| {
@@ -62,14 +75,14 @@ pub async fn run(config: Config) -> Result<()> {
     });
     let (known_tx, known_rx) = watch::channel(known.clone());
     let (events_tx, events_rx) = mpsc::channel(QUEUE);
-    let devices = match &config.devices {
-        Devices::Auto => node::watch::Devices::Auto,
-        Devices::Named(names) => node::watch::Devices::Named(names.clone()),
-    };
     let (client_tx, client_rx) = watch::channel(None);
     let (notices_tx, notices_rx) = mpsc::channel(QUEUE);
-    tokio::spawn(crate::watch::notices::publish(config.node_name.clone(), client_rx, notices_rx));
-    let node = node::watch::follow(devices, config.xdp.clone());
+    tokio::spawn(notices::publish(
+        config.node_name.clone(),
+        client_rx,
+        notices_rx,
+    ));
+    let node = machine(&config);
     tokio::spawn(source::run(source::Wiring {
         source: config.source.clone(),
         node: config.node_name.clone(),
@@ -89,14 +102,31 @@ pub async fn run(config: Config) -> Result<()> {
         memory: Memory::new(known),
         file,
         known: known_tx,
-        notices: notices_tx,
         health,
         metrics,
         kernel,
+        tell: Tell::new(notices_tx),
     });
     agent.run(events_rx, node, stop).await?;
     info!("stopped; what is attached works on, `lb-agent cleanup` removes it");
     Ok(())
+}
+
+/// Devices and addresses of this machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct NodeState {
+    devices: Vec<node::Device>,
+    addresses: Vec<(IpAddr, u32)>,
+}
+
+fn machine(config: &Config) -> mpsc::Receiver<NodeState> {
+    let (tx, rx) = mpsc::channel(1);
+    let _ = &config.devices;
+    tokio::spawn(async move {
+        let _ = tx.send(NodeState::default()).await;
+        tx.closed().await;
+    });
+    rx
 }
 
 /// Verified programs and open maps; true where maps had to be made anew, so that they must be filled before any link runs
@@ -115,13 +145,21 @@ fn datapath(config: &Config, dir: &BpfDir) -> Result<(Attachments, BpfMaps, Comm
         },
         fib_source: features.fib_source,
         mptcp: features.mptcp,
-        capacities: config.map_capacity.iter().map(|c| (c.map.name.to_owned(), c.entries)).collect(),
+        capacities: config
+            .map_capacity
+            .iter()
+            .map(|c| (c.map.name.to_owned(), c.entries))
+            .collect(),
         ..Options::default()
     };
     let loaded: Loaded = load::load(load::OBJECT, dir, &options)?;
     let replaced = !loaded.replaced.is_empty();
     let (ebpf, maps, commit) = loaded.split();
-    let tc = if features.tcx { TcMode::Tcx } else { TcMode::Clsact };
+    let tc = if features.tcx {
+        TcMode::Tcx
+    } else {
+        TcMode::Clsact
+    };
     let xdp = match config.xdp_mode {
         config::XdpMode::Auto => XdpMode::Auto,
         config::XdpMode::Native => XdpMode::Native,
@@ -132,7 +170,7 @@ fn datapath(config: &Config, dir: &BpfDir) -> Result<(Attachments, BpfMaps, Comm
 
 /// The signals that end the agent.
 #[derive(Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     term: Signal,
     int: Signal,
 }
@@ -146,7 +184,7 @@ impl Stop {
     }
 
     /// Returns when one of them comes.
-    pub async fn wait(&mut self) {
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}

@@ -1,0 +1,357 @@
+//! The one task that writes: facts into the engine, the engine's writes into the maps, programs onto hooks. Owns when each
+//! of them happens; what is written is the engine's business.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    bootstrap::{Known, Memory, StateFile},
+    config::NodePortAddress,
+    datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit, recount::Recount},
+    model::Event,
+    serve::{health::Health, kernel::Kernel, metrics::Metrics},
+    sync::{Engine, Report},
+};
+
+use super::{
+    NodeState, Stop,
+    schedule::{Due, Schedule},
+    tell::Tell,
+};
+
+/// Open connections are counted anew this often.
+const RECOUNT: Duration = Duration::from_secs(5);
+/// Programs that could not be attached are tried again this often.
+const REATTACH: Duration = Duration::from_secs(10);
+/// Events taken in before something is written.
+const DRAIN: usize = 10_000;
+
+/// What the agent is made of.
+pub(super) struct Parts {
+    /// Restored from the maps.
+    pub(super) engine: Engine,
+    /// Open for writing.
+    pub(super) maps: BpfMaps,
+    /// Loaded programs.
+    pub(super) attachments: Attachments,
+    /// What is left to do once the links run them.
+    pub(super) commit: Commit,
+    /// The maps were made anew: no link runs on them before they are filled.
+    pub(super) wait_for_sync: bool,
+    /// Which addresses node ports answer on.
+    pub(super) node_port_addresses: Vec<NodePortAddress>,
+    /// What is learnt of the API server's addresses.
+    pub(super) memory: Memory,
+    /// Where it is kept.
+    pub(super) file: StateFile,
+    /// Who wants to know.
+    pub(super) known: watch::Sender<Known>,
+    /// Told to the servers.
+    pub(super) health: Arc<Health>,
+    /// Told to the servers.
+    pub(super) metrics: Arc<Metrics>,
+    /// Told to the servers.
+    pub(super) kernel: Arc<Kernel>,
+    /// Told to people.
+    pub(super) tell: Tell,
+}
+
+/// The running agent.
+pub(super) struct Agent {
+    engine: Engine,
+    maps: BpfMaps,
+    attachments: Attachments,
+    commit: Option<Commit>,
+    wait_for_sync: bool,
+    node_port_addresses: Vec<NodePortAddress>,
+    memory: Memory,
+    file: StateFile,
+    known: watch::Sender<Known>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    kernel: Arc<Kernel>,
+    tell: Tell,
+    schedule: Schedule,
+    node: Option<NodeState>,
+    /// Addresses of node ports, as the engine knows them.
+    addresses: Option<Vec<(IpAddr, u32)>>,
+    synced: bool,
+    attached: bool,
+    reattach: Option<Instant>,
+    recount: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    /// Nothing happens yet.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            engine,
+            maps,
+            attachments,
+            commit,
+            wait_for_sync,
+            node_port_addresses,
+            memory,
+            file,
+            known,
+            health,
+            metrics,
+            kernel,
+            tell,
+        } = parts;
+        Self {
+            engine,
+            maps,
+            attachments,
+            commit: Some(commit),
+            wait_for_sync,
+            node_port_addresses,
+            memory,
+            file,
+            known,
+            health,
+            metrics,
+            kernel,
+            tell,
+            schedule: Schedule::default(),
+            node: None,
+            addresses: None,
+            synced: false,
+            attached: false,
+            reattach: None,
+            recount: None,
+        }
+    }
+
+    /// Until a signal comes. Fails where the programs cannot be attached at all.
+    pub(super) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut node: mpsc::Receiver<NodeState>,
+        mut stop: Stop,
+    ) -> Result<()> {
+        loop {
+            let (at, due) = self.next();
+            tokio::select! {
+                () = stop.wait() => break,
+                event = events.recv() => {
+                    let Some(event) = event else { bail!("the source of objects has ended") };
+                    self.take(event);
+                    for _ in 0..DRAIN {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.take(event);
+                    }
+                }
+                state = node.recv() => {
+                    let Some(state) = state else { bail!("the watch of this machine's devices has ended") };
+                    self.node = Some(state);
+                    self.refresh_addresses();
+                    self.attach()?;
+                }
+                () = sleep_until(at.into()) => match due {
+                    Some(Due::Sync) => self.sync()?,
+                    Some(Due::Settle) => self.settle(),
+                    None => self.attach()?,
+                },
+            }
+        }
+        if let Some(recount) = self.recount {
+            recount.abort();
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> (Instant, Option<Due>) {
+        let reattach = self.reattach.map(|at| (at, None));
+        let planned = self.schedule.next().map(|(at, due)| (at, Some(due)));
+        let next = planned
+            .into_iter()
+            .chain(reattach)
+            .min_by_key(|(at, _)| *at);
+        // With nothing due, a look at the clock now and then does no harm.
+        next.unwrap_or_else(|| (Instant::now() + Duration::from_secs(3600), Some(Due::Sync)))
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = Instant::now();
+        if let Some(known) = self.memory.see(&event) {
+            if let Err(error) = self.file.store(known) {
+                warn!(error = %format!("{error:#}"), "cannot keep the API server's addresses for the next start");
+            }
+            self.known.send_replace(known.clone());
+        }
+        self.tell.arrived(&event);
+        let node = match &event {
+            Event::Node(node) => Some(node.leaving),
+            Event::NodeGone => Some(false),
+            _ => None,
+        };
+        self.engine.handle(event);
+        if let Some(leaving) = node {
+            self.health.leaving(leaving);
+            self.refresh_addresses();
+        }
+        self.health.queued(now);
+        self.schedule.change(now);
+    }
+
+    /// Tells the engine on which of the machine's addresses node ports answer. Never on loopback, which the socket programs
+    /// know by themselves, and only for the host.
+    fn refresh_addresses(&mut self) {
+        let Some(state) = &self.node else { return };
+        let primary = self
+            .engine
+            .cluster()
+            .node()
+            .map_or(&[][..], |n| &n.addresses);
+        let admitted = |addr: &IpAddr| {
+            !addr.is_loopback()
+                && self
+                    .node_port_addresses
+                    .iter()
+                    .any(|a| a.admits(*addr, primary))
+        };
+        let addresses: Vec<_> = state
+            .addresses
+            .iter()
+            .filter(|(addr, _)| admitted(addr))
+            .copied()
+            .collect();
+        if self.addresses.as_ref() == Some(&addresses) {
+            return;
+        }
+        debug!(?addresses, "node ports answer on");
+        self.addresses = Some(addresses.clone());
+        self.engine.handle(Event::Addresses(addresses));
+        self.health.queued(Instant::now());
+        self.schedule.change(Instant::now());
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let report = self.engine.sync(&mut self.maps);
+        let end = Instant::now();
+        let snapshot = self.engine.snapshot();
+        self.schedule
+            .synced(end, !report.failed.is_empty(), snapshot.unsettled);
+        self.kernel.told(
+            snapshot
+                .usage
+                .iter()
+                .map(|u| (u.map, (u.entries.into(), u.capacity.into()))),
+        );
+        self.tell
+            .synced(&report, end - start, &self.engine, &self.metrics);
+        if report.first_synced {
+            info!(
+                services = snapshot.services,
+                failed = report.failed.len(),
+                writes = report.writes.total(),
+                "everything is listed and written"
+            );
+        }
+        self.synced |= report.synced;
+        self.attach_when_filled()?;
+        self.health
+            .updated(self.synced && self.attached, jiff::Timestamp::now());
+        Ok(())
+    }
+
+    fn attach_when_filled(&mut self) -> Result<()> {
+        if self.synced && !self.attached {
+            self.attach()?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        let report: Report = self.engine.settle(&mut self.maps);
+        for failure in &report.failed {
+            warn!(error = %failure.error, "cannot clear what is retired");
+        }
+        let snapshot = self.engine.snapshot();
+        self.schedule.settled(Instant::now(), snapshot.unsettled);
+        self.kernel.told(
+            snapshot
+                .usage
+                .iter()
+                .map(|u| (u.map, (u.entries.into(), u.capacity.into()))),
+        );
+    }
+
+    /// Programs onto the hooks of the devices as they are now. Not before the maps are filled, if they are new: what runs
+    /// meanwhile is the previous agent's, on its own maps.
+    fn attach(&mut self) -> Result<()> {
+        self.reattach = None;
+        let Some(state) = &self.node else {
+            return Ok(());
+        };
+        if self.wait_for_sync && !self.synced {
+            info!("new maps: what a previous agent attached stays until they are filled");
+            return Ok(());
+        }
+        let problems = self
+            .attachments
+            .follow(&state.devices)
+            .context("attach the programs")?;
+        for problem in &problems {
+            error!(error = %format!("{problem:#}"), "cannot attach, trying again");
+        }
+        if !problems.is_empty() {
+            self.reattach = Some(Instant::now() + REATTACH);
+        }
+        if let Some(commit) = self.commit.take() {
+            commit.run()?;
+            let devices: Vec<&str> = state.devices.iter().map(|d| d.name.as_str()).collect();
+            info!(?devices, "programs are attached");
+        }
+        self.attached = true;
+        if self.synced {
+            self.health.updated(true, jiff::Timestamp::now());
+        }
+        if self.recount.is_none()
+            && let Some(recount) = self.attachments.recount()?
+        {
+            self.recount = Some(tokio::spawn(recounting(recount, Arc::clone(&self.metrics))));
+        }
+        Ok(())
+    }
+}
+
+/// Walks over all sockets now and then, beside the event loop: it may take a while where there are many.
+async fn recounting(mut recount: Recount, metrics: Arc<Metrics>) {
+    let mut ticks = interval(RECOUNT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        let run = tokio::task::spawn_blocking(move || {
+            let found = recount.run();
+            (recount, found)
+        });
+        let Ok((back, found)) = run.await else { return };
+        recount = back;
+        match found {
+            Ok(found) => {
+                failing = false;
+                metrics.recounted(&found);
+            }
+            Err(error) if !failing => {
+                failing = true;
+                warn!(error = %format!("{error:#}"), "cannot recount open connections, trying on");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! When the next sync is due: the first change at once, more of them after a short pause, what failed after a longer one.
+//! Knows no clock; the caller brings the time.
+
+use std::time::{Duration, Instant};
+
+/// Between the ends of two syncs, so that a burst of changes becomes one.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Before what failed is tried again: the first pause, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Without a change for so long, what is retired is cleared.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Due {
+    /// Write what has changed and what failed.
+    Sync,
+    /// Clear what is retired.
+    Settle,
+}
+
+/// The plan of the next steps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Schedule {
+    changed: Option<Instant>,
+    last: Option<Instant>,
+    retry: Option<Instant>,
+    pause: Option<Duration>,
+    settle: Option<Instant>,
+}
+
+impl Schedule {
+    /// Something changed.
+    pub(super) fn change(&mut self, now: Instant) {
+        self.changed.get_or_insert(now);
+    }
+
+    /// A sync has ended. `failed`: something is to be tried again. `unsettled`: something is retired.
+    pub(super) fn synced(&mut self, now: Instant, failed: bool, unsettled: bool) {
+        self.changed = None;
+        self.last = Some(now);
+        self.settle = unsettled.then(|| now + IDLE);
+        self.pause = failed.then(|| self.pause.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
+        self.retry = self.pause.map(|p| now + p);
+    }
+
+    /// What was retired has been cleared; `unsettled` if not, and then it has time.
+    pub(super) fn settled(&mut self, now: Instant, unsettled: bool) {
+        self.settle = unsettled.then(|| now + RETRY.1);
+    }
+
+    /// What comes next, and when (the past means now).
+    pub(super) fn next(&self) -> Option<(Instant, Due)> {
+        let change = self
+            .changed
+            .map(|at| self.last.map_or(at, |last| at.max(last + COALESCE)));
+        let sync = change
+            .into_iter()
+            .chain(self.retry)
+            .min()
+            .map(|at| (at, Due::Sync));
+        let settle = self.settle.map(|at| (at, Due::Settle));
+        sync.into_iter().chain(settle).min_by_key(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_change_is_written_at_once_and_the_next_ones_together() {
+        let (mut s, t) = (Schedule::default(), Instant::now());
+        assert_eq!(s.next(), None);
+        s.change(t);
+        assert_eq!(s.next(), Some((t, Due::Sync)));
+        s.synced(t, false, false);
+        assert_eq!(s.next(), None);
+        s.change(t + COALESCE / 2);
+        s.change(t + COALESCE);
+        assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
+        s.synced(t + COALESCE, false, false);
+        s.change(t + COALESCE * 9);
+        assert_eq!(s.next(), Some((t + COALESCE * 9, Due::Sync)));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_after_longer_and_longer_pauses() {
+        let (mut s, mut t) = (Schedule::default(), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            s.synced(t, true, false);
+            let (at, due) = s.next().unwrap();
+            assert_eq!(due, Due::Sync);
+            pauses.push((at - t).as_secs());
+            t = at;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        s.synced(t, false, false);
+        assert_eq!(s.next(), None);
+        s.synced(t, true, false);
+        assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
+    }
+
+    #[test]
+    fn a_change_does_not_wait_for_the_retry() {
+        let (mut s, t) = (Schedule::default(), Instant::now());
+        s.synced(t, true, false);
+        s.change(t);
+        assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
+    }
+
+    #[test]
+    fn what_is_retired_is_cleared_when_nothing_happens() {
+        let (mut s, t) = (Schedule::default(), Instant::now());
+        s.synced(t, false, true);
+        assert_eq!(s.next(), Some((t + IDLE, Due::Settle)));
+        s.change(t);
+        assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
+        s.synced(t, false, true);
+        s.settled(t + IDLE, false);
+        assert_eq!(s.next(), None);
+    }
+}

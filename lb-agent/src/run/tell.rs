@@ -1,0 +1,135 @@
+//! What a sync did, told to people: metrics, the log, and Events on the Services concerned. Owns what has been said already.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::{
+    model::{Event, ObjectKey},
+    serve::metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
+    sync::{Engine, Report},
+    watch::notices::Notice,
+};
+
+/// What has been said already.
+pub(super) struct Tell {
+    notices: mpsc::Sender<Notice>,
+    /// Problems by Service, as they were last told.
+    told: BTreeMap<ObjectKey, Vec<String>>,
+    /// Problems that belong to no Service.
+    orphans: Vec<String>,
+    /// Objects that came since the last sync.
+    arrived: [(Kind, u64); 3],
+}
+
+impl Tell {
+    /// Nothing has been said.
+    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
+        Self {
+            notices,
+            told: BTreeMap::new(),
+            orphans: Vec::new(),
+            arrived: [
+                (Kind::service, 0),
+                (Kind::endpointslice, 0),
+                (Kind::node, 0),
+            ],
+        }
+    }
+
+    /// An event came.
+    pub(super) fn arrived(&mut self, event: &Event) {
+        let (slot, n) = match event {
+            Event::Service(_) | Event::ServiceGone(_) => (0, 1),
+            Event::Services(all) => (0, all.len() as u64),
+            Event::Slice(_) | Event::SliceGone(_) => (1, 1),
+            Event::Slices(all) => (1, all.len() as u64),
+            Event::Node(_) | Event::NodeGone => (2, 1),
+            Event::Addresses(_) => return,
+        };
+        self.arrived[slot].1 += n;
+    }
+
+    /// A sync has ended.
+    pub(super) fn synced(
+        &mut self,
+        report: &Report,
+        took: Duration,
+        engine: &Engine,
+        metrics: &Metrics,
+    ) {
+        for (kind, n) in &mut self.arrived {
+            metrics
+                .changes
+                .get_or_create(&KindLabels { kind: *kind })
+                .inc_by(std::mem::take(n));
+        }
+        metrics.sync_duration.observe(took.as_secs_f64());
+        metrics.sync_last.set(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0.0, |d| d.as_secs_f64()),
+        );
+        let result = if report.failed.is_empty() {
+            SyncResult::ok
+        } else {
+            SyncResult::failed
+        };
+        metrics.syncs.get_or_create(&SyncLabels { result }).inc();
+        metrics.map_writes.inc_by(report.writes.total());
+        let now = jiff::Timestamp::now();
+        for made in &report.trigger_times {
+            metrics
+                .network_programming
+                .observe(now.duration_since(*made).as_secs_f64().max(0.0));
+        }
+        debug!(
+            planned = report.planned,
+            changed = report.services_changed,
+            writes = report.writes.total(),
+            barriers = report.barriers,
+            failed = report.failed.len(),
+            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "synced"
+        );
+        if report.planned > 0 || !report.failed.is_empty() {
+            self.problems(engine, metrics);
+        }
+        let orphans: Vec<String> = report
+            .failed
+            .iter()
+            .filter(|f| f.service.is_none())
+            .map(|f| f.error.to_string())
+            .collect();
+        for text in orphans.iter().filter(|text| !self.orphans.contains(text)) {
+            warn!(error = text, "cannot write, trying again");
+        }
+        self.orphans = orphans;
+    }
+
+    /// Each problem once, when it is new.
+    fn problems(&mut self, engine: &Engine, metrics: &Metrics) {
+        let now = engine.problems();
+        metrics
+            .services_with_problems
+            .set(i64::try_from(now.len()).unwrap_or(i64::MAX));
+        for (service, texts) in &now {
+            let said = self.told.get(service).map_or(&[][..], Vec::as_slice);
+            for text in texts.iter().filter(|text| !said.contains(text)) {
+                warn!(%service, problem = text, "cannot honour all of it");
+                let notice = Notice {
+                    service: service.clone(),
+                    text: text.clone(),
+                };
+                if self.notices.try_send(notice).is_err() {
+                    debug!(%service, "too many Events at once: this one is only in the log");
+                }
+            }
+        }
+        self.told = now;
+    }
+}

@@ -1,0 +1,60 @@
+//! Events on Services whose objects ask for what cannot be honoured, so that `kubectl describe` shows it. Without an API
+//! server, or without the right to write Events, the log has them all the same.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
+
+use crate::model::ObjectKey;
+
+use super::api::chain;
+
+/// A problem of a Service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// Which one.
+    pub service: ObjectKey,
+    /// What cannot be honoured, and the remedy.
+    pub text: String,
+}
+
+/// Publishes until nobody has anything to tell.
+pub async fn publish(
+    node: String,
+    client: watch::Receiver<Option<Client>>,
+    mut notices: mpsc::Receiver<Notice>,
+) {
+    while let Some(Notice { service, text }) = notices.recv().await {
+        let Some(client) = client.borrow().clone() else {
+            continue;
+        };
+        let reporter = Reporter {
+            controller: "lb-agent".to_owned(),
+            instance: Some(node.clone()),
+        };
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "NotHonoured".to_owned(),
+            note: Some(text),
+            action: "Program".to_owned(),
+            secondary: None,
+        };
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(service.namespace.to_string()),
+            name: Some(service.name.to_string()),
+            ..ObjectReference::default()
+        };
+        if let Err(error) = Recorder::new(client, reporter)
+            .publish(&event, &about)
+            .await
+        {
+            debug!(%service, error = %chain(&error), "cannot write an Event");
+        }
+    }
+}
