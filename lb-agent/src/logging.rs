@@ -9,7 +9,8 @@ use crate::config::LogFormat;
 
 /// Sets up the log of this process, once. `RUST_LOG` is not read: the flag has its own variable.
 pub fn init(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = EnvFilter::builder().parse(filter).with_context(|| {
+    let directives = directives(filter);
+    let filter = EnvFilter::builder().parse(&directives).with_context(|| {
         format!(
             "--log-level {filter}: neither a level nor a filter such as info,lb_agent::watch=debug"
         )
@@ -31,4 +32,26 @@ pub fn init(format: LogFormat, filter: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A level alone is meant for this agent; libraries have much to say that helps nobody here.
+fn directives(filter: &str) -> String {
+    let filter = filter.trim();
+    if matches!(filter, "debug" | "trace") {
+        format!("info,lb_agent={filter}")
+    } else {
+        filter.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+
+    #[test]
+    fn a_level_alone_is_ours_and_a_filter_is_taken_as_it_is() {
+        assert_eq!(directives("debug"), "info,lb_agent=debug");
+        assert_eq!(directives("warn"), "warn");
+        assert_eq!(directives("info,kube=debug"), "info,kube=debug");
+    }
 }
