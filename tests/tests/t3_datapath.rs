@@ -17,7 +17,7 @@ use lb_agent::{
         stats::Stats,
         table::{ArrayTable as _, HashTable, MapError, Maps as _, SourceRangeKey},
     },
-    node::Device,
+    node::{self, Device, Selection},
 };
 use lb_common::{
     Addr,
@@ -591,4 +591,77 @@ fn three_capabilities_are_enough() -> Result<()> {
     assert!(said.contains("1 passed"), "{said}");
     assert!(!bed.pins.path().exists(), "cleanup ran");
     Ok(())
+}
+
+#[test]
+fn the_machine_is_followed_live() -> Result<()> {
+    let bed = Bed::new()?;
+    let selection = Selection {
+        named: None,
+        xdp: vec!["eth0.100".to_owned()],
+    };
+    bed.netns.block(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let mut states = node::watch(selection)?;
+            let shown = |state: &node::State| -> (Vec<(String, bool)>, Vec<String>) {
+                let devices = state.devices.iter().map(|d| (d.name.clone(), d.xdp));
+                let addresses = state.addresses.iter().map(|(ip, _)| ip.to_string());
+                (devices.collect(), addresses.collect())
+            };
+            let device = |name: &str, xdp: bool| (name.to_owned(), xdp);
+            let first = next(&mut states).await?;
+            ensure!(
+                shown(&first)
+                    == (
+                        vec![device("eth0", false), device("eth0.100", true)],
+                        vec!["198.18.7.1".to_owned()]
+                    ),
+                "{first:?}"
+            );
+            ensure!(first.devices[0].source_v4 == Some([198, 18, 7, 1].into()));
+            ensure!(first.devices[0].header_len == 14);
+
+            bed.netns.ip(
+                "link add vx0 type vxlan id 7 dstport 4789 local 198.18.7.1\n\
+                 link set vx0 up\n\
+                 route add 10.244.2.0/24 dev vx0\n\
+                 addr add 198.19.7.1/24 dev eth0\n\
+                 addr add fd66:7::1/64 dev eth0\n",
+            )?;
+            let wanted = (
+                vec![
+                    device("eth0", false),
+                    device("eth0.100", true),
+                    device("vx0", false),
+                ],
+                ["198.18.7.1", "198.19.7.1", "fd66:7::1"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            );
+            let mut state = next(&mut states).await?;
+            while shown(&state) != wanted {
+                state = next(&mut states)
+                    .await
+                    .with_context(|| format!("last: {state:?}"))?;
+            }
+
+            bed.netns.ip("link del vx0\nlink del eth0.100\n")?;
+            while state.devices.len() != 1 {
+                state = next(&mut states)
+                    .await
+                    .with_context(|| format!("last: {state:?}"))?;
+            }
+            Ok(())
+        })
+    })
+}
+
+async fn next(states: &mut tokio::sync::mpsc::Receiver<node::State>) -> Result<node::State> {
+    tokio::time::timeout(std::time::Duration::from_secs(10), states.recv())
+        .await
+        .context("no change within ten seconds")?
+        .context("the watch ended")
 }

@@ -1,6 +1,13 @@
 //! This machine as netlink shows it: its addresses, and the devices that our programs stand on. Knows nothing of Kubernetes
 //! and writes nothing.
 
+pub mod addresses;
+pub mod choose;
 pub mod device;
+mod dump;
+pub mod facts;
+mod watch;
 
+pub use choose::Selection;
 pub use device::Device;
+pub use watch::{State, watch};

@@ -1,0 +1,77 @@
+//! Which addresses are this machine's own, for node ports to answer on. Knows nothing of which of them a user wants.
+
+use std::net::IpAddr;
+
+use super::facts::Facts;
+
+/// Where kube-proxy's IPVS mode leaves service addresses: they are no node addresses.
+const IPVS_DEVICE: &str = "kube-ipvs0";
+
+/// Every address that hosts beyond the link can reach, with the index of its device; sorted, each once.
+#[must_use]
+pub fn addresses(facts: &Facts) -> Vec<(IpAddr, u32)> {
+    let of_ipvs = |ifindex| {
+        facts
+            .links
+            .iter()
+            .any(|l| l.ifindex == ifindex && l.name == IPVS_DEVICE)
+    };
+    let mut found: Vec<(IpAddr, u32)> = facts
+        .addresses
+        .iter()
+        .filter(|a| a.is_reachable() && !of_ipvs(a.ifindex))
+        .map(|a| (a.ip, a.ifindex))
+        .collect();
+    found.sort_unstable();
+    found.dedup_by_key(|(ip, _)| *ip);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::facts::{Address, Link};
+
+    fn address(ifindex: u32, ip: &str) -> Address {
+        Address {
+            ifindex,
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+            secondary: false,
+            unusable: false,
+        }
+    }
+
+    #[test]
+    fn loopback_link_local_and_service_addresses_are_not_the_machines() {
+        let link = |ifindex, name: &str| Link {
+            ifindex,
+            name: name.to_owned(),
+            ..Link::default()
+        };
+        let facts = Facts {
+            links: vec![link(1, "lo"), link(2, "eth0"), link(3, "kube-ipvs0")],
+            addresses: vec![
+                address(2, "fd66::1"),
+                address(1, "127.0.0.1"),
+                address(1, "::1"),
+                address(2, "198.18.0.1"),
+                address(2, "198.18.0.1"),
+                address(2, "fe80::1"),
+                address(2, "169.254.20.10"),
+                address(3, "10.96.0.1"),
+                Address {
+                    unusable: true,
+                    ..address(2, "fd66::2")
+                },
+                address(1, "203.0.113.7"),
+            ],
+            routes: vec![],
+        };
+        let found: Vec<String> = addresses(&facts)
+            .iter()
+            .map(|(ip, ifindex)| format!("{ip}%{ifindex}"))
+            .collect();
+        assert_eq!(found, ["198.18.0.1%2", "203.0.113.7%1", "fd66::1%2"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Which devices our programs stand on. Owns the meaning of `--devices auto`; pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{
+    Device,
+    facts::{Address, Facts, Link},
+};
+
+/// Which devices are wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// `--devices`: these names, or `None` for `auto`.
+    pub named: Option<Vec<String>>,
+    /// `--attach-xdp`: XDP in front of tc; added to the devices if it is not among them.
+    pub xdp: Vec<String>,
+}
+
+/// Bytes of an Ethernet header.
+const ETHERNET: u32 = 14;
+
+/// The devices, by index.
+#[must_use]
+pub fn devices(facts: &Facts, selection: &Selection) -> Vec<Device> {
+    let Selection { named, xdp } = selection;
+    let mut devices: Vec<Device> = facts
+        .links
+        .iter()
+        .filter(|link| {
+            xdp.contains(&link.name)
+                || match named {
+                    Some(named) => named.contains(&link.name),
+                    None => is_node_device(facts, link),
+                }
+        })
+        .map(|link| Device {
+            ifindex: link.ifindex,
+            name: link.name.clone(),
+            xdp: xdp.contains(&link.name),
+            source_v4: source(facts, link.ifindex, v4),
+            source_v6: source(facts, link.ifindex, v6),
+            header_len: if link.ethernet { ETHERNET } else { 0 },
+        })
+        .collect();
+    devices.sort_unstable();
+    devices
+}
+
+/// Packets from outside, or replies of backends elsewhere, come in on it.
+fn is_node_device(facts: &Facts, link: &Link) -> bool {
+    if link.loopback || is_part(facts, link) {
+        return false;
+    }
+    let default_route = routes(facts, link).any(|r| r.default);
+    let routed_through = routes(facts, link).any(|r| r.gateway);
+    let mut addresses = facts
+        .addresses
+        .iter()
+        .filter(|a| a.ifindex == link.ifindex && a.is_reachable());
+    match link.kind.as_str() {
+        // Nothing ever comes in on them.
+        "dummy" | "ifb" | "nlmon" => false,
+        // The host's end of a pod's device has no address, or the pods' gateway alone; that of a node in a container has a
+        // network.
+        "veth" | "netkit" => default_route || routed_through || addresses.any(Address::has_network),
+        // A bridge of pods: the pods' packets come in on it, those from outside never.
+        "bridge" => default_route || (has_uplink(facts, link) && addresses.next().is_some()),
+        // Overlays: backends are routed over them, with or without an address of their own.
+        "vxlan" | "geneve" | "ipip" | "ip6tnl" | "sit" | "gre" | "ip6gre" | "gretap"
+        | "ip6gretap" | "wireguard" => {
+            addresses.next().is_some() || routes(facts, link).any(|r| !r.link_local)
+        }
+        _ => default_route || routed_through || addresses.next().is_some(),
+    }
+}
+
+fn routes<'a>(
+    facts: &'a Facts,
+    link: &'a Link,
+) -> impl Iterator<Item = &'a super::facts::Route> + 'a {
+    facts.routes.iter().filter(|r| r.ifindex == link.ifindex)
+}
+
+/// The bond or bridge gets the packet. A VRF does not: its parts keep their addresses.
+fn is_part(facts: &Facts, link: &Link) -> bool {
+    let Some(master) = link.master else {
+        return false;
+    };
+    facts
+        .links
+        .iter()
+        .find(|l| l.ifindex == master)
+        .is_none_or(|master| master.kind != "vrf")
+}
+
+/// Has the bridge a part that leads out of the machine?
+fn has_uplink(facts: &Facts, bridge: &Link) -> bool {
+    facts.links.iter().any(|l| {
+        l.master == Some(bridge.ifindex) && !matches!(l.kind.as_str(), "veth" | "tun" | "netkit")
+    })
+}
+
+fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(a) => Some(a),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn v6(ip: IpAddr) -> Option<Ipv6Addr> {
+    match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(a) => Some(a),
+    }
+}
+
+/// What a packet that leaves here gets as its source: what the default route asks for, else the device's first address, else
+/// what the default route of another device would give.
+fn source<A>(facts: &Facts, ifindex: u32, family: fn(IpAddr) -> Option<A>) -> Option<A> {
+    let asked = |ifindex: u32| {
+        facts
+            .routes
+            .iter()
+            .filter(move |r| r.ifindex == ifindex && r.default)
+            .find_map(|r| r.source.and_then(family))
+    };
+    let first = |ifindex: u32| {
+        let of_family = || {
+            facts
+                .addresses
+                .iter()
+                .filter(move |a| a.ifindex == ifindex && a.is_reachable())
+        };
+        of_family()
+            .filter(|a| !a.secondary)
+            .find_map(|a| family(a.ip))
+            .or_else(|| of_family().find_map(|a| family(a.ip)))
+    };
+    let of = |ifindex| asked(ifindex).or_else(|| first(ifindex));
+    of(ifindex).or_else(|| {
+        facts
+            .routes
+            .iter()
+            .filter(|r| r.default)
+            .find_map(|r| of(r.ifindex))
+    })
+}
+
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

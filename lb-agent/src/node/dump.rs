@@ -1,0 +1,159 @@
+//! From netlink's messages to [`Facts`]. Owns the three dumps.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use rtnetlink::{
+    Handle, RouteMessageBuilder,
+    packet_route::{
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
+        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+    },
+};
+
+use super::facts::{Address, Facts, Link, Route};
+
+/// Everything as it is now.
+pub(super) async fn dump(netlink: &Handle) -> Result<Facts> {
+    let links: Vec<LinkMessage> = netlink
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("cannot list the network devices")?;
+    let addresses: Vec<AddressMessage> = netlink
+        .address()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("cannot list the addresses")?;
+    let mut routes = Vec::new();
+    for query in [
+        RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    ] {
+        let of_family: Vec<RouteMessage> = netlink
+            .route()
+            .get(query)
+            .execute()
+            .try_collect()
+            .await
+            .context("cannot list the routes")?;
+        routes.extend(of_family);
+    }
+    Ok(Facts {
+        links: links.iter().map(link).collect(),
+        addresses: addresses.iter().filter_map(address).collect(),
+        routes: routes.iter().flat_map(next_hops).collect(),
+    })
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        ifindex: message.header.index,
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
+        ethernet: matches!(
+            message.header.link_layer_type,
+            LinkLayerType::Ether | LinkLayerType::Loopback
+        ),
+        ..Link::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Controller(master) => link.master = Some(*master),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.iter().find_map(kind).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(info: &LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(InfoKind::Other(kind)) => Some(kind.clone()),
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
+}
+
+fn address(message: &AddressMessage) -> Option<Address> {
+    let mut of_peer = None;
+    let mut local = None;
+    let mut flags = AddressFlags::empty();
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Address(ip) => of_peer = Some(*ip),
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Flags(f) => flags = *f,
+            _ => {}
+        }
+    }
+    let header = message.header.flags;
+    let has = |whole, short| flags.contains(whole) || header.contains(short);
+    Some(Address {
+        ifindex: message.header.index,
+        // On a point-to-point device the address is the peer's, and ours is the local one.
+        ip: local.or(of_peer)?,
+        prefix: message.header.prefix_len,
+        secondary: has(AddressFlags::Secondary, AddressHeaderFlags::Secondary),
+        unusable: has(AddressFlags::Dadfailed, AddressHeaderFlags::Dadfailed)
+            || (has(AddressFlags::Tentative, AddressHeaderFlags::Tentative)
+                && !has(AddressFlags::Optimistic, AddressHeaderFlags::Optimistic)),
+    })
+}
+
+/// A unicast route's next hops; none of other kinds.
+fn next_hops(message: &RouteMessage) -> Vec<Route> {
+    if message.header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let mut hops = Vec::new();
+    let mut to = None;
+    let mut source = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(a) => to = ip(a),
+            RouteAttribute::PrefSource(a) => source = ip(a),
+            RouteAttribute::Oif(ifindex) => hops.push((*ifindex, has_gateway(&message.attributes))),
+            RouteAttribute::MultiPath(many) => hops.extend(
+                many.iter()
+                    .map(|hop| (hop.interface_index, has_gateway(&hop.attributes))),
+            ),
+            _ => {}
+        }
+    }
+    hops.into_iter()
+        .map(|(ifindex, gateway)| Route {
+            ifindex,
+            default: message.header.destination_prefix_length == 0,
+            gateway,
+            link_local: match to {
+                Some(IpAddr::V4(a)) => a.is_link_local() || a.is_multicast(),
+                Some(IpAddr::V6(a)) => a.is_unicast_link_local() || a.is_multicast(),
+                None => false,
+            },
+            source,
+        })
+        .collect()
+}
+
+fn has_gateway(attributes: &[RouteAttribute]) -> bool {
+    attributes
+        .iter()
+        .any(|a| matches!(a, RouteAttribute::Gateway(_) | RouteAttribute::Via(_)))
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(a) => Some((*a).into()),
+        RouteAddress::Inet6(a) => Some((*a).into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,83 @@
+//! Changes of devices, addresses and routes, followed live. Owns when a dump is made; what it means is decided elsewhere.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use futures::{FutureExt, StreamExt};
+use rtnetlink::MulticastGroup;
+use tokio::{sync::mpsc, time};
+
+use super::{Device, Selection, addresses::addresses, choose::devices, dump::dump};
+
+/// What the rest of the agent must know of this machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct State {
+    /// For [`Attachments::follow`](crate::datapath::attach::Attachments::follow), by index.
+    pub devices: Vec<Device>,
+    /// For [`Event::Addresses`](crate::model::Event::Addresses), sorted.
+    pub addresses: Vec<(IpAddr, u32)>,
+}
+
+/// Changes come in bursts: one dump for all that come within this time.
+const BURST: Duration = Duration::from_millis(50);
+
+/// No more dumps than one in this time, however many routes flap.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Looks again though nothing was announced: announcements can be lost.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// Follows the network namespace of the caller: the first state at once, then each that differs from the one before. Ends
+/// when the receiver is dropped.
+pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
+    let (connection, netlink, mut changes) = rtnetlink::new_multicast_connection(&[
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ])
+    .context("cannot open a netlink socket")?;
+    tokio::spawn(connection);
+    let (states, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut last: Option<State> = None;
+        loop {
+            match dump(&netlink).await {
+                Ok(facts) => {
+                    let state = State {
+                        devices: devices(&facts, &selection),
+                        addresses: addresses(&facts),
+                    };
+                    if last.as_ref() != Some(&state) {
+                        tracing::debug!(?state, "this machine");
+                        last = Some(state.clone());
+                        if states.send(state).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(e) => {
+                    tracing::warn!(error = format!("{e:#}"), "netlink: trying again");
+                    time::sleep(PAUSE).await;
+                    continue;
+                }
+            }
+            let dumped = time::Instant::now();
+            tokio::select! {
+                () = states.closed() => return,
+                () = time::sleep(SLOW) => {}
+                change = changes.next() => {
+                    if change.is_none() {
+                        tracing::error!("netlink: the socket was closed, devices are not followed any more");
+                        return;
+                    }
+                    let quiet = time::Instant::now() + BURST;
+                    time::sleep_until(quiet.max(dumped + PAUSE)).await;
+                }
+            }
+            while let Some(Some(_)) = changes.next().now_or_never() {}
+        }
+    });
+    Ok(receiver)
+}
