@@ -21,6 +21,7 @@ mod sock_state;
 mod sock_udp;
 mod sockops;
 mod tc;
+mod xdp;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
 #[unsafe(no_mangle)]

@@ -144,6 +144,13 @@ pub fn v4(word: u32) -> Addr {
     Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), word])
 }
 
+/// Both ports (host order) as they stand in the header.
+#[inline(always)]
+pub fn ports(sport: u16, dport: u16) -> u32 {
+    let (s, d) = (sport.to_be_bytes(), dport.to_be_bytes());
+    u32::from_ne_bytes([s[0], s[1], d[0], d[1]])
+}
+
 /// Reads the headers of the frame between `data` and `end`, whose network header stands at `net` (0 or [`ETH`]).
 #[inline(always)]
 pub fn parse(

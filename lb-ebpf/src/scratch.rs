@@ -4,7 +4,7 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{maps::SCRATCH, route::Fib};
+use crate::{flow::Claim, maps::SCRATCH, route::Fib};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]
@@ -20,6 +20,8 @@ pub struct Scratch {
     pub twin: Flow,
     /// Its way out.
     pub fib: Fib,
+    /// The ports being tried for it.
+    pub claim: Claim,
 }
 
 /// This CPU's.

@@ -181,8 +181,8 @@ fn write(ctx: &TcContext, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64>
         i += 1;
     }
     let addrs = u64::from(csum::fold(addrs));
-    let old_ports = ports(p.sport, p.dport);
-    let new_ports = ports(flow.sport, flow.dport);
+    let old_ports = packet::ports(p.sport, p.dport);
+    let new_ports = packet::ports(flow.sport, flow.dport);
     let port_change = u64::from(csum::fold(csum::add(csum::remove(0, old_ports), new_ports)));
 
     let sum_at = p.l4 + p.sum_offset();
@@ -240,13 +240,6 @@ fn write(ctx: &TcContext, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64>
         }
     }
     Ok(())
-}
-
-/// Both ports (host order) as they stand in the header.
-#[inline(always)]
-fn ports(sport: u16, dport: u16) -> u32 {
-    let (s, d) = (sport.to_be_bytes(), dport.to_be_bytes());
-    u32::from_ne_bytes([s[0], s[1], d[0], d[1]])
 }
 
 #[inline(always)]
