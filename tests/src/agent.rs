@@ -106,17 +106,13 @@ impl Start {
         Ok(agent)
     }
 
-    /// Starts it.
-    pub fn without_waiting(self, node: &Node) -> Result<Agent> {
-        let Self {
-            words: mut line,
-            args,
-            binary: other,
-            source,
-        } = self;
+    /// The whole command line.
+    pub fn line(&self, node: &Node) -> Result<Vec<String>> {
+        let Self { words, args, binary: other, source } = self;
         let text = |path: &Path| path.display().to_string();
-        line.push(text(&other.map_or_else(binary, Ok)?));
-        line.extend(source.unwrap_or_else(|| vec!["--manifests".into(), text(&node.manifests())]));
+        let mut line = words.clone();
+        line.push(text(&other.clone().map_or_else(binary, Ok)?));
+        line.extend(source.clone().unwrap_or_else(|| vec!["--manifests".into(), text(&node.manifests())]));
         for (flag, value) in [
             ("--node-name", node.name().to_owned()),
             ("--bpf-dir", text(node.bpf_dir())),
@@ -127,8 +123,13 @@ impl Start {
         ] {
             line.extend([flag.to_owned(), value]);
         }
-        line.extend(args);
-        let process = node.spawn(&line, &node.files().join("agent.log"))?;
+        line.extend(args.clone());
+        Ok(line)
+    }
+
+    /// Starts it.
+    pub fn without_waiting(self, node: &Node) -> Result<Agent> {
+        let process = node.spawn(&self.line(node)?, &node.files().join("agent.log"))?;
         Ok(Agent { process })
     }
 }

@@ -139,6 +139,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// Leaves all of it standing when this value goes.
+    pub fn keep(&mut self) {
+        self.host.keep();
+    }
+
     /// Where its programs run.
     #[must_use]
     pub const fn host(&self) -> &Host {

@@ -21,3 +21,4 @@ pub mod probe;
 pub mod process;
 pub mod scene;
 pub mod shown;
+pub mod sweep;
