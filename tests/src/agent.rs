@@ -108,11 +108,20 @@ impl Start {
 
     /// The whole command line.
     pub fn line(&self, node: &Node) -> Result<Vec<String>> {
-        let Self { words, args, binary: other, source } = self;
+        let Self {
+            words,
+            args,
+            binary: other,
+            source,
+        } = self;
         let text = |path: &Path| path.display().to_string();
         let mut line = words.clone();
         line.push(text(&other.clone().map_or_else(binary, Ok)?));
-        line.extend(source.clone().unwrap_or_else(|| vec!["--manifests".into(), text(&node.manifests())]));
+        line.extend(
+            source
+                .clone()
+                .unwrap_or_else(|| vec!["--manifests".into(), text(&node.manifests())]),
+        );
         for (flag, value) in [
             ("--node-name", node.name().to_owned()),
             ("--bpf-dir", text(node.bpf_dir())),
