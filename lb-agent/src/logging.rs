@@ -34,14 +34,16 @@ pub fn init(format: LogFormat, filter: &str) -> Result<()> {
     Ok(())
 }
 
-/// A level alone is meant for this agent; libraries have much to say that helps nobody here.
+/// A level alone is meant for this agent: libraries have much to say that helps nobody here, and what fails in the client of
+/// the API server is told by the watchers, once.
 fn directives(filter: &str) -> String {
-    let filter = filter.trim();
-    if matches!(filter, "debug" | "trace") {
-        format!("info,lb_agent={filter}")
-    } else {
-        filter.to_owned()
-    }
+    let level = filter.trim();
+    let others = match level {
+        "debug" | "trace" => "info",
+        "info" | "warn" | "error" => level,
+        _ => return level.to_owned(),
+    };
+    format!("{others},lb_agent={level},kube_client=off")
 }
 
 #[cfg(test)]
@@ -50,8 +52,8 @@ mod tests {
 
     #[test]
     fn a_level_alone_is_ours_and_a_filter_is_taken_as_it_is() {
-        assert_eq!(directives("debug"), "info,lb_agent=debug");
-        assert_eq!(directives("warn"), "warn");
+        assert_eq!(directives("debug"), "info,lb_agent=debug,kube_client=off");
+        assert_eq!(directives("warn"), "warn,lb_agent=warn,kube_client=off");
         assert_eq!(directives("info,kube=debug"), "info,kube=debug");
     }
 }

@@ -48,7 +48,7 @@ impl Addresses {
                 allowed.push(*ip);
             } else {
                 problems.push(format!(
-                    "externalIPs: {ip} is in no allowed network: skipped (start the agent with --external-ips CIDR)"
+                    "externalIPs: {ip} is in no allowed network: skipped (start the agent with --external-ip-cidrs CIDR)"
                 ));
             }
         }
