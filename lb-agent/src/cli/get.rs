@@ -123,16 +123,14 @@ fn ipvsadm(all: &[Frontend], wide: bool) -> String {
             notes.push_str(" source-ranges");
         }
         if wide {
-            for s in &f.scopes {
+            // Both scopes are mostly one service.
+            let mut scopes = f.scopes.clone();
+            scopes.dedup_by_key(|s| s.service);
+            for s in scopes {
                 let _ = write!(
                     notes,
-                    " {}(service={} connections={} packets={} bytes={} rejects={})",
-                    s.name,
-                    s.service,
-                    s.stats.connections,
-                    s.stats.packets,
-                    s.stats.bytes,
-                    s.stats.rejects
+                    " service={} connections={} packets={} bytes={} rejects={}",
+                    s.service, s.stats.connections, s.stats.packets, s.stats.bytes, s.stats.rejects
                 );
             }
         }

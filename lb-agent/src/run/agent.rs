@@ -20,12 +20,13 @@ use crate::{
     config::NodePortAddress,
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit, recount::Recount},
     model::Event,
+    node,
     serve::{health::Health, kernel::Kernel, metrics::Metrics},
     sync::{Engine, Report},
 };
 
 use super::{
-    NodeState, Stop,
+    Stop,
     schedule::{Due, Schedule},
     tell::Tell,
 };
@@ -83,7 +84,7 @@ pub(super) struct Agent {
     kernel: Arc<Kernel>,
     tell: Tell,
     schedule: Schedule,
-    node: Option<NodeState>,
+    node: Option<node::State>,
     /// Addresses of node ports, as the engine knows them.
     addresses: Option<Vec<(IpAddr, u32)>>,
     synced: bool,
@@ -138,7 +139,7 @@ impl Agent {
     pub(super) async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
-        mut node: mpsc::Receiver<NodeState>,
+        mut node: mpsc::Receiver<node::State>,
         mut stop: Stop,
     ) -> Result<()> {
         loop {

@@ -1,7 +1,7 @@
 //! The running agent: wires sources, engine, maps and programs together. One task owns all that is written; the rest tells
 //! it what happened.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
-    config::{self, Config},
+    config::{self, Config, Devices},
     datapath::{
         attach::{Attachments, TcMode, XdpMode},
         bpf_maps::BpfMaps,
@@ -22,7 +22,7 @@ use crate::{
         lock::DirLock,
         probe::Features,
     },
-    node,
+    node::{self, Selection},
     plan::PlanConfig,
     serve::{self, health::Health, kernel::Kernel, metrics::Metrics},
     sync::Engine,
@@ -82,7 +82,13 @@ pub async fn run(config: Config) -> Result<()> {
         client_rx,
         notices_rx,
     ));
-    let node = machine(&config);
+    let node = node::watch(Selection {
+        named: match &config.devices {
+            Devices::Auto => None,
+            Devices::Named(names) => Some(names.clone()),
+        },
+        xdp: config.xdp.clone(),
+    })?;
     tokio::spawn(source::run(source::Wiring {
         source: config.source.clone(),
         node: config.node_name.clone(),
@@ -110,23 +116,6 @@ pub async fn run(config: Config) -> Result<()> {
     agent.run(events_rx, node, stop).await?;
     info!("stopped; what is attached works on, `lb-agent cleanup` removes it");
     Ok(())
-}
-
-/// Devices and addresses of this machine.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct NodeState {
-    devices: Vec<node::Device>,
-    addresses: Vec<(IpAddr, u32)>,
-}
-
-fn machine(config: &Config) -> mpsc::Receiver<NodeState> {
-    let (tx, rx) = mpsc::channel(1);
-    let _ = &config.devices;
-    tokio::spawn(async move {
-        let _ = tx.send(NodeState::default()).await;
-        tx.closed().await;
-    });
-    rx
 }
 
 /// Verified programs and open maps; true where maps had to be made anew, so that they must be filled before any link runs
