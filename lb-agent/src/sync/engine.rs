@@ -76,6 +76,7 @@ impl Engine {
     /// Writes what has changed since the last call, and tries again what failed then. When nothing has changed, nothing is
     /// written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
     /// has left in the maps and that have an endpoint; nothing is taken away.
+    #[must_use = "it tells what failed"]
     pub fn sync(&mut self, maps: &mut dyn Maps) -> Report {
         let mut report = Report {
             synced: self.cluster.synced().objects(),
@@ -115,6 +116,7 @@ impl Engine {
     }
 
     /// Waits for a barrier and clears what is retired, if anything is. For idle times: 8 ms.
+    #[must_use = "it tells what failed"]
     pub fn settle(&mut self, maps: &mut dyn Maps) -> Report {
         let mut report = Report::default();
         if self.state.unsettled()

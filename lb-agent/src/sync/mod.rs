@@ -10,6 +10,7 @@ mod apply;
 mod backends;
 mod batch;
 mod diff;
+pub mod dump;
 mod engine;
 mod fronts;
 mod ids;
@@ -22,3 +23,6 @@ mod state;
 
 pub use engine::Engine;
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,6 @@ use crate::{
 
 /// What one [`Engine::sync`](super::Engine::sync) did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[must_use]
 pub struct Report {
     /// Services that were planned anew.
     pub planned: usize,

@@ -1,0 +1,304 @@
+//! The ABI's rules, judged at each write: what is published is complete, what is retired is reused only behind a barrier.
+//! Owns the injected failures and the counting too.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lb_common::{
+    Addr,
+    backend::Backend,
+    dev::Dev,
+    maps,
+    service::{
+        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
+        frontend, member,
+    },
+};
+
+use super::{
+    super::table::{MapError, SourceRangeKey},
+    Limits,
+    table::MemHash,
+};
+
+/// Everything behind the tables.
+pub struct World {
+    /// `lb_services`
+    pub services: MemHash<ServiceKey, ServiceRef>,
+    /// `lb_nodeports`
+    pub nodeports: MemHash<NodePortKey, ServiceRef>,
+    /// `lb_nodeaddrs`
+    pub nodeaddrs: MemHash<Addr, NodeAddr>,
+    /// `lb_members`
+    pub members: MemHash<MemberKey, MemberFlags>,
+    /// `lb_srcranges`
+    pub srcranges: MemHash<SourceRangeKey, u8>,
+    /// `lb_devs`
+    pub devs: MemHash<u32, Dev>,
+    /// `lb_svc`
+    pub svc: Vec<Service>,
+    /// `lb_slots`
+    pub slots: Vec<Slot>,
+    /// `lb_backends`
+    pub backends: Vec<Backend>,
+    /// Writes by map.
+    pub writes: BTreeMap<&'static str, u64>,
+    /// Barriers.
+    pub barriers: u64,
+    /// Rules that were broken, in words.
+    pub violations: Vec<String>,
+    failures: Option<Failures>,
+    observer: Option<Observer>,
+    /// Slot → service index, for published ranges.
+    live: HashMap<u32, u32>,
+    /// Slots that were published at some time since the last barrier and no longer are.
+    hot_slots: BTreeSet<u32>,
+    /// Service indices that lost their last frontend since the last barrier.
+    hot_indices: BTreeSet<u32>,
+    fronts: HashMap<u32, u32>,
+}
+
+/// When an observer is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Behind a write.
+    Wrote,
+    /// In a barrier: every reader that is under way ends now.
+    Barrier,
+}
+
+type Observer = Box<dyn FnMut(&World, Moment) + Send>;
+
+struct Failures {
+    seed: u64,
+    per_mille: u64,
+}
+
+impl World {
+    pub(super) fn new(limits: Limits) -> Self {
+        let free = Slot::FREE;
+        let empty = Service {
+            base: 0,
+            count: 0,
+            generation: 0,
+            affinity_secs: 0,
+            scheduler: 0,
+            pad: 0,
+            flags: 0,
+            id: 0,
+            pad2: [0; 3],
+        };
+        Self {
+            services: MemHash::new(maps::SERVICES.name, limits.hash, true),
+            nodeports: MemHash::new(maps::NODEPORTS.name, limits.hash, true),
+            nodeaddrs: MemHash::new(maps::NODEADDRS.name, limits.hash, true),
+            members: MemHash::new(maps::MEMBERS.name, limits.hash, false),
+            srcranges: MemHash::new(maps::SRCRANGES.name, limits.hash, false),
+            devs: MemHash::new(maps::DEVS.name, limits.hash, false),
+            svc: vec![empty; limits.svc as usize],
+            slots: vec![free; limits.slots as usize],
+            backends: vec![Backend::FREE; limits.backends as usize],
+            writes: BTreeMap::new(),
+            barriers: 0,
+            violations: Vec::new(),
+            failures: None,
+            observer: None,
+            live: HashMap::new(),
+            hot_slots: BTreeSet::new(),
+            hot_indices: BTreeSet::new(),
+            fronts: HashMap::new(),
+        }
+    }
+
+    /// From now on `per_mille` of 1000 operations fail, the same ones for the same seed; 0 heals.
+    pub fn fail(&mut self, seed: u64, per_mille: u64) {
+        self.failures = (per_mille > 0).then_some(Failures { seed, per_mille });
+    }
+
+    /// Calls `observer` behind each write and in each barrier.
+    pub fn observe(&mut self, observer: impl FnMut(&World, Moment) + Send + 'static) {
+        self.observer = Some(Box::new(observer));
+    }
+
+    /// Writes of all maps.
+    #[must_use]
+    pub fn total_writes(&self) -> u64 {
+        self.writes.values().sum()
+    }
+
+    pub(super) fn barrier(&mut self) -> Result<(), MapError> {
+        if let Some(error) = self.chance(maps::BARRIER.name, "barrier") {
+            return Err(error);
+        }
+        self.barriers += 1;
+        self.tell(Moment::Barrier);
+        self.hot_slots.clear();
+        self.hot_indices.clear();
+        for freed in [
+            &mut self.services.freed,
+            &mut self.nodeports.freed,
+            &mut self.nodeaddrs.freed,
+        ] {
+            *freed = Some(false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn chance(&mut self, map: &'static str, operation: &'static str) -> Option<MapError> {
+        let f = self.failures.as_mut()?;
+        // xorshift64: a test needs no better one.
+        f.seed ^= f.seed << 13;
+        f.seed ^= f.seed >> 7;
+        f.seed ^= f.seed << 17;
+        (f.seed % 1000 < f.per_mille).then(|| MapError::Failed {
+            map,
+            operation,
+            message: "injected".to_owned(),
+        })
+    }
+
+    pub(super) fn violate(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    pub(super) fn wrote(&mut self, map: &'static str) {
+        *self.writes.entry(map).or_default() += 1;
+        self.tell(Moment::Wrote);
+    }
+
+    fn tell(&mut self, moment: Moment) {
+        if let Some(mut observer) = self.observer.take() {
+            observer(self, moment);
+            self.observer = Some(observer);
+        }
+    }
+
+    /// Published slots and those that a reader may still be in.
+    fn reachable_slots(&self) -> impl Iterator<Item = &Slot> {
+        let at = self.live.keys().chain(&self.hot_slots);
+        at.filter_map(|i| self.slots.get(*i as usize))
+    }
+}
+
+/// What a value of a hash map means to the judge.
+pub(super) trait Guard {
+    /// A value has come, changed or gone.
+    fn placed(world: &mut World, before: Option<Self>, now: Option<Self>)
+    where
+        Self: Sized;
+}
+
+impl Guard for ServiceRef {
+    fn placed(world: &mut World, before: Option<Self>, now: Option<Self>) {
+        let leads = |r: &Self| r.flags & frontend::VIP_MARK == 0;
+        if let Some(now) = now.filter(leads) {
+            if world.svc.get(now.index as usize).is_none_or(|s| s.id == 0) {
+                world.violate(format!("a frontend leads to service {}, unwritten", now.index));
+            }
+            *world.fronts.entry(now.index).or_default() += 1;
+            world.hot_indices.remove(&now.index);
+        }
+        if let Some(before) = before.filter(leads)
+            && let Some(n) = world.fronts.get_mut(&before.index)
+        {
+            *n -= 1;
+            if *n == 0 {
+                world.fronts.remove(&before.index);
+                world.hot_indices.insert(before.index);
+            }
+        }
+    }
+}
+
+macro_rules! unguarded {
+    ($($t:ty),+) => {$(
+        impl Guard for $t {
+            fn placed(_: &mut World, _: Option<Self>, _: Option<Self>) {}
+        }
+    )+};
+}
+
+unguarded!(NodeAddr, MemberFlags, u8, Dev);
+
+/// What a value of an array means to the judge.
+pub(super) trait Store {
+    /// It is about to be stored.
+    fn before(world: &mut World, index: u32, value: &Self);
+}
+
+impl Store for Service {
+    fn before(world: &mut World, index: u32, new: &Self) {
+        let old = world.svc[index as usize];
+        if new.id == 0 && old.id != 0 {
+            if world.fronts.contains_key(&index) {
+                world.violate(format!("service {index} is cleared, and a frontend leads to it"));
+            }
+            if world.hot_indices.contains(&index) {
+                world.violate(format!("service {index} is cleared before a barrier"));
+            }
+        }
+        let new_id = new.id;
+        let [old, new] = [&old, new].map(|s| s.base..s.base + u32::from(s.count));
+        for at in old.filter(|at| !new.contains(at)) {
+            if world.live.get(&at) == Some(&index) {
+                world.live.remove(&at);
+                // A service that is cleared by the rules has had no reader since the last barrier.
+                if new_id != 0 {
+                    world.hot_slots.insert(at);
+                }
+            }
+        }
+        for at in new {
+            let slot = world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
+            if slot.service != index {
+                world.violate(format!("service {index} publishes slot {at} of {}", slot.service));
+            }
+            let backend = world.backends.get(slot.backend as usize);
+            if backend.is_none_or(|b| b.port == 0) {
+                world.violate(format!("slot {at} leads to free backend {}", slot.backend));
+            }
+            let key = MemberKey {
+                service: index,
+                backend: slot.backend,
+            };
+            let flags = world.members.entries.get(&key).copied().unwrap_or(0);
+            if flags & member::ELIGIBLE == 0 {
+                world.violate(format!("slot {at} leads to {key:?}, which is no member"));
+            }
+            if let Some(other) = world.live.insert(at, index)
+                && other != index
+            {
+                world.violate(format!("slot {at} belongs to services {index} and {other}"));
+            }
+        }
+    }
+}
+
+impl Store for Slot {
+    fn before(world: &mut World, index: u32, new: &Self) {
+        if world.slots[index as usize] == *new {
+            return;
+        }
+        if let Some(service) = world.live.get(&index) {
+            world.violate(format!("slot {index} is overwritten under service {service}"));
+        }
+        if world.hot_slots.contains(&index) {
+            world.violate(format!("slot {index} is reused before a barrier"));
+        }
+    }
+}
+
+impl Store for Backend {
+    fn before(world: &mut World, index: u32, new: &Self) {
+        let old = world.backends[index as usize];
+        let id = |b: &Backend| (b.addr, b.port, b.proto);
+        if old.port == 0 || id(&old) == id(new) {
+            return;
+        }
+        if world.reachable_slots().any(|s| s.backend == index) {
+            world.violate(format!("backend {index} changes while slots lead to it"));
+        }
+        if world.members.entries.keys().any(|m| m.backend == index) {
+            world.violate(format!("backend {index} changes while it is a member"));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The maps as people read them: each frontend with its backends, free of ids and indices, so that two agents that know the
+//! same say the same. Empty maps are an empty text; what nothing leads to is shown as left over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use lb_common::{
+    Proto,
+    backend::{self, Backend},
+    service::{MemberKey, Service, ServiceRef, flags, frontend, member, scope},
+};
+
+use crate::{
+    datapath::table::{MapError, Maps, SourceRangeKey},
+    model::Scheduler,
+};
+
+use super::pool::EMPTY;
+
+/// A frontend's text, its scope, its flags, and where it leads.
+type Front = (String, u8, u32, u32);
+
+struct Reader {
+    svc: BTreeMap<u32, Service>,
+    backends: BTreeMap<u32, Backend>,
+    /// Backends that were shown.
+    shown: BTreeSet<u32>,
+    members: Vec<(MemberKey, u32)>,
+    ranges: Vec<SourceRangeKey>,
+}
+
+/// Reads everything that services live in.
+pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
+    let mut fronts: Vec<Front> = Vec::new();
+    for (key, ServiceRef { index, flags }) in maps.services().entries()? {
+        let text = if flags & frontend::VIP_MARK == 0 {
+            socket(key.addr, key.port, key.proto)
+        } else {
+            key.addr.to_string()
+        };
+        fronts.push((text, key.scope, flags, index));
+    }
+    for (key, ServiceRef { index, flags }) in maps.nodeports().entries()? {
+        let proto = proto(key.proto);
+        let text = format!("*:{}/{proto} v{}", key.port, key.family);
+        fronts.push((text, key.scope, flags, index));
+    }
+    fronts.sort();
+    let mut out = String::new();
+    for (addr, value) in sorted(maps.nodeaddrs().entries()?) {
+        let _ = writeln!(out, "node address {addr} on device {}", value.ifindex);
+    }
+    let (marks, fronts): (Vec<_>, Vec<_>) = fronts
+        .into_iter()
+        .partition(|(_, _, flags, _)| flags & frontend::VIP_MARK != 0);
+    for line in lines(&marks.iter().collect::<Vec<_>>()) {
+        let _ = writeln!(out, "vip {line}");
+    }
+
+    let mut reader = Reader::new(maps)?;
+    let mut done = BTreeSet::new();
+    for (_, _, _, index) in &fronts {
+        if !done.insert(*index) {
+            continue;
+        }
+        let ours: Vec<&Front> = fronts.iter().filter(|f| f.3 == *index).collect();
+        for line in lines(&ours) {
+            let _ = writeln!(out, "{line}");
+        }
+        reader.pool(*index, maps, &mut out)?;
+    }
+    reader.left_over(&mut out);
+    Ok(out)
+}
+
+impl Reader {
+    fn new(maps: &mut dyn Maps) -> Result<Self, MapError> {
+        let mut svc = BTreeMap::new();
+        for index in 0..maps.svc().len() {
+            let found = maps.svc().load(index)?;
+            if found != EMPTY {
+                svc.insert(index, found);
+            }
+        }
+        let mut backends = BTreeMap::new();
+        for id in 0..maps.backends().len() {
+            let found = maps.backends().load(id)?;
+            if found != Backend::FREE {
+                backends.insert(id, found);
+            }
+        }
+        Ok(Self {
+            svc,
+            backends,
+            shown: BTreeSet::new(),
+            members: sorted(maps.members().entries()?),
+            ranges: sorted(maps.srcranges().entries()?)
+                .into_iter()
+                .map(|(key, _)| key)
+                .collect(),
+        })
+    }
+
+    /// What stands under an index, which is then taken out.
+    fn pool(&mut self, index: u32, maps: &mut dyn Maps, out: &mut String) -> Result<(), MapError> {
+        let Some(svc) = self.svc.remove(&index) else {
+            let _ = writeln!(out, "  leads nowhere");
+            return Ok(());
+        };
+        let name = Scheduler::ALL
+            .iter()
+            .find(|(_, s)| s.number() == svc.scheduler)
+            .map_or("?", |(name, _)| name);
+        let _ = write!(out, "  {name}");
+        if svc.affinity_secs > 0 {
+            let _ = write!(out, " affinity {}s", svc.affinity_secs);
+        }
+        for (bit, text) in [
+            (flags::SOURCE_RANGES, "source-ranges"),
+            (flags::NO_LOCAL, "no-local-endpoint"),
+        ] {
+            if svc.flags & bit != 0 {
+                let _ = write!(out, " {text}");
+            }
+        }
+        if svc.count == 0 && svc.flags & flags::HAS_ENDPOINTS == 0 {
+            let _ = write!(out, " no-endpoint");
+        }
+        out.push('\n');
+        for key in extract(&mut self.ranges, |k| k.data.service == index) {
+            let v4 = key.data.addr.is_v4();
+            let bits = key.prefix_len - 32 - if v4 { 96 } else { 0 };
+            let _ = writeln!(out, "  from {}/{bits}", key.data.addr);
+        }
+        let mut kept: BTreeMap<u32, u32> = extract(&mut self.members, |(k, _)| k.service == index)
+            .into_iter()
+            .map(|(key, flags)| (key.backend, flags))
+            .collect();
+        for at in svc.base..svc.base + u32::from(svc.count) {
+            let slot = maps.slots().load(at)?;
+            let flags = kept.remove(&slot.backend);
+            let text = self.backend(slot.backend);
+            let _ = write!(out, "  -> {text}");
+            if slot.service != index {
+                let _ = write!(out, " (slot of another service)");
+            }
+            if flags != Some(member::ELIGIBLE | member::SERVING) {
+                let _ = write!(out, " (member {flags:?})");
+            }
+            out.push('\n');
+        }
+        let mut kept: Vec<String> = kept
+            .into_iter()
+            .map(|(id, flags)| {
+                let odd = if flags == member::SERVING {
+                    ""
+                } else {
+                    " (odd member)"
+                };
+                format!("  keeps {}{odd}", self.backend(id))
+            })
+            .collect();
+        kept.sort();
+        for line in kept {
+            let _ = writeln!(out, "{line}");
+        }
+        Ok(())
+    }
+
+    fn backend(&mut self, id: u32) -> String {
+        self.shown.insert(id);
+        let Some(b) = self.backends.get(&id) else {
+            return "free backend".to_owned();
+        };
+        let mut text = socket(b.addr, b.port, b.proto);
+        if b.state == backend::state::TERMINATING {
+            text += " terminating";
+        }
+        if b.flags & backend::flags::LOCAL != 0 {
+            text += " local";
+        }
+        text
+    }
+
+    /// What nothing leads to.
+    fn left_over(&mut self, out: &mut String) {
+        for svc in self.svc.values() {
+            let _ = writeln!(out, "left over: service of {} slots", svc.count);
+        }
+        for (key, _) in std::mem::take(&mut self.members) {
+            let _ = writeln!(out, "left over: member {}", self.backend(key.backend));
+        }
+        for key in &self.ranges {
+            let _ = writeln!(out, "left over: source range {}", key.data.addr);
+        }
+        let rest = self.backends.iter().filter(|(id, _)| !self.shown.contains(id));
+        for (_, b) in rest {
+            let _ = writeln!(out, "left over: backend {}", socket(b.addr, b.port, b.proto));
+        }
+    }
+}
+
+/// One line a frontend; the same one from inside and outside is one line.
+fn lines(fronts: &[&Front]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (text, from, flags, index) in fronts {
+        let twin = |other: u8| {
+            let same = |f: &&&Front| f.0 == *text && f.1 == other && f.2 == *flags && f.3 == *index;
+            fronts.iter().any(|f| same(&f))
+        };
+        let kinds = [
+            (frontend::CLUSTER_IP, "cluster-ip"),
+            (frontend::NODE_PORT, "node-port"),
+            (frontend::LOAD_BALANCER, "load-balancer"),
+            (frontend::EXTERNAL_IP, "external-ip"),
+        ];
+        let kinds = kinds.iter().filter(|(bit, _)| flags & bit != 0);
+        let kinds = kinds.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
+        match (*from, twin(scope::INSIDE), twin(scope::OUTSIDE)) {
+            (scope::INSIDE, _, true) => lines.push(format!("{text} {kinds}")),
+            (scope::INSIDE, _, false) => lines.push(format!("{text} {kinds} (from inside)")),
+            (_, true, _) => {}
+            (_, false, _) => lines.push(format!("{text} {kinds} (from outside)")),
+        }
+    }
+    lines
+}
+
+fn socket(addr: lb_common::Addr, port: u16, number: u8) -> String {
+    let ip = std::net::IpAddr::from(addr);
+    format!("{}/{}", std::net::SocketAddr::new(ip, port), proto(number))
+}
+
+fn proto(number: u8) -> String {
+    Proto::from_number(number).map_or_else(|| number.to_string(), |p| p.to_string())
+}
+
+fn sorted<K: Ord + Copy, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
+    entries.sort_by_key(|(key, _)| *key);
+    entries
+}
+
+/// Takes the elements that fit out of `list`.
+fn extract<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool) -> Vec<T> {
+    let (out, rest) = std::mem::take(list).into_iter().partition(fits);
+    *list = rest;
+    out
+}

@@ -1,0 +1,187 @@
+//! Objects in few words, and an engine with its maps.
+
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
+
+use lb_common::Proto;
+
+use crate::{
+    datapath::mem::{Limits, MemMaps},
+    model::{
+        Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
+    },
+    plan::PlanConfig,
+    sync::{Engine, Report, dump::dump},
+};
+
+pub(super) fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("default", name)
+}
+
+pub(super) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(super) fn number(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
+/// A `ClusterIP` service with port 80/TCP, unnamed.
+pub(super) fn service(name: &str, cluster_ip: &str) -> Service {
+    Service {
+        key: key(name),
+        created: None,
+        kind: ServiceType::ClusterIp,
+        cluster_ips: vec![ip(cluster_ip)],
+        external_ips: vec![],
+        ingress_ips: vec![],
+        ports: vec![port("", 80)],
+        external_policy: Policy::Cluster,
+        internal_policy: Policy::Cluster,
+        affinity_secs: None,
+        source_ranges: vec![],
+        health_check_node_port: None,
+        scheduler: None,
+        problems: vec![],
+    }
+}
+
+pub(super) fn port(name: &str, n: u16) -> ServicePort {
+    ServicePort {
+        name: name.into(),
+        proto: Proto::Tcp,
+        port: number(n),
+        node_port: None,
+    }
+}
+
+/// A `NodePort` service.
+pub(super) fn node_port(name: &str, cluster_ip: &str, n: u16) -> Service {
+    let mut s = service(name, cluster_ip);
+    s.kind = ServiceType::NodePort;
+    s.ports[0].node_port = Some(number(n));
+    s
+}
+
+pub(super) fn endpoint(addr: &str, node: &str) -> Endpoint {
+    Endpoint {
+        addr: ip(addr),
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: Some(node.into()),
+        hint_zones: vec![],
+        hint_nodes: vec![],
+    }
+}
+
+pub(super) fn draining(addr: &str, node: &str) -> Endpoint {
+    Endpoint {
+        ready: false,
+        terminating: true,
+        ..endpoint(addr, node)
+    }
+}
+
+/// A slice `name` of the service of the same name up to the dash, port 8080/TCP, unnamed.
+pub(super) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
+    let service = name.split('-').next().unwrap();
+    Slice {
+        key: key(name),
+        service: key(service),
+        ports: vec![SlicePort {
+            name: Arc::from(""),
+            proto: Proto::Tcp,
+            port: number(8080),
+        }],
+        endpoints,
+        trigger_time: None,
+        problems: vec![],
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) maps: MemMaps,
+    pub(super) engine: Engine,
+}
+
+pub(super) const LIMITS: Limits = Limits {
+    hash: 4096,
+    svc: 256,
+    slots: 4096,
+    backends: 1024,
+};
+
+pub(super) fn config() -> PlanConfig {
+    PlanConfig {
+        node_name: "here".into(),
+        external_ips: vec![(ip("198.51.100.0"), 24)],
+        ..PlanConfig::default()
+    }
+}
+
+impl Rig {
+    /// An agent that has listed an empty cluster.
+    pub(super) fn new() -> Self {
+        let mut rig = Self::unsynced(MemMaps::new(LIMITS));
+        rig.list(vec![], vec![]);
+        rig
+    }
+
+    /// An agent that knows nothing yet.
+    pub(super) fn unsynced(mut maps: MemMaps) -> Self {
+        let engine = Engine::restore(&mut maps, config()).unwrap();
+        Self { maps, engine }
+    }
+
+    pub(super) fn list(&mut self, services: Vec<Service>, slices: Vec<Slice>) -> Report {
+        self.engine.handle(Event::Services(services));
+        self.engine.handle(Event::Slices(slices));
+        self.engine.handle(Event::Node(Node::default()));
+        self.sync()
+    }
+
+    pub(super) fn sync(&mut self) -> Report {
+        let report = self.engine.sync(&mut self.maps);
+        self.judge();
+        report
+    }
+
+    pub(super) fn put(&mut self, service: Service) -> Report {
+        self.engine.handle(Event::Service(service));
+        self.sync()
+    }
+
+    pub(super) fn put_slice(&mut self, slice: Slice) -> Report {
+        self.engine.handle(Event::Slice(slice));
+        self.sync()
+    }
+
+    /// The agent dies, and another one takes over the same maps.
+    pub(super) fn restart(self) -> Self {
+        Self::unsynced(self.maps)
+    }
+
+    /// The maps, once what is retired is cleared.
+    pub(super) fn dump(&mut self) -> String {
+        let report = self.engine.settle(&mut self.maps);
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        self.judge();
+        dump(&mut self.maps).unwrap()
+    }
+
+    /// No rule of the ABI was broken.
+    pub(super) fn judge(&self) {
+        let world = self.maps.world();
+        assert!(world.violations.is_empty(), "{:#?}", world.violations);
+    }
+
+    /// Deletes everything; the maps must be empty.
+    pub(super) fn empty(mut self) {
+        self.engine.handle(Event::Addresses(vec![]));
+        let report = self.list(vec![], vec![]);
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        assert_eq!(self.dump(), "");
+        let usage = self.engine.snapshot().usage;
+        assert!(usage.iter().all(|u| u.entries == 0), "{usage:?}");
+    }
+}
