@@ -18,7 +18,8 @@ pub struct Cluster {
     /// The same slices by their service, sorted by name.
     by_service: HashMap<ObjectKey, Vec<Arc<Slice>>>,
     node: Option<Node>,
-    addresses: Vec<(IpAddr, u32)>,
+    /// `None` until they are known: an empty list is news too.
+    addresses: Option<Vec<(IpAddr, u32)>>,
     synced: Synced,
     pending: Pending,
 }
@@ -44,7 +45,7 @@ struct Pending {
     services: HashMap<ObjectKey, Option<Arc<Service>>>,
     slices: HashMap<ObjectKey, Option<Arc<Slice>>>,
     zone: Option<Option<Arc<str>>>,
-    addresses: Option<Vec<(IpAddr, u32)>>,
+    addresses: Option<Option<Vec<(IpAddr, u32)>>>,
 }
 
 /// What is different from the last time it was asked.
@@ -86,7 +87,7 @@ impl Cluster {
             Event::Node(node) => self.set_node(Some(node)),
             Event::NodeGone => self.set_node(None),
             Event::Addresses(all) => {
-                let before = mem::replace(&mut self.addresses, all);
+                let before = self.addresses.replace(all);
                 self.pending.addresses.get_or_insert(before);
                 self.synced.addresses = true;
             }
@@ -164,7 +165,7 @@ impl Cluster {
     /// Addresses that node ports answer on, with the interface that carries each.
     #[must_use]
     pub fn addresses(&self) -> &[(IpAddr, u32)] {
-        &self.addresses
+        self.addresses.as_deref().unwrap_or_default()
     }
 
     /// Which sources have listed everything once.

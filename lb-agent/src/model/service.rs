@@ -39,6 +39,15 @@ pub struct Service {
     pub problems: Vec<String>,
 }
 
+impl Service {
+    /// Order of precedence: of two that ask for the same frontend the smaller one gets it. The older one; then the one whose
+    /// name comes first. One without an age is the youngest.
+    #[must_use]
+    pub fn rank(&self) -> (bool, Option<jiff::Timestamp>, ObjectKey) {
+        (self.created.is_none(), self.created, self.key.clone())
+    }
+}
+
 /// `spec.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ServiceType {

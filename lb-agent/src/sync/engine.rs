@@ -84,6 +84,11 @@ impl Engine {
         };
         report.first_synced = report.synced && !self.synced;
         let changed = self.gather(&mut report);
+        let mut changed: Vec<ObjectKey> = changed.into_iter().collect();
+        if report.first_synced {
+            // Those that win contested frontends come first, and recognise the indices that these lead to.
+            changed.sort_by_cached_key(|key| self.cluster.service(key).map(|s| s.rank()));
+        }
         let mut jobs = Vec::new();
         for key in changed {
             report.planned += 1;
@@ -274,8 +279,8 @@ impl Engine {
     }
 
     /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if that is left
-    /// over from a previous agent or from a pool of this Service that is no more (a port that was renamed, a policy that
-    /// was changed), so that no frontend has to move; else a free one.
+    /// over from a pool of this Service that is no more (a port that was renamed, a policy that was changed), or from a
+    /// previous agent and everything that leads there is this Service's today; else a free one.
     fn indices(
         &mut self,
         service: &ObjectKey,
@@ -286,13 +291,18 @@ impl Engine {
         let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);
         let had = |id: &PoolId| old.iter().find(|(known, _)| known == id).map(|(_, i)| *i);
         let mut taken: BTreeSet<u32> = plan.pools.iter().filter_map(|p| had(&p.id)).collect();
+        let written: Vec<Option<u32>> = plan.frontends.iter().map(|f| self.written(&f.key)).collect();
+        let leading = |index| {
+            let count = written.iter().filter(|w| **w == Some(index)).count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
         let mut found = Vec::with_capacity(plan.pools.len());
         for (n, pool) in plan.pools.iter().enumerate() {
             let mut index = had(&pool.id);
             let fronts = plan.frontends.iter().filter(|f| f.pool == Some(n));
             for led in fronts.filter_map(|f| self.written(&f.key)) {
                 let ours = || old.iter().any(|(_, i)| *i == led);
-                let left = |p: &PoolState| !p.owned || ours();
+                let left = |p: &PoolState| ours() || !p.owned && p.fronts == leading(led);
                 if index.is_none()
                     && self.state.pools.get(&led).is_some_and(left)
                     && taken.insert(led)

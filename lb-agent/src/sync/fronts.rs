@@ -24,7 +24,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// The smaller one wins: the older Service, then the one whose name comes first. One without an age is the youngest.
+    /// See [`Service::rank`](crate::model::Service::rank).
     fn rank(&self) -> (bool, Option<Timestamp>, &ObjectKey) {
         (self.created.is_none(), self.created, &self.service)
     }

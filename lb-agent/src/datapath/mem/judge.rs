@@ -133,6 +133,8 @@ impl World {
         self.tell(Moment::Barrier);
         self.hot_slots.clear();
         self.hot_indices.clear();
+        // What no frontend leads to has no reader any more.
+        self.live.retain(|_, index| self.fronts.contains_key(index));
         for freed in [
             &mut self.services.freed,
             &mut self.nodeports.freed,
@@ -195,6 +197,10 @@ impl Guard for ServiceRef {
                 world.violate(format!("a frontend leads to service {}, unwritten", now.index));
             }
             *world.fronts.entry(now.index).or_default() += 1;
+            if let Some(svc) = world.svc.get(now.index as usize) {
+                let slots = svc.base..svc.base + u32::from(svc.count);
+                world.live.extend(slots.map(|at| (at, now.index)));
+            }
             world.hot_indices.remove(&now.index);
         }
         if let Some(before) = before.filter(leads)

@@ -1,1 +1,152 @@
+//! Programs that run while the agent writes, one step at a time: frontend, word 0, slot, backend. They hold what they read
+//! across any number of writes, as a program on another CPU may, but never across a barrier.
 
+use std::collections::BTreeSet;
+
+use lb_common::service::{ServiceRef, Slot, frontend};
+
+use crate::{
+    datapath::mem::{Moment, World},
+    plan::FrontKey,
+};
+
+/// Whose backend may an address of this frontend lead to? Addresses and services by number.
+pub(super) trait Expect: Send + 'static {
+    fn allowed(&self, front: &FrontKey, backend: lb_common::Addr) -> bool;
+}
+
+/// The readers under way.
+pub(super) struct Readers<E> {
+    seed: u64,
+    running: Vec<Reader>,
+    expect: E,
+}
+
+struct Reader {
+    front: FrontKey,
+    at: ServiceRef,
+    step: Step,
+    retried: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Word,
+    Slot { base: u32, count: u16 },
+    Backend { id: u32 },
+    Done,
+}
+
+impl<E: Expect> Readers<E> {
+    pub(super) fn new(seed: u64, expect: E) -> Self {
+        Self {
+            seed: seed | 1,
+            running: Vec::new(),
+            expect,
+        }
+    }
+
+    /// To be called by the maps; panics when a reader sees what it must not.
+    pub(super) fn observe(&mut self, world: &World, moment: Moment) {
+        match moment {
+            Moment::Barrier => {
+                while !self.running.is_empty() {
+                    self.advance(0, world);
+                }
+            }
+            Moment::Wrote => {
+                if self.running.len() < 16 {
+                    self.start(world);
+                }
+                for _ in 0..2 {
+                    if !self.running.is_empty() {
+                        let n = self.random() as usize % self.running.len();
+                        self.advance(n, world);
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, world: &World) {
+        let services = world.services.entries.iter();
+        let services = services.map(|(k, r)| (FrontKey::Address(*k), *r));
+        let nodeports = world.nodeports.entries.iter();
+        let nodeports = nodeports.map(|(k, r)| (FrontKey::NodePort(*k), *r));
+        let all: Vec<_> = services
+            .chain(nodeports)
+            .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)
+            .collect();
+        if all.is_empty() {
+            return;
+        }
+        let (front, at) = all[self.random() as usize % all.len()];
+        self.running.push(Reader {
+            front,
+            at,
+            step: Step::Word,
+            retried: false,
+        });
+    }
+
+    fn advance(&mut self, n: usize, world: &World) {
+        let random = self.random();
+        let reader = &mut self.running[n];
+        let index = reader.at.index;
+        let stale = |reader: &mut Reader, why: &str| {
+            assert!(!reader.retried, "{:?}: twice {why}", reader.front);
+            reader.retried = true;
+            Step::Word
+        };
+        reader.step = match reader.step {
+            Step::Word => {
+                let svc = &world.svc[index as usize];
+                assert!(svc.id == index, "{:?} leads nowhere", reader.front);
+                match svc.count {
+                    0 => Step::Done,
+                    count => Step::Slot {
+                        base: svc.base,
+                        count,
+                    },
+                }
+            }
+            Step::Slot { base, count } => {
+                let at = base + random as u32 % u32::from(count);
+                let Slot { backend, service } = world.slots[at as usize];
+                if service == index {
+                    Step::Backend { id: backend }
+                } else {
+                    stale(reader, "a foreign slot")
+                }
+            }
+            Step::Backend { id } => {
+                let backend = &world.backends[id as usize];
+                if backend.port == 0 {
+                    stale(reader, "a free backend")
+                } else {
+                    assert!(
+                        self.expect.allowed(&reader.front, backend.addr),
+                        "{:?} leads to {}",
+                        reader.front,
+                        backend.addr
+                    );
+                    Step::Done
+                }
+            }
+            Step::Done => Step::Done,
+        };
+        if matches!(reader.step, Step::Done) {
+            self.running.swap_remove(n);
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed >> 8
+    }
+}
+
+/// A set of services that may stand behind each frontend.
+pub(super) type Owners = BTreeSet<u8>;
