@@ -11,7 +11,9 @@ use lb_common::{
     backend::Backend,
     dev::Dev,
     maps,
-    service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot},
+    service::{
+        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
+    },
 };
 
 use super::table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey};

@@ -195,9 +195,16 @@ impl Reader {
         for key in &self.ranges {
             let _ = writeln!(out, "left over: source range {}", key.data.addr);
         }
-        let rest = self.backends.iter().filter(|(id, _)| !self.shown.contains(id));
+        let rest = self
+            .backends
+            .iter()
+            .filter(|(id, _)| !self.shown.contains(id));
         for (_, b) in rest {
-            let _ = writeln!(out, "left over: backend {}", socket(b.addr, b.port, b.proto));
+            let _ = writeln!(
+                out,
+                "left over: backend {}",
+                socket(b.addr, b.port, b.proto)
+            );
         }
     }
 }

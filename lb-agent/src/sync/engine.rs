@@ -291,7 +291,11 @@ impl Engine {
         let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);
         let had = |id: &PoolId| old.iter().find(|(known, _)| known == id).map(|(_, i)| *i);
         let mut taken: BTreeSet<u32> = plan.pools.iter().filter_map(|p| had(&p.id)).collect();
-        let written: Vec<Option<u32>> = plan.frontends.iter().map(|f| self.written(&f.key)).collect();
+        let written: Vec<Option<u32>> = plan
+            .frontends
+            .iter()
+            .map(|f| self.written(&f.key))
+            .collect();
         let leading = |index| {
             let count = written.iter().filter(|w| **w == Some(index)).count();
             u32::try_from(count).unwrap_or(u32::MAX)

@@ -60,8 +60,9 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         backends.join(key.backend, bits);
     }
     let indices = Ids::restored(capacity.svc, &pools.keys().copied().collect());
-    let found = !(services.is_empty() && nodeports.is_empty() && pools.is_empty());
-    let mut state = State {
+    // What the previous agent let go last may still be in use by a program.
+    maps.barrier()?;
+    Ok(State {
         pools,
         indices,
         ranges,
@@ -72,13 +73,7 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         nodeaddrs_freed: false,
         condemned: BTreeSet::new(),
         capacity,
-    };
-    if found {
-        // What the previous agent freed last may still be in use by a program.
-        maps.barrier()?;
-        state.nodeaddrs_freed = false;
-    }
-    Ok(state)
+    })
 }
 
 fn orphan() -> PoolState {

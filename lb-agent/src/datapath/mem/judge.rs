@@ -145,7 +145,11 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn chance(&mut self, map: &'static str, operation: &'static str) -> Option<MapError> {
+    pub(super) fn chance(
+        &mut self,
+        map: &'static str,
+        operation: &'static str,
+    ) -> Option<MapError> {
         let f = self.failures.as_mut()?;
         // xorshift64: a test needs no better one.
         f.seed ^= f.seed << 13;
@@ -194,7 +198,10 @@ impl Guard for ServiceRef {
         let leads = |r: &Self| r.flags & frontend::VIP_MARK == 0;
         if let Some(now) = now.filter(leads) {
             if world.svc.get(now.index as usize).is_none_or(|s| s.id == 0) {
-                world.violate(format!("a frontend leads to service {}, unwritten", now.index));
+                world.violate(format!(
+                    "a frontend leads to service {}, unwritten",
+                    now.index
+                ));
             }
             *world.fronts.entry(now.index).or_default() += 1;
             if let Some(svc) = world.svc.get(now.index as usize) {
@@ -236,7 +243,9 @@ impl Store for Service {
         let old = world.svc[index as usize];
         if new.id == 0 && old.id != 0 {
             if world.fronts.contains_key(&index) {
-                world.violate(format!("service {index} is cleared, and a frontend leads to it"));
+                world.violate(format!(
+                    "service {index} is cleared, and a frontend leads to it"
+                ));
             }
             if world.hot_indices.contains(&index) {
                 world.violate(format!("service {index} is cleared before a barrier"));
@@ -256,7 +265,10 @@ impl Store for Service {
         for at in new {
             let slot = world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
             if slot.service != index {
-                world.violate(format!("service {index} publishes slot {at} of {}", slot.service));
+                world.violate(format!(
+                    "service {index} publishes slot {at} of {}",
+                    slot.service
+                ));
             }
             let backend = world.backends.get(slot.backend as usize);
             if backend.is_none_or(|b| b.port == 0) {
@@ -285,7 +297,9 @@ impl Store for Slot {
             return;
         }
         if let Some(service) = world.live.get(&index) {
-            world.violate(format!("slot {index} is overwritten under service {service}"));
+            world.violate(format!(
+                "slot {index} is overwritten under service {service}"
+            ));
         }
         if world.hot_slots.contains(&index) {
             world.violate(format!("slot {index} is reused before a barrier"));

@@ -19,7 +19,10 @@ fn a_service_comes_and_goes() {
         "web-1",
         vec![endpoint("10.1.0.2", "there"), endpoint("10.1.0.1", "here")],
     ));
-    assert_eq!((report.planned, report.services_changed, report.barriers), (1, 1, 0));
+    assert_eq!(
+        (report.planned, report.services_changed, report.barriers),
+        (1, 1, 0)
+    );
     assert_eq!(
         rig.dump(),
         "vip 10.96.0.1 cluster-ip\n10.96.0.1:80/TCP cluster-ip\n  random\n  -> 10.1.0.1:8080/TCP local\n  -> 10.1.0.2:8080/TCP\n"
@@ -41,11 +44,15 @@ fn nothing_new_writes_nothing() {
     let before = rig.maps.world().total_writes();
     let (services, slices) = objects();
     let report = rig.list(services, slices);
-    assert_eq!((report.planned, report.writes.total(), report.barriers), (0, 0, 0));
+    assert_eq!(
+        (report.planned, report.writes.total(), report.barriers),
+        (0, 0, 0)
+    );
     assert_eq!(rig.maps.world().total_writes(), before);
     // A change that is taken back before it is looked at never happened.
     rig.engine.handle(Event::ServiceGone(key("web")));
-    rig.engine.handle(Event::Service(node_port("web", "10.96.0.1", 30080)));
+    rig.engine
+        .handle(Event::Service(node_port("web", "10.96.0.1", 30080)));
     rig.engine.handle(Event::SliceGone(key("web-1")));
     rig.engine.handle(Event::Slices(objects().1));
     assert_eq!(rig.sync().planned, 0);
@@ -57,7 +64,10 @@ fn one_endpoint_changes_without_a_barrier() {
     let mut rig = Rig::new();
     rig.put(service("web", "10.96.0.1"));
     for n in 1..200 {
-        let report = rig.put_slice(slice("web-1", vec![endpoint(&format!("10.1.0.{n}"), "here")]));
+        let report = rig.put_slice(slice(
+            "web-1",
+            vec![endpoint(&format!("10.1.0.{n}"), "here")],
+        ));
         assert_eq!((report.barriers, report.writes.services), (0, 0));
     }
     rig.empty();
@@ -98,7 +108,10 @@ fn a_drained_backend_keeps_what_it_has() {
         "random\n  -> 10.1.0.1:8080/TCP local\n  keeps 10.1.0.2:8080/TCP terminating local\n"
     ));
     rig.put_slice(slice("web-1", vec![draining("10.1.0.2", "here")]));
-    assert!(rig.dump().ends_with("random\n  -> 10.1.0.2:8080/TCP terminating local\n"));
+    assert!(
+        rig.dump()
+            .ends_with("random\n  -> 10.1.0.2:8080/TCP terminating local\n")
+    );
     rig.empty();
 }
 
@@ -111,7 +124,10 @@ fn a_policy_change_moves_frontends_without_a_gap() {
     local.external_policy = Policy::Local;
     let report = rig.put(local.clone());
     assert_eq!((report.writes.nodeports, report.writes.services), (1, 0));
-    assert!(rig.dump().contains("*:30080/TCP v4 node-port (from outside)\n  random no-local-endpoint\n"));
+    assert!(
+        rig.dump()
+            .contains("*:30080/TCP v4 node-port (from outside)\n  random no-local-endpoint\n")
+    );
     local.internal_policy = Policy::Local;
     // Two entries (inside, outside) of the cluster IP move; the second waits for the first one's element.
     let report = rig.put(local);
@@ -177,14 +193,21 @@ fn full_maps_fail_one_service_and_name_it() {
     rig.put(service("small", "10.96.0.1"));
     rig.put_slice(slice("small-1", vec![endpoint("10.1.0.1", "here")]));
     let before = rig.dump();
-    let many = |n| (0..n).map(|i| endpoint(&format!("10.2.0.{i}"), "here")).collect();
+    let many = |n| {
+        (0..n)
+            .map(|i| endpoint(&format!("10.2.0.{i}"), "here"))
+            .collect()
+    };
     rig.put_slice(slice("big-1", many(9)));
     let report = rig.put(service("big", "10.96.0.2"));
     assert_eq!(report.failed.len(), 1);
     assert_eq!(report.failed[0].service, Some(key("big")));
     let text = report.failed[0].error.to_string();
     assert!(text.contains("lb_slots is full (8 entries)"), "{text}");
-    assert!(rig.dump().starts_with("vip 10.96.0.1 cluster-ip\nvip 10.96.0.2"));
+    assert!(
+        rig.dump()
+            .starts_with("vip 10.96.0.1 cluster-ip\nvip 10.96.0.2")
+    );
     assert_eq!(rig.engine.problems()[&key("big")], [text]);
     // Smaller, it fits; and it was tried again by itself.
     rig.put_slice(slice("big-1", many(4)));
@@ -203,8 +226,12 @@ fn too_many_endpoints_are_refused_and_the_last_good_state_stays() {
     rig.put(service("web", "10.96.0.1"));
     rig.put_slice(slice("web-1", vec![endpoint("10.1.0.1", "here")]));
     let before = rig.dump();
-    let ends = (0..70_000u32)
-        .map(|i| endpoint(&format!("10.{}.{}.{}", 2 + (i >> 16), (i >> 8) & 255, i & 255), "here"));
+    let ends = (0..70_000u32).map(|i| {
+        endpoint(
+            &format!("10.{}.{}.{}", 2 + (i >> 16), (i >> 8) & 255, i & 255),
+            "here",
+        )
+    });
     let report = rig.put_slice(slice("web-1", ends.collect()));
     assert!(matches!(report.failed[0].error, FailureCause::Plan(_)));
     assert!(rig.engine.problems()[&key("web")][0].contains("70000 endpoints"));
@@ -217,13 +244,18 @@ fn too_many_endpoints_are_refused_and_the_last_good_state_stays() {
 #[test]
 fn addresses_of_node_ports_follow_the_machine() {
     let mut rig = Rig::new();
-    let at = |list: &[(&str, u32)]| Event::Addresses(list.iter().map(|(a, i)| (ip(a), *i)).collect());
+    let at =
+        |list: &[(&str, u32)]| Event::Addresses(list.iter().map(|(a, i)| (ip(a), *i)).collect());
     rig.engine.handle(at(&[("192.0.2.1", 2), ("fd66::1", 2)]));
     assert_eq!(rig.sync().writes.nodeaddrs, 2);
-    rig.engine.handle(at(&[("192.0.2.1", 3), ("192.0.2.7", 3), ("192.0.2.7", 4)]));
+    rig.engine
+        .handle(at(&[("192.0.2.1", 3), ("192.0.2.7", 3), ("192.0.2.7", 4)]));
     let report = rig.sync();
     assert_eq!((report.writes.nodeaddrs, report.barriers), (3, 1));
-    assert_eq!(rig.dump(), "node address 192.0.2.1 on device 3\nnode address 192.0.2.7 on device 3\n");
+    assert_eq!(
+        rig.dump(),
+        "node address 192.0.2.1 on device 3\nnode address 192.0.2.7 on device 3\n"
+    );
     assert_eq!(rig.sync().writes.total(), 0);
     rig.empty();
 }
@@ -272,6 +304,13 @@ vip 203.0.113.1 load-balancer
     assert_eq!((checks.len(), checks[0].local_endpoints), (1, 1));
     s.source_ranges.clear();
     let report = rig.put(s);
-    assert_eq!((report.writes.srcranges, report.writes.svc, report.writes.slots), (2, 2, 0));
+    assert_eq!(
+        (
+            report.writes.srcranges,
+            report.writes.svc,
+            report.writes.slots
+        ),
+        (2, 2, 0)
+    );
     rig.empty();
 }

@@ -7,7 +7,8 @@ use lb_common::Proto;
 use crate::{
     datapath::mem::{Limits, MemMaps},
     model::{
-        Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
+        Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice,
+        SlicePort,
     },
     plan::PlanConfig,
     sync::{Engine, Report, dump::dump},

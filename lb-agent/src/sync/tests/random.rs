@@ -102,8 +102,18 @@ fn build(s: u8, shape: &Shape) -> Service {
     if shape.both_families {
         out.cluster_ips.push(ip(&format!("fd66::{}", s + 1)));
     }
-    out.kind = [ServiceType::ClusterIp, ServiceType::NodePort, ServiceType::LoadBalancer][usize::from(shape.kind)];
-    let policy = |local| if local { Policy::Local } else { Policy::Cluster };
+    out.kind = [
+        ServiceType::ClusterIp,
+        ServiceType::NodePort,
+        ServiceType::LoadBalancer,
+    ][usize::from(shape.kind)];
+    let policy = |local| {
+        if local {
+            Policy::Local
+        } else {
+            Policy::Cluster
+        }
+    };
     out.external_policy = policy(shape.local.0);
     out.internal_policy = policy(shape.local.1);
     let own = 30_000 + u16::from(s);
@@ -113,7 +123,9 @@ fn build(s: u8, shape: &Shape) -> Service {
     }
     out.ingress_ips = vec![ip(&format!("203.0.113.{}", s + 1))];
     out.external_ips = vec![ip(&format!("198.51.100.{}", s + 1))];
-    out.source_ranges = (0..shape.ranges).map(|n| (ip(&format!("10.{n}.0.0")), 16)).collect();
+    out.source_ranges = (0..shape.ranges)
+        .map(|n| (ip(&format!("10.{n}.0.0")), 16))
+        .collect();
     out.affinity_secs = shape.affinity.then_some(60);
     out.scheduler = shape.affinity.then_some(Scheduler::RoundRobin);
     let years = ["2020", "2021"];
@@ -191,7 +203,9 @@ impl Truth {
                 Event::Node(self.node.clone())
             }
             Step::Addresses(list) => {
-                let all = list.iter().map(|n| (ip(&format!("192.0.2.{n}")), u32::from(*n) + 1));
+                let all = list
+                    .iter()
+                    .map(|n| (ip(&format!("192.0.2.{n}")), u32::from(*n) + 1));
                 self.addresses = all.collect();
                 Event::Addresses(self.addresses.clone())
             }
@@ -204,7 +218,9 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
     let mut truth = Truth::default();
     let mut rig = Rig::unsynced(MemMaps::new(LIMITS));
     let mut readers = Readers::new(seed, ByNumber);
-    rig.maps.world().observe(move |world, moment| readers.observe(world, moment));
+    rig.maps
+        .world()
+        .observe(move |world, moment| readers.observe(world, moment));
     rig.maps.world().fail(seed | 1, per_mille);
     for step in steps {
         if let Some(event) = truth.change(step) {
@@ -233,7 +249,11 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
         rounds += 1;
         assert!(rounds < 4, "{:?}", rig.engine.problems());
     }
-    assert_eq!(rig.sync().writes.total(), 0, "in the end nothing is left to do");
+    assert_eq!(
+        rig.sync().writes.total(),
+        0,
+        "in the end nothing is left to do"
+    );
 
     let mut fresh = Rig::unsynced(MemMaps::new(LIMITS));
     truth.relist(&mut fresh.engine);
@@ -248,7 +268,12 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
     let report = rig.sync();
     assert_eq!((report.writes.hashed(), report.failed), (0, vec![]));
     // A pool of which every frontend was lost to another Service is not recognised: its index is exchanged.
-    let lost = rig.engine.problems().values().flatten().any(|p| p.contains("belongs to"));
+    let lost = rig
+        .engine
+        .problems()
+        .values()
+        .flatten()
+        .any(|p| p.contains("belongs to"));
     assert!(lost || report.writes.total() == 0, "{:?}", report.writes);
     rig.empty();
 }

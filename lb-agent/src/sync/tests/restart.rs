@@ -7,9 +7,16 @@ fn objects() -> (Vec<crate::model::Service>, Vec<crate::model::Slice>) {
     let mut local = node_port("web", "10.96.0.1", 30080);
     local.external_policy = Policy::Local;
     (
-        vec![local, service("dns", "10.96.0.10"), service("idle", "fd66::1")],
         vec![
-            slice("web-1", vec![endpoint("10.1.0.1", "here"), endpoint("10.1.0.2", "there")]),
+            local,
+            service("dns", "10.96.0.10"),
+            service("idle", "fd66::1"),
+        ],
+        vec![
+            slice(
+                "web-1",
+                vec![endpoint("10.1.0.1", "here"), endpoint("10.1.0.2", "there")],
+            ),
             slice("web-2", vec![endpoint("10.1.0.3", "here")]),
             slice("dns-1", vec![endpoint("10.1.0.3", "here")]),
         ],
@@ -32,7 +39,10 @@ fn a_restart_with_nothing_changed_writes_nothing() {
     assert_eq!(rig.put_slice(slices[1].clone()).writes.total(), 0);
     let report = rig.list(services, slices);
     assert!(report.first_synced && report.synced);
-    assert_eq!((report.writes.total(), rig.maps.world().total_writes()), (0, before));
+    assert_eq!(
+        (report.writes.total(), rig.maps.world().total_writes()),
+        (0, before)
+    );
     assert_eq!(rig.dump(), dump);
     assert!(!rig.sync().first_synced);
     rig.empty();
@@ -45,14 +55,19 @@ fn nothing_goes_before_everything_is_listed() {
     let _ = rig.list(services.clone(), slices.clone());
     let dump = rig.dump();
     let mut rig = rig.restart();
-    rig.engine.handle(Event::Services(vec![services[1].clone()]));
+    rig.engine
+        .handle(Event::Services(vec![services[1].clone()]));
     assert_eq!(rig.sync().writes.total(), 0);
     rig.engine.handle(Event::Slices(vec![]));
     assert_eq!(rig.sync().writes.total(), 0);
     assert_eq!(rig.dump(), dump);
     // New ones are carried at once.
-    rig.engine.handle(Event::Service(service("new", "10.96.0.99")));
-    rig.engine.handle(Event::Slice(slice("new-1", vec![endpoint("10.1.0.9", "here")])));
+    rig.engine
+        .handle(Event::Service(service("new", "10.96.0.99")));
+    rig.engine.handle(Event::Slice(slice(
+        "new-1",
+        vec![endpoint("10.1.0.9", "here")],
+    )));
     let report = rig.sync();
     assert!(!report.synced && report.writes.services == 4);
     let known = rig.dump();
@@ -83,7 +98,11 @@ fn changes_while_the_agent_was_away_are_made_up_for_with_ids_kept() {
     let _ = rig.list(services.clone(), slices.clone());
     let index = |rig: &Rig| {
         let world = rig.maps.world();
-        let found = world.services.entries.iter().find(|(k, _)| k.port == 80 && k.addr.b[15] == 1);
+        let found = world
+            .services
+            .entries
+            .iter()
+            .find(|(k, _)| k.port == 80 && k.addr.b[15] == 1);
         found.unwrap().1.index
     };
     let before = index(&rig);
@@ -91,7 +110,10 @@ fn changes_while_the_agent_was_away_are_made_up_for_with_ids_kept() {
     let mut services = services[..2].to_vec();
     services[0].external_policy = Policy::Cluster;
     let slices = vec![
-        slice("web-1", vec![endpoint("10.1.0.2", "there"), endpoint("10.1.0.4", "here")]),
+        slice(
+            "web-1",
+            vec![endpoint("10.1.0.2", "there"), endpoint("10.1.0.4", "here")],
+        ),
         slices[2].clone(),
     ];
     let _ = rig.list(services.clone(), slices.clone());

@@ -20,7 +20,10 @@ fn one_endpoint_of_five_thousand_touches_few_elements() {
         .map(|n| endpoint(&format!("10.1.{}.{}", n / 250, n % 250), "there"))
         .collect();
     for (n, part) in ends.chunks(SLICE).enumerate() {
-        rig.engine.handle(crate::model::Event::Slice(slice(&format!("web-{n:03}"), part.to_vec())));
+        rig.engine.handle(crate::model::Event::Slice(slice(
+            &format!("web-{n:03}"),
+            part.to_vec(),
+        )));
     }
     let report = rig.sync();
     assert_eq!(report.writes.members, ENDPOINTS as u64);
@@ -45,11 +48,18 @@ fn one_endpoint_of_five_thousand_touches_few_elements() {
 fn another_service_is_not_planned() {
     let mut rig = Rig::new();
     for n in 1..100 {
-        rig.engine.handle(crate::model::Event::Service(service(&format!("s{n}"), &format!("10.96.0.{n}"))));
+        rig.engine.handle(crate::model::Event::Service(service(
+            &format!("s{n}"),
+            &format!("10.96.0.{n}"),
+        )));
     }
     assert_eq!(rig.sync().planned, 99);
     let report = rig.put_slice(slice("s5-1", vec![endpoint("10.1.0.1", "here")]));
     assert_eq!((report.planned, report.services_changed), (1, 1));
-    assert_eq!(report.writes.total(), 4, "a backend, a member, a slot, an entry");
+    assert_eq!(
+        report.writes.total(),
+        4,
+        "a backend, a member, a slot, an entry"
+    );
     rig.empty();
 }
