@@ -222,25 +222,23 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
     let (first, last) = (u32::from(first), u32::from(last));
     let fib_source = u32::from(options.fib_source);
     let mut loader = EbpfLoader::new();
-    // The names are those of lb-ebpf/src/config.rs. A constant that no program reads is not in the object.
+    // The names are those of lb-ebpf/src/config.rs.
     loader
-        .override_global("HOST_NETNS_COOKIE", &cookie, false)
-        .override_global("SOCKET_LB", &socket_lb, false)
-        .override_global("BIND_HOLD", &bind_hold, false)
-        .override_global("SKIP_BOUND_DEVICE", &skip_bound_device, false)
-        .override_global("MPTCP", &mptcp, false)
-        .override_global("SNAT_PORT_MIN", &first, false)
-        .override_global("SNAT_PORT_MAX", &last, false)
-        .override_global("FIB_SRC", &fib_source, false);
+        .override_global("HOST_NETNS_COOKIE", &cookie, true)
+        .override_global("SOCKET_LB", &socket_lb, true)
+        .override_global("BIND_HOLD", &bind_hold, true)
+        .override_global("SKIP_BOUND_DEVICE", &skip_bound_device, true)
+        .override_global("MPTCP", &mptcp, true)
+        .override_global("SNAT_PORT_MIN", &first, true)
+        .override_global("SNAT_PORT_MAX", &last, true)
+        .override_global("FIB_SRC", &fib_source, true);
     for (spec, path) in paths {
         loader.map_pin_path(spec.name, path.as_path());
         if let Some(entries) = options.capacities.get(spec.name) {
             loader.map_max_entries(spec.name, *entries);
         }
     }
-    // Two maps of the ABI have no handle in aya's own set.
     loader
-        .allow_unsupported_maps()
         .load(object)
         .context("cannot create the maps of the eBPF object")
 }

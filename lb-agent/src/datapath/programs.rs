@@ -72,10 +72,9 @@ pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
         "cannot read the kernel's types from /sys/kernel/btf/vmlinux: a kernel with CONFIG_DEBUG_INFO_BTF is needed",
     )?;
     for spec in ALL {
-        let Some(program) = ebpf.program_mut(spec.name) else {
-            tracing::warn!(program = spec.name, "not in the eBPF object");
-            continue;
-        };
+        let program = ebpf
+            .program_mut(spec.name)
+            .with_context(|| format!("program {}: not in the eBPF object", spec.name))?;
         let result = match program {
             Program::CgroupSockAddr(p) => p.load(),
             Program::CgroupSock(p) => p.load(),
