@@ -133,7 +133,7 @@ fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole:
     }
     found.server_sent(flow::bits(p), flow::now());
     if p.ttl <= 1 {
-        return Action::Drop(Reason::PktTtlExpired);
+        return Action::Expired;
     }
     let way = route::find(ctx, &mut s.fib, p, &s.flow.src, &s.flow.dst, whole, false);
     send(way)

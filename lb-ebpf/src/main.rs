@@ -8,6 +8,7 @@ mod config;
 mod count;
 mod decide;
 mod flow;
+mod icmp;
 mod iter;
 mod lookup;
 mod maps;

@@ -25,7 +25,8 @@ pub struct Fib {
     l4_protocol: u8,
     sport: u16,
     dport: u16,
-    tot_len: u16,
+    /// Asked: the packet's length, or 0. Answered: the largest that the way carries.
+    pub tot_len: u16,
     /// Asked: where the packet came in. Answered: where it leaves.
     pub ifindex: u32,
     tos: u32,

@@ -4,7 +4,7 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{flow::Claim, maps::SCRATCH, route::Fib};
+use crate::{flow::Claim, icmp::Draft, maps::SCRATCH, route::Fib};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]
@@ -22,6 +22,8 @@ pub struct Scratch {
     pub fib: Fib,
     /// The ports being tried for it.
     pub claim: Claim,
+    /// An ICMP error about the packet.
+    pub draft: Draft,
 }
 
 /// This CPU's.

@@ -20,8 +20,10 @@ use lb_common::{Reason, csum, flow::Flow};
 use crate::{
     count::{self, count},
     decide::{self, Action},
+    icmp::{self, Answer},
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
-    route, scratch,
+    route,
+    scratch::{self, Scratch},
 };
 
 /// The next program, or the stack: TCX_NEXT and TC_ACT_UNSPEC are the same number.
@@ -57,15 +59,16 @@ fn ingress(ctx: &TcContext) -> i32 {
         Action::Refuse(service) => {
             count(Reason::PktNoEndpoint);
             count::reject(service);
-            TC_ACT_SHOT
+            answer(ctx, &p, s, Answer::PortUnreachable)
         }
         Action::Expired => {
             count(Reason::PktTtlExpired);
-            NEXT
+            answer(ctx, &p, s, Answer::TimeExceeded)
         }
         Action::TooBig => {
             count(Reason::PktTooBig);
-            TC_ACT_SHOT
+            let mtu = s.fib.tot_len;
+            answer(ctx, &p, s, Answer::TooBig(mtu))
         }
         Action::Deliver => {
             if write(ctx, &p, &s.flow, false).is_err() {
@@ -111,6 +114,16 @@ fn egress(ctx: &TcContext) -> i32 {
         return TC_ACT_SHOT;
     }
     route::send_by(s.flow.ifindex)
+}
+
+/// Sends an ICMP error about the packet, back by the device that it came in on. If none can be made, the packet is dropped;
+/// it was counted already.
+#[inline(always)]
+fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
+    match icmp::turn(ctx.skb.skb, p, s, what) {
+        Ok(()) => route::send_by(p.ifindex),
+        Err(()) => TC_ACT_SHOT,
+    }
 }
 
 /// Reads the headers; `None` for what is not ours to touch (counted where it might have been).

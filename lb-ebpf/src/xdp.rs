@@ -47,7 +47,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
         | Action::TooBig
         | Action::Send { neighbour: false } => XDP_PASS,
         Action::Deliver => {
-            if sum_is_unfinished(&p) || !write(ctx, &p, &s.flow, None) {
+            if p.sum_is_unfinished() || !write(ctx, &p, &s.flow, None) {
                 count(Reason::XdpToTc);
                 return XDP_PASS;
             }
@@ -60,7 +60,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
                 Some(d) => d.flags & dev::flags::XDP != 0,
                 None => false,
             };
-            if !reachable || sum_is_unfinished(&p) || !write(ctx, &p, &s.flow, Some(&s.fib)) {
+            if !reachable || p.sum_is_unfinished() || !write(ctx, &p, &s.flow, Some(&s.fib)) {
                 count(Reason::XdpToTc);
                 return XDP_PASS;
             }
@@ -99,24 +99,6 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
         _ => return None,
     };
     packet::parse(data, end, ETH, is_v4, ctx.ingress_ifindex() as u32).ok()
-}
-
-/// Is the transport sum still to be filled in by a card (`CHECKSUM_PARTIAL`)? Such frames come from local senders through
-/// virtual devices alone, with the sum of the pseudo header where the checksum will stand; a change of what changed would
-/// ruin it. A finished sum that looks so by chance, once in 65,536, costs only the way through tc.
-#[inline(always)]
-fn sum_is_unfinished(p: &Packet) -> bool {
-    let (src, dst) = (p.src.words(), p.dst.words());
-    let l4_len = p.len.wrapping_sub((p.l4 - p.net) as u16);
-    let mut sum = csum::add(0, u32::from(l4_len.to_be()));
-    sum = csum::add(sum, u32::from(u16::from(p.proto).to_be()));
-    let mut i = 0;
-    while i < 4 {
-        // The prefix of a mapped IPv4 address adds 0xffff, which is nothing in this sum.
-        sum = csum::add(csum::add(sum, src[i]), dst[i]);
-        i += 1;
-    }
-    csum::fold(sum) == p.sum
 }
 
 /// Rewrites addresses and ports to what `flow` says; with a way out, the link-layer header too, and a hop less to live.

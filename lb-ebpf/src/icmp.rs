@@ -1,0 +1,152 @@
+//! ICMP errors that we send ourselves: for a service without endpoint, for a packet that is too big or too old. Turns the
+//! packet in hand into its own answer, and knows nothing of services.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
+};
+use lb_common::csum;
+
+use crate::{
+    packet::{ETH, Packet},
+    scratch::Scratch,
+};
+
+/// What is said of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Nobody listens.
+    PortUnreachable,
+    /// Its hops are used up.
+    TimeExceeded,
+    /// Larger than this, which the way on carries.
+    TooBig(u16),
+}
+
+impl Answer {
+    /// Type and code as one word of an ICMP header, and the word behind the checksum.
+    #[inline(always)]
+    fn words(self, v4: bool) -> (u16, u32) {
+        let (kind, code, rest) = match (self, v4) {
+            (Self::PortUnreachable, true) => (3, 3, 0),
+            (Self::PortUnreachable, false) => (1, 4, 0),
+            (Self::TimeExceeded, true) => (11, 0, 0),
+            (Self::TimeExceeded, false) => (3, 0, 0),
+            (Self::TooBig(mtu), true) => (3, 4, u32::from(mtu)),
+            (Self::TooBig(mtu), false) => (2, 0, u32::from(mtu)),
+        };
+        (u16::from_ne_bytes([kind, code]), rest.to_be())
+    }
+}
+
+/// At most: an IPv6 header and a TCP header without options.
+const QUOTE: usize = 60;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+const HOPS: u8 = 64;
+
+/// Room for what is quoted and for what is put before it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Draft {
+    quote: [u32; QUOTE / 4],
+    /// Network header and ICMP header: 28 or 48 bytes.
+    head: [u32; 12],
+}
+
+/// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its device, which finds the
+/// neighbour. An error means that it is to be dropped: half of it may be written.
+#[inline(always)]
+pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) -> Result<(), ()> {
+    let header = p.l4 - p.net;
+    let least = if p.v4 { 20 } else { 40 };
+    if header != least {
+        // With options in it, nobody who needs an answer.
+        return Err(());
+    }
+    // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off.
+    let quoted = header + if p.is_tcp() { 20 } else { 8 };
+    let room = least + 8 + if p.net == 0 { ETH } else { 0 };
+    let draft = &mut s.draft;
+    draft.quote = [0; QUOTE / 4];
+    // SAFETY: the helpers check offsets and lengths against the buffer; `quote` holds the longest quote.
+    unsafe {
+        let quote = draft.quote.as_mut_ptr().cast::<c_void>();
+        if bpf_skb_load_bytes(skb.cast(), p.net, quote, quoted) != 0
+            || bpf_skb_change_tail(skb, p.net + quoted, 0) != 0
+            || bpf_skb_change_head(skb, room, 0) != 0
+        {
+            return Err(());
+        }
+    }
+    let sum = quote_sum(p, &draft.quote);
+    let (src, dst) = (p.dst.words(), p.src.words());
+    let (kind, rest) = answer.words(p.v4);
+    let length = (quoted + 8) as u16;
+    let mut icmp_sum = csum::add(csum::add(sum, u32::from(kind)), rest);
+    let h = &mut draft.head;
+    if p.v4 {
+        h[0] = u32::from_be_bytes([0x45, 0, 0, 0]).to_be() | word(0, (length + 20).to_be());
+        h[1] = 0;
+        h[2] = u32::from_ne_bytes([HOPS, ICMP, 0, 0]);
+        h[3] = src[3];
+        h[4] = dst[3];
+        let mut ip_sum = 0;
+        let mut i = 0;
+        while i < 5 {
+            ip_sum = csum::add(ip_sum, h[i]);
+            i += 1;
+        }
+        h[2] |= word(0, !csum::fold(ip_sum));
+        h[5] = word(kind, !csum::fold(icmp_sum));
+        h[6] = rest;
+    } else {
+        h[0] = u32::from_be_bytes([0x60, 0, 0, 0]).to_be();
+        h[1] = u32::from(length.to_be()) | u32::from_ne_bytes([0, 0, ICMPV6, HOPS]);
+        let mut i = 0;
+        while i < 4 {
+            h[2 + i] = src[i];
+            h[6 + i] = dst[i];
+            icmp_sum = csum::add(csum::add(icmp_sum, src[i]), dst[i]);
+            i += 1;
+        }
+        // The pseudo header: length and protocol.
+        icmp_sum = csum::add(icmp_sum, u32::from(length.to_be()));
+        icmp_sum = csum::add(icmp_sum, u32::from(u16::from(ICMPV6).to_be()));
+        h[10] = word(kind, !csum::fold(icmp_sum));
+        h[11] = rest;
+    }
+    // SAFETY: as above; `head` holds the longer of both.
+    let rc =
+        unsafe { bpf_skb_store_bytes(skb, ETH, h.as_ptr().cast(), if p.v4 { 28 } else { 48 }, 0) };
+    if rc == 0 { Ok(()) } else { Err(()) }
+}
+
+/// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the
+/// device will fill it in also here, over what is left of the packet: header and checksum then add up to the complement of
+/// the pseudo header's sum, which now stands in its place.
+#[inline(always)]
+fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4]) -> u64 {
+    let network = if p.v4 { 5 } else { 10 };
+    let unfinished = p.sum_is_unfinished();
+    let mut sum = 0;
+    let mut i = 0;
+    while i < QUOTE / 4 {
+        if i < network || !unfinished {
+            sum = csum::add(sum, quote[i]);
+        }
+        i += 1;
+    }
+    if unfinished {
+        sum = csum::add(sum, u32::from(!p.sum));
+    }
+    sum
+}
+
+/// A word of two halves in the order in which they stand.
+#[inline(always)]
+fn word(first: u16, second: u16) -> u32 {
+    u32::from(first) | u32::from(second) << 16
+}
