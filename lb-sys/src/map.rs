@@ -176,12 +176,13 @@ impl<K: Pod, V: Pod> Map<K, V> {
                 Some(&values[count..]),
             );
             count += n;
-            match error {
-                None => {}
-                Some(e) if lacks_batches(&e) => return self.set_one_by_one(keys, values, count),
-                // A failed batch that did nothing may have failed as a batch (no memory for its buffers): the first element
-                // alone tells.
-                Some(_) if n == 0 => match self.set(&keys[count], &values[count]) {
+            if error.as_ref().is_some_and(lacks_batches) {
+                return self.set_one_by_one(keys, values, count);
+            }
+            // A failed batch that did nothing may have failed as a batch (no memory for its buffers): the first element alone
+            // tells.
+            if error.is_some() && n == 0 {
+                match self.set(&keys[count], &values[count]) {
                     Ok(()) => count += 1,
                     Err(e) => {
                         return Done {
@@ -189,8 +190,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
                             error: Some(e),
                         };
                     }
-                },
-                Some(_) => {}
+                }
             }
         }
         Done { count, error: None }

@@ -56,23 +56,22 @@ pub(crate) fn attach(
         SchedClassifierLink::attached(&device.name, kind(hook), priority(hook), handle, None)
             .map_err(Into::into)
             .and_then(|link| program.attach_to_link(link));
-    let link = match swapped {
-        Ok(link) => link,
-        Err(_) => {
-            // No filter of ours yet. The qdisc may be there already, ours or another's.
-            let _exists = qdisc_add_clsact(&device.name);
-            program
-                .attach_with_options(
-                    &device.name,
-                    kind(hook),
-                    TcAttachOptions::Netlink(NlOptions {
-                        priority: priority(hook),
-                        handle,
-                        classid: None,
-                    }),
-                )
-                .context("cannot add a filter to the clsact qdisc")?
-        }
+    let link = if let Ok(link) = swapped {
+        link
+    } else {
+        // No filter of ours yet. The qdisc may be there already, ours or another's.
+        let _exists = qdisc_add_clsact(&device.name);
+        program
+            .attach_with_options(
+                &device.name,
+                kind(hook),
+                TcAttachOptions::Netlink(NlOptions {
+                    priority: priority(hook),
+                    handle,
+                    classid: None,
+                }),
+            )
+            .context("cannot add a filter to the clsact qdisc")?
     };
     // The filter outlives this process: dropped, aya's link would remove it.
     mem::forget(program.take_link(link)?);

@@ -38,6 +38,10 @@ pub enum SocketLb {
 }
 
 /// What the programs are loaded with.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a constant of the programs"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     /// `--socket-lb`
@@ -84,7 +88,6 @@ pub struct Loaded {
 
 impl Loaded {
     /// Takes the programs and the maps apart.
-    #[must_use]
     pub fn split(self) -> (Ebpf, BpfMaps, Commit) {
         (self.ebpf, self.maps, Commit { dir: self.dir })
     }

@@ -25,7 +25,7 @@ const BURST: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Looks again though nothing was announced: announcements can be lost.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_mins(1);
 
 /// Follows the network namespace of the caller: the first state at once, then each that differs from the one before. Ends
 /// when the receiver is dropped.
