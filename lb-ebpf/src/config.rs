@@ -32,6 +32,9 @@ rodata! {
     SNAT_PORT_MIN: u32 = 61000, snat_port_min;
     /// Last port of that range, host order.
     SNAT_PORT_MAX: u32 = 65535, snat_port_max;
+    /// Turns of an empty loop between the steps of a lookup, so that a test can have writers overtake readers; 0 outside of
+    /// that test.
+    LINGER: u32 = 0, linger;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;
 }

@@ -1,7 +1,9 @@
 //! From a destination to a backend: frontend → service → slot → backend, one body for every hook and both families.
 //! Owns the reading side of the ABI's atomic switch: a slot of another service means a stale word 0, read again once.
 
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop};
 use lb_common::{
     Addr, Reason,
     affinity::{Affinity, AffinityKey},
@@ -14,7 +16,7 @@ use lb_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, config,
     count::count,
     maps::{AFFINITY, BACKENDS, MEMBERS, NODEADDRS, NODEPORTS, SCHED, SERVICES, SLOTS, SVC},
 };
@@ -71,6 +73,7 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     };
     // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
     if let Some(found) = unsafe { SERVICES.get(&key) } {
+        linger();
         return Frontend::Service(*found);
     }
     // SAFETY: presence alone is read.
@@ -136,6 +139,29 @@ pub fn backend(id: u32) -> Option<Backend> {
     (b.port != 0).then_some(b)
 }
 
+/// [`backend`], after [`linger`].
+#[inline(always)]
+fn lingering_backend(id: u32) -> Option<Backend> {
+    linger();
+    backend(id)
+}
+
+/// See [`config::linger`]; outside of that test the verifier removes it.
+#[inline(always)]
+fn linger() {
+    let turns = config::linger();
+    if turns != 0 {
+        // SAFETY: the callback has the signature that the helper asks for, and looks at no context.
+        unsafe { bpf_loop(turns, turn as *mut c_void, ptr::null_mut(), 0) };
+    }
+}
+
+/// One turn of [`linger`].
+#[inline(never)]
+extern "C" fn turn(_index: u32, _context: *mut c_void) -> i64 {
+    0
+}
+
 /// Is the backend still a member of the service, with all of `wanted` (see [`member`])?
 #[inline(always)]
 pub fn is_member(service: u32, backend: u32, wanted: u32) -> bool {
@@ -189,9 +215,10 @@ fn pick(
             });
         }
         let index = w.base + u32::from(select::offset(scheduler, w.count, input));
+        linger();
         if let Some(s) = slot(index)
             && s.service == service.index
-            && let Some(b) = backend(s.backend)
+            && let Some(b) = lingering_backend(s.backend)
         {
             if retried {
                 count(Reason::SlotRetried);

@@ -56,6 +56,8 @@ pub struct Options {
     pub snat_ports: (u16, u16),
     /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
     pub fib_source: bool,
+    /// Turns of an empty loop between the steps of a lookup: for the test that has writers overtake readers, else 0.
+    pub linger: u32,
     /// `--map-capacity NAME=N`: entries by name of the map.
     pub capacities: BTreeMap<String, u32>,
 }
@@ -69,6 +71,7 @@ impl Default for Options {
             mptcp: true,
             snat_ports: (61000, 65535),
             fib_source: false,
+            linger: 0,
             capacities: BTreeMap::new(),
         }
     }
@@ -234,6 +237,7 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
         .override_global("MPTCP", &mptcp, true)
         .override_global("SNAT_PORT_MIN", &first, true)
         .override_global("SNAT_PORT_MAX", &last, true)
+        .override_global("LINGER", &options.linger, true)
         .override_global("FIB_SRC", &fib_source, true);
     for (spec, path) in paths {
         loader.map_pin_path(spec.name, path.as_path());
