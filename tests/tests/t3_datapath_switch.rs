@@ -35,6 +35,8 @@ use lb_common::{
 use lb_tests::{cgroup::Cgroup, netns::Netns, pins::PinDir, place::Place, process};
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
+/// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for several switches.
+const LINGER: u32 = 20_000;
 const STORM: Duration = Duration::from_secs(6);
 /// Two services that come and go, and one that stays while its endpoints change.
 const SERVICES: u8 = 3;
@@ -162,6 +164,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
         ]
         .map(|(name, n)| (name.to_owned(), n))
         .into(),
+        linger: LINGER,
         ..Options::default()
     };
     let (ebpf, mut maps, commit) = load::load(OBJECT, &dir, &options)?.split();
@@ -259,7 +262,7 @@ struct Tally {
 
 /// The other process: connects and looks, on more threads than there are processors, so that programs are interrupted.
 fn readers(pins: &Path) -> Result<()> {
-    let threads: Vec<_> = (0..8)
+    let threads: Vec<_> = (0..3)
         .map(|n| {
             let pins = pins.to_owned();
             std::thread::spawn(move || reader(n, &pins))
@@ -275,7 +278,7 @@ fn readers(pins: &Path) -> Result<()> {
         }
     }
     println!("\ntally {sum:?}");
-    ensure!(sum.connects > 20_000, "{sum:?}");
+    ensure!(sum.connects > 1_000, "{sum:?}");
     let stays = usize::from(STAYS);
     ensure!(
         sum.untranslated[stays] == 0 && sum.refused == [0; SERVICES as usize],
