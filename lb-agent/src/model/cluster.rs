@@ -242,3 +242,7 @@ fn absent<T>(known: &HashMap<ObjectKey, T>, kept: &HashSet<ObjectKey>) -> Vec<Ob
         .cloned()
         .collect()
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

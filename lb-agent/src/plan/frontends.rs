@@ -193,3 +193,29 @@ fn contains((net, bits): (IpAddr, u8), ip: IpAddr) -> bool {
     let shift = 128u32.saturating_sub(bits);
     (net ^ ip).checked_shr(shift).unwrap_or(0) == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_their_addresses_and_no_other_family() {
+        let cases = [
+            ("10.0.0.0", 8, "10.255.0.1", true),
+            ("10.0.0.0", 8, "11.0.0.1", false),
+            ("0.0.0.0", 0, "203.0.113.1", true),
+            ("0.0.0.0", 0, "fd66::1", false),
+            ("::", 0, "fd66::1", true),
+            ("::", 0, "10.0.0.1", false),
+            ("198.51.100.7", 32, "198.51.100.7", true),
+            ("198.51.100.7", 32, "198.51.100.6", false),
+            ("fd66::", 16, "fd66:ffff::1", true),
+            ("fd66::", 16, "fd67::1", false),
+            ("fd66::1", 128, "fd66::1", true),
+        ];
+        for (net, bits, ip, wanted) in cases {
+            let found = contains((net.parse().unwrap(), bits), ip.parse().unwrap());
+            assert_eq!(found, wanted, "{ip} in {net}/{bits}");
+        }
+    }
+}

@@ -416,5 +416,7 @@ fn release(state: &mut State, key: &FrontKey, service: &ObjectKey) {
 
 fn taken(what: &str, proto: u8, winner: &ObjectKey) -> String {
     let proto = lb_common::Proto::from_number(proto).map_or("?".to_owned(), |p| p.to_string());
-    format!("{what}/{proto} belongs to the older Service {winner}: not served for this one")
+    format!(
+        "{what}/{proto} belongs to Service {winner}, the older one (or first by name): not served for this one"
+    )
 }

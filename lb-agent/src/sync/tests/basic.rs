@@ -166,7 +166,9 @@ fn the_older_service_gets_a_contested_frontend() {
     assert_eq!(problems.len(), 1);
     assert_eq!(
         problems[&key("ant")],
-        ["node port 30080/TCP belongs to the older Service default/zebra: not served for this one"]
+        [
+            "node port 30080/TCP belongs to Service default/zebra, the older one (or first by name): not served for this one"
+        ]
     );
     let fronts = rig.dump();
     let won = "*:30080/TCP v4 node-port\n10.96.0.1:80/TCP cluster-ip\n  random\n  -> 10.1.0.2:8080/TCP local\n";

@@ -1,0 +1,111 @@
+//! The table of cases.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::model::Endpoint;
+
+/// One endpoint in short: conditions (`r`eady, `d`raining: serving while terminating, `t`erminating and not serving, `n`ot
+/// ready, `p`ublished though not serving), `@node`, then hints: `z:a,b` zones, `h:n1` nodes.
+fn endpoint(text: &str) -> Endpoint {
+    let mut words = text.split(' ');
+    let (condition, node) = words.next().unwrap().split_once('@').unwrap();
+    let (ready, serving, terminating) = match condition {
+        "r" => (true, true, false),
+        "d" => (false, true, true),
+        "t" => (false, false, true),
+        "n" => (false, false, false),
+        "p" => (true, false, true),
+        "rd" => (true, true, true),
+        other => panic!("{other}"),
+    };
+    let mut e = Endpoint {
+        addr: IpAddr::from([10, 0, 0, 1]),
+        ready,
+        serving,
+        terminating,
+        node: (!node.is_empty()).then(|| node.into()),
+        hint_zones: vec![],
+        hint_nodes: vec![],
+    };
+    for word in words {
+        let (kind, names) = word.split_once(':').unwrap();
+        let names = names.split(',').map(Into::into).collect();
+        match kind {
+            "z" => e.hint_zones = names,
+            "h" => e.hint_nodes = names,
+            other => panic!("{other}"),
+        }
+    }
+    e
+}
+
+struct Case {
+    name: &'static str,
+    endpoints: &'static [&'static str],
+    zone: Option<&'static str>,
+    /// Which are eligible, as digits.
+    cluster: &'static str,
+    local: &'static str,
+    any: bool,
+}
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { name: "none", endpoints: &[], zone: None, cluster: "", local: "", any: false },
+    Case { name: "ready ones", endpoints: &["r@me", "r@you"], zone: None, cluster: "01", local: "0", any: true },
+    Case { name: "not ready ones get nothing", endpoints: &["n@me", "r@you"], zone: None, cluster: "1", local: "", any: true },
+    Case { name: "nobody is ready", endpoints: &["n@me", "t@you"], zone: None, cluster: "", local: "", any: false },
+    Case { name: "without a node nobody is local", endpoints: &["r@"], zone: None, cluster: "0", local: "", any: true },
+    Case { name: "draining waits while one is ready", endpoints: &["d@me", "r@me"], zone: None, cluster: "1", local: "1", any: true },
+    Case { name: "draining serves when nobody is ready", endpoints: &["d@me", "t@me", "d@you", "n@me"], zone: None, cluster: "02", local: "0", any: true },
+    Case { name: "local draining while others are ready elsewhere", endpoints: &["d@me", "r@you"], zone: None, cluster: "1", local: "0", any: true },
+    Case { name: "ready while terminating is ready", endpoints: &["rd@me", "r@you"], zone: None, cluster: "01", local: "0", any: true },
+    Case { name: "published though not serving", endpoints: &["p@me"], zone: None, cluster: "0", local: "0", any: true },
+    Case { name: "our zone", endpoints: &["r@me z:b", "r@you z:a", "r@you z:b,a"], zone: Some("a"), cluster: "12", local: "0", any: true },
+    Case { name: "no zone", endpoints: &["r@me z:b", "r@you z:a"], zone: None, cluster: "01", local: "0", any: true },
+    Case { name: "no hint is for our zone", endpoints: &["r@me z:b", "r@you z:c"], zone: Some("a"), cluster: "01", local: "0", any: true },
+    Case { name: "one has no hint", endpoints: &["r@me z:a", "r@you z:b", "r@you"], zone: Some("a"), cluster: "012", local: "0", any: true },
+    Case { name: "hints of those not ready do not count", endpoints: &["r@me z:a", "r@you z:b", "n@you", "d@you"], zone: Some("a"), cluster: "0", local: "0", any: true },
+    Case { name: "only one that is not ready hints at us", endpoints: &["n@me z:a", "r@you z:b"], zone: Some("a"), cluster: "1", local: "", any: true },
+    Case { name: "our node", endpoints: &["r@me h:me z:a", "r@you h:you z:a"], zone: Some("a"), cluster: "0", local: "0", any: true },
+    Case { name: "our node without a zone", endpoints: &["r@me h:me", "r@you h:you"], zone: None, cluster: "0", local: "0", any: true },
+    Case { name: "no hint is for our node: zones", endpoints: &["r@you h:you z:a", "r@she h:she z:b"], zone: Some("a"), cluster: "0", local: "", any: true },
+    Case { name: "one has no node hint: zones", endpoints: &["r@me h:me z:b", "r@she z:a"], zone: Some("a"), cluster: "1", local: "0", any: true },
+    Case { name: "a node hint for an endpoint elsewhere", endpoints: &["r@you h:me", "r@she h:she"], zone: None, cluster: "0", local: "", any: true },
+    Case { name: "the fallback asks no hints", endpoints: &["d@me z:b", "d@you z:a"], zone: Some("a"), cluster: "01", local: "0", any: true },
+    Case { name: "draining with a hint for us does not beat ready ones", endpoints: &["d@me z:a", "r@you z:b"], zone: Some("a"), cluster: "1", local: "0", any: true },
+];
+
+#[test]
+fn every_case() {
+    for case in CASES {
+        let endpoints: Vec<Endpoint> = case.endpoints.iter().map(|e| endpoint(e)).collect();
+        let candidates: Vec<Candidate<'_>> = endpoints
+            .iter()
+            .map(|endpoint| Candidate {
+                addr: endpoint.addr.into(),
+                port: 80,
+                local: endpoint.node.as_deref() == Some("me"),
+                endpoint,
+            })
+            .collect();
+        let place = Place {
+            node: "me",
+            zone: case.zone,
+        };
+        for (reach, wanted) in [(Reach::Cluster, case.cluster), (Reach::Local, case.local)] {
+            let Chosen { eligible, any } = choose(&candidates, reach, place);
+            let found: String = (0..eligible.len())
+                .filter(|n| eligible[*n])
+                .map(|n| n.to_string())
+                .collect();
+            assert_eq!(
+                (found.as_str(), any),
+                (wanted, case.any),
+                "{}: {reach:?}",
+                case.name
+            );
+        }
+    }
+}
