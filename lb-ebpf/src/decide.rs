@@ -12,6 +12,7 @@ use lb_common::{
 };
 
 use crate::{
+    claim,
     count::{self, count},
     flow::{self, Found},
     lookup::{self, Client, Frontend, Refusal},
@@ -98,8 +99,8 @@ fn established(
     if s.flow.generation == 0 {
         return None;
     }
-    let Some(twin) = flow::verified_twin(p, s, found.is_new()) else {
-        flow::forget(s, found.is_new(), None);
+    let Some(twin) = flow::verified_twin(p, s, found.new) else {
+        flow::forget(s, found.new, None);
         return None;
     };
     let over = if p.proto == UDP {
@@ -108,11 +109,11 @@ fn established(
         p.is_syn() && twin.is_closed()
     };
     if over {
-        flow::forget(s, found.is_new(), Some(&twin));
+        flow::forget(s, found.new, Some(&twin));
         return None;
     }
     twin.client_sent(flow::bits(p), flow::now());
-    flow::promote(p, s, found.is_new(), &twin);
+    flow::promote(p, s, found.new, &twin);
     if flow::is_local(&s.flow) {
         twin.moved_to(p.ifindex);
         return Some(Action::Deliver);
@@ -152,6 +153,39 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     }
     found.server_sent(flow::bits(p), flow::now());
     Action::Reply
+}
+
+/// An ICMP error, by a packet `p` that would answer what it quotes: coming in, or on its way `out`.
+#[inline(always)]
+pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action {
+    s.key = p.key();
+    let Some(found) = flow::find(&s.key) else {
+        return Action::Pass;
+    };
+    found.copy_to(&mut s.flow);
+    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
+    // Replies of local backends alone are seen on their way out.
+    if (reply && local) != out || !found.still(&s.key, &s.flow) {
+        return Action::Pass;
+    }
+    if out {
+        return Action::Reply;
+    }
+    if local {
+        return Action::Deliver;
+    }
+    if p.ttl <= 1 {
+        return Action::Drop(Reason::PktTtlExpired);
+    }
+    send(route::find(
+        ctx,
+        &mut s.fib,
+        p,
+        &s.flow.src,
+        &s.flow.dst,
+        0,
+        !reply,
+    ))
 }
 
 /// The first packet of a flow, or one whose records are lost.
@@ -227,7 +261,7 @@ fn open(
             None => return Action::Drop(Reason::PktNoRoute),
         }
     }
-    if !flow::claim(p, s, local || flow::in_range(p.sport), hash) {
+    if !claim::claim(p, s, local || flow::in_range(p.sport), hash) {
         return Action::Drop(Reason::PktSnatExhausted);
     }
     if local {
@@ -237,7 +271,7 @@ fn open(
     } else {
         flow::remember_peer(s);
     }
-    flow::record(s);
+    claim::record(s);
     count::connection(s.flow.service);
     if local { Action::Deliver } else { send(way) }
 }

@@ -1,38 +1,33 @@
-//! Flow records and their twins: found, claimed, repaired, promoted. Owns all writes to `lb_flows`, `lb_newflows` and
+//! Flow records and their twins: found, repaired, promoted. Owns the writes to `lb_flows`, `lb_newflows` and
 //! `lb_snat_peers`; knows nothing of services.
-
-use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop},
+    helpers::bpf_ktime_get_coarse_ns,
 };
 use lb_common::{
-    Addr, Reason,
+    Reason,
     flow::{Flow, FlowKey, flags, kind, seen},
     select,
 };
 
 use crate::{
-    atomic, config,
+    config,
     count::count,
     maps::{FLOWS, NEWFLOWS, SNAT_PEERS},
-    packet::{Packet, TCP},
+    packet::Packet,
     scratch::Scratch,
 };
 
-const EEXIST: i32 = -17;
-/// How many ports are tried for a flow.
-const TRIES: u32 = 32;
 /// Times of last packets are written no finer than this.
 const SECOND: u64 = 1_000_000_000;
 
 /// A record that was found; its element may be given to another key at any time, so what is read is verified.
 #[derive(Clone, Copy)]
 pub struct Found {
-    ptr: *mut Flow,
+    pub ptr: *mut Flow,
     /// In `lb_newflows`.
-    new: bool,
+    pub new: bool,
 }
 
 /// `CLOCK_MONOTONIC`, as coarse as a tick. Linux 5.11.
@@ -40,13 +35,6 @@ pub struct Found {
 pub fn now() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_coarse_ns() }
-}
-
-/// Are the addresses equal? (Four words; a comparison of bytes would be a loop.)
-#[inline(always)]
-pub fn same(a: &Addr, b: &Addr) -> bool {
-    let (a, b) = (a.words(), b.words());
-    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
 }
 
 /// The record of a tuple. A record on its way from `lb_newflows` to `lb_flows` may be missed: see [`find_moved`].
@@ -83,7 +71,7 @@ impl Found {
     }
 
     #[inline(always)]
-    fn generation(&self) -> u32 {
+    pub fn generation(&self) -> u32 {
         // SAFETY: a map element that lives while the program runs; one aligned load.
         unsafe { core::ptr::read_volatile(&raw const (*self.ptr).generation) }
     }
@@ -129,6 +117,24 @@ impl Found {
             }
         }
         self.touch(now);
+    }
+
+    /// A TCP connection that has ended; asked of a reply record.
+    #[inline(always)]
+    pub fn is_closed(&self) -> bool {
+        // SAFETY: a map element that lives while the program runs.
+        unsafe { (*self.ptr).is_closed() }
+    }
+
+    /// The device that the client's packets come in on; asked of a reply record.
+    #[inline(always)]
+    pub fn moved_to(&self, ifindex: u32) {
+        // SAFETY: a map element that lives while the program runs; one aligned store, made only when it differs.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*self.ptr).ifindex) != ifindex {
+                core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
+            }
+        }
     }
 
     #[inline(always)]
@@ -192,7 +198,7 @@ pub fn verified_twin(p: &Packet, s: &mut Scratch, new: bool) -> Option<Found> {
 
 /// Fills `s.twin` for the forward record in `s.flow` and the packet that it translates.
 #[inline(always)]
-fn reply_record(p: &Packet, s: &mut Scratch) {
+pub fn reply_record(p: &Packet, s: &mut Scratch) {
     s.twin.src = p.dst;
     s.twin.dst = p.src;
     s.twin.sport = p.dport;
@@ -247,144 +253,6 @@ pub fn forget(s: &Scratch, new: bool, twin: Option<&Found>) {
     if let Some(twin) = twin {
         remove(twin.new, &s.twin_key);
     }
-}
-
-/// Makes the records of a new flow. `s.flow` says all but the source port and the generation, which are chosen here: the
-/// first port whose reply tuple nobody has, the client's own first if `own_port`. False if every try failed.
-#[inline(always)]
-pub fn claim(p: &Packet, s: &mut Scratch, own_port: bool, hash: u32) -> bool {
-    // SAFETY: a helper without arguments.
-    s.flow.generation = unsafe { bpf_get_prandom_u32() } | 1;
-    s.flow.sport = p.sport;
-    s.twin_key = s.flow.twin_key(p.proto);
-    reply_record(p, s);
-    s.claim = Claim {
-        hash,
-        own_port: u16::from(own_port),
-        state: TRYING,
-    };
-    let mut context: *mut Scratch = s;
-    // A loop unrolled by the verifier would be read thirty times over.
-    // SAFETY: the callback is a function of this object that takes an index and this pointer, which outlives the loop.
-    unsafe {
-        bpf_loop(TRIES, try_port as *mut c_void, (&raw mut context).cast(), 0);
-    }
-    s.flow.sport = s.twin_key.dport;
-    s.flow.generation = s.twin.generation;
-    if s.claim.state == REGAINED {
-        count(Reason::FlowRechosen);
-    }
-    s.claim.state != TRYING
-}
-
-/// Numbers of [`Claim::state`].
-const TRYING: u16 = 0;
-const CLAIMED: u16 = 1;
-const REGAINED: u16 = 2;
-
-/// What a claim is about, beside `s.twin`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Claim {
-    hash: u32,
-    own_port: u16,
-    state: u16,
-}
-
-/// One try of [`claim`]: the callback of `bpf_loop` (Linux 5.17), which ends the loop by returning 1.
-#[inline(never)]
-extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
-    // SAFETY: the pointer that `claim` handed to `bpf_loop`, which nobody else uses before the loop has ended.
-    let s = unsafe { &mut **context };
-    let (min, max) = (config::snat_port_min(), config::snat_port_max());
-    let range = (max & 0xffff).wrapping_sub(min & 0xffff).wrapping_add(1) & 0x1_ffff;
-    if range == 0 {
-        return 1;
-    }
-    let own = s.twin.dport;
-    s.twin_key.dport = if index == 0 && s.claim.own_port != 0 {
-        own
-    } else {
-        // An odd step, so that flows whose first ports collide part ways.
-        let step = (s.claim.hash >> 16 | 1).wrapping_mul(index);
-        (min + s.claim.hash.wrapping_add(step) % range) as u16
-    };
-    match occupant(s, index >= TRIES / 2) {
-        Occupant::Other => return 0,
-        Occupant::Us => {
-            s.claim.state = REGAINED;
-            return 1;
-        }
-        Occupant::Nobody => {}
-    }
-    match insert(true, &s.twin_key, &s.twin, BPF_NOEXIST) {
-        Ok(()) => {
-            // Somebody may have had it in the other map all the time: who promotes inserts there first.
-            if find_moved(&s.twin_key).is_none() {
-                s.claim.state = CLAIMED;
-                return 1;
-            }
-            remove(true, &s.twin_key);
-            0
-        }
-        Err(EEXIST) => 0,
-        Err(_) => {
-            count(Reason::FlowInsertFailed);
-            1
-        }
-    }
-}
-
-/// Inserts the forward record in `s.flow`, after its reply record was claimed.
-#[inline(always)]
-pub fn record(s: &Scratch) {
-    if insert(true, &s.key, &s.flow, BPF_ANY).is_err() {
-        // The reply record stands, so this packet's answer comes through; the next packet tries again.
-        count(Reason::FlowInsertFailed);
-    }
-}
-
-/// Whose a reply tuple is.
-enum Occupant {
-    Nobody,
-    Us,
-    Other,
-}
-
-/// Looks at `s.twin_key`. A record of the same client and VIP is our own, whose forward record was lost; one that has been
-/// idle for long enough is taken away.
-#[inline(always)]
-fn occupant(s: &mut Scratch, ports_short: bool) -> Occupant {
-    let Some(old) = find(&s.twin_key) else {
-        return Occupant::Nobody;
-    };
-    let generation = old.generation();
-    // SAFETY: a map element that lives while the program runs; what is read is verified by the generation below.
-    let f = unsafe { &*old.ptr };
-    if generation == 0 {
-        return Occupant::Other;
-    }
-    if f.dport == s.twin.dport
-        && f.sport == s.twin.sport
-        && same(&f.dst, &s.twin.dst)
-        && same(&f.src, &s.twin.src)
-    {
-        s.twin.generation = generation;
-        return Occupant::Us;
-    }
-    let tcp = s.twin_key.proto == TCP;
-    let age = s.twin.last_seen_ns.wrapping_sub(f.last_seen_ns);
-    // A time of another CPU may lie a tick ahead of ours.
-    if age > i64::MAX as u64 || age < f.keep_ns(tcp, ports_short) {
-        return Occupant::Other;
-    }
-    // SAFETY: an aligned u32 of a map element that lives while the program runs. Who turns it to 0 alone may remove it.
-    let before = unsafe { atomic::compare_exchange(&raw mut (*old.ptr).generation, generation, 0) };
-    if before != generation {
-        return Occupant::Other;
-    }
-    remove(old.new, &s.twin_key);
-    Occupant::Nobody
 }
 
 /// Remembers that the backend of `s.twin_key` answers to an address of ours.
@@ -445,8 +313,9 @@ pub fn is_local(flow: &Flow) -> bool {
     flow.flags & flags::LOCAL != 0
 }
 
+/// Writes a record to `lb_newflows` or to `lb_flows`.
 #[inline(always)]
-fn insert(new: bool, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
+pub fn insert(new: bool, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
     if new {
         NEWFLOWS.insert(key, flow, u64::from(how))
     } else {
@@ -454,38 +323,13 @@ fn insert(new: bool, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
     }
 }
 
+/// Removes a record from `lb_newflows` or from `lb_flows`.
 #[inline(always)]
-fn remove(new: bool, key: &FlowKey) {
+pub fn remove(new: bool, key: &FlowKey) {
     // What is gone already needs no removing.
     let _ = if new {
         NEWFLOWS.remove(key)
     } else {
         FLOWS.remove(key)
     };
-}
-
-impl Found {
-    /// In `lb_newflows`.
-    #[inline(always)]
-    pub fn is_new(&self) -> bool {
-        self.new
-    }
-
-    /// A TCP connection that has ended; asked of a reply record.
-    #[inline(always)]
-    pub fn is_closed(&self) -> bool {
-        // SAFETY: a map element that lives while the program runs.
-        unsafe { (*self.ptr).is_closed() }
-    }
-
-    /// The device that the client's packets come in on; asked of a reply record.
-    #[inline(always)]
-    pub fn moved_to(&self, ifindex: u32) {
-        // SAFETY: a map element that lives while the program runs; one aligned store, made only when it differs.
-        unsafe {
-            if core::ptr::read_volatile(&raw const (*self.ptr).ifindex) != ifindex {
-                core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
-            }
-        }
-    }
 }

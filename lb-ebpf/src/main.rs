@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch)]
 
 mod atomic;
+mod claim;
 mod config;
 mod count;
 mod decide;
@@ -13,8 +14,10 @@ mod iter;
 mod lookup;
 mod maps;
 mod packet;
+mod quote;
 mod route;
 mod scratch;
+mod skb;
 mod sock;
 mod sock_connect;
 mod sock_ctx;

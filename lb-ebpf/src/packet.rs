@@ -2,6 +2,8 @@
 
 use lb_common::{Addr, csum, flow::FlowKey};
 
+use crate::quote;
+
 /// Length of an Ethernet header.
 pub const ETH: u32 = 14;
 /// EtherType of IPv4, as loaded from a frame.
@@ -162,6 +164,13 @@ pub fn v4(word: u32) -> Addr {
     Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), word])
 }
 
+/// Are the addresses equal? (Four words; a comparison of bytes would be a loop.)
+#[inline(always)]
+pub fn same(a: &Addr, b: &Addr) -> bool {
+    let (a, b) = (a.words(), b.words());
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
+}
+
 /// Both ports (host order) as they stand in the header.
 #[inline(always)]
 pub fn ports(sport: u16, dport: u16) -> u32 {
@@ -274,4 +283,22 @@ pub fn parse(
         l4: net + header as u32,
         ifindex,
     })
+}
+
+/// How many bytes from the network header on must lie in one piece for [`parse`], or for what an ICMP error quotes.
+#[inline(always)]
+pub fn needed(data: usize, end: usize, net: u32, is_v4: bool) -> u32 {
+    let ip = data + net as usize;
+    if ip + 20 > end {
+        return if is_v4 { 80 } else { quote::V6 };
+    }
+    // SAFETY: the twenty bytes were checked.
+    let (first, v4_proto, v6_proto): (u8, u8, u8) =
+        unsafe { (load(ip), load(ip + 9), load(ip + 6)) };
+    match (is_v4, v4_proto, v6_proto) {
+        (true, ICMP, _) => quote::V4,
+        (true, ..) => (u32::from(first & 0xf) << 2) + 20,
+        (false, _, ICMPV6) => quote::V6,
+        (false, ..) => 60,
+    }
 }

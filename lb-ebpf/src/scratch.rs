@@ -4,7 +4,7 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{flow::Claim, icmp::Draft, maps::SCRATCH, route::Fib};
+use crate::{claim::Claim, icmp::Draft, maps::SCRATCH, route::Fib};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]

@@ -1,0 +1,126 @@
+//! Writes to socket buffers, by the helpers that keep checksums right whether a sender, we, or a card is to fill them.
+//! Knows what a flow says, and not why.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
+    helpers::{
+        bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_head,
+        bpf_skb_store_bytes,
+    },
+};
+use lb_common::{csum, flow::Flow};
+
+use crate::packet::{self, ETH, Packet};
+
+/// Rewrites addresses and ports to what `flow` says; with `hop`, takes one from the time to live.
+#[inline(always)]
+pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64> {
+    let (old_src, old_dst) = (p.src.words(), p.dst.words());
+    let (src, dst) = (flow.src.words(), flow.dst.words());
+    let mut addrs = 0;
+    let mut i = 0;
+    while i < 4 {
+        addrs = csum::add(csum::remove(addrs, old_src[i]), src[i]);
+        addrs = csum::add(csum::remove(addrs, old_dst[i]), dst[i]);
+        i += 1;
+    }
+    let addrs = u64::from(csum::fold(addrs));
+    let old_ports = packet::ports(p.sport, p.dport);
+    let new_ports = packet::ports(flow.sport, flow.dport);
+    let port_change = u64::from(csum::fold(csum::add(csum::remove(0, old_ports), new_ports)));
+
+    let sum_at = p.l4 + p.sum_offset();
+    // A UDP sum of 0 is left 0, and none becomes 0.
+    let udp = if p.is_tcp() {
+        0
+    } else {
+        u64::from(BPF_F_MARK_MANGLED_0)
+    };
+    // SAFETY: the helpers check offsets and lengths against the buffer.
+    unsafe {
+        ok(bpf_l4_csum_replace(
+            skb,
+            sum_at,
+            0,
+            addrs,
+            u64::from(BPF_F_PSEUDO_HDR) | udp,
+        ))?;
+        ok(bpf_l4_csum_replace(skb, sum_at, 0, port_change, udp))?;
+        store(skb, p.l4, &new_ports, 0)?;
+        if p.v4 {
+            let mut header = addrs;
+            if hop {
+                let ttl = (p.ttl - 1, p.ttl);
+                // Time to live and protocol are one word of the header's sum.
+                let word = |ttl| u32::from(u16::from_ne_bytes([ttl, p.proto]));
+                header = u64::from(csum::fold(csum::add(
+                    csum::remove(header, word(ttl.1)),
+                    word(ttl.0),
+                )));
+                store(skb, p.net + 8, &ttl.0, 0)?;
+            }
+            ok(bpf_l3_csum_replace(skb, p.net + 10, 0, header, 0))?;
+            store(skb, p.net + 12, &[src[3], dst[3]], 0)?;
+        } else {
+            // The sum over the whole packet, if a card made one, was changed by the helper as if a header sum made up for
+            // the addresses, as in IPv4.
+            let _ = bpf_csum_update(skb, addrs as u32);
+            if hop {
+                store(
+                    skb,
+                    p.net + 7,
+                    &(p.ttl - 1),
+                    u64::from(BPF_F_RECOMPUTE_CSUM),
+                )?;
+            }
+            store(
+                skb,
+                p.net + 8,
+                &[
+                    src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3],
+                ],
+                0,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// What a helper returned, as a result.
+#[inline(always)]
+pub fn ok(rc: impl Into<i64>) -> Result<(), i64> {
+    match rc.into() {
+        0 => Ok(()),
+        rc => Err(rc),
+    }
+}
+
+/// Stores a value at an offset of the buffer.
+///
+/// # Safety
+/// `skb` is the program's context.
+#[inline(always)]
+pub unsafe fn store<T>(skb: *mut __sk_buff, at: u32, value: &T, flags: u64) -> Result<(), i64> {
+    // SAFETY: the caller's promise; the helper checks the offset.
+    ok(unsafe {
+        bpf_skb_store_bytes(
+            skb,
+            at,
+            core::ptr::from_ref(value).cast::<c_void>(),
+            size_of::<T>() as u32,
+            flags,
+        )
+    })
+}
+
+/// Before a packet without an Ethernet header is sent on, it gets an empty one: `bpf_redirect_neigh` takes one off.
+#[inline(always)]
+pub fn link_header(skb: *mut __sk_buff, p: &Packet) -> Result<(), i64> {
+    if p.net != 0 {
+        return Ok(());
+    }
+    // SAFETY: the program's own context.
+    ok(unsafe { bpf_skb_change_head(skb, ETH, 0) })
+}
