@@ -14,6 +14,7 @@ use lb_agent::{
         lock::DirLock,
         pinned::Access,
         probe, programs,
+        recount::Recounted,
         stats::Stats,
         table::{ArrayTable as _, HashTable, MapError, Maps as _, SourceRangeKey},
     },
@@ -356,6 +357,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         service: 3,
     };
     maps.slots().store(77, &slot)?;
+    maps.active.add(5, 2)?;
     drop((running, maps));
 
     let options = Options {
@@ -372,6 +374,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         let (ebpf, maps, commit) = loaded.split();
         ensure!(maps.slots.len() == 4096);
         ensure!(maps.slots.load(77)? == slot);
+        ensure!(maps.active.load(5)? == 2);
         ensure!(maps.services.entries()? == [(key(9), at)]);
         // Those who look still see what the running programs use.
         ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
@@ -515,6 +518,23 @@ fn those_who_look_cannot_write() -> Result<()> {
         BpfDir::create(Path::new("/tmp/lbt-no-bpffs")).unwrap_err()
     );
     assert!(said.contains("mount -t bpf bpf /sys/fs/bpf"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
+    let bed = Bed::new()?;
+    let (running, maps) = bed.start(&[])?;
+    let mut recount = running.recount()?.context("no iterator")?;
+    assert_eq!(recount.run()?, Recounted::default());
+    maps.active.add(5, 3)?;
+    maps.active.add(6, -1)?;
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 0), "{found:?}");
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 4), "{found:?}");
+    assert_eq!((maps.active.load(5)?, maps.active.load(6)?), (0, 0));
+    assert_eq!(recount.run()?, Recounted::default());
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! Contents of replaced config maps into their successors, so that ids and indices stay what live connections know them as.
 //! Owns no decision: where one map does not fit, all successors stay empty and are filled from the cluster.
 
+use lb_common::{maps, sock::Agent};
+
 use super::{
     bpf_maps::BpfMaps,
     dir::BpfDir,
-    pinned::Access,
+    pinned::{Access, HashPin},
     table::{ArrayTable, HashTable, MapError, Maps},
 };
 
@@ -12,7 +14,10 @@ use super::{
 pub(crate) fn from_pins(dir: &BpfDir, new: &mut BpfMaps) {
     let copied = BpfMaps::open(dir, Access::Read).and_then(|mut old| {
         fits(&mut old, new)?;
-        copy(&mut old, new)
+        copy(&mut old, new)?;
+        // What the old programs count until their links are swapped, the recount brings in.
+        elements(&old.active, &mut new.active)?;
+        agent(dir)
     });
     match copied {
         Ok(()) => tracing::info!("contents of the replaced maps were carried over"),
@@ -43,6 +48,13 @@ fn copy(old: &mut dyn Maps, new: &mut dyn Maps) -> Result<(), MapError> {
     entries(old.nodeaddrs(), new.nodeaddrs())?;
     entries(old.nodeports(), new.nodeports())?;
     entries(old.services(), new.services())
+}
+
+/// Whether records of sockets were ever lost.
+fn agent(dir: &BpfDir) -> Result<(), MapError> {
+    let old: HashPin<u32, Agent> = HashPin::open(dir, maps::AGENT, Access::Read)?;
+    let mut new: HashPin<u32, Agent> = HashPin::open(dir, maps::AGENT, Access::Write)?;
+    entries(&old, &mut new)
 }
 
 fn room<K, V>(
