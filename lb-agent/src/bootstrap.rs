@@ -101,14 +101,20 @@ impl Memory {
         let before = self.known.clone();
         match event {
             Event::Service(s) => self.service(s),
-            Event::Services(all) => all.iter().for_each(|s| self.service(s)),
+            Event::Services(all) => {
+                for s in all {
+                    self.service(s);
+                }
+            }
             Event::Slice(s) => self.slice(s),
             Event::SliceGone(key) => {
                 self.slices.remove(key);
             }
             Event::Slices(all) => {
                 self.slices.clear();
-                all.iter().for_each(|s| self.slice(s));
+                for s in all {
+                    self.slice(s);
+                }
             }
             _ => return None,
         }

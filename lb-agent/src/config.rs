@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use lb_common::maps::{self, MapSpec};
 
 use crate::{
-    cli::args::{Pins, RunArgs},
+    cli::args::{CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg},
     model::Scheduler,
     watch::ip::{in_cidr, parse_cidr},
 };
@@ -133,19 +133,26 @@ impl Config {
             kubeconfig,
             manifests,
             node_name,
-            devices,
-            attach_xdp,
-            attach_tc,
+            devices:
+                DeviceArgs {
+                    devices,
+                    attach_xdp,
+                    attach_tc,
+                },
             xdp_mode,
             socket_lb,
-            cgroup,
-            health_bind_address,
-            metrics_bind_address,
+            cgroup: CgroupArg { cgroup },
+            health: HealthArg {
+                health_bind_address,
+            },
+            metrics: MetricsArg {
+                metrics_bind_address,
+            },
             scheduler,
             node_port_addresses,
             external_ip_cidrs,
             map_capacity,
-            state_dir,
+            state: StateArg { state_dir },
             log_format: _,
             log_level: _,
         } = args;

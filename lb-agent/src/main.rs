@@ -39,13 +39,15 @@ fn start(cli: Cli) -> Result<ExitCode> {
                 .block_on(run::run(config))?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Get(get)) => cli::get::run(&get, &pins.bpf_dir).map(|()| ExitCode::SUCCESS),
-        Some(Verb::Completion { shell }) => cli::completion::run(shell).map(|()| ExitCode::SUCCESS),
-        Some(Verb::Man { dir }) => cli::completion::man(&dir).map(|()| ExitCode::SUCCESS),
-        Some(Verb::Status(status)) => cli::status::run(&status, &pins, &run),
-        Some(Verb::Check) => cli::check::run(&pins, &run),
-        Some(Verb::Cleanup) => {
-            cli::cleanup::run(&pins.bpf_dir, &run.state_dir).map(|()| ExitCode::SUCCESS)
-        }
+        Some(Verb::Get(args)) => cli::get::run(&args).map(done),
+        Some(Verb::Status(args)) => cli::status::run(&args),
+        Some(Verb::Check(args)) => cli::check::run(&args),
+        Some(Verb::Cleanup(args)) => cli::cleanup::run(&args).map(done),
+        Some(Verb::Completion { shell }) => cli::completion::run(shell).map(done),
+        Some(Verb::Man { dir }) => cli::completion::man(&dir).map(done),
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

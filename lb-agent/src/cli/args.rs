@@ -14,6 +14,7 @@ use crate::model::Scheduler;
 #[derive(Parser, Debug)]
 #[command(
     name = "lb-agent",
+    args_conflicts_with_subcommands = true,
     version,
     disable_help_subcommand = true,
     subcommand_value_name = "VERB",
@@ -23,7 +24,7 @@ pub struct Cli {
     /// Absent: run.
     #[command(subcommand)]
     pub verb: Option<Verb>,
-    /// For every verb.
+    /// Where the pins are.
     #[command(flatten)]
     pub pins: Pins,
     /// For running.
@@ -39,8 +40,7 @@ pub struct Pins {
         long,
         env = "LB_AGENT_BPF_DIR",
         value_name = "DIR",
-        default_value = "/sys/fs/bpf/lb",
-        global = true
+        default_value = "/sys/fs/bpf/lb"
     )]
     pub bpf_dir: PathBuf,
 }
@@ -57,12 +57,72 @@ pub struct RunArgs {
         conflicts_with = "manifests"
     )]
     pub kubeconfig: Option<PathBuf>,
-    /// Take Services, `EndpointSlices` and Nodes from the YAML files of this folder and follow their edits: no API server
+    /// Take Services, EndpointSlices and Nodes from the YAML files of this folder and follow their edits: no API server
     #[arg(long, env = "LB_AGENT_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Name of this Node [default: $`NODE_NAME`, else the host name]
+    /// Name of this Node [default: $NODE_NAME, else the host name]
     #[arg(long, env = "LB_AGENT_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Where packets come in.
+    #[command(flatten)]
+    pub devices: DeviceArgs,
+    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start
+    #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum, default_value_t)]
+    pub xdp_mode: XdpMode,
+    /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none
+    #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum, default_value_t)]
+    pub socket_lb: SocketLb,
+    /// Where sockets are.
+    #[command(flatten)]
+    pub cgroup: CgroupArg,
+    /// Where health is told.
+    #[command(flatten)]
+    pub health: HealthArg,
+    /// Where metrics are told.
+    #[command(flatten)]
+    pub metrics: MetricsArg,
+    /// How a backend is chosen where a Service does not say
+    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", default_value = "random", value_parser = scheduler)]
+    pub scheduler: Scheduler,
+    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine
+    #[arg(
+        long,
+        env = "LB_AGENT_NODE_PORT_ADDRESSES",
+        value_name = "all|primary|localhost|CIDR,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
+    pub node_port_addresses: Vec<NodePortAddress>,
+    /// Networks from which a Service's externalIPs are honoured; none by default
+    #[arg(long, env = "LB_AGENT_EXTERNAL_IP_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub external_ip_cidrs: Vec<(std::net::IpAddr, u8)>,
+    /// Entries of a map, such as `lb_services=262144`; may be repeated
+    #[arg(
+        long,
+        env = "LB_AGENT_MAP_CAPACITY",
+        value_name = "MAP=N",
+        value_delimiter = ','
+    )]
+    pub map_capacity: Vec<MapCapacity>,
+    /// What is kept on disk.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Format of the log
+    #[arg(long, env = "LB_AGENT_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or a filter such as `info,lb_agent::watch=debug`
+    #[arg(
+        long,
+        env = "LB_AGENT_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log_level: String,
+}
+
+/// Devices, for running and for checking.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
     /// Devices on which packets from outside come: `auto` follows the node's addresses and routes, live
     #[arg(
         long,
@@ -88,15 +148,19 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub attach_tc: Vec<String>,
-    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start
-    #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum, default_value_t)]
-    pub xdp_mode: XdpMode,
-    /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none
-    #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum, default_value_t)]
-    pub socket_lb: SocketLb,
+}
+
+/// The cgroup, for running and for checking.
+#[derive(Args, Debug)]
+pub struct CgroupArg {
     /// The cgroup whose sockets are translated [default: the root of cgroup v2]
     #[arg(long, env = "LB_AGENT_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
+}
+
+/// The health address, for serving and for asking.
+#[derive(Args, Debug)]
+pub struct HealthArg {
     /// Serves /livez, /readyz and /healthz here
     #[arg(
         long,
@@ -105,6 +169,11 @@ pub struct RunArgs {
         default_value = "0.0.0.0:10256"
     )]
     pub health_bind_address: SocketAddr,
+}
+
+/// The metrics address, for serving and for asking.
+#[derive(Args, Debug)]
+pub struct MetricsArg {
     /// Serves /metrics here
     #[arg(
         long,
@@ -113,29 +182,11 @@ pub struct RunArgs {
         default_value = "127.0.0.1:10249"
     )]
     pub metrics_bind_address: SocketAddr,
-    /// How a backend is chosen where a Service does not say
-    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", default_value = "random", value_parser = scheduler)]
-    pub scheduler: Scheduler,
-    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine
-    #[arg(
-        long,
-        env = "LB_AGENT_NODE_PORT_ADDRESSES",
-        value_name = "all|primary|localhost|CIDR,…",
-        value_delimiter = ',',
-        default_value = "all"
-    )]
-    pub node_port_addresses: Vec<NodePortAddress>,
-    /// Networks from which a Service's externalIPs are honoured; none by default
-    #[arg(long, env = "LB_AGENT_EXTERNAL_IP_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
-    pub external_ip_cidrs: Vec<(std::net::IpAddr, u8)>,
-    /// Entries of a map, such as `lb_services=262144`; may be repeated
-    #[arg(
-        long,
-        env = "LB_AGENT_MAP_CAPACITY",
-        value_name = "MAP=N",
-        value_delimiter = ','
-    )]
-    pub map_capacity: Vec<MapCapacity>,
+}
+
+/// The state directory, for keeping and for removing.
+#[derive(Args, Debug)]
+pub struct StateArg {
     /// Where the last known addresses of the API server are kept
     #[arg(
         long,
@@ -144,17 +195,6 @@ pub struct RunArgs {
         default_value = "/var/lib/lb-agent"
     )]
     pub state_dir: PathBuf,
-    /// Format of the log
-    #[arg(long, env = "LB_AGENT_LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    /// What is logged: a level, or a filter such as `info,lb_agent::watch=debug`
-    #[arg(
-        long,
-        env = "LB_AGENT_LOG_LEVEL",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    pub log_level: String,
 }
 
 /// What to do instead of running.
@@ -165,9 +205,9 @@ pub enum Verb {
     /// Say in a few lines how the data path and the agent are
     Status(Status),
     /// Find what this machine lacks: kernel features, capabilities, mounts
-    Check,
+    Check(Check),
     /// Remove every program, link and map of the agent from this machine
-    Cleanup,
+    Cleanup(Cleanup),
     /// Print the completions of a shell
     Completion {
         /// The shell
@@ -181,9 +221,40 @@ pub enum Verb {
     },
 }
 
+/// `lb-agent check`
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Its folder must be on a bpffs.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// Must be the root.
+    #[command(flatten)]
+    pub cgroup: CgroupArg,
+    /// Must exist.
+    #[command(flatten)]
+    pub devices: DeviceArgs,
+    /// Where a running agent tells its problems.
+    #[command(flatten)]
+    pub metrics: MetricsArg,
+}
+
+/// `lb-agent cleanup`
+#[derive(Args, Debug)]
+pub struct Cleanup {
+    /// What is removed.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// What is removed.
+    #[command(flatten)]
+    pub state: StateArg,
+}
+
 /// `lb-agent get`
 #[derive(Args, Debug)]
 pub struct Get {
+    /// What is shown.
+    #[command(flatten)]
+    pub pins: Pins,
     /// What to show
     #[arg(value_enum)]
     pub what: What,
@@ -195,6 +266,12 @@ pub struct Get {
 /// `lb-agent status`
 #[derive(Args, Debug)]
 pub struct Status {
+    /// What is looked at.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// Who is asked.
+    #[command(flatten)]
+    pub health: HealthArg,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -274,23 +351,38 @@ mod tests {
         ])
         .unwrap();
         assert!(cli.verb.is_none());
-        assert_eq!(cli.run.attach_xdp, ["eth0", "eth1", "eth2"]);
+        assert_eq!(cli.run.devices.attach_xdp, ["eth0", "eth1", "eth2"]);
         assert_eq!(cli.run.node_port_addresses.len(), 2);
         assert_eq!(cli.run.map_capacity[0].entries, 4096);
         assert_eq!(cli.run.external_ip_cidrs.len(), 2);
     }
 
     #[test]
-    fn the_pin_directory_stands_before_or_behind_the_verb() {
-        for line in [
-            ["lb-agent", "--bpf-dir", "/x", "get", "services"],
-            ["lb-agent", "get", "services", "--bpf-dir", "/x"],
-        ] {
-            assert_eq!(
-                Cli::try_parse_from(line).unwrap().pins.bpf_dir,
-                PathBuf::from("/x")
-            );
-        }
+    fn flags_of_a_verb_stand_behind_it() {
+        let cli = Cli::try_parse_from(["lb-agent", "get", "services", "--bpf-dir", "/x"]).unwrap();
+        assert!(
+            matches!(cli.verb, Some(Verb::Get(get)) if get.pins.bpf_dir == std::path::Path::new("/x"))
+        );
+        // In front of it they would mean nothing, so they are not taken in silence.
+        assert!(Cli::try_parse_from(["lb-agent", "--bpf-dir", "/x", "get", "services"]).is_err());
+        let line = [
+            "lb-agent",
+            "cleanup",
+            "--state-dir",
+            "/x",
+            "--bpf-dir",
+            "/y",
+        ];
+        assert!(Cli::try_parse_from(line).is_ok());
+        let line = [
+            "lb-agent",
+            "check",
+            "--attach-xdp",
+            "eth0",
+            "--cgroup",
+            "/x",
+        ];
+        assert!(Cli::try_parse_from(line).is_ok());
     }
 
     #[test]

@@ -7,12 +7,16 @@ use anyhow::Result;
 use crate::datapath::{cgroup::Cgroup, dir::require_bpffs, probe};
 
 use super::{
-    args::{Pins, RunArgs},
+    args::{Check, DeviceArgs},
+    ask,
     output::print,
 };
 
 /// First and last port of our own range for rewritten sources.
 const SNAT_PORTS: (u16, u16) = (61000, 65535);
+
+/// A map fuller than this is told.
+const ALMOST_FULL: f64 = 0.9;
 
 struct Line {
     name: String,
@@ -29,7 +33,7 @@ enum Verdict {
 }
 
 /// Carries the verb out; 1 when something that is needed is missing.
-pub fn run(pins: &Pins, run: &RunArgs) -> Result<ExitCode> {
+pub fn run(args: &Check) -> Result<ExitCode> {
     let mut lines: Vec<Line> = probe::checks()
         .into_iter()
         .map(|c| Line {
@@ -43,11 +47,12 @@ pub fn run(pins: &Pins, run: &RunArgs) -> Result<ExitCode> {
         })
         .collect();
     lines.extend([
-        bpf_dir(&pins.bpf_dir),
-        cgroup(run.cgroup.as_deref()),
+        bpf_dir(&args.pins.bpf_dir),
+        cgroup(args.cgroup.cgroup.as_deref()),
         port_range(),
     ]);
-    lines.extend(devices(run));
+    lines.extend(devices(&args.devices));
+    lines.extend(running(args.metrics.metrics_bind_address));
     let text: String = lines.iter().map(Line::text).collect();
     print(&text)?;
     let bad = lines.iter().any(|l| l.verdict == Verdict::Bad);
@@ -135,12 +140,12 @@ fn overlaps(range: &str, (first, last): (u16, u16)) -> bool {
     }
 }
 
-fn devices(run: &RunArgs) -> Vec<Line> {
-    let named = run
+fn devices(args: &DeviceArgs) -> Vec<Line> {
+    let named = args
         .attach_xdp
         .iter()
-        .chain(&run.attach_tc)
-        .chain(run.devices.iter().filter(|d| *d != "auto"));
+        .chain(&args.attach_tc)
+        .chain(args.devices.iter().filter(|d| *d != "auto"));
     named
         .map(|device| {
             let exists = Path::new("/sys/class/net").join(device).exists();
@@ -154,6 +159,60 @@ fn devices(run: &RunArgs) -> Vec<Line> {
         .collect()
 }
 
+/// What a running agent says of its own work: Services, maps and files that are not as they should be.
+fn running(metrics: std::net::SocketAddr) -> Vec<Line> {
+    match ask::get(metrics, "/metrics") {
+        Some((true, text)) => troubles(&text),
+        _ => vec![Line::new(
+            "running agent",
+            Verdict::Lacks,
+            format!("none answers at {metrics}, so its own troubles are not known"),
+        )],
+    }
+}
+
+fn troubles(metrics: &str) -> Vec<Line> {
+    let value = |name: &str| {
+        let line = metrics
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let mut lines = Vec::new();
+    for (name, what, remedy) in [
+        (
+            "lb_services_with_problems",
+            "Services are honoured whole",
+            "Services are not: see the agent's log, or their Events",
+        ),
+        (
+            "lb_bad_manifests",
+            "manifests can be read",
+            "files cannot: see the agent's log",
+        ),
+    ] {
+        let n = value(name);
+        let verdict = if n > 0.0 { Verdict::Bad } else { Verdict::Good };
+        lines.push(Line::new(what, verdict, format!("{n} {remedy}")));
+    }
+    for line in metrics.lines() {
+        let Some((map, _)) = line
+            .strip_prefix("lb_map_entries{map=\"")
+            .and_then(|l| l.split_once('"'))
+        else {
+            continue;
+        };
+        let entries = value(&format!("lb_map_entries{{map=\"{map}\"}}"));
+        let most = value(&format!("lb_map_max_entries{{map=\"{map}\"}}"));
+        if most > 0.0 && entries / most > ALMOST_FULL {
+            let remedy =
+                format!("{entries} of {most} entries: start the agent with --map-capacity {map}=N");
+            lines.push(Line::new(&format!("room in {map}"), Verdict::Bad, remedy));
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +223,20 @@ mod tests {
         assert!(overlaps("32768\t61000\n", SNAT_PORTS));
         assert!(overlaps("1024\t65535\n", SNAT_PORTS));
         assert!(!overlaps("", SNAT_PORTS));
+    }
+
+    #[test]
+    fn a_running_agents_troubles_are_told() {
+        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\n";
+        let bad: Vec<String> = troubles(metrics)
+            .iter()
+            .filter(|l| l.verdict == Verdict::Bad)
+            .map(Line::text)
+            .collect();
+        assert_eq!(bad.len(), 2, "{bad:?}");
+        assert!(
+            bad[0].contains("2 Services") && bad[1].contains("lb_svc=N"),
+            "{bad:?}"
+        );
     }
 }

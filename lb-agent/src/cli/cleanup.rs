@@ -1,6 +1,6 @@
 //! `lb-agent cleanup`: nothing of the agent stays on the machine.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{fs, io::ErrorKind};
 
 use anyhow::{Context as _, Result};
 
@@ -9,9 +9,12 @@ use crate::{
     datapath::{cleanup, dir::BpfDir},
 };
 
+use super::args::Cleanup;
+
 /// Removes programs, links, maps and what is kept on disk. Fails while an agent runs.
-pub fn run(bpf_dir: &Path, state_dir: &Path) -> Result<()> {
-    cleanup::run(&BpfDir::at(bpf_dir))?;
+pub fn run(args: &Cleanup) -> Result<()> {
+    cleanup::run(&BpfDir::at(&args.pins.bpf_dir))?;
+    let state_dir = &args.state.state_dir;
     StateFile::in_dir(state_dir).remove()?;
     match fs::remove_dir(state_dir) {
         // Somebody else's files may be there too.

@@ -127,7 +127,7 @@ pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Front
     let mut rows = Vec::with_capacity(faces.len());
     for (face, to) in faces {
         rows.push(one(
-            face,
+            &face,
             to,
             members.get(&to.index).map_or(&[], Vec::as_slice),
             maps,
@@ -196,7 +196,7 @@ impl Face {
 }
 
 fn one(
-    face: Face,
+    face: &Face,
     to: ServiceRef,
     members: &[(u32, u32)],
     maps: &mut dyn Maps,
@@ -290,7 +290,7 @@ pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member
 
 /// Sorted by kind, address, port; two scopes of one frontend are one row when they say the same.
 fn merged(mut rows: Vec<Frontend>) -> Vec<Frontend> {
-    rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    rows.sort_by_key(key);
     let mut out: Vec<Frontend> = Vec::with_capacity(rows.len());
     for row in rows {
         match out.last_mut() {

@@ -1,6 +1,6 @@
 //! `lb-agent get`: what the kernel holds, from the pins alone. Owns the shape of the tables and of the JSON.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets::NOTHING};
@@ -25,8 +25,8 @@ use super::{
 pub(super) const API_VERSION: &str = "lb-agent.io/v1";
 
 /// Carries the verb out.
-pub fn run(get: &Get, bpf_dir: &Path) -> Result<()> {
-    let dir = BpfDir::at(bpf_dir);
+pub fn run(get: &Get) -> Result<()> {
+    let dir = BpfDir::at(&get.pins.bpf_dir);
     let text = match get.what {
         What::Services => services(&open(&dir)?, get.output)?,
         What::Backends => backends(&open(&dir)?, get.output)?,
@@ -151,11 +151,10 @@ fn ipvsadm(all: &[Frontend], wide: bool) -> String {
                 b.active_connections,
                 b.state
             );
-            text.push_str(&if wide {
-                format!(" id={}\n", b.id)
-            } else {
-                "\n".to_owned()
-            });
+            if wide {
+                let _ = write!(text, " id={}", b.id);
+            }
+            text.push('\n');
         }
     }
     text

@@ -1,6 +1,7 @@
 //! The verbs, one file each. Knows nothing of how the agent runs.
 
 pub mod args;
+mod ask;
 pub mod check;
 pub mod cleanup;
 pub mod completion;

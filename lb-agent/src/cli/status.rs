@@ -1,14 +1,8 @@
 //! `lb-agent status`: the data path, from its pins, and the agent, by its lock and its health address.
 
 use std::{
-    collections::BTreeSet,
-    fs,
-    io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+    collections::BTreeSet, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path,
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -17,13 +11,11 @@ use serde::Serialize;
 use crate::datapath::{dir::BpfDir, stats::Stats};
 
 use super::{
-    args::{Output, Pins, RunArgs, Status},
+    args::{Output, Status},
+    ask,
     get::{self, API_VERSION},
     output::print,
 };
-
-/// How long the agent may take to answer.
-const ANSWER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,11 +41,11 @@ struct Told {
 }
 
 /// Carries the verb out; 1 when no agent runs or no program is attached.
-pub fn run(status: &Status, pins: &Pins, run: &RunArgs) -> Result<ExitCode> {
-    let told = look(&pins.bpf_dir, run.health_bind_address)?;
+pub fn run(status: &Status) -> Result<ExitCode> {
+    let told = look(&status.pins.bpf_dir, status.health.health_bind_address)?;
     let text = match status.output {
         Output::Json => serde_json::to_string_pretty(&told).context("encode JSON")? + "\n",
-        Output::Table | Output::Wide => text(&told, &pins.bpf_dir),
+        Output::Table | Output::Wide => text(&told, &status.pins.bpf_dir),
     };
     print(&text)?;
     let good = told.running && told.links > 0 && told.live != Some(false);
@@ -83,8 +75,8 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
         reasons: Vec::new(),
     };
     if told.running {
-        told.live = answer(health, "/livez");
-        told.ready = answer(health, "/readyz");
+        told.live = ask::get(health, "/livez").map(|(good, _)| good);
+        told.ready = ask::get(health, "/readyz").map(|(good, _)| good);
     }
     if !dir.maps().exists() {
         return Ok(told);
@@ -155,17 +147,22 @@ fn text(told: &Told, bpf_dir: &Path) -> String {
         lines.push((reason, n.to_string()));
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    lines
+    let lines = lines
         .iter()
-        .map(|(name, value)| format!("{name:<width$}  {value}\n"))
-        .collect()
+        .map(|(name, value)| format!("{name:<width$}  {value}"));
+    let mut text = lines.collect::<Vec<_>>().join(
+        "
+",
+    );
+    text.push('\n');
+    text
 }
 
 /// Who holds the lock on the folder: a process id, 0 where it lives in another pid namespace.
 fn holder(bpf_dir: &Path) -> Option<u32> {
     let meta = fs::metadata(bpf_dir).ok()?;
     let locks = fs::read_to_string("/proc/locks").ok()?;
-    holder_in(&locks, meta.ino(), device(meta.dev()))
+    holder_in(&locks, meta.ino(), &device(meta.dev()))
 }
 
 /// As `/proc/locks` writes devices: major and minor in hexadecimal.
@@ -178,7 +175,7 @@ fn device(dev: u64) -> String {
 }
 
 /// Lines look like `1: FLOCK  ADVISORY  WRITE 4711 00:1b:20 0 EOF`.
-fn holder_in(locks: &str, inode: u64, device: String) -> Option<u32> {
+fn holder_in(locks: &str, inode: u64, device: &str) -> Option<u32> {
     let file = format!("{device}:{inode}");
     locks.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip(1);
@@ -188,22 +185,6 @@ fn holder_in(locks: &str, inode: u64, device: String) -> Option<u32> {
     })
 }
 
-/// Does the path answer 200?
-fn answer(health: SocketAddr, path: &str) -> Option<bool> {
-    let ip = match health.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::new(ip, health.port()), ANSWER).ok()?;
-    stream.set_read_timeout(Some(ANSWER)).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).ok()?;
-    Some(head.ends_with(b" 200"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,17 +192,13 @@ mod tests {
     #[test]
     fn the_holder_is_found_by_device_and_inode() {
         let locks = "1: POSIX  ADVISORY  WRITE 1 00:1b:20 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 00:1b:20 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 5 00:1b:20 0 EOF\n";
-        assert_eq!(holder_in(locks, 20, "00:1b".into()), Some(4711));
-        assert_eq!(holder_in(locks, 21, "00:1b".into()), None);
+        assert_eq!(holder_in(locks, 20, "00:1b"), Some(4711));
+        assert_eq!(holder_in(locks, 21, "00:1b"), None);
         assert_eq!(
-            holder_in(
-                "2: FLOCK  ADVISORY  WRITE -1 00:1b:20 0 EOF\n",
-                20,
-                "00:1b".into()
-            ),
+            holder_in("2: FLOCK  ADVISORY  WRITE -1 00:1b:20 0 EOF\n", 20, "00:1b"),
             Some(0)
         );
-        assert_eq!(holder_in("", 20, "00:1b".into()), None);
+        assert_eq!(holder_in("", 20, "00:1b"), None);
     }
 
     #[test]

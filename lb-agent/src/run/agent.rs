@@ -181,7 +181,7 @@ impl Agent {
             .chain(reattach)
             .min_by_key(|(at, _)| *at);
         // With nothing due, a look at the clock now and then does no harm.
-        next.unwrap_or_else(|| (Instant::now() + Duration::from_secs(3600), Some(Due::Sync)))
+        next.unwrap_or_else(|| (Instant::now() + Duration::from_hours(1), Some(Due::Sync)))
     }
 
     fn take(&mut self, event: Event) {

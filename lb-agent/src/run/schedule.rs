@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Between the ends of two syncs, so that a burst of changes becomes one.
 const COALESCE: Duration = Duration::from_millis(10);
 /// Before what failed is tried again: the first pause, and the longest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Without a change for so long, what is retired is cleared.
 const IDLE: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A change that waited longer than this has not been written, so something hangs (kube-proxy: twice its sync period).
-pub const STALE: Duration = Duration::from_secs(60);
+pub const STALE: Duration = Duration::from_mins(1);
 
 /// Written by the event loop, read by the servers. Losing the API server changes nothing here.
 #[derive(Debug, Default)]
