@@ -1,13 +1,14 @@
 //! Small numbers that are given out, retired, and given out again after a barrier. Owns service indices and backend ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map means "none".
 pub(super) struct Ids {
     limit: u32,
     /// Never given out yet, from here on.
     next: u32,
-    free: Vec<u32>,
+    /// The longest free first.
+    free: VecDeque<u32>,
     retired: BTreeSet<u32>,
 }
 
@@ -15,8 +16,7 @@ impl Ids {
     /// All numbers free but those that stand in the maps.
     pub(super) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
         let next = used.last().map_or(1, |last| last + 1);
-        // Low numbers first: the arrays stay dense.
-        let free = (1..next).rev().filter(|n| !used.contains(n)).collect();
+        let free = (1..next).filter(|n| !used.contains(n)).collect();
         Self {
             limit,
             next,
@@ -25,13 +25,16 @@ impl Ids {
         }
     }
 
-    /// A free number; `None` when there is none that no reader can still hold.
+    /// A free number; `None` when there is none that no reader can still hold. As late as possible one that was in use:
+    /// records of flows and clients outlive what they name, and must not find another thing there while they are fresh.
     pub(super) fn take(&mut self) -> Option<u32> {
-        self.free.pop().or_else(|| {
-            let id = (self.next < self.limit).then_some(self.next)?;
+        let spare = self.next < self.limit;
+        let rested = self.free.len() as u64 * 8 >= u64::from(self.limit);
+        if spare && !rested {
             self.next += 1;
-            Some(id)
-        })
+            return Some(self.next - 1);
+        }
+        self.free.pop_front()
     }
 
     /// Nothing leads to it any more; readers may still hold it until the next barrier.
@@ -52,7 +55,7 @@ impl Ids {
     /// A barrier has passed and its entry is cleared.
     pub(super) fn release(&mut self, id: u32) {
         if self.retired.remove(&id) {
-            self.free.push(id);
+            self.free.push_back(id);
         }
     }
 
@@ -88,5 +91,21 @@ mod tests {
             [ids.take(), ids.take(), ids.take(), ids.take()],
             [Some(1), Some(3), Some(5), None]
         );
+    }
+
+    #[test]
+    fn a_number_rests_before_it_is_given_out_again() {
+        let mut ids = Ids::restored(81, &BTreeSet::new());
+        let mut recent = VecDeque::new();
+        for _ in 0..1000 {
+            let id = ids.take().unwrap();
+            assert!(!recent.contains(&id), "{id} again, behind {recent:?}");
+            ids.retire(id);
+            ids.release(id);
+            recent.push_back(id);
+            if recent.len() > 10 {
+                recent.pop_front();
+            }
+        }
     }
 }
