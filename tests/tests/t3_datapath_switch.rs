@@ -38,7 +38,7 @@ const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 /// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for several switches.
 const LINGER: u32 = 20_000;
 const STORM: Duration = Duration::from_secs(6);
-/// Two services that come and go, and one that stays while its endpoints change.
+/// Two services that come and go, and one that stays while its endpoints and its policy change.
 const SERVICES: u8 = 3;
 const STAYS: u8 = 2;
 /// Where the reader finds the pins.
@@ -50,6 +50,15 @@ fn vip(n: u8) -> Ipv4Addr {
 
 fn key(n: u8) -> ObjectKey {
     ObjectKey::new("default", &format!("web-{n}"))
+}
+
+/// The service that stays has a node port, so that a change of its internal policy makes its cluster IP lead elsewhere.
+fn staying(internal_policy: Policy) -> Service {
+    let mut service = service(STAYS);
+    service.kind = ServiceType::NodePort;
+    service.ports[0].node_port = NonZeroU16::new(30080);
+    service.internal_policy = internal_policy;
+    service
 }
 
 fn service(n: u8) -> Service {
@@ -83,7 +92,7 @@ fn slice(n: u8, random: &mut Random) -> Slice {
         ready: true,
         serving: true,
         terminating: false,
-        node: None,
+        node: Some("n1".into()),
         hint_zones: vec![],
         hint_nodes: vec![],
     });
@@ -155,7 +164,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
     let dir = BpfDir::create(pins)?;
     let options = Options {
         capacities: [
-            ("lb_svc", 4),
+            ("lb_svc", 6),
             ("lb_slots", 256),
             ("lb_backends", 256),
             ("lb_active", 256),
@@ -179,6 +188,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
     engine.handle(Event::Slices(
         (0..SERVICES).map(|n| slice(n, &mut random)).collect(),
     ));
+    engine.handle(Event::Service(staying(Policy::Cluster)));
     engine.handle(Event::NodeGone);
     sync(&mut engine, &mut maps)?;
     let agents = AgentCgroup::open(Some(cgroup.path()))?;
@@ -223,7 +233,14 @@ fn sync(engine: &mut Engine, maps: &mut BpfMaps) -> Result<()> {
 }
 
 fn round(engine: &mut Engine, maps: &mut BpfMaps, random: &mut Random) -> Result<()> {
-    match random.below(8) {
+    match random.below(9) {
+        // Its cluster IP leads to another index and back: it may never be absent, nor lead to a stranger.
+        2 => {
+            for policy in [Policy::Local, Policy::Cluster] {
+                engine.handle(Event::Service(staying(policy)));
+                sync(engine, maps)?;
+            }
+        }
         // Both go, and come back in the other one's place.
         0 => {
             engine.handle(Event::ServiceGone(key(0)));
