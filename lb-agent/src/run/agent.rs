@@ -195,7 +195,8 @@ impl Agent {
         self.tell.arrived(&event);
         let node = match &event {
             Event::Node(node) => Some(node.leaving),
-            Event::NodeGone => Some(false),
+            // One that was never there takes nothing away; one that is deleted does.
+            Event::NodeGone if self.engine.cluster().node().is_some() => Some(true),
             _ => None,
         };
         self.engine.handle(event);

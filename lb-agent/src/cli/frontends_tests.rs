@@ -1,0 +1,85 @@
+use super::*;
+
+fn row(
+    addr: Addr,
+    port: u16,
+    scope: &'static str,
+    service: u32,
+    backends: Vec<Member>,
+) -> Frontend {
+    Frontend {
+        protocol: "TCP".into(),
+        address: addr.to_string(),
+        port,
+        kinds: vec!["ClusterIP"],
+        scopes: vec![Scope {
+            name: scope,
+            service,
+            stats: Stats::default(),
+        }],
+        scheduler: "random",
+        affinity_seconds: 0,
+        without_backends: None,
+        source_ranges: false,
+        backends,
+        order: (addr, 6, false),
+    }
+}
+
+fn backend(n: u8) -> Member {
+    let b = Backend {
+        addr: Addr::v4([10, 0, 0, n]),
+        port: 80,
+        weight: 100,
+        ..Backend::FREE
+    };
+    member(n.into(), b, true, 0)
+}
+
+#[test]
+fn scopes_with_the_same_backends_are_one_row() {
+    let (a, v6) = (Addr::v4([10, 96, 0, 1]), Addr::v6([0xfd; 16]));
+    let rows = merged(vec![
+        row(v6, 80, "inside", 4, vec![]),
+        row(a, 443, "outside", 3, vec![backend(2)]),
+        row(a, 443, "inside", 2, vec![backend(1), backend(2)]),
+        row(a, 80, "outside", 1, vec![backend(1)]),
+        row(a, 80, "inside", 0, vec![backend(1)]),
+    ]);
+    let told: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            (
+                r.port,
+                r.scopes.iter().map(|s| s.service).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (80, vec![0, 1]),
+            (443, vec![2]),
+            (443, vec![3]),
+            (80, vec![4])
+        ]
+    );
+}
+
+#[test]
+fn a_member_without_a_slot_is_draining() {
+    let b = Backend {
+        addr: Addr::v6([0xfd; 16]),
+        port: 80,
+        weight: 100,
+        state: backend::state::TERMINATING,
+        ..Backend::FREE
+    };
+    let m = member(1, b, false, 3);
+    assert_eq!(
+        (m.state, m.weight, m.active_connections),
+        ("draining", 0, 3)
+    );
+    assert!(m.address.starts_with('['));
+    assert_eq!(member(1, b, true, 0).state, "terminating");
+}
