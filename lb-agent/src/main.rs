@@ -31,12 +31,15 @@ fn start(cli: Cli) -> Result<ExitCode> {
         None => {
             logging::init(run.log_format, &run.log_level)?;
             let config = Config::new(pins, run)?;
-            tokio::runtime::Builder::new_multi_thread()
+            let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()
-                .context("start the runtime")?
-                .block_on(run::run(config))?;
+                .context("start the runtime")?;
+            let ended = runtime.block_on(run::run(config));
+            // A reader in the middle of a large file must not hold up the end.
+            runtime.shutdown_background();
+            ended?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Get(args)) => cli::get::run(&args).map(done),

@@ -18,7 +18,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use tracing::warn;
+use tracing::debug;
 
 use crate::datapath::{
     dir::BpfDir,
@@ -94,7 +94,7 @@ impl Kernel {
                 Ok(n) => {
                     fill.insert(spec.name, n);
                 }
-                Err(error) => warn!(map = spec.name, %error, "cannot count entries"),
+                Err(error) => debug!(map = spec.name, %error, "cannot count entries"),
             }
         }
         fill
@@ -121,7 +121,7 @@ impl Collector for Kernel {
                         .encode(family.encode_family(&[("reason", reason.name())])?)?;
                 }
             }
-            Err(error) => warn!(%error, "cannot read the kernel's counters"),
+            Err(error) => debug!(%error, "cannot read the kernel's counters"),
         }
         let fill = self.fill();
         for (name, help, of) in [
