@@ -32,6 +32,7 @@ for file in etc/resolv.conf etc/hosts etc/ld.so.cache dev/null dev/zero dev/uran
   : > "$root/$file"; mount --bind "/$file" "$root/$file"
 done
 mount -t proc proc "$root/proc"
+echo "$HOSTNAME" > /proc/sys/kernel/hostname
 mount --bind "$root/proc/sys" "$root/proc/sys"; mount -o remount,bind,ro "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
 : > "$root/lb-agent"; mount --bind "$binary" "$root/lb-agent"
@@ -174,6 +175,7 @@ impl Container {
             [
                 "unshare",
                 "--mount",
+                "--uts",
                 "--propagation",
                 "private",
                 "sh",

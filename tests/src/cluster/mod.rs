@@ -3,7 +3,7 @@
 
 pub mod chart;
 mod client;
-mod container;
+pub mod container;
 mod control_plane;
 pub mod coredns;
 mod daemon;

@@ -1,1 +1,290 @@
-//! That the agent works with exactly what the chart gives it, on the real API server.
+//! The chart on the real API server, and the agent with exactly the arguments, environment, files, rights and capabilities
+//! that the API server then says its DaemonSet has.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use lb_tests::agent::{self, CHANGE};
+use lb_tests::cluster::chart::{self, path_str};
+use lb_tests::cluster::container::Host;
+use lb_tests::cluster::objects::{cluster_ip, node_port, service};
+use lb_tests::cluster::{Client, Cluster, Container, Daemon, KubeProxy, SERVICE_HOST};
+use lb_tests::node::Node;
+use lb_tests::poll;
+use lb_tests::probe::{Family, Kind};
+use serde_json::json;
+
+/// A first start verifies every program.
+const START: Duration = Duration::from_secs(60);
+/// CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF by their numbers.
+const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+
+/// A release, and the machine it runs on.
+struct Installed<'a> {
+    cluster: &'a Cluster,
+    node: &'a Node,
+    container: Container,
+    token: String,
+    /// So that a second process of the container has a second log.
+    starts: usize,
+}
+
+impl<'a> Installed<'a> {
+    fn new(cluster: &'a Cluster, node: &'a Node, release: &str, values: &[&str]) -> Result<Self> {
+        let said = chart::install(cluster, cluster.place(), release, values)?;
+        ensure!(
+            said.contains("STATUS: deployed") && said.contains("runs as DaemonSet"),
+            "{said}"
+        );
+        let sets = cluster.client().list::<DaemonSet>(
+            "kube-system",
+            &format!("app.kubernetes.io/instance={release}"),
+        )?;
+        let [daemon_set] = sets.as_slice() else {
+            anyhow::bail!("{} DaemonSets of {release}", sets.len())
+        };
+        let container = Container::of(daemon_set)?;
+        assert_eq!(container.capabilities()?, ["BPF", "NET_ADMIN", "PERFMON"]);
+        let account = daemon_set
+            .spec
+            .template
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.as_deref());
+        let token = chart::token(
+            cluster,
+            "kube-system",
+            account.context("no ServiceAccount")?,
+        )?;
+        Ok(Self {
+            cluster,
+            node,
+            container,
+            token,
+            starts: 0,
+        })
+    }
+
+    /// Its rights: what the agent has to read, and no more.
+    fn check_rights(&self) -> Result<()> {
+        let kubeconfig = self.cluster.kubeconfig(self.node.name(), &self.token)?;
+        let client = Client::new(self.node.netns(), &kubeconfig)?;
+        client.list::<k8s_openapi::api::core::v1::Service>("default", "")?;
+        for refused in [
+            client.list::<Pod>("default", "").map(drop),
+            client.list::<Secret>("default", "").map(drop),
+        ] {
+            let error = refused
+                .err()
+                .context("the agent's account may read what it must not")?;
+            ensure!(format!("{error:#}").contains("forbidden"), "{error:#}");
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<Daemon> {
+        let (files, ca, binary) = (
+            self.node.files().join("host"),
+            self.cluster.ca(),
+            agent::binary()?,
+        );
+        let host = Host {
+            node: self.node.name(),
+            bpffs: self.node.bpf_dir(),
+            cgroup: self.node.root_cgroup().path(),
+            files: &files,
+            token: &self.token,
+            ca: &ca,
+            binary: &binary,
+        };
+        self.starts += 1;
+        let name = format!("container-{}", self.starts);
+        let mut agent = Daemon::start(
+            &name,
+            &self.container.words(&host)?,
+            self.node.place(),
+            self.node.files(),
+        )?;
+        let url = self.container.readiness()?;
+        let (address, path) = url
+            .trim_start_matches("http://")
+            .split_once('/')
+            .context("no path")?;
+        let path = format!("/{path}");
+        agent.until(START, "the agent is ready", || {
+            Ok((agent::http(self.node, address, &path)?.0 == 200).then_some(()))
+        })?;
+        check_capabilities(agent.pid())?;
+        Ok(agent)
+    }
+
+    /// Whether its own pins show this frontend.
+    fn serves(&self, frontend: SocketAddr) -> Result<bool> {
+        let dir = self.container.flag("bpf-dir").context("no --bpf-dir")?;
+        let dir = self
+            .node
+            .bpf_dir()
+            .join(dir.trim_start_matches("/sys/fs/bpf/"));
+        let binary = agent::binary()?;
+        let words = [
+            path_str(&binary)?,
+            "get",
+            "services",
+            "-o",
+            "json",
+            "--bpf-dir",
+            path_str(&dir)?,
+        ];
+        let services: serde_json::Value = serde_json::from_str(&self.node.run(&words)?)?;
+        let items = services["items"].as_array().context("no items")?;
+        Ok(items.iter().any(|item| {
+            item["address"] == frontend.ip().to_string()
+                && item["port"] == frontend.port()
+                && item["protocol"] == "TCP"
+        }))
+    }
+}
+
+/// What the process really has, as the kernel says.
+fn check_capabilities(pid: u32) -> Result<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
+    for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+        let bits = u64::from_str_radix(field(set).context("no capabilities")?, 16)?;
+        ensure!(
+            bits == CAPABILITIES,
+            "{set} {bits:x} instead of {CAPABILITIES:x}"
+        );
+    }
+    ensure!(
+        field("NoNewPrivs:") == Some("1"),
+        "it could gain privileges"
+    );
+    Ok(())
+}
+
+fn ports() -> serde_json::Value {
+    json!([{"name": "http", "port": 80, "targetPort": 8080}])
+}
+
+/// A Service with one pod on the node, and a client pod; all named after the namespace.
+fn web(cluster: &Cluster, node: &mut Node, namespace: &str) -> Result<(SocketAddr, SocketAddr)> {
+    let api = cluster.client();
+    api.add_namespace(namespace)?;
+    let web = api.add_service(namespace, service("web", "NodePort", &ports()))?;
+    cluster.pod(namespace, node, "web-1", "web", 8080)?;
+    api.wait_endpoints(namespace, "web", "IPv4", 1)?;
+    node.add_pod("client")?;
+    let node_port = node.addr().at(Family::V4, node_port(&web)?);
+    Ok((SocketAddr::new(cluster_ip(&web)?, 80), node_port))
+}
+
+/// The values for a cluster without kube-proxy.
+fn api_server(cluster: &Cluster) -> [String; 2] {
+    let (address, port) = cluster.address();
+    [
+        format!("k8sServiceHost={address}"),
+        format!("k8sServicePort={port}"),
+    ]
+}
+
+/// A cluster moves from kube-proxy: the agent comes beside it, then kube-proxy goes, then the node restarts the agent.
+#[test]
+fn default_values_take_over_from_kube_proxy() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let mut node = cluster.node(1)?;
+    let (vip, _) = web(&cluster, &mut node, "defaults")?;
+    let kube_proxy = KubeProxy::start(&cluster, node.place(), node.name())?;
+    // Its rules are there when the agent's way to the API server is.
+    let api: SocketAddr = format!("{SERVICE_HOST}:443").parse()?;
+    poll::until(CHANGE, "kube-proxy serves the API server", || {
+        Ok(Some(node.connect(Kind::Tcp, api)?.close()))
+    })?;
+
+    let mut installed = Installed::new(&cluster, &node, "defaults", &[])?;
+    installed.check_rights()?;
+    let agent = installed.start()?;
+    ensure!(installed.serves(vip)?, "{vip} is not in the kernel");
+    // What a user does next, and what `kube-proxy --cleanup` leaves.
+    drop(kube_proxy);
+    for family in ["ip", "ip6"] {
+        node.run(&["nft", "delete", "table", family, "kube-proxy"])?;
+    }
+    assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
+    let status = agent.terminate(Duration::from_secs(20))?;
+    ensure!(status.success(), "SIGTERM: {status}");
+    assert_eq!(
+        node.pod(1).ask(Kind::Tcp, vip)?.name,
+        "web-1",
+        "stopped, it left no working data path"
+    );
+
+    // Started again with nothing but what it remembers, it follows changes.
+    let mut agent = installed.start()?;
+    cluster.client().set_ready("defaults", "web-1", false)?;
+    poll::until_true(CHANGE, "the Service without endpoints refuses", || {
+        let refused = node
+            .pod(1)
+            .ask(Kind::Tcp, vip)
+            .err()
+            .map(|error| error.kind());
+        Ok(refused == Some(std::io::ErrorKind::ConnectionRefused))
+    })?;
+    agent.check()?;
+    chart::uninstall(&cluster, cluster.place(), "defaults").map(drop)
+}
+
+#[test]
+fn without_kube_proxy_and_with_xdp() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let mut node = cluster.node(2)?;
+    let (vip, node_port) = web(&cluster, &mut node, "without")?;
+    let file = chart::dir().join("ci/without-kube-proxy-values.yaml");
+    let [host, port] = api_server(&cluster);
+    let values = ["-f", path_str(&file)?, "--set", &host, "--set", &port];
+    let mut installed = Installed::new(&cluster, &node, "without", &values)?;
+    installed.check_rights()?;
+    let mut agent = installed.start()?;
+    ensure!(installed.serves(vip)?, "{vip} is not in the kernel");
+    assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
+    let links = node.run(&["ip", "-json", "link", "show", "eth0"])?;
+    ensure!(links.contains("\"xdp\""), "no XDP program on eth0: {links}");
+    let outside = cluster.outside(11)?;
+    assert_eq!(outside.ask(Kind::Tcp, node_port)?.name, "web-1");
+    agent.check()?;
+    chart::uninstall(&cluster, cluster.place(), "without").map(drop)
+}
+
+#[test]
+fn with_every_value_changed() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let mut node = cluster.node(3)?;
+    let (vip, node_port) = web(&cluster, &mut node, "everything")?;
+    let file = chart::dir().join("ci/everything-values.yaml");
+    let [host, port] = api_server(&cluster);
+    let values = ["-f", path_str(&file)?, "--set", &host, "--set", &port];
+    let mut installed = Installed::new(&cluster, &node, "everything", &values)?;
+    installed.check_rights()?;
+    let mut agent = installed.start()?;
+    ensure!(installed.serves(vip)?, "{vip} is not in the kernel");
+    assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
+    let outside = cluster.outside(12)?;
+    assert_eq!(outside.ask(Kind::Tcp, node_port)?.name, "web-1");
+    // Metrics are for the network now.
+    let (status, metrics) = agent::http(&node, "127.0.0.1:20249", "/metrics")?;
+    ensure!(
+        status == 200 && metrics.contains("lb_build_info"),
+        "/metrics: {status} {metrics}"
+    );
+    agent.check()?;
+    chart::uninstall(&cluster, cluster.place(), "everything").map(drop)
+}

@@ -1,0 +1,10 @@
+//! The agent on a real control plane: objects made through the API, slices made by the real controllers.
+//! Knows nothing of the agent's inside.
+
+mod api_loss;
+mod bootstrap;
+mod common;
+mod dns;
+mod objects;
+mod referee;
+mod restart;
