@@ -68,7 +68,9 @@ impl ControlPlane {
         let mut api = start_api(&place, at, address)?;
         let certificate = at.join("certs/apiserver.crt");
         api.until(START, "the API server's certificate is there", || {
-            Ok(certificate.exists().then_some(()))
+            // Its own and its issuer's, written one after the other.
+            let text = fs::read_to_string(&certificate).unwrap_or_default();
+            Ok((text.matches("-----END CERTIFICATE-----\n").count() == 2).then_some(()))
         })?;
         let admin = write_kubeconfig(at, "admin", ADMIN_TOKEN, address)?;
         let client = Client::new(netns, &admin)?;

@@ -24,6 +24,7 @@ pub struct Daemon {
     name: String,
     process: Process,
     log: PathBuf,
+    telling: bool,
 }
 
 impl Daemon {
@@ -36,7 +37,15 @@ impl Daemon {
             name: name.to_owned(),
             process,
             log,
+            telling: false,
         })
+    }
+
+    /// The end of its log is shown when this value goes; seen only if the test fails.
+    #[must_use]
+    pub fn telling(mut self) -> Self {
+        self.telling = true;
+        self
     }
 
     /// Its process id, also as seen from inside: there is one pid namespace.
@@ -112,6 +121,14 @@ impl Daemon {
     /// All it has said, by earlier processes of the same log too.
     pub fn log(&self) -> Result<String> {
         self.process.said()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.telling {
+            eprintln!("the log of {} ends:\n{}", self.name, tail(&self.log));
+        }
     }
 }
 

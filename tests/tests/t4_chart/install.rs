@@ -86,7 +86,14 @@ impl<'a> Installed<'a> {
         Ok(())
     }
 
+    /// A ready agent.
     fn start(&mut self) -> Result<Daemon> {
+        let mut agent = self.start_without_waiting()?;
+        self.wait_ready(&mut agent)?;
+        Ok(agent)
+    }
+
+    fn start_without_waiting(&mut self) -> Result<Daemon> {
         let (files, ca, binary) = (
             self.node.files().join("host"),
             self.cluster.ca(),
@@ -103,12 +110,13 @@ impl<'a> Installed<'a> {
         };
         self.starts += 1;
         let name = format!("container-{}", self.starts);
-        let mut agent = Daemon::start(
-            &name,
-            &self.container.words(&host)?,
-            self.node.place(),
-            self.node.files(),
-        )?;
+        let words = self.container.words(&host)?;
+        let agent = Daemon::start(&name, &words, self.node.place(), self.node.files())?;
+        Ok(agent.telling())
+    }
+
+    /// As a kubelet asks; then a look at what the process may do.
+    fn wait_ready(&self, agent: &mut Daemon) -> Result<()> {
         let url = self.container.readiness()?;
         let (address, path) = url
             .trim_start_matches("http://")
@@ -118,8 +126,7 @@ impl<'a> Installed<'a> {
         agent.until(START, "the agent is ready", || {
             Ok((agent::http(self.node, address, &path)?.0 == 200).then_some(()))
         })?;
-        check_capabilities(agent.pid())?;
-        Ok(agent)
+        check_capabilities(agent.pid())
     }
 
     /// Whether its own pins show this frontend.
@@ -212,14 +219,18 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
 
     let mut installed = Installed::new(&cluster, &node, "defaults", &[])?;
     installed.check_rights()?;
-    let agent = installed.start()?;
-    ensure!(installed.serves(vip)?, "{vip} is not in the kernel");
+    // kube-proxy holds the health port: what the kernel holds tells that the agent has done its work.
+    let mut agent = installed.start_without_waiting()?;
+    agent.until(START, "the Service is in the kernel", || {
+        Ok(installed.serves(vip)?.then_some(()))
+    })?;
     // What a user does next, and what `kube-proxy --cleanup` leaves.
     drop(kube_proxy);
     for family in ["ip", "ip6"] {
         node.run(&["nft", "delete", "table", family, "kube-proxy"])?;
     }
     assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
+    installed.wait_ready(&mut agent)?;
     let status = agent.terminate(Duration::from_secs(20))?;
     ensure!(status.success(), "SIGTERM: {status}");
     assert_eq!(

@@ -70,7 +70,8 @@ fn start(cluster: &Cluster, node: &Node, args: &[&str], env: &Value) -> Result<D
         binary: &binary,
     };
     let words = Container::of(&daemon_set(args, env)?)?.words(&host)?;
-    Daemon::start("in-cluster-agent", &words, node.place(), node.files())
+    let agent = Daemon::start("in-cluster-agent", &words, node.place(), node.files())?;
+    Ok(agent.telling())
 }
 
 fn files(node: &Node) -> PathBuf {
