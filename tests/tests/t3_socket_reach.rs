@@ -16,7 +16,9 @@ const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
 /// Each answer comes from a web pod, and each web pod answers: 40 of 3 by chance miss one in 4 of 10 million runs.
 fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
-    let answers = (0..40).map(|_| from.ask(kind, to)).collect::<io::Result<Vec<_>>>();
+    let answers = (0..40)
+        .map(|_| from.ask(kind, to))
+        .collect::<io::Result<Vec<_>>>();
     let answers = answers.with_context(|| format!("{kind:?} {to}"))?;
     let names: BTreeSet<&str> = answers.iter().map(|answer| answer.name.as_str()).collect();
     ensure!(

@@ -16,6 +16,12 @@ use super::control_plane::SERVICE_HOST;
 /// Where every pod finds who it is.
 const IDENTITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
+/// Sees the tree from the node's root on, as the processes of a node do; words: the root, where to go back to, the rest.
+const CGROUPS: &str = r#"
+echo 0 > "$1/cgroup.procs"; home=$2; shift 2
+exec unshare --cgroup sh -euc 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"' cgroups "$home" "$@"
+"#;
+
 /// Builds a root file system that holds what the image and the volumes bring, and the system's libraries
 /// since a binary under test is not static; then becomes the program, in it. Words: the root; the binary; `ro` or
 /// `rw`; the capabilities; so many mounts as `SOURCE TARGET ro|rw`; `--`; the arguments.
@@ -54,6 +60,8 @@ pub struct Host<'a> {
     pub bpffs: &'a Path,
     /// The root of its cgroup tree.
     pub cgroup: &'a Path,
+    /// Where in it the container belongs.
+    pub home: &'a Path,
     /// Stands for every other directory of the host; stays over a restart.
     pub files: &'a Path,
     /// The token of the pod's ServiceAccount.
@@ -171,6 +179,8 @@ impl Container {
         for (name, value) in self.environment(host)? {
             words.push(format!("{name}={value}").into());
         }
+        words.extend(["sh", "-euc", CGROUPS, "cgroups"].map(Into::into));
+        words.extend([host.cgroup.into(), host.home.into()]);
         words.extend(
             [
                 "unshare",

@@ -103,6 +103,7 @@ impl<'a> Installed<'a> {
             node: self.node.name(),
             bpffs: self.node.bpf_dir(),
             cgroup: self.node.root_cgroup().path(),
+            home: self.node.cgroup().path(),
             files: &files,
             token: &self.token,
             ca: &ca,

@@ -17,6 +17,7 @@ use crate::common::{answered_by, frontends_in, ports};
 
 /// A first start verifies every program.
 const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(20);
 /// Where the pins are if nothing is said.
 const DEFAULT_DIR: &str = "lb";
 
@@ -64,6 +65,7 @@ fn start(cluster: &Cluster, node: &Node, args: &[&str], env: &Value) -> Result<D
         node: node.name(),
         bpffs: node.bpf_dir(),
         cgroup: node.root_cgroup().path(),
+        home: node.cgroup().path(),
         files: &files,
         token: ADMIN_TOKEN,
         ca: &ca,
@@ -125,8 +127,16 @@ fn attach_xdp_and_nothing_else_is_a_way_to_start_it() -> Result<()> {
         !frontends_in(&node, &pins(&node))?.is_empty(),
         "nothing is pinned in the default directory"
     );
-    agent.check()?;
-    cleanup(&node, &pins(&node))
+    let status = agent.terminate(STOP)?;
+    ensure!(status.success(), "SIGTERM: {status}");
+    cleanup(&node, &pins(&node))?;
+    ensure!(
+        !node
+            .run(&["ip", "-json", "link", "show", "eth0"])?
+            .contains("\"xdp\""),
+        "cleanup left XDP on eth0"
+    );
+    Ok(())
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn names_are_resolved_through_the_cluster_ip_of_coredns() -> Result<()> {
     ensure!(said.starts_with(&web), "{said}");
     let said = client.run(&["nslookup", "kubernetes"])?;
     ensure!(said.contains(lb_tests::cluster::SERVICE_HOST), "{said}");
-    let none = client.output(&["nslookup", "nobody"])?;
+    let none = client.output(&["nslookup", "nobody.default.svc.cluster.local."])?;
     ensure!(
         !none.status.success() && none.stdout.contains("NXDOMAIN"),
         "{none:?}"
