@@ -88,7 +88,6 @@ impl MemMaps {
     }
 
     /// Counters, violations, failures and the observer.
-    #[must_use]
     pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }

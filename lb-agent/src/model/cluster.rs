@@ -10,6 +10,9 @@ use std::{
 
 use super::{Event, Node, ObjectKey, Service, Slice};
 
+/// Each with the interface that carries it.
+type Addresses = Vec<(IpAddr, u32)>;
+
 /// Facts about the cluster and about this machine.
 #[derive(Default)]
 pub struct Cluster {
@@ -19,13 +22,14 @@ pub struct Cluster {
     by_service: HashMap<ObjectKey, Vec<Arc<Slice>>>,
     node: Option<Node>,
     /// `None` until they are known: an empty list is news too.
-    addresses: Option<Vec<(IpAddr, u32)>>,
+    addresses: Option<Addresses>,
     synced: Synced,
     pending: Pending,
 }
 
 /// Which sources have listed everything once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one a source")]
 pub struct Synced {
     /// [`Event::Services`] has come.
     pub services: bool,
@@ -44,9 +48,12 @@ struct Pending {
     first_list: bool,
     services: HashMap<ObjectKey, Option<Arc<Service>>>,
     slices: HashMap<ObjectKey, Option<Arc<Slice>>>,
-    zone: Option<Option<Arc<str>>>,
-    addresses: Option<Option<Vec<(IpAddr, u32)>>>,
+    zone: Option<Before<Option<Arc<str>>>>,
+    addresses: Option<Before<Option<Addresses>>>,
 }
+
+/// What a fact was before it was first touched.
+struct Before<T>(T);
 
 /// What is different from the last time it was asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -70,8 +77,12 @@ impl Cluster {
             Event::Services(all) => {
                 let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
                 let gone: Vec<_> = absent(&self.services, &kept);
-                gone.iter().for_each(|key| self.drop_service(key));
-                all.into_iter().for_each(|s| self.put_service(s));
+                for key in &gone {
+                    self.drop_service(key);
+                }
+                for service in all {
+                    self.put_service(service);
+                }
                 self.synced.services = true;
             }
             Event::Slice(slice) => self.put_slice(slice),
@@ -79,15 +90,19 @@ impl Cluster {
             Event::Slices(all) => {
                 let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
                 let gone: Vec<_> = absent(&self.slices, &kept);
-                gone.iter().for_each(|key| self.drop_slice(key));
-                all.into_iter().for_each(|s| self.put_slice(s));
+                for key in &gone {
+                    self.drop_slice(key);
+                }
+                for slice in all {
+                    self.put_slice(slice);
+                }
                 self.pending.first_list |= !self.synced.slices;
                 self.synced.slices = true;
             }
             Event::Node(node) => self.set_node(Some(node)),
             Event::NodeGone => self.set_node(None),
             Event::Addresses(all) => {
-                let before = self.addresses.replace(all);
+                let before = Before(self.addresses.replace(all));
                 self.pending.addresses.get_or_insert(before);
                 self.synced.addresses = true;
             }
@@ -104,8 +119,8 @@ impl Cluster {
             addresses,
         } = mem::take(&mut self.pending);
         let mut changes = Changes {
-            everything: zone.is_some_and(|before| before.as_ref() != self.zone()),
-            addresses: addresses.is_some_and(|before| before != self.addresses),
+            everything: zone.is_some_and(|Before(zone)| zone.as_ref() != self.zone()),
+            addresses: addresses.is_some_and(|Before(list)| list != self.addresses),
             ..Changes::default()
         };
         for (key, before) in services {
@@ -220,7 +235,7 @@ impl Cluster {
     }
 
     fn set_node(&mut self, node: Option<Node>) {
-        let zone = self.zone().cloned();
+        let zone = Before(self.zone().cloned());
         self.pending.zone.get_or_insert(zone);
         self.node = node;
         self.synced.node = true;

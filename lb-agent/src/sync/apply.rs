@@ -232,15 +232,14 @@ fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
     let Some(pool) = state.pools.get_mut(&job.index) else {
         return;
     };
-    match pool.members.insert(id, bits) {
-        Some(before) => state.backends.change(id, before, bits),
-        None => {
-            if !job.pinned.remove(&id) {
-                state.backends.pin(id);
-            }
-            state.backends.join(id, bits);
-        }
+    if let Some(before) = pool.members.insert(id, bits) {
+        state.backends.change(id, before, bits);
+        return;
     }
+    if !job.pinned.remove(&id) {
+        state.backends.pin(id);
+    }
+    state.backends.join(id, bits);
 }
 
 /// Places the new slots and stores the entry of the service, word 0 last.

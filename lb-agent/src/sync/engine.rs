@@ -329,7 +329,9 @@ impl Engine {
                     }
                     Err(error) => {
                         // Nothing leads to them, nor ever has.
-                        fresh.iter().for_each(|i| self.state.indices.retire(*i));
+                        for index in fresh {
+                            self.state.indices.retire(index);
+                        }
                         return Err(error);
                     }
                 },

@@ -32,7 +32,7 @@ impl Claim {
 
 /// One kind of frontends: a map of the ABI.
 pub(super) struct Fronts<K> {
-    fronts: HashMap<K, Front>,
+    by_key: HashMap<K, Front>,
     /// Keys whose entry may have to change.
     dirty: BTreeSet<K>,
     /// Keys with more than one claim.
@@ -61,7 +61,7 @@ pub(super) enum Step {
 impl<K: Copy + Ord + Hash> Fronts<K> {
     /// As read from the map.
     pub(super) fn restored(found: &[(K, ServiceRef)]) -> Self {
-        let fronts = found.iter().map(|(key, value)| {
+        let by_key = found.iter().map(|(key, value)| {
             let front = Front {
                 written: Some(*value),
                 claims: Vec::new(),
@@ -69,7 +69,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             (*key, front)
         });
         Self {
-            fronts: fronts.collect(),
+            by_key: by_key.collect(),
             dirty: BTreeSet::new(),
             contested: BTreeSet::new(),
             freed: false,
@@ -78,7 +78,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     /// The Service wants this, in place of what it wanted of the key before.
     pub(super) fn claim(&mut self, key: K, claim: Claim) {
-        let front = self.fronts.entry(key).or_default();
+        let front = self.by_key.entry(key).or_default();
         match front.claims.iter_mut().find(|c| c.service == claim.service) {
             Some(known) if *known == claim => return,
             Some(known) => *known = claim,
@@ -89,7 +89,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     /// The Service no longer wants it.
     pub(super) fn release(&mut self, key: K, service: &ObjectKey) {
-        if let Some(front) = self.fronts.get_mut(&key) {
+        if let Some(front) = self.by_key.get_mut(&key) {
             front.claims.retain(|c| c.service != *service);
             self.touch(key);
         }
@@ -97,21 +97,21 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     /// What nobody has claimed by now is to go.
     pub(super) fn sweep(&mut self) {
-        let unclaimed = self.fronts.iter().filter(|(_, f)| f.claims.is_empty());
+        let unclaimed = self.by_key.iter().filter(|(_, f)| f.claims.is_empty());
         self.dirty.extend(unclaimed.map(|(key, _)| *key));
     }
 
     /// What stands in the map under the key.
     pub(super) fn written(&self, key: &K) -> Option<ServiceRef> {
-        self.fronts.get(key)?.written
+        self.by_key.get(key)?.written
     }
 
     /// The map now holds this; returns what it held.
     pub(super) fn set_written(&mut self, key: K, value: Option<ServiceRef>) -> Option<ServiceRef> {
-        let front = self.fronts.entry(key).or_default();
+        let front = self.by_key.entry(key).or_default();
         let before = std::mem::replace(&mut front.written, value);
         if value.is_none() && front.claims.is_empty() {
-            self.fronts.remove(&key);
+            self.by_key.remove(&key);
         }
         self.dirty.remove(&key);
         before
@@ -122,7 +122,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         let mut steps = Vec::new();
         let mut settled = Vec::new();
         for &key in &self.dirty {
-            let Some(front) = self.fronts.get(&key) else {
+            let Some(front) = self.by_key.get(&key) else {
                 settled.push(key);
                 continue;
             };
@@ -150,13 +150,13 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     /// Keys in the map.
     pub(super) fn len(&self) -> usize {
-        self.fronts.values().filter(|f| f.written.is_some()).count()
+        self.by_key.values().filter(|f| f.written.is_some()).count()
     }
 
     /// Each claim that lost, with the Service that won.
     pub(super) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
         self.contested.iter().flat_map(|key| {
-            let claims = self.fronts.get(key).map_or(&[][..], |f| &f.claims);
+            let claims = self.by_key.get(key).map_or(&[][..], |f| &f.claims);
             let winner = claims.iter().min_by_key(|c| c.rank());
             claims.iter().filter_map(move |c| {
                 let winner = winner?;
@@ -167,7 +167,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     fn touch(&mut self, key: K) {
         self.dirty.insert(key);
-        let Some(front) = self.fronts.get(&key) else {
+        let Some(front) = self.by_key.get(&key) else {
             return;
         };
         let contest = front.claims.iter().filter(|c| c.index.is_some()).count() > 1;
@@ -177,7 +177,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             self.contested.remove(&key);
         }
         if front.claims.is_empty() && front.written.is_none() {
-            self.fronts.remove(&key);
+            self.by_key.remove(&key);
         }
     }
 }

@@ -24,9 +24,12 @@ use super::{
     state::State,
 };
 
+/// A map's frontends, and the pools that they lead to.
+type Mirror<'a, K> = (&'a mut Fronts<K>, &'a HashMap<u32, PoolState>);
+
 /// One of the two maps of frontends: its mirror, its table and its counter.
 pub(super) struct Side<K: 'static> {
-    mirror: fn(&mut State) -> (&mut Fronts<K>, &HashMap<u32, PoolState>),
+    mirror: fn(&mut State) -> Mirror<'_, K>,
     table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, ServiceRef>,
     writes: fn(&mut Writes) -> &mut u64,
 }

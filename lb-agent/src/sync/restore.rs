@@ -30,8 +30,8 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     let nodeaddrs: HashMap<_, _> = maps.nodeaddrs().entries()?.into_iter().collect();
 
     let mut pools = entries_of_svc(maps, capacity.svc)?;
-    let refs = services.iter().map(|(_, r)| r);
-    for found in refs.chain(nodeports.iter().map(|(_, r)| r)) {
+    let refs = services.iter().map(|(_, r)| *r);
+    for found in refs.chain(nodeports.iter().map(|(_, r)| *r)) {
         lead(&mut pools, found);
     }
     let ranges = place_slots(&mut pools, maps, capacity.slots)?;
@@ -94,7 +94,7 @@ fn entries_of_svc(maps: &mut dyn Maps, capacity: u32) -> Result<HashMap<u32, Poo
     Ok(pools)
 }
 
-fn lead(pools: &mut HashMap<u32, PoolState>, found: &ServiceRef) {
+fn lead(pools: &mut HashMap<u32, PoolState>, found: ServiceRef) {
     if found.flags & frontend::VIP_MARK == 0 {
         pools.entry(found.index).or_insert_with(orphan).fronts += 1;
     }

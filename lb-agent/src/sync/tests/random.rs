@@ -42,6 +42,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 struct Shape {
     kind: u8,
     local: (bool, bool),

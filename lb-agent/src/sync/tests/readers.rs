@@ -60,7 +60,7 @@ impl<E: Expect> Readers<E> {
                 }
                 for _ in 0..2 {
                     if !self.running.is_empty() {
-                        let n = self.random() as usize % self.running.len();
+                        let n = self.below(self.running.len());
                         self.advance(n, world);
                     }
                 }
@@ -80,7 +80,7 @@ impl<E: Expect> Readers<E> {
         if all.is_empty() {
             return;
         }
-        let (front, at) = all[self.random() as usize % all.len()];
+        let (front, at) = all[self.below(all.len())];
         self.running.push(Reader {
             front,
             at,
@@ -90,7 +90,7 @@ impl<E: Expect> Readers<E> {
     }
 
     fn advance(&mut self, n: usize, world: &World) {
-        let random = self.random();
+        let random = self.below(1 << 16);
         let reader = &mut self.running[n];
         let index = reader.at.index;
         let stale = |reader: &mut Reader, why: &str| {
@@ -111,7 +111,7 @@ impl<E: Expect> Readers<E> {
                 }
             }
             Step::Slot { base, count } => {
-                let at = base + random as u32 % u32::from(count);
+                let at = base + u32::try_from(random % usize::from(count)).unwrap();
                 let Slot { backend, service } = world.slots[at as usize];
                 if service == index {
                     Step::Backend { id: backend }
@@ -140,11 +140,11 @@ impl<E: Expect> Readers<E> {
         }
     }
 
-    fn random(&mut self) -> u64 {
+    fn below(&mut self, n: usize) -> usize {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
-        self.seed >> 8
+        usize::try_from(self.seed >> 8).unwrap() % n
     }
 }
 
