@@ -23,6 +23,9 @@ use crate::{
 /// How long one address may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// How long a server that was asked may stay silent: longer than a watch lasts.
+const SILENCE: Duration = Duration::from_secs(75);
+
 /// What is known of the API server's own Service.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Known {
@@ -160,19 +163,25 @@ pub struct Dialled {
 
 /// How the API server is meant to be reached, before any thought about what that address is.
 pub async fn base(source: &Source) -> Result<kube::Config> {
-    match source {
+    let mut config = match source {
         Source::Kubeconfig(file) => {
             let name = file.display();
             let kubeconfig = Kubeconfig::read_from(file)
                 .with_context(|| format!("read the kubeconfig {name}"))?;
             kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
-                .with_context(|| format!("use the kubeconfig {name}"))
+                .with_context(|| format!("use the kubeconfig {name}"))?
         }
         Source::InCluster => kube::Config::incluster_env()
-            .context("use the Pod's service account to reach the API server"),
+            .context("use the Pod's service account to reach the API server")?,
         Source::Manifests(dir) => bail!("{} is a folder, no API server", dir.display()),
-    }
+    };
+    // A server that accepts connections and says nothing is as good as none; a watch is silent for a minute at most.
+    config.connect_timeout = Some(ANSWER);
+    config.write_timeout = Some(ANSWER);
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    Ok(config)
 }
 
 /// Is the given address a cluster IP, and a way around it known?
