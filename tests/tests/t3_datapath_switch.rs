@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use lb_agent::{
     datapath::{
         attach::{Attachments, TcMode, XdpMode},
@@ -119,7 +119,7 @@ impl Random {
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        u8::try_from((self.0 >> 33) % u64::from(n)).unwrap()
+        u8::try_from((self.0 >> 33) % u64::from(n)).unwrap_or(0)
     }
 }
 
@@ -287,14 +287,14 @@ fn readers(pins: &Path) -> Result<()> {
         .collect();
     let mut sum = Tally::default();
     for thread in threads {
-        let tally = thread.join().unwrap()?;
+        let tally = thread.join().map_err(|_| anyhow!("a reader panicked"))??;
         sum.connects += tally.connects;
         for n in 0..usize::from(SERVICES) {
             sum.untranslated[n] += tally.untranslated[n];
             sum.refused[n] += tally.refused[n];
         }
     }
-    println!("\ntally {sum:?}");
+    eprintln!("\ntally {sum:?}");
     ensure!(sum.connects > 1_000, "{sum:?}");
     let stays = usize::from(STAYS);
     ensure!(
