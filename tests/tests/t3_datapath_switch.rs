@@ -155,7 +155,7 @@ fn no_reader_sees_a_half_written_or_foreign_service_at_full_speed() -> Result<()
         of(Reason::StaleSlot)
     );
     assert_eq!(of(Reason::BadIndex), 0);
-    assert!(rounds > 100, "only {rounds} rounds");
+    assert!(rounds > 30, "only {rounds} rounds");
     Ok(())
 }
 
@@ -295,7 +295,7 @@ fn readers(pins: &Path) -> Result<()> {
         }
     }
     eprintln!("\ntally {sum:?}");
-    ensure!(sum.connects > 1_000, "{sum:?}");
+    ensure!(sum.connects > 500, "{sum:?}");
     let stays = usize::from(STAYS);
     ensure!(
         sum.untranslated[stays] == 0 && sum.refused == [0; SERVICES as usize],
