@@ -3,22 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::{
-    backend::Backend,
-    maps,
-    service::{MemberKey, Slot},
-};
+use lb_common::{backend::Backend, maps, service::Slot};
 
 use crate::{
-    datapath::table::{MapError, Maps, SourceRangeKey},
+    datapath::table::{MapError, Maps},
     model::ObjectKey,
     plan::{Pool, desired::Bits},
 };
 
 use super::{
     backends::BackendKey,
-    batch,
     diff::{PoolDiff, diff},
+    elements::{ranges_in, remove_members, remove_ranges, set_member, write_members},
+    pool::PoolState,
     publish::fail,
     report::Report,
     state::State,
@@ -28,14 +25,14 @@ use super::{
 pub(super) struct Job {
     /// Whose it is.
     pub(super) service: ObjectKey,
-    index: u32,
-    diff: PoolDiff,
+    pub(super) index: u32,
+    pub(super) diff: PoolDiff,
     /// Backends whose entry is to be written first.
     created: Vec<(u32, Backend)>,
     /// Backends held for memberships to come.
-    pinned: BTreeSet<u32>,
+    pub(super) pinned: BTreeSet<u32>,
     /// The first thing that failed; nothing of this job is written behind it.
-    error: Option<MapError>,
+    pub(super) error: Option<MapError>,
 }
 
 impl Job {
@@ -148,100 +145,6 @@ pub(super) fn rise(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, rep
     }
 }
 
-fn ranges_in(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
-    let mut items = Vec::new();
-    for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
-        items.extend(job.diff.ranges_in.iter().map(|key| (*key, n)));
-    }
-    let table = maps.srcranges();
-    let mut results = Vec::with_capacity(items.len());
-    batch::run(
-        items,
-        |items| {
-            let entries: Vec<(SourceRangeKey, u8)> = items.iter().map(|(k, _)| (*k, 1)).collect();
-            table.insert(&entries)
-        },
-        |item, result| results.push((*item, result)),
-        |_| false,
-    );
-    for ((key, n), result) in results {
-        match result {
-            Ok(()) => {
-                report.writes.srcranges += 1;
-                if let Some(pool) = state.pools.get_mut(&jobs[n].index) {
-                    pool.source_ranges.insert(key);
-                }
-            }
-            Err(error) => jobs[n].error = Some(error),
-        }
-    }
-}
-
-/// Inserts members or changes their flags.
-fn write_members(
-    jobs: &mut [Job],
-    which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
-    state: &mut State,
-    maps: &mut dyn Maps,
-    report: &mut Report,
-) {
-    let mut items = Vec::new();
-    for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
-        items.extend(which(&job.diff).iter().map(|(id, bits)| (*id, *bits, n)));
-    }
-    if items.is_empty() {
-        return;
-    }
-    let indices: Vec<u32> = jobs.iter().map(|j| j.index).collect();
-    let table = maps.members();
-    let mut results = Vec::with_capacity(items.len());
-    let lost = std::cell::RefCell::new(BTreeSet::new());
-    batch::run(
-        items,
-        |items| {
-            let entries: Vec<(MemberKey, u32)> = items
-                .iter()
-                .map(|&(backend, bits, n)| {
-                    let service = indices[n];
-                    (MemberKey { service, backend }, bits.member_flags())
-                })
-                .collect();
-            table.insert(&entries)
-        },
-        |item, result| {
-            if result.is_err() {
-                lost.borrow_mut().insert(item.2);
-            }
-            results.push((*item, result));
-        },
-        |item| lost.borrow().contains(&item.2),
-    );
-    for ((id, bits, n), result) in results {
-        match result {
-            Ok(()) => {
-                report.writes.members += 1;
-                set_member(&mut jobs[n], id, bits, state);
-            }
-            Err(error) => jobs[n].error = Some(error),
-        }
-    }
-}
-
-/// The mirror of a member, and with it the pin or the count of its backend.
-fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
-    let Some(pool) = state.pools.get_mut(&job.index) else {
-        return;
-    };
-    if let Some(before) = pool.members.insert(id, bits) {
-        state.backends.change(id, before, bits);
-        return;
-    }
-    if !job.pinned.remove(&id) {
-        state.backends.pin(id);
-    }
-    state.backends.join(id, bits);
-}
-
 /// Places the new slots and stores the entry of the service, word 0 last.
 fn switch(
     job: &mut Job,
@@ -341,7 +244,7 @@ pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) 
     remove_members(members, state, maps, report);
     remove_ranges(ranges, state, maps, report);
     for index in dead {
-        let empty = |p: &super::pool::PoolState| p.members.is_empty() && p.source_ranges.is_empty();
+        let empty = |p: &PoolState| p.members.is_empty() && p.source_ranges.is_empty();
         if !state.pools.get(&index).is_some_and(empty) {
             continue;
         }
@@ -352,66 +255,6 @@ pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) 
         }
         state.condemned.remove(&index);
         state.indices.retire(index);
-    }
-}
-
-fn remove_members(
-    gone: Vec<(u32, u32, Option<&ObjectKey>)>,
-    state: &mut State,
-    maps: &mut dyn Maps,
-    report: &mut Report,
-) {
-    let table = maps.members();
-    let mut results = Vec::with_capacity(gone.len());
-    batch::run(
-        gone,
-        |items| {
-            let keys = items
-                .iter()
-                .map(|&(service, backend, _)| MemberKey { service, backend });
-            table.remove(&keys.collect::<Vec<_>>())
-        },
-        |item, result| results.push((*item, result)),
-        |_| false,
-    );
-    for ((index, id, service), result) in results {
-        match result {
-            Ok(()) => {
-                report.writes.members += 1;
-                let pool = state.pools.get_mut(&index);
-                if let Some(bits) = pool.and_then(|p| p.members.remove(&id)) {
-                    state.backends.leave(id, bits);
-                }
-            }
-            Err(error) => fail(report, service.cloned(), error),
-        }
-    }
-}
-
-fn remove_ranges(
-    gone: Vec<(SourceRangeKey, Option<&ObjectKey>)>,
-    state: &mut State,
-    maps: &mut dyn Maps,
-    report: &mut Report,
-) {
-    let table = maps.srcranges();
-    let mut results = Vec::with_capacity(gone.len());
-    batch::run(
-        gone,
-        |items| table.remove(&items.iter().map(|(key, _)| *key).collect::<Vec<_>>()),
-        |item, result| results.push((*item, result)),
-        |_| false,
-    );
-    for ((key, service), result) in results {
-        match result {
-            Ok(()) => {
-                report.writes.srcranges += 1;
-                if let Some(pool) = state.pools.get_mut(&key.data.service) {
-                    pool.source_ranges.remove(&key);
-                }
-            }
-            Err(error) => fail(report, service.cloned(), error),
-        }
     }
 }
 

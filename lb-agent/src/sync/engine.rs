@@ -17,7 +17,7 @@ use super::{
     fronts::Claim,
     pool::PoolState,
     publish::{self, NODEPORTS, SERVICES},
-    report::{Failure, FailureCause, HealthCheck, Report, Snapshot},
+    report::{Failure, FailureCause, Report},
     restore::restore,
     state::State,
 };
@@ -25,25 +25,27 @@ use super::{
 /// Model, plan and sync of one node. One task owns it; no clock, nothing asynchronous.
 pub struct Engine {
     config: PlanConfig,
-    cluster: Cluster,
-    state: State,
-    planned: HashMap<ObjectKey, Planned>,
+    pub(super) cluster: Cluster,
+    pub(super) state: State,
+    pub(super) planned: HashMap<ObjectKey, Planned>,
+    /// Those of which a plan has problems.
+    pub(super) troubled: BTreeSet<ObjectKey>,
     /// To be planned at the next sync.
     dirty: BTreeSet<ObjectKey>,
     /// To be planned when every watch has finished its first list.
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
-    errors: BTreeMap<ObjectKey, FailureCause>,
+    pub(super) errors: BTreeMap<ObjectKey, FailureCause>,
     addresses_dirty: bool,
-    synced: bool,
+    pub(super) synced: bool,
 }
 
 /// What the engine remembers of a plan.
-struct Planned {
+pub(super) struct Planned {
     pools: Box<[(PoolId, u32)]>,
     fronts: Box<[FrontKey]>,
-    problems: Box<[String]>,
-    health: Option<(NonZeroU16, u32)>,
+    pub(super) problems: Box<[String]>,
+    pub(super) health: Option<(NonZeroU16, u32)>,
 }
 
 impl Engine {
@@ -54,6 +56,7 @@ impl Engine {
             cluster: Cluster::default(),
             state: restore(maps)?,
             planned: HashMap::new(),
+            troubled: BTreeSet::new(),
             dirty: BTreeSet::new(),
             deferred: BTreeSet::new(),
             errors: BTreeMap::new(),
@@ -132,65 +135,6 @@ impl Engine {
         report
     }
 
-    /// Everything that could not be honoured, by Service: values that make no sense, frontends that another Service has,
-    /// failed writes.
-    #[must_use]
-    pub fn problems(&self) -> BTreeMap<ObjectKey, Vec<String>> {
-        let mut all: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
-        for (key, planned) in self.planned.iter().filter(|(_, p)| !p.problems.is_empty()) {
-            all.insert(key.clone(), planned.problems.to_vec());
-        }
-        let mut add = |key: &ObjectKey, text: String| {
-            let texts = all.entry(key.clone()).or_default();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        };
-        for (key, claim, winner) in self.state.services.losers() {
-            let what = format!("{} port {}", key.addr, key.port);
-            add(&claim.service, taken(&what, key.proto, winner));
-        }
-        for (key, claim, winner) in self.state.nodeports.losers() {
-            let what = format!("node port {}", key.port);
-            add(&claim.service, taken(&what, key.proto, winner));
-        }
-        for (key, error) in &self.errors {
-            add(key, error.to_string());
-        }
-        all
-    }
-
-    /// Services with a `healthCheckNodePort`.
-    #[must_use]
-    pub fn health_checks(&self) -> Vec<HealthCheck> {
-        let planned = self.planned.iter();
-        let mut all: Vec<HealthCheck> = planned
-            .filter_map(|(service, p)| {
-                let (port, local_endpoints) = p.health?;
-                Some(HealthCheck {
-                    service: service.clone(),
-                    port,
-                    local_endpoints,
-                })
-            })
-            .collect();
-        all.sort_by(|a, b| a.service.cmp(&b.service));
-        all
-    }
-
-    /// Where the engine stands.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            sources: self.cluster.synced(),
-            synced: self.synced,
-            services: self.planned.len(),
-            retrying: self.errors.len(),
-            unsettled: self.state.unsettled(),
-            usage: self.state.usage(),
-        }
-    }
-
     /// Services to plan now.
     fn gather(&mut self, report: &mut Report) -> BTreeSet<ObjectKey> {
         let changes = self.cluster.take_changes();
@@ -256,6 +200,11 @@ impl Engine {
             problems: problems.into(),
             health: service.health_check_node_port.map(|p| (p, local_ready)),
         };
+        if planned.problems.is_empty() {
+            self.troubled.remove(&service.key);
+        } else {
+            self.troubled.insert(service.key.clone());
+        }
         self.planned.insert(service.key.clone(), planned);
     }
 
@@ -375,6 +324,7 @@ impl Engine {
     fn forget(&mut self, key: &ObjectKey) {
         self.deferred.remove(key);
         self.errors.remove(key);
+        self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {
             return;
         };
@@ -414,11 +364,4 @@ fn release(state: &mut State, key: &FrontKey, service: &ObjectKey) {
         FrontKey::Address(key) => state.services.release(*key, service),
         FrontKey::NodePort(key) => state.nodeports.release(*key, service),
     }
-}
-
-fn taken(what: &str, proto: u8, winner: &ObjectKey) -> String {
-    let proto = lb_common::Proto::from_number(proto).map_or("?".to_owned(), |p| p.to_string());
-    format!(
-        "{what}/{proto} belongs to Service {winner}, the older one (or first by name): not served for this one"
-    )
 }

@@ -33,6 +33,8 @@ impl Claim {
 /// One kind of frontends: a map of the ABI.
 pub(super) struct Fronts<K> {
     by_key: HashMap<K, Front>,
+    /// How many stand in the map.
+    standing: usize,
     /// Keys whose entry may have to change.
     dirty: BTreeSet<K>,
     /// Keys with more than one claim.
@@ -69,6 +71,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             (*key, front)
         });
         Self {
+            standing: found.len(),
             by_key: by_key.collect(),
             dirty: BTreeSet::new(),
             contested: BTreeSet::new(),
@@ -110,6 +113,8 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     pub(super) fn set_written(&mut self, key: K, value: Option<ServiceRef>) -> Option<ServiceRef> {
         let front = self.by_key.entry(key).or_default();
         let before = std::mem::replace(&mut front.written, value);
+        self.standing += usize::from(value.is_some());
+        self.standing -= usize::from(before.is_some());
         if value.is_none() && front.claims.is_empty() {
             self.by_key.remove(&key);
         }
@@ -150,7 +155,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
     /// Keys in the map.
     pub(super) fn len(&self) -> usize {
-        self.by_key.values().filter(|f| f.written.is_some()).count()
+        self.standing
     }
 
     /// Each claim that lost, with the Service that won.

@@ -11,6 +11,7 @@ mod backends;
 mod batch;
 mod diff;
 pub mod dump;
+mod elements;
 mod engine;
 mod fronts;
 mod ids;
@@ -20,6 +21,7 @@ mod ranges;
 mod report;
 mod restore;
 mod state;
+mod told;
 
 pub use engine::Engine;
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};

@@ -38,7 +38,9 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
 
     let mut members: Vec<(MemberKey, u32)> = maps.members().entries()?;
     members.sort_unstable_by_key(|(key, _)| *key);
-    for (key, _) in maps.srcranges().entries()? {
+    let source_ranges = maps.srcranges().entries()?;
+    let counts = [members.len(), source_ranges.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    for (key, _) in source_ranges {
         let pool = pools.entry(key.data.service).or_insert_with(orphan);
         pool.source_ranges.insert(key);
     }
@@ -71,6 +73,8 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         nodeports: Fronts::restored(&nodeports),
         nodeaddrs,
         nodeaddrs_freed: false,
+        members: counts[0],
+        source_ranges: counts[1],
         condemned: BTreeSet::new(),
         capacity,
     })

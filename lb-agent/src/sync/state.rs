@@ -40,6 +40,10 @@ pub(super) struct State {
     pub(super) nodeaddrs: HashMap<Addr, NodeAddr>,
     /// See [`Fronts::freed`].
     pub(super) nodeaddrs_freed: bool,
+    /// Entries of `lb_members`.
+    pub(super) members: u32,
+    /// Entries of `lb_srcranges`.
+    pub(super) source_ranges: u32,
     /// Pools that nobody wants any more, and that are not yet empty.
     pub(super) condemned: BTreeSet<u32>,
     /// Entries of each map.
@@ -168,16 +172,12 @@ impl State {
     /// How full the maps are.
     pub(super) fn usage(&self) -> Vec<Usage> {
         let n = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        let pools = self.pools.values();
-        let (members, srcranges) = pools.fold((0, 0), |(m, s), p| {
-            (m + p.members.len(), s + p.source_ranges.len())
-        });
         let Capacity {
             services,
             nodeports,
             nodeaddrs,
-            members: members_max,
-            srcranges: srcranges_max,
+            members,
+            srcranges,
             svc,
             slots,
             backends,
@@ -186,8 +186,8 @@ impl State {
             (maps::SERVICES, n(self.services.len()), services),
             (maps::NODEPORTS, n(self.nodeports.len()), nodeports),
             (maps::NODEADDRS, n(self.nodeaddrs.len()), nodeaddrs),
-            (maps::MEMBERS, n(members), members_max),
-            (maps::SRCRANGES, n(srcranges), srcranges_max),
+            (maps::MEMBERS, self.members, members),
+            (maps::SRCRANGES, self.source_ranges, srcranges),
             (maps::SVC, self.indices.used(), svc),
             (maps::SLOTS, self.ranges.used(), slots),
             (maps::BACKENDS, self.backends.used(), backends),

@@ -256,6 +256,19 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
         "in the end nothing is left to do"
     );
 
+    for usage in rig.engine.snapshot().usage {
+        let world = rig.maps.world();
+        let found = match usage.map {
+            "lb_members" => world.members.entries.len(),
+            "lb_services" => world.services.entries.len(),
+            "lb_nodeports" => world.nodeports.entries.len(),
+            "lb_nodeaddrs" => world.nodeaddrs.entries.len(),
+            "lb_srcranges" => world.srcranges.entries.len(),
+            _ => continue,
+        };
+        assert_eq!(usize::try_from(usage.entries), Ok(found), "{}", usage.map);
+    }
+
     let mut fresh = Rig::unsynced(MemMaps::new(LIMITS));
     truth.relist(&mut fresh.engine);
     let report = fresh.sync();

@@ -1,0 +1,178 @@
+//! Members and source ranges of pools, written in batches over all jobs. Owns their mirrors, and with members the count of
+//! users of each backend.
+
+use std::{cell::RefCell, collections::BTreeSet};
+
+use lb_common::service::MemberKey;
+
+use crate::{
+    datapath::table::{Maps, SourceRangeKey},
+    model::ObjectKey,
+    plan::desired::Bits,
+};
+
+use super::{apply::Job, batch, diff::PoolDiff, publish::fail, report::Report, state::State};
+
+/// Inserts source ranges.
+pub(super) fn ranges_in(
+    jobs: &mut [Job],
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
+    let mut items = Vec::new();
+    for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
+        items.extend(job.diff.ranges_in.iter().map(|key| (*key, n)));
+    }
+    let table = maps.srcranges();
+    let mut results = Vec::with_capacity(items.len());
+    batch::run(
+        items,
+        |items| {
+            let entries: Vec<(SourceRangeKey, u8)> = items.iter().map(|(k, _)| (*k, 1)).collect();
+            table.insert(&entries)
+        },
+        |item, result| results.push((*item, result)),
+        |_| false,
+    );
+    for ((key, n), result) in results {
+        match result {
+            Ok(()) => {
+                report.writes.srcranges += 1;
+                if let Some(pool) = state.pools.get_mut(&jobs[n].index) {
+                    state.source_ranges += u32::from(pool.source_ranges.insert(key));
+                }
+            }
+            Err(error) => jobs[n].error = Some(error),
+        }
+    }
+}
+
+/// Inserts members or changes their flags.
+pub(super) fn write_members(
+    jobs: &mut [Job],
+    which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
+    let mut items = Vec::new();
+    for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
+        items.extend(which(&job.diff).iter().map(|(id, bits)| (*id, *bits, n)));
+    }
+    if items.is_empty() {
+        return;
+    }
+    let indices: Vec<u32> = jobs.iter().map(|j| j.index).collect();
+    let table = maps.members();
+    let mut results = Vec::with_capacity(items.len());
+    let lost = RefCell::new(BTreeSet::new());
+    batch::run(
+        items,
+        |items| {
+            let entries: Vec<(MemberKey, u32)> = items
+                .iter()
+                .map(|&(backend, bits, n)| {
+                    let service = indices[n];
+                    (MemberKey { service, backend }, bits.member_flags())
+                })
+                .collect();
+            table.insert(&entries)
+        },
+        |item, result| {
+            if result.is_err() {
+                lost.borrow_mut().insert(item.2);
+            }
+            results.push((*item, result));
+        },
+        |item| lost.borrow().contains(&item.2),
+    );
+    for ((id, bits, n), result) in results {
+        match result {
+            Ok(()) => {
+                report.writes.members += 1;
+                set_member(&mut jobs[n], id, bits, state);
+            }
+            Err(error) => jobs[n].error = Some(error),
+        }
+    }
+}
+
+/// The mirror of a member, and with it the pin or the count of its backend.
+pub(super) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
+    let Some(pool) = state.pools.get_mut(&job.index) else {
+        return;
+    };
+    if let Some(before) = pool.members.insert(id, bits) {
+        state.backends.change(id, before, bits);
+        return;
+    }
+    state.members += 1;
+    if !job.pinned.remove(&id) {
+        state.backends.pin(id);
+    }
+    state.backends.join(id, bits);
+}
+
+/// Removes members, given by service index and backend id, with the Service to blame.
+pub(super) fn remove_members(
+    gone: Vec<(u32, u32, Option<&ObjectKey>)>,
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
+    let table = maps.members();
+    let mut results = Vec::with_capacity(gone.len());
+    batch::run(
+        gone,
+        |items| {
+            let keys = items
+                .iter()
+                .map(|&(service, backend, _)| MemberKey { service, backend });
+            table.remove(&keys.collect::<Vec<_>>())
+        },
+        |item, result| results.push((*item, result)),
+        |_| false,
+    );
+    for ((index, id, service), result) in results {
+        match result {
+            Ok(()) => {
+                report.writes.members += 1;
+                let pool = state.pools.get_mut(&index);
+                if let Some(bits) = pool.and_then(|p| p.members.remove(&id)) {
+                    state.members -= 1;
+                    state.backends.leave(id, bits);
+                }
+            }
+            Err(error) => fail(report, service.cloned(), error),
+        }
+    }
+}
+
+/// Removes source ranges, with the Service to blame.
+pub(super) fn remove_ranges(
+    gone: Vec<(SourceRangeKey, Option<&ObjectKey>)>,
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
+    let table = maps.srcranges();
+    let mut results = Vec::with_capacity(gone.len());
+    batch::run(
+        gone,
+        |items| table.remove(&items.iter().map(|(key, _)| *key).collect::<Vec<_>>()),
+        |item, result| results.push((*item, result)),
+        |_| false,
+    );
+    for ((key, service), result) in results {
+        match result {
+            Ok(()) => {
+                report.writes.srcranges += 1;
+                if let Some(pool) = state.pools.get_mut(&key.data.service) {
+                    state.source_ranges -= u32::from(pool.source_ranges.remove(&key));
+                }
+            }
+            Err(error) => fail(report, service.cloned(), error),
+        }
+    }
+}
