@@ -7,6 +7,8 @@ use lb_common::{
     service::{NodePortKey, ServiceKey, member},
 };
 
+use super::PlanError;
+
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServicePlan {
@@ -57,6 +59,8 @@ pub struct Pool {
     pub source_ranges: Box<[(Addr, u8)]>,
     /// Sorted by address and port, none twice.
     pub members: Vec<Member>,
+    /// It cannot be carried like this: what stands for it stays.
+    pub refused: Option<PlanError>,
 }
 
 /// A backend in a pool.

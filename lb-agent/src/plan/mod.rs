@@ -26,7 +26,7 @@ pub struct PlanConfig {
     pub scheduler: Scheduler,
 }
 
-/// A Service that cannot be carried as it is; what stands in the maps for it stays.
+/// A pool that cannot be carried as it is; what stands in the maps for it stays.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PlanError {
     /// More endpoints than a service's range of slots can have.
@@ -42,12 +42,13 @@ pub enum PlanError {
 }
 
 /// The plan of one Service. `slices` are its slices, sorted by name; `zone` is this node's.
+#[must_use]
 pub fn plan(
     service: &Service,
     slices: &[Arc<Slice>],
     zone: Option<&str>,
     config: &PlanConfig,
-) -> Result<ServicePlan, PlanError> {
+) -> ServicePlan {
     let mut plan = ServicePlan {
         problems: service.problems.clone(),
         ..ServicePlan::default()
@@ -68,11 +69,11 @@ pub fn plan(
             continue;
         }
         for family in &addresses.families {
-            family_of_port(service, port, slices, zone, config, family, &mut plan)?;
+            family_of_port(service, port, slices, zone, config, family, &mut plan);
         }
     }
     plan.local_ready = endpoints::local_ready(service, slices, &config.node_name);
-    Ok(plan)
+    plan
 }
 
 /// Pools and frontends of one port in one family.
@@ -84,7 +85,7 @@ fn family_of_port(
     config: &PlanConfig,
     family: &frontends::Family,
     plan: &mut ServicePlan,
-) -> Result<(), PlanError> {
+) {
     let wanted = family.frontends(service, port);
     let ranges = family.source_ranges(service);
     let candidates = endpoints::candidates(slices, port, family.v6(), &config.node_name);
@@ -99,12 +100,10 @@ fn family_of_port(
         let chosen = topology::choose(&candidates, reach, place);
         let members = endpoints::members(&candidates, &chosen, reach);
         let count = chosen.eligible.iter().filter(|e| **e).count();
-        if count > usize::from(u16::MAX) {
-            return Err(PlanError::TooMany {
-                port: Arc::clone(&port.name),
-                count,
-            });
-        }
+        let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
+            port: Arc::clone(&port.name),
+            count,
+        });
         let mut bits = 0;
         if chosen.any {
             bits |= flags::HAS_ENDPOINTS;
@@ -128,6 +127,7 @@ fn family_of_port(
             flags: bits,
             source_ranges: ranges.clone(),
             members,
+            refused,
         });
         let ours = wanted.iter().filter(|f| f.reach == reach);
         plan.frontends.extend(ours.map(|f| Frontend {
@@ -136,5 +136,4 @@ fn family_of_port(
             flags: f.flags,
         }));
     }
-    Ok(())
 }

@@ -161,16 +161,7 @@ impl Engine {
     ) {
         let slices = self.cluster.slices(&service.key);
         let zone = self.cluster.zone().map(|z| &**z);
-        let plan = match plan::plan(service, slices, zone, &self.config) {
-            Ok(plan) => plan,
-            Err(error) => {
-                report.failed.push(Failure {
-                    service: Some(service.key.clone()),
-                    error: FailureCause::Plan(error),
-                });
-                return;
-            }
-        };
+        let plan = plan::plan(service, slices, zone, &self.config);
         if !report.synced && self.waits(&plan) {
             self.deferred.insert(service.key.clone());
             return;
@@ -184,6 +175,13 @@ impl Engine {
         };
         self.claim(service, &plan, &indices);
         for (pool, index) in plan.pools.iter().zip(&indices) {
+            if let Some(error) = pool.refused.clone() {
+                report.failed.push(Failure {
+                    service: Some(service.key.clone()),
+                    error: FailureCause::Plan(error),
+                });
+                continue;
+            }
             let job = Job::new(&service.key, pool, *index, &mut self.state, maps, report);
             jobs.extend(job);
         }

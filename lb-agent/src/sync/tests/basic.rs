@@ -229,17 +229,21 @@ fn too_many_endpoints_are_refused_and_the_last_good_state_stays() {
     rig.put_slice(slice("web-1", vec![endpoint("10.1.0.1", "here")]));
     let before = rig.dump();
     let ends = (0..70_000u32).map(|i| {
-        endpoint(
-            &format!("10.{}.{}.{}", 2 + (i >> 16), (i >> 8) & 255, i & 255),
-            "here",
-        )
+        let addr = format!("10.{}.{}.{}", 2 + (i >> 16), (i >> 8) & 255, i & 255);
+        endpoint(&addr, "here")
     });
-    let report = rig.put_slice(slice("web-1", ends.collect()));
+    let many = slice("web-1", ends.collect());
+    let report = rig.put_slice(many.clone());
     assert!(matches!(report.failed[0].error, FailureCause::Plan(_)));
     assert!(rig.engine.problems()[&key("web")][0].contains("70000 endpoints"));
     assert_eq!(rig.dump(), before);
     assert!(rig.sync().failed.is_empty(), "only a change can help");
     assert!(!rig.engine.problems().is_empty());
+    // Not even a new agent takes it down.
+    let mut rig = rig.restart();
+    let report = rig.list(vec![service("web", "10.96.0.1")], vec![many]);
+    assert_eq!((report.failed.len(), report.writes.total()), (1, 0));
+    assert_eq!(rig.dump(), before);
     rig.empty();
 }
 
