@@ -40,31 +40,41 @@ impl Cgroup {
     /// Is it the root of the whole hierarchy? Sockets outside of it are not translated. (Only the real root lacks a type.)
     #[must_use]
     pub fn is_root(&self) -> bool {
-        !self.path.join("cgroup.type").exists()
+        is_root(&self.path)
     }
 }
 
-/// The mount point of the v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid systems.
+fn is_root(path: &Path) -> bool {
+    path.join("cgroup.procs").exists() && !path.join("cgroup.type").exists()
+}
+
+/// The mount point of the v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid systems. In a container
+/// that is a part which only looks like the whole; a mount of the host's is taken, wherever it is.
 pub fn find() -> Result<PathBuf> {
     let mounts =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    mount_point(&mounts).context(
+    let host = mounts_of(&mounts)
+        .map(|(_, point)| point)
+        .find(|point| is_root(point));
+    host.or_else(|| mount_point(&mounts)).context(
         "no cgroup2 file system is mounted: mount one with `mount -t cgroup2 none /sys/fs/cgroup`, or name one with --cgroup",
     )
 }
 
-/// The last mount of type cgroup2 that shows a whole hierarchy, in the words of proc(5).
+/// The last mount that shows a whole hierarchy, as far as this process's cgroup namespace goes.
 fn mount_point(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo
-        .lines()
-        .filter_map(|line| {
-            let (mount, fs) = line.split_once(" - ")?;
-            let mut fields = mount.split(' ').skip(3);
-            let (root, point) = (fields.next()?, fields.next()?);
-            (fs.split(' ').next()? == "cgroup2" && root == "/")
-                .then(|| PathBuf::from(unescape(point)))
-        })
-        .next_back()
+    let whole = mounts_of(mountinfo).filter(|(root, _)| *root == "/");
+    whole.map(|(_, point)| point).last()
+}
+
+/// Root and mount point of every mount of type cgroup2, in the words of proc(5).
+fn mounts_of(mountinfo: &str) -> impl Iterator<Item = (&str, PathBuf)> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, fs) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (fs.split(' ').next()? == "cgroup2").then(|| (root, PathBuf::from(unescape(point))))
+    })
 }
 
 /// Undoes the octal escapes of space, tab, newline and backslash.
@@ -92,6 +102,17 @@ mod tests {
                       32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
         assert_eq!(mount_point(hybrid), Some("/sys/fs/cgroup/unified".into()));
+    }
+
+    #[test]
+    fn a_mount_of_the_hosts_hierarchy_is_seen_in_a_container() {
+        let container = "41 31 0:38 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
+                         55 31 0:38 /../../.. /host/cgroup ro - cgroup2 cgroup rw";
+        let points: Vec<PathBuf> = mounts_of(container).map(|(_, point)| point).collect();
+        assert_eq!(
+            points,
+            [PathBuf::from("/sys/fs/cgroup"), "/host/cgroup".into()]
+        );
     }
 
     #[test]
