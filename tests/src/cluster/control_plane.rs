@@ -32,7 +32,7 @@ const PORT: u16 = 6443;
 const ETCD: &str = "http://127.0.0.1:23790";
 const ETCD_PEERS: &str = "http://127.0.0.1:23791";
 /// Six seconds on an idle machine.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 const GRACE: Duration = Duration::from_secs(3);
 
 /// etcd, kube-apiserver, and kube-controller-manager with the EndpointSlice controllers; gone with this value.

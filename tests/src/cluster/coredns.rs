@@ -14,7 +14,7 @@ use super::{ControlPlane, tools};
 use crate::place::Place;
 use crate::process;
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Starts it; it has listed the Services when this returns.
 pub fn start(control_plane: &ControlPlane, place: &Place) -> Result<Daemon> {

@@ -11,7 +11,7 @@ use super::{ControlPlane, tools};
 use crate::place::Place;
 use crate::process;
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Its rules stay in the namespace when it goes, as they do on a node.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::common::{answered_by, frontends_in, ports};
 
 /// A first start verifies every program.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
 /// Where the pins are if nothing is said.
 const DEFAULT_DIR: &str = "lb";
