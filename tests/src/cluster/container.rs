@@ -82,12 +82,12 @@ pub struct Container {
 impl Container {
     /// The agent's container.
     pub fn of(daemon_set: &DaemonSet) -> Result<Self> {
-        let pod = daemon_set
-            .spec
-            .clone()
-            .template
-            .spec
-            .context("the DaemonSet has no pods")?;
+        let pod = daemon_set.spec.clone().template.spec;
+        Self::of_pod(pod.context("the DaemonSet has no pods")?)
+    }
+
+    /// The one container of a pod.
+    pub fn of_pod(pod: PodSpec) -> Result<Self> {
         let [spec] = pod.containers.as_slice() else {
             bail!("the pod should have one container")
         };

@@ -1,6 +1,7 @@
 //! The chart on the real API server, and the agent with exactly the arguments, environment, files, rights and capabilities
 //! that the API server then says its DaemonSet has.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -94,26 +95,37 @@ impl<'a> Installed<'a> {
     }
 
     fn start_without_waiting(&mut self) -> Result<Daemon> {
-        let (files, ca, binary) = (
-            self.node.files().join("host"),
-            self.cluster.ca(),
-            agent::binary()?,
-        );
-        let host = Host {
+        let words = self.words(&self.container)?;
+        self.starts += 1;
+        let name = format!("container-{}", self.starts);
+        let agent = Daemon::start(&name, &words, self.node.place(), self.node.files())?;
+        Ok(agent.telling())
+    }
+
+    fn words(&self, container: &Container) -> Result<Vec<OsString>> {
+        let files = self.node.files().join("host");
+        container.words(&Host {
             node: self.node.name(),
             bpffs: self.node.bpf_dir(),
             cgroup: self.node.root_cgroup().path(),
             home: self.node.cgroup().path(),
             files: &files,
             token: &self.token,
-            ca: &ca,
-            binary: &binary,
-        };
-        self.starts += 1;
-        let name = format!("container-{}", self.starts);
-        let words = self.container.words(&host)?;
-        let agent = Daemon::start(&name, &words, self.node.place(), self.node.files())?;
-        Ok(agent.telling())
+            ca: &self.cluster.ca(),
+            binary: &agent::binary()?,
+        })
+    }
+
+    /// What `helm test` does: its pod, on this node; the output.
+    fn helm_test(&self, values: &[&str]) -> Result<String> {
+        let documents = chart::template(self.cluster.dir(), values)?;
+        let pod = documents
+            .into_iter()
+            .find(|document| document["kind"] == "Pod");
+        let pod: Pod = serde_json::from_value(pod.context("the chart has no test")?)?;
+        let container = Container::of_pod(pod.spec.context("the test's pod has no spec")?)?;
+        assert_eq!(container.capabilities()?, ["BPF"]);
+        self.node.run(&self.words(&container)?)
     }
 
     /// As a kubelet asks; then a look at what the process may do.
@@ -271,6 +283,8 @@ fn without_kube_proxy_and_with_xdp() -> Result<()> {
     assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
     let links = node.run(&["ip", "-json", "link", "show", "eth0"])?;
     ensure!(links.contains("\"xdp\""), "no XDP program on eth0: {links}");
+    let said = installed.helm_test(&values)?;
+    ensure!(said.contains(&vip.to_string()), "helm test: {said}");
     let outside = cluster.outside(11)?;
     assert_eq!(outside.ask(Kind::Tcp, node_port)?.name, "web-1");
     agent.check()?;
