@@ -67,6 +67,7 @@ pub(crate) enum Command {
     LinkCreate = 28,
     LinkUpdate = 29,
     IterCreate = 33,
+    LinkDetach = 34,
 }
 
 impl Command {
@@ -86,6 +87,7 @@ impl Command {
             Self::LinkCreate => "BPF_LINK_CREATE",
             Self::LinkUpdate => "BPF_LINK_UPDATE",
             Self::IterCreate => "BPF_ITER_CREATE",
+            Self::LinkDetach => "BPF_LINK_DETACH",
         }
     }
 }

@@ -15,7 +15,7 @@ mod percpu;
 pub use call::Error;
 pub use link::{
     CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
-    create_xdp, link_info, read_iter, update,
+    create_xdp, detach, link_info, read_iter, update,
 };
 pub use map::{Done, Map};
 pub use mapped::MappedArray;

@@ -179,6 +179,20 @@ pub fn update(link: impl AsFd, program: impl AsFd) -> Result<(), Error> {
     unsafe { bpf(Command::LinkUpdate, &mut attr) }.map(drop)
 }
 
+#[repr(C)]
+struct DetachAttr {
+    link_fd: u32,
+}
+
+/// Takes the link off its hook, at once: the last close of a link, or the removal of its pin, does so a moment later. Linux 5.9.
+pub fn detach(link: impl AsFd) -> Result<(), Error> {
+    let mut attr = DetachAttr {
+        link_fd: raw(&link),
+    };
+    // SAFETY: the layout of BPF_LINK_DETACH, without pointers.
+    unsafe { bpf(Command::LinkDetach, &mut attr) }.map(drop)
+}
+
 /// What the kernel tells about a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkInfo {

@@ -1,6 +1,6 @@
 //! Everything undone: programs off their hooks, pins and the folder removed. Knows nothing of other programs' pins.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -25,7 +25,9 @@ pub fn run(dir: &BpfDir) -> Result<()> {
     };
     for spec in programs::ALL.iter().rev() {
         for name in links.iter().filter(|name| of(spec, name)) {
-            unpin(&dir.links().join(name))?;
+            let pin = dir.links().join(name);
+            detach(&pin)?;
+            unpin(&pin)?;
         }
     }
     clsact::prune(dir, &[])?;
@@ -39,7 +41,19 @@ pub fn run(dir: &BpfDir) -> Result<()> {
     remove_folder(dir.root())
 }
 
-fn remove_folder(folder: &std::path::Path) -> Result<()> {
+/// Takes a link off its hook before its pin goes, which alone would do so only a moment after we are done.
+fn detach(pin: &Path) -> Result<()> {
+    let detached = lb_sys::open_pin(pin).and_then(lb_sys::detach);
+    match detached {
+        // Its device or cgroup is gone, or it cannot be taken off other than by its last reference.
+        Err(e) if !matches!(e.errno(), Some(nix::libc::ENOLINK | nix::libc::EOPNOTSUPP)) => {
+            Err(e).with_context(|| format!("cannot detach {}", pin.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("cannot remove the folder {}", folder.display()))
