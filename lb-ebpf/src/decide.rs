@@ -18,7 +18,7 @@ use crate::{
     lookup::{self, Client, Frontend, Refusal},
     maps::SRCRANGES,
     packet::{Packet, UDP},
-    route::{self, Route},
+    route::{self, For, Route},
     scratch::Scratch,
 };
 
@@ -103,12 +103,10 @@ fn established(
         flow::forget(s, found.new, None);
         return None;
     };
-    let over = if p.proto == UDP {
-        !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING)
-    } else {
-        p.is_syn() && twin.is_closed()
-    };
-    if over {
+    // UDP moves on when its backend stops serving; TCP keeps it, but opens nothing there.
+    let moves = p.proto == UDP || p.is_syn();
+    let over = moves && !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING);
+    if over || (p.is_syn() && twin.is_closed()) {
         flow::forget(s, found.new, Some(&twin));
         return None;
     }
@@ -121,7 +119,14 @@ fn established(
     if p.ttl <= 1 {
         return Some(Action::Expired);
     }
-    let way = route::find(ctx, &mut s.fib, p, &s.flow.src, &s.flow.dst, whole, true);
+    let way = route::find(
+        ctx,
+        &mut s.fib,
+        p,
+        (&s.flow.src, &s.flow.dst),
+        whole,
+        For::Forward,
+    );
     Some(send(way))
 }
 
@@ -136,7 +141,14 @@ fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole:
     if p.ttl <= 1 {
         return Action::Expired;
     }
-    let way = route::find(ctx, &mut s.fib, p, &s.flow.src, &s.flow.dst, whole, false);
+    let way = route::find(
+        ctx,
+        &mut s.fib,
+        p,
+        (&s.flow.src, &s.flow.dst),
+        whole,
+        For::Reply,
+    );
     send(way)
 }
 
@@ -177,14 +189,14 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
     if p.ttl <= 1 {
         return Action::Drop(Reason::PktTtlExpired);
     }
+    let what = if reply { For::Reply } else { For::Forward };
     send(route::find(
         ctx,
         &mut s.fib,
         p,
-        &s.flow.src,
-        &s.flow.dst,
+        (&s.flow.src, &s.flow.dst),
         0,
-        !reply,
+        what,
     ))
 }
 
@@ -243,7 +255,14 @@ fn open(
     s.flow.src = p.src;
     let mut way = Route::Here;
     if !lookup::is_local(backend) {
-        way = route::find(ctx, &mut s.fib, p, &p.src, &backend.addr, whole, true);
+        way = route::find(
+            ctx,
+            &mut s.fib,
+            p,
+            (&p.src, &backend.addr),
+            whole,
+            For::Forward,
+        );
     }
     let local = way == Route::Here;
     if local {

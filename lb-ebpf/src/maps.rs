@@ -20,7 +20,7 @@ use lb_common::{
     srcrange::SourceRange,
 };
 
-use crate::scratch::Scratch;
+use crate::scratch::Room;
 
 #[btf_map(name = "lb_services")]
 pub static SERVICES: HashMap<ServiceKey, ServiceRef, { maps::SERVICES.capacity as usize }> =
@@ -87,7 +87,7 @@ pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as u
     LruHashMap::new();
 
 #[btf_map(name = "lb_scratch")]
-pub static SCRATCH: PerCpuArray<Scratch, { maps::SCRATCH.capacity as usize }> = PerCpuArray::new();
+pub static SCRATCH: PerCpuArray<Room, { maps::SCRATCH.capacity as usize }> = PerCpuArray::new();
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();

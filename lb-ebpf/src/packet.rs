@@ -23,6 +23,7 @@ const RST: u8 = 1 << 2;
 const ACK: u8 = 1 << 4;
 
 /// What the headers of a TCP segment or UDP datagram say.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Packet {
     pub src: Addr,
@@ -55,8 +56,6 @@ pub struct Packet {
 pub enum Unread {
     /// Another protocol.
     Other,
-    /// ICMP of the packet's family.
-    Icmp,
     /// A fragment, the first one included.
     Fragment,
     /// Shorter than its headers say, or headers that contradict each other.
@@ -257,12 +256,7 @@ pub fn parse(
             sum = load(l4 + 6);
         }
     } else {
-        let icmp = if is_v4 { ICMP } else { ICMPV6 };
-        return Err(if proto == icmp {
-            Unread::Icmp
-        } else {
-            Unread::Other
-        });
+        return Err(Unread::Other);
     }
     // A jumbogram or a segment put together by offloads may say 0.
     if len != 0 && usize::from(len) < least {
@@ -285,20 +279,21 @@ pub fn parse(
     })
 }
 
-/// How many bytes from the network header on must lie in one piece for [`parse`], or for what an ICMP error quotes.
+/// How many bytes from the network header on must lie in one piece for [`parse`], or for [`quote::parse`] if it is ICMP
+/// (the second word). `None` if less lies there than tells.
 #[inline(always)]
-pub fn needed(data: usize, end: usize, net: u32, is_v4: bool) -> u32 {
+pub fn needed(data: usize, end: usize, net: u32, is_v4: bool) -> Option<(u32, bool)> {
     let ip = data + net as usize;
     if ip + 20 > end {
-        return if is_v4 { 80 } else { quote::V6 };
+        return None;
     }
     // SAFETY: the twenty bytes were checked.
     let (first, v4_proto, v6_proto): (u8, u8, u8) =
         unsafe { (load(ip), load(ip + 9), load(ip + 6)) };
-    match (is_v4, v4_proto, v6_proto) {
-        (true, ICMP, _) => quote::V4,
-        (true, ..) => (u32::from(first & 0xf) << 2) + 20,
-        (false, _, ICMPV6) => quote::V6,
-        (false, ..) => 60,
-    }
+    Some(match (is_v4, v4_proto, v6_proto) {
+        (true, ICMP, _) => (quote::V4, true),
+        (true, ..) => ((u32::from(first & 0xf) << 2) + 20, false),
+        (false, _, ICMPV6) => (quote::V6, true),
+        (false, ..) => (60, false),
+    })
 }

@@ -96,17 +96,17 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Op
 }
 
 /// Translates both headers to what `flow`, the record of a packet that would answer the quoted one, says; the error then
-/// comes from `from`. With `hop`, takes one from its time to live.
+/// comes from `from` rather than from `sent_by`. With `hop`, takes one from its time to live.
 #[inline(always)]
 pub fn write(
     skb: *mut __sk_buff,
-    q: &Quote,
+    p: &Packet,
+    sent_by: &Addr,
     from: &Addr,
     flow: &Flow,
     hop: bool,
 ) -> Result<(), i64> {
-    let p = &q.answer;
-    let (old_from, old_to, old_dst) = (q.from.words(), p.dst.words(), p.src.words());
+    let (old_from, old_to, old_dst) = (sent_by.words(), p.dst.words(), p.src.words());
     let (from, to, dst) = (from.words(), flow.dst.words(), flow.src.words());
     let (mut outer, mut inner) = (0, 0);
     let mut i = 0;

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{
         BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SRC, bpf_redir_neigh,
+        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC, bpf_redir_neigh,
     },
     helpers::{bpf_fib_lookup, bpf_redirect_neigh},
 };
@@ -54,38 +54,53 @@ pub enum Route {
     None,
 }
 
-/// Asks for the way of a packet with these ends; with `source`, also which address the node has on that way.
+/// What a way is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// A packet that is passed on; also which address the node has on that way.
+    Forward,
+    /// A packet that is passed on as it is.
+    Reply,
+    /// A packet that must leave by this device.
+    Device(u32),
+}
+
+/// Asks for the way of a packet with these ends, `len` bytes long (0: not compared with what the way carries).
 #[inline(always)]
 pub fn find(
     ctx: *mut c_void,
     fib: &mut Fib,
     packet: &Packet,
-    src: &Addr,
-    dst: &Addr,
+    (src, dst): (&Addr, &Addr),
     len: u16,
-    source: bool,
+    what: For,
 ) -> Route {
     let (s, d) = (src.words(), dst.words());
+    // The source is what is asked for.
+    let any = what == For::Forward;
     fib.l4_protocol = packet.proto;
     fib.sport = 0;
     fib.dport = 0;
     fib.tot_len = len;
-    fib.ifindex = packet.ifindex;
+    fib.ifindex = match what {
+        For::Device(ifindex) => ifindex,
+        _ => packet.ifindex,
+    };
     fib.tos = 0;
     fib.vlan = 0;
     if packet.v4 {
         fib.family = AF_INET;
-        fib.src = [if source { 0 } else { s[3] }, 0, 0, 0];
+        fib.src = [if any { 0 } else { s[3] }, 0, 0, 0];
         fib.dst = [d[3], 0, 0, 0];
     } else {
         fib.family = AF_INET6;
-        fib.src = if source { [0; 4] } else { s };
+        fib.src = if any { [0; 4] } else { s };
         fib.dst = d;
     }
-    let flags = if source && config::fib_src() != 0 {
-        BPF_FIB_LOOKUP_SRC
-    } else {
-        0
+    let flags = match what {
+        For::Forward if config::fib_src() != 0 => BPF_FIB_LOOKUP_SRC,
+        For::Device(_) => BPF_FIB_LOOKUP_OUTPUT,
+        _ => 0,
     };
     // SAFETY: `ctx` is the program's context, `fib` a whole `struct bpf_fib_lookup`.
     let rc = unsafe { bpf_fib_lookup(ctx, core::ptr::from_mut(fib).cast(), 64, flags) };

@@ -4,7 +4,7 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{claim::Claim, icmp::Draft, maps::SCRATCH, route::Fib};
+use crate::{claim::Claim, icmp::Draft, maps::SCRATCH, packet::Packet, route::Fib};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]
@@ -26,11 +26,21 @@ pub struct Scratch {
     pub draft: Draft,
 }
 
-/// This CPU's.
+/// The element: the packet, and the rest.
+#[repr(C)]
+pub struct Room {
+    packet: Packet,
+    rest: Scratch,
+}
+
+/// This CPU's room, with the packet put in it: what lies there costs no stack while helpers are called.
 #[inline(always)]
-pub fn get() -> Option<&'static mut Scratch> {
+pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
     let p = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: an element of a per-CPU array, which lives while the program runs and which no other program on this CPU
-    // uses meanwhile (see above); any bits are valid in its fields.
-    Some(unsafe { &mut *p })
+    // uses meanwhile (see above); the packet is written before it is looked at, and any bits are valid in the rest.
+    unsafe {
+        (&raw mut (*p).packet).write(packet);
+        Some((&(*p).packet, &mut (*p).rest))
+    }
 }

@@ -1,7 +1,10 @@
 //! tc carries an action out, and lets the stack do what it can do itself. Owns the verdicts of the tc programs.
 
 use aya_ebpf::{
-    EbpfContext, bindings::TC_ACT_SHOT, helpers::bpf_skb_pull_data, macros::classifier,
+    EbpfContext,
+    bindings::{__sk_buff, TC_ACT_SHOT},
+    helpers::bpf_skb_pull_data,
+    macros::classifier,
     programs::TcContext,
 };
 use lb_common::{Reason, flow::kind};
@@ -11,8 +14,8 @@ use crate::{
     decide::{self, Action},
     icmp::{self, Answer},
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
-    quote::{self, Quote},
-    route,
+    quote,
+    route::{self, For, Route},
     scratch::{self, Scratch},
     skb,
 };
@@ -24,46 +27,41 @@ const PACKET_OTHERHOST: u32 = 3;
 /// Packets that come in on a node device.
 #[classifier]
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
-    ingress(&ctx)
+    match find(&ctx) {
+        Found::Packet(net, is_v4) => packet_in(ctx.skb.skb, net, is_v4),
+        Found::Icmp(net, is_v4) => error(ctx.skb.skb, net, is_v4, false),
+        Found::Other => NEXT,
+    }
 }
 
 /// Packets that leave by a node device.
 #[classifier]
 pub fn lb_tc_egress(ctx: TcContext) -> i32 {
-    egress(&ctx)
+    match find(&ctx) {
+        Found::Packet(net, is_v4) => packet_out(ctx.skb.skb, net, is_v4),
+        Found::Icmp(net, is_v4) => error(ctx.skb.skb, net, is_v4, true),
+        Found::Other => NEXT,
+    }
 }
 
-/// What a socket buffer holds.
-enum Read {
-    /// A TCP segment or UDP datagram.
-    Packet(Packet),
-    /// An ICMP error about one.
-    Quote(Quote),
-    /// Nothing that is ours to touch.
+/// What a socket buffer holds: where its network header stands, and whether it is IPv4's.
+enum Found {
+    Packet(u32, bool),
+    Icmp(u32, bool),
     Other,
 }
 
-#[inline(always)]
-fn ingress(ctx: &TcContext) -> i32 {
-    match read(ctx) {
-        Read::Packet(p) => packet_in(ctx, &p),
-        Read::Quote(q) => error(ctx, &q, false),
-        Read::Other => NEXT,
-    }
-}
-
-#[inline(always)]
-fn egress(ctx: &TcContext) -> i32 {
-    match read(ctx) {
-        Read::Packet(p) => packet_out(ctx, &p),
-        Read::Quote(q) => error(ctx, &q, true),
-        Read::Other => NEXT,
-    }
-}
-
-#[inline(always)]
-fn packet_in(ctx: &TcContext, p: &Packet) -> i32 {
-    let Some(s) = scratch::get() else { return NEXT };
+/// What packets and ICMP errors become is decided in functions of the kernel's own (not inlined), each with a stack of its
+/// own: neither has to leave room for the other.
+#[inline(never)]
+fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    let Some(p) = read(ctx, net, is_v4) else {
+        return NEXT;
+    };
+    let Some((p, s)) = scratch::hold(p) else {
+        return NEXT;
+    };
     match decide::ingress(ctx.as_ptr(), p, s, 0) {
         Action::Pass | Action::Reply => NEXT,
         Action::Drop(reason) => drop(reason),
@@ -103,9 +101,15 @@ fn packet_in(ctx: &TcContext, p: &Packet) -> i32 {
     }
 }
 
-#[inline(always)]
-fn packet_out(ctx: &TcContext, p: &Packet) -> i32 {
-    let Some(s) = scratch::get() else { return NEXT };
+#[inline(never)]
+fn packet_out(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    let Some(p) = read(ctx, net, is_v4) else {
+        return NEXT;
+    };
+    let Some((p, s)) = scratch::hold(p) else {
+        return NEXT;
+    };
     let Action::Reply = decide::egress(p, s) else {
         return NEXT;
     };
@@ -117,10 +121,17 @@ fn packet_out(ctx: &TcContext, p: &Packet) -> i32 {
 }
 
 /// An ICMP error, in or out: whose flow it is about, it follows.
-#[inline(always)]
-fn error(ctx: &TcContext, q: &Quote, out: bool) -> i32 {
-    let Some(s) = scratch::get() else { return NEXT };
-    let p = &q.answer;
+#[inline(never)]
+fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    // SAFETY: a field of the program's own context.
+    let ifindex = unsafe { (*skb).ifindex };
+    let Some(q) = quote::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
+        return NEXT;
+    };
+    let Some((p, s)) = scratch::hold(q.answer) else {
+        return NEXT;
+    };
     let action = decide::error(ctx.as_ptr(), p, s, out);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
@@ -134,7 +145,7 @@ fn error(ctx: &TcContext, q: &Quote, out: bool) -> i32 {
     } else {
         q.from
     };
-    if quote::write(ctx.skb.skb, q, &from, &s.flow, hop).is_err() {
+    if quote::write(ctx.skb.skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
     }
     count(Reason::PktIcmpError);
@@ -154,16 +165,18 @@ fn send(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
     route::send(&s.fib)
 }
 
-/// Lets a rewritten reply go on, by the device that the client's packets come in on.
+/// Lets a rewritten reply go on, by the device that the client's packets come in on if a way to the client leads there.
 #[inline(always)]
-fn leave(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
-    if s.flow.ifindex == p.ifindex {
+fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
+    let device = s.flow.ifindex;
+    if device == p.ifindex {
         return NEXT;
     }
-    if skb::link_header(ctx.skb.skb, p).is_err() {
-        return drop(Reason::PktWriteFailed);
+    let ends = (&s.flow.src, &s.flow.dst);
+    match route::find(ctx.as_ptr(), &mut s.fib, p, ends, 0, For::Device(device)) {
+        Route::Found { .. } if s.fib.ifindex == device => send(ctx, p, s),
+        _ => NEXT,
     }
-    route::send_by(s.flow.ifindex)
 }
 
 #[inline(always)]
@@ -182,53 +195,72 @@ fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
     }
 }
 
-/// Reads the headers; what is passed though it might have been ours is counted.
+/// Looks for a network header, and sees to it that all that will be read lies in one piece.
 #[inline(always)]
-fn read(ctx: &TcContext) -> Read {
+fn find(ctx: &TcContext) -> Found {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the program's own context, read one by one.
-    let (protocol, tagged, kind, ifindex, len) = unsafe {
+    let (protocol, tagged, kind, ifindex) = unsafe {
         (
             (*skb).protocol as u16,
             (*skb).vlan_present,
             (*skb).pkt_type,
             (*skb).ifindex,
-            (*skb).len,
         )
     };
     let is_v4 = match protocol {
         ETH_P_IP => true,
         ETH_P_IPV6 => false,
-        _ => return Read::Other,
+        _ => return Found::Other,
     };
     // A tagged frame belongs to the VLAN device above, where it is seen again.
     if tagged != 0 || kind == PACKET_OTHERHOST {
-        return Read::Other;
+        return Found::Other;
     }
     let net = match route::device(ifindex) {
         Some(dev) if dev.header_len == 0 => 0,
         _ => ETH,
     };
-    let linear = (ctx.data_end() as u32).wrapping_sub(ctx.data() as u32);
-    if linear < len {
-        let want = net + packet::needed(ctx.data(), ctx.data_end(), net, is_v4);
-        let want = if len < want { len } else { want };
-        // SAFETY: the program's own context; pointers into the packet are read anew below.
-        if linear < want && unsafe { bpf_skb_pull_data(skb, want) } != 0 {
-            count(Reason::PktMalformed);
-            return Read::Other;
-        }
+    let shortest = if is_v4 { 20 } else { 40 };
+    if !pull(ctx, net + shortest) {
+        count(Reason::PktMalformed);
+        return Found::Other;
     }
+    let Some((needed, icmp)) = packet::needed(ctx.data(), ctx.data_end(), net, is_v4) else {
+        count(Reason::PktMalformed);
+        return Found::Other;
+    };
+    if !pull(ctx, net + needed) {
+        count(Reason::PktMalformed);
+        return Found::Other;
+    }
+    if icmp {
+        Found::Icmp(net, is_v4)
+    } else {
+        Found::Packet(net, is_v4)
+    }
+}
+
+/// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the packet are to be read anew.
+#[inline(always)]
+fn pull(ctx: &TcContext, want: u32) -> bool {
+    let linear = (ctx.data_end() as u32).wrapping_sub(ctx.data() as u32);
+    let len = ctx.len();
+    let want = if len < want { len } else { want };
+    // SAFETY: the program's own context.
+    linear >= want || unsafe { bpf_skb_pull_data(ctx.skb.skb, want) } == 0
+}
+
+/// Reads the headers; what is passed though it might have been ours is counted.
+#[inline(always)]
+fn read(ctx: &TcContext, net: u32, is_v4: bool) -> Option<Packet> {
+    // SAFETY: a field of the program's own context.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
     match packet::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) {
-        Ok(p) => return Read::Packet(p),
+        Ok(p) => return Some(p),
         Err(Unread::Malformed) => count(Reason::PktMalformed),
         Err(Unread::Fragment) => count(Reason::PktFragment),
         Err(Unread::Other) => {}
-        Err(Unread::Icmp) => {
-            if let Some(q) = quote::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) {
-                return Read::Quote(q);
-            }
-        }
     }
-    Read::Other
+    None
 }

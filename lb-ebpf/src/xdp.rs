@@ -31,10 +31,10 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
 fn ingress(ctx: &XdpContext) -> u32 {
     // What cannot be read is counted by tc, which sees it too.
     let Some(p) = read(ctx) else { return XDP_PASS };
-    let Some(s) = scratch::get() else {
+    let Some((p, s)) = scratch::hold(p) else {
         return XDP_PASS;
     };
-    match decide::ingress(ctx.as_ptr(), &p, s, p.len) {
+    match decide::ingress(ctx.as_ptr(), p, s, p.len) {
         Action::Drop(reason) => {
             count(reason);
             XDP_DROP
@@ -47,11 +47,11 @@ fn ingress(ctx: &XdpContext) -> u32 {
         | Action::TooBig
         | Action::Send { neighbour: false } => XDP_PASS,
         Action::Deliver => {
-            if p.sum_is_unfinished() || !write(ctx, &p, &s.flow, None) {
+            if p.sum_is_unfinished() || !write(ctx, p, &s.flow, None) {
                 count(Reason::XdpToTc);
                 return XDP_PASS;
             }
-            decide::carried(&p, s, Reason::PktLocal);
+            decide::carried(p, s, Reason::PktLocal);
             XDP_PASS
         }
         Action::Send { neighbour: true } => {
@@ -60,7 +60,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
                 Some(d) => d.flags & dev::flags::XDP != 0,
                 None => false,
             };
-            if !reachable || p.sum_is_unfinished() || !write(ctx, &p, &s.flow, Some(&s.fib)) {
+            if !reachable || p.sum_is_unfinished() || !write(ctx, p, &s.flow, Some(&s.fib)) {
                 count(Reason::XdpToTc);
                 return XDP_PASS;
             }
@@ -69,7 +69,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
             } else {
                 Reason::PktForwarded
             };
-            decide::carried(&p, s, reason);
+            decide::carried(p, s, reason);
             if out == p.ifindex {
                 XDP_TX
             } else {
