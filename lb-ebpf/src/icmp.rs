@@ -5,11 +5,12 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    helpers::{bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes},
 };
 use lb_common::csum;
 
 use crate::{
+    draft::{self, word},
     packet::{ETH, Packet},
     scratch::Scratch,
 };
@@ -42,19 +43,9 @@ impl Answer {
 }
 
 /// At most: an IPv6 header and a TCP header without options.
-const QUOTE: usize = 60;
+pub const QUOTE: usize = 60;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const HOPS: u8 = 64;
-
-/// Room for what is quoted and for what is put before it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Draft {
-    quote: [u32; QUOTE / 4],
-    /// Network header and ICMP header: 28 or 48 bytes.
-    head: [u32; 12],
-}
 
 /// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its device, which finds the
 /// neighbour. An error means that it is to be dropped: half of it may be written.
@@ -82,46 +73,21 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         }
     }
     let sum = quote_sum(p, &draft.quote);
-    let (src, dst) = (p.dst.words(), p.src.words());
     let (kind, rest) = answer.words(p.v4);
     let length = (quoted + 8) as u16;
     let mut icmp_sum = csum::add(csum::add(sum, u32::from(kind)), rest);
     let h = &mut draft.head;
     if p.v4 {
-        h[0] = u32::from_be_bytes([0x45, 0, 0, 0]).to_be() | word(0, (length + 20).to_be());
-        h[1] = 0;
-        h[2] = u32::from_ne_bytes([HOPS, ICMP, 0, 0]);
-        h[3] = src[3];
-        h[4] = dst[3];
-        let mut ip_sum = 0;
-        let mut i = 0;
-        while i < 5 {
-            ip_sum = csum::add(ip_sum, h[i]);
-            i += 1;
-        }
-        h[2] |= word(0, !csum::fold(ip_sum));
+        draft::network(h, p, ICMP, length);
         h[5] = word(kind, !csum::fold(icmp_sum));
         h[6] = rest;
     } else {
-        h[0] = u32::from_be_bytes([0x60, 0, 0, 0]).to_be();
-        h[1] = u32::from(length.to_be()) | u32::from_ne_bytes([0, 0, ICMPV6, HOPS]);
-        let mut i = 0;
-        while i < 4 {
-            h[2 + i] = src[i];
-            h[6 + i] = dst[i];
-            icmp_sum = csum::add(csum::add(icmp_sum, src[i]), dst[i]);
-            i += 1;
-        }
-        // The pseudo header: length and protocol.
-        icmp_sum = csum::add(icmp_sum, u32::from(length.to_be()));
-        icmp_sum = csum::add(icmp_sum, u32::from(u16::from(ICMPV6).to_be()));
+        draft::network(h, p, ICMPV6, length);
+        icmp_sum += draft::pseudo(p, ICMPV6, length);
         h[10] = word(kind, !csum::fold(icmp_sum));
         h[11] = rest;
     }
-    // SAFETY: as above; `head` holds the longer of both.
-    let rc =
-        unsafe { bpf_skb_store_bytes(skb, ETH, h.as_ptr().cast(), if p.v4 { 28 } else { 48 }, 0) };
-    if rc == 0 { Ok(()) } else { Err(()) }
+    draft::store(skb, h, least + 8)
 }
 
 /// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the
@@ -143,10 +109,4 @@ fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4]) -> u64 {
         sum = csum::add(sum, u32::from(!p.sum));
     }
     sum
-}
-
-/// A word of two halves in the order in which they stand.
-#[inline(always)]
-fn word(first: u16, second: u16) -> u32 {
-    u32::from(first) | u32::from(second) << 16
 }

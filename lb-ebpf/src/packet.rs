@@ -2,7 +2,7 @@
 
 use lb_common::{Addr, csum, flow::FlowKey};
 
-use crate::quote;
+use crate::{draft, quote};
 
 /// Length of an Ethernet header.
 pub const ETH: u32 = 14;
@@ -113,17 +113,8 @@ impl Packet {
     /// so by chance, once in 65,536.
     #[inline(always)]
     pub fn sum_is_unfinished(&self) -> bool {
-        let (src, dst) = (self.src.words(), self.dst.words());
         let l4_len = self.len.wrapping_sub((self.l4 - self.net) as u16);
-        let mut sum = csum::add(0, u32::from(l4_len.to_be()));
-        sum = csum::add(sum, u32::from(u16::from(self.proto).to_be()));
-        let mut i = 0;
-        while i < 4 {
-            // The prefix of a mapped IPv4 address adds 0xffff, which is nothing in this sum.
-            sum = csum::add(csum::add(sum, src[i]), dst[i]);
-            i += 1;
-        }
-        csum::fold(sum) == self.sum
+        csum::fold(draft::pseudo(self, self.proto, l4_len)) == self.sum
     }
 }
 

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace},
+    helpers::{bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes},
 };
 use lb_common::{Addr, csum, flow::Flow};
 
@@ -119,7 +119,10 @@ pub fn write(
     }
     // In the quote the client of this direction is the source.
     let ports = packet::ports(flow.dport, flow.sport);
-    let change = csum::add(csum::remove(0, packet::ports(p.dport, p.sport)), ports);
+    let mut change = csum::add(csum::remove(0, packet::ports(p.dport, p.sport)), ports);
+    if p.proto == UDP {
+        change = quoted_sum(skb, p, inner, change)?;
+    }
     let net = p.net;
     // SAFETY: the helpers check offsets and lengths against the buffer.
     unsafe {
@@ -155,6 +158,34 @@ pub fn write(
             let change = short(inner) + short(change);
             ok(bpf_l4_csum_replace(skb, net + 42, 0, short(change), 0))
         }
+    }
+}
+
+/// Changes the checksum of a quoted UDP datagram (that of a TCP segment is mostly cut off), if it has one; returns the whole
+/// change of its header.
+#[inline(always)]
+fn quoted_sum(skb: *mut __sk_buff, p: &Packet, addrs: u64, ports: u64) -> Result<u64, i64> {
+    let mut sum: u16 = 0;
+    // SAFETY: two bytes on the stack; the helpers check the buffer.
+    unsafe {
+        ok(bpf_skb_load_bytes(
+            skb.cast(),
+            p.l4 + 6,
+            (&raw mut sum).cast(),
+            2,
+        ))?;
+        if sum == 0 {
+            return Ok(ports);
+        }
+        let new = match csum::update(sum, addrs + ports) {
+            0 => 0xffff,
+            new => new,
+        };
+        store(skb, p.l4 + 6, &new, 0)?;
+        Ok(csum::add(
+            csum::remove(ports, u32::from(sum)),
+            u32::from(new),
+        ))
     }
 }
 

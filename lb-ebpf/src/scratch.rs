@@ -4,7 +4,7 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{claim::Claim, icmp::Draft, maps::SCRATCH, packet::Packet, route::Fib};
+use crate::{claim::Claim, draft::Draft, maps::SCRATCH, packet::Packet, route::Fib};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]
@@ -22,7 +22,7 @@ pub struct Scratch {
     pub fib: Fib,
     /// The ports being tried for it.
     pub claim: Claim,
-    /// An ICMP error about the packet.
+    /// What is answered to it.
     pub draft: Draft,
 }
 

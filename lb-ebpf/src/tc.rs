@@ -14,7 +14,7 @@ use crate::{
     decide::{self, Action},
     icmp::{self, Answer},
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
-    quote,
+    quote, reset,
     route::{self, For, Route},
     scratch::{self, Scratch},
     skb,
@@ -68,6 +68,12 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
         Action::Refuse(service) => {
             count(Reason::PktNoEndpoint);
             count::reject(service);
+            if p.is_tcp() {
+                return match reset::turn(ctx.skb.skb, p, s) {
+                    Ok(()) => route::send_by(p.ifindex),
+                    Err(()) => TC_ACT_SHOT,
+                };
+            }
             answer(ctx, p, s, Answer::PortUnreachable)
         }
         Action::Expired => {

@@ -1,0 +1,81 @@
+//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293, 3.10.7.1). Turns the segment
+//! in hand into its own answer, and knows nothing of services.
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_skb_change_tail, bpf_skb_load_bytes},
+};
+use lb_common::csum;
+
+use crate::{
+    draft::{self, word},
+    packet::{self, Packet, TCP},
+    scratch::Scratch,
+    skb,
+};
+
+const ACK: u8 = 1 << 4;
+const RST: u8 = 1 << 2;
+const LENGTH: u16 = 20;
+
+/// Makes `skb`, a segment without RST, the reset that answers it. An error means that it is to be dropped: half of it may be
+/// written.
+#[inline(always)]
+pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
+    let header: u32 = if p.v4 { 20 } else { 40 };
+    if p.l4 - p.net != header {
+        // With options in it, nobody who needs an answer.
+        return Err(());
+    }
+    let draft = &mut s.draft;
+    // SAFETY: sixteen bytes of sixty; the helpers check the buffer.
+    unsafe {
+        let tcp = draft.quote.as_mut_ptr().cast();
+        if bpf_skb_load_bytes(skb.cast(), p.l4, tcp, 16) != 0
+            || bpf_skb_change_tail(skb, p.l4 + u32::from(LENGTH), 0) != 0
+        {
+            return Err(());
+        }
+    }
+    let (seq, ack) = (u32::from_be(draft.quote[1]), draft.quote[2]);
+    let [offset, ..] = draft.quote[3].to_ne_bytes();
+    let data = u32::from(p.len)
+        .wrapping_sub(header)
+        .wrapping_sub(u32::from(offset >> 4) * 4);
+    let (seq, ack, flags) = if p.tcp_flags & ACK != 0 {
+        (ack, 0, RST)
+    } else {
+        let next = seq.wrapping_add(data).wrapping_add(u32::from(p.has_syn()));
+        (0, next.to_be(), RST | ACK)
+    };
+    let unfinished = p.sum_is_unfinished();
+    let h = &mut draft.head;
+    draft::network(h, p, TCP, LENGTH);
+    let tcp = [
+        packet::ports(p.dport, p.sport),
+        seq,
+        ack,
+        u32::from_ne_bytes([5 << 4, flags, 0, 0]),
+    ];
+    let mut sum = draft::pseudo(p, TCP, LENGTH);
+    // A device that was to fill in the segment's checksum fills in this one, over the sum of the pseudo header.
+    let field = if unfinished {
+        csum::fold(sum)
+    } else {
+        let mut i = 0;
+        while i < 4 {
+            sum = csum::add(sum, tcp[i]);
+            i += 1;
+        }
+        !csum::fold(sum)
+    };
+    let at = if p.v4 { 5 } else { 10 };
+    h[at] = tcp[0];
+    h[at + 1] = tcp[1];
+    h[at + 2] = tcp[2];
+    h[at + 3] = tcp[3];
+    h[at + 4] = word(field, 0);
+    // The network header is where it was, behind whatever stands before it.
+    skb::link_header(skb, p).map_err(|_| ())?;
+    draft::store(skb, h, header + u32::from(LENGTH))
+}
