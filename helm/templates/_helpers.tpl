@@ -69,3 +69,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ .Values.health.bindAddress }}
 {{- end }}
 {{- end }}
+
+{{/* Security context of a pod: what the cluster's version does not know is left out. */}}
+{{- define "lb-agent.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext -}}
+{{- if semverCompare "<1.30-0" .Capabilities.KubeVersion.Version -}}
+{{- $context = omit $context "appArmorProfile" -}}
+{{- end -}}
+{{- with $context -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end }}

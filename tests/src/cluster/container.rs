@@ -162,15 +162,20 @@ impl Container {
         ))
     }
 
-    /// The value of a flag `--name=value`.
+    /// The value of a flag `--name=value`, or of its environment variable.
     #[must_use]
     pub fn flag(&self, name: &str) -> Option<&str> {
         let prefix = format!("--{name}=");
-        self.spec
-            .args
-            .iter()
-            .flatten()
-            .find_map(|arg| arg.strip_prefix(&prefix))
+        let variable = format!("LB_AGENT_{}", name.replace('-', "_").to_uppercase());
+        let given = self.spec.args.iter().flatten();
+        let set = self.spec.env.iter().flatten();
+        given
+            .filter_map(|arg| arg.strip_prefix(&prefix))
+            .chain(
+                set.filter(|var| var.name == variable)
+                    .filter_map(|var| var.value.as_deref()),
+            )
+            .next()
     }
 
     /// The command that a runtime on this host would run; to be started in its network namespace.
