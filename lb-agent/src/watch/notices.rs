@@ -1,9 +1,9 @@
 //! Events on Services whose objects ask for what cannot be honoured, so that `kubectl describe` shows it. Without an API
 //! server, or without the right to write Events, the log has them all the same.
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::Service;
 use kube::{
-    Client,
+    Api, Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tokio::sync::{mpsc, watch};
@@ -43,17 +43,20 @@ pub async fn publish(
             action: "Program".to_owned(),
             secondary: None,
         };
-        let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(service.namespace.to_string()),
-            name: Some(service.name.to_string()),
-            ..ObjectReference::default()
+        // `kubectl describe` looks for the very object: by its uid, not by its name.
+        let api = Api::<Service>::namespaced(client.clone(), &service.namespace);
+        let published = match api.get_metadata_opt(&service.name).await {
+            Ok(Some(object)) => {
+                let about = object.object_ref(&());
+                Recorder::new(client, reporter)
+                    .publish(&event, &about)
+                    .await
+            }
+            // Gone meanwhile: there is nothing to describe.
+            Ok(None) => continue,
+            Err(error) => Err(error),
         };
-        if let Err(error) = Recorder::new(client, reporter)
-            .publish(&event, &about)
-            .await
-        {
+        if let Err(error) = published {
             debug!(%service, error = %chain(&error), "cannot write an Event");
         }
     }
