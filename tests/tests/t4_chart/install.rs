@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
 use lb_tests::agent::{self, CHANGE};
 use lb_tests::cluster::chart::{self, path_str};
 use lb_tests::cluster::container::Host;
@@ -208,6 +209,24 @@ fn web(cluster: &Cluster, node: &mut Node, namespace: &str) -> Result<(SocketAdd
     Ok((SocketAddr::new(cluster_ip(&web)?, 80), node_port))
 }
 
+/// A Service that asks for what is not there: `kubectl describe` shows why, which finds Events by the object's uid.
+fn tells_by_an_event(cluster: &Cluster) -> Result<()> {
+    let mut wrong = service("wrong", "ClusterIP", &ports());
+    wrong["metadata"]["annotations"] = json!({"lb-agent.io/scheduler": "fastest"});
+    let wrong = cluster.client().add_service("without", wrong)?;
+    poll::until_true(CHANGE, "an Event names the annotation", || {
+        let events = cluster.client().list::<Event>("without", "")?;
+        Ok(events.iter().any(|event| {
+            let about = event.regarding.as_ref();
+            about.is_some_and(|about| about.uid == wrong.metadata.uid && about.uid.is_some())
+                && event
+                    .note
+                    .as_deref()
+                    .is_some_and(|note| note.contains("fastest"))
+        }))
+    })
+}
+
 /// The values for a cluster without kube-proxy.
 fn api_server(cluster: &Cluster) -> [String; 2] {
     let (address, port) = cluster.address();
@@ -283,6 +302,7 @@ fn without_kube_proxy_and_with_xdp() -> Result<()> {
     assert_eq!(node.pod(1).ask(Kind::Tcp, vip)?.name, "web-1");
     let links = node.run(&["ip", "-json", "link", "show", "eth0"])?;
     ensure!(links.contains("\"xdp\""), "no XDP program on eth0: {links}");
+    tells_by_an_event(&cluster)?;
     let said = installed.helm_test(&values)?;
     ensure!(said.contains(&vip.to_string()), "helm test: {said}");
     let outside = cluster.outside(11)?;
