@@ -6,10 +6,8 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::build::release_agent;
-use crate::cargo::compile_binary;
+use crate::build::agent_and;
 use crate::setup::{self, Needs};
-use crate::step::Step;
 
 /// Becomes the benchmark, compiled optimised like what it measures.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
@@ -19,17 +17,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         machine: true,
         control_plane: false,
     })?;
-    let agent = release_agent()?;
-    let step = Step::new("build-bench", "building the benchmark")?;
-    let build = [
-        "build",
-        "--release",
-        "--package",
-        "lb-tests",
-        "--bin",
-        "bench",
-    ];
-    let bench = compile_binary(&step, &build, "bench")?;
+    let (agent, bench) = agent_and("bench")?;
     let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));
     Err(command.args(args).exec()).with_context(|| format!("start {}", bench.display()))
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::cargo::{cargo, compile_binary, target_dir};
+use crate::cargo::{Executable, binary, cargo, compile, target_dir};
 use crate::setup::{self, Needs};
 use crate::step::Step;
+
+/// Of the whole workspace, or cargo would compile dependencies anew for each choice of programs.
+const BUILD: [&str; 4] = ["build", "--workspace", "--bin", "lb-agent"];
 
 /// Compiles with cargo's own output on the screen, and says where the result is.
 pub(crate) fn run(debug: bool) -> Result<()> {
@@ -15,7 +18,12 @@ pub(crate) fn run(debug: bool) -> Result<()> {
         ebpf: true,
         ..Needs::default()
     })?;
-    let status = cargo()?.args(agent_args(debug)).status()?;
+    let mut command = cargo()?;
+    command.args(BUILD);
+    if !debug {
+        command.arg("--release");
+    }
+    let status = command.status()?;
     if !status.success() {
         bail!("lb-agent does not compile ({status})");
     }
@@ -24,20 +32,18 @@ pub(crate) fn run(debug: bool) -> Result<()> {
     Ok(())
 }
 
-/// The optimised agent, as tests, demo and benchmark run it; needs `Needs::ebpf` fulfilled.
-pub(crate) fn release_agent() -> Result<PathBuf> {
-    let step = Step::new("build-agent", "building lb-agent")?;
-    compile_binary(&step, agent_args(false), "lb-agent")
+/// The optimised agent as it is shipped; needs `Needs::ebpf` fulfilled.
+pub(crate) fn agent() -> Result<PathBuf> {
+    binary(&release(&[])?, "lb-agent")
 }
 
-fn agent_args(debug: bool) -> &'static [&'static str] {
-    const RELEASE: [&str; 6] = [
-        "build",
-        "--package",
-        "lb-agent",
-        "--bin",
-        "lb-agent",
-        "--release",
-    ];
-    if debug { &RELEASE[..5] } else { &RELEASE }
+/// The optimised agent, and a program of the tests' package that runs it.
+pub(crate) fn agent_and(program: &str) -> Result<(PathBuf, PathBuf)> {
+    let built = release(&["--bin", program])?;
+    Ok((binary(&built, "lb-agent")?, binary(&built, program)?))
+}
+
+fn release(more: &[&str]) -> Result<Vec<Executable>> {
+    let step = Step::new("build-agent", "building lb-agent")?;
+    compile(&step, &[&BUILD[..], more, &["--release"]].concat())
 }

@@ -69,11 +69,11 @@ pub(crate) fn compile(step: &Step, args: &[&str]) -> Result<Vec<Executable>> {
 }
 
 /// The program of the binary target `name`.
-pub(crate) fn compile_binary(step: &Step, args: &[&str], name: &str) -> Result<PathBuf> {
-    compile(step, args)?
-        .into_iter()
+pub(crate) fn binary(built: &[Executable], name: &str) -> Result<PathBuf> {
+    built
+        .iter()
         .find(|found| found.target == name && found.kind == "bin" && !found.is_test)
-        .map(|found| found.path)
+        .map(|found| found.path.clone())
         .with_context(|| format!("cargo named no binary {name} in its messages"))
 }
 

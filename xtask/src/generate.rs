@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::release_agent;
+use crate::build;
 use crate::cargo::target_dir;
 use crate::setup::{self, Needs};
 
@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result<()> {
         ebpf: true,
         ..Needs::default()
     })?;
-    let agent = release_agent()?;
+    let agent = build::agent()?;
     let folder = target_dir()?.join("gen");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     for shell in SHELLS {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::build::release_agent;
+use crate::build;
 use crate::cargo::{Executable, cargo, compile, root};
 use crate::leftovers::{self, Leftover};
 use crate::libtest::{self, Outcome};
@@ -30,7 +30,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
         });
     let ready = setup::ensure(needs)?;
     let agent = if needs.machine {
-        Some(release_agent()?)
+        Some(build::agent()?)
     } else {
         None
     };
