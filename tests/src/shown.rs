@@ -73,19 +73,24 @@ pub fn frontend(node: &Node, protocol: &str, address: &str, port: u16) -> Result
         .with_context(|| format!("no frontend {protocol} {address}:{port} among {all:#?}"))
 }
 
-/// Open connections of every backend, by `address:port`.
+/// Open connections by the backends' `address:port`, both protocols together.
 pub fn active(node: &Node) -> Result<BTreeMap<String, u64>> {
-    let all = frontends(node)?
+    // Many frontends share a backend.
+    let backends = frontends(node)?
         .into_iter()
         .flat_map(|frontend| frontend.backends);
-    Ok(all
-        .map(|backend| {
-            (
-                format!("{}:{}", backend.address, backend.port),
-                backend.active_connections,
-            )
-        })
-        .collect())
+    let once: BTreeMap<u32, Backend> = backends.map(|backend| (backend.id, backend)).collect();
+    let mut sums = BTreeMap::new();
+    for Backend {
+        address,
+        port,
+        active_connections,
+        ..
+    } in once.into_values()
+    {
+        *sums.entry(format!("{address}:{port}")).or_default() += active_connections;
+    }
+    Ok(sums)
 }
 
 /// Open connections of all backends.

@@ -204,7 +204,7 @@ fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
                 } else {
                     "0"
                 };
-                assert_eq!(words[3..6], ["1", open, "ready"], "{table}");
+                assert_eq!(words[2..6], ["Local", "100", open, "ready"], "{table}");
             }
         }
     }
@@ -241,7 +241,7 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
         ensure!(services.contains(words), "no {words} in {services}");
     }
     let backends = dump("lb_backends")?;
-    for words in ["10,244,1,2", "\"port\":8080", "\"weight\":1"] {
+    for words in ["10,244,1,2", "\"port\":8080", "\"weight\":100"] {
         ensure!(backends.contains(words), "no {words} in lb_backends");
     }
     Ok(())
