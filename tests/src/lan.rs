@@ -22,7 +22,7 @@ pub enum Offloads {
     /// Senders leave the sum to their device; the last device before each receiver makes it (`tx off` on the node's and
     /// the bridge's side), so receivers get real sums of packets that were partial when they were rewritten.
     LastHop,
-    /// Every device makes every sum, and segments are not put together or cut.
+    /// Every device makes every sum, and no device cuts segments.
     Off,
 }
 
@@ -30,26 +30,36 @@ impl Offloads {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::On, Self::LastHop, Self::Off];
 
-    /// Applies them to a pair: the end inside a client, pod or node, and the end that leads to it.
-    pub(crate) fn apply(self, inner: (&Netns, &str), outer: (&Netns, &str)) -> Result<()> {
-        // GRO gives veth the NAPI context without which a peer's XDP_TX and redirects are lost.
+    /// Applies them to a pair: the end inside a client, pod or node, and the end that leads to it. A receiver is where packets
+    /// end and are looked at.
+    pub(crate) fn apply(
+        self,
+        inner: (&Netns, &str),
+        outer: (&Netns, &str),
+        is_receiver: bool,
+    ) -> Result<()> {
+        // GRO gives veth the NAPI context without which a peer's XDP_TX and redirects are lost. Where packets are looked at it
+        // stays off unless everything is on: what it has put together carries no sum.
         let gro = ["gro", "on"].as_slice();
-        let tx_off = ["gro", "on", "tx", "off"].as_slice();
-        let off = [
-            "gro", "on", "tx", "off", "rx", "off", "tso", "off", "gso", "off",
-        ]
-        .as_slice();
+        let no_gro = ["gro", "off"].as_slice();
+        let no_sums = ["tx", "off", "rx", "off", "tso", "off", "gso", "off"].as_slice();
         let (inner_words, outer_words) = match self {
-            Self::On => (gro, gro),
-            Self::LastHop => (gro, tx_off),
-            Self::Off => (off, off),
+            Self::On => (gro.to_vec(), gro.to_vec()),
+            Self::LastHop => (
+                if is_receiver { no_gro } else { gro }.to_vec(),
+                [gro, &["tx", "off"]].concat(),
+            ),
+            Self::Off => (
+                [if is_receiver { no_gro } else { gro }, no_sums].concat(),
+                [gro, no_sums].concat(),
+            ),
         };
         for ((netns, device), words) in [(inner, inner_words), (outer, outer_words)] {
             let place = crate::place::Place {
                 netns: Some(netns.path()),
                 ..Default::default()
             };
-            crate::process::run(&place, &[&["ethtool", "-K", device], words].concat())?;
+            crate::process::run(&place, &[&["ethtool", "-K", device], &words[..]].concat())?;
         }
         Ok(())
     }
@@ -110,7 +120,8 @@ impl Lan {
             "route add default via {}\nroute add default via {}\n",
             router.v4, router.v6
         ))?;
-        self.offloads.apply((netns, "eth0"), (&self.netns, &port))?;
+        self.offloads
+            .apply((netns, "eth0"), (&self.netns, &port), host > CLIENTS)?;
         Ok(both)
     }
 

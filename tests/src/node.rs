@@ -148,7 +148,7 @@ impl Node {
             }
         }
         self.offloads
-            .apply((&netns, "eth0"), (host_netns, &device))?;
+            .apply((&netns, "eth0"), (host_netns, &device), true)?;
         let host = Host::new(netns, self.cgroup.child(name)?)?;
         self.pods.push(Pod {
             host,

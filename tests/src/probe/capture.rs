@@ -17,8 +17,6 @@ use super::Frame;
 
 /// How often the recorder looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
-/// The longest frame on a wire of 1500 bytes.
-const ETHERNET: usize = 1514;
 /// Room for a frame that GRO has put together.
 const FRAME: usize = 1 << 17;
 
@@ -125,7 +123,6 @@ fn look(bytes: &[u8]) -> Option<Frame> {
         Err(wrong.join(" and "))
     };
     Some(Frame {
-        merged: bytes.len() > ETHERNET,
         from,
         to,
         proto: name,

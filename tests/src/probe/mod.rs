@@ -251,8 +251,6 @@ pub struct Frame {
     pub proto: String,
     /// Ports, 0 where there are none.
     pub ports: (u16, u16),
-    /// Longer than any packet on the wire: put together on receipt, or not yet cut, so that its sum is nobody's.
-    pub merged: bool,
     /// Whether every sum that the frame carries is right; the words say which is not.
     pub sums: Result<(), String>,
 }
