@@ -11,6 +11,7 @@ mod mapped;
 mod netns;
 mod object;
 mod percpu;
+mod program;
 
 pub use call::Error;
 pub use link::{
@@ -22,3 +23,4 @@ pub use mapped::MappedArray;
 pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
 pub use percpu::PerCpuArray;
+pub use program::xdp_pass;

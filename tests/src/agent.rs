@@ -138,6 +138,9 @@ impl Start {
 
     /// Starts it.
     pub fn without_waiting(self, node: &Node) -> Result<Agent> {
+        if self.args.iter().any(|arg| arg == "--attach-xdp") {
+            node.port().take_xdp_tx()?;
+        }
         let process = node.spawn(&self.line(node)?, &node.files().join("agent.log"))?;
         Ok(Agent { process })
     }

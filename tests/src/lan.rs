@@ -1,12 +1,14 @@
 //! Owns the segment that joins nodes and outside clients: a bridge with a router's address, and the outside clients.
 //! Knows nothing of Kubernetes.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::addr::{self, Both};
 use crate::cgroup::Cgroup;
 use crate::host::Host;
 use crate::netns::Netns;
+use crate::pins::PinDir;
+use crate::place::Place;
 
 /// The router's number on the segment, everybody's default gateway.
 const ROUTER: u8 = 1;
@@ -38,8 +40,8 @@ impl Offloads {
         outer: (&Netns, &str),
         is_receiver: bool,
     ) -> Result<()> {
-        // GRO gives veth the NAPI context without which a peer's XDP_TX and redirects are lost. Where packets are looked at it
-        // stays off unless everything is on: what it has put together carries no sum.
+        // GRO gives veth the NAPI context without which frames that XDP redirects to it are lost. Where packets are looked at
+        // it stays off unless everything is on: what it has put together carries no sum.
         let gro = ["gro", "on"].as_slice();
         let no_gro = ["gro", "off"].as_slice();
         let no_sums = ["tx", "off", "rx", "off", "tso", "off", "gso", "off"].as_slice();
@@ -55,7 +57,7 @@ impl Offloads {
             ),
         };
         for ((netns, device), words) in [(inner, inner_words), (outer, outer_words)] {
-            let place = crate::place::Place {
+            let place = Place {
                 netns: Some(netns.path()),
                 ..Default::default()
             };
@@ -102,6 +104,19 @@ impl Lan {
         &self.netns
     }
 
+    /// The other end of a plugged namespace's `eth0`.
+    #[must_use]
+    pub fn port(&self, host: u8) -> Port {
+        Port {
+            // Not `ip -n`, which mounts another /sys without bpffs.
+            netns: Place {
+                netns: Some(self.netns.path()),
+                ..Place::default()
+            },
+            device: format!("port{host}"),
+        }
+    }
+
     /// Plugs a namespace in as number `host`, by its device `eth0`; the default route leads to the router.
     pub fn plug(&self, netns: &Netns, host: u8) -> Result<Both> {
         let both @ Both { v4, v6 } = addr::lan(host);
@@ -138,6 +153,31 @@ impl Lan {
     /// Leaves it standing when this value goes.
     pub fn keep(&mut self) {
         self.netns.keep();
+    }
+}
+
+/// A device of the bridge.
+#[derive(Debug)]
+pub struct Port {
+    netns: Place,
+    device: String,
+}
+
+impl Port {
+    /// Lets it take what its peer sends by `XDP_TX`: veth does that only for a device that has a program too, GRO is not
+    /// enough. The peer loses its segmentation offload by it, so only nodes that use XDP ask for it.
+    pub fn take_xdp_tx(&self) -> Result<()> {
+        let Self { netns, device } = self;
+        let pins = PinDir::new("pass")?;
+        let pin = pins.path().join("pass");
+        let pass = lb_sys::xdp_pass().context("load a program that lets frames pass")?;
+        lb_sys::pin(&pass, &pin).context("pin it")?;
+        let pin = pin.display().to_string();
+        // The device holds it from here on. Forced, since a restarted agent asks again.
+        let words = [
+            "ip", "-force", "link", "set", "dev", device, "xdp", "pinned", &pin,
+        ];
+        crate::process::run(netns, &words).map(drop)
     }
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::addr::{self, Both};
 use crate::cgroup::Cgroup;
 use crate::host::Host;
-use crate::lan::Lan;
+use crate::lan::{Lan, Port};
 use crate::name;
 use crate::netns::Netns;
 use crate::pins::PinDir;
@@ -43,6 +43,7 @@ pub struct Node {
     addr: Both,
     network: PodNetwork,
     offloads: crate::lan::Offloads,
+    port: Port,
     pods: Vec<Pod>,
     files: TempDir,
     pins: PinDir,
@@ -91,6 +92,7 @@ impl Node {
             addr,
             network,
             offloads: lan.offloads(),
+            port: lan.port(NODES + number),
             pods: Vec::new(),
             files,
             pins: PinDir::new("pins")?,
@@ -188,6 +190,12 @@ impl Node {
     #[must_use]
     pub const fn addr(&self) -> Both {
         self.addr
+    }
+
+    /// What its `eth0` is plugged into.
+    #[must_use]
+    pub const fn port(&self) -> &Port {
+        &self.port
     }
 
     /// 1, 2, …

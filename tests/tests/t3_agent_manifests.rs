@@ -242,11 +242,20 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
     }
     // Arrays are long: one backend is looked up by its id.
     let backend = &shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?.backends[0];
-    let pin = scene.node.bpf_dir().join("maps/lb_backends").display().to_string();
+    let pin = scene
+        .node
+        .bpf_dir()
+        .join("maps/lb_backends")
+        .display()
+        .to_string();
     let key = backend.id.to_le_bytes().map(|byte| byte.to_string());
     let mut words: Vec<&str> = ["bpftool", "map", "lookup", "pinned", &pin, "key"].into();
     words.extend(key.iter().map(String::as_str));
-    let text = scene.node.run(&words)?.split_whitespace().collect::<String>();
+    let text = scene
+        .node
+        .run(&words)?
+        .split_whitespace()
+        .collect::<String>();
     for words in ["10,244,1,2", "\"port\":8080", "\"weight\":100"] {
         ensure!(text.contains(words), "no {words} in {text}");
     }
