@@ -12,7 +12,7 @@ pub(super) struct Program {
     pub(super) package: &'static str,
 }
 
-const PROGRAMS: [Program; 19] = [
+const PROGRAMS: [Program; 20] = [
     Program {
         name: "bpftool",
         package: "bpftool",
@@ -68,6 +68,10 @@ const PROGRAMS: [Program; 19] = [
     Program {
         name: "wget",
         package: "wget",
+    },
+    Program {
+        name: "dnsmasq",
+        package: "dnsmasq-base",
     },
     Program {
         name: "busybox",
