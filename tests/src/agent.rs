@@ -17,7 +17,7 @@ use crate::poll;
 use crate::process::Process;
 
 /// A first start loads and verifies every program, on a machine that may be busy.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a change may take to be seen.
 pub const CHANGE: Duration = Duration::from_secs(15);
 /// A stop on SIGTERM.

@@ -23,6 +23,7 @@ pub struct Service {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "as in a manifest")]
 struct Port {
     name: String,
     protocol: &'static str,

@@ -173,7 +173,7 @@ impl Node {
                     ))?;
                 }
                 PodNetwork::Flannel => {
-                    crate::flannel::route(from.netns(), to.netns(), to.number, to.addr)?
+                    crate::flannel::route(from.netns(), to.netns(), to.number, to.addr)?;
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The agent's life: restarts, kills and upgrades while connections are open and new ones come, and its end.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,7 +30,7 @@ fn config_maps(scene: &Scene) -> Result<String> {
         let mut entries: Vec<serde_json::Value> =
             serde_json::from_str(&text).context("read bpftool's JSON")?;
         entries.sort_by_cached_key(ToString::to_string);
-        all.push_str(&format!("{map}: {entries:?}\n"));
+        writeln!(all, "{map}: {entries:?}")?;
     }
     Ok(all)
 }

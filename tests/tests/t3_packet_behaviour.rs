@@ -25,6 +25,7 @@ fn stages() -> impl Iterator<Item = Result<Outside>> {
         .map(|start| Outside::new(PodNetwork::Routed, Offloads::On, start))
 }
 
+#[expect(clippy::expect_used, reason = "a helper of tests")]
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
     result.expect_err("it succeeded").raw_os_error()
 }

@@ -28,6 +28,7 @@ fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
+#[expect(clippy::expect_used, reason = "a helper of tests")]
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
     result.expect_err("it succeeded").raw_os_error()
 }

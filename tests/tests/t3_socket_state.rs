@@ -11,6 +11,7 @@ use lb_tests::scene::{self, PORT, Scene, TARGET, WEB, WEB_VIP};
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
+#[expect(clippy::expect_used, reason = "a helper of tests")]
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
     result.expect_err("it succeeded").raw_os_error()
 }

@@ -17,6 +17,8 @@ use super::Frame;
 
 /// How often the recorder looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
+/// Frames of every protocol, in host order (linux/if_ether.h).
+const ETH_P_ALL: u16 = 3;
 /// Room for a frame that GRO has put together.
 const FRAME: usize = 1 << 17;
 
@@ -28,7 +30,7 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn start() -> io::Result<Self> {
-        let all = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
+        let all = Protocol::from(i32::from(ETH_P_ALL.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(all))?;
         socket.set_read_timeout(Some(LOOK))?;
         socket.set_recv_buffer_size(1 << 22)?;
@@ -113,7 +115,7 @@ fn look(bytes: &[u8]) -> Option<Frame> {
         Some(TransportSlice::Icmpv6(_)) => ("icmpv6".to_owned(), true),
         None => (format!("{proto:?}"), false),
     };
-    let summed = packet.transport.is_some() && !(name == "udp" && !pseudo);
+    let summed = packet.transport.is_some() && (name != "udp" || pseudo);
     if summed && sum(from, to, proto.0, payload.payload, pseudo) != 0xffff {
         wrong.push("transport");
     }

@@ -64,7 +64,7 @@ impl Drop for Listener {
 fn answer_datagrams(server: Socket, name: &str, end: &AtomicBool) -> io::Result<()> {
     server.set_read_timeout(Some(LOOK))?;
     let server = UdpSocket::from(server);
-    let mut bytes = [0; 65536];
+    let mut bytes = vec![0; 65536];
     while !end.load(Ordering::Relaxed) {
         let (length, from) = match server.recv_from(&mut bytes) {
             Ok(received) => received,

@@ -39,7 +39,7 @@ impl Hammering {
                         *tally
                             .failures
                             .entry(format!("answered by {name}"))
-                            .or_default() += 1
+                            .or_default() += 1;
                     }
                     Err(error) => *tally.failures.entry(error.to_string()).or_default() += 1,
                 }

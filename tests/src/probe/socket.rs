@@ -46,7 +46,7 @@ pub(super) fn open(kind: Kind, family: Family) -> io::Result<Socket> {
 /// connect(2) with AF_UNSPEC: a datagram socket forgets its peer, a stream is reset.
 pub(super) fn disconnect(socket: &Socket) -> io::Result<()> {
     let unspecified = libc::sockaddr_in {
-        sin_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sin_family: 0, // AF_UNSPEC
         sin_port: 0,
         sin_addr: libc::in_addr { s_addr: 0 },
         sin_zero: [0; 8],

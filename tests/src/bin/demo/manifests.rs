@@ -31,7 +31,7 @@ impl FromManifests {
     }
 
     /// Writes the manifests; how to start an agent that reads them.
-    pub(crate) fn apply(&self, node: &Node) -> Result<Start> {
+    pub(crate) fn apply(node: &Node) -> Result<Start> {
         show::title("Two Services, as manifests");
         node.write_manifest("node.yaml", &manifest::node(node))?;
         let dns = Service::new("kube-dns", DNS_VIP)
@@ -56,7 +56,7 @@ impl FromManifests {
     }
 
     /// What a cluster does when a pod goes: the EndpointSlice loses it.
-    pub(crate) fn remove_backend(&self, node: &Node, name: &str) -> Result<()> {
+    pub(crate) fn remove_backend(node: &Node, name: &str) -> Result<()> {
         show::prompt(
             "node",
             &format!("# {name} goes: its endpoint is taken out of manifests/web.yaml"),

@@ -36,7 +36,7 @@ pub(crate) enum Source {
     /// In a folder.
     Manifests(FromManifests),
     /// In an API server.
-    Cluster(FromCluster),
+    Cluster(Box<FromCluster>),
 }
 
 /// Fields go in this order: what runs, then where it runs.
@@ -56,7 +56,7 @@ impl Stage {
             show::say(
                 "A real etcd, kube-apiserver and kube-controller-manager start; they take a while.",
             );
-            Source::Cluster(FromCluster::start()?)
+            Source::Cluster(Box::new(FromCluster::start()?))
         } else {
             Source::Manifests(FromManifests::start()?)
         };
@@ -83,13 +83,13 @@ impl Stage {
         client.host_mut().resolve_by(&conf);
 
         let start = match &mut source {
-            Source::Manifests(source) => {
+            Source::Manifests(_) => {
                 servers.push(servers::dns(
                     find(&node, DNS)?,
                     &[("web", WEB_VIP), ("kube-dns", DNS_VIP)],
                     node.files(),
                 )?);
-                source.apply(&node)?
+                FromManifests::apply(&node)?
             }
             Source::Cluster(source) => source.apply(&node)?,
         };
@@ -119,7 +119,7 @@ impl Stage {
     /// Takes a web pod out of its Service: by hand, or as a cluster does it.
     pub(crate) fn remove_backend(&self, name: &str) -> Result<()> {
         match &self.source {
-            Source::Manifests(source) => source.remove_backend(&self.node, name),
+            Source::Manifests(_) => FromManifests::remove_backend(&self.node, name),
             Source::Cluster(source) => source.remove_backend(name),
         }
     }
