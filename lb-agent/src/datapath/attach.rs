@@ -19,7 +19,7 @@ use super::{
     link_pin::{self, Put, device_pin, put},
     pinned::{self, Access, HashPin},
     programs::{self, Hook, Spec},
-    recount::{self, Recount},
+    recount::{self, Recount, Recounts},
     table::HashTable,
 };
 use crate::node::Device;
@@ -81,13 +81,18 @@ impl Attachments {
         &self.cgroup
     }
 
-    /// The recount of open connections, once [`Attachments::follow`] has run; `None` if the object has no iterator.
-    pub fn recount(&self) -> Result<Option<Recount>> {
+    /// What recounts open connections, once [`Attachments::follow`] has run; `None` if the object has no iterator.
+    pub fn recounts(&self) -> Result<Option<Recounts>> {
         let Some(link) = &self.iter else {
             return Ok(None);
         };
         let link = link.try_clone().context("cannot duplicate a descriptor")?;
-        Ok(Some(Recount::new(&self.dir, link)?))
+        Ok(Some(Recounts::new(&self.dir, link)))
+    }
+
+    /// One of them.
+    pub fn recount(&self) -> Result<Option<Recount>> {
+        self.recounts()?.map(|all| all.start()).transpose()
     }
 
     /// Has every program run where it belongs, with `devices` as the node devices: readers before writers, detached from

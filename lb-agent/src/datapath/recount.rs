@@ -44,6 +44,31 @@ pub struct Recounted {
     pub repaired: u64,
 }
 
+/// Makes recounts of one iterator.
+#[derive(Debug)]
+pub struct Recounts {
+    dir: BpfDir,
+    iterator: OwnedFd,
+}
+
+impl Recounts {
+    pub(crate) fn new(dir: &BpfDir, iterator: OwnedFd) -> Self {
+        Self {
+            dir: dir.clone(),
+            iterator,
+        }
+    }
+
+    /// A recount that knows of no drift yet. The maps' pins are in their place (see [`super::load::Commit`]).
+    pub fn start(&self) -> Result<Recount> {
+        let iterator = self
+            .iterator
+            .try_clone()
+            .context("cannot duplicate a descriptor")?;
+        Recount::new(&self.dir, iterator)
+    }
+}
+
 /// The recount, to be run every few seconds.
 #[derive(Debug)]
 pub struct Recount {

@@ -11,14 +11,14 @@ use anyhow::{Context as _, Result, bail};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::sleep_until,
 };
 use tracing::{debug, error, info, warn};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
     config::NodePortAddress,
-    datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit, recount::Recount},
+    datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
     model::Event,
     node,
     serve::{health::Health, kernel::Kernel, metrics::Metrics},
@@ -26,13 +26,11 @@ use crate::{
 };
 
 use super::{
-    Stop,
+    Stop, node_ports, recounting,
     schedule::{Due, Schedule},
     tell::Tell,
 };
 
-/// Open connections are counted anew this often.
-const RECOUNT: Duration = Duration::from_secs(5);
 /// Programs that could not be attached are tried again this often.
 const REATTACH: Duration = Duration::from_secs(10);
 /// Events taken in before something is written.
@@ -193,43 +191,30 @@ impl Agent {
             self.known.send_replace(known.clone());
         }
         self.tell.arrived(&event);
-        let node = match &event {
+        let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
+        let leaving = match &event {
             Event::Node(node) => Some(node.leaving),
             // One that was never there takes nothing away; one that is deleted does.
             Event::NodeGone if self.engine.cluster().node().is_some() => Some(true),
             _ => None,
         };
         self.engine.handle(event);
-        if let Some(leaving) = node {
+        if let Some(leaving) = leaving {
             self.health.leaving(leaving);
+        }
+        if of_node {
             self.refresh_addresses();
         }
         self.health.queued(now);
         self.schedule.change(now);
     }
 
-    /// Tells the engine on which of the machine's addresses node ports answer. Never on loopback, which the socket programs
-    /// know by themselves, and only for the host.
+    /// Tells the engine on which of the machine's addresses node ports answer, if that is known and new.
     fn refresh_addresses(&mut self) {
         let Some(state) = &self.node else { return };
-        let primary = self
-            .engine
-            .cluster()
-            .node()
-            .map_or(&[][..], |n| &n.addresses);
-        let admitted = |addr: &IpAddr| {
-            !addr.is_loopback()
-                && self
-                    .node_port_addresses
-                    .iter()
-                    .any(|a| a.admits(*addr, primary))
-        };
-        let addresses: Vec<_> = state
-            .addresses
-            .iter()
-            .filter(|(addr, _)| admitted(addr))
-            .copied()
-            .collect();
+        let words = &self.node_port_addresses;
+        let found = node_ports::addresses(words, self.engine.cluster(), &state.addresses);
+        let Some(addresses) = found else { return };
         if self.addresses.as_ref() == Some(&addresses) {
             return;
         }
@@ -279,6 +264,7 @@ impl Agent {
 
     fn settle(&mut self) {
         let report: Report = self.engine.settle(&mut self.maps);
+        self.metrics.map_writes.inc_by(report.writes.total());
         for failure in &report.failed {
             warn!(error = %failure.error, "cannot clear what is retired");
         }
@@ -323,37 +309,16 @@ impl Agent {
             self.health.updated(true, jiff::Timestamp::now());
         }
         if self.recount.is_none()
-            && let Some(recount) = self.attachments.recount()?
+            && let Some(recounts) = self.attachments.recounts()?
         {
-            self.recount = Some(tokio::spawn(recounting(recount, Arc::clone(&self.metrics))));
+            let metrics = Arc::clone(&self.metrics);
+            let first = recounts.start()?;
+            self.recount = Some(tokio::spawn(recounting::run(
+                first,
+                move || recounts.start(),
+                metrics,
+            )));
         }
         Ok(())
-    }
-}
-
-/// Walks over all sockets now and then, beside the event loop: it may take a while where there are many.
-async fn recounting(mut recount: Recount, metrics: Arc<Metrics>) {
-    let mut ticks = interval(RECOUNT);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        ticks.tick().await;
-        let run = tokio::task::spawn_blocking(move || {
-            let found = recount.run();
-            (recount, found)
-        });
-        let Ok((back, found)) = run.await else { return };
-        recount = back;
-        match found {
-            Ok(found) => {
-                failing = false;
-                metrics.recounted(&found);
-            }
-            Err(error) if !failing => {
-                failing = true;
-                warn!(error = %format!("{error:#}"), "cannot recount open connections, trying on");
-            }
-            Err(_) => {}
-        }
     }
 }

@@ -33,6 +33,8 @@ use agent::{Agent, Parts};
 use tell::Tell;
 
 mod agent;
+mod node_ports;
+mod recounting;
 mod schedule;
 mod tell;
 
