@@ -214,10 +214,13 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     follow(&mut running, std::slice::from_ref(&eth0))?;
     let names = tc(&bed.links()?);
     assert!(
-        names.contains(&"lb_tc_ingress-eth0".to_owned()),
+        names.contains(&format!("lb_tc_ingress-{}-eth0", eth0.ifindex)),
         "{names:?}"
     );
-    assert!(names.contains(&"lb_xdp-eth0".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&format!("lb_xdp-{}-eth0", eth0.ifindex)),
+        "{names:?}"
+    );
     let devs = maps.devs.entries()?;
     assert_eq!(devs.len(), 1);
     assert_eq!(devs[0].0, eth0.ifindex);
@@ -238,7 +241,7 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     let links = bed.links()?;
     assert_eq!(ids(&links), before);
     assert!(
-        links.contains_key(&format!("lb_xdp-wan_0-{}", wan.ifindex)),
+        links.contains_key(&format!("lb_xdp-{}-wan_0", wan.ifindex)),
         "{links:?}"
     );
 

@@ -190,6 +190,16 @@ fn troubles(metrics: &str) -> Vec<Line> {
             "manifests can be read",
             "files cannot: see the agent's log",
         ),
+        (
+            "lb_missing_devices",
+            "named devices are there",
+            "are not: compare --devices and --attach-xdp with `ip link`",
+        ),
+        (
+            "lb_attach_problems",
+            "programs are attached",
+            "are not: see the agent's log",
+        ),
     ] {
         let n = value(name);
         let verdict = if n > 0.0 { Verdict::Bad } else { Verdict::Good };
@@ -227,15 +237,17 @@ mod tests {
 
     #[test]
     fn a_running_agents_troubles_are_told() {
-        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\n";
+        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\n";
         let bad: Vec<String> = troubles(metrics)
             .iter()
             .filter(|l| l.verdict == Verdict::Bad)
             .map(Line::text)
             .collect();
-        assert_eq!(bad.len(), 2, "{bad:?}");
+        assert_eq!(bad.len(), 3, "{bad:?}");
         assert!(
-            bad[0].contains("2 Services") && bad[1].contains("lb_svc=N"),
+            bad[0].contains("2 Services")
+                && bad[1].contains("3 are not")
+                && bad[2].contains("lb_svc=N"),
             "{bad:?}"
         );
     }

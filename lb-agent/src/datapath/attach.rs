@@ -30,7 +30,7 @@ pub enum XdpMode {
     /// Native where the driver can, else tc alone.
     #[default]
     Auto,
-    /// Native, and a failure where the driver cannot.
+    /// Native, and a failure where the driver cannot: of the agent's start, or of a device that comes later.
     Native,
 }
 
@@ -57,6 +57,8 @@ pub struct Attachments {
     /// Interface indices that XDP could not be attached to: said once.
     without_xdp: BTreeSet<u32>,
     iter: Option<OwnedFd>,
+    /// [`Attachments::follow`] has succeeded once.
+    followed: bool,
 }
 
 impl Attachments {
@@ -72,7 +74,14 @@ impl Attachments {
             done: BTreeSet::new(),
             without_xdp: BTreeSet::new(),
             iter: None,
+            followed: false,
         })
+    }
+
+    /// Has the programs know this process as the agent, those of a previous one included, so that its own sockets are left
+    /// alone from now on. [`Attachments::follow`] does it too, but the agent dials before that.
+    pub fn claim(&mut self) -> Result<()> {
+        programs::by_hook(Hook::IterSockets).map_or(Ok(()), |spec| self.attach_iter(spec))
     }
 
     /// The cgroup that the socket programs run in.
@@ -98,7 +107,8 @@ impl Attachments {
     /// Has every program run where it belongs, with `devices` as the node devices: readers before writers, detached from
     /// what is no node device any more. What fails on one device is returned, and the rest goes on; call again to retry.
     ///
-    /// Fails as a whole where the socket programs cannot be attached.
+    /// Fails as a whole where the socket programs cannot be attached and, until it has succeeded once, where native XDP is
+    /// demanded of a device that has none.
     pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<Error>> {
         let mut problems = Vec::new();
         let mut note = |r: Result<()>| {
@@ -126,12 +136,18 @@ impl Attachments {
                 }
                 Hook::Xdp => {
                     for device in devices.iter().filter(|d| d.xdp) {
-                        note(self.attach_xdp(spec, device));
+                        let attached = self.attach_xdp(spec, device);
+                        if self.followed || attached.is_ok() {
+                            note(attached);
+                        } else {
+                            return attached.map(|()| Vec::new());
+                        }
                         note(self.write_dev(device));
                     }
                 }
             }
         }
+        self.followed = true;
         Ok(problems)
     }
 
@@ -241,8 +257,8 @@ impl Attachments {
                 Ok(())
             }
             Err(e) => Err(e.context(format!(
-                "cannot attach {} to {} natively: --xdp-mode auto does without",
-                spec.name, device.name
+                "device {} cannot run XDP natively, which --xdp-mode native demands: take it out of --attach-xdp, or start with --xdp-mode auto, which leaves it to tc",
+                device.name
             ))),
         }
     }

@@ -37,6 +37,7 @@ pub fn run(dir: &BpfDir) -> Result<()> {
         }
         remove_folder(&folder)?;
     }
+    remove_folder(&dir.committing())?;
     drop(lock);
     remove_folder(dir.root())
 }

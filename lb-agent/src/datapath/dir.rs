@@ -71,7 +71,12 @@ impl BpfDir {
         self.maps().join(spec.pin_name())
     }
 
-    /// The pin of a map's successor, until [`super::load::Loaded::commit`].
+    /// Stands there while successors take the places of what they replace.
+    pub(crate) fn committing(&self) -> PathBuf {
+        self.root.join("committing")
+    }
+
+    /// The pin of a map's successor, until [`super::load::Commit::run`].
     #[must_use]
     pub fn new_map(&self, spec: &MapSpec) -> PathBuf {
         self.maps().join(spec.pin_name() + NEW)

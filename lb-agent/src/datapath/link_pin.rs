@@ -15,19 +15,16 @@ use super::dir::{names, unpin};
 /// In front of the name of a link's pin while it is being made.
 const NEW: &str = "new-";
 
-/// The pin of a program's link on a device. A name that bpffs forbids (a dot in it) is spelt with `_` and the index behind
-/// it, so that `eth0.1` and `eth0_1` stay apart.
+/// The pin of a program's link on a device. The index comes first, since devices may swap their names; the name is for
+/// people, with `_` for what bpffs forbids (a dot).
 #[must_use]
 pub(crate) fn device_pin(program: &str, name: &str, ifindex: u32) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.chars().all(plain) {
-        return format!("{program}-{name}");
-    }
     let spelt: String = name
         .chars()
         .map(|c| if plain(c) { c } else { '_' })
         .collect();
-    format!("{program}-{spelt}-{ifindex}")
+    format!("{program}-{ifindex}-{spelt}")
 }
 
 /// Every pinned link in the folder. What is not a link is left out, and what an agent that ended had not finished removed.
@@ -106,10 +103,10 @@ mod tests {
 
     #[test]
     fn pins_of_devices_have_names_that_the_file_system_takes_and_that_differ() {
-        assert_eq!(device_pin("lb_xdp", "eth0", 2), "lb_xdp-eth0");
-        assert_eq!(device_pin("lb_xdp", "eth0.100", 7), "lb_xdp-eth0_100-7");
-        assert_eq!(device_pin("lb_xdp", "eth0_100", 8), "lb_xdp-eth0_100");
-        assert_eq!(device_pin("lb_xdp", "wan@1", 9), "lb_xdp-wan_1-9");
+        assert_eq!(device_pin("lb_xdp", "eth0", 2), "lb_xdp-2-eth0");
+        assert_eq!(device_pin("lb_xdp", "eth0.100", 7), "lb_xdp-7-eth0_100");
+        assert_eq!(device_pin("lb_xdp", "eth0_100", 8), "lb_xdp-8-eth0_100");
+        assert_eq!(device_pin("lb_xdp", "wan@1", 9), "lb_xdp-9-wan_1");
     }
 
     #[test]

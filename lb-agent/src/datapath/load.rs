@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -96,7 +96,7 @@ impl Loaded {
     }
 }
 
-/// What is left to do once the links run the new programs.
+/// What is left to do once the new maps are filled, before the first link runs on them.
 #[derive(Debug)]
 #[must_use = "pins of replaced maps stay in place until the commit"]
 pub struct Commit {
@@ -104,31 +104,52 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Puts the pins of new maps in the place of those that they replace, and removes pins of other versions.
+    /// Puts the pins of new maps in the place of those that they replace, and removes pins of other versions. The programs
+    /// that still run on the old maps hold them. Of an agent that ends in the middle of it, the next one does the rest.
     pub fn run(self) -> Result<()> {
-        for name in names(&self.dir.maps())? {
-            let path = self.dir.maps().join(&name);
-            if let Some(target) = name.strip_suffix(NEW) {
-                let target = self.dir.maps().join(target);
-                fs::rename(&path, &target)
-                    .with_context(|| format!("cannot rename the pin {}", path.display()))?;
-            } else if maps::ALL.iter().all(|spec| spec.pin_name() != name) {
-                tracing::info!(pin = name, "removed: another version's map");
-                unpin(&path)?;
+        let mark = self.dir.committing();
+        match fs::create_dir(&mark) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(e).with_context(|| format!("cannot make {}", mark.display()));
             }
+            _ => rename_all(&self.dir)?,
         }
-        Ok(())
+        fs::remove_dir(&mark).with_context(|| format!("cannot remove {}", mark.display()))
     }
+}
+
+fn rename_all(dir: &BpfDir) -> Result<()> {
+    for name in names(&dir.maps())? {
+        let path = dir.maps().join(&name);
+        if let Some(target) = name.strip_suffix(NEW) {
+            let target = dir.maps().join(target);
+            fs::rename(&path, &target)
+                .with_context(|| format!("cannot rename the pin {}", path.display()))?;
+        } else if maps::ALL.iter().all(|spec| spec.pin_name() != name) {
+            tracing::info!(pin = name, "removed: another version's map");
+            unpin(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an agent has left that ended between load and the end of its commit. Until a commit has begun no link runs on new
+/// maps; from then on they are filled, and their places are theirs.
+fn clear(dir: &BpfDir) -> Result<()> {
+    if dir.committing().exists() {
+        return Commit { dir: dir.clone() }.run();
+    }
+    for name in names(&dir.maps())? {
+        if name.ends_with(NEW) {
+            unpin(&dir.maps().join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads the object: reuses pins that fit, has every program verified, and opens the maps. The lock on `dir` is held.
 pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
-    for name in names(&dir.maps())? {
-        if name.ends_with(NEW) {
-            // Of an agent that ended between load and commit: no link runs on it alone.
-            unpin(&dir.maps().join(name))?;
-        }
-    }
+    clear(dir)?;
     let fates = fates(object, dir, options)?;
     let together = config_together(&fates);
     let mut replaced = Vec::new();

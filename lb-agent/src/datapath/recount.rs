@@ -8,6 +8,7 @@ use lb_common::{
     maps,
     sock::{Agent, SockRecord},
 };
+use lb_sys::Map;
 
 use super::{
     dir::BpfDir,
@@ -28,7 +29,28 @@ pub(crate) fn claim(dir: &BpfDir, iterator: &OwnedFd) -> Result<()> {
         .set(&0, &claim)
         .context("cannot write lb_agent")?;
     lb_sys::read_iter::<SockRecord>(iterator).context("cannot walk over the sockets' records")?;
+    if dir.new_map(&maps::AGENT).exists()
+        && let Some(claimed) = agent.map().get(&0)?
+        && let Err(error) = tell_old(dir, claimed)
+    {
+        tracing::warn!(error = %format!("{error:#}"), "the previous agent's programs do not know us until they are replaced");
+    }
     Ok(())
+}
+
+/// The map was made anew: the previous agent's programs, which run until they are swapped, read the old one.
+fn tell_old(dir: &BpfDir, claimed: Agent) -> Result<()> {
+    let pin = dir.map(&maps::AGENT);
+    if !pin.exists() {
+        return Ok(());
+    }
+    let old: Map<u32, Agent> = Map::new(lb_sys::open_pin(&pin)?)?;
+    let records_lost = old.get(&0)?.unwrap_or(Agent::NONE).records_lost;
+    let told = Agent {
+        records_lost,
+        ..claimed
+    };
+    Ok(old.set(&0, &told)?)
 }
 
 /// What a recount found.

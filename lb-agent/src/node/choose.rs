@@ -1,6 +1,9 @@
 //! Which devices our programs stand on. Owns the meaning of `--devices auto`; pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::{
     Device,
@@ -44,6 +47,18 @@ pub fn devices(facts: &Facts, selection: &Selection) -> Vec<Device> {
         .collect();
     devices.sort_unstable();
     devices
+}
+
+/// Names that are asked for and that no device has, sorted.
+#[must_use]
+pub fn missing(facts: &Facts, selection: &Selection) -> Vec<String> {
+    let Selection { named, xdp } = selection;
+    let asked: BTreeSet<&String> = named.iter().flatten().chain(xdp).collect();
+    asked
+        .into_iter()
+        .filter(|name| facts.links.iter().all(|link| link.name != **name))
+        .cloned()
+        .collect()
 }
 
 /// Packets from outside, or replies of backends elsewhere, come in on it.

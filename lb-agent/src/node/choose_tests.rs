@@ -200,3 +200,18 @@ fn the_source_is_what_the_route_asks_for_then_the_devices_own_then_the_default_o
     secondary.0.addresses[3].secondary = true;
     assert_eq!(of(&secondary, "eth1").source_v4, ip("198.19.0.2"));
 }
+
+#[test]
+fn names_that_no_device_has_are_told_once_each() {
+    let Machine(facts) = Machine::default().link("eth0", "", None);
+    let selection = Selection {
+        named: Some(vec![
+            "eth9".to_owned(),
+            "eth0".to_owned(),
+            "eht0".to_owned(),
+        ]),
+        xdp: vec!["eth9".to_owned()],
+    };
+    assert_eq!(missing(&facts, &selection), ["eht0", "eth9"]);
+    assert!(missing(&facts, &Selection::default()).is_empty());
+}

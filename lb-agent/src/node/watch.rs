@@ -7,7 +7,12 @@ use futures::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup;
 use tokio::{sync::mpsc, time};
 
-use super::{Device, Selection, addresses::addresses, choose::devices, dump::dump};
+use super::{
+    Device, Selection,
+    addresses::addresses,
+    choose::{devices, missing},
+    dump::dump,
+};
 
 /// What the rest of the agent must know of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -16,6 +21,8 @@ pub struct State {
     pub devices: Vec<Device>,
     /// For [`Event::Addresses`](crate::model::Event::Addresses), sorted.
     pub addresses: Vec<(IpAddr, u32)>,
+    /// Named devices that are not there, sorted.
+    pub missing: Vec<String>,
 }
 
 /// Changes come in bursts: one dump for all that come within this time.
@@ -48,6 +55,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
                     let state = State {
                         devices: devices(&facts, &selection),
                         addresses: addresses(&facts),
+                        missing: missing(&facts, &selection),
                     };
                     if last.as_ref() != Some(&state) {
                         tracing::debug!(?state, "this machine");

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
     time::sleep_until,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
@@ -29,6 +29,7 @@ use super::{
     Stop, node_ports, recounting,
     schedule::{Due, Schedule},
     tell::Tell,
+    troubles::Troubles,
 };
 
 /// Programs that could not be attached are tried again this often.
@@ -44,7 +45,7 @@ pub(super) struct Parts {
     pub(super) maps: BpfMaps,
     /// Loaded programs.
     pub(super) attachments: Attachments,
-    /// What is left to do once the links run them.
+    /// What is left to do before the first link runs them.
     pub(super) commit: Commit,
     /// The maps were made anew: no link runs on them before they are filled.
     pub(super) wait_for_sync: bool,
@@ -81,6 +82,7 @@ pub(super) struct Agent {
     metrics: Arc<Metrics>,
     kernel: Arc<Kernel>,
     tell: Tell,
+    troubles: Troubles,
     schedule: Schedule,
     node: Option<node::State>,
     /// Addresses of node ports, as the engine knows them.
@@ -123,6 +125,7 @@ impl Agent {
             metrics,
             kernel,
             tell,
+            troubles: Troubles::default(),
             schedule: Schedule::default(),
             node: None,
             addresses: None,
@@ -154,6 +157,7 @@ impl Agent {
                 }
                 state = node.recv() => {
                     let Some(state) = state else { bail!("the watch of this machine's devices has ended") };
+                    self.troubles.missing(&state.missing, &self.metrics);
                     self.node = Some(state);
                     self.refresh_addresses();
                     self.attach()?;
@@ -289,18 +293,19 @@ impl Agent {
             info!("new maps: what a previous agent attached stays until they are filled");
             return Ok(());
         }
+        // The new maps are filled: from the first link on that runs on them, they are what the next agent must find.
+        let first = self.commit.take();
+        let is_first = first.is_some();
+        first.map_or(Ok(()), Commit::run)?;
         let problems = self
             .attachments
             .follow(&state.devices)
             .context("attach the programs")?;
-        for problem in &problems {
-            error!(error = %format!("{problem:#}"), "cannot attach, trying again");
-        }
+        self.troubles.attach(&problems, &self.metrics);
         if !problems.is_empty() {
             self.reattach = Some(Instant::now() + REATTACH);
         }
-        if let Some(commit) = self.commit.take() {
-            commit.run()?;
+        if is_first {
             let devices: Vec<&str> = state.devices.iter().map(|d| d.name.as_str()).collect();
             info!(?devices, "programs are attached");
         }

@@ -37,6 +37,7 @@ mod node_ports;
 mod recounting;
 mod schedule;
 mod tell;
+mod troubles;
 
 /// Events that may wait for the engine; a full queue slows the watchers down, and loses nothing.
 const QUEUE: usize = 1024;
@@ -61,7 +62,9 @@ pub async fn run(config: Config) -> Result<()> {
         Arc::clone(&metrics),
     ));
 
-    let (attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
+    let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
+    // A previous agent's programs may run, and the API server's address may be one that they translate.
+    attachments.claim()?;
     let plan = PlanConfig {
         node_name: config.node_name.as_str().into(),
         external_ips: config.external_ip_cidrs.clone(),

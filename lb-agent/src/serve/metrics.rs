@@ -40,6 +40,10 @@ pub struct Metrics {
     pub services_with_problems: Gauge,
     /// Manifest files that cannot be read.
     pub bad_manifests: Gauge,
+    /// Devices named by flags that are not there.
+    pub missing_devices: Gauge,
+    /// Programs that could not be attached to a device.
+    pub attach_problems: Gauge,
     /// Sockets whose destination is translated, by the last recount.
     pub sockets: Gauge,
     /// Open connections of such sockets, by the last recount.
@@ -130,6 +134,8 @@ impl Metrics {
             watch_errors: Family::default(),
             services_with_problems: Gauge::default(),
             bad_manifests: Gauge::default(),
+            missing_devices: Gauge::default(),
+            attach_problems: Gauge::default(),
             sockets: Gauge::default(),
             connections: Gauge::default(),
             drift: Gauge::default(),
@@ -191,6 +197,36 @@ impl Metrics {
             "Manifest files that cannot be read: see the log",
             self.bad_manifests.clone(),
         );
+        r.register(
+            "missing_devices",
+            "Devices named by --devices, --attach-tc or --attach-xdp that are not there",
+            self.missing_devices.clone(),
+        );
+        r.register(
+            "attach_problems",
+            "Programs that cannot be attached to a device: see the log",
+            self.attach_problems.clone(),
+        );
+        r.register(
+            "sockets",
+            "Sockets whose destination is translated, by the last recount",
+            self.sockets.clone(),
+        );
+        r.register(
+            "open_connections",
+            "Open connections of such sockets, by the last recount",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_drift",
+            "By how much the running counts of open connections were off at the last recount",
+            self.drift.clone(),
+        );
+        r.register(
+            "connections_repaired",
+            "Open connections by which running counts were repaired",
+            self.repaired.clone(),
+        );
     }
 
     /// What a recount found.
@@ -248,6 +284,10 @@ mod tests {
             "lb_sync_last_timestamp_seconds ",
             "lb_watch_errors_total{kind=\"endpointslice\"} 1",
             "lb_syncs_total{result=\"failed\"} 0",
+            "lb_missing_devices 0",
+            "lb_attach_problems 0",
+            "lb_connections_drift 0",
+            "lb_connections_repaired_total 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
