@@ -23,7 +23,7 @@ pub struct PerCpuArray<V> {
 }
 
 #[repr(C)]
-struct LookupAttr {
+struct ElemAttr {
     map_fd: u32,
     pad: u32,
     key: u64,
@@ -76,7 +76,7 @@ impl<V: Pod> PerCpuArray<V> {
             });
         }
         let mut values = Vec::<V>::with_capacity(self.cpus);
-        let mut attr = LookupAttr {
+        let mut attr = ElemAttr {
             map_fd: raw(&self.fd),
             pad: 0,
             key: ptr(&raw const index),
@@ -89,5 +89,25 @@ impl<V: Pod> PerCpuArray<V> {
         // SAFETY: written by the kernel; any bytes are a `V` (`Pod`).
         unsafe { values.set_len(self.cpus) };
         Ok(values)
+    }
+
+    /// Sets every CPU's value of the element to zeros. What a program adds at the same moment may survive or be lost.
+    pub fn zero(&self, index: u32) -> Result<(), Error> {
+        if index >= self.info.max_entries {
+            return Err(Error::OutOfRange {
+                index,
+                len: self.info.max_entries,
+            });
+        }
+        let zeros = vec![0_u64; self.cpus * (size_of::<V>() / 8)];
+        let mut attr = ElemAttr {
+            map_fd: raw(&self.fd),
+            pad: 0,
+            key: ptr(&raw const index),
+            value: ptr(zeros.as_ptr()),
+            flags: 0,
+        };
+        // SAFETY: the layout of BPF_MAP_UPDATE_ELEM; the kernel reads one value for each possible CPU, as many as there are.
+        unsafe { bpf(Command::MapUpdate, &mut attr) }.map(drop)
     }
 }

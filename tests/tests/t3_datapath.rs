@@ -149,7 +149,7 @@ fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
         let expected = match spec.hook {
             programs::Hook::Cgroup(_) => spec.name.to_owned(),
             programs::Hook::IterSockets => continue,
-            _ => format!("{}-eth0", spec.name),
+            _ => format!("{}-{}-eth0", spec.name, eth0.ifindex),
         };
         assert!(links.contains_key(&expected), "{expected}: {links:?}");
     }

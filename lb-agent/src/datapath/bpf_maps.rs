@@ -5,13 +5,14 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
-    maps,
+    maps::{self, MapSpec},
     service::{
         MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
     },
 };
 
 use super::{
+    counts::{self, Counts},
     dir::BpfDir,
     pinned::{Access, ArrayPin, BarrierPin, HashPin, RangesPin},
     table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey},
@@ -41,6 +42,8 @@ pub struct BpfMaps {
     /// `lb_active`: open connections by backend id.
     pub active: ArrayPin<u64>,
     /// Only for those who write.
+    counts: Option<Counts>,
+    /// Only for those who write.
     barrier: Option<BarrierPin>,
 }
 
@@ -58,6 +61,10 @@ impl BpfMaps {
             slots: ArrayPin::open(dir, maps::SLOTS, access)?,
             backends: ArrayPin::open(dir, maps::BACKENDS, access)?,
             active: ArrayPin::open(dir, maps::ACTIVE, access)?,
+            counts: match access {
+                Access::Write => Some(Counts::open(dir)?),
+                Access::Read => None,
+            },
             barrier: match access {
                 Access::Write => Some(BarrierPin::open(dir, maps::BARRIER)?),
                 Access::Read => None,
@@ -94,14 +101,27 @@ impl Maps for BpfMaps {
     fn backends(&mut self) -> &mut dyn ArrayTable<Backend> {
         &mut self.backends
     }
+    fn reset_service(&mut self, index: u32) -> Result<(), MapError> {
+        self.counts.as_ref().map_or_else(
+            || Err(only_read(maps::SVC_STATS, "reset")),
+            |counts| counts.reset_service(index),
+        )
+    }
+    fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {
+        counts::reset_backend(&mut self.active, id)
+    }
     fn barrier(&mut self) -> Result<(), MapError> {
         match &self.barrier {
             Some(barrier) => barrier.wait(),
-            None => Err(MapError::Failed {
-                map: maps::BARRIER.name,
-                operation: "wait for running programs",
-                message: "these maps were opened for reading".to_owned(),
-            }),
+            None => Err(only_read(maps::BARRIER, "wait for running programs")),
         }
+    }
+}
+
+fn only_read(spec: MapSpec, operation: &'static str) -> MapError {
+    MapError::Failed {
+        map: spec.name,
+        operation,
+        message: "these maps were opened for reading".to_owned(),
     }
 }

@@ -125,6 +125,14 @@ impl Maps for MemMaps {
     fn backends(&mut self) -> &mut dyn ArrayTable<Backend> {
         &mut self.backends
     }
+    fn reset_service(&mut self, index: u32) -> Result<(), MapError> {
+        let mut world = self.world();
+        world.reset(maps::SCHED.name, index)?;
+        world.reset(maps::SVC_STATS.name, index)
+    }
+    fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {
+        self.world().reset(maps::ACTIVE.name, id)
+    }
     fn barrier(&mut self) -> Result<(), MapError> {
         self.world().barrier()
     }

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod cleanup;
 mod clsact;
 mod copy;
+mod counts;
 pub mod dir;
 pub mod layout;
 mod link_pin;

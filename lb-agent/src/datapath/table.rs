@@ -109,6 +109,10 @@ pub trait Maps {
     fn slots(&mut self) -> &mut dyn ArrayTable<Slot>;
     /// `lb_backends`
     fn backends(&mut self) -> &mut dyn ArrayTable<Backend>;
+    /// A service index is given out: what programs keep under it by themselves (`lb_sched`, `lb_svc_stats`) starts from zero.
+    fn reset_service(&mut self, index: u32) -> Result<(), MapError>;
+    /// A backend id is given out: `lb_active` starts from zero.
+    fn reset_backend(&mut self, id: u32) -> Result<(), MapError>;
     /// Returns when every program that was running at the call has ended (about 8 ms): what was unpublished before it may be
     /// reused after it.
     fn barrier(&mut self) -> Result<(), MapError>;

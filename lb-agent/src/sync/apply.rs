@@ -114,7 +114,8 @@ pub(super) fn rise(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, rep
             if state.backends.stands(*id) {
                 continue;
             }
-            match maps.backends().store(*id, value) {
+            let fresh = maps.reset_backend(*id);
+            match fresh.and_then(|()| maps.backends().store(*id, value)) {
                 Ok(()) => {
                     report.writes.backends += 1;
                     state.backends.written(*id, value);

@@ -121,22 +121,26 @@ impl State {
             || !self.backends.retired().is_empty()
     }
 
-    /// A free service index.
+    /// A free service index, under which nothing is counted yet.
     pub(super) fn take_index(
         &mut self,
         maps: &mut dyn Maps,
         report: &mut Report,
     ) -> Result<u32, MapError> {
-        if let Some(index) = self.indices.take() {
-            return Ok(index);
-        }
-        if !self.indices.retired().is_empty() {
+        let mut taken = self.indices.take();
+        if taken.is_none() && !self.indices.retired().is_empty() {
             self.barrier(maps, report)?;
+            taken = self.indices.take();
         }
-        self.indices.take().ok_or(MapError::Full {
+        let index = taken.ok_or(MapError::Full {
             map: maps::SVC.name,
             capacity: self.capacity.svc,
-        })
+        })?;
+        if let Err(error) = maps.reset_service(index) {
+            self.indices.retire(index);
+            return Err(error);
+        }
+        Ok(index)
     }
 
     /// Room for `count` slots.

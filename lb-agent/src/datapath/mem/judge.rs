@@ -40,6 +40,8 @@ pub struct World {
     pub slots: Vec<Slot>,
     /// `lb_backends`
     pub backends: Vec<Backend>,
+    /// What programs have counted, by map and number.
+    pub counts: BTreeMap<(&'static str, u32), u64>,
     /// Writes by map.
     pub writes: BTreeMap<&'static str, u64>,
     /// Barriers.
@@ -97,6 +99,7 @@ impl World {
             svc: vec![empty; limits.svc as usize],
             slots: vec![free; limits.slots as usize],
             backends: vec![Backend::FREE; limits.backends as usize],
+            counts: BTreeMap::new(),
             writes: BTreeMap::new(),
             barriers: 0,
             violations: Vec::new(),
@@ -142,6 +145,14 @@ impl World {
         ] {
             *freed = Some(false);
         }
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self, map: &'static str, number: u32) -> Result<(), MapError> {
+        if let Some(error) = self.chance(map, "reset") {
+            return Err(error);
+        }
+        self.counts.remove(&(map, number));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Single steps: what is written for them, and that everything goes again.
 
+use lb_common::maps;
+
 use super::fixtures::{Rig, draining, endpoint, ip, key, node_port, number, service, slice};
 use crate::{
     datapath::mem::{Limits, MemMaps},
@@ -318,5 +320,38 @@ vip 203.0.113.1 load-balancer
         ),
         (2, 2, 0)
     );
+    rig.empty();
+}
+
+#[test]
+fn what_was_counted_for_a_number_is_not_its_next_users() {
+    let mut rig = Rig::unsynced(MemMaps::new(Limits {
+        hash: 64,
+        svc: 4,
+        slots: 64,
+        backends: 4,
+    }));
+    let _ = rig.list(vec![], vec![]);
+    let slices = |addr: &str| slice("web-1", vec![endpoint(addr, "here")]);
+    rig.put_slice(slices("10.1.0.1"));
+    rig.put(service("web", "10.96.0.1"));
+    let maps = [maps::SCHED, maps::SVC_STATS, maps::ACTIVE].map(|spec| spec.name);
+    let counted = |rig: &Rig| rig.maps.world().counts.len();
+    for number in 0..3 {
+        for map in maps {
+            rig.maps.world().counts.insert((map, number), 7);
+        }
+    }
+    // Those in use keep their counts, whatever else changes.
+    rig.put(node_port("web", "10.96.0.1", 30080));
+    assert_eq!(counted(&rig), 9);
+    for round in 0..9 {
+        rig.engine.handle(Event::ServiceGone(key("web")));
+        let _ = rig.sync();
+        rig.put_slice(slices(&format!("10.1.1.{round}")));
+        assert!(rig.put(service("web", "10.96.0.1")).failed.is_empty());
+    }
+    // Number 0 is never given out.
+    assert_eq!(counted(&rig), 3);
     rig.empty();
 }

@@ -1,0 +1,51 @@
+//! What programs count by service index and backend id, set to zero where one is given out. Owns nothing of what is
+//! counted: reading is the business of [`super::stats`].
+
+use lb_common::{maps, service::ServiceStats};
+use lb_sys::PerCpuArray;
+
+use super::{
+    dir::BpfDir,
+    pinned::{Access, ArrayPin, HashPin, failed, open},
+    table::{ArrayTable, MapError},
+};
+
+/// The maps that a number's last user has left its counts in, opened by their pins for writing.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    sched: HashPin<u32, u64>,
+    stats: PerCpuArray<ServiceStats>,
+}
+
+impl Counts {
+    /// Opens the pins.
+    pub(crate) fn open(dir: &BpfDir) -> Result<Self, MapError> {
+        let stats = open(dir, &maps::SVC_STATS, Access::Write)?;
+        Ok(Self {
+            sched: HashPin::open(dir, maps::SCHED, Access::Write)?,
+            stats: PerCpuArray::new(stats).map_err(|e| failed(&maps::SVC_STATS, "open", &e))?,
+        })
+    }
+
+    /// Zeroes what is kept by service index. The maps may be smaller than `lb_svc`; programs count nothing behind their ends.
+    pub(crate) fn reset_service(&self, index: u32) -> Result<(), MapError> {
+        let sched = self.sched.map();
+        if index < sched.info().max_entries {
+            let reset = sched.set(&index, &0);
+            reset.map_err(|e| failed(&maps::SCHED, "reset", &e))?;
+        }
+        if index < self.stats.len() {
+            let reset = self.stats.zero(index);
+            reset.map_err(|e| failed(&maps::SVC_STATS, "reset", &e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Zeroes the open connections of a backend id.
+pub(crate) fn reset_backend(active: &mut ArrayPin<u64>, id: u32) -> Result<(), MapError> {
+    if id < active.len() && active.load(id)? != 0 {
+        active.store(id, &0)?;
+    }
+    Ok(())
+}
