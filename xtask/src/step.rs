@@ -67,7 +67,7 @@ impl Step {
 
     /// Runs the command, both outputs to the log; `progress` makes a few words of what it said so far.
     ///
-    /// Past `deadline` the command is killed, and `None` returned.
+    /// Past `deadline` the command is killed, and `None` returned. How it ended is for the caller to say.
     pub(crate) fn run_with_deadline(
         &self,
         command: &mut Command,
@@ -122,7 +122,10 @@ impl Step {
             screen.update(start.elapsed(), || progress(&end_of(&self.log)));
             thread::sleep(POLL);
         };
-        screen.finish(start.elapsed(), status.success());
+        screen.finish();
+        if until.is_none() && status.success() && start.elapsed() >= NOTEWORTHY {
+            eprintln!("{}: done in {}", self.title, minutes(start.elapsed()));
+        }
         Ok(status)
     }
 }
@@ -163,12 +166,9 @@ impl Screen {
         }
     }
 
-    fn finish(self, elapsed: Duration, success: bool) {
+    fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
-        }
-        if success && elapsed >= NOTEWORTHY {
-            eprintln!("{}: done in {}", self.title, minutes(elapsed));
         }
     }
 }
