@@ -158,6 +158,43 @@ fn a_bad_file_is_named_and_the_rest_stands() -> Result<()> {
 }
 
 #[test]
+fn a_file_that_is_bad_at_the_start_costs_nothing_that_stands() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let before = shown::frontends(&scene.node)?;
+    scene.agent.take().expect("it was started").stop()?;
+    scene.node.write_manifest("web.yaml", "kind: [")?;
+    let agent = Start::new().without_waiting(&scene.node)?;
+    poll::until_true(CHANGE, "it says what it does not do", || {
+        Ok(agent.log()?.contains("a file cannot be read at the start"))
+    })?;
+    // Other files are followed meanwhile, which also shows that it has written since.
+    let all = scene::web_pods(&scene.node);
+    let other = scene::behind("other", addr::vip(72), &all).port(PORT, TARGET);
+    scene.apply(&other)?;
+    for address in [addr::vip(72), WEB_VIP] {
+        poll::until(CHANGE, "it answers", || {
+            Ok(scene
+                .client()
+                .ask(Kind::Tcp, address.at(Family::V4, PORT))
+                .ok())
+        })?;
+    }
+    let now = shown::frontends(&scene.node)?;
+    assert!(
+        before.iter().all(|frontend| now.contains(frontend)),
+        "{now:?}"
+    );
+    scene.agent = Some(agent);
+    // Without the file, what it held goes.
+    scene.node.remove_manifest("web.yaml")?;
+    poll::until_true(CHANGE, "the service is gone", || {
+        let left = shown::frontends(&scene.node)?;
+        let gone = WEB_VIP.v4.to_string();
+        Ok(left.iter().all(|frontend| frontend.address != gone))
+    })
+}
+
+#[test]
 fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
     let mut scene = Scene::new()?;
     let held = scene

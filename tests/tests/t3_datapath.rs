@@ -1,6 +1,6 @@
 //! Loading, pinning and attaching on a real kernel: in a network namespace, a cgroup and a pin directory of its own.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_agent::{
@@ -381,6 +381,18 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         ensure!(maps.services.entries()? == [(key(9), at)]);
         // Those who look still see what the running programs use.
         ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        drop((ebpf, maps, commit));
+        // An agent that ends before its commit leaves the old maps in their places, one that ends in its middle the new ones.
+        let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        maps.active.add(5, 2)?;
+        drop((ebpf, maps, commit));
+        fs::create_dir(dir.root().join("committing"))?;
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
+        ensure!(!dir.root().join("committing").exists());
+        let (ebpf, maps, commit) = loaded.split();
+        ensure!(maps.active.load(5)? == 4);
         switch(ebpf, &dir, bed.cgroup.path(), TcMode::Tcx, &[], commit)?;
         ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() == 4096);
         Ok(())

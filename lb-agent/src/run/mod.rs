@@ -97,6 +97,7 @@ pub async fn run(config: Config) -> Result<()> {
     tokio::spawn(source::run(source::Wiring {
         source: config.source.clone(),
         node: config.node_name.clone(),
+        leftovers: engine.has_leftovers(),
         events: events_tx,
         metrics: Arc::clone(&metrics),
         known: known_rx,

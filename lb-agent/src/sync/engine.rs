@@ -65,6 +65,12 @@ impl Engine {
         })
     }
 
+    /// Services stand in the maps that nobody has claimed yet.
+    #[must_use]
+    pub fn has_leftovers(&self) -> bool {
+        self.state.pools.values().any(|pool| !pool.owned)
+    }
+
     /// Takes in one fact. Cheap; nothing is written before [`Engine::sync`].
     pub fn handle(&mut self, event: Event) {
         self.cluster.apply(event);

@@ -1,5 +1,5 @@
 //! A folder of YAML files, followed live: one list of objects after each change. A file that cannot be read leaves what it
-//! last held. Knows nothing of what the objects mean.
+//! last held or, at the start, what a previous agent wrote. Knows nothing of what the objects mean.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,17 +36,19 @@ const EMPTY: Duration = Duration::from_millis(250);
 /// The folder is read at least so often: links into other folders tell nobody when their target changes.
 const REREAD: Duration = Duration::from_secs(10);
 
-/// Follows `dir` until nobody listens any more.
+/// Follows `dir` until nobody listens any more. `careful`: a previous agent has left services, some of which may be those of
+/// a file that cannot be read now; so nothing counts as a whole list before every file could be read once.
 pub async fn follow(
     dir: PathBuf,
     node: String,
+    careful: bool,
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
 ) {
     let (wake, mut woken) = mpsc::channel(1);
     let mut folder = Folder::new(dir);
     let mut watch = None;
-    let mut sent = None;
+    let mut outbox = Outbox::new(careful);
     let mut trouble = String::new();
     while !events.is_closed() {
         if watch
@@ -72,14 +74,10 @@ pub async fn follow(
                 metrics
                     .bad_manifests
                     .set(i64::try_from(folder.bad.len()).unwrap_or(i64::MAX));
-                let lists = folder.lists(&node);
-                if sent.as_ref() != Some(&lists) {
-                    for event in lists.clone() {
-                        if events.send(event).await.is_err() {
-                            return;
-                        }
+                for event in outbox.next(folder.lists(&node), folder.bad.is_empty()) {
+                    if events.send(event).await.is_err() {
+                        return;
                     }
-                    sent = Some(lists);
                 }
             }
             Err(error) => {
@@ -100,6 +98,83 @@ pub async fn follow(
             () = events.closed() => return,
         }
     }
+}
+
+/// What has been sent, and whether as whole lists.
+struct Outbox {
+    sent: Option<[Event; 3]>,
+    /// Not before every file could be read.
+    careful: bool,
+    told: bool,
+}
+
+impl Outbox {
+    fn new(careful: bool) -> Self {
+        Self {
+            sent: None,
+            careful,
+            told: false,
+        }
+    }
+
+    /// Events that bring the listener from the last lists to these; `whole`: every file could be read.
+    fn next(&mut self, lists: [Event; 3], whole: bool) -> Vec<Event> {
+        let was_careful = self.careful;
+        self.careful &= !whole;
+        if self.careful && !self.told {
+            self.told = true;
+            warn!(
+                "a file cannot be read at the start: nothing that a previous agent wrote is changed or taken away until every file can be read, and the agent is not ready"
+            );
+        }
+        if was_careful && self.told && !self.careful {
+            info!("every file has been read: what is in none of them is taken away");
+        }
+        let released = was_careful && !self.careful;
+        let events = if !released && self.sent.as_ref() == Some(&lists) {
+            Vec::new()
+        } else if self.careful {
+            piecemeal(self.sent.as_ref(), &lists)
+        } else {
+            lists.to_vec()
+        };
+        self.sent = Some(lists);
+        events
+    }
+}
+
+/// The lists object by object, so that what is in none of them is not taken for gone; what `before` held is.
+fn piecemeal(before: Option<&[Event; 3]>, now: &[Event; 3]) -> Vec<Event> {
+    let (mut services, mut slices) = (BTreeSet::new(), BTreeSet::new());
+    for event in before.into_iter().flatten() {
+        match event {
+            Event::Services(all) => services.extend(all.iter().map(|s| s.key.clone())),
+            Event::Slices(all) => slices.extend(all.iter().map(|s| s.key.clone())),
+            _ => {}
+        }
+    }
+    let mut events = Vec::new();
+    for event in now {
+        match event {
+            Event::Services(all) => {
+                for service in all {
+                    services.remove(&service.key);
+                    events.push(Event::Service(service.clone()));
+                }
+            }
+            Event::Slices(all) => {
+                for slice in all {
+                    slices.remove(&slice.key);
+                    events.push(Event::Slice(slice.clone()));
+                }
+            }
+            Event::Node(node) => events.push(Event::Node(node.clone())),
+            _ => {}
+        }
+    }
+    events.extend(services.into_iter().map(Event::ServiceGone));
+    events.extend(slices.into_iter().map(Event::SliceGone));
+    events
 }
 
 /// A watch of one directory, which may be replaced by another one under the same name.

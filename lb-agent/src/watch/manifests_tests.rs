@@ -85,6 +85,36 @@ fn of_a_file_that_was_never_good_the_good_documents_stand() {
 }
 
 #[test]
+fn after_a_previous_agent_nothing_is_a_whole_list_until_every_file_was_read_once() {
+    let (dir, mut folder) = folder();
+    let mut outbox = Outbox::new(true);
+    fs::write(dir.path().join("a.yaml"), service("a")).unwrap();
+    fs::write(dir.path().join("b.yaml"), "kind: [").unwrap();
+    folder.read().unwrap();
+    let events = outbox.next(folder.lists("n1"), folder.bad.is_empty());
+    assert!(
+        matches!(&events[..], [Event::Service(s)] if &*s.key.name == "a"),
+        "{events:?}"
+    );
+    fs::write(dir.path().join("a.yaml"), service("c")).unwrap();
+    folder.read().unwrap();
+    let events = outbox.next(folder.lists("n1"), folder.bad.is_empty());
+    assert!(
+        matches!(&events[..], [Event::Service(c), Event::ServiceGone(a)] if &*c.key.name == "c" && &*a.name == "a"),
+        "{events:?}"
+    );
+    fs::write(dir.path().join("b.yaml"), service("b")).unwrap();
+    folder.read().unwrap();
+    let lists = folder.lists("n1");
+    assert_eq!(outbox.next(lists.clone(), folder.bad.is_empty()), lists);
+    // From now on a bad file is one of the ordinary kind.
+    fs::write(dir.path().join("b.yaml"), "kind: [").unwrap();
+    folder.read().unwrap();
+    assert!(!folder.bad.is_empty());
+    assert!(outbox.next(folder.lists("n1"), false).is_empty());
+}
+
+#[test]
 fn a_file_that_becomes_empty_is_believed_the_second_time() {
     let (dir, mut folder) = folder();
     let file = dir.path().join("a.yaml");
@@ -146,7 +176,13 @@ async fn edits_renames_and_swapped_links_are_followed() {
 
     let (tx, mut rx) = mpsc::channel(64);
     let metrics = Arc::new(Metrics::new(Box::new(NoKernel)));
-    let task = tokio::spawn(follow(dir.path().to_owned(), "n1".into(), tx, metrics));
+    let task = tokio::spawn(follow(
+        dir.path().to_owned(),
+        "n1".into(),
+        false,
+        tx,
+        metrics,
+    ));
     assert_eq!(next(&mut rx).await, ["one"]);
 
     fs::write(path("new.yaml"), service("a")).unwrap();

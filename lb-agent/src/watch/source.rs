@@ -32,6 +32,8 @@ pub struct Wiring {
     pub source: Source,
     /// Name of our Node.
     pub node: String,
+    /// A previous agent has left services.
+    pub leftovers: bool,
     /// Where they go.
     pub events: Sender<Event>,
     /// Counts what fails.
@@ -45,7 +47,14 @@ pub struct Wiring {
 /// Follows the source until nobody listens any more.
 pub async fn run(mut wiring: Wiring) {
     if let Source::Manifests(dir) = wiring.source {
-        manifests::follow(dir, wiring.node, wiring.events, wiring.metrics).await;
+        let Wiring {
+            node,
+            leftovers,
+            events,
+            metrics,
+            ..
+        } = wiring;
+        manifests::follow(dir, node, leftovers, events, metrics).await;
         return;
     }
     let mut pause = RETRY.0;
@@ -70,6 +79,7 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
     let Wiring {
         source,
         node,
+        leftovers: _,
         events,
         metrics,
         known,
