@@ -12,7 +12,7 @@ use lb_agent::{
         dir::BpfDir,
         load::{self, Commit, OBJECT, Options},
         lock::DirLock,
-        pinned::Access,
+        pinned::{Access, HashPin},
         probe, programs,
         recount::Recounted,
         stats::Stats,
@@ -22,7 +22,9 @@ use lb_agent::{
 };
 use lb_common::{
     Addr,
+    maps::AGENT,
     service::{MemberKey, Service, ServiceKey, ServiceRef, Slot},
+    sock::Agent,
     srcrange::SourceRange,
 };
 use lb_sys::{LinkInfo, LinkTarget};
@@ -114,9 +116,9 @@ fn switch(
     let cgroup = AgentCgroup::open(Some(cgroup))?;
     ensure!(!cgroup.is_root(), "a test never uses the root cgroup");
     let mut attachments = Attachments::new(ebpf, dir, cgroup, tc, XdpMode::Native)?;
+    commit.run()?;
     let problems = attachments.follow(devices)?;
     ensure!(problems.is_empty(), "{problems:?}");
-    commit.run()?;
     Ok(attachments)
 }
 
@@ -362,6 +364,8 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
     maps.slots().store(77, &slot)?;
     maps.active.add(5, 2)?;
     drop((running, maps));
+    let old_agent: HashPin<u32, Agent> = HashPin::open(&dir, AGENT, Access::Write)?;
+    old_agent.map().set(&0, &Agent::NONE)?;
 
     let options = Options {
         capacities: [("lb_slots".to_owned(), 4096)].into(),
@@ -386,7 +390,13 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
         ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
         maps.active.add(5, 2)?;
-        drop((ebpf, maps, commit));
+        // The programs that run still are told who the agent is.
+        let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
+        let mut attachments = Attachments::new(ebpf, &dir, cgroup, TcMode::Tcx, XdpMode::Auto)?;
+        attachments.claim()?;
+        let told = old_agent.map().get(&0)?.context("one entry")?;
+        ensure!(![0, Agent::CLAIM].contains(&told.tgid), "{told:?}");
+        drop((attachments, maps, commit));
         fs::create_dir(dir.root().join("committing"))?;
         let loaded = load::load(OBJECT, &dir, &options)?;
         ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
