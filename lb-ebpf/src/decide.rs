@@ -44,7 +44,7 @@ pub enum Action {
     TooBig,
 }
 
-/// A packet that comes in on a node device. `whole` is its length if the caller wants it checked against the way's.
+/// A packet that comes in on a node device, `whole` bytes long from the network header on (as it will be sent).
 #[inline(always)]
 pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
     s.key = p.key();
@@ -271,8 +271,11 @@ fn open(
         if p.ttl <= 1 {
             return Action::Expired;
         }
-        if way == Route::None {
-            return Action::Drop(Reason::PktNoRoute);
+        match way {
+            Route::None => return Action::Drop(Reason::PktNoRoute),
+            // Of the way itself nothing is known then, so nothing is recorded.
+            Route::TooBig => return Action::TooBig,
+            Route::Found { .. } | Route::Here => {}
         }
         s.flow.flags = 0;
         match route::source(&s.fib, p.v4) {

@@ -35,6 +35,8 @@ pub struct Packet {
     pub proto: u8,
     /// TCP's flag byte; 0 for UDP.
     pub tcp_flags: u8,
+    /// Bytes of the transport header, by its own word.
+    pub l4_len: u8,
     /// Time to live or hop limit.
     pub ttl: u8,
     /// IPv4 rather than IPv6.
@@ -221,7 +223,7 @@ pub fn parse(
         }
     }
     let l4 = ip + header;
-    let (sport, dport, tcp_flags, sum, least);
+    let (sport, dport, tcp_flags, sum, l4_len, least);
     if proto == TCP {
         if l4 + 20 > end {
             return Err(Unread::Malformed);
@@ -231,6 +233,7 @@ pub fn parse(
         unsafe {
             sport = u16::from_be(load(l4));
             dport = u16::from_be(load(l4 + 2));
+            l4_len = (load::<u8>(l4 + 12) >> 4) << 2;
             tcp_flags = load(l4 + 13);
             sum = load(l4 + 16);
         }
@@ -240,6 +243,7 @@ pub fn parse(
         }
         least = header + 8;
         tcp_flags = 0;
+        l4_len = 8;
         // SAFETY: the eight bytes were checked.
         unsafe {
             sport = u16::from_be(load(l4));
@@ -260,6 +264,7 @@ pub fn parse(
         dport,
         proto,
         tcp_flags,
+        l4_len,
         ttl,
         v4: is_v4,
         sum,

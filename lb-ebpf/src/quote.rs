@@ -82,6 +82,7 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Op
                 dport: u16::from_be(load(ip + l4)),
                 proto,
                 tcp_flags: 0,
+                l4_len: 8,
                 ttl,
                 v4: is_v4,
                 sum: 0,

@@ -28,20 +28,19 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         return Err(());
     }
     let draft = &mut s.draft;
-    // SAFETY: sixteen bytes of sixty; the helpers check the buffer.
+    // SAFETY: twelve bytes of sixty; the helpers check the buffer.
     unsafe {
         let tcp = draft.quote.as_mut_ptr().cast();
-        if bpf_skb_load_bytes(skb.cast(), p.l4, tcp, 16) != 0
+        if bpf_skb_load_bytes(skb.cast(), p.l4, tcp, 12) != 0
             || bpf_skb_change_tail(skb, p.l4 + u32::from(LENGTH), 0) != 0
         {
             return Err(());
         }
     }
     let (seq, ack) = (u32::from_be(draft.quote[1]), draft.quote[2]);
-    let [offset, ..] = draft.quote[3].to_ne_bytes();
     let data = u32::from(p.len)
         .wrapping_sub(header)
-        .wrapping_sub(u32::from(offset >> 4) * 4);
+        .wrapping_sub(u32::from(p.l4_len));
     let (seq, ack, flags) = if p.tcp_flags & ACK != 0 {
         (ack, 0, RST)
     } else {

@@ -62,7 +62,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
     let Some((p, s)) = scratch::hold(p) else {
         return NEXT;
     };
-    match decide::ingress(ctx.as_ptr(), p, s, 0) {
+    match decide::ingress(ctx.as_ptr(), p, s, length(ctx, p)) {
         Action::Pass | Action::Reply => NEXT,
         Action::Drop(reason) => drop(reason),
         Action::Refuse(service) => {
@@ -255,6 +255,18 @@ fn pull(ctx: &TcContext, want: u32) -> bool {
     let want = if len < want { len } else { want };
     // SAFETY: the program's own context.
     linear >= want || unsafe { bpf_skb_pull_data(ctx.skb.skb, want) } == 0
+}
+
+/// Bytes of the packet from the network header on, or of each that a device will cut it into.
+#[inline(always)]
+fn length(ctx: &TcContext, p: &Packet) -> u16 {
+    // SAFETY: a field of the program's own context (Linux 5.7).
+    let cut = unsafe { (*ctx.skb.skb).gso_size };
+    if cut == 0 {
+        p.len
+    } else {
+        (p.l4 - p.net + u32::from(p.l4_len) + cut) as u16
+    }
 }
 
 /// Reads the headers; what is passed though it might have been ours is counted.
