@@ -72,7 +72,7 @@ pub enum Devices {
     Named(Vec<String>),
 }
 
-/// Where a driver lacks native XDP.
+/// Where a driver lacks native XDP; and whether XDP sends out of veth devices, whose other end must have it too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum XdpMode {
     /// The device is left to tc.

@@ -66,7 +66,8 @@ pub struct RunArgs {
     /// Where packets come in.
     #[command(flatten)]
     pub devices: DeviceArgs,
-    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start
+    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start. XDP on a veth device
+    /// sends to other nodes with `native` only: the other end must have XDP too, or the packets are lost
     #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum, default_value_t)]
     pub xdp_mode: XdpMode,
     /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none

@@ -269,7 +269,9 @@ impl Attachments {
             self.done
                 .contains(&device_pin(s.name, &device.name, device.ifindex))
         });
-        let entry = device.entry(xdp);
+        // XDP on a veth device sends nothing unless the operator vouches for its other end.
+        let sends = xdp && (!device.veth || self.xdp == XdpMode::Native);
+        let entry = device.entry(sends);
         let present = self.devs.map().get(&device.ifindex)?;
         if present == Some(entry) {
             return Ok(());

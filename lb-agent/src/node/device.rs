@@ -22,10 +22,12 @@ pub struct Device {
     pub source_v6: Option<Ipv6Addr>,
     /// Bytes of the link-layer header: 14, or 0 for tunnels and other raw devices.
     pub header_len: u32,
+    /// A veth device: what XDP sends out here is lost unless the other end, which we cannot see, has XDP too.
+    pub veth: bool,
 }
 
 impl Device {
-    /// Its entry in `lb_devs`; `xdp` tells whether XDP is really attached.
+    /// Its entry in `lb_devs`; `xdp` tells whether XDP is really attached and may send here.
     #[must_use]
     pub fn entry(&self, xdp: bool) -> Dev {
         Dev {
