@@ -68,7 +68,7 @@ impl Start {
     /// XDP in front of tc on this device.
     #[must_use]
     pub fn xdp(self, device: &str) -> Self {
-        self.args(&["--attach-xdp", device])
+        self.args(&["--attach-xdp", device, "--xdp-mode", "native"])
     }
 
     /// More arguments.

@@ -88,6 +88,7 @@ fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
         source_v4: Some([198, 18, 7, 1].into()),
         source_v6: None,
         header_len: 14,
+        veth: false,
     })
 }
 
@@ -596,6 +597,7 @@ fn three_capabilities_are_enough() -> Result<()> {
             source_v4: None,
             source_v6: None,
             header_len: 14,
+            veth: false,
         }];
         for _ in 0..2 {
             let (running, mut maps) = start(
