@@ -1,6 +1,8 @@
 //! Owns the demo's objects in a real API server, with a real CoreDNS in the DNS pod.
 //! Knows nothing of files.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use lb_tests::addr::Both;
 use lb_tests::agent::Start;
@@ -8,12 +10,16 @@ use lb_tests::cluster::{self, Cluster, Daemon, objects};
 use lb_tests::lan::Client;
 use lb_tests::node::Node;
 use lb_tests::pod::Pod;
+use lb_tests::poll;
 use serde_json::{Value, json};
 
+use crate::servers::DOMAIN;
 use crate::show;
 use crate::stage::{CLIENT, DNS, DNS_VIP, NODE_PORT, TARGET, WEB, WEB_VIP};
 
 const NAMESPACE: &str = "default";
+/// From ready to listening.
+const START: Duration = Duration::from_secs(30);
 
 /// The control plane, and what runs against it.
 pub(crate) struct FromCluster {
@@ -75,7 +81,12 @@ impl FromCluster {
     pub(crate) fn dns(&mut self, pod: &Pod) -> Result<()> {
         show::say("  CoreDNS starts in the DNS pod and lists the Services");
         self.dns = Some(cluster::coredns::start(&self.cluster, pod.place())?);
-        Ok(())
+        // It calls itself ready a moment before it listens.
+        let name = format!("web.{NAMESPACE}.svc.{DOMAIN}");
+        poll::until_true(START, "CoreDNS answers in its pod", || {
+            let asked = pod.output(&["nslookup", "-timeout=1", &name, "127.0.0.1"])?;
+            Ok(asked.status.success())
+        })
     }
 
     /// Its readiness probe fails, and the controller takes it out.
