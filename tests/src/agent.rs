@@ -47,6 +47,7 @@ pub fn binary() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
+    quiet: bool,
 }
 
 /// How to start one.
@@ -142,7 +143,10 @@ impl Start {
             node.port().take_xdp_tx()?;
         }
         let process = node.spawn(&self.line(node)?, &node.files().join("agent.log"))?;
-        Ok(Agent { process })
+        Ok(Agent {
+            process,
+            quiet: false,
+        })
     }
 }
 
@@ -169,6 +173,11 @@ impl Agent {
         self.process.pid()
     }
 
+    /// Its log is of no interest any more.
+    pub fn quiet(&mut self) {
+        self.quiet = true;
+    }
+
     /// kill -9
     pub fn kill(mut self) -> Result<()> {
         self.process.signal(Signal::SIGKILL)?;
@@ -186,11 +195,6 @@ impl Agent {
         self.process.wait(START)
     }
 
-    /// Leaves it running when this value goes.
-    pub fn keep(&mut self) {
-        self.process.keep();
-    }
-
     fn tail(&self) -> String {
         let log = self.log().unwrap_or_else(|error| format!("{error:#}"));
         let lines: Vec<&str> = log.lines().collect();
@@ -200,8 +204,10 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Seen only when the test fails.
-        eprintln!("the agent's log ends:\n{}", self.tail());
+        // A test shows it only if it fails.
+        if !self.quiet {
+            eprintln!("the agent's log ends:\n{}", self.tail());
+        }
     }
 }
 

@@ -16,7 +16,6 @@ const EMPTYING: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    kept: bool,
 }
 
 impl Cgroup {
@@ -32,7 +31,7 @@ impl Cgroup {
 
     fn at(path: PathBuf) -> Result<Self> {
         fs::create_dir(&path).with_context(|| format!("create cgroup {}", path.display()))?;
-        Ok(Self { path, kept: false })
+        Ok(Self { path })
     }
 
     /// Its directory.
@@ -40,18 +39,12 @@ impl Cgroup {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Leaves it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // A parent that went first has taken this one along.
-        if !self.kept
-            && self.path.exists()
+        if self.path.exists()
             && let Err(error) = remove(&self.path)
         {
             eprintln!("remove cgroup {}: {error:#}", self.path.display());
@@ -59,10 +52,15 @@ impl Drop for Cgroup {
     }
 }
 
-/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree.
+/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree. Somebody may still be starting things in it: they
+/// are killed too.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    fs::write(path.join("cgroup.kill"), "1").context("kill its processes")?;
     poll::until_true(EMPTYING, "its last process is gone", || {
+        // Gone already, if an owner on another thread was faster.
+        if !path.exists() {
+            return Ok(true);
+        }
+        fs::write(path.join("cgroup.kill"), "1").context("kill its processes")?;
         Ok(remove_tree(path).is_ok())
     })
 }

@@ -115,10 +115,4 @@ impl Host {
             .parse()
             .context("a counter is a number")
     }
-
-    /// Leaves all of it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.netns.keep();
-        self.cgroup.keep();
-    }
 }

@@ -149,11 +149,6 @@ impl Lan {
             addr,
         })
     }
-
-    /// Leaves it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.netns.keep();
-    }
 }
 
 /// A device of the bridge.
@@ -190,11 +185,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Leaves all of it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.host.keep();
-    }
-
     /// Where its programs run.
     #[must_use]
     pub const fn host(&self) -> &Host {

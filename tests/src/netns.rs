@@ -20,7 +20,6 @@ pub const DIR: &str = "/run/netns";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
-    kept: bool,
 }
 
 impl Netns {
@@ -31,7 +30,7 @@ impl Netns {
         let path = Path::new(DIR).join(&name);
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
         // From here on Drop removes the file.
-        let netns = Self { name, kept: false };
+        let netns = Self { name };
         in_new_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)
                 .context("make a network namespace (are you root?)")?;
@@ -112,18 +111,11 @@ impl Netns {
             Ok(())
         })
     }
-
-    /// Leaves it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        if !self.kept {
-            remove(&self.path());
-        }
+        remove(&self.path());
     }
 }
 
@@ -131,7 +123,9 @@ impl Drop for Netns {
 pub(crate) fn remove(path: &Path) {
     // Not mounted if its making failed half-way: then only the file is there.
     let _ = umount2(path, MntFlags::MNT_DETACH);
-    if let Err(error) = fs::remove_file(path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
         eprintln!("remove {}: {error}", path.display());
     }
 }

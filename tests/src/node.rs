@@ -258,15 +258,4 @@ impl Node {
         let path = self.manifests().join(file);
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
     }
-
-    /// Leaves all of it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.host.keep();
-        for pod in &mut self.pods {
-            pod.host.keep();
-        }
-        self.files.disable_cleanup(true);
-        self.pins.keep();
-        self.cgroup.keep();
-    }
 }

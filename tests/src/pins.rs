@@ -15,7 +15,6 @@ pub const BPFFS: &str = "/sys/fs/bpf";
 #[derive(Debug)]
 pub struct PinDir {
     path: PathBuf,
-    kept: bool,
 }
 
 impl PinDir {
@@ -28,7 +27,7 @@ impl PinDir {
                 path.display()
             )
         })?;
-        Ok(Self { path, kept: false })
+        Ok(Self { path })
     }
 
     /// Its path.
@@ -36,18 +35,12 @@ impl PinDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Leaves it standing when this value goes.
-    pub fn keep(&mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for PinDir {
     fn drop(&mut self) {
         // `lb-agent cleanup` may have removed it already.
-        if !self.kept
-            && self.path.exists()
+        if self.path.exists()
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
             eprintln!("remove {}: {error}", self.path.display());

@@ -108,7 +108,6 @@ pub fn run<S: AsRef<OsStr>>(place: &Place, words: &[S]) -> Result<String> {
 pub struct Process {
     child: Child,
     log: PathBuf,
-    kept: bool,
 }
 
 impl Process {
@@ -129,7 +128,6 @@ impl Process {
         Ok(Self {
             child,
             log: log.to_owned(),
-            kept: false,
         })
     }
 
@@ -164,18 +162,10 @@ impl Process {
     pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         poll::until(deadline, "the process ends", || self.ended())
     }
-
-    /// Leaves it running when this value goes.
-    pub fn keep(&mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
         // Both fail only if it has ended and been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -38,7 +38,7 @@ impl Deref for Cluster {
 impl Cluster {
     /// A segment with a ready control plane on it.
     pub fn start() -> Result<Self> {
-        let lan = Lan::new(Offloads::On)?;
+        let lan = Lan::new(Offloads::LastHop)?;
         let machine = lan.client(CONTROL_PLANE)?;
         let control_plane = ControlPlane::start(machine.netns(), machine.addr.v4.into())?;
         Ok(Self {

@@ -14,7 +14,7 @@ use crate::stage::{NODE_PORT, Source, Stage, WEB_VIP};
 use crate::{HELPER, show};
 
 /// Writes a script for each machine, says how to use them, and lets everything stand.
-pub(crate) fn leave(mut stage: Stage) -> Result<()> {
+pub(crate) fn leave(stage: Stage) -> Result<()> {
     let dir = stage.files();
     let binary = agent::binary()?;
     let tools = dir.join("bin");
@@ -52,19 +52,9 @@ pub(crate) fn leave(mut stage: Stage) -> Result<()> {
         node = stage.node.addr().v4,
         pins = stage.node.bpf_dir().display(),
     ));
-    keep(&mut stage);
-    // Nothing of it is dropped, so that processes run on.
+    // Nothing of it is dropped, so all of it goes on.
     std::mem::forget(stage);
     Ok(())
-}
-
-fn keep(stage: &mut Stage) {
-    stage.agent.keep();
-    for server in &mut stage.servers {
-        server.keep();
-    }
-    stage.node.keep();
-    stage.outside.keep();
 }
 
 /// The line that leads into the machine.

@@ -70,6 +70,7 @@ fn demo(options: &Options) -> Result<()> {
         keep::leave(stage)
     } else {
         show::title("That was it");
+        stage.agent.quiet();
         drop(stage);
         println!("Everything is removed again. To keep it and play: cargo xtask demo --keep");
         Ok(())

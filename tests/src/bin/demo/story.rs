@@ -69,11 +69,14 @@ fn look(stage: &Stage) -> Result<()> {
     show::prompt("node", "lb-agent get services");
     show::lines(&agent::verb(&stage.node, &["get", "services"])?, 60);
     let pin = stage.node.bpf_dir().join("maps/lb_services");
+    // One entry, by its address as bytes.
+    let octets = WEB_VIP.v4.octets().map(|octet| octet.to_string());
+    let look = format!("grep -m1 -B3 -A11 {}", octets.join(","));
     show::run_as(
         "node",
         &stage.node,
-        "bpftool map dump pinned …/maps/lb_services | head -20",
-        &format!("bpftool map dump pinned {} | head -20", pin.display()),
+        &format!("bpftool map dump pinned …/maps/lb_services | {look}"),
+        &format!("bpftool map dump pinned {} | {look}", pin.display()),
         20,
     )
     .map(drop)
