@@ -134,7 +134,7 @@ fn find<'a>(node: &'a Node, name: &str) -> Result<&'a Pod> {
 
 fn start_agent(start: Start, node: &Node) -> Result<Agent> {
     show::title("The agent starts");
-    let start = start.xdp("eth0");
+    let start = start.args(&["--attach-xdp", "eth0"]);
     let shown = start
         .line(node)?
         .join(" ")

@@ -69,9 +69,7 @@ fn look(stage: &Stage) -> Result<()> {
     show::prompt("node", "lb-agent get services");
     show::lines(&agent::verb(&stage.node, &["get", "services"])?, 60);
     let pin = stage.node.bpf_dir().join("maps/lb_services");
-    // One entry, by its address as bytes.
-    let octets = WEB_VIP.v4.octets().map(|octet| octet.to_string());
-    let look = format!("grep -m1 -B3 -A11 {}", octets.join(","));
+    let look = "grep -m1 -B6 -A9 '\"port\": 80,'";
     show::run_as(
         "node",
         &stage.node,
