@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::{self, CHANGE, Start};
@@ -258,21 +261,61 @@ fn connections_survive_an_upgrade() -> Result<()> {
 }
 
 #[test]
+fn connections_survive_an_upgrade_to_maps_that_do_not_fit() -> Result<()> {
+    nobody_notices(Start::new(), |scene, held| {
+        for services in ["lb_services=4096", "lb_services=8192"] {
+            scene.agent.take().context("it runs")?.kill()?;
+            let next = Start::new().args(&["--map-capacity", services]);
+            scene.agent = Some(next.on(&scene.node)?);
+            held.check("with other maps")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn connections_survive_changes_and_kills_in_their_middle() -> Result<()> {
     nobody_notices(Start::new(), |scene, held| {
         let all = scene::web_pods(&scene.node);
-        for round in 0..6_usize {
-            // A service of its own comes and goes; the one in use is rewritten with the same pods in another order.
-            let mut turned = all.clone();
-            turned.rotate_left(round % 3);
-            scene.apply(&scene::web(&scene.node).endpoints(turned))?;
-            scene.apply(
-                &scene::behind("bystander", lb_tests::addr::vip(92), &all[..round % 3])
-                    .port(PORT, 8080),
-            )?;
-            scene.agent.take().context("it runs")?.kill()?;
+        let bystander = lb_tests::addr::vip(92);
+        // In each file another pod gets no new connections, though it serves those that it has; and a service of its own
+        // comes, grows and goes.
+        let files: Vec<[(PathBuf, String); 2]> = (0..3)
+            .map(|n| {
+                let mut some = all.clone();
+                (some[n].ready, some[n].terminating) = (false, true);
+                let web = scene::web(&scene.node).endpoints(some);
+                let other = scene::behind("bystander", bystander, &all[..n]).port(PORT, 8080);
+                [web, other].map(|s| (scene.node.manifests().join(s.file()), s.yaml()))
+            })
+            .collect();
+        for _ in 0..4 {
+            let syncs = || shown::metric(&scene.node, "lb_syncs_total{result=\"ok\"}");
+            let before = syncs()?;
+            let end = AtomicBool::new(false);
+            thread::scope(|scope| {
+                // Changes without a pause, so that the kill finds the agent at work.
+                scope.spawn(|| {
+                    for (path, yaml) in files.iter().flatten().cycle() {
+                        if end.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let draft = path.with_extension("draft");
+                        fs::write(&draft, yaml)
+                            .and_then(|()| fs::rename(&draft, path))
+                            .expect("write a manifest");
+                    }
+                });
+                let killed = poll::until_true(CHANGE, "it follows the changes", || {
+                    Ok(syncs()? >= before + 3.0)
+                })
+                .and_then(|()| scene.agent.take().context("it runs")?.kill());
+                end.store(true, Ordering::Relaxed);
+                killed
+            })?;
             held.check("killed while it wrote")?;
             scene.agent = Some(Start::new().on(&scene.node)?);
+            held.check("after the restart")?;
         }
         Ok(())
     })
