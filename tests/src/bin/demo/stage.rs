@@ -42,7 +42,8 @@ pub(crate) enum Source {
 /// Fields go in this order: what runs, then where it runs.
 pub(crate) struct Stage {
     pub(crate) agent: Agent,
-    pub(crate) servers: Vec<Process>,
+    /// Held: dropping ends them.
+    _servers: Vec<Process>,
     pub(crate) node: Node,
     pub(crate) outside: Client,
     pub(crate) source: Source,
@@ -99,7 +100,7 @@ impl Stage {
         }
         Ok(Self {
             agent,
-            servers,
+            _servers: servers,
             node,
             outside,
             source,
