@@ -263,6 +263,10 @@ fn open(
             whole,
             For::Forward,
         );
+        // The kernel says the same of an address of its own and of one that it has no route to.
+        if way == Route::Here && !lookup::is_node_addr(&s.flow.dst) {
+            way = Route::None;
+        }
     }
     let local = way == Route::Here;
     if local {

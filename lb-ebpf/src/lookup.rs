@@ -76,8 +76,7 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
         linger();
         return Frontend::Service(*found);
     }
-    // SAFETY: presence alone is read.
-    if unsafe { NODEADDRS.get(addr) }.is_some() {
+    if is_node_addr(addr) {
         return node_port(addr, port, proto, scope);
     }
     let mark = ServiceKey {
@@ -91,6 +90,13 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
         Some(mark) if mark.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
     }
+}
+
+/// Is it an address that node ports answer on?
+#[inline(always)]
+pub fn is_node_addr(addr: &Addr) -> bool {
+    // SAFETY: presence alone is read.
+    unsafe { NODEADDRS.get(addr) }.is_some()
 }
 
 /// The node port `port` (host order) of the address's family, whether or not the address is one that node ports answer on.
