@@ -21,4 +21,5 @@ pub mod probe;
 pub mod process;
 pub mod scene;
 pub mod shown;
+pub mod stop;
 pub mod sweep;

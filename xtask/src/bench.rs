@@ -15,7 +15,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         ebpf: true,
         clippy: false,
         machine: true,
-        control_plane: false,
+        control_plane: true,
     })?;
     let (agent, bench) = agent_and("bench")?;
     let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));

@@ -1,4 +1,4 @@
-//! Owns the real kube-proxy in nftables mode, in the network namespace of a node: the referee.
+//! Owns the real kube-proxy in the network namespace of a node: the referee, and the peer of measurements.
 //! Knows nothing of what it is compared with.
 
 use std::time::Duration;
@@ -20,13 +20,24 @@ pub struct KubeProxy {
 }
 
 impl KubeProxy {
-    /// Starts it for the Node of this name; its first rules are written when this returns.
+    /// Starts it in nftables mode for the Node of this name; its first rules are written when this returns.
     pub fn start(control_plane: &ControlPlane, place: &Place, node: &str) -> Result<Self> {
+        Self::start_in(control_plane, place, node, "nftables")
+    }
+
+    /// The same in this mode.
+    pub fn start_in(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        mode: &str,
+    ) -> Result<Self> {
         let kubeconfig = control_plane.kubeconfig("kube-proxy", KUBE_PROXY_TOKEN)?;
         let mut words = daemon::words(
             tools::find("kube-proxy")?,
             &[
-                "--proxy-mode=nftables",
+                "--proxy-mode",
+                mode,
                 // Not the limits of the machine, which all namespaces share.
                 "--conntrack-max-per-core=0",
                 "--conntrack-tcp-timeout-established=0",

@@ -8,13 +8,13 @@ mod manifests;
 mod servers;
 mod show;
 mod stage;
-mod stop;
 mod story;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use lb_tests::stop;
 
 /// Shows lb-agent at work, and removes everything at its end.
 #[derive(Parser)]

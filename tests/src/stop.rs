@@ -1,5 +1,5 @@
-//! Owns Ctrl-C: everything is removed at once, whatever the demo is doing.
-//! Knows nothing of the demo.
+//! Owns Ctrl-C of the demo and the benchmark: everything is removed at once, whatever they are doing.
+//! Knows nothing of what that is.
 
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ static STOPPING: AtomicBool = AtomicBool::new(false);
 const INTERRUPTED: i32 = 130;
 
 /// From here on SIGINT, SIGTERM and SIGHUP remove everything and end the program.
-pub(crate) fn on_signals() -> Result<()> {
+pub fn on_signals() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -36,7 +36,7 @@ pub(crate) fn on_signals() -> Result<()> {
         runtime.block_on(futures::future::select_all(waiting));
         STOPPING.store(true, Ordering::SeqCst);
         eprintln!("\nstopping: everything is removed");
-        if let Err(error) = lb_tests::sweep::own() {
+        if let Err(error) = crate::sweep::own() {
             eprintln!("error: {error:#}; `cargo xtask clean --keep-target` removes the rest");
         }
         process::exit(INTERRUPTED);
@@ -45,7 +45,7 @@ pub(crate) fn on_signals() -> Result<()> {
 }
 
 /// Waits for the end if a signal has come.
-pub(crate) fn park_if_stopping() {
+pub fn park_if_stopping() {
     while STOPPING.load(Ordering::SeqCst) {
         thread::park();
     }

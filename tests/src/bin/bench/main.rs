@@ -1,0 +1,109 @@
+//! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of their own.
+//! Run by `cargo xtask bench`, which builds everything before. How to read it: docs/performance.md.
+#![expect(clippy::print_stdout, reason = "it reports to people")]
+
+mod chart;
+mod client;
+mod frame;
+mod header;
+mod report;
+mod server;
+mod socket;
+mod stats;
+mod wire;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, ValueEnum};
+use lb_tests::stop;
+
+/// Measures lb-agent beside no load balancer and beside the real kube-proxy, and removes everything at its end.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Options {
+    /// What to measure; all that there is for none
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+    /// Fewer services and shorter blocks, to see that it works: not for publishing
+    #[arg(long)]
+    quick: bool,
+    /// Rounds of which the medians are taken; a ratio needs as many rounds in which the control row stood still
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=99))]
+    rounds: u8,
+}
+
+/// A set of rows that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Sockets of this node: connect and send, to VIPs and to anything else
+    Socket,
+}
+
+/// The first argument by which this program is something else, inside of a namespace.
+const HELPER: &str = "in";
+/// It measures.
+const WORKER: &str = "worker";
+/// It answers.
+const SERVER: &str = "server";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args();
+    let program = args.next();
+    let done = match std::env::args().nth(1).as_deref() {
+        Some(HELPER) => {
+            args.next();
+            lb_tests::probe::main(program.into_iter().chain(args))
+        }
+        Some(WORKER) => worker::run(),
+        Some(SERVER) => server::run(),
+        _ => {
+            let done = bench(&Options::parse());
+            // After a Ctrl-C the other thread removes everything and ends the program.
+            stop::park_if_stopping();
+            done
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let Options {
+        suites,
+        quick,
+        rounds,
+    } = options;
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "namespaces and eBPF need root: run `cargo xtask bench`, which takes sudo, or become root"
+        );
+    }
+    lb_tests::process::be_the_helper(&[HELPER])?;
+    stop::on_signals()?;
+    let folder = folder()?;
+    for suite in Suite::value_variants() {
+        if suites.is_empty() || suites.contains(suite) {
+            let Suite::Socket = suite;
+            let report = socket::run(*quick, usize::from(*rounds))?;
+            report.write(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// `target/bench` of the clone.
+fn folder() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    folder
+        .canonicalize()
+        .with_context(|| format!("find {}", folder.display()))
+}

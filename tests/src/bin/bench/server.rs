@@ -1,0 +1,49 @@
+//! Owns the one server behind every backend address: it says over TCP which address it was reached by, and takes datagrams.
+//! Knows nothing of who asks.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Socket, Type};
+
+use crate::worker;
+
+/// Where it listens, on every address of its namespace.
+pub(crate) const PORT: u16 = 8080;
+/// Bytes of an answer: address and port.
+pub(crate) const ANSWER: usize = 6;
+/// What it says when it listens.
+pub(crate) const READY: &str = "listening";
+
+/// Serves until it is killed.
+#[expect(clippy::print_stdout, reason = "its starter waits for the word")]
+pub(crate) fn run() -> Result<()> {
+    worker::pin(0)?;
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    // Never read, and soon full: what a datagram costs here is the same from the first round to the last.
+    let sink = Socket::new(Domain::IPV4, Type::DGRAM, None).context("make a UDP socket")?;
+    sink.set_recv_buffer_size(1)
+        .context("make its buffer small")?;
+    sink.bind(&any.into()).context("bind a UDP socket")?;
+    let listener = TcpListener::bind(any).context("listen")?;
+    println!("{READY}");
+    loop {
+        let (stream, _) = listener.accept().context("accept")?;
+        // A client that goes away resets the connection: that is its way to close.
+        answer(stream).unwrap_or_default();
+    }
+}
+
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let SocketAddr::V4(local) = stream.local_addr()? else {
+        return Ok(());
+    };
+    let [a, b, c, d] = local.ip().octets();
+    let [high, low] = local.port().to_be_bytes();
+    let mut byte = [0];
+    while stream.read(&mut byte)? == 1 {
+        stream.write_all(&[a, b, c, d, high, low])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! The suite `socket`: what a connect and a send cost on this node, to VIPs and to anything else, beside no load balancer and
+//! beside kube-proxy's rules. Owns the rows and the bars.
+
+mod agents;
+mod ground;
+mod proxies;
+mod run_time;
+mod services;
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::cgroup::Cgroup;
+use lb_tests::lan::{Lan, Offloads};
+use lb_tests::netns::Netns;
+
+use self::agents::Balanced;
+use self::ground::Ground;
+use self::run_time::{Counting, Program};
+use self::services::{Class, backends, shuffled, vip};
+use crate::client::{Client, Set};
+use crate::frame::{self, Metric, Plan, Step};
+use crate::header::Header;
+use crate::report::{Bar, Kind, Report, Table};
+use crate::stats::Spread;
+use crate::wire::{Where, Work};
+
+const fn metric(name: &'static str, unit: &'static str) -> Metric {
+    Metric { name, unit }
+}
+
+const STEP: fn(&'static [Metric]) -> Step = |metrics| Step { metrics };
+
+/// Work, its calls in a block, what comes of it.
+const WORKS: [(Work, u32, &[Metric]); 6] = [
+    (Work::UdpConnect, 20_000, &[metric(UDP_CONNECT, "ns")]),
+    (Work::FirstPacket, 3000, &[metric(FIRST_PACKET, "ns")]),
+    (Work::SendTo, 6000, &[metric(SENDTO, "ns")]),
+    (
+        Work::TcpConnect,
+        600,
+        &[metric(TCP_CONNECT, "µs"), metric("TCP connect p99", "µs")],
+    ),
+    (
+        Work::Transaction,
+        400,
+        &[metric("connect-request-close", "µs")],
+    ),
+    (
+        Work::Exchange,
+        600,
+        &[metric("request on an open connection", "µs")],
+    ),
+];
+const UDP_CONNECT: &str = "UDP connect";
+const FIRST_PACKET: &str = "first packet";
+const SENDTO: &str = "sendto";
+const TCP_CONNECT: &str = "TCP connect p50";
+
+/// Services of each kind other than plain.
+const SPECIAL: usize = 64;
+/// The scale at which they are.
+const SPECIAL_AT: u32 = 1000;
+const SCHEDULERS: [&str; 6] = ["rr", "wrr", "lc", "wlc", "sh", "maglev"];
+/// What nothing stands behind: `direct` goes to so many addresses.
+const DIRECT: u32 = 100;
+/// Targets of a row whose way is looked at before and after the rounds.
+const SAMPLE: usize = 24;
+/// Calls of a block while the kernel counts run times.
+const COUNTED: u32 = 5000;
+
+/// One line of the report.
+struct Row {
+    name: String,
+    place: Where,
+    set: Set,
+    /// Of rules in netfilter, a connect without a packet says nothing.
+    by_rules: bool,
+    /// Who may be reached by which target.
+    sample: Vec<(SocketAddrV4, Vec<SocketAddrV4>)>,
+    /// `--bpf-dir`, where programs run.
+    programs: Option<PathBuf>,
+}
+
+/// Builds it all, measures, removes it all.
+pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
+    ensure!(
+        !run_time::counted_by_others()?,
+        "kernel.bpf_stats_enabled is set, which slows every program: sysctl kernel.bpf_stats_enabled=0"
+    );
+    let header = Header::look()?;
+    let (scales, rule_scales): (&[u32], &[u32]) = if quick {
+        (&[100, 1000, 10_000], &[100])
+    } else {
+        (&[100, 1000, 10_000, 50_000], &[100, 1000])
+    };
+    let ground = Ground::new()?;
+    let plain = Netns::new("client")?;
+    ground.plug(&plain)?;
+    let free = Cgroup::new("direct")?;
+    let mut client = Client::start()?;
+
+    eprintln!("socket: kube-proxy writes its rules");
+    let ruled = proxies::rules(&ground, &mut client, &["nftables", "iptables"], rule_scales)?;
+    let lan = Lan::new(Offloads::On)?;
+    let mut balanced = Vec::new();
+    for (number, &scale) in (1..).zip(scales) {
+        let mut classes = vec![Class::Plain; usize::try_from(scale)?];
+        if scale == SPECIAL_AT {
+            classes.extend([Class::Affinity; SPECIAL]);
+            for name in SCHEDULERS {
+                classes.extend([Class::Scheduler(name); SPECIAL]);
+            }
+        }
+        let one = Balanced::new(&lan, number, &classes)?;
+        eprintln!(
+            "socket: an agent has taken {} services from manifests, {} ms after its start",
+            classes.len(),
+            one.took.as_millis()
+        );
+        balanced.push((scale, one));
+    }
+
+    let mut rows = Rows {
+        client: &mut client,
+        rows: Vec::new(),
+    };
+    let outside = place_of(&plain, &free);
+    rows.direct("direct", &outside, None)?;
+    for (scale, one) in &balanced {
+        let place = place_of(&plain, &one.cgroup);
+        let dir = one.node.bpf_dir().to_owned();
+        rows.direct(&format!("not a VIP, {scale} services"), &place, Some(dir))?;
+    }
+    for (scale, one) in &balanced {
+        let place = place_of(&plain, &one.cgroup);
+        let add = |rows: &mut Rows<'_>, name: String, numbers: Vec<u32>| {
+            rows.vips(name, &place, numbers, Some(one.node.bpf_dir().to_owned()))
+        };
+        add(&mut rows, ours(*scale), shuffled(*scale))?;
+        if Some(scale) == scales.last() {
+            for (word, i) in [("first", 0), ("middle", scale / 2), ("last", scale - 1)] {
+                add(&mut rows, format!("{}, {word}", ours(*scale)), vec![i])?;
+            }
+        }
+        if *scale == SPECIAL_AT {
+            let classes = std::iter::once("affinity").chain(SCHEDULERS);
+            let starts = (*scale..).step_by(SPECIAL);
+            for (class, start) in classes.zip(starts) {
+                let numbers = (start..).take(SPECIAL).collect();
+                add(&mut rows, format!("{}, {class}", ours(*scale)), numbers)?;
+            }
+        }
+    }
+    for one in &ruled {
+        let place = place_of(one.node.netns(), one.node.cgroup());
+        let title = format!("kube-proxy {}, {} services", one.mode, one.services);
+        rows.direct(&format!("{title}: not a VIP"), &place, None)?;
+        rows.vips(title, &place, shuffled(one.services), None)?;
+    }
+    let Rows { client, rows } = rows;
+
+    verify(&ground, client, &rows)?;
+    let plan = Plan {
+        rows: rows.iter().map(|row| row.name.clone()).collect(),
+        steps: &WORKS.map(|(_, _, metrics)| STEP(metrics)),
+        control: 0,
+        rounds,
+    };
+    let part = if quick { 4 } else { 1 };
+    let samples = frame::run(
+        &plan,
+        |round| eprintln!("socket: round {}", round + 1),
+        |row, step| {
+            let (row, (work, calls, _)) = (&rows[row], WORKS[step]);
+            if row.by_rules && work == Work::UdpConnect {
+                return Ok(None);
+            }
+            client
+                .measure(&row.place, row.set, work, calls / part)
+                .map(Some)
+        },
+    )?;
+    verify(&ground, client, &rows)?;
+    let run_times = run_times(client, &rows)?;
+    Ok(Report {
+        suite: "socket",
+        quick,
+        header,
+        samples,
+        base: 0,
+        bars: bars(scales),
+        tables: vec![run_times],
+        charts: &[UDP_CONNECT, FIRST_PACKET, TCP_CONNECT],
+    })
+}
+
+fn ours(scale: u32) -> String {
+    format!("VIP, {scale} services")
+}
+
+/// Where a row's sockets are made.
+fn place_of(netns: &Netns, cgroup: &Cgroup) -> Where {
+    Where {
+        netns: netns.path(),
+        cgroup: cgroup.path().to_owned(),
+    }
+}
+
+struct Rows<'a> {
+    client: &'a mut Client,
+    rows: Vec<Row>,
+}
+
+impl Rows<'_> {
+    /// To backends, without a VIP.
+    fn direct(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
+        let pairs = shuffled(DIRECT)
+            .into_iter()
+            .filter_map(|i| backends(i).first().copied())
+            .map(|backend| (backend, vec![backend]))
+            .collect();
+        self.add(name.to_owned(), place, pairs, programs)
+    }
+
+    /// To the VIPs of these services.
+    fn vips(
+        &mut self,
+        name: String,
+        place: &Where,
+        numbers: Vec<u32>,
+        programs: Option<PathBuf>,
+    ) -> Result<()> {
+        let pairs = numbers.into_iter().map(|i| (vip(i), backends(i))).collect();
+        self.add(name, place, pairs, programs)
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        place: &Where,
+        pairs: Vec<(SocketAddrV4, Vec<SocketAddrV4>)>,
+        programs: Option<PathBuf>,
+    ) -> Result<()> {
+        let set = self
+            .client
+            .targets(pairs.iter().map(|(target, _)| *target).collect())?;
+        let step = pairs.len().div_ceil(SAMPLE);
+        self.rows.push(Row {
+            by_rules: name.starts_with("kube-proxy"),
+            name,
+            place: place.clone(),
+            set,
+            sample: pairs.into_iter().step_by(step).collect(),
+            programs,
+        });
+        Ok(())
+    }
+}
+
+/// A fast wrong way must fail: TCP, connected UDP and unconnected UDP of every row reach whom they should.
+fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
+    for row in rows {
+        let targets = row.sample.iter().map(|(target, _)| *target).collect();
+        let reached = client
+            .reach(&row.place, targets)
+            .with_context(|| format!("look where {} leads", row.name))?;
+        for ((target, allowed), reached) in row.sample.iter().zip(reached) {
+            let udp = row.by_rules || allowed.contains(&reached.udp);
+            ensure!(
+                udp && allowed.contains(&reached.tcp),
+                "{}: {target} leads to {reached:?}, not to {allowed:?}",
+                row.name
+            );
+        }
+        let before = ground.datagrams()?;
+        client.measure(&row.place, row.set, Work::SendTo, 1000)?;
+        let arrived = ground.datagrams()? - before;
+        ensure!(
+            arrived >= 990,
+            "{}: of 1000 datagrams {arrived} have arrived",
+            row.name
+        );
+    }
+    Ok(())
+}
+
+/// Apart from the rounds, since counting slows what it counts.
+fn run_times(client: &mut Client, rows: &[Row]) -> Result<Table> {
+    let columns = [
+        ("lb_connect4", Work::UdpConnect),
+        ("lb_connect4", Work::TcpConnect),
+        ("lb_sendmsg4", Work::SendTo),
+    ];
+    let counting = Counting::start()?;
+    let mut lines = Vec::new();
+    for row in rows {
+        let Some(dir) = &row.programs else { continue };
+        let mut line = vec![row.name.clone()];
+        for (name, work) in columns {
+            let program = Program::of(dir, name)?;
+            let calls = if work == Work::TcpConnect {
+                COUNTED / 10
+            } else {
+                COUNTED
+            };
+            let means: Vec<f64> = (0..7)
+                .map(|_| {
+                    let before = program.runs()?;
+                    client.measure(&row.place, row.set, work, calls)?;
+                    program.mean_since(before)
+                })
+                .collect::<Result<_>>()?;
+            let Spread { median, min, max } = Spread::of(&means).context("no runs")?;
+            line.push(format!("{median:.0} [{min:.0}–{max:.0}]"));
+        }
+        lines.push(line);
+    }
+    drop(counting);
+    Ok(Table {
+        title: "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks",
+        head: vec!["row", "connect4, UDP", "connect4, TCP", "sendmsg4"],
+        lines,
+    })
+}
+
+fn bars(scales: &[u32]) -> Vec<Bar> {
+    let most = scales.last().copied().unwrap_or_default();
+    let ratio = |says: String, metric, row: String, base: String, limit| Bar {
+        says,
+        metric,
+        row,
+        base,
+        kind: Kind::Ratio,
+        limit,
+    };
+    let mut bars = Vec::new();
+    for &scale in scales {
+        let says = format!("TCP connect p50, VIP of {scale} services over direct");
+        bars.push(ratio(says, TCP_CONNECT, ours(scale), "direct".into(), 1.05));
+    }
+    for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
+        let says = format!("{metric}, {most} services over 100");
+        bars.push(ratio(says, metric, ours(most), ours(100), 1.25));
+    }
+    let missing = |scale: u32| format!("not a VIP, {scale} services");
+    for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
+        let says = format!("{metric}, not a VIP of {most} services over direct");
+        bars.push(ratio(says, metric, missing(most), "direct".into(), 1.02));
+    }
+    for (says, row, limit) in [
+        ("UDP connect, VIP less direct, ns", ours(most), 500.0),
+        (
+            "UDP connect, not a VIP less direct, ns",
+            missing(most),
+            100.0,
+        ),
+    ] {
+        bars.push(Bar {
+            says: format!("{says} ({most} services)"),
+            metric: UDP_CONNECT,
+            row,
+            base: "direct".into(),
+            kind: Kind::Difference,
+            limit,
+        });
+    }
+    bars
+}

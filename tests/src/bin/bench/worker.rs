@@ -1,0 +1,275 @@
+//! Owns the process that measures: one for all rows, which moves between namespaces and cgroups before each block.
+//! Knows nothing of what it is compared with.
+
+use std::fs;
+use std::io::{BufRead as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use lb_tests::place::Place;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, getsockname, recv, send,
+    sendto, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+
+use crate::server::ANSWER;
+use crate::stats::quantile;
+use crate::wire::{Reached, Reply, Request, Where, Work};
+
+/// As long as a small question to a DNS server.
+const DATAGRAM: [u8; 32] = [0; 32];
+/// A lost SYN is an error, not a slow connect.
+const PATIENCE_SECS: i64 = 3;
+
+/// Answers requests on standard input until it ends.
+pub(crate) fn run() -> Result<()> {
+    let cpus = std::thread::available_parallelism().context("count the CPUs")?;
+    pin(cpus.get() - 1)?;
+    let mut worker = Worker {
+        sets: Vec::new(),
+        at: None,
+    };
+    let mut out = std::io::stdout();
+    for line in std::io::stdin().lock().lines() {
+        let request = serde_json::from_str(&line.context("read a request")?)?;
+        let reply = worker
+            .answer(request)
+            .unwrap_or_else(|error| Reply::Broken(format!("{error:#}")));
+        let mut text = serde_json::to_string(&reply)?;
+        text.push('\n');
+        out.write_all(text.as_bytes()).context("answer")?;
+        out.flush().context("answer")?;
+    }
+    Ok(())
+}
+
+/// Stays on one CPU from here on: the server has the first, the worker the last.
+pub(crate) fn pin(cpu: usize) -> Result<()> {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(cpu).with_context(|| format!("name CPU {cpu}"))?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+        .with_context(|| format!("stay on CPU {cpu}"))
+}
+
+struct Worker {
+    sets: Vec<Set>,
+    at: Option<Where>,
+}
+
+/// Targets in the order of their use, so that their own memory is read ahead.
+struct Set {
+    targets: Vec<SockaddrIn>,
+    next: usize,
+}
+
+impl Set {
+    fn take(&mut self) -> Result<SockaddrIn> {
+        let target = *self.targets.get(self.next).context("a set of no targets")?;
+        self.next += 1;
+        if self.next == self.targets.len() {
+            self.next = 0;
+        }
+        Ok(target)
+    }
+}
+
+impl Worker {
+    fn answer(&mut self, request: Request) -> Result<Reply> {
+        Ok(match request {
+            Request::Targets { targets } => {
+                let targets = targets.into_iter().map(SockaddrIn::from).collect();
+                self.sets.push(Set { targets, next: 0 });
+                Reply::Set(self.sets.len() - 1)
+            }
+            Request::Measure {
+                place,
+                set,
+                work,
+                calls,
+            } => {
+                self.go(&place)?;
+                let set = self.sets.get_mut(set).context("no such set of targets")?;
+                Reply::Measured(measure(work, set, calls)?)
+            }
+            Request::Reach { place, targets } => {
+                self.go(&place)?;
+                let reached = targets.iter().map(reach).collect::<Result<_>>()?;
+                Reply::Reached(reached)
+            }
+        })
+    }
+
+    /// Sockets belong to the cgroup and the namespace that their maker is in when it makes them.
+    fn go(&mut self, place: &Where) -> Result<()> {
+        if self.at.as_ref() != Some(place) {
+            Place::from(place).enter()?;
+            self.at = Some(place.clone());
+        }
+        Ok(())
+    }
+}
+
+fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
+    Ok(match work {
+        Work::UdpConnect => {
+            let fd = udp()?;
+            let start = Instant::now();
+            for _ in 0..calls {
+                connect(fd.as_raw_fd(), &set.take()?).context("connect, UDP")?;
+            }
+            vec![nanos(start.elapsed()) / f64::from(calls)]
+        }
+        Work::SendTo => {
+            let fd = udp()?;
+            let start = Instant::now();
+            for _ in 0..calls {
+                let to = set.take()?;
+                sendto(fd.as_raw_fd(), &DATAGRAM, &to, MsgFlags::empty()).context("sendto")?;
+            }
+            vec![nanos(start.elapsed()) / f64::from(calls)]
+        }
+        Work::FirstPacket => {
+            let times = timed(calls, || {
+                let (fd, to) = (udp()?, set.take()?);
+                let start = Instant::now();
+                connect(fd.as_raw_fd(), &to).context("connect, UDP")?;
+                send(fd.as_raw_fd(), &DATAGRAM, MsgFlags::empty()).context("send")?;
+                Ok(start.elapsed())
+            })?;
+            vec![quantile(&times, 0.5).context("no calls")?]
+        }
+        Work::TcpConnect => {
+            let times = timed(calls, || {
+                let (fd, to) = (tcp()?, set.take()?);
+                let start = Instant::now();
+                connect(fd.as_raw_fd(), &to).context("connect, TCP")?;
+                Ok(start.elapsed())
+            })?;
+            [0.5, 0.99]
+                .into_iter()
+                .map(|q| Some(quantile(&times, q)? / 1e3))
+                .collect::<Option<_>>()
+                .context("no calls")?
+        }
+        Work::Transaction => {
+            let start = Instant::now();
+            for _ in 0..calls {
+                let fd = tcp()?;
+                connect(fd.as_raw_fd(), &set.take()?).context("connect, TCP")?;
+                ask(&fd)?;
+            }
+            vec![nanos(start.elapsed()) / f64::from(calls) / 1e3]
+        }
+        Work::Exchange => {
+            let fd = tcp()?;
+            connect(fd.as_raw_fd(), &set.take()?).context("connect, TCP")?;
+            let start = Instant::now();
+            for _ in 0..calls {
+                ask(&fd)?;
+            }
+            vec![nanos(start.elapsed()) / f64::from(calls) / 1e3]
+        }
+    })
+}
+
+fn timed(calls: u32, mut call: impl FnMut() -> Result<Duration>) -> Result<Vec<f64>> {
+    (0..calls).map(|_| Ok(nanos(call()?))).collect()
+}
+
+fn nanos(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
+}
+
+fn udp() -> Result<OwnedFd> {
+    socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .context("make a UDP socket")
+}
+
+/// Closed with a reset, so that no port waits for its reuse.
+fn tcp() -> Result<OwnedFd> {
+    let fd = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .context("make a TCP socket")?;
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&fd, sockopt::Linger, &linger).context("set SO_LINGER")?;
+    let patience = TimeVal::seconds(PATIENCE_SECS);
+    setsockopt(&fd, sockopt::SendTimeout, &patience).context("set SO_SNDTIMEO")?;
+    setsockopt(&fd, sockopt::ReceiveTimeout, &patience).context("set SO_RCVTIMEO")?;
+    Ok(fd)
+}
+
+/// The server's own address.
+fn ask(fd: &OwnedFd) -> Result<SocketAddrV4> {
+    send(fd.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL).context("send a request")?;
+    let mut answer = [0; ANSWER];
+    match recv(fd.as_raw_fd(), &mut answer, MsgFlags::MSG_WAITALL) {
+        Ok(ANSWER) => {
+            let [a, b, c, d, high, low] = answer;
+            let port = u16::from_be_bytes([high, low]);
+            Ok(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+        }
+        Ok(length) => bail!("an answer of {length} bytes"),
+        Err(errno) => Err(errno).context("receive an answer"),
+    }
+}
+
+fn reach(target: &SocketAddrV4) -> Result<Reached> {
+    let to = SockaddrIn::from(*target);
+    let fd = tcp()?;
+    connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}"))?;
+    let tcp = ask(&fd)?;
+    let fd = udp()?;
+    connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}, UDP"))?;
+    let local: SockaddrIn = getsockname(fd.as_raw_fd()).context("getsockname")?;
+    // getpeername would say the VIP: that is what the hook is for.
+    let sockets = fs::read_to_string("/proc/thread-self/net/udp").context("list UDP sockets")?;
+    let udp = peer_in(&sockets, local.port())
+        .ok_or(Errno::ENOENT)
+        .context("find a UDP socket in the kernel's list")?;
+    Ok(Reached { tcp, udp })
+}
+
+/// The remote address of the socket with this local port, in the words of `/proc/net/udp`.
+fn peer_in(sockets: &str, port: u16) -> Option<SocketAddrV4> {
+    sockets.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (_, local) = words.next()?.split_once(':')?;
+        let (address, remote) = words.next()?.split_once(':')?;
+        if u16::from_str_radix(local, 16).ok()? != port {
+            return None;
+        }
+        // The kernel prints the four bytes as one number of its own byte order.
+        let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+        let remote = u16::from_str_radix(remote, 16).ok()?;
+        Some(SocketAddrV4::new(address.into(), remote))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_found_by_the_local_port() {
+        let list = "   sl  local_address rem_address   st\n\
+                    1: 0201010A:E0A1 0000C80A:1F90 01 0\n";
+        assert_eq!(peer_in(list, 0xe0a1), "10.200.0.0:8080".parse().ok());
+        assert_eq!(peer_in(list, 1), None);
+    }
+}
