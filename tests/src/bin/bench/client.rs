@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use lb_tests::place::Place;
 use lb_tests::process;
 
-use crate::WORKER;
 use crate::wire::{Reached, Reply, Request, Where, Work};
+use crate::{WORKER, worker};
 
 /// A running worker; it ends with this value.
 pub(crate) struct Client {
@@ -26,9 +26,7 @@ pub(crate) struct Set(usize);
 impl Client {
     /// Starts it.
     pub(crate) fn start() -> Result<Self> {
-        let me = std::env::current_exe().context("find this program's file")?;
-        let words = [me.into_os_string(), WORKER.into()];
-        let mut child = process::command(&Place::default(), &words)?
+        let mut child = process::command(&Place::default(), &worker::words(WORKER)?)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

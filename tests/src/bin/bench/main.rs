@@ -1,6 +1,5 @@
 //! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of their own.
 //! Run by `cargo xtask bench`, which builds everything before. How to read it: docs/performance.md.
-#![expect(clippy::print_stdout, reason = "it reports to people")]
 
 mod chart;
 mod client;

@@ -1,6 +1,7 @@
 //! Owns the process that measures: one for all rows, which moves between namespaces and cgroups before each block.
 //! Knows nothing of what it is compared with.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -45,6 +46,18 @@ pub(crate) fn run() -> Result<()> {
         out.flush().context("answer")?;
     }
     Ok(())
+}
+
+/// This program as a worker or server, by real-time priority: whatever else the machine does stands behind.
+pub(crate) fn words(role: &str) -> Result<[OsString; 5]> {
+    let me = std::env::current_exe().context("find this program's file")?;
+    Ok([
+        "chrt".into(),
+        "--fifo".into(),
+        "1".into(),
+        me.into_os_string(),
+        role.into(),
+    ])
 }
 
 /// Stays on one CPU from here on: the server has the first, the worker the last.
@@ -97,7 +110,7 @@ impl Worker {
             }
             Request::Reach { place, targets } => {
                 self.go(&place)?;
-                let reached = targets.iter().map(reach).collect::<Result<_>>()?;
+                let reached = targets.into_iter().map(reach).collect::<Result<_>>()?;
                 Reply::Reached(reached)
             }
         })
@@ -229,8 +242,8 @@ fn ask(fd: &OwnedFd) -> Result<SocketAddrV4> {
     }
 }
 
-fn reach(target: &SocketAddrV4) -> Result<Reached> {
-    let to = SockaddrIn::from(*target);
+fn reach(target: SocketAddrV4) -> Result<Reached> {
+    let to = SockaddrIn::from(target);
     let fd = tcp()?;
     connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}"))?;
     let tcp = ask(&fd)?;

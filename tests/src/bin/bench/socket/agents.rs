@@ -43,8 +43,14 @@ impl Balanced {
         }
         let mut start = Start::new();
         if services.len() > MANY {
-            for map in ["lb_services", "lb_svc", "lb_sched", "lb_svc_stats"] {
-                start = start.args(&["--map-capacity", &format!("{map}=262144")]);
+            // Six frontends each: two ports and the address itself, as seen from inside and from outside.
+            for capacity in [
+                "lb_services=524288",
+                "lb_svc=131072",
+                "lb_sched=131072",
+                "lb_svc_stats=131072",
+            ] {
+                start = start.args(&["--map-capacity", capacity]);
             }
         }
         let begun = Instant::now();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lb_tests::cgroup::Cgroup;
 use lb_tests::netns::Netns;
 use lb_tests::place::Place;
 use lb_tests::poll;
@@ -11,7 +12,7 @@ use lb_tests::process::Process;
 use tempfile::TempDir;
 
 use super::services::{BACKENDS, VIPS};
-use crate::{SERVER, server};
+use crate::{SERVER, server, worker};
 
 const START: Duration = Duration::from_secs(10);
 
@@ -19,6 +20,8 @@ const START: Duration = Duration::from_secs(10);
 pub(super) struct Ground {
     _server: Process,
     netns: Netns,
+    /// By which the server goes, too, when the run is broken off.
+    _cgroup: Cgroup,
     _files: TempDir,
     links: std::cell::Cell<u8>,
 }
@@ -33,12 +36,13 @@ impl Ground {
             .prefix(&lb_tests::name::unique("server"))
             .tempdir()
             .context("make a folder")?;
+        let cgroup = Cgroup::new("server")?;
         let place = Place {
             netns: Some(netns.path()),
-            ..Place::default()
+            cgroup: Some(cgroup.path().to_owned()),
+            resolv_conf: None,
         };
-        let me = std::env::current_exe().context("find this program's file")?;
-        let words = [me.into_os_string(), SERVER.into()];
+        let words = worker::words(SERVER)?;
         let server = Process::start(&place, &words, &files.path().join("server.log"))?;
         poll::until_true(START, "the server listens", || {
             Ok(server.said()?.contains(server::READY))
@@ -46,6 +50,7 @@ impl Ground {
         Ok(Self {
             _server: server,
             netns,
+            _cgroup: cgroup,
             _files: files,
             links: std::cell::Cell::new(0),
         })

@@ -104,23 +104,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     eprintln!("socket: kube-proxy writes its rules");
     let ruled = proxies::rules(&ground, &mut client, &["nftables", "iptables"], rule_scales)?;
     let lan = Lan::new(Offloads::On)?;
-    let mut balanced = Vec::new();
-    for (number, &scale) in (1..).zip(scales) {
-        let mut classes = vec![Class::Plain; usize::try_from(scale)?];
-        if scale == SPECIAL_AT {
-            classes.extend([Class::Affinity; SPECIAL]);
-            for name in SCHEDULERS {
-                classes.extend([Class::Scheduler(name); SPECIAL]);
-            }
-        }
-        let one = Balanced::new(&lan, number, &classes)?;
-        eprintln!(
-            "socket: an agent has taken {} services from manifests, {} ms after its start",
-            classes.len(),
-            one.took.as_millis()
-        );
-        balanced.push((scale, one));
-    }
+    let balanced = balanced(&lan, scales)?;
 
     let mut rows = Rows {
         client: &mut client,
@@ -128,31 +112,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     };
     let outside = place_of(&plain, &free);
     rows.direct("direct", &outside, None)?;
-    for (scale, one) in &balanced {
-        let place = place_of(&plain, &one.cgroup);
-        let dir = one.node.bpf_dir().to_owned();
-        rows.direct(&format!("not a VIP, {scale} services"), &place, Some(dir))?;
-    }
-    for (scale, one) in &balanced {
-        let place = place_of(&plain, &one.cgroup);
-        let add = |rows: &mut Rows<'_>, name: String, numbers: Vec<u32>| {
-            rows.vips(name, &place, numbers, Some(one.node.bpf_dir().to_owned()))
-        };
-        add(&mut rows, ours(*scale), shuffled(*scale))?;
-        if Some(scale) == scales.last() {
-            for (word, i) in [("first", 0), ("middle", scale / 2), ("last", scale - 1)] {
-                add(&mut rows, format!("{}, {word}", ours(*scale)), vec![i])?;
-            }
-        }
-        if *scale == SPECIAL_AT {
-            let classes = std::iter::once("affinity").chain(SCHEDULERS);
-            let starts = (*scale..).step_by(SPECIAL);
-            for (class, start) in classes.zip(starts) {
-                let numbers = (start..).take(SPECIAL).collect();
-                add(&mut rows, format!("{}, {class}", ours(*scale)), numbers)?;
-            }
-        }
-    }
+    rows.ours(&plain, &balanced)?;
     for one in &ruled {
         let place = place_of(one.node.netns(), one.node.cgroup());
         let title = format!("kube-proxy {}, {} services", one.mode, one.services);
@@ -196,6 +156,28 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     })
 }
 
+/// A node for each number of services.
+fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
+    let mut balanced = Vec::new();
+    for (number, &scale) in (1..).zip(scales) {
+        let mut classes = vec![Class::Plain; usize::try_from(scale)?];
+        if scale == SPECIAL_AT {
+            classes.extend([Class::Affinity; SPECIAL]);
+            for name in SCHEDULERS {
+                classes.extend([Class::Scheduler(name); SPECIAL]);
+            }
+        }
+        let one = Balanced::new(lan, number, &classes)?;
+        eprintln!(
+            "socket: an agent has taken {} services from manifests, {} ms after its start",
+            classes.len(),
+            one.took.as_millis()
+        );
+        balanced.push((scale, one));
+    }
+    Ok(balanced)
+}
+
 fn ours(scale: u32) -> String {
     format!("VIP, {scale} services")
 }
@@ -214,6 +196,36 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// All rows with our programs.
+    fn ours(&mut self, plain: &Netns, balanced: &[(u32, Balanced)]) -> Result<()> {
+        for (scale, one) in balanced {
+            let place = place_of(plain, &one.cgroup);
+            let dir = one.node.bpf_dir().to_owned();
+            self.direct(&format!("not a VIP, {scale} services"), &place, Some(dir))?;
+        }
+        for (scale, one) in balanced {
+            let place = place_of(plain, &one.cgroup);
+            let add = |rows: &mut Self, name: String, numbers: Vec<u32>| {
+                rows.vips(name, &place, numbers, Some(one.node.bpf_dir().to_owned()))
+            };
+            add(self, ours(*scale), shuffled(*scale))?;
+            if Some(*scale) == balanced.last().map(|(most, _)| *most) {
+                for (word, i) in [("first", 0), ("middle", scale / 2), ("last", scale - 1)] {
+                    add(self, format!("{}, {word}", ours(*scale)), vec![i])?;
+                }
+            }
+            if *scale == SPECIAL_AT {
+                let classes = std::iter::once("affinity").chain(SCHEDULERS);
+                let starts = (*scale..).step_by(SPECIAL);
+                for (class, start) in classes.zip(starts) {
+                    let numbers = (start..).take(SPECIAL).collect();
+                    add(self, format!("{}, {class}", ours(*scale)), numbers)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// To backends, without a VIP.
     fn direct(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
         let pairs = shuffled(DIRECT)
