@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_tests::addr;
@@ -99,17 +99,18 @@ fn a_node_port_without_endpoints_is_refused() -> Result<()> {
             Ok(lb_tests::agent::verb(&stage.near, &["get", "services"])?.contains("30009"))
         })?;
         for family in FAMILIES {
-            let start = Instant::now();
             let to = stage.near.addr().at(family, 30009);
-            assert_eq!(
-                errno(stage.client.connect(Kind::Tcp, to)),
-                Some(libc::ECONNREFUSED)
-            );
-            assert!(
-                start.elapsed() < Duration::from_secs(1),
-                "{to}: {:?}",
-                start.elapsed()
-            );
+            // At once is by the first answer: without a second SYN. A crowded machine may need one now and then.
+            let mut at_once = false;
+            for _ in 0..3 {
+                let before = stage.client.tcp_ext("TCPSynRetrans")?;
+                assert_eq!(
+                    errno(stage.client.connect(Kind::Tcp, to)),
+                    Some(libc::ECONNREFUSED)
+                );
+                at_once |= stage.client.tcp_ext("TCPSynRetrans")? == before;
+            }
+            ensure!(at_once, "{to} was refused only when asked again");
         }
     }
     Ok(())

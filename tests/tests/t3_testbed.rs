@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lb_tests::lan::{Lan, Offloads};
@@ -104,19 +103,12 @@ fn with_offloads_a_receiver_sees_sums_that_nobody_made() -> Result<()> {
 }
 
 #[test]
-fn a_testbed_stands_within_a_second_and_leaves_nothing() -> Result<()> {
-    let start = Instant::now();
+fn a_testbed_leaves_nothing() -> Result<()> {
     let lan = Lan::new(Offloads::On)?;
     let mut node = Node::new(&lan, 1, PodNetwork::Routed)?;
     node.add_pod("one")?;
     node.add_pod("two")?;
     let client = lan.client(1)?;
-    // Twice what it takes alone: other tests run beside this one.
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
     let mut made = vec![
         node.root_cgroup().path().to_owned(),
         node.bpf_dir().to_owned(),
