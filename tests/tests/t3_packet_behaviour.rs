@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_tests::addr;
 use lb_tests::agent::{CHANGE, Start};
 use lb_tests::lan::Offloads;
@@ -225,6 +225,33 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
                 .recv_within(Duration::from_millis(300))
                 .expect_err("nobody is there");
             assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_knocks_at_another_node() -> Result<()> {
+    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+        for start in [Start::new(), Start::new().xdp("eth0")] {
+            // The near node is the one that is knocked at; the pods that knock run on the far one, and some of the backends
+            // are themselves.
+            let stage = Outside::new(network, Offloads::LastHop, start)?;
+            for family in FAMILIES {
+                for kind in KINDS {
+                    for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
+                        for _ in 0..6 {
+                            let to = stage.near.addr().at(family, port);
+                            let answer = stage
+                                .far
+                                .pod(0)
+                                .ask(kind, to)
+                                .with_context(|| format!("{network:?} {kind:?} {to}"))?;
+                            ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
+                        }
+                    }
+                }
+            }
         }
     }
     Ok(())

@@ -6,16 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Answer, Family, Frame, HammerPlan, Kind, Received, Reply, Request, Tally};
+use super::{Answer, Family, Frame, HammerPlan, Kind, Reply, Request, Sock, Tally};
 use crate::place::Place;
 use crate::process;
-
-/// How long an answer may take on this machine when it is busy.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running helper; it ends with the last of this value and its sockets.
 #[derive(Debug, Clone)]
@@ -23,8 +19,9 @@ pub struct Probe {
     line: Arc<Line>,
 }
 
+/// The pipes to the helper, for one request at a time.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     child: Mutex<Child>,
 }
@@ -39,7 +36,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    fn ask(&self, request: &Request) -> io::Result<Reply> {
+    pub(super) fn ask(&self, request: &Request) -> io::Result<Reply> {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         let (to, from) = &mut *pipes;
         let mut text = serde_json::to_string(request)?;
@@ -54,21 +51,21 @@ impl Line {
         }
     }
 
-    fn done(&self, request: &Request) -> io::Result<()> {
+    pub(super) fn done(&self, request: &Request) -> io::Result<()> {
         match self.ask(request)? {
             Reply::Done => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn id(&self, request: &Request) -> io::Result<u32> {
+    pub(super) fn id(&self, request: &Request) -> io::Result<u32> {
         match self.ask(request)? {
             Reply::Id(id) => Ok(id),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn addr(&self, request: &Request) -> io::Result<SocketAddr> {
+    pub(super) fn addr(&self, request: &Request) -> io::Result<SocketAddr> {
         match self.ask(request)? {
             Reply::Addr(addr) => Ok(addr),
             other => Err(unexpected(&other)),
@@ -83,7 +80,7 @@ impl Line {
     }
 }
 
-fn unexpected(reply: &Reply) -> io::Error {
+pub(super) fn unexpected(reply: &Reply) -> io::Error {
     io::Error::other(format!("the helper answered {reply:?}"))
 }
 
@@ -123,11 +120,7 @@ impl Probe {
     /// A new socket in the helper's namespace and cgroup.
     pub fn socket(&self, kind: Kind, family: Family) -> io::Result<Sock> {
         let id = self.line.id(&Request::Socket { kind, family })?;
-        Ok(Sock {
-            line: Arc::clone(&self.line),
-            id,
-            kind,
-        })
+        Ok(Sock::new(Arc::clone(&self.line), id, kind))
     }
 
     /// A socket of the address's own family, connected to it.
@@ -211,188 +204,5 @@ impl Recorder {
             Reply::Frames(frames) => Ok(frames),
             other => Err(unexpected(&other)),
         }
-    }
-}
-
-/// A socket of the helper's; closed with this value.
-#[derive(Debug)]
-pub struct Sock {
-    line: Arc<Line>,
-    id: u32,
-    kind: Kind,
-}
-
-impl Sock {
-    /// `O_NONBLOCK`
-    pub fn nonblocking(&self) -> io::Result<()> {
-        self.line.done(&Request::Nonblocking { sock: self.id })
-    }
-
-    /// `SO_BINDTODEVICE`
-    pub fn bind_device(&self, device: &str) -> io::Result<()> {
-        self.line.done(&Request::BindDevice {
-            sock: self.id,
-            device: device.to_owned(),
-        })
-    }
-
-    /// `TCP_FASTOPEN_CONNECT`: the next connect sends nothing before the first data.
-    pub fn fast_open_connect(&self) -> io::Result<()> {
-        self.line.done(&Request::FastOpenConnect { sock: self.id })
-    }
-
-    /// bind(2)
-    pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        self.line.done(&Request::Bind {
-            sock: self.id,
-            addr,
-        })
-    }
-
-    /// connect(2)
-    pub fn connect(&self, addr: SocketAddr) -> io::Result<()> {
-        self.line.done(&Request::Connect {
-            sock: self.id,
-            addr,
-        })
-    }
-
-    /// connect(2) with `AF_UNSPEC`
-    pub fn disconnect(&self) -> io::Result<()> {
-        self.line.done(&Request::Disconnect { sock: self.id })
-    }
-
-    /// Waits until a connect under way has ended; its error is `SO_ERROR`.
-    pub fn writable(&self) -> io::Result<()> {
-        self.line.done(&Request::Writable { sock: self.id })
-    }
-
-    /// send(2) of a line
-    pub fn send(&self, text: &str) -> io::Result<()> {
-        self.line.done(&Request::Send {
-            sock: self.id,
-            text: format!("{text}\n"),
-        })
-    }
-
-    /// sendto(2) of a line
-    pub fn send_to(&self, addr: SocketAddr, text: &str) -> io::Result<()> {
-        self.line.done(&Request::SendTo {
-            sock: self.id,
-            addr,
-            text: format!("{text}\n"),
-        })
-    }
-
-    /// sendto(2) of a line with `MSG_FASTOPEN` on a socket that is not connected yet
-    pub fn send_fast(&self, addr: SocketAddr, text: &str) -> io::Result<()> {
-        self.line.done(&Request::SendFast {
-            sock: self.id,
-            addr,
-            text: format!("{text}\n"),
-        })
-    }
-
-    /// recvmsg(2), for at most this long
-    pub fn recv_within(&self, within: Duration) -> io::Result<Received> {
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        match self.line.ask(&Request::Recv {
-            sock: self.id,
-            within_ms,
-        })? {
-            Reply::Received(received) => Ok(received),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// recvmsg(2) of a server's answer, until the line is whole
-    pub fn answer(&self) -> io::Result<Answer> {
-        let Received { mut text, from } = self.recv_within(PATIENCE)?;
-        while self.kind != Kind::Udp && !text.ends_with('\n') {
-            let more = self.recv_within(PATIENCE)?.text;
-            if more.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            text.push_str(&more);
-        }
-        let mut words = text.trim_end().splitn(3, ' ');
-        let parsed = (|| {
-            let (name, client, text) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-            Some(Answer {
-                name: name.to_owned(),
-                client,
-                from,
-                text: text.to_owned(),
-            })
-        })();
-        parsed.ok_or_else(|| io::Error::other(format!("not a server's answer: {text:?}")))
-    }
-
-    /// Sends on a connected socket and takes the answer.
-    pub fn ask(&self, text: &str) -> io::Result<Answer> {
-        self.send(text)?;
-        self.checked(text)
-    }
-
-    /// Sends one datagram there and takes the answer.
-    pub fn ask_at(&self, addr: SocketAddr, text: &str) -> io::Result<Answer> {
-        self.send_to(addr, text)?;
-        self.checked(text)
-    }
-
-    fn checked(&self, text: &str) -> io::Result<Answer> {
-        let answer = self.answer()?;
-        if answer.text != text {
-            return Err(io::Error::other(format!(
-                "asked {text:?} on {:?}, got {answer:?}",
-                self.kind
-            )));
-        }
-        Ok(answer)
-    }
-
-    /// getpeername(2)
-    pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.line.addr(&Request::Peer { sock: self.id })
-    }
-
-    /// getsockname(2)
-    pub fn local(&self) -> io::Result<SocketAddr> {
-        self.line.addr(&Request::Local { sock: self.id })
-    }
-
-    /// Gives the open socket to a child process as well, as fork does.
-    pub fn share(&self) -> io::Result<Share> {
-        let child = self.line.id(&Request::Share { sock: self.id })?;
-        Ok(Share {
-            line: Arc::clone(&self.line),
-            child,
-        })
-    }
-
-    /// close(2), where the moment matters.
-    pub fn close(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Sock {
-    fn drop(&mut self) {
-        // The helper may be gone, and its sockets with it.
-        let _ = self.line.done(&Request::Close { sock: self.id });
-    }
-}
-
-/// A child process that holds the same open socket.
-#[derive(Debug)]
-pub struct Share {
-    line: Arc<Line>,
-    child: u32,
-}
-
-impl Share {
-    /// Ends the child, and waits for its end.
-    pub fn end(self) -> io::Result<()> {
-        self.line.done(&Request::EndShare { child: self.child })
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod echo;
 mod hammer;
 mod serve;
+mod sock;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
-pub use client::{Hammer, Probe, Recorder, Share, Sock};
+pub use client::{Hammer, Probe, Recorder};
+pub use sock::{Share, Sock};
 
 use crate::place::Place;
 
