@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::agent::{self, Start};
+use lb_tests::agent::{self, CHANGE, Start};
 use lb_tests::lan::Client;
+use lb_tests::poll;
 use lb_tests::probe::{Family, Hammer, HammerPlan, Kind, Sock};
 use lb_tests::scene::{self, NODE_PORT, PORT, Scene, WEB, WEB_VIP};
 use lb_tests::shown;
