@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_control_that_never_stands_still_gives_no_ratio() {
-        let samples = samples(|round| if round % 2 == 0 { 100.0 } else { 200.0 });
+        let samples = samples(|round| [100.0, 125.0, 160.0, 200.0][round % 4]);
         assert_eq!(samples.rounds(), 14);
         assert!(matches!(samples.ratio(1, 0, 0), Compared::Drifted(_)));
     }
