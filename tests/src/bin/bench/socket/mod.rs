@@ -62,7 +62,8 @@ const TCP_CONNECT: &str = "TCP connect p50";
 const SPECIAL: usize = 64;
 /// The scale at which they are.
 const SPECIAL_AT: u32 = 1000;
-const SCHEDULERS: [&str; 6] = ["rr", "wrr", "lc", "wlc", "sh", "maglev"];
+/// Those that the agent knows, besides the default.
+const SCHEDULERS: [&str; 2] = ["rr", "sh"];
 /// What nothing stands behind: `direct` goes to so many addresses.
 const DIRECT: u32 = 100;
 /// Targets of a row whose way is looked at before and after the rounds.
