@@ -37,8 +37,7 @@ fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
     scene
         .node
         .run(&["ip", "link", "add", "br9", "type", "bridge"])?;
-    let demand = Start::new().xdp("br9").args(&["--xdp-mode", "native"]);
-    let mut agent = demand.without_waiting(&scene.node)?;
+    let mut agent = Start::new().xdp("br9").without_waiting(&scene.node)?;
     ensure!(!agent.wait_end()?.success(), "it started");
     let said = agent.log()?;
     ensure!(
@@ -46,7 +45,8 @@ fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
         "it names neither the device nor the remedy: {said}"
     );
     // And with the remedy.
-    scene.agent = Some(Start::new().xdp("br9").on(&scene.node)?);
+    let remedy = Start::new().args(&["--attach-xdp", "br9"]);
+    scene.agent = Some(remedy.on(&scene.node)?);
     Ok(())
 }
 
