@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -19,6 +20,8 @@ use super::Frame;
 const LOOK: Duration = Duration::from_millis(20);
 /// Frames of every protocol, in host order (linux/if_ether.h).
 const ETH_P_ALL: u16 = 3;
+/// How long frames may keep coming after the end: longer than any exchange of the tests.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Room for a frame that GRO has put together.
 const FRAME: usize = 1 << 17;
 
@@ -58,13 +61,24 @@ impl Recording {
 fn record(socket: &Socket, end: &AtomicBool) -> io::Result<Vec<Vec<u8>>> {
     let mut frames = Vec::new();
     let mut bytes = vec![0; FRAME];
+    let mut ending: Option<Instant> = None;
     loop {
+        if ending.is_none() && end.load(Ordering::Relaxed) {
+            ending = Some(Instant::now());
+        }
         match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
             Ok(length) => frames.push(bytes[..length].to_vec()),
             // Only an empty queue ends the recording: what came before the stop is seen.
-            Err(nix::errno::Errno::EAGAIN) if end.load(Ordering::Relaxed) => return Ok(frames),
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Err(Errno::EAGAIN) if ending.is_some() => return Ok(frames),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        if ending.is_some_and(|since| since.elapsed() > DRAIN) {
+            let last = frames.last().and_then(|bytes| look(bytes));
+            return Err(io::Error::other(format!(
+                "frames keep coming, {} so far, the last {last:?}",
+                frames.len()
+            )));
         }
     }
 }

@@ -3,15 +3,20 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{Answer, Family, Frame, HammerPlan, Kind, Reply, Request, Sock, Tally};
 use crate::place::Place;
 use crate::process;
+
+/// How long the helper may take for an answer, in milliseconds.
+const PATIENCE: u16 = 60_000;
 
 /// A running helper; it ends with the last of this value and its sockets.
 #[derive(Debug, Clone)]
@@ -36,6 +41,13 @@ impl Drop for Line {
 }
 
 impl Line {
+    fn kill(&self) {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Both fail only if it has ended and been waited for.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     pub(super) fn ask(&self, request: &Request) -> io::Result<Reply> {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         let (to, from) = &mut *pipes;
@@ -43,6 +55,13 @@ impl Line {
         text.push('\n');
         to.write_all(text.as_bytes())?;
         text.clear();
+        // Whatever is asked, it takes seconds at most: a helper that hangs is to be seen, and not to hang the test.
+        let mut fds = [PollFd::new(from.get_ref().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PATIENCE)? == 0 {
+            // So that what is asked from here on fails at once.
+            self.kill();
+            return Err(io::Error::other(format!("no answer to {request:?}")));
+        }
         from.read_line(&mut text)?;
         match serde_json::from_str(&text)? {
             Reply::Errno(number) => Err(io::Error::from_raw_os_error(number)),
@@ -107,14 +126,7 @@ impl Probe {
 
     /// kill -9: its sockets are closed by the kernel, and by nobody else.
     pub fn kill(&self) {
-        let mut child = self
-            .line
-            .child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Both fail only if it has ended and been waited for.
-        let _ = child.kill();
-        let _ = child.wait();
+        self.line.kill();
     }
 
     /// A new socket in the helper's namespace and cgroup.
