@@ -124,6 +124,21 @@ pub struct Service {
     pub pad2: [u32; 3],
 }
 
+impl Service {
+    /// An entry that was never written, or was cleared.
+    pub const EMPTY: Self = Self {
+        base: 0,
+        count: 0,
+        generation: 0,
+        affinity_secs: 0,
+        scheduler: 0,
+        pad: 0,
+        flags: 0,
+        id: 0,
+        pad2: [0; 3],
+    };
+}
+
 /// Word 0 of a [`Service`], taken apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]

@@ -38,19 +38,9 @@ fn config_maps(scene: &Scene) -> Result<String> {
     Ok(all)
 }
 
-/// Maps small enough to be read whole, and whole again.
-const SMALL: [&str; 6] = [
-    "--map-capacity",
-    "lb_slots=1024",
-    "--map-capacity",
-    "lb_backends=256",
-    "--map-capacity",
-    "lb_svc=256",
-];
-
 #[test]
 fn a_restart_with_nothing_changed_writes_nothing_and_keeps_ids() -> Result<()> {
-    let mut scene = Scene::with(Start::new().args(&SMALL), |node| vec![scene::web(node)])?;
+    let mut scene = Scene::new()?;
     let (maps, frontends) = (config_maps(&scene)?, shown::frontends(&scene.node)?);
     ensure!(!frontends.is_empty());
     for gently in [true, false] {
@@ -60,7 +50,7 @@ fn a_restart_with_nothing_changed_writes_nothing_and_keeps_ids() -> Result<()> {
         } else {
             agent.kill()?;
         }
-        scene.agent = Some(Start::new().args(&SMALL).on(&scene.node)?);
+        scene.agent = Some(Start::new().on(&scene.node)?);
         // What is retired is cleared after a second without changes: it counts too.
         std::thread::sleep(std::time::Duration::from_millis(1500));
         ensure!(

@@ -17,8 +17,6 @@ use crate::{
     model::Scheduler,
 };
 
-use super::pool::EMPTY;
-
 /// A frontend's text, its scope, its flags, and where it leads.
 type Front = (String, u8, u32, u32);
 
@@ -80,7 +78,7 @@ impl Reader {
         let mut svc = BTreeMap::new();
         for index in 0..maps.svc().len() {
             let found = maps.svc().load(index)?;
-            if found != EMPTY {
+            if found != Service::EMPTY {
                 svc.insert(index, found);
             }
         }

@@ -8,19 +8,6 @@ use crate::{datapath::table::SourceRangeKey, plan::desired::Bits};
 
 use super::ranges::Range;
 
-/// An entry of `lb_svc` that was never written, or was cleared.
-pub(super) const EMPTY: Service = Service {
-    base: 0,
-    count: 0,
-    generation: 0,
-    affinity_secs: 0,
-    scheduler: 0,
-    pad: 0,
-    flags: 0,
-    id: 0,
-    pad2: [0; 3],
-};
-
 /// The mirror of one service index.
 pub(super) struct PoolState {
     /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
@@ -44,7 +31,7 @@ impl PoolState {
     pub(super) fn new() -> Self {
         Self {
             owned: true,
-            svc: EMPTY,
+            svc: Service::EMPTY,
             range: None,
             slots: Box::default(),
             members: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{
     backend::Backend,
-    service::{MemberKey, ServiceRef, Slot, frontend},
+    service::{MemberKey, Service, ServiceRef, Slot, frontend},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use super::{
     backends::Backends,
     fronts::Fronts,
     ids::Ids,
-    pool::{EMPTY, PoolState},
+    pool::PoolState,
     ranges::{Range, Ranges, class},
     state::{Capacity, State},
 };
@@ -91,7 +91,7 @@ fn entries_of_svc(maps: &mut dyn Maps, capacity: u32) -> Result<HashMap<u32, Poo
     let mut pools = HashMap::new();
     for index in 1..capacity {
         let svc = maps.svc().load(index)?;
-        if svc != EMPTY {
+        if svc != Service::EMPTY {
             pools.insert(index, PoolState { svc, ..orphan() });
         }
     }

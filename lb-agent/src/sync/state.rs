@@ -7,7 +7,7 @@ use lb_common::{
     Addr,
     backend::Backend,
     maps,
-    service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef},
+    service::{NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef},
 };
 
 use crate::datapath::table::{MapError, Maps};
@@ -16,7 +16,7 @@ use super::{
     backends::Backends,
     fronts::Fronts,
     ids::Ids,
-    pool::{EMPTY, PoolState},
+    pool::PoolState,
     publish::fail,
     ranges::{Range, Ranges},
     report::{Report, Usage},
@@ -94,7 +94,7 @@ impl State {
         self.ranges.release();
         // An entry that cannot be cleared stays retired, and is tried again behind the next barrier.
         for index in self.indices.retired().clone() {
-            match maps.svc().store(index, &EMPTY) {
+            match maps.svc().store(index, &Service::EMPTY) {
                 Ok(()) => {
                     report.writes.svc += 1;
                     self.indices.release(index);

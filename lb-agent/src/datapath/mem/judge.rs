@@ -78,17 +78,7 @@ struct Failures {
 impl World {
     pub(super) fn new(limits: Limits) -> Self {
         let free = Slot::FREE;
-        let empty = Service {
-            base: 0,
-            count: 0,
-            generation: 0,
-            affinity_secs: 0,
-            scheduler: 0,
-            pad: 0,
-            flags: 0,
-            id: 0,
-            pad2: [0; 3],
-        };
+        let empty = Service::EMPTY;
         Self {
             services: MemHash::new(maps::SERVICES.name, limits.hash, true),
             nodeports: MemHash::new(maps::NODEPORTS.name, limits.hash, true),
