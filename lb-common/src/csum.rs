@@ -14,6 +14,18 @@ pub const fn add(sum: u64, word: u32) -> u64 {
     sum + word as u64
 }
 
+/// Adds words that a packet loses, and those that it gains in their place.
+#[inline(always)]
+#[must_use]
+pub const fn replace<const N: usize>(mut sum: u64, old: [u32; N], new: [u32; N]) -> u64 {
+    let mut i = 0;
+    while i < N {
+        sum = add(remove(sum, old[i]), new[i]);
+        i += 1;
+    }
+    sum
+}
+
 /// Folds a sum of words to sixteen bits. The result is in the byte order in which the words were loaded.
 #[inline(always)]
 #[must_use]
@@ -27,7 +39,7 @@ pub const fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
-/// The checksum field after `change`, a sum made by [`remove`] and [`add`]; all as loaded from the packet.
+/// The checksum field after `change`, a sum made by [`replace`]; all as loaded from the packet.
 #[inline(always)]
 #[must_use]
 pub const fn update(field: u16, change: u64) -> u16 {
@@ -64,7 +76,7 @@ mod tests {
             let mut change = 0;
             for (at, new) in edits {
                 let at = at.index(words.len() - 1);
-                change = add(remove(change, words[at]), new);
+                change = replace(change, [words[at]], [new]);
                 words[at] = new;
             }
             prop_assert_eq!(update(before, change), full(&words));

@@ -109,18 +109,12 @@ pub fn write(
 ) -> Result<(), i64> {
     let (old_from, old_to, old_dst) = (sent_by.words(), p.dst.words(), p.src.words());
     let (from, to, dst) = (from.words(), flow.dst.words(), flow.src.words());
-    let (mut outer, mut inner) = (0, 0);
-    let mut i = 0;
-    while i < 4 {
-        outer = csum::add(csum::remove(outer, old_from[i]), from[i]);
-        outer = csum::add(csum::remove(outer, old_to[i]), to[i]);
-        inner = csum::add(csum::remove(inner, old_to[i]), to[i]);
-        inner = csum::add(csum::remove(inner, old_dst[i]), dst[i]);
-        i += 1;
-    }
+    let moved = csum::replace(0, old_to, to);
+    let outer = csum::replace(moved, old_from, from);
+    let inner = csum::replace(moved, old_dst, dst);
     // In the quote the client of this direction is the source.
     let ports = packet::ports(flow.dport, flow.sport);
-    let mut change = csum::add(csum::remove(0, packet::ports(p.dport, p.sport)), ports);
+    let mut change = csum::replace(0, [packet::ports(p.dport, p.sport)], [ports]);
     if p.proto == UDP {
         change = quoted_sum(skb, p, inner, change)?;
     }
@@ -132,7 +126,7 @@ pub fn write(
             let mut header = outer;
             if hop {
                 let word = |ttl| u32::from(u16::from_ne_bytes([ttl, 1]));
-                header = csum::add(csum::remove(header, word(p.ttl)), word(p.ttl - 1));
+                header = csum::replace(header, [word(p.ttl)], [word(p.ttl - 1)]);
                 store(skb, net + 8, &(p.ttl - 1), 0)?;
             }
             ok(bpf_l3_csum_replace(skb, net + 10, 0, short(header), 0))?;
@@ -183,10 +177,7 @@ fn quoted_sum(skb: *mut __sk_buff, p: &Packet, addrs: u64, ports: u64) -> Result
             new => new,
         };
         store(skb, p.l4 + 6, &new, 0)?;
-        Ok(csum::add(
-            csum::remove(ports, u32::from(sum)),
-            u32::from(new),
-        ))
+        Ok(csum::replace(ports, [u32::from(sum)], [u32::from(new)]))
     }
 }
 

@@ -19,17 +19,11 @@ use crate::packet::{self, ETH, Packet};
 pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64> {
     let (old_src, old_dst) = (p.src.words(), p.dst.words());
     let (src, dst) = (flow.src.words(), flow.dst.words());
-    let mut addrs = 0;
-    let mut i = 0;
-    while i < 4 {
-        addrs = csum::add(csum::remove(addrs, old_src[i]), src[i]);
-        addrs = csum::add(csum::remove(addrs, old_dst[i]), dst[i]);
-        i += 1;
-    }
+    let addrs = csum::replace(csum::replace(0, old_src, src), old_dst, dst);
     let addrs = u64::from(csum::fold(addrs));
     let old_ports = packet::ports(p.sport, p.dport);
     let new_ports = packet::ports(flow.sport, flow.dport);
-    let port_change = u64::from(csum::fold(csum::add(csum::remove(0, old_ports), new_ports)));
+    let port_change = u64::from(csum::fold(csum::replace(0, [old_ports], [new_ports])));
 
     let sum_at = p.l4 + p.sum_offset();
     // A UDP sum of 0 is left 0, and none becomes 0.
@@ -55,9 +49,10 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
                 let ttl = (p.ttl - 1, p.ttl);
                 // Time to live and protocol are one word of the header's sum.
                 let word = |ttl| u32::from(u16::from_ne_bytes([ttl, p.proto]));
-                header = u64::from(csum::fold(csum::add(
-                    csum::remove(header, word(ttl.1)),
-                    word(ttl.0),
+                header = u64::from(csum::fold(csum::replace(
+                    header,
+                    [word(ttl.1)],
+                    [word(ttl.0)],
                 )));
                 store(skb, p.net + 8, &ttl.0, 0)?;
             }

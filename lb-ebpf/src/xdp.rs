@@ -116,18 +116,12 @@ fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
 
     let (old_src, old_dst) = (p.src.words(), p.dst.words());
     let (src, dst) = (flow.src.words(), flow.dst.words());
-    let mut addrs = 0;
-    let mut i = 0;
-    while i < 4 {
-        addrs = csum::add(csum::remove(addrs, old_src[i]), src[i]);
-        addrs = csum::add(csum::remove(addrs, old_dst[i]), dst[i]);
-        i += 1;
-    }
+    let addrs = csum::replace(csum::replace(0, old_src, src), old_dst, dst);
     let (old_ports, new_ports) = (
         packet::ports(p.sport, p.dport),
         packet::ports(flow.sport, flow.dport),
     );
-    let change = csum::add(csum::remove(addrs, old_ports), new_ports);
+    let change = csum::replace(addrs, [old_ports], [new_ports]);
 
     let sum = csum::update(p.sum, change);
     if p.is_tcp() {
@@ -155,7 +149,7 @@ fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
             if fib.is_some() {
                 // Time to live and protocol are one word of the header's sum.
                 let word = |ttl| u32::from(u16::from_ne_bytes([ttl, p.proto]));
-                change = csum::add(csum::remove(change, word(p.ttl)), word(p.ttl - 1));
+                change = csum::replace(change, [word(p.ttl)], [word(p.ttl - 1)]);
                 store(ip + 8, p.ttl - 1);
             }
             let sum: u16 = load(ip + 10);

@@ -32,14 +32,15 @@ pub struct Map<K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
+/// What the commands on one element read.
 #[repr(C)]
-struct ElemAttr {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
+pub(crate) struct ElemAttr {
+    pub(crate) map_fd: u32,
+    pub(crate) pad: u32,
+    pub(crate) key: u64,
     /// Value, or the next key.
-    value: u64,
-    flags: u64,
+    pub(crate) value: u64,
+    pub(crate) flags: u64,
 }
 
 #[repr(C)]

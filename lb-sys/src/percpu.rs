@@ -6,7 +6,7 @@ use aya::{Pod, util::nr_cpus};
 
 use crate::{
     call::{Command, Error, bpf, ptr},
-    map::size,
+    map::{ElemAttr, size},
     object::{MapInfo, map_info, raw},
 };
 
@@ -20,15 +20,6 @@ pub struct PerCpuArray<V> {
     info: MapInfo,
     cpus: usize,
     types: std::marker::PhantomData<fn() -> V>,
-}
-
-#[repr(C)]
-struct ElemAttr {
-    map_fd: u32,
-    pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
 }
 
 impl<V: Pod> PerCpuArray<V> {
