@@ -235,14 +235,24 @@ pub fn http(node: &Node, addr: &str, path: &str) -> Result<(u16, String)> {
 
 /// Runs a verb of the agent on the node: `get services`, `cleanup`.
 pub fn verb(node: &Node, words: &[&str]) -> Result<String> {
+    verb_in(node, node.bpf_dir(), words)
+}
+
+/// [`verb`] of another pin directory.
+fn verb_in(node: &Node, dir: &Path, words: &[&str]) -> Result<String> {
     let binary = binary()?.display().to_string();
-    let dir = node.bpf_dir().display().to_string();
+    let dir = dir.display().to_string();
     let line = [&[binary.as_str()], words, &["--bpf-dir", &dir]].concat();
     node.run(&line)
 }
 
 /// `get services -o json`.
 pub fn services(node: &Node) -> Result<Value> {
-    serde_json::from_str(&verb(node, &["get", "services", "-o", "json"])?)
+    services_in(node, node.bpf_dir())
+}
+
+/// [`services`] of another pin directory.
+pub fn services_in(node: &Node, dir: &Path) -> Result<Value> {
+    serde_json::from_str(&verb_in(node, dir, &["get", "services", "-o", "json"])?)
         .context("read the JSON of get services")
 }

@@ -233,6 +233,13 @@ impl Node {
         self.pins.path()
     }
 
+    /// Where the agent pins the map of this name.
+    #[must_use]
+    pub fn map_pin(&self, map: &str) -> String {
+        let pin = self.bpf_dir().join("maps").join(map);
+        pin.display().to_string()
+    }
+
     /// For `--manifests`.
     #[must_use]
     pub fn manifests(&self) -> PathBuf {

@@ -20,13 +20,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 fn config_maps(scene: &Scene) -> Result<String> {
     let mut all = String::new();
     for map in ["lb_services", "lb_nodeports", "lb_nodeaddrs", "lb_members"] {
-        let pin = scene
-            .node
-            .bpf_dir()
-            .join("maps")
-            .join(map)
-            .display()
-            .to_string();
+        let pin = scene.node.map_pin(map);
         let text = scene
             .node
             .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;

@@ -255,13 +255,7 @@ fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
 fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
     let scene = Scene::new()?;
     let dump = |map: &str| {
-        let pin = scene
-            .node
-            .bpf_dir()
-            .join("maps")
-            .join(map)
-            .display()
-            .to_string();
+        let pin = scene.node.map_pin(map);
         let text = scene
             .node
             .run(&["bpftool", "map", "dump", "pinned", &pin])?;
@@ -279,12 +273,7 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
     }
     // Arrays are long: one backend is looked up by its id.
     let backend = &shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?.backends[0];
-    let pin = scene
-        .node
-        .bpf_dir()
-        .join("maps/lb_backends")
-        .display()
-        .to_string();
+    let pin = scene.node.map_pin("lb_backends");
     let key = backend.id.to_le_bytes().map(|byte| byte.to_string());
     let mut words: Vec<&str> = ["bpftool", "map", "lookup", "pinned", &pin, "key"].into();
     words.extend(key.iter().map(String::as_str));

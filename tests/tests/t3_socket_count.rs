@@ -190,12 +190,7 @@ fn a_recount_repairs_what_has_drifted() -> Result<()> {
     let backend =
         shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?.backends[0].id;
     // Seven too many, as lost events would leave them.
-    let map = scene
-        .node
-        .bpf_dir()
-        .join("maps/lb_active")
-        .display()
-        .to_string();
+    let map = scene.node.map_pin("lb_active");
     let key = backend.to_le_bytes().map(|byte| byte.to_string());
     let mut words: Vec<&str> = ["bpftool", "map", "update", "pinned", &map, "key"].into();
     words.extend(key.iter().map(String::as_str));

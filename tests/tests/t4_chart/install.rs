@@ -150,17 +150,7 @@ impl<'a> Installed<'a> {
             .node
             .bpf_dir()
             .join(dir.trim_start_matches("/sys/fs/bpf/"));
-        let binary = agent::binary()?;
-        let words = [
-            path_str(&binary)?,
-            "get",
-            "services",
-            "-o",
-            "json",
-            "--bpf-dir",
-            path_str(&dir)?,
-        ];
-        let services: serde_json::Value = serde_json::from_str(&self.node.run(&words)?)?;
+        let services = agent::services_in(self.node, &dir)?;
         let items = services["items"].as_array().context("no items")?;
         Ok(items.iter().any(|item| {
             item["address"] == frontend.ip().to_string()

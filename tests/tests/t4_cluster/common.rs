@@ -104,17 +104,7 @@ pub(crate) fn frontends(node: &Node) -> Result<BTreeSet<String>> {
 
 /// [`frontends`] of another pin directory.
 pub(crate) fn frontends_in(node: &Node, dir: &Path) -> Result<BTreeSet<String>> {
-    let binary = agent::binary()?;
-    let words = [
-        path_str(&binary)?,
-        "get",
-        "services",
-        "-o",
-        "json",
-        "--bpf-dir",
-        path_str(dir)?,
-    ];
-    let services: Value = serde_json::from_str(&node.run(&words)?).context("read get services")?;
+    let services = agent::services_in(node, dir)?;
     let items = services["items"]
         .as_array()
         .context("no items in get services")?;
