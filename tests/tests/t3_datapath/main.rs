@@ -1,0 +1,6 @@
+//! Loading, pinning and attaching on a real kernel: in a network namespace, a cgroup and a pin directory of its own.
+
+mod attach;
+mod bed;
+mod machine;
+mod maps;

@@ -1,0 +1,260 @@
+//! Maps and tables: their pins, batches, the barrier, and what a reader may not do.
+
+use crate::bed::Bed;
+use crate::bed::key;
+use crate::bed::start;
+use crate::bed::switch;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use lb_agent::datapath::attach::Attachments;
+use lb_agent::datapath::attach::TcMode;
+use lb_agent::datapath::attach::XdpMode;
+use lb_agent::datapath::bpf_maps::BpfMaps;
+use lb_agent::datapath::cgroup::Cgroup as AgentCgroup;
+use lb_agent::datapath::dir::BpfDir;
+use lb_agent::datapath::load;
+use lb_agent::datapath::load::OBJECT;
+use lb_agent::datapath::load::Options;
+use lb_agent::datapath::pinned::Access;
+use lb_agent::datapath::pinned::HashPin;
+use lb_agent::datapath::recount::Recounted;
+use lb_agent::datapath::stats::Stats;
+use lb_agent::datapath::table::ArrayTable as _;
+use lb_agent::datapath::table::HashTable as _;
+use lb_agent::datapath::table::MapError;
+use lb_agent::datapath::table::Maps as _;
+use lb_agent::datapath::table::SourceRangeKey;
+use lb_common::Addr;
+use lb_common::maps::AGENT;
+use lb_common::service::MemberKey;
+use lb_common::service::Service;
+use lb_common::service::ServiceRef;
+use lb_common::service::Slot;
+use lb_common::sock::Agent;
+use lb_common::srcrange::SourceRange;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() -> Result<()> {
+    let bed = Bed::new()?;
+    let dir = bed.dir()?;
+    let (running, mut maps) = bed.start(&[])?;
+    let at = ServiceRef { index: 3, flags: 1 };
+    assert_eq!(maps.services().insert(&[(key(9), at)]).error, None);
+    let slot = Slot {
+        backend: 5,
+        service: 3,
+    };
+    maps.slots().store(77, &slot)?;
+    maps.active.add(5, 2)?;
+    drop((running, maps));
+    let old_agent: HashPin<u32, Agent> = HashPin::open(&dir, AGENT, Access::Write)?;
+    old_agent.map().set(&0, &Agent::NONE)?;
+
+    let options = Options {
+        capacities: [("lb_slots".to_owned(), 4096)].into(),
+        ..Options::default()
+    };
+    bed.netns.block(|| {
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.contains(&"lb_slots") && loaded.replaced.contains(&"lb_svc"));
+        ensure!(
+            !loaded.replaced.contains(&"lb_sk"),
+            "state maps are never replaced"
+        );
+        let (ebpf, maps, commit) = loaded.split();
+        ensure!(maps.slots.len() == 4096);
+        ensure!(maps.slots.load(77)? == slot);
+        ensure!(maps.active.load(5)? == 2);
+        ensure!(maps.services.entries()? == [(key(9), at)]);
+        // Those who look still see what the running programs use.
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        drop((ebpf, maps, commit));
+        // An agent that ends before its commit leaves the old maps in their places, one that ends in its middle the new ones.
+        let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        maps.active.add(5, 2)?;
+        // The programs that run still are told who the agent is.
+        let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
+        let mut attachments = Attachments::new(ebpf, &dir, cgroup, TcMode::Tcx, XdpMode::Auto)?;
+        attachments.claim()?;
+        let told = old_agent.map().get(&0)?.context("one entry")?;
+        ensure!(![0, Agent::CLAIM].contains(&told.tgid), "{told:?}");
+        drop((attachments, maps, commit));
+        fs::create_dir(dir.root().join("committing"))?;
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
+        ensure!(!dir.root().join("committing").exists());
+        let (ebpf, maps, commit) = loaded.split();
+        ensure!(maps.active.load(5)? == 4);
+        switch(ebpf, &dir, bed.cgroup.path(), TcMode::Tcx, &[], commit)?;
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() == 4096);
+        Ok(())
+    })?;
+    // And a restart with the same capacity replaces nothing.
+    bed.netns.block(|| {
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
+        Ok(())
+    })
+}
+
+#[test]
+fn tables_do_batches_and_say_what_failed() -> Result<()> {
+    let bed = Bed::new()?;
+    let options = Options {
+        capacities: [("lb_members".to_owned(), 1000)].into(),
+        ..Options::default()
+    };
+    let (_running, mut maps) = bed.netns.block(|| {
+        start(
+            bed.pins.path(),
+            bed.cgroup.path(),
+            &options,
+            TcMode::Tcx,
+            &[],
+        )
+    })?;
+    let member = |backend| MemberKey {
+        service: 1,
+        backend,
+    };
+    let many: Vec<_> = (0..900u32).map(|n| (member(n), n)).collect();
+    let done = maps.members().insert(&many);
+    assert_eq!((done.done, done.error), (900, None));
+    let mut read = maps.members().entries()?;
+    read.sort_unstable();
+    assert_eq!(read, many);
+
+    // Full: what fits is done, and the error names the map.
+    let more: Vec<_> = (2000..2300u32).map(|n| (member(n), n)).collect();
+    let done = maps.members().insert(&more);
+    assert_eq!(done.done, 100);
+    assert_eq!(
+        done.error,
+        Some(MapError::Full {
+            map: "lb_members",
+            capacity: 1000
+        })
+    );
+
+    // A missing key in the middle counts as done.
+    let keys: Vec<_> = (0..900u32)
+        .chain([5, 6, 77_777])
+        .chain(2000..2100)
+        .map(member)
+        .collect();
+    let done = maps.members().remove(&keys);
+    assert_eq!((done.done, done.error), (keys.len(), None));
+    assert_eq!(maps.members().entries()?, []);
+
+    // A trie.
+    let range = |n: u8, bits: u32| SourceRangeKey {
+        prefix_len: 32 + 96 + bits,
+        data: SourceRange {
+            service: 4,
+            addr: Addr::v4([n, 0, 0, 0]),
+        },
+    };
+    let ranges = [(range(10, 8), 1), (range(11, 16), 1), (range(12, 32), 1)];
+    let done = maps.srcranges().insert(&ranges);
+    assert_eq!((done.done, done.error), (3, None));
+    let mut read = maps.srcranges().entries()?;
+    read.sort_unstable();
+    assert_eq!(read, ranges);
+    let done = maps
+        .srcranges()
+        .remove(&[range(10, 8), range(99, 8), range(11, 16)]);
+    assert_eq!((done.done, done.error), (3, None));
+    assert_eq!(maps.srcranges().entries()?, [ranges[2]]);
+
+    // Arrays: whole elements, seen by another mapping at once.
+    let service = Service {
+        base: 100,
+        count: 3,
+        generation: 9,
+        affinity_secs: 10_800,
+        scheduler: 1,
+        pad: 0,
+        flags: 1,
+        id: 5,
+        pad2: [0; 3],
+    };
+    maps.svc().store(5, &service)?;
+    let looking = BpfMaps::open(&bed.dir()?, Access::Read)?;
+    assert_eq!(looking.svc.load(5)?, service);
+    let len = maps.svc().len();
+    assert!(matches!(
+        maps.svc().store(len, &service),
+        Err(MapError::Full { map: "lb_svc", .. })
+    ));
+    Ok(())
+}
+
+#[test]
+fn those_who_look_cannot_write() -> Result<()> {
+    let bed = Bed::new()?;
+    let (running, maps) = bed.start(&[])?;
+    drop((running, maps));
+    // No agent is left, only pins.
+    let dir = bed.dir()?;
+    let mut looking = BpfMaps::open(&dir, Access::Read)?;
+    let done = looking
+        .services()
+        .insert(&[(key(1), ServiceRef { index: 0, flags: 0 })]);
+    assert_eq!(done.done, 0);
+    assert!(done.error.is_some());
+    let slot = Slot::FREE;
+    assert!(looking.slots().store(0, &slot).is_err());
+    assert!(looking.barrier().is_err());
+    let stats = Stats::open(&dir)?;
+    assert_eq!(stats.reasons()?.len(), lb_common::Reason::ALL.len());
+    assert_eq!(
+        stats.service(0)?,
+        lb_common::service::ServiceStats::default()
+    );
+
+    let nowhere = BpfDir::at(&bed.pins.path().join("nowhere"));
+    let said = BpfMaps::open(&nowhere, Access::Read)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("no agent has run with this --bpf-dir"),
+        "{said}"
+    );
+    let said = format!(
+        "{:#}",
+        BpfDir::create(Path::new("/tmp/lbt-no-bpffs")).unwrap_err()
+    );
+    assert!(said.contains("mount -t bpf bpf /sys/fs/bpf"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
+    let bed = Bed::new()?;
+    let (running, maps) = bed.start(&[])?;
+    let mut recount = running.recount()?.context("no iterator")?;
+    assert_eq!(recount.run()?, Recounted::default());
+    maps.active.add(5, 3)?;
+    maps.active.add(6, -1)?;
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 0), "{found:?}");
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 4), "{found:?}");
+    assert_eq!((maps.active.load(5)?, maps.active.load(6)?), (0, 0));
+    assert_eq!(recount.run()?, Recounted::default());
+    Ok(())
+}
+
+#[test]
+fn the_barrier_waits() -> Result<()> {
+    let bed = Bed::new()?;
+    let (_running, mut maps) = bed.start(&[])?;
+    for _ in 0..3 {
+        maps.barrier()?;
+    }
+    Ok(())
+}
