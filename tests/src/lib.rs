@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod flannel;
 pub mod host;
+pub mod http;
 pub mod lan;
 pub mod manifest;
 pub mod name;

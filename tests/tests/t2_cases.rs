@@ -8,7 +8,7 @@ use lb_agent::{
     datapath::mem::{Limits, MemMaps},
     model::{Event, Scheduler},
     plan::PlanConfig,
-    sync::{Engine, dump::dump},
+    sync::{Engine, HealthCheck, dump::dump},
     watch::{convert_service, convert_slice, ip::parse_cidr, object::Object, yaml},
 };
 
@@ -285,9 +285,16 @@ impl Agent {
     /// The maps, and what the agent says beside them.
     fn text(&mut self, case: &Case) -> Result<String> {
         let mut lines = vec![self.dump()?];
-        for check in self.engine.health_checks() {
-            let (port, service, n) = (check.port, check.service, check.local_endpoints);
-            lines.push(format!("health check {port} of {service}: {n} local\n"));
+        for (service, check) in self.engine.health_checks() {
+            let HealthCheck { facts, carried } = check;
+            for (family, n) in ["", " IPv6"].iter().zip(facts.local_endpoints) {
+                let Some(n) = n else { continue };
+                let but = if *carried { "" } else { ", not carried" };
+                lines.push(format!(
+                    "health check {} of {service}: {n} local{family}{but}\n",
+                    facts.port
+                ));
+            }
         }
         for (service, problems) in self.engine.problems() {
             let told = problems.iter().map(|p| format!("problem {service}: {p}\n"));

@@ -1,6 +1,6 @@
 //! The shape of a plan: pools of backends, and the frontends that lead to them. Owns no rule.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU16, sync::Arc};
 
 use lb_common::{
     Addr, Proto,
@@ -18,8 +18,18 @@ pub struct ServicePlan {
     pub frontends: Vec<Frontend>,
     /// What could not be honoured, for people.
     pub problems: Vec<String>,
-    /// Ready endpoints on this node, for `healthCheckNodePort`.
-    pub local_ready: u32,
+    /// What its health check listens for, if it has one.
+    pub health: Option<HealthCheck>,
+}
+
+/// A Service's `healthCheckNodePort`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// The same in both families.
+    pub port: NonZeroU16,
+    /// Ready endpoints on this node, one count for IPv4 and one for IPv6; `None` for a family that the Service does not
+    /// have, in which nothing listens.
+    pub local_endpoints: [Option<u32>; 2],
 }
 
 /// Which endpoints a pool draws from.

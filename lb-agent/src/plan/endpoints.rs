@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use lb_common::Addr;
 
-use crate::model::{Endpoint, Service, ServicePort, Slice};
+use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
 
 use super::{
-    desired::{Bits, Member, Reach},
+    desired::{Bits, HealthCheck, Member, Reach},
     topology::Chosen,
 };
 
@@ -87,16 +87,25 @@ pub fn members(candidates: &[Candidate<'_>], chosen: &Chosen, reach: Reach) -> V
     .collect()
 }
 
-/// Ready endpoints of the service's first family on this node, each address once.
+/// What the health check of a Service tells: only one of type LoadBalancer whose external policy is Local has one. Ready
+/// endpoints of this node count, each address once, terminating ones never.
 #[must_use]
-pub fn local_ready(service: &Service, slices: &[Arc<Slice>], node: &str) -> u32 {
-    let Some(v6) = service.cluster_ips.first().map(IpAddr::is_ipv6) else {
-        return 0;
+pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<HealthCheck> {
+    let port = service.health_check_node_port?;
+    if service.kind != ServiceType::LoadBalancer || service.external_policy != Policy::Local {
+        return None;
+    }
+    let local_ready = |v6: bool| {
+        service.cluster_ips.iter().find(|ip| ip.is_ipv6() == v6)?;
+        let endpoints = slices.iter().flat_map(|s| &s.endpoints);
+        let local = endpoints.filter(|e| e.ready && is_local(e, node) && e.addr.is_ipv6() == v6);
+        let addresses: BTreeSet<IpAddr> = local.map(|e| e.addr).collect();
+        Some(u32::try_from(addresses.len()).unwrap_or(u32::MAX))
     };
-    let endpoints = slices.iter().flat_map(|s| &s.endpoints);
-    let local = endpoints.filter(|e| e.ready && is_local(e, node) && e.addr.is_ipv6() == v6);
-    let addresses: BTreeSet<IpAddr> = local.map(|e| e.addr).collect();
-    u32::try_from(addresses.len()).unwrap_or(u32::MAX)
+    Some(HealthCheck {
+        port,
+        local_endpoints: [local_ready(false), local_ready(true)],
+    })
 }
 
 fn is_local(endpoint: &Endpoint, node: &str) -> bool {

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::model::{Scheduler, Service, ServicePort, Slice};
 
-pub use desired::{FrontKey, Frontend, Member, Pool, PoolId, Reach, ServicePlan};
+pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
 
 /// What the planner is told once, at the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,7 +72,7 @@ pub fn plan(
             family_of_port(service, port, slices, zone, config, family, &mut plan);
         }
     }
-    plan.local_ready = endpoints::local_ready(service, slices, &config.node_name);
+    plan.health = endpoints::health(service, slices, &config.node_name);
     plan
 }
 

@@ -2,6 +2,7 @@
 //! of them happens; what is written is the engine's business.
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,7 +22,12 @@ use crate::{
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
     model::Event,
     node,
-    serve::{health::Health, kernel::Kernel, metrics::Metrics},
+    serve::{
+        checks::Wanted,
+        health::{Health, Outcome},
+        kernel::Kernel,
+        metrics::Metrics,
+    },
     sync::{Engine, Report},
 };
 
@@ -57,6 +63,8 @@ pub(super) struct Parts {
     pub(super) file: StateFile,
     /// Who wants to know.
     pub(super) known: watch::Sender<Known>,
+    /// Told to the servers of health checks.
+    pub(super) checks: watch::Sender<Wanted>,
     /// Told to the servers.
     pub(super) health: Arc<Health>,
     /// Told to the servers.
@@ -78,6 +86,7 @@ pub(super) struct Agent {
     memory: Memory,
     file: StateFile,
     known: watch::Sender<Known>,
+    checks: watch::Sender<Wanted>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     kernel: Arc<Kernel>,
@@ -106,6 +115,7 @@ impl Agent {
             memory,
             file,
             known,
+            checks,
             health,
             metrics,
             kernel,
@@ -121,6 +131,7 @@ impl Agent {
             memory,
             file,
             known,
+            checks,
             health,
             metrics,
             kernel,
@@ -224,6 +235,12 @@ impl Agent {
         }
         debug!(?addresses, "node ports answer on");
         self.addresses = Some(addresses.clone());
+        let listen = node_ports::listen(words, &addresses);
+        self.checks.send_if_modified(|wanted| {
+            let is_new = wanted.listen != listen;
+            wanted.listen = listen;
+            is_new
+        });
         self.engine.handle(Event::Addresses(addresses));
         self.health.queued(Instant::now());
         self.schedule.change(Instant::now());
@@ -254,8 +271,18 @@ impl Agent {
         }
         self.synced |= report.synced;
         self.attach_when_filled()?;
-        self.health
-            .updated(self.synced && self.attached, jiff::Timestamp::now());
+        let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
+        let outcome = Outcome {
+            applied: report.failed.iter().all(|f| f.error.is_refusal()),
+            complete: self.synced && self.attached,
+            refused: refused.collect::<BTreeSet<_>>().len(),
+        };
+        self.health.synced(outcome, jiff::Timestamp::now());
+        if report.health_changed {
+            let checks = self.engine.health_checks();
+            self.checks
+                .send_modify(|wanted| wanted.checks.clone_from(checks));
+        }
         Ok(())
     }
 
@@ -311,7 +338,7 @@ impl Agent {
         }
         self.attached = true;
         if self.synced {
-            self.health.updated(true, jiff::Timestamp::now());
+            self.health.ready();
         }
         if self.recount.is_none()
             && let Some(recounts) = self.attachments.recounts()?

@@ -24,7 +24,13 @@ use crate::{
     },
     node::{self, Selection},
     plan::PlanConfig,
-    serve::{self, health::Health, kernel::Kernel, metrics::Metrics},
+    serve::{
+        self,
+        checks::{self, Wanted},
+        health::Health,
+        kernel::Kernel,
+        metrics::Metrics,
+    },
     sync::Engine,
     watch::{notices, source},
 };
@@ -33,6 +39,7 @@ use agent::{Agent, Parts};
 use tell::Tell;
 
 mod agent;
+mod descriptors;
 mod node_ports;
 mod recounting;
 mod schedule;
@@ -46,6 +53,7 @@ const QUEUE: usize = 1024;
 pub async fn run(config: Config) -> Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = ?config, "starting");
     let stop = Stop::new()?;
+    descriptors::raise();
     let dir = BpfDir::create(&config.bpf_dir)?;
     // Held until the end of the process.
     let _lock = DirLock::take(&dir)?;
@@ -87,6 +95,13 @@ pub async fn run(config: Config) -> Result<()> {
         client_rx,
         notices_rx,
     ));
+    let (checks_tx, checks_rx) = watch::channel(Wanted::default());
+    let tell = checks::Tell {
+        node: config.node_name.clone(),
+        notices: notices_tx.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    tokio::spawn(checks::run(checks_rx, Arc::clone(&health), tell));
     let node = node::watch(Selection {
         named: match &config.devices {
             Devices::Auto => None,
@@ -114,6 +129,7 @@ pub async fn run(config: Config) -> Result<()> {
         memory: Memory::new(known),
         file,
         known: known_tx,
+        checks: checks_tx,
         health,
         metrics,
         kernel,

@@ -1,8 +1,8 @@
 //! On which of the machine's addresses node ports answer. Owns the meaning of `--node-port-addresses` for this Node; pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{config::NodePortAddress, model::Cluster};
+use crate::{config::NodePortAddress, model::Cluster, serve::checks::Listen};
 
 /// Those of `machine` (each with its interface) that `words` admit; `None` while they ask for the Node's addresses and the
 /// Node is not listed yet: what a previous agent wrote stands until then. Never loopback, which the socket programs know by
@@ -22,9 +22,45 @@ pub(super) fn addresses(
     Some(admitted.copied().collect())
 }
 
+/// Where the health checks of Services listen: on the same addresses, loopback included if the words admit it.
+pub(super) fn listen(words: &[NodePortAddress], addresses: &[(IpAddr, u32)]) -> Listen {
+    if words.contains(&NodePortAddress::All) {
+        return Listen::Everywhere;
+    }
+    let loopback = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    let admitted = loopback
+        .into_iter()
+        .filter(|addr| words.iter().any(|word| word.admits(*addr, &[])));
+    Listen::On(
+        admitted
+            .chain(addresses.iter().map(|(ip, _)| *ip))
+            .collect(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn health_checks_listen_where_node_ports_answer() {
+        let here: IpAddr = "10.0.0.1".parse().unwrap();
+        let listen = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|w| w.parse().unwrap()).collect();
+            super::listen(&words, &[(here, 2)])
+        };
+        let on = |all: &[&str]| Listen::On(all.iter().map(|ip| ip.parse().unwrap()).collect());
+        assert_eq!(listen(&["primary", "all"]), Listen::Everywhere);
+        assert_eq!(listen(&["primary"]), on(&["10.0.0.1"]));
+        assert_eq!(
+            listen(&["localhost", "10.0.0.0/8"]),
+            on(&["127.0.0.1", "::1", "10.0.0.1"])
+        );
+        assert_eq!(listen(&["127.0.0.0/8"]), on(&["127.0.0.1", "10.0.0.1"]));
+    }
     use crate::model::{Event, Node};
 
     #[test]

@@ -123,6 +123,8 @@ impl Tell {
                 warn!(%service, problem = text, "cannot honour all of it");
                 let notice = Notice {
                     service: service.clone(),
+                    reason: "NotHonoured",
+                    action: "Program",
                     text: text.clone(),
                 };
                 if self.notices.try_send(notice).is_err() {

@@ -6,21 +6,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A change that waited longer than this has not been written, so something hangs (kube-proxy: twice its sync period).
-pub const STALE: Duration = Duration::from_mins(1);
+use jiff::Timestamp;
 
-/// Written by the event loop, read by the servers. Losing the API server changes nothing here.
-#[derive(Debug, Default)]
-pub struct Health(Mutex<State>);
+/// kube-proxy's default `syncPeriod`.
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
 
-#[derive(Clone, Copy, Debug, Default)]
+/// Written by the event loop, read by the servers. Losing the API server changes nothing here: what does not come does not
+/// wait to be written.
+#[derive(Debug)]
+pub struct Health {
+    /// A change that has waited for so long has not been written, so something hangs (kube-proxy: twice its sync period).
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct State {
-    /// The first change that has not been through a sync yet.
+    /// The first change that has not been written yet.
     queued: Option<Instant>,
-    /// The end of the last sync.
-    updated: Option<jiff::Timestamp>,
+    /// When everything was written last; the start before that, as kube-proxy has it.
+    updated: Timestamp,
     synced: bool,
     leaving: bool,
+    refused: usize,
 }
 
 /// What the servers tell.
@@ -28,26 +36,74 @@ struct State {
 pub struct Report {
     /// No change has been waiting for too long.
     pub alive: bool,
-    /// The first full sync has been written.
+    /// The first full sync has been through, and programs run on it.
     pub ready: bool,
     /// The Node is neither being deleted nor marked by the autoscaler.
     pub eligible: bool,
-    /// The end of the last sync; the present while nothing waits too long, as kube-proxy has it.
-    pub last_updated: Option<jiff::Timestamp>,
+    /// When everything was written last.
+    pub last_updated: Timestamp,
+    /// Services that could not be written.
+    pub refused: usize,
+}
+
+/// What a sync came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Nothing waits any more: what could not be written was refused for a reason that waiting does not cure.
+    pub applied: bool,
+    /// Every source has listed once, and programs run.
+    pub complete: bool,
+    /// Services that could not be written.
+    pub refused: usize,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new(2 * SYNC_PERIOD, Timestamp::now())
+    }
 }
 
 impl Health {
+    /// Well since `now`.
+    #[must_use]
+    pub fn new(timeout: Duration, now: Timestamp) -> Self {
+        let state = State {
+            queued: None,
+            updated: now,
+            synced: false,
+            leaving: false,
+            refused: 0,
+        };
+        Self {
+            timeout,
+            state: Mutex::new(state),
+        }
+    }
+
     /// A change came that has to be written.
     pub fn queued(&self, now: Instant) {
         self.lock().queued.get_or_insert(now);
     }
 
-    /// Everything that was queued has been through a sync. `complete`: every source has listed once.
-    pub fn updated(&self, complete: bool, now: jiff::Timestamp) {
+    /// Everything that was queued has been through a sync.
+    pub fn synced(&self, outcome: Outcome, now: Timestamp) {
+        let Outcome {
+            applied,
+            complete,
+            refused,
+        } = outcome;
         let mut s = self.lock();
-        s.queued = None;
-        s.updated = Some(now);
+        if applied {
+            s.queued = None;
+            s.updated = now;
+        }
         s.synced |= complete;
+        s.refused = refused;
+    }
+
+    /// What had been written already is in use now.
+    pub fn ready(&self) {
+        self.lock().synced = true;
     }
 
     /// Is the Node going away?
@@ -56,21 +112,20 @@ impl Health {
     }
 
     /// The present state.
-    pub fn report(&self, now: Instant, wall: jiff::Timestamp) -> Report {
+    pub fn report(&self, now: Instant) -> Report {
         let s = *self.lock();
-        let alive = s
-            .queued
-            .is_none_or(|since| now.saturating_duration_since(since) < STALE);
+        let in_time = |since| now.saturating_duration_since(since) < self.timeout;
         Report {
-            alive,
+            alive: s.queued.is_none_or(in_time),
             ready: s.synced,
             eligible: !s.leaving,
-            last_updated: if alive { Some(wall) } else { s.updated },
+            last_updated: s.updated,
+            refused: s.refused,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,60 +133,91 @@ impl Health {
 mod tests {
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    const DONE: Outcome = Outcome {
+        applied: true,
+        complete: true,
+        refused: 0,
+    };
+
+    fn rig() -> (Health, Instant, Timestamp) {
+        let start = Timestamp::UNIX_EPOCH;
+        (Health::new(TIMEOUT, start), Instant::now(), start)
+    }
+
     #[test]
     fn a_change_that_waits_too_long_is_the_end_of_health() {
-        let (h, t0, wall) = (
-            Health::default(),
-            Instant::now(),
-            jiff::Timestamp::UNIX_EPOCH,
-        );
-        assert!(h.report(t0, wall).alive && !h.report(t0, wall).ready);
+        let (h, t0, start) = rig();
+        assert!(h.report(t0).alive && !h.report(t0).ready);
         h.queued(t0);
-        h.queued(t0 + STALE / 2);
-        assert!(h.report(t0 + STALE / 2, wall).alive);
-        let late = h.report(t0 + STALE, wall);
-        assert!(!late.alive && late.last_updated.is_none());
-        h.updated(true, wall);
-        let well = h.report(t0 + STALE, wall);
-        assert!(well.alive && well.ready && well.last_updated == Some(wall));
+        h.queued(t0 + TIMEOUT / 2);
+        assert!(
+            h.report(t0 + TIMEOUT.checked_sub(Duration::from_nanos(1)).unwrap())
+                .alive
+        );
+        let late = h.report(t0 + TIMEOUT);
+        assert!(!late.alive && late.last_updated == start);
+        let later = start + Duration::from_secs(1);
+        h.synced(DONE, later);
+        let well = h.report(t0 + TIMEOUT);
+        assert!(well.alive && well.ready && well.last_updated == later);
+    }
+
+    #[test]
+    fn a_sync_that_could_not_write_leaves_the_change_waiting() {
+        let (h, t0, start) = rig();
+        h.queued(t0);
+        let failed = Outcome {
+            applied: false,
+            refused: 1,
+            ..DONE
+        };
+        h.synced(failed, start + Duration::from_secs(1));
+        h.queued(t0 + TIMEOUT / 2);
+        let late = h.report(t0 + TIMEOUT);
+        assert!(!late.alive && late.ready && late.last_updated == start && late.refused == 1);
+    }
+
+    #[test]
+    fn a_refused_service_is_told_and_is_no_ill_health() {
+        let (h, t0, start) = rig();
+        h.queued(t0);
+        let refused = Outcome { refused: 3, ..DONE };
+        h.synced(refused, start);
+        let r = h.report(t0 + TIMEOUT);
+        assert!(r.alive && r.ready && r.refused == 3);
+        h.synced(DONE, start);
+        assert_eq!(h.report(t0).refused, 0);
     }
 
     #[test]
     fn silence_is_healthy() {
-        let (h, t0, wall) = (
-            Health::default(),
-            Instant::now(),
-            jiff::Timestamp::UNIX_EPOCH,
-        );
-        h.updated(true, wall);
-        assert!(h.report(t0 + STALE * 100, wall).alive);
+        let (h, t0, start) = rig();
+        h.synced(DONE, start);
+        assert!(h.report(t0 + TIMEOUT * 100).alive);
     }
 
     #[test]
     fn ready_waits_for_a_complete_sync_and_stays() {
-        let (h, t0, wall) = (
-            Health::default(),
-            Instant::now(),
-            jiff::Timestamp::UNIX_EPOCH,
-        );
-        h.updated(false, wall);
-        assert!(!h.report(t0, wall).ready);
-        h.updated(true, wall);
-        h.updated(false, wall);
-        assert!(h.report(t0, wall).ready);
+        let (h, t0, start) = rig();
+        let half = Outcome {
+            complete: false,
+            ..DONE
+        };
+        h.synced(half, start);
+        assert!(!h.report(t0).ready);
+        h.synced(DONE, start);
+        h.synced(half, start);
+        assert!(h.report(t0).ready);
     }
 
     #[test]
     fn a_leaving_node_is_alive_and_not_eligible() {
-        let (h, t0, wall) = (
-            Health::default(),
-            Instant::now(),
-            jiff::Timestamp::UNIX_EPOCH,
-        );
+        let (h, t0, _) = rig();
         h.leaving(true);
-        let r = h.report(t0, wall);
+        let r = h.report(t0);
         assert!(r.alive && !r.eligible);
         h.leaving(false);
-        assert!(h.report(t0, wall).eligible);
+        assert!(h.report(t0).eligible);
     }
 }

@@ -11,12 +11,15 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
-use tokio::net::TcpListener;
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{error, info};
 
 use super::{
+    connection::{self, Places},
     health::{Health, Report},
     metrics::Metrics,
 };
@@ -27,9 +30,10 @@ const REBIND: Duration = Duration::from_secs(5);
 /// Serves `/livez`, `/readyz` and `/healthz`, for ever.
 pub async fn health(address: SocketAddr, health: Arc<Health>) {
     let routes = Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/healthz", get(healthz))
+        .route("/livez", any(livez))
+        .route("/readyz", any(readyz))
+        .route("/healthz", any(healthz))
+        .fallback(not_found)
         .with_state(health);
     serve("--health-bind-address", address, routes).await;
 }
@@ -51,10 +55,11 @@ async fn serve(flag: &str, address: SocketAddr, routes: Router) {
                 if told {
                     info!(%address, flag, "bound at last");
                 }
-                match axum::serve(listener, routes.clone()).await {
-                    Ok(()) => return,
-                    Err(error) => error!(%address, flag, %error, "server ended, starting it again"),
-                }
+                let routes = TowerToHyperService::new(routes);
+                // Its connections end with the process.
+                let (_open, end) = watch::channel(());
+                connection::serve(listener, routes, Places::default(), end).await;
+                return;
             }
             Err(error) if !told => {
                 error!(%address, flag, %error, "cannot bind, trying on: is kube-proxy or another agent still running?");
@@ -66,39 +71,86 @@ async fn serve(flag: &str, address: SocketAddr, routes: Router) {
     }
 }
 
-async fn livez(State(health): State<Arc<Health>>) -> Response {
-    let now = jiff::Timestamp::now();
-    let report = health.report(Instant::now(), now);
-    reply(
-        report.alive,
-        &serde_json::json!({ "lastUpdated": updated(&report), "currentTime": now.to_string() }),
-    )
+/// As kube-proxy's server says it.
+async fn not_found() -> Response {
+    let headers = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (StatusCode::NOT_FOUND, headers, "404 page not found\n").into_response()
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> Response {
-    let report = health.report(Instant::now(), jiff::Timestamp::now());
-    reply(
-        report.ready,
-        &serde_json::json!({ "ready": report.ready, "alive": report.alive }),
-    )
+async fn livez(State(health): State<Arc<Health>>) -> Response {
+    let report = health.report(Instant::now());
+    reply(report.alive, &Told::new(&report, report.alive, None))
 }
 
 async fn healthz(State(health): State<Arc<Health>>) -> Response {
-    let now = jiff::Timestamp::now();
-    let report = health.report(Instant::now(), now);
+    let report = health.report(Instant::now());
+    let good = report.alive && report.eligible;
+    reply(good, &Told::new(&report, good, Some(report.eligible)))
+}
+
+/// Ready is a node whose Services have been written, but for those that were refused by name: that one Service does not fit
+/// must not hold up a rollout or take the node from all others. Who wants to know reads how many.
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    let report = health.report(Instant::now());
     let body = serde_json::json!({
-        "lastUpdated": updated(&report),
-        "currentTime": now.to_string(),
-        "nodeEligible": report.eligible,
+        "ready": report.ready,
+        "alive": report.alive,
+        "refusedServices": report.refused,
     });
-    reply(report.alive && report.eligible, &body)
+    reply(report.ready, &body)
 }
 
-fn updated(report: &Report) -> Option<String> {
-    report.last_updated.map(|t| t.to_string())
+/// What kube-proxy tells, with its keys in its order (pkg/proxy/healthcheck, `ProxyHealth`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    last_updated: String,
+    current_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_eligible: Option<bool>,
+    healthy: bool,
+    status: Status,
 }
 
-fn reply(good: bool, body: &serde_json::Value) -> Response {
+/// kube-proxy has a proxy a family; here one writes both.
+#[derive(Serialize)]
+struct Status {
+    #[serde(rename = "IPv4")]
+    v4: OfFamily,
+    #[serde(rename = "IPv6")]
+    v6: OfFamily,
+}
+
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfFamily {
+    last_updated: String,
+    healthy: bool,
+}
+
+impl Told {
+    /// As kube-proxy has it, the last update is the present where the answer is good, and the real one in `status`.
+    fn new(report: &Report, good: bool, node_eligible: Option<bool>) -> Self {
+        let now = jiff::Timestamp::now();
+        let updated = if good { now } else { report.last_updated };
+        let family = OfFamily {
+            last_updated: report.last_updated.to_string(),
+            healthy: report.alive,
+        };
+        Self {
+            last_updated: updated.to_string(),
+            current_time: now.to_string(),
+            node_eligible,
+            healthy: report.alive,
+            status: Status {
+                v4: family.clone(),
+                v6: family,
+            },
+        }
+    }
+}
+
+fn reply(good: bool, body: &impl Serialize) -> Response {
     let status = if good {
         StatusCode::OK
     } else {
@@ -108,7 +160,10 @@ fn reply(good: bool, body: &serde_json::Value) -> Response {
         (header::CONTENT_TYPE, "application/json"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, body.to_string()).into_response()
+    match serde_json::to_string(body) {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {

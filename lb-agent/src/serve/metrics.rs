@@ -44,6 +44,10 @@ pub struct Metrics {
     pub missing_devices: Gauge,
     /// Programs that could not be attached to a device.
     pub attach_problems: Gauge,
+    /// Addresses on which health checks of Services are answered.
+    pub health_check_listeners: Gauge,
+    /// Addresses on which they should be, and cannot.
+    pub health_check_failures: Gauge,
     /// Sockets whose destination is translated, by the last recount.
     pub sockets: Gauge,
     /// Open connections of such sockets, by the last recount.
@@ -136,6 +140,8 @@ impl Metrics {
             bad_manifests: Gauge::default(),
             missing_devices: Gauge::default(),
             attach_problems: Gauge::default(),
+            health_check_listeners: Gauge::default(),
+            health_check_failures: Gauge::default(),
             sockets: Gauge::default(),
             connections: Gauge::default(),
             drift: Gauge::default(),
@@ -206,6 +212,16 @@ impl Metrics {
             "attach_problems",
             "Programs that cannot be attached to a device: see the log",
             self.attach_problems.clone(),
+        );
+        r.register(
+            "health_check_listeners",
+            "Addresses and healthCheckNodePorts of Services on which health checks are answered",
+            self.health_check_listeners.clone(),
+        );
+        r.register(
+            "health_check_failures",
+            "Addresses and healthCheckNodePorts of Services that cannot be listened on: see the log",
+            self.health_check_failures.clone(),
         );
         r.register(
             "sockets",

@@ -1,10 +1,7 @@
 //! The engine: facts in, map writes out. Owns what is planned, what is retried, and the rule that nothing a previous agent
 //! left is taken away before every watch has finished its first list.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     datapath::table::{MapError, Maps},
@@ -17,7 +14,7 @@ use super::{
     fronts::Claim,
     pool::PoolState,
     publish::{self, NODEPORTS, SERVICES},
-    report::{Failure, FailureCause, Report},
+    report::{Failure, FailureCause, HealthCheck, Report},
     restore::restore,
     state::State,
 };
@@ -36,16 +33,18 @@ pub struct Engine {
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
     pub(super) errors: BTreeMap<ObjectKey, FailureCause>,
+    /// What the health checks of Services tell.
+    pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     pub(super) synced: bool,
 }
 
 /// What the engine remembers of a plan.
 pub(super) struct Planned {
-    pools: Box<[(PoolId, u32)]>,
-    fronts: Box<[FrontKey]>,
+    pub(super) pools: Box<[(PoolId, u32)]>,
+    pub(super) fronts: Box<[FrontKey]>,
     pub(super) problems: Box<[String]>,
-    pub(super) health: Option<(NonZeroU16, u32)>,
+    pub(super) health: Option<plan::HealthCheck>,
 }
 
 impl Engine {
@@ -60,6 +59,7 @@ impl Engine {
             dirty: BTreeSet::new(),
             deferred: BTreeSet::new(),
             errors: BTreeMap::new(),
+            checks: BTreeMap::new(),
             addresses_dirty: false,
             synced: false,
         })
@@ -99,12 +99,12 @@ impl Engine {
             changed.sort_by_cached_key(|key| self.cluster.service(key).map(|s| s.rank()));
         }
         let mut jobs = Vec::new();
-        for key in changed {
+        for key in &changed {
             report.planned += 1;
-            self.errors.remove(&key);
-            match self.cluster.service(&key).cloned() {
+            self.errors.remove(key);
+            match self.cluster.service(key).cloned() {
                 Some(service) => self.plan(&service, &mut jobs, maps, &mut report),
-                None => self.forget(&key),
+                None => self.forget(key),
             }
         }
         if report.first_synced {
@@ -125,6 +125,7 @@ impl Engine {
             self.addresses_dirty = !publish::addresses(wanted, state, maps, &mut report);
         }
         report.services_changed = touched.len();
+        report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
         self.remember(&report);
         report
     }
@@ -195,14 +196,14 @@ impl Engine {
             pools,
             frontends,
             problems,
-            local_ready,
+            health,
         } = plan;
         let ids = pools.into_iter().map(|p| p.id);
         let planned = Planned {
             pools: ids.zip(indices).collect(),
             fronts: frontends.iter().map(|f| f.key).collect(),
             problems: problems.into(),
-            health: service.health_check_node_port.map(|p| (p, local_ready)),
+            health,
         };
         if planned.problems.is_empty() {
             self.troubled.remove(&service.key);
@@ -223,7 +224,7 @@ impl Engine {
             || plan.frontends.iter().any(|f| restored(&f.key))
     }
 
-    fn written(&self, key: &FrontKey) -> Option<u32> {
+    pub(super) fn written(&self, key: &FrontKey) -> Option<u32> {
         let written = match key {
             FrontKey::Address(key) => self.state.services.written(key),
             FrontKey::NodePort(key) => self.state.nodeports.written(key),

@@ -1,10 +1,11 @@
 //! What a sync did, for logs, metrics, Events and readiness. Owns the counting of writes by map.
 
-use std::{fmt, num::NonZeroU16};
+use std::fmt;
 
 use crate::{
     datapath::table::MapError,
     model::{ObjectKey, Synced},
+    plan,
 };
 
 /// What one [`Engine::sync`](super::Engine::sync) did.
@@ -24,6 +25,8 @@ pub struct Report {
     pub synced: bool,
     /// The first sync of which that is true.
     pub first_synced: bool,
+    /// [`Engine::health_checks`](super::Engine::health_checks) tells something else than before.
+    pub health_changed: bool,
     /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<jiff::Timestamp>,
 }
@@ -43,7 +46,16 @@ pub enum FailureCause {
     /// The kernel refused.
     Map(MapError),
     /// The Service cannot be carried as it is; trying again is of no use until it changes.
-    Plan(crate::plan::PlanError),
+    Plan(plan::PlanError),
+}
+
+impl FailureCause {
+    /// What was asked for does not fit, and waiting cures nothing: the object or a map's size has to change. Anything else
+    /// is the agent's own trouble.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Plan(_) | Self::Map(MapError::Full { .. }))
+    }
 }
 
 impl fmt::Display for FailureCause {
@@ -144,13 +156,11 @@ pub struct Snapshot {
     pub usage: Vec<Usage>,
 }
 
-/// What a server on a Service's `healthCheckNodePort` has to tell.
+/// What the servers on a Service's `healthCheckNodePort` have to tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthCheck {
-    /// The Service.
-    pub service: ObjectKey,
-    /// Where it listens.
-    pub port: NonZeroU16,
-    /// Ready endpoints on this node.
-    pub local_endpoints: u32,
+    /// Where they listen, and what they count.
+    pub facts: plan::HealthCheck,
+    /// Its node ports stand in the maps. One that was refused is not served here, however many endpoints it has.
+    pub carried: bool,
 }

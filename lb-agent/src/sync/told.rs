@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::ObjectKey;
+use crate::{model::ObjectKey, plan::FrontKey};
 
 use super::{
-    engine::Engine,
+    engine::{Engine, Planned},
     report::{HealthCheck, Snapshot},
 };
 
@@ -40,22 +40,44 @@ impl Engine {
         all
     }
 
-    /// Services with a `healthCheckNodePort`.
+    /// Services with a health check, by name.
     #[must_use]
-    pub fn health_checks(&self) -> Vec<HealthCheck> {
-        let planned = self.planned.iter();
-        let mut all: Vec<HealthCheck> = planned
-            .filter_map(|(service, p)| {
-                let (port, local_endpoints) = p.health?;
-                Some(HealthCheck {
-                    service: service.clone(),
-                    port,
-                    local_endpoints,
-                })
-            })
-            .collect();
-        all.sort_by(|a, b| a.service.cmp(&b.service));
-        all
+    pub fn health_checks(&self) -> &BTreeMap<ObjectKey, HealthCheck> {
+        &self.checks
+    }
+
+    /// Takes over what `changed` Services, or all that have a health check, tell now. Has anything become different?
+    pub(super) fn check_health(&mut self, changed: Vec<ObjectKey>, all: bool) -> bool {
+        let mut keys = changed;
+        if all {
+            keys.extend(self.checks.keys().cloned());
+        }
+        let mut different = false;
+        for key in keys {
+            let planned = self.planned.get(&key);
+            let now = planned.and_then(|planned| {
+                let facts = planned.health?;
+                let carried = planned
+                    .fronts
+                    .iter()
+                    .all(|front| self.leads(front, planned));
+                Some(HealthCheck { facts, carried })
+            });
+            if self.checks.get(&key) != now.as_ref() {
+                different = true;
+                match now {
+                    Some(check) => self.checks.insert(key, check),
+                    None => self.checks.remove(&key),
+                };
+            }
+        }
+        different
+    }
+
+    /// Of node ports alone: does it stand in the map, and lead to this Service?
+    fn leads(&self, front: &FrontKey, planned: &Planned) -> bool {
+        let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
+        matches!(front, FrontKey::Address(_)) || self.written(front).is_some_and(ours)
     }
 
     /// Where the engine stands.

@@ -18,6 +18,10 @@ use super::api::chain;
 pub struct Notice {
     /// Which one.
     pub service: ObjectKey,
+    /// One word, for machines.
+    pub reason: &'static str,
+    /// What was being done, one word.
+    pub action: &'static str,
     /// What cannot be honoured, and the remedy.
     pub text: String,
 }
@@ -28,7 +32,13 @@ pub async fn publish(
     client: watch::Receiver<Option<Client>>,
     mut notices: mpsc::Receiver<Notice>,
 ) {
-    while let Some(Notice { service, text }) = notices.recv().await {
+    while let Some(notice) = notices.recv().await {
+        let Notice {
+            service,
+            reason,
+            action,
+            text,
+        } = notice;
         let Some(client) = client.borrow().clone() else {
             continue;
         };
@@ -38,9 +48,9 @@ pub async fn publish(
         };
         let event = Event {
             type_: EventType::Warning,
-            reason: "NotHonoured".to_owned(),
+            reason: reason.to_owned(),
             note: Some(text),
-            action: "Program".to_owned(),
+            action: action.to_owned(),
             secondary: None,
         };
         // `kubectl describe` looks for the very object: by its uid, not by its name.

@@ -5,6 +5,7 @@ mod api_loss;
 mod bootstrap;
 mod common;
 mod dns;
+mod health;
 mod objects;
 mod referee;
 mod restart;

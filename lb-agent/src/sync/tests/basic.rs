@@ -309,7 +309,12 @@ vip 203.0.113.1 load-balancer
     let problems = rig.engine.problems();
     assert!(problems[&key("web")][0].contains("192.0.2.1 is in no allowed network"));
     let checks = rig.engine.health_checks();
-    assert_eq!((checks.len(), checks[0].local_endpoints), (1, 1));
+    let check = &checks[&key("web")];
+    assert_eq!(checks.len(), 1);
+    assert_eq!(
+        (check.facts.local_endpoints, check.carried),
+        ([Some(1), None], true)
+    );
     s.source_ranges.clear();
     let report = rig.put(s);
     assert_eq!(

@@ -1,0 +1,49 @@
+use std::num::NonZeroU16;
+
+use crate::plan;
+
+use super::*;
+
+fn wanted(local_endpoints: [Option<u32>; 2], listen: Listen) -> Wanted {
+    let facts = plan::HealthCheck {
+        port: NonZeroU16::new(32000).unwrap(),
+        local_endpoints,
+    };
+    let check = HealthCheck {
+        facts,
+        carried: true,
+    };
+    Wanted {
+        checks: [(ObjectKey::new("default", "web"), check)].into(),
+        listen,
+    }
+}
+
+fn listeners(wanted: &Wanted) -> Vec<(String, u32)> {
+    let all = desired(wanted).into_iter();
+    all.map(|((_, at), (n, _))| (at.to_string(), n)).collect()
+}
+
+#[test]
+fn each_family_of_the_service_listens_with_a_count_of_its_own() {
+    let text = |all: &[(&str, u32)]| -> Vec<(String, u32)> {
+        all.iter().map(|(at, n)| ((*at).to_owned(), *n)).collect()
+    };
+    let both = wanted([Some(2), Some(1)], Listen::Everywhere);
+    assert_eq!(
+        listeners(&both),
+        text(&[("0.0.0.0:32000", 2), ("[::]:32000", 1)])
+    );
+    let one = wanted([None, Some(1)], Listen::Everywhere);
+    assert_eq!(listeners(&one), text(&[("[::]:32000", 1)]));
+    let ips = ["10.0.0.1", "10.9.0.1", "fd66::1"].map(|ip| ip.parse().unwrap());
+    let some = wanted([Some(3), None], Listen::On(ips.to_vec()));
+    assert_eq!(
+        listeners(&some),
+        text(&[("10.0.0.1:32000", 3), ("10.9.0.1:32000", 3)])
+    );
+    assert_eq!(
+        listeners(&wanted([Some(3), None], Listen::default())),
+        text(&[])
+    );
+}
