@@ -133,7 +133,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_mins(1);
     const DONE: Outcome = Outcome {
         applied: true,
         complete: true,

@@ -83,7 +83,7 @@ fn timeless(answer: Answer, method: &str) -> Result<Answer> {
         match name.as_str() {
             "Date" => {
                 ensure!(value.ends_with(" GMT"), "{value:?} is no date");
-                *value = "DATE".to_owned();
+                "DATE".clone_into(value);
             }
             "Content-Length" => {
                 let length: usize = value.parse().context("a length")?;
@@ -92,7 +92,7 @@ fn timeless(answer: Answer, method: &str) -> Result<Answer> {
                     "{length} is not the length of {body:?}"
                 );
                 if timeless != body || method == "HEAD" {
-                    *value = "LENGTH".to_owned();
+                    "LENGTH".clone_into(value);
                 }
             }
             _ => {}
