@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod datapath;
+pub mod kubeproxy;
 pub mod logging;
 pub mod model;
 pub mod node;

@@ -1,0 +1,184 @@
+//! How often things are done: the periods of the mode's section, those of connection tracking, and the scheduler. Owns that
+//! only the section of the file's mode counts, as in kube-proxy.
+
+use anyhow::{Result, ensure};
+
+use crate::{model::Scheduler, watch::ip::parse_cidr};
+
+use super::{Conntrack, KubeProxy, Mode, duration, fields::Fields};
+
+/// kube-proxy's own mark.
+const MASQUERADE_BIT: i64 = 14;
+const SECOND: i64 = 1_000_000_000;
+/// kube-proxy's `syncPeriod` where the file is silent.
+const SYNC: i64 = 30 * SECOND;
+
+/// The sections `iptables`, `ipvs` and `nftables`.
+pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Result<()> {
+    let mut iptables = fields.section("iptables")?;
+    masquerade(&mut iptables, mode, true, &mut read.remarks)?;
+    if iptables.flag("localhostNodePorts")? == Some(false) && mode == Mode::IpTables {
+        read.remarks.push(
+            "iptables.localhostNodePorts: the host's own sockets always reach node ports on loopback; no packet from outside does"
+                .to_owned(),
+        );
+    }
+    periods(&mut iptables, mode == Mode::IpTables, SECOND, read)?;
+    iptables.end()?;
+
+    let mut nftables = fields.section("nftables")?;
+    let ours = mode == Mode::NfTables;
+    masquerade(&mut nftables, mode, ours, &mut read.remarks)?;
+    periods(&mut nftables, ours, SECOND, read)?;
+    nftables.end()?;
+
+    let mut ipvs = fields.section("ipvs")?;
+    periods(&mut ipvs, mode == Mode::Ipvs, 0, read)?;
+    let wanted = ipvs.text("scheduler")?;
+    if mode == Mode::Ipvs {
+        let name = wanted.as_deref().unwrap_or("rr");
+        match scheduler(name) {
+            Ok(found) => read.scheduler = Some(found),
+            Err(reason) => read.remarks.push(reason),
+        }
+    } else if wanted.is_some() {
+        read.remarks.push(format!(
+            "ipvs.scheduler: the mode is {}, and it counts in mode ipvs only",
+            mode.name()
+        ));
+    }
+    rest_of_ipvs(&mut ipvs, mode, &mut read.remarks)?;
+    ipvs.end()
+}
+
+/// The mark and the switch of a section; both are read in any mode, and count where `checked`.
+fn masquerade(
+    section: &mut Fields,
+    mode: Mode,
+    checked: bool,
+    remarks: &mut Vec<String>,
+) -> Result<()> {
+    let bit = section.number("masqueradeBit", i32::MIN.into(), i32::MAX.into())?;
+    let path = section.path("masqueradeBit");
+    if let Some(bit) = bit.filter(|bit| *bit != MASQUERADE_BIT) {
+        ensure!(
+            !checked || (0..32).contains(&bit),
+            "{path}: {bit} is not from 0 to 31"
+        );
+        remarks.push(format!("{path}: no packet is marked"));
+    }
+    if section.flag("masqueradeAll")? == Some(true) {
+        let path = section.path("masqueradeAll");
+        let reason = if checked && path.starts_with(mode.name()) || mode == Mode::Ipvs {
+            "backends see the client's own address; only what is sent on to another node gets this node's"
+        } else {
+            "it belongs to another mode"
+        };
+        remarks.push(format!("{path}: {reason}"));
+    }
+    Ok(())
+}
+
+/// The periods of a section, which count if it is the mode's own.
+fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut KubeProxy) -> Result<()> {
+    let given_min = section.duration("minSyncPeriod")?.filter(|n| *n != 0);
+    let given = section.duration("syncPeriod")?.filter(|n| *n != 0);
+    if !counts {
+        return Ok(());
+    }
+    let (min, period) = (given_min.unwrap_or(min), given.unwrap_or(SYNC));
+    let (path_min, path) = (section.path("minSyncPeriod"), section.path("syncPeriod"));
+    ensure!(min >= 0, "{path_min}: {} is negative", duration::show(min));
+    ensure!(period > 0, "{path}: {} is negative", duration::show(period));
+    ensure!(
+        min <= period,
+        "{path}: {} is shorter than minSyncPeriod, {}",
+        duration::show(period),
+        duration::show(min)
+    );
+    read.min_sync_period = given_min.map(duration::std);
+    read.sync_period = given.map(duration::std);
+    Ok(())
+}
+
+/// By the name that IPVS has for it.
+fn scheduler(name: &str) -> Result<Scheduler, String> {
+    let same = match name {
+        "mh" => "maglev",
+        name => name,
+    };
+    if let Some(found) = Scheduler::parse(same) {
+        return Ok(found);
+    }
+    let why = match name {
+        // Every backend has weight 1 there.
+        "wrr" => return Ok(Scheduler::RoundRobin),
+        "lc" | "wlc" | "sed" | "nq" | "lblc" | "lblcr" => {
+            "no backend is chosen by its open connections"
+        }
+        "dh" => "the destination is the Service itself, so its hash is one backend for all",
+        "mh" => "no table of hashes is kept",
+        _ => "there is no such scheduler",
+    };
+    let held = Scheduler::default().name();
+    Err(format!(
+        "ipvs.scheduler: {name}: {why}: {held} holds, or what --scheduler and a Service's annotation say"
+    ))
+}
+
+fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Result<()> {
+    let counts = mode == Mode::Ipvs;
+    for name in ["tcpTimeout", "tcpFinTimeout", "udpTimeout"] {
+        let timeout = ipvs.duration(name)?.unwrap_or(0);
+        let path = ipvs.path(name);
+        ensure!(
+            !counts || timeout >= 0,
+            "{path}: {} is negative",
+            duration::show(timeout)
+        );
+        if timeout != 0 {
+            remarks.push(format!("{path}: there is no table of IPVS"));
+        }
+    }
+    let excluded = ipvs.texts("excludeCIDRs")?;
+    for (n, text) in excluded.iter().enumerate() {
+        ensure!(
+            !counts || text.trim() == text && parse_cidr(text).is_some(),
+            "ipvs.excludeCIDRs[{n}]: {text:?} is no network"
+        );
+    }
+    if !excluded.is_empty() {
+        remarks.push("ipvs.excludeCIDRs: there are no rules of IPVS to spare".to_owned());
+    }
+    if ipvs.flag("strictARP")? == Some(true) {
+        remarks.push(
+            "ipvs.strictARP: no address is assigned to a device, so no ARP answer is to be held back"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// The section `conntrack`.
+pub(super) fn conntrack(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<Conntrack> {
+    let mut section = fields.section("conntrack")?;
+    let mut number = |name: &str| -> Result<Option<u32>> {
+        let number = section.number(name, 0, i32::MAX.into())?;
+        Ok(number.and_then(|n| u32::try_from(n).ok()))
+    };
+    let (max_per_core, min) = (number("maxPerCore")?, number("min")?);
+    let be_liberal = section.flag("tcpBeLiberal")?.unwrap_or(false);
+    let mut period = |name: &str| -> Result<_> { Ok(section.period(name)?.map(duration::std)) };
+    let read = Conntrack {
+        max_per_core: max_per_core.filter(|n| *n > 0),
+        min,
+        be_liberal,
+        tcp_established: period("tcpEstablishedTimeout")?,
+        tcp_close_wait: period("tcpCloseWaitTimeout")?,
+        udp: period("udpTimeout")?,
+        udp_stream: period("udpStreamTimeout")?,
+    };
+    section.dropped("max", remarks);
+    section.end()?;
+    Ok(read)
+}
