@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,9 +14,13 @@ use lb_common::maps::{self, MapSpec};
 
 use crate::{
     cli::args::{CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg},
+    kubeproxy::{ClientRate, Conntrack, KubeProxy},
     model::Scheduler,
     watch::ip::{in_cidr, parse_cidr},
 };
+
+/// The maps are proved this often, as kube-proxy resyncs.
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
 
 /// Everything the running agent is told.
 #[derive(Clone, Debug)]
@@ -50,6 +55,22 @@ pub struct Config {
     pub map_capacity: Vec<MapCapacity>,
     /// Survives restarts.
     pub state_dir: PathBuf,
+    /// The Node's own address of its family, whatever its status says.
+    pub node_ip: Option<IpAddr>,
+    /// An address of ours that is taken ends the agent.
+    pub bind_hard_fail: bool,
+    /// How fast the API server may be asked; `None` is without a limit.
+    pub client_rate: Option<ClientRate>,
+    /// Between two syncs at least; `None` is our own short pause.
+    pub min_sync_period: Option<Duration>,
+    /// Between two audits of the maps.
+    pub sync_period: Duration,
+    /// Of this process; `None` leaves it.
+    pub oom_score_adj: Option<i64>,
+    /// Of this machine.
+    pub conntrack: Conntrack,
+    /// The file of `--config` as it was read.
+    pub file: serde_json::Value,
 }
 
 /// Where objects come from.
@@ -127,9 +148,10 @@ pub enum NodePortAddress {
 }
 
 impl Config {
-    /// Checks the flags, and finds what was left to be found.
-    pub fn new(pins: Pins, args: RunArgs) -> Result<Self> {
+    /// Checks the flags, into which the file has been [merged](KubeProxy::fill), and finds what was left to be found.
+    pub fn new(pins: Pins, args: RunArgs, file: KubeProxy) -> Result<Self> {
         let RunArgs {
+            config: _,
             kubeconfig,
             manifests,
             node_name,
@@ -178,6 +200,14 @@ impl Config {
             external_ip_cidrs,
             map_capacity,
             state_dir,
+            node_ip: file.node_ip,
+            bind_hard_fail: file.bind_hard_fail,
+            client_rate: file.client_rate,
+            min_sync_period: file.min_sync_period,
+            sync_period: file.sync_period.unwrap_or(SYNC_PERIOD),
+            oom_score_adj: file.oom_score_adj,
+            conntrack: file.conntrack,
+            file: file.raw,
         })
     }
 }

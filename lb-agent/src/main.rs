@@ -4,19 +4,26 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
 use lb_agent::{
     cli::{
         self,
         args::{Cli, Verb},
     },
     config::Config,
+    kubeproxy::KubeProxy,
     logging, run,
 };
+use tracing::warn;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match start(cli) {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = |flag: &str| {
+        let source = matches.value_source(flag);
+        source.is_some_and(|source| source != ValueSource::DefaultValue)
+    };
+    match start(cli, given) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lb-agent: {error:#}");
@@ -25,12 +32,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<ExitCode> {
-    let Cli { verb, pins, run } = cli;
+/// `given` tells whether a flag, by its field, was set on the command line or by its variable.
+fn start(cli: Cli, given: impl Fn(&str) -> bool) -> Result<ExitCode> {
+    let Cli {
+        verb,
+        pins,
+        mut run,
+    } = cli;
     match verb {
         None => {
+            let file = run.config.as_deref().map(KubeProxy::load).transpose()?;
+            let mut file = file.unwrap_or_default();
+            file.fill(&mut run, given);
             logging::init(run.log_format, &run.log_level)?;
-            let config = Config::new(pins, run)?;
+            if let Some(fields) = file.warning() {
+                warn!(fields, "--config: these fields have no meaning here");
+            }
+            let config = Config::new(pins, run, file)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

@@ -49,6 +49,9 @@ pub struct Pins {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Running")]
 pub struct RunArgs {
+    /// Read this KubeProxyConfiguration (v1alpha1), as kube-proxy does; flags and their variables win over it
+    #[arg(long, env = "LB_AGENT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Reach the API server by this kubeconfig, instead of the Pod's service account
     #[arg(
         long,

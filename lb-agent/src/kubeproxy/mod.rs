@@ -4,6 +4,7 @@
 mod addresses;
 mod duration;
 mod fields;
+mod fill;
 mod periods;
 mod sections;
 

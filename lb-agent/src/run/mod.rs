@@ -40,6 +40,7 @@ use tell::Tell;
 
 mod agent;
 mod descriptors;
+mod host;
 mod node_ports;
 mod recounting;
 mod schedule;
@@ -54,6 +55,7 @@ pub async fn run(config: Config) -> Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = ?config, "starting");
     let stop = Stop::new()?;
     descriptors::raise();
+    host::apply(config.oom_score_adj, config.conntrack);
     let dir = BpfDir::create(&config.bpf_dir)?;
     // Held until the end of the process.
     let _lock = DirLock::take(&dir)?;
