@@ -65,7 +65,16 @@ pub struct Changes {
     /// The addresses of this machine.
     pub addresses: bool,
     /// When the changes behind the changed slices were made, for each slice that says so and that came after the first list.
-    pub trigger_times: Vec<jiff::Timestamp>,
+    pub trigger_times: Vec<Trigger>,
+}
+
+/// When the change behind a slice was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trigger {
+    /// By the clock of the control plane.
+    pub at: jiff::Timestamp,
+    /// The family of the slice; false for one that has never had an endpoint.
+    pub v6: bool,
 }
 
 impl Cluster {
@@ -140,9 +149,14 @@ impl Cluster {
             if let Some(time) = time
                 && self.synced.slices
                 && !first_list
-                && before.and_then(|s| s.trigger_time) != Some(time)
+                && before.as_ref().and_then(|s| s.trigger_time) != Some(time)
             {
-                changes.trigger_times.push(time);
+                let endpoint = sides
+                    .into_iter()
+                    .flatten()
+                    .find_map(|s| s.endpoints.first());
+                let v6 = endpoint.is_some_and(|e| e.addr.is_ipv6());
+                changes.trigger_times.push(Trigger { at: time, v6 });
             }
         }
         changes

@@ -167,10 +167,9 @@ fn trigger_times_are_told_but_for_those_of_the_first_list() {
     c.apply(Event::Slices(vec![slice("a-1", "a", OLD)]));
     assert_eq!(c.take_changes().trigger_times, []);
     c.apply(Event::Slice(slice("a-1", "a", NEW)));
-    assert_eq!(
-        c.take_changes().trigger_times,
-        [NEW.unwrap().parse().unwrap()]
-    );
+    let times = c.take_changes().trigger_times;
+    let at = NEW.unwrap().parse().unwrap();
+    assert_eq!(times, [Trigger { at, v6: false }]);
     c.apply(Event::Slice(slice("a-1", "a", NEW)));
     c.apply(Event::Slice(slice("b-1", "b", None)));
     assert_eq!(c.take_changes().trigger_times, []);

@@ -7,7 +7,7 @@ pub mod key;
 pub mod node;
 pub mod service;
 
-pub use cluster::{Changes, Cluster, Synced};
+pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;

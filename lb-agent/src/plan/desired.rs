@@ -7,7 +7,7 @@ use lb_common::{
     service::{NodePortKey, ServiceKey, member},
 };
 
-use super::PlanError;
+use super::{PlanError, no_local::NoLocal};
 
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct ServicePlan {
     pub problems: Vec<String>,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,
+    /// Ports that nothing serves on this node, though their policy asks for it.
+    pub no_local: NoLocal,
 }
 
 /// A Service's `healthCheckNodePort`.

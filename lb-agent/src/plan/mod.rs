@@ -4,6 +4,7 @@
 pub mod desired;
 pub mod endpoints;
 pub mod frontends;
+pub mod no_local;
 pub mod topology;
 
 use std::{net::IpAddr, sync::Arc};
@@ -11,7 +12,7 @@ use std::{net::IpAddr, sync::Arc};
 use lb_common::{Proto, service::flags};
 use thiserror::Error;
 
-use crate::model::{Scheduler, Service, ServicePort, Slice};
+use crate::model::{Policy, Scheduler, Service, ServicePort, Slice};
 
 pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
 
@@ -109,6 +110,10 @@ fn family_of_port(
             bits |= flags::HAS_ENDPOINTS;
             if count == 0 {
                 bits |= flags::NO_LOCAL;
+                let local = |policy| reach == Reach::Local && policy == Policy::Local;
+                let (internal, external) = (service.internal_policy, service.external_policy);
+                plan.no_local
+                    .add(family.v6(), local(internal), local(external));
             }
         }
         if !ranges.is_empty() {

@@ -32,7 +32,9 @@ use crate::{
 };
 
 use super::{
-    Stop, node_ports, recounting,
+    Stop,
+    auditing::AuditRun,
+    node_ports, recounting,
     schedule::{Due, Schedule},
     tell::Tell,
     troubles::Troubles,
@@ -73,6 +75,8 @@ pub(super) struct Parts {
     pub(super) kernel: Arc<Kernel>,
     /// Told to people.
     pub(super) tell: Tell,
+    /// When what is due.
+    pub(super) schedule: Schedule,
 }
 
 /// The running agent.
@@ -93,6 +97,7 @@ pub(super) struct Agent {
     tell: Tell,
     troubles: Troubles,
     schedule: Schedule,
+    audit: AuditRun,
     node: Option<node::State>,
     /// Addresses of node ports, as the engine knows them.
     addresses: Option<Vec<(IpAddr, u32)>>,
@@ -120,6 +125,7 @@ impl Agent {
             metrics,
             kernel,
             tell,
+            schedule,
         } = parts;
         Self {
             engine,
@@ -137,7 +143,8 @@ impl Agent {
             kernel,
             tell,
             troubles: Troubles::default(),
-            schedule: Schedule::default(),
+            schedule,
+            audit: AuditRun::default(),
             node: None,
             addresses: None,
             synced: false,
@@ -176,6 +183,7 @@ impl Agent {
                 () = sleep_until(at.into()) => match due {
                     Some(Due::Sync) => self.sync()?,
                     Some(Due::Settle) => self.settle(),
+                    Some(Due::Audit) => self.audit(),
                     None => self.attach()?,
                 },
             }
@@ -205,7 +213,7 @@ impl Agent {
             }
             self.known.send_replace(known.clone());
         }
-        self.tell.arrived(&event);
+        self.tell.arrived(&event, &self.metrics);
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         let leaving = match &event {
             Event::Node(node) => Some(node.leaving),
@@ -220,7 +228,13 @@ impl Agent {
         if of_node {
             self.refresh_addresses();
         }
+        self.queued(now);
+    }
+
+    /// Something is to be written.
+    fn queued(&mut self, now: Instant) {
         self.health.queued(now);
+        self.metrics.kubeproxy.queued();
         self.schedule.change(now);
     }
 
@@ -242,8 +256,7 @@ impl Agent {
             is_new
         });
         self.engine.handle(Event::Addresses(addresses));
-        self.health.queued(Instant::now());
-        self.schedule.change(Instant::now());
+        self.queued(Instant::now());
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -270,6 +283,9 @@ impl Agent {
             );
         }
         self.synced |= report.synced;
+        if report.synced {
+            self.schedule.complete(end);
+        }
         self.attach_when_filled()?;
         let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
         let outcome = Outcome {
@@ -307,6 +323,14 @@ impl Agent {
                 .iter()
                 .map(|u| (u.map, (u.entries.into(), u.capacity.into()))),
         );
+    }
+
+    /// Proves the next map, and the first one again after the period.
+    fn audit(&mut self) {
+        let more = self
+            .audit
+            .step(&mut self.engine, &mut self.maps, &self.metrics);
+        self.schedule.audited(Instant::now(), more);
     }
 
     /// Programs onto the hooks of the devices as they are now. Not before the maps are filled, if they are new: what runs

@@ -36,9 +36,11 @@ use crate::{
 };
 
 use agent::{Agent, Parts};
+use schedule::Schedule;
 use tell::Tell;
 
 mod agent;
+mod auditing;
 mod descriptors;
 mod host;
 mod node_ports;
@@ -136,6 +138,7 @@ pub async fn run(config: Config) -> Result<()> {
         metrics,
         kernel,
         tell: Tell::new(notices_tx),
+        schedule: Schedule::new(config.min_sync_period, config.sync_period),
     });
     agent.run(events_rx, node, stop).await?;
     info!("stopped; what is attached works on, `lb-agent cleanup` removes it");

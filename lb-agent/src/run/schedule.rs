@@ -17,19 +17,40 @@ pub(super) enum Due {
     Sync,
     /// Clear what is retired.
     Settle,
+    /// Prove the next map.
+    Audit,
 }
 
 /// The plan of the next steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Schedule {
+    /// Between the ends of two syncs at least.
+    coalesce: Duration,
+    /// Between two audits.
+    period: Duration,
     changed: Option<Instant>,
     last: Option<Instant>,
     retry: Option<Instant>,
     pause: Option<Duration>,
     settle: Option<Instant>,
+    audit: Option<Instant>,
 }
 
 impl Schedule {
+    /// Nothing is due. `min`: the pause between two syncs, if it is longer than ours.
+    pub(super) fn new(min: Option<Duration>, period: Duration) -> Self {
+        Self {
+            coalesce: min.map_or(COALESCE, |min| min.max(COALESCE)),
+            period,
+            changed: None,
+            last: None,
+            retry: None,
+            pause: None,
+            settle: None,
+            audit: None,
+        }
+    }
+
     /// Something changed.
     pub(super) fn change(&mut self, now: Instant) {
         self.changed.get_or_insert(now);
@@ -49,24 +70,72 @@ impl Schedule {
         self.settle = unsettled.then(|| now + RETRY.1);
     }
 
+    /// Everything has been written once: from now on it is proved.
+    pub(super) fn complete(&mut self, now: Instant) {
+        self.audit.get_or_insert(now + self.period);
+    }
+
+    /// One map has been proved; `more`: others are left.
+    pub(super) fn audited(&mut self, now: Instant, more: bool) {
+        let pause = if more { Duration::ZERO } else { self.period };
+        self.audit = Some(now + pause);
+    }
+
     /// What comes next, and when (the past means now).
     pub(super) fn next(&self) -> Option<(Instant, Due)> {
         let change = self
             .changed
-            .map(|at| self.last.map_or(at, |last| at.max(last + COALESCE)));
+            .map(|at| self.last.map_or(at, |last| at.max(last + self.coalesce)));
         let sync = change
             .into_iter()
             .chain(self.retry)
             .min()
             .map(|at| (at, Due::Sync));
         let settle = self.settle.map(|at| (at, Due::Settle));
-        sync.into_iter().chain(settle).min_by_key(|(at, _)| *at)
+        let audit = self.audit.map(|at| (at, Due::Audit));
+        let all = sync.into_iter().chain(settle).chain(audit);
+        all.min_by_key(|(at, _)| *at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Default for Schedule {
+        fn default() -> Self {
+            Self::new(None, Duration::from_secs(30))
+        }
+    }
+
+    #[test]
+    fn a_longer_pause_between_two_syncs_can_be_asked_for() {
+        let (min, t) = (Duration::from_secs(2), Instant::now());
+        let mut s = Schedule::new(Some(min), Duration::from_secs(30));
+        s.change(t);
+        assert_eq!(s.next(), Some((t, Due::Sync)), "the first one at once");
+        s.synced(t, false, false);
+        s.change(t + min / 2);
+        assert_eq!(s.next(), Some((t + min, Due::Sync)));
+        // One that is shorter than ours makes no difference.
+        let s = Schedule::new(Some(Duration::from_nanos(1)), Duration::from_secs(30));
+        assert_eq!(s.coalesce, COALESCE);
+    }
+
+    #[test]
+    fn audits_come_again_and_again_and_do_not_hold_up_a_change() {
+        let (mut s, t, period) = (Schedule::default(), Instant::now(), Duration::from_secs(30));
+        s.complete(t);
+        s.complete(t + period);
+        assert_eq!(s.next(), Some((t + period, Due::Audit)));
+        s.audited(t + period, true);
+        assert_eq!(s.next(), Some((t + period, Due::Audit)));
+        s.change(t);
+        assert_eq!(s.next(), Some((t, Due::Sync)));
+        s.synced(t + period, false, false);
+        s.audited(t + period, false);
+        assert_eq!(s.next(), Some((t + period * 2, Due::Audit)));
+    }
 
     #[test]
     fn the_first_change_is_written_at_once_and_the_next_ones_together() {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::{
-    model::{Event, ObjectKey},
+    model::{Event, ObjectKey, Trigger},
     serve::metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
     sync::{Engine, Report},
     watch::notices::Notice,
@@ -42,7 +42,7 @@ impl Tell {
     }
 
     /// An event came.
-    pub(super) fn arrived(&mut self, event: &Event) {
+    pub(super) fn arrived(&mut self, event: &Event, metrics: &Metrics) {
         let (slot, n) = match event {
             Event::Service(_) | Event::ServiceGone(_) => (0, 1),
             Event::Services(all) => (0, all.len() as u64),
@@ -52,6 +52,11 @@ impl Tell {
             Event::Addresses(_) => return,
         };
         self.arrived[slot].1 += n;
+        match slot {
+            0 => metrics.kubeproxy.services.came(n),
+            1 => metrics.kubeproxy.endpoints.came(n),
+            _ => {}
+        }
     }
 
     /// A sync has ended.
@@ -82,11 +87,16 @@ impl Tell {
         metrics.syncs.get_or_create(&SyncLabels { result }).inc();
         metrics.map_writes.inc_by(report.writes.total());
         let now = jiff::Timestamp::now();
-        for made in &report.trigger_times {
-            metrics
-                .network_programming
-                .observe(now.duration_since(*made).as_secs_f64().max(0.0));
+        let good = report.failed.is_empty();
+        for Trigger { at, v6 } in &report.trigger_times {
+            let seconds = now.duration_since(*at).as_secs_f64().max(0.0);
+            metrics.network_programming.observe(seconds);
+            if good {
+                metrics.kubeproxy.programmed(*v6, seconds);
+            }
         }
+        metrics.kubeproxy.synced(took, report.first_synced, good);
+        metrics.kubeproxy.no_local(engine.no_local());
         debug!(
             planned = report.planned,
             changed = report.services_changed,

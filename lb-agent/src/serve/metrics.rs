@@ -18,6 +18,8 @@ use prometheus_client::{
 
 use crate::datapath::recount::Recounted;
 
+use super::{audits::Audits, kubeproxy::KubeProxyMetrics};
+
 /// Everything that is counted outside the kernel.
 #[derive(Debug)]
 pub struct Metrics {
@@ -56,6 +58,11 @@ pub struct Metrics {
     pub drift: Gauge,
     /// Counts that were repaired.
     pub repaired: Counter,
+    /// Of audits of the maps.
+    pub audits: Audits,
+    /// Under kube-proxy's names.
+    pub kubeproxy: KubeProxyMetrics,
+    kubeproxy_registry: Registry,
 }
 
 /// Which objects.
@@ -126,8 +133,11 @@ impl Metrics {
     /// With everything at zero; `kernel` adds what it finds in the maps.
     #[must_use]
     pub fn new(kernel: Box<dyn Collector>) -> Self {
+        let (kubeproxy, kubeproxy_registry) = KubeProxyMetrics::new();
+        let mut registry = Registry::with_prefix("lb");
+        let audits = Audits::new(&mut registry);
         let mut m = Self {
-            registry: Registry::with_prefix("lb"),
+            registry,
             // 100 µs to 1.6 s, and 1 ms to 524 s.
             sync_duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             network_programming: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
@@ -146,6 +156,9 @@ impl Metrics {
             connections: Gauge::default(),
             drift: Gauge::default(),
             repaired: Counter::default(),
+            audits,
+            kubeproxy,
+            kubeproxy_registry,
         };
         for result in [SyncResult::ok, SyncResult::failed] {
             drop(m.syncs.get_or_create(&SyncLabels { result }));
@@ -263,6 +276,7 @@ impl Metrics {
     /// The text of a scrape.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
+        text::encode_registry(&mut text, &self.kubeproxy_registry)?;
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
@@ -304,6 +318,8 @@ mod tests {
             "lb_attach_problems 0",
             "lb_connections_drift 0",
             "lb_connections_repaired_total 0",
+            "lb_map_drift_entries{map=\"lb_services\"} 0",
+            "kubeproxy_sync_proxy_rules_service_changes_total 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -1,9 +1,11 @@
 //! What the agent tells others about itself: health and metrics over HTTP.
 
+pub mod audits;
 pub mod checks;
 mod connection;
 pub mod health;
 pub mod http;
 pub mod kernel;
+pub mod kubeproxy;
 pub mod metrics;
 mod probe;

@@ -100,6 +100,12 @@ impl Backends {
         self.by_id.get(&id).is_some_and(|e| e.stands)
     }
 
+    /// What stands in the map under an id, by all that was written; `None`: nothing.
+    pub(super) fn standing(&self, id: u32) -> Option<Backend> {
+        let entry = self.by_id.get(&id).filter(|e| e.stands)?;
+        Some(entry.value(entry.written))
+    }
+
     /// What to write first under an id whose entry does not stand yet.
     pub(super) fn unwritten(&self, id: u32) -> Option<Backend> {
         let entry = self.by_id.get(&id).filter(|e| !e.stands)?;

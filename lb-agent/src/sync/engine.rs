@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::{
     datapath::table::{MapError, Maps},
     model::{Cluster, Event, ObjectKey, Service},
-    plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan},
+    plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
 };
 
 use super::{
@@ -37,6 +37,8 @@ pub struct Engine {
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     pub(super) synced: bool,
+    /// Over all that is planned.
+    pub(super) no_local: NoLocal,
 }
 
 /// What the engine remembers of a plan.
@@ -45,6 +47,7 @@ pub(super) struct Planned {
     pub(super) fronts: Box<[FrontKey]>,
     pub(super) problems: Box<[String]>,
     pub(super) health: Option<plan::HealthCheck>,
+    no_local: NoLocal,
 }
 
 impl Engine {
@@ -62,6 +65,7 @@ impl Engine {
             checks: BTreeMap::new(),
             addresses_dirty: false,
             synced: false,
+            no_local: NoLocal::default(),
         })
     }
 
@@ -197,6 +201,7 @@ impl Engine {
             frontends,
             problems,
             health,
+            no_local,
         } = plan;
         let ids = pools.into_iter().map(|p| p.id);
         let planned = Planned {
@@ -204,13 +209,16 @@ impl Engine {
             fronts: frontends.iter().map(|f| f.key).collect(),
             problems: problems.into(),
             health,
+            no_local,
         };
         if planned.problems.is_empty() {
             self.troubled.remove(&service.key);
         } else {
             self.troubled.insert(service.key.clone());
         }
-        self.planned.insert(service.key.clone(), planned);
+        let before = self.planned.insert(service.key.clone(), planned);
+        let before = before.map_or_else(NoLocal::default, |p| p.no_local);
+        self.no_local = self.no_local.replaced(before, no_local);
     }
 
     /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
@@ -333,6 +341,7 @@ impl Engine {
         let Some(planned) = self.planned.remove(key) else {
             return;
         };
+        self.no_local = self.no_local.replaced(planned.no_local, NoLocal::default());
         for front in &planned.fronts {
             release(&mut self.state, front, key);
         }

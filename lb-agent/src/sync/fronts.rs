@@ -153,6 +153,12 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         steps
     }
 
+    /// Every key in the map, with its entry.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (K, ServiceRef)> {
+        let all = self.by_key.iter();
+        all.filter_map(|(key, front)| Some((*key, front.written?)))
+    }
+
     /// Keys in the map.
     pub(super) fn len(&self) -> usize {
         self.standing

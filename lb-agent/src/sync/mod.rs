@@ -7,6 +7,7 @@
 //! [`Engine::settle`].
 
 mod apply;
+mod audit;
 mod backends;
 mod batch;
 mod diff;
@@ -23,6 +24,7 @@ mod restore;
 mod state;
 mod told;
 
+pub use audit::{Audit, Part};
 pub use engine::Engine;
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     datapath::table::MapError,
-    model::{ObjectKey, Synced},
+    model::{ObjectKey, Synced, Trigger},
     plan,
 };
 
@@ -28,7 +28,7 @@ pub struct Report {
     /// [`Engine::health_checks`](super::Engine::health_checks) tells something else than before.
     pub health_changed: bool,
     /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
-    pub trigger_times: Vec<jiff::Timestamp>,
+    pub trigger_times: Vec<Trigger>,
 }
 
 /// Something that could not be written.

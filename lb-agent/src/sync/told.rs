@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{model::ObjectKey, plan::FrontKey};
+use crate::{
+    model::ObjectKey,
+    plan::{FrontKey, no_local::NoLocal},
+};
 
 use super::{
     engine::{Engine, Planned},
@@ -78,6 +81,12 @@ impl Engine {
     fn leads(&self, front: &FrontKey, planned: &Planned) -> bool {
         let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
         matches!(front, FrontKey::Address(_)) || self.written(front).is_some_and(ours)
+    }
+
+    /// Ports that nothing serves on this node, though their policy asks for it.
+    #[must_use]
+    pub fn no_local(&self) -> NoLocal {
+        self.no_local
     }
 
     /// Where the engine stands.

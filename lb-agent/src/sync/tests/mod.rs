@@ -1,5 +1,6 @@
 //! The engine over maps in memory.
 
+mod audit;
 mod basic;
 mod fixtures;
 mod random;

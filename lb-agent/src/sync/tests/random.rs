@@ -229,7 +229,11 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
             continue;
         }
         match step {
-            Step::Sync => drop(rig.sync()),
+            Step::Sync => {
+                drop(rig.sync());
+                // Whatever failed: what the agent believes to have written is what stands there.
+                assert_eq!(rig.audit(), (0, 0));
+            }
             Step::Settle => drop(rig.engine.settle(&mut rig.maps)),
             Step::Restart => {
                 rig.engine = loop {

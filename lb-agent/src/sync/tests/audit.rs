@@ -1,0 +1,222 @@
+//! Somebody else writes into the maps: the audit finds it and puts it right, whatever it was.
+
+use std::fmt::Debug;
+
+use lb_common::{
+    Addr,
+    backend::Backend,
+    service::{NodeAddr, Service, ServiceRef, Slot},
+};
+
+use super::fixtures::{Rig, endpoint, ip, node_port, service, slice};
+use crate::{
+    datapath::table::{HashTable, Maps},
+    model::{Event, ServiceType},
+    sync::{Audit, Part},
+};
+
+impl Rig {
+    /// Audits every map; entries that differed, and writes.
+    pub(super) fn audit(&mut self) -> (u64, u64) {
+        let mut all = (0, 0);
+        for part in Part::ALL {
+            let Audit { drift, report, .. } = self.engine.audit(part, &mut self.maps);
+            all.0 += drift;
+            all.1 += report.writes.total();
+        }
+        all
+    }
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::new();
+    let mut web = node_port("web", "10.96.0.1", 30080);
+    web.kind = ServiceType::LoadBalancer;
+    web.ingress_ips = vec![ip("203.0.113.1")];
+    web.source_ranges = vec![(ip("10.0.0.0"), 8)];
+    let ends = ["10.1.0.1", "10.1.0.2", "10.1.0.3"].map(|a| endpoint(a, "here"));
+    let _ = rig.put(web);
+    let _ = rig.put(service("dns", "fd66::10"));
+    let _ = rig.put_slice(slice("web-1", ends.to_vec()));
+    let _ = rig.put_slice(slice("dns-1", vec![endpoint("fd66:1::1", "there")]));
+    rig.engine.handle(Event::Addresses(vec![
+        (ip("10.0.0.1"), 2),
+        (ip("10.0.0.2"), 3),
+    ]));
+    let report = rig.sync();
+    assert!(report.failed.is_empty() && report.synced);
+    let _ = rig.dump();
+    rig
+}
+
+/// Every byte that the agent is answerable for, in words.
+fn raw(rig: &mut Rig) -> Vec<String> {
+    fn of<K: Debug, V: Debug>(table: &dyn HashTable<K, V>) -> Vec<String> {
+        let entries = table.entries().unwrap();
+        let mut lines: Vec<String> = entries.iter().map(|e| format!("{e:?}")).collect();
+        lines.sort();
+        lines
+    }
+    let maps = &mut rig.maps;
+    let hashes = [
+        of(maps.services()),
+        of(maps.nodeports()),
+        of(maps.nodeaddrs()),
+        of(maps.members()),
+        of(maps.srcranges()),
+    ];
+    let mut all = hashes.concat();
+    let world = maps.world();
+    all.extend(world.svc.iter().map(|x| format!("{x:?}")));
+    all.extend(world.slots.iter().map(|x| format!("{x:?}")));
+    all.extend(world.backends.iter().map(|x| format!("{x:?}")));
+    all
+}
+
+/// What somebody does, and how many entries that makes wrong.
+type Deed = (&'static str, u64, fn(&mut Rig));
+
+fn first<K: Copy + Ord, V: Copy>(table: &dyn HashTable<K, V>) -> (K, V) {
+    let entries = table.entries().unwrap();
+    entries.into_iter().min_by_key(|(key, _)| *key).unwrap()
+}
+
+/// Removes the first entry.
+fn take<K: Copy + Ord, V: Copy>(table: &mut dyn HashTable<K, V>) {
+    let (key, _) = first(table);
+    assert_eq!(table.remove(&[key]).done, 1);
+}
+
+fn put<K: Copy, V: Copy>(table: &mut dyn HashTable<K, V>, key: K, value: V) {
+    assert_eq!(table.insert(&[(key, value)]).done, 1);
+}
+
+fn index_of_a_pool(rig: &Rig) -> usize {
+    let world = rig.maps.world();
+    world.svc.iter().position(|s| s.count == 3).unwrap()
+}
+
+const DEEDS: &[Deed] = &[
+    ("nothing", 0, |_| {}),
+    ("a service is deleted", 1, |r| take(r.maps.services())),
+    ("every service is deleted", 12, |r| {
+        let keys: Vec<_> = r.maps.services().entries().unwrap();
+        let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(r.maps.services().remove(&keys).done, keys.len());
+    }),
+    ("a service leads elsewhere", 1, |r| {
+        let (key, value) = first(r.maps.services());
+        let wrong = ServiceRef {
+            index: value.index + 1,
+            ..value
+        };
+        put(r.maps.services(), key, wrong);
+    }),
+    ("a service is added", 1, |r| {
+        let (mut key, value) = first(r.maps.services());
+        key.port = 4711;
+        put(r.maps.services(), key, value);
+    }),
+    ("a node port is deleted", 1, |r| take(r.maps.nodeports())),
+    ("a node port leads elsewhere", 1, |r| {
+        let (key, value) = first(r.maps.nodeports());
+        put(
+            r.maps.nodeports(),
+            key,
+            ServiceRef {
+                flags: !value.flags,
+                ..value
+            },
+        );
+    }),
+    ("a node address is deleted", 1, |r| take(r.maps.nodeaddrs())),
+    ("a node address is moved, another added", 2, |r| {
+        let (key, _) = first(r.maps.nodeaddrs());
+        let wrong = NodeAddr {
+            ifindex: 99,
+            flags: 0,
+        };
+        put(r.maps.nodeaddrs(), key, wrong);
+        put(r.maps.nodeaddrs(), Addr::from(ip("10.9.9.9")), wrong);
+    }),
+    ("a member is deleted", 1, |r| take(r.maps.members())),
+    ("a member loses its flags, another is added", 2, |r| {
+        let (mut key, _) = first(r.maps.members());
+        put(r.maps.members(), key, 0);
+        key.backend += 100;
+        put(r.maps.members(), key, 1);
+    }),
+    ("a source range is deleted", 1, |r| take(r.maps.srcranges())),
+    ("a source range is added", 1, |r| {
+        let (mut key, value) = first(r.maps.srcranges());
+        key.prefix_len -= 1;
+        put(r.maps.srcranges(), key, value);
+    }),
+    ("word 0 of a service is cleared", 1, |r| {
+        let index = index_of_a_pool(r);
+        r.maps.world().svc[index] = Service::EMPTY;
+    }),
+    ("a service that is none is written", 1, |r| {
+        let index = index_of_a_pool(r);
+        let stranger = r.maps.world().svc[index];
+        r.maps.world().svc[200] = stranger;
+    }),
+    ("a slot names another backend", 1, |r| {
+        let index = index_of_a_pool(r);
+        let mut world = r.maps.world();
+        let base = world.svc[index].base as usize;
+        world.slots[base].backend += 1;
+    }),
+    ("slots of a service are cleared", 3, |r| {
+        let index = index_of_a_pool(r);
+        let mut world = r.maps.world();
+        let base = world.svc[index].base as usize;
+        world.slots[base..base + 3].fill(Slot::FREE);
+    }),
+    (
+        "a backend is cleared, and one that is none is written",
+        2,
+        |r| {
+            let mut world = r.maps.world();
+            let at = world
+                .backends
+                .iter()
+                .position(|b| *b != Backend::FREE)
+                .unwrap();
+            let moved = std::mem::replace(&mut world.backends[at], Backend::FREE);
+            world.backends[1000] = moved;
+        },
+    ),
+];
+
+#[test]
+fn whatever_somebody_changed_is_found_counted_and_repaired() {
+    for (what, wrong, deed) in DEEDS {
+        let mut rig = rig();
+        let before = raw(&mut rig);
+        deed(&mut rig);
+        // The rules bind the agent, not the one who broke in.
+        rig.maps.world().violations.clear();
+        assert_eq!(raw(&mut rig) == before, *wrong == 0, "{what}");
+        let (drift, _) = rig.audit();
+        assert_eq!(drift, *wrong, "{what}");
+        assert_eq!(raw(&mut rig), before, "{what}");
+        assert_eq!(rig.audit(), (0, 0), "{what}: audited twice");
+        rig.maps.world().violations.clear();
+        rig.empty();
+    }
+}
+
+#[test]
+fn a_repair_that_fails_is_told_and_tried_again() {
+    let mut rig = rig();
+    let before = raw(&mut rig);
+    take(rig.maps.services());
+    rig.maps.world().violations.clear();
+    rig.maps.world().fail(1, 1000);
+    let Audit { drift, report, .. } = rig.engine.audit(Part::Services, &mut rig.maps);
+    assert!(drift == 1 && !report.failed.is_empty());
+    rig.maps.world().fail(0, 0);
+    assert_eq!(rig.audit().0, 1);
+    assert_eq!(raw(&mut rig), before);
+}
