@@ -131,6 +131,10 @@ impl Start {
             ("--health-bind-address", HEALTH.to_owned()),
             ("--metrics-bind-address", METRICS.to_owned()),
         ] {
+            // Whoever says it otherwise means it.
+            if args.iter().any(|arg| arg == flag) {
+                continue;
+            }
             line.extend([flag.to_owned(), value]);
         }
         line.extend(args.clone());

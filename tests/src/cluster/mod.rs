@@ -8,6 +8,7 @@ mod control_plane;
 pub mod coredns;
 mod daemon;
 mod fixture;
+pub mod haproxy;
 mod kube_proxy;
 pub mod objects;
 mod tools;

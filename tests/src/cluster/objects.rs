@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DeleteParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -81,6 +82,20 @@ impl Client {
             json!({"phase": "Running", "podIP": first, "podIPs": ips, "conditions": ready(true)});
         self.patch_status::<Pod>(namespace, pod.name, json!({"status": status}))
             .map(drop)
+    }
+
+    /// Tells a pod to go within so many seconds: it stays, terminating, until a kubelet or [`Client::delete`] says that it
+    /// has gone.
+    pub fn terminate_pod(&self, namespace: &str, pod: &str, grace: u32) -> Result<()> {
+        let (namespace, name) = (namespace.to_owned(), pod.to_owned());
+        self.with(move |client| async move {
+            let params = DeleteParams::default().grace_period(grace);
+            Api::<Pod>::namespaced(client, &namespace)
+                .delete(&name, &params)
+                .await
+        })
+        .map(drop)
+        .with_context(|| format!("terminate {pod}"))
     }
 
     /// What a readiness probe found.

@@ -6,6 +6,7 @@ mod bootstrap;
 mod common;
 mod dns;
 mod health;
+mod load_balancer;
 mod objects;
 mod referee;
 mod restart;
