@@ -62,7 +62,7 @@ pub async fn run(config: Config) -> Result<()> {
     // Held until the end of the process.
     let _lock = DirLock::take(&dir)?;
 
-    let health = Arc::new(Health::default());
+    let health = Arc::new(Health::new(2 * config.sync_period, jiff::Timestamp::now()));
     let kernel = Arc::new(Kernel::new(dir.clone()));
     let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
     tokio::spawn(serve::http::health(

@@ -8,14 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 
-/// kube-proxy's default `syncPeriod`.
-const SYNC_PERIOD: Duration = Duration::from_secs(30);
-
 /// Written by the event loop, read by the servers. Losing the API server changes nothing here: what does not come does not
 /// wait to be written.
 #[derive(Debug)]
 pub struct Health {
-    /// A change that has waited for so long has not been written, so something hangs (kube-proxy: twice its sync period).
+    /// A change that has waited for so long has not been written, so something hangs.
     timeout: Duration,
     state: Mutex<State>,
 }
@@ -57,14 +54,8 @@ pub struct Outcome {
     pub refused: usize,
 }
 
-impl Default for Health {
-    fn default() -> Self {
-        Self::new(2 * SYNC_PERIOD, Timestamp::now())
-    }
-}
-
 impl Health {
-    /// Well since `now`.
+    /// Well since `now`, and until a change has waited for `timeout` (kube-proxy: twice its `syncPeriod`).
     #[must_use]
     pub fn new(timeout: Duration, now: Timestamp) -> Self {
         let state = State {

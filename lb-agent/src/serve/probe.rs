@@ -91,11 +91,13 @@ impl Service<Request<Incoming>> for Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn only_endpoints_of_a_carried_service_on_a_well_node_are_worth_traffic() {
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::new(Duration::from_mins(1), jiff::Timestamp::now()));
         let facts = Facts::new(ObjectKey::new("default", "web"), Arc::clone(&health));
         let status = || facts.answer().status().as_u16();
         assert_eq!(status(), 503);
@@ -110,7 +112,7 @@ mod tests {
         facts.set(1, true);
         health.leaving(true);
         assert_eq!(status(), 200);
-        let long_ago = Instant::now().checked_sub(std::time::Duration::from_hours(1));
+        let long_ago = Instant::now().checked_sub(Duration::from_hours(1));
         health.queued(long_ago.unwrap());
         assert_eq!(status(), 503);
     }

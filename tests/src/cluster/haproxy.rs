@@ -115,13 +115,13 @@ fn config(plan: &Plan<'_>, socket: &Path) -> String {
          backend nodes\n  balance roundrobin\n  option httpchk GET {check_path}\n  http-check expect status 200\n",
         socket = socket.display()
     );
-    for rule in *expect {
-        text.push_str(&format!("  {rule}\n"));
-    }
+    let rules = expect.iter().map(|rule| format!("  {rule}\n"));
+    text.extend(rules);
     text.push_str("  default-server inter 200ms fall 2 rise 2\n");
-    for (name, addr) in *servers {
-        text.push_str(&format!("  server {name} {addr} check port {check_port}\n"));
-    }
+    let servers = servers.iter();
+    text.extend(
+        servers.map(|(name, at)| format!("  server {name} {at} check port {check_port}\n")),
+    );
     text
 }
 
