@@ -212,6 +212,29 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What `/configz` shows: the file, under kube-proxy's name for it, and what holds, flags included.
+    #[must_use]
+    pub fn page(&self) -> serde_json::Value {
+        let words = self.node_port_addresses.iter().map(ToString::to_string);
+        let seconds = |period: Duration| period.as_secs_f64();
+        serde_json::json!({
+            "kubeproxy.config.k8s.io": self.file,
+            "lb-agent": {
+                "nodeName": self.node_name,
+                "healthBindAddress": self.health_address,
+                "metricsBindAddress": self.metrics_address,
+                "scheduler": self.scheduler.name(),
+                "nodePortAddresses": words.collect::<Vec<_>>(),
+                "minSyncPeriodSeconds": self.min_sync_period.map(seconds),
+                "syncPeriodSeconds": seconds(self.sync_period),
+                "bpfDir": self.bpf_dir,
+                "stateDir": self.state_dir,
+            },
+        })
+    }
+}
+
 fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
     match (kubeconfig, manifests) {
         (Some(file), _) => Ok(Source::Kubeconfig(file)),

@@ -59,6 +59,8 @@ pub(super) struct Parts {
     pub(super) wait_for_sync: bool,
     /// Which addresses node ports answer on.
     pub(super) node_port_addresses: Vec<NodePortAddress>,
+    /// See [`crate::config::Config::node_ip`].
+    pub(super) node_ip: Option<IpAddr>,
     /// What is learnt of the API server's addresses.
     pub(super) memory: Memory,
     /// Where it is kept.
@@ -87,6 +89,7 @@ pub(super) struct Agent {
     commit: Option<Commit>,
     wait_for_sync: bool,
     node_port_addresses: Vec<NodePortAddress>,
+    node_ip: Option<IpAddr>,
     memory: Memory,
     file: StateFile,
     known: watch::Sender<Known>,
@@ -117,6 +120,7 @@ impl Agent {
             commit,
             wait_for_sync,
             node_port_addresses,
+            node_ip,
             memory,
             file,
             known,
@@ -134,6 +138,7 @@ impl Agent {
             commit: Some(commit),
             wait_for_sync,
             node_port_addresses,
+            node_ip,
             memory,
             file,
             known,
@@ -242,7 +247,8 @@ impl Agent {
     fn refresh_addresses(&mut self) {
         let Some(state) = &self.node else { return };
         let words = &self.node_port_addresses;
-        let found = node_ports::addresses(words, self.engine.cluster(), &state.addresses);
+        let found =
+            node_ports::addresses(words, self.node_ip, self.engine.cluster(), &state.addresses);
         let Some(addresses) = found else { return };
         if self.addresses.as_ref() == Some(&addresses) {
             return;

@@ -65,14 +65,7 @@ pub async fn run(config: Config) -> Result<()> {
     let health = Arc::new(Health::new(2 * config.sync_period, jiff::Timestamp::now()));
     let kernel = Arc::new(Kernel::new(dir.clone()));
     let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
-    tokio::spawn(serve::http::health(
-        config.health_address,
-        Arc::clone(&health),
-    ));
-    tokio::spawn(serve::http::metrics(
-        config.metrics_address,
-        Arc::clone(&metrics),
-    ));
+    let mut taken = serve_all(&config, &health, &metrics);
 
     let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
     // A previous agent's programs may run, and the API server's address may be one that they translate.
@@ -121,6 +114,7 @@ pub async fn run(config: Config) -> Result<()> {
         metrics: Arc::clone(&metrics),
         known: known_rx,
         client: client_tx,
+        rate: config.client_rate,
     }));
 
     let agent = Agent::new(Parts {
@@ -130,6 +124,7 @@ pub async fn run(config: Config) -> Result<()> {
         commit,
         wait_for_sync: replaced,
         node_port_addresses: config.node_port_addresses.clone(),
+        node_ip: config.node_ip,
         memory: Memory::new(known),
         file,
         known: known_tx,
@@ -140,9 +135,36 @@ pub async fn run(config: Config) -> Result<()> {
         tell: Tell::new(notices_tx),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
     });
-    agent.run(events_rx, node, stop).await?;
+    tokio::select! {
+        ended = agent.run(events_rx, node, stop) => ended?,
+        Some(error) = taken.recv() => return Err(error),
+    }
     info!("stopped; what is attached works on, `lb-agent cleanup` removes it");
     Ok(())
+}
+
+/// Starts the two servers. Who hears of an address that is taken ends the agent; without `bindAddressHardFail` nobody does.
+fn serve_all(
+    config: &Config,
+    health: &Arc<Health>,
+    metrics: &Arc<Metrics>,
+) -> mpsc::Receiver<anyhow::Error> {
+    let (sender, taken) = mpsc::channel(2);
+    let sender = config.bind_hard_fail.then_some(sender);
+    let (address, health, counts) = (
+        config.health_address,
+        Arc::clone(health),
+        metrics.kubeproxy.clone(),
+    );
+    let told = sender.clone();
+    tokio::spawn(async move { serve::http::health(address, health, &counts, told).await });
+    tokio::spawn(serve::http::metrics(
+        config.metrics_address,
+        Arc::clone(metrics),
+        config.page(),
+        sender,
+    ));
+    taken
 }
 
 /// Verified programs and open maps; true where maps had to be made anew, so that they must be filled before any link runs

@@ -9,15 +9,22 @@ use crate::{config::NodePortAddress, model::Cluster, serve::checks::Listen};
 /// themselves, and only for the host.
 pub(super) fn addresses(
     words: &[NodePortAddress],
+    node_ip: Option<IpAddr>,
     cluster: &Cluster,
     machine: &[(IpAddr, u32)],
 ) -> Option<Vec<(IpAddr, u32)>> {
     if words.contains(&NodePortAddress::Primary) && !cluster.synced().node {
         return None;
     }
-    let primary = cluster.node().map_or(&[][..], |n| &n.addresses);
-    let admitted =
-        |addr: &IpAddr| !addr.is_loopback() && words.iter().any(|word| word.admits(*addr, primary));
+    let told = cluster.node().map_or(&[][..], |n| &n.addresses);
+    // Of its family, one that was given is the Node's own, whatever the status says.
+    let others = told
+        .iter()
+        .filter(|ip| node_ip.is_none_or(|own| own.is_ipv4() != ip.is_ipv4()));
+    let primary: Vec<IpAddr> = others.copied().chain(node_ip).collect();
+    let admitted = |addr: &IpAddr| {
+        !addr.is_loopback() && words.iter().any(|word| word.admits(*addr, &primary))
+    };
     let admitted = machine.iter().filter(|(addr, _)| admitted(addr));
     Some(admitted.copied().collect())
 }
@@ -69,18 +76,32 @@ mod tests {
         let machine = [of("127.0.0.1", 1), of("10.0.0.1", 2), of("10.9.0.1", 3)];
         let mut cluster = Cluster::default();
         let all = Some(machine[1..].to_vec());
-        assert_eq!(addresses(&[NodePortAddress::All], &cluster, &machine), all);
+        assert_eq!(
+            addresses(&[NodePortAddress::All], None, &cluster, &machine),
+            all
+        );
         let primary = [NodePortAddress::Localhost, NodePortAddress::Primary];
-        assert_eq!(addresses(&primary, &cluster, &machine), None);
+        assert_eq!(addresses(&primary, None, &cluster, &machine), None);
 
         cluster.apply(Event::Node(Node {
             addresses: vec![machine[1].0],
             ..Node::default()
         }));
         let ours = Some(vec![machine[1]]);
-        assert_eq!(addresses(&primary, &cluster, &machine), ours);
+        assert_eq!(addresses(&primary, None, &cluster, &machine), ours);
+        // Another one that was given takes its place, and one of the other family does not.
+        let given = Some(machine[2].0);
+        assert_eq!(
+            addresses(&primary, given, &cluster, &machine),
+            Some(vec![machine[2]])
+        );
+        let v6 = Some("fd66::1".parse().unwrap());
+        assert_eq!(addresses(&primary, v6, &cluster, &machine), ours);
 
         cluster.apply(Event::NodeGone);
-        assert_eq!(addresses(&primary, &cluster, &machine), Some(Vec::new()));
+        assert_eq!(
+            addresses(&primary, None, &cluster, &machine),
+            Some(Vec::new())
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The two HTTP servers. Owns addresses, routes and status codes; what they say comes from `health` and `metrics`.
 
 use std::{
+    future::ready,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,44 +11,84 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tracing::{error, info};
 
 use super::{
     connection::{self, Places},
     health::{Health, Report},
+    kubeproxy::{Codes, KubeProxyMetrics},
     metrics::Metrics,
 };
 
 /// Pause before an address that could not be bound is tried again.
 const REBIND: Duration = Duration::from_secs(5);
 
+/// What `/proxyMode` says, where kube-proxy names iptables, ipvs or nftables.
+const MODE: &str = "ebpf";
+
+/// Who must know that an address is taken: `bindAddressHardFail` ends the agent then.
+pub type Taken = Option<mpsc::Sender<anyhow::Error>>;
+
 /// Serves `/livez`, `/readyz` and `/healthz`, for ever.
-pub async fn health(address: SocketAddr, health: Arc<Health>) {
+pub async fn health(
+    address: SocketAddr,
+    health: Arc<Health>,
+    counts: &KubeProxyMetrics,
+    taken: Taken,
+) {
+    let counted = |codes: &Codes| {
+        let codes = codes.clone();
+        map_response(move |response: Response| {
+            codes.answered(response.status());
+            ready(response)
+        })
+    };
     let routes = Router::new()
-        .route("/livez", any(livez))
+        .route("/livez", any(livez).layer(counted(&counts.livez)))
         .route("/readyz", any(readyz))
-        .route("/healthz", any(healthz))
+        .route("/healthz", any(healthz).layer(counted(&counts.healthz)))
         .fallback(not_found)
         .with_state(health);
-    serve("--health-bind-address", address, routes).await;
+    serve("--health-bind-address", address, routes, taken).await;
 }
 
-/// Serves `/metrics`, for ever.
-pub async fn metrics(address: SocketAddr, metrics: Arc<Metrics>) {
+/// Serves `/metrics`, and what kube-proxy has beside it, for ever; `config` is what `/configz` shows.
+pub async fn metrics(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    config: serde_json::Value,
+    taken: Taken,
+) {
+    let text = |text: &'static str| {
+        let headers = [
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        any(move || ready((headers, text)))
+    };
     let routes = Router::new()
         .route("/metrics", get(scrape))
+        .route("/healthz", text("ok"))
+        .route("/proxyMode", text(MODE))
+        .route("/configz", any(move || ready(reply(true, &config))))
+        .fallback(not_found)
         .with_state(metrics);
-    serve("--metrics-bind-address", address, routes).await;
+    serve("--metrics-bind-address", address, routes, taken).await;
 }
 
-/// A port that is taken (by kube-proxy, before it is removed) must not stop the data path: it is told, and tried again.
-async fn serve(flag: &str, address: SocketAddr, routes: Router) {
+/// A port that is taken (by kube-proxy, before it is removed) must not stop the data path, unless somebody wants to know:
+/// it is told, and tried again.
+async fn serve(flag: &str, address: SocketAddr, routes: Router, taken: Taken) {
     let mut told = false;
     loop {
         match TcpListener::bind(address).await {
@@ -59,6 +100,15 @@ async fn serve(flag: &str, address: SocketAddr, routes: Router) {
                 // Its connections end with the process.
                 let (_open, end) = watch::channel(());
                 connection::serve(listener, routes, Places::default(), end).await;
+                return;
+            }
+            Err(error) if taken.is_some() => {
+                let error = anyhow::Error::new(error).context(format!(
+                    "bind {address} ({flag}), as bindAddressHardFail asks"
+                ));
+                if let Some(taken) = &taken {
+                    let _ = taken.send(error).await;
+                }
                 return;
             }
             Err(error) if !told => {

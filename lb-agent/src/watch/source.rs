@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::Client;
+use kube::{Client, client::ClientBuilder};
 use tokio::{
     sync::{
         mpsc::Sender,
@@ -10,11 +10,13 @@ use tokio::{
     },
     time::sleep,
 };
+use tower::limit::RateLimitLayer;
 use tracing::{error, info, warn};
 
 use crate::{
     bootstrap::{self, Known},
     config::Source,
+    kubeproxy::ClientRate,
     model::Event,
     serve::metrics::Metrics,
 };
@@ -42,6 +44,8 @@ pub struct Wiring {
     pub known: Receiver<Known>,
     /// The client in use, for whoever writes to the API server.
     pub client: watch::Sender<Option<Client>>,
+    /// How fast the API server may be asked.
+    pub rate: Option<ClientRate>,
 }
 
 /// Follows the source until nobody listens any more.
@@ -75,6 +79,17 @@ pub async fn run(mut wiring: Wiring) {
     }
 }
 
+/// Of the requests beyond the rate each waits for its turn; a watch counts once, however long it lasts.
+fn client(config: kube::Config, rate: Option<ClientRate>) -> anyhow::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?;
+    let Some(ClientRate { qps, burst }) = rate else {
+        return Ok(builder.build());
+    };
+    let window = Duration::try_from_secs_f64(f64::from(burst) / qps)?;
+    let limit = RateLimitLayer::new(burst.into(), window);
+    Ok(builder.with_layer(&limit).build())
+}
+
 async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
     let Wiring {
         source,
@@ -84,6 +99,7 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
         metrics,
         known,
         client: shared,
+        rate,
     } = wiring;
     let base = bootstrap::base(source).await?;
     let learnt = known.borrow_and_update().clone();
@@ -95,7 +111,7 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
     } else {
         u32::MAX
     };
-    let client = Client::try_from(dialled.config)?;
+    let client = client(dialled.config, *rate)?;
     shared.send_replace(Some(client.clone()));
     let follow = api::follow(client, node, patience, events.clone(), Arc::clone(metrics));
     tokio::pin!(follow);
