@@ -59,6 +59,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* kube-proxy's configuration as one text; empty for none. */}}
+{{- define "lb-agent.kubeProxyConfig" -}}
+{{- with .Values.kubeProxyConfig -}}
+{{- if kindIs "string" . -}}
+{{ . }}
+{{- else -}}
+{{ toYaml . }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Where the kubelet asks, given where the agent listens. */}}
 {{- define "lb-agent.probeHost" -}}
 {{- if eq .Values.health.bindAddress "0.0.0.0" -}}

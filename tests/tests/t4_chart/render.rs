@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use lb_tests::cluster::chart::{self, path_str};
 use serde::Serialize;
@@ -69,6 +69,7 @@ fn every_field_is_one_that_kubernetes_knows() -> Result<()> {
     let all = [
         "ClusterRole",
         "ClusterRoleBinding",
+        "ConfigMap",
         "DaemonSet",
         "Pod",
         "Service",
@@ -88,6 +89,7 @@ fn round_trip(kind: &str, document: &Value) -> Result<Value> {
     match kind {
         "ClusterRole" => typed::<ClusterRole>(document),
         "ClusterRoleBinding" => typed::<ClusterRoleBinding>(document),
+        "ConfigMap" => typed::<ConfigMap>(document),
         "DaemonSet" => typed::<DaemonSet>(document),
         "Pod" => typed::<Pod>(document),
         "Service" => typed::<Service>(document),
@@ -171,6 +173,8 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("k8sServicePort=0", "k8sServicePort"),
         ("k8sServicePort=70000", "k8sServicePort"),
         ("k8sServiceHost=https://10.0.0.1", "k8sServiceHost"),
+        ("kubeProxyConfig=mode: nftables", "kubeProxyConfig"),
+        ("kubeProxyConfig.mode=nftables", "kubeProxyConfig"),
         ("health.port=http", "port"),
         ("health.bindAddress=localhost", "bindAddress"),
         ("metrics.serviceMonitor.interval=often", "interval"),
@@ -187,6 +191,92 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ensure!(
             said.contains("schema") && said.contains(named),
             "{set}: {said}"
+        );
+    }
+    Ok(())
+}
+
+/// The DaemonSet, and the ConfigMap with kube-proxy's configuration, of these values.
+fn with_file(args: &[&str]) -> Result<(DaemonSet, Option<ConfigMap>)> {
+    let home = tempfile::tempdir()?;
+    let documents = chart::template(home.path(), args)?;
+    let of = |kind: &str| {
+        let mut all = documents.iter();
+        all.find(|document| document["kind"] == kind).cloned()
+    };
+    let set = serde_json::from_value(of("DaemonSet").context("no DaemonSet")?)?;
+    let map = of("ConfigMap").map(serde_json::from_value).transpose()?;
+    Ok((set, map))
+}
+
+/// A new file means new pods; values at their default leave it its say, all others win.
+#[test]
+fn the_configuration_of_kube_proxy_reaches_the_agent() -> Result<()> {
+    let values = chart::dir().join("ci/kube-proxy-config-values.yaml");
+    let values = ["-f", path_str(&values)?];
+    let arguments = |set: &DaemonSet| -> Result<Vec<String>> {
+        let pod = set.spec.template.spec.as_ref().context("no pod")?;
+        Ok(pod.containers[0].args.clone().unwrap_or_default())
+    };
+    let checksum = |set: &DaemonSet| {
+        let metadata = set.spec.template.metadata.as_ref();
+        let annotations = metadata.and_then(|m| m.annotations.as_ref());
+        annotations.and_then(|all| all.get("checksum/kube-proxy-config").cloned())
+    };
+    let (set, map) = with_file(&values)?;
+    let map = map.context("no ConfigMap")?;
+    let data = map.data.context("an empty ConfigMap")?;
+    lb_agent::kubeproxy::KubeProxy::read(&data["config.conf"])?;
+    let name = map.metadata.name.context("a ConfigMap without a name")?;
+    let pod = set.spec.template.spec.as_ref().context("no pod")?;
+    let mounted = |volume: &&k8s_openapi::api::core::v1::Volume| {
+        let source = volume.config_map.as_ref();
+        source.is_some_and(|source| source.name == name)
+    };
+    let volume = pod.volumes.iter().flatten().find(mounted);
+    let volume = &volume.context("it is not mounted")?.name;
+    let mounts = pod.containers[0].volume_mounts.iter().flatten();
+    let mount = mounts.into_iter().find(|mount| mount.name == *volume);
+    assert_eq!(mount.context("no mount")?.mount_path, "/etc/lb-agent");
+    let said = arguments(&set)?;
+    ensure!(said.contains(&"--config=/etc/lb-agent/config.conf".to_owned()));
+    let flags = [
+        "--scheduler",
+        "--node-port-addresses",
+        "--log-format",
+        "--log-level",
+    ];
+    for flag in flags {
+        ensure!(
+            !said.iter().any(|arg| arg.starts_with(flag)),
+            "{flag} would hide the file"
+        );
+    }
+
+    let more = [
+        "--set",
+        "config.scheduler=sh,config.nodePortAddresses={primary}",
+    ];
+    let (other, _) = with_file(&[&values[..], &more].concat())?;
+    let said = arguments(&other)?;
+    for flag in ["--scheduler=sh", "--node-port-addresses=primary"] {
+        ensure!(said.contains(&flag.to_owned()), "{flag} is not in {said:?}");
+    }
+    let changed = [
+        "--set-string",
+        "kubeProxyConfig=apiVersion: kubeproxy.config.k8s.io/v1alpha1",
+    ];
+    let (changed, _) = with_file(&[&values[..], &changed].concat())?;
+    ensure!(checksum(&set).is_some() && checksum(&set) == checksum(&other));
+    ensure!(checksum(&changed) != checksum(&set));
+
+    let (none, map) = with_file(&[])?;
+    ensure!(map.is_none() && checksum(&none).is_none());
+    let said = arguments(&none)?;
+    for flag in flags {
+        ensure!(
+            said.iter().any(|arg| arg.starts_with(flag)),
+            "{flag} is missing"
         );
     }
     Ok(())
