@@ -198,7 +198,7 @@ impl Config {
             scheduler,
             node_port_addresses,
             external_ip_cidrs,
-            map_capacity,
+            map_capacity: together(map_capacity),
             state_dir,
             node_ip: file.node_ip,
             bind_hard_fail: file.bind_hard_fail,
@@ -233,6 +233,22 @@ impl Config {
             },
         })
     }
+}
+
+/// What is counted by service index or backend id has as many entries as there are of those, unless it is named too.
+fn together(mut given: Vec<MapCapacity>) -> Vec<MapCapacity> {
+    for (lead, follower) in [
+        (&maps::SVC, &maps::SCHED),
+        (&maps::SVC, &maps::SVC_STATS),
+        (&maps::BACKENDS, &maps::ACTIVE),
+    ] {
+        let of = |map| given.iter().rfind(|c| c.map == map);
+        if let (Some(&MapCapacity { entries, .. }), None) = (of(lead), of(follower)) {
+            let map = follower;
+            given.push(MapCapacity { map, entries });
+        }
+    }
+    given
 }
 
 fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
@@ -360,6 +376,24 @@ mod tests {
             Devices::Named(v(&["eth0", "eth1"]))
         );
         assert!(devices_of(v(&["auto", "eth0"]), vec![]).is_err());
+    }
+
+    #[test]
+    fn what_is_counted_by_index_has_the_size_of_what_it_counts() {
+        let all = |words: &[&str]| -> Vec<MapCapacity> {
+            together(words.iter().map(|w| w.parse().unwrap()).collect())
+        };
+        assert_eq!(all(&["lb_slots=9"]).len(), 1);
+        assert_eq!(
+            all(&["lb_svc=7", "lb_backends=9", "lb_sched=8"]),
+            all(&[
+                "lb_svc=7",
+                "lb_backends=9",
+                "lb_sched=8",
+                "lb_svc_stats=7",
+                "lb_active=9"
+            ])
+        );
     }
 
     #[test]

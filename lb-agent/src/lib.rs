@@ -11,6 +11,7 @@ pub mod logging;
 pub mod model;
 pub mod node;
 pub mod plan;
+pub mod problems;
 pub mod run;
 pub mod serve;
 pub mod sync;

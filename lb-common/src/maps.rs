@@ -30,7 +30,7 @@ pub const MMAPABLE: usize = 1 << 10;
 
 maps! {
     /// [`ServiceKey`](crate::service::ServiceKey) → [`ServiceRef`](crate::service::ServiceRef)
-    SERVICES: "lb_services", 1 << 17, v 1, config;
+    SERVICES: "lb_services", 1 << 18, v 1, config;
     /// [`NodePortKey`](crate::service::NodePortKey) → [`ServiceRef`](crate::service::ServiceRef)
     NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
     /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::service::NodeAddr)

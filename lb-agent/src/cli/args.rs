@@ -192,7 +192,7 @@ pub struct MetricsArg {
 /// The state directory, for keeping and for removing.
 #[derive(Args, Debug)]
 pub struct StateArg {
-    /// Where the last known addresses of the API server are kept
+    /// Where the agent keeps the last known addresses of the API server, and what of its Services it cannot honour
     #[arg(
         long,
         env = "LB_AGENT_STATE_DIR",
@@ -260,6 +260,9 @@ pub struct Get {
     /// What is shown.
     #[command(flatten)]
     pub pins: Pins,
+    /// Beside it: what the agent could not honour.
+    #[command(flatten)]
+    pub state: StateArg,
     /// What to show
     #[arg(value_enum)]
     pub what: What,

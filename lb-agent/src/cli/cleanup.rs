@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     bootstrap::StateFile,
     datapath::{cleanup, dir::BpfDir},
+    problems::ProblemFile,
 };
 
 use super::args::Cleanup;
@@ -16,6 +17,7 @@ pub fn run(args: &Cleanup) -> Result<()> {
     cleanup::run(&BpfDir::at(&args.pins.bpf_dir))?;
     let state_dir = &args.state.state_dir;
     StateFile::in_dir(state_dir).remove()?;
+    ProblemFile::of(state_dir, &args.pins.bpf_dir).remove()?;
     match fs::remove_dir(state_dir) {
         // Somebody else's files may be there too.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {

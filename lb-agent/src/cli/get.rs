@@ -14,6 +14,7 @@ use crate::datapath::{
     stats,
     table::{ArrayTable as _, MapError},
 };
+use crate::problems::{ProblemFile, Unhonoured};
 
 use super::{
     args::{Get, Output, What},
@@ -28,11 +29,23 @@ pub(super) const API_VERSION: &str = "lb-agent.io/v1";
 pub fn run(get: &Get) -> Result<()> {
     let dir = BpfDir::at(&get.pins.bpf_dir);
     let text = match get.what {
-        What::Services => services(&open(&dir)?, get.output)?,
+        What::Services => {
+            let file = ProblemFile::of(&get.state.state_dir, &get.pins.bpf_dir);
+            services(&open(&dir)?, file.load()?, get.output)?
+        }
         What::Backends => backends(&open(&dir)?, get.output)?,
         What::Flows => super::flows::show(&dir, get.output)?,
     };
     print(&text)
+}
+
+/// [`List`] of frontends, and what is not among them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Services<'a> {
+    #[serde(flatten)]
+    list: List<'a, Frontend>,
+    not_honoured: Vec<Unhonoured>,
 }
 
 #[derive(Serialize)]
@@ -44,12 +57,15 @@ pub(super) struct List<'a, T> {
 }
 
 pub(super) fn json<T: Serialize>(kind: &'static str, items: &[T]) -> Result<String> {
-    let list = List {
+    encode(&List {
         api_version: API_VERSION,
         kind,
         items,
-    };
-    let mut text = serde_json::to_string_pretty(&list).context("encode JSON")?;
+    })
+}
+
+fn encode(value: &impl Serialize) -> Result<String> {
+    let mut text = serde_json::to_string_pretty(value).context("encode JSON")?;
     text.push('\n');
     Ok(text)
 }
@@ -82,11 +98,27 @@ pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
     Ok(frontends::read(&mut maps, &counters)?)
 }
 
-fn services(all: &[Frontend], output: Output) -> Result<String> {
-    match output {
-        Output::Json => json("FrontendList", all),
-        Output::Table | Output::Wide => Ok(ipvsadm(all, output == Output::Wide)),
+fn services(all: &[Frontend], not_honoured: Vec<Unhonoured>, output: Output) -> Result<String> {
+    if output == Output::Json {
+        return encode(&Services {
+            list: List {
+                api_version: API_VERSION,
+                kind: "FrontendList",
+                items: all,
+            },
+            not_honoured,
+        });
     }
+    let mut text = ipvsadm(all, output == Output::Wide);
+    if !not_honoured.is_empty() {
+        text.push_str("\nNot honoured, by the agent's last word:\n");
+    }
+    for Unhonoured { service, problems } in not_honoured {
+        for problem in problems {
+            let _ = writeln!(text, "  {service}: {problem}");
+        }
+    }
+    Ok(text)
 }
 
 /// The shape of `ipvsadm -L -n`.

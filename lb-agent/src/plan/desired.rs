@@ -18,6 +18,8 @@ pub struct ServicePlan {
     pub frontends: Vec<Frontend>,
     /// What could not be honoured, for people.
     pub problems: Vec<String>,
+    /// Ports that are not carried because they are SCTP; each is among the problems too.
+    pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,
     /// Ports that nothing serves on this node, though their policy asks for it.

@@ -63,8 +63,9 @@ pub fn plan(
     addresses.marks(&mut plan.frontends);
     for port in &service.ports {
         if port.proto == Proto::Sctp {
+            plan.sctp_ports += 1;
             plan.problems.push(format!(
-                "port {}: SCTP is not carried by this version: skipped",
+                "ports: {}/SCTP is not carried, TCP and UDP alone are: label the Service service.kubernetes.io/service-proxy-name to leave it whole to another proxy",
                 port.port
             ));
             continue;

@@ -270,8 +270,12 @@ impl Agent {
         let report = self.engine.sync(&mut self.maps);
         let end = Instant::now();
         let snapshot = self.engine.snapshot();
-        self.schedule
-            .synced(end, !report.failed.is_empty(), snapshot.unsettled);
+        self.schedule.synced(
+            end,
+            !report.failed.is_empty(),
+            report.freed,
+            snapshot.unsettled,
+        );
         self.kernel.told(
             snapshot
                 .usage
@@ -317,7 +321,7 @@ impl Agent {
 
     fn settle(&mut self) {
         let report: Report = self.engine.settle(&mut self.maps);
-        self.metrics.map_writes.inc_by(report.writes.total());
+        self.metrics.wrote(&report.writes);
         for failure in &report.failed {
             warn!(error = %failure.error, "cannot clear what is retired");
         }

@@ -24,6 +24,7 @@ use crate::{
     },
     node::{self, Selection},
     plan::PlanConfig,
+    problems::ProblemFile,
     serve::{
         self,
         checks::{self, Wanted},
@@ -132,7 +133,10 @@ pub async fn run(config: Config) -> Result<()> {
         health,
         metrics,
         kernel,
-        tell: Tell::new(notices_tx),
+        tell: Tell::new(
+            notices_tx,
+            ProblemFile::of(&config.state_dir, &config.bpf_dir),
+        ),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
     });
     tokio::select! {

@@ -56,12 +56,14 @@ impl Schedule {
         self.changed.get_or_insert(now);
     }
 
-    /// A sync has ended. `failed`: something is to be tried again. `unsettled`: something is retired.
-    pub(super) fn synced(&mut self, now: Instant, failed: bool, unsettled: bool) {
+    /// A sync has ended. `failed`: something is to be tried again, soon if room was `freed` meanwhile, which may be what it
+    /// lacked. `unsettled`: something is retired.
+    pub(super) fn synced(&mut self, now: Instant, failed: bool, freed: bool, unsettled: bool) {
         self.changed = None;
         self.last = Some(now);
         self.settle = unsettled.then(|| now + IDLE);
-        self.pause = failed.then(|| self.pause.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
+        let before = self.pause.filter(|_| !freed);
+        self.pause = failed.then(|| before.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
         self.retry = self.pause.map(|p| now + p);
     }
 
@@ -143,12 +145,12 @@ mod tests {
         assert_eq!(s.next(), None);
         s.change(t);
         assert_eq!(s.next(), Some((t, Due::Sync)));
-        s.synced(t, false, false);
+        s.synced(t, false, false, false);
         assert_eq!(s.next(), None);
         s.change(t + COALESCE / 2);
         s.change(t + COALESCE);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
-        s.synced(t + COALESCE, false, false);
+        s.synced(t + COALESCE, false, false, false);
         s.change(t + COALESCE * 9);
         assert_eq!(s.next(), Some((t + COALESCE * 9, Due::Sync)));
     }
@@ -158,23 +160,36 @@ mod tests {
         let (mut s, mut t) = (Schedule::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            s.synced(t, true, false);
+            s.synced(t, true, false, false);
             let (at, due) = s.next().unwrap();
             assert_eq!(due, Due::Sync);
             pauses.push((at - t).as_secs());
             t = at;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        s.synced(t, false, false);
+        s.synced(t, false, false, false);
         assert_eq!(s.next(), None);
-        s.synced(t, true, false);
+        s.synced(t, true, false, false);
         assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
+    }
+
+    #[test]
+    fn where_room_was_made_what_failed_is_tried_again_soon() {
+        let (mut s, t) = (Schedule::default(), Instant::now());
+        for _ in 0..8 {
+            s.synced(t, true, false, false);
+        }
+        assert_eq!(s.next(), Some((t + RETRY.1, Due::Sync)));
+        s.synced(t, true, true, false);
+        assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
+        s.synced(t, true, false, false);
+        assert_eq!(s.next(), Some((t + RETRY.0 * 2, Due::Sync)));
     }
 
     #[test]
     fn a_change_does_not_wait_for_the_retry() {
         let (mut s, t) = (Schedule::default(), Instant::now());
-        s.synced(t, true, false);
+        s.synced(t, true, false, false);
         s.change(t);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
     }
@@ -182,11 +197,11 @@ mod tests {
     #[test]
     fn what_is_retired_is_cleared_when_nothing_happens() {
         let (mut s, t) = (Schedule::default(), Instant::now());
-        s.synced(t, false, true);
+        s.synced(t, false, false, true);
         assert_eq!(s.next(), Some((t + IDLE, Due::Settle)));
         s.change(t);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
-        s.synced(t, false, true);
+        s.synced(t, false, false, true);
         s.settled(t + IDLE, false);
         assert_eq!(s.next(), None);
     }

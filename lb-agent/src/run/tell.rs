@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use crate::{
     model::{Event, ObjectKey, Trigger},
+    problems::ProblemFile,
     serve::metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
     sync::{Engine, Report},
     watch::notices::Notice,
@@ -18,6 +19,11 @@ use crate::{
 /// What has been said already.
 pub(super) struct Tell {
     notices: mpsc::Sender<Notice>,
+    file: ProblemFile,
+    /// The file was written by this agent.
+    kept: bool,
+    /// Why it could not be written.
+    unkept: String,
     /// Problems by Service, as they were last told.
     told: BTreeMap<ObjectKey, Vec<String>>,
     /// Problems that belong to no Service.
@@ -28,9 +34,12 @@ pub(super) struct Tell {
 
 impl Tell {
     /// Nothing has been said.
-    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
+    pub(super) fn new(notices: mpsc::Sender<Notice>, file: ProblemFile) -> Self {
         Self {
             notices,
+            file,
+            kept: false,
+            unkept: String::new(),
             told: BTreeMap::new(),
             orphans: Vec::new(),
             arrived: [
@@ -85,7 +94,7 @@ impl Tell {
             SyncResult::failed
         };
         metrics.syncs.get_or_create(&SyncLabels { result }).inc();
-        metrics.map_writes.inc_by(report.writes.total());
+        metrics.wrote(&report.writes);
         let now = jiff::Timestamp::now();
         let good = report.failed.is_empty();
         for Trigger { at, v6 } in &report.trigger_times {
@@ -106,7 +115,8 @@ impl Tell {
             took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "synced"
         );
-        if report.planned > 0 || !report.failed.is_empty() {
+        let first = report.synced && !self.kept;
+        if report.planned > 0 || !report.failed.is_empty() || first {
             self.problems(engine, metrics);
         }
         let orphans: Vec<String> = report
@@ -124,6 +134,7 @@ impl Tell {
     /// Each problem once, when it is new.
     fn problems(&mut self, engine: &Engine, metrics: &Metrics) {
         let now = engine.problems();
+        metrics.skipped(engine.sctp_ports());
         metrics
             .services_with_problems
             .set(i64::try_from(now.len()).unwrap_or(i64::MAX));
@@ -142,6 +153,24 @@ impl Tell {
                 }
             }
         }
+        if now != self.told || !self.kept {
+            self.keep(&now);
+        }
         self.told = now;
+    }
+
+    /// For `get services`. A folder that cannot be written is told once; the log has it all in any case.
+    fn keep(&mut self, problems: &BTreeMap<ObjectKey, Vec<String>>) {
+        self.kept = true;
+        if let Err(error) = self.file.store(problems) {
+            let text = format!("{error:#}");
+            if self.unkept != text {
+                warn!(
+                    error = text,
+                    "`get services` cannot show what is not honoured: see --state-dir"
+                );
+                self.unkept = text;
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::datapath::recount::Recounted;
+use crate::{datapath::recount::Recounted, sync::Writes};
 
 use super::{audits::Audits, kubeproxy::KubeProxyMetrics};
 
@@ -33,13 +33,15 @@ pub struct Metrics {
     /// Syncs by how they ended.
     pub syncs: Family<SyncLabels, Counter>,
     /// Map entries written and removed.
-    pub map_writes: Counter,
+    map_writes: Family<MapLabels, Counter>,
     /// Objects that came.
     pub changes: Family<KindLabels, Counter>,
     /// Lists and watches that failed.
     pub watch_errors: Family<KindLabels, Counter>,
     /// Services of which something could not be honoured or written.
     pub services_with_problems: Gauge,
+    /// Ports of Services that are not carried.
+    skipped_ports: Family<SkipLabels, Gauge>,
     /// Manifest files that cannot be read.
     pub bad_manifests: Gauge,
     /// Devices named by flags that are not there.
@@ -63,6 +65,29 @@ pub struct Metrics {
     /// Under kube-proxy's names.
     pub kubeproxy: KubeProxyMetrics,
     kubeproxy_registry: Registry,
+}
+
+/// Which map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct MapLabels {
+    map: &'static str,
+}
+
+/// Why a port is not carried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SkipLabels {
+    reason: SkipReason,
+}
+
+/// Why a port is not carried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+enum SkipReason {
+    /// Its protocol is SCTP.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    sctp,
 }
 
 /// Which objects.
@@ -143,10 +168,11 @@ impl Metrics {
             network_programming: Histogram::new(exponential_buckets(0.001, 2.0, 20)),
             sync_last: Gauge::default(),
             syncs: Family::default(),
-            map_writes: Counter::default(),
+            map_writes: Family::default(),
             changes: Family::default(),
             watch_errors: Family::default(),
             services_with_problems: Gauge::default(),
+            skipped_ports: Family::default(),
             bad_manifests: Gauge::default(),
             missing_devices: Gauge::default(),
             attach_problems: Gauge::default(),
@@ -167,6 +193,8 @@ impl Metrics {
             drop(m.watch_errors.get_or_create(&KindLabels { kind }));
             drop(m.changes.get_or_create(&KindLabels { kind }));
         }
+        m.wrote(&Writes::default());
+        m.skipped(0);
         m.register();
         m.registry.register_collector(kernel);
         m
@@ -210,6 +238,11 @@ impl Metrics {
             "services_with_problems",
             "Services of which something could not be honoured or written: see the log",
             self.services_with_problems.clone(),
+        );
+        r.register(
+            "skipped_ports",
+            "Ports of Services that are not carried, by the reason: see the Events of the Services",
+            self.skipped_ports.clone(),
         );
         r.register(
             "bad_manifests",
@@ -256,6 +289,20 @@ impl Metrics {
             "Open connections by which running counts were repaired",
             self.repaired.clone(),
         );
+    }
+
+    /// What a sync wrote.
+    pub fn wrote(&self, writes: &Writes) {
+        for (map, n) in writes.by_map() {
+            self.map_writes.get_or_create(&MapLabels { map }).inc_by(n);
+        }
+    }
+
+    /// Ports that are not carried because they are SCTP.
+    pub fn skipped(&self, sctp: usize) {
+        let reason = SkipReason::sctp;
+        let gauge = self.skipped_ports.get_or_create(&SkipLabels { reason });
+        gauge.set(i64::try_from(sctp).unwrap_or(i64::MAX));
     }
 
     /// What a recount found.
@@ -314,6 +361,8 @@ mod tests {
             "lb_sync_last_timestamp_seconds ",
             "lb_watch_errors_total{kind=\"endpointslice\"} 1",
             "lb_syncs_total{result=\"failed\"} 0",
+            "lb_map_writes_total{map=\"lb_members\"} 0",
+            "lb_skipped_ports{reason=\"sctp\"} 0",
             "lb_missing_devices 0",
             "lb_attach_problems 0",
             "lb_connections_drift 0",

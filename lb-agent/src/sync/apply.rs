@@ -108,7 +108,7 @@ impl Job {
 
 /// Everything that must stand before frontends may lead to the pools.
 pub(super) fn rise(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
-    for job in &mut *jobs {
+    for job in jobs.iter_mut().filter(|job| job.error.is_none()) {
         for (id, value) in &job.created {
             // Two jobs may count on the same new backend: the first one that can writes it.
             if state.backends.stands(*id) {
@@ -189,6 +189,7 @@ fn switch(
         pool.svc = entry;
         pool.slots = slots;
         if let Some(old) = std::mem::replace(&mut pool.range, range) {
+            report.freed |= range.is_none_or(|new| new.len < old.len);
             state.ranges.retire(old);
         }
     }
@@ -256,6 +257,7 @@ pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) 
         }
         state.condemned.remove(&index);
         state.indices.retire(index);
+        report.freed = true;
     }
 }
 

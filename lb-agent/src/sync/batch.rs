@@ -2,28 +2,36 @@
 
 use crate::datapath::table::{Batch, MapError};
 
-/// Runs `items` through `write` and tells `done` or `failed` of each. Behind a failed element the rest is tried too, but
-/// for those of which `skip` says (asked after each failure) that they have lost their point.
-pub(super) fn run<T: Clone>(
-    mut items: Vec<T>,
+/// Runs `items` through `write` and tells `report` of each. Behind a failed element the rest is tried too, but for those of
+/// which `skip` says (asked when their turn comes) that they have lost their point. The cost grows with the number of items
+/// alone, even where all of them fail, as in a full map: behind a failure pieces are small, and double with each success.
+pub(super) fn run<T>(
+    items: &[T],
     mut write: impl FnMut(&[T]) -> Batch,
     mut report: impl FnMut(&T, Result<(), MapError>),
     mut skip: impl FnMut(&T) -> bool,
 ) {
-    while !items.is_empty() {
-        let Batch { done, error } = write(&items);
-        for item in &items[..done] {
+    let mut rest = items;
+    let mut most = items.len();
+    while let Some((first, behind)) = rest.split_first() {
+        if skip(first) {
+            rest = behind;
+            continue;
+        }
+        let wanted = rest.iter().take(most).take_while(|item| !skip(item));
+        let piece = &rest[..wanted.count()];
+        let Batch { done, error } = write(piece);
+        for item in &piece[..done] {
             report(item, Ok(()));
         }
-        let Some(error) = error else {
-            return;
-        };
-        let Some(bad) = items.get(done) else {
-            return;
-        };
-        report(bad, Err(error));
-        items.drain(..=done);
-        items.retain(|item| !skip(item));
+        rest = &rest[done..];
+        if let (Some(error), Some((bad, behind))) = (error, rest.split_first()) {
+            report(bad, Err(error));
+            rest = behind;
+            most = 1;
+        } else {
+            most = most.saturating_mul(2);
+        }
     }
 }
 
@@ -39,7 +47,7 @@ mod tests {
         let mut done = Vec::new();
         // Odd numbers fail; after a failure, all of the same decade are pointless.
         run(
-            vec![2, 3, 4, 12, 14, 15, 16, 22],
+            &[2, 3, 4, 12, 14, 15, 16, 22],
             |items| {
                 let bad = items.iter().position(|n| n % 2 == 1);
                 let error = bad.map(|_| MapError::Full {
@@ -59,5 +67,31 @@ mod tests {
         );
         assert_eq!(done, [2, 12, 14, 22]);
         assert_eq!(*failed.borrow(), [3, 15]);
+    }
+
+    #[test]
+    fn a_full_map_costs_one_try_an_element() {
+        let tried = RefCell::new(0);
+        let items: Vec<u32> = (0..10_000).collect();
+        let mut failed = 0;
+        // Room for the first 100, and for the one or other that comes later.
+        run(
+            &items,
+            |piece| {
+                *tried.borrow_mut() += piece.len();
+                let bad = piece.iter().position(|n| *n >= 100 && n % 1000 != 0);
+                Batch {
+                    done: bad.unwrap_or(piece.len()),
+                    error: bad.map(|_| MapError::Full {
+                        map: "m",
+                        capacity: 100,
+                    }),
+                }
+            },
+            |_, result| failed += usize::from(result.is_err()),
+            |_| false,
+        );
+        assert_eq!(failed, 10_000 - 100 - 9);
+        assert!(*tried.borrow() < 30_000, "{} for 10000", tried.borrow());
     }
 }

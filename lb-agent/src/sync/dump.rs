@@ -2,7 +2,7 @@
 //! same say the same. Empty maps are an empty text; what nothing leads to is shown as left over.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt::Write as _,
 };
 
@@ -25,8 +25,10 @@ struct Reader {
     backends: BTreeMap<u32, Backend>,
     /// Backends that were shown.
     shown: BTreeSet<u32>,
-    members: Vec<(MemberKey, u32)>,
-    ranges: Vec<SourceRangeKey>,
+    /// By service index.
+    members: BTreeMap<u32, Vec<(MemberKey, u32)>>,
+    /// By service index.
+    ranges: BTreeMap<u32, Vec<SourceRangeKey>>,
 }
 
 /// Reads everything that services live in.
@@ -58,12 +60,14 @@ pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
     }
 
     let mut reader = Reader::new(maps)?;
-    let mut done = BTreeSet::new();
+    let mut of_index: BTreeMap<u32, Vec<&Front>> = BTreeMap::new();
+    for front in &fronts {
+        of_index.entry(front.3).or_default().push(front);
+    }
     for (_, _, _, index) in &fronts {
-        if !done.insert(*index) {
+        let Some(ours) = of_index.remove(index) else {
             continue;
-        }
-        let ours: Vec<&Front> = fronts.iter().filter(|f| f.3 == *index).collect();
+        };
         for line in lines(&ours) {
             let _ = writeln!(out, "{line}");
         }
@@ -93,11 +97,13 @@ impl Reader {
             svc,
             backends,
             shown: BTreeSet::new(),
-            members: sorted(maps.members().entries()?),
-            ranges: sorted(maps.srcranges().entries()?)
-                .into_iter()
-                .map(|(key, _)| key)
-                .collect(),
+            members: grouped(sorted(maps.members().entries()?), |(key, _)| key.service),
+            ranges: grouped(
+                sorted(maps.srcranges().entries()?)
+                    .into_iter()
+                    .map(|(key, _)| key),
+                |key| key.data.service,
+            ),
         })
     }
 
@@ -127,12 +133,13 @@ impl Reader {
             let _ = write!(out, " no-endpoint");
         }
         out.push('\n');
-        for key in extract(&mut self.ranges, |k| k.data.service == index) {
+        for key in self.ranges.remove(&index).unwrap_or_default() {
             let v4 = key.data.addr.is_v4();
             let bits = key.prefix_len - 32 - if v4 { 96 } else { 0 };
             let _ = writeln!(out, "  from {}/{bits}", key.data.addr);
         }
-        let mut kept: BTreeMap<u32, u32> = extract(&mut self.members, |(k, _)| k.service == index)
+        let members = self.members.remove(&index).unwrap_or_default();
+        let mut kept: BTreeMap<u32, u32> = members
             .into_iter()
             .map(|(key, flags)| (key.backend, flags))
             .collect();
@@ -187,10 +194,10 @@ impl Reader {
         for svc in self.svc.values() {
             let _ = writeln!(out, "left over: service of {} slots", svc.count);
         }
-        for (key, _) in std::mem::take(&mut self.members) {
+        for (key, _) in std::mem::take(&mut self.members).into_values().flatten() {
             let _ = writeln!(out, "left over: member {}", self.backend(key.backend));
         }
-        for key in &self.ranges {
+        for key in self.ranges.values().flatten() {
             let _ = writeln!(out, "left over: source range {}", key.data.addr);
         }
         let rest = self
@@ -209,12 +216,10 @@ impl Reader {
 
 /// One line a frontend; the same one from inside and outside is one line.
 fn lines(fronts: &[&Front]) -> Vec<String> {
+    let all: HashSet<&Front> = fronts.iter().copied().collect();
     let mut lines = Vec::new();
     for (text, from, flags, index) in fronts {
-        let twin = |other: u8| {
-            let same = |f: &&&Front| f.0 == *text && f.1 == other && f.2 == *flags && f.3 == *index;
-            fronts.iter().any(|f| same(&f))
-        };
+        let twin = |other: u8| all.contains(&(text.clone(), other, *flags, *index));
         let kinds = [
             (frontend::CLUSTER_IP, "cluster-ip"),
             (frontend::NODE_PORT, "node-port"),
@@ -247,9 +252,11 @@ fn sorted<K: Ord + Copy, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
     entries
 }
 
-/// Takes the elements that fit out of `list`.
-fn extract<T>(list: &mut Vec<T>, fits: impl Fn(&T) -> bool) -> Vec<T> {
-    let (out, rest) = std::mem::take(list).into_iter().partition(fits);
-    *list = rest;
-    out
+/// The elements by number, each group in their order.
+fn grouped<T>(all: impl IntoIterator<Item = T>, by: impl Fn(&T) -> u32) -> BTreeMap<u32, Vec<T>> {
+    let mut groups: BTreeMap<u32, Vec<T>> = BTreeMap::new();
+    for one in all {
+        groups.entry(by(&one)).or_default().push(one);
+    }
+    groups
 }

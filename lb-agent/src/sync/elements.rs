@@ -27,7 +27,7 @@ pub(super) fn ranges_in(
     let table = maps.srcranges();
     let mut results = Vec::with_capacity(items.len());
     batch::run(
-        items,
+        &items,
         |items| {
             let entries: Vec<(SourceRangeKey, u8)> = items.iter().map(|(k, _)| (*k, 1)).collect();
             table.insert(&entries)
@@ -68,7 +68,7 @@ pub(super) fn write_members(
     let mut results = Vec::with_capacity(items.len());
     let lost = RefCell::new(BTreeSet::new());
     batch::run(
-        items,
+        &items,
         |items| {
             let entries: Vec<(MemberKey, u32)> = items
                 .iter()
@@ -124,7 +124,7 @@ pub(super) fn remove_members(
     let table = maps.members();
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
-        gone,
+        &gone,
         |items| {
             let keys = items
                 .iter()
@@ -138,6 +138,7 @@ pub(super) fn remove_members(
         match result {
             Ok(()) => {
                 report.writes.members += 1;
+                report.freed = true;
                 let pool = state.pools.get_mut(&index);
                 if let Some(bits) = pool.and_then(|p| p.members.remove(&id)) {
                     state.members -= 1;
@@ -159,7 +160,7 @@ pub(super) fn remove_ranges(
     let table = maps.srcranges();
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
-        gone,
+        &gone,
         |items| table.remove(&items.iter().map(|(key, _)| *key).collect::<Vec<_>>()),
         |item, result| results.push((*item, result)),
         |_| false,
@@ -168,6 +169,7 @@ pub(super) fn remove_ranges(
         match result {
             Ok(()) => {
                 report.writes.srcranges += 1;
+                report.freed = true;
                 if let Some(pool) = state.pools.get_mut(&key.data.service) {
                     state.source_ranges -= u32::from(pool.source_ranges.remove(&key));
                 }

@@ -46,6 +46,7 @@ pub(super) struct Planned {
     pub(super) pools: Box<[(PoolId, u32)]>,
     pub(super) fronts: Box<[FrontKey]>,
     pub(super) problems: Box<[String]>,
+    pub(super) sctp_ports: usize,
     pub(super) health: Option<plan::HealthCheck>,
     no_local: NoLocal,
 }
@@ -200,6 +201,7 @@ impl Engine {
             pools,
             frontends,
             problems,
+            sctp_ports,
             health,
             no_local,
         } = plan;
@@ -208,6 +210,7 @@ impl Engine {
             pools: ids.zip(indices).collect(),
             fronts: frontends.iter().map(|f| f.key).collect(),
             problems: problems.into(),
+            sctp_ports,
             health,
             no_local,
         };

@@ -89,7 +89,7 @@ pub(super) fn publish<K: Copy + Ord + Hash>(
     let table = (side.table)(maps);
     let mut results = Vec::with_capacity(inserts.len());
     batch::run(
-        inserts,
+        &inserts,
         |items| {
             let entries: Vec<(K, ServiceRef)> = items.iter().map(|(entry, _)| *entry).collect();
             table.insert(&entries)
@@ -104,13 +104,14 @@ pub(super) fn publish<K: Copy + Ord + Hash>(
 
     let mut results = Vec::with_capacity(removes.len());
     batch::run(
-        removes,
+        &removes,
         |keys| table.remove(keys),
         |key, result| results.push((*key, result)),
         |_| false,
     );
     for (key, result) in results {
         (side.mirror)(state).0.freed = true;
+        report.freed |= result.is_ok();
         side.note(state, key, None, result, None, report);
     }
 }
@@ -196,6 +197,7 @@ pub(super) fn addresses(
     for addr in &gone[..done] {
         state.nodeaddrs.remove(addr);
     }
+    report.freed |= done > 0;
     report.writes.nodeaddrs += done as u64;
     match error {
         Some(error) => {

@@ -17,6 +17,8 @@ pub struct Report {
     pub services_changed: usize,
     /// Elements written or removed.
     pub writes: Writes,
+    /// Something was taken away, so that there may be room now for what failed.
+    pub freed: bool,
     /// Barriers waited for, about 8 ms each.
     pub barriers: u32,
     /// What did not work; it is tried again at the next sync, so call again after a pause if there is any.

@@ -43,6 +43,13 @@ impl Engine {
         all
     }
 
+    /// Ports that are not carried because they are SCTP.
+    #[must_use]
+    pub fn sctp_ports(&self) -> usize {
+        let troubled = self.troubled.iter().filter_map(|key| self.planned.get(key));
+        troubled.map(|planned| planned.sctp_ports).sum()
+    }
+
     /// Services with a health check, by name.
     #[must_use]
     pub fn health_checks(&self) -> &BTreeMap<ObjectKey, HealthCheck> {

@@ -1,7 +1,7 @@
 //! The ABI's rules, judged at each write: what is published is complete, what is retired is reused only behind a barrier.
 //! Owns the injected failures and the counting too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lb_common::{
     Addr,
@@ -57,6 +57,8 @@ pub struct World {
     /// Service indices that lost their last frontend since the last barrier.
     hot_indices: BTreeSet<u32>,
     fronts: HashMap<u32, u32>,
+    /// Backends that a member or a reachable slot names; `None` where either has changed since it was last asked.
+    named: Option<HashSet<u32>>,
 }
 
 /// When an observer is called.
@@ -99,6 +101,7 @@ impl World {
             hot_slots: BTreeSet::new(),
             hot_indices: BTreeSet::new(),
             fronts: HashMap::new(),
+            named: None,
         }
     }
 
@@ -126,6 +129,7 @@ impl World {
         self.tell(Moment::Barrier);
         self.hot_slots.clear();
         self.hot_indices.clear();
+        self.named = None;
         // What no frontend leads to has no reader any more.
         self.live.retain(|_, index| self.fronts.contains_key(index));
         for freed in [
@@ -167,7 +171,25 @@ impl World {
         self.violations.push(what);
     }
 
+    /// Some member or reachable slot names this backend. Asked for one backend after the other, of maps that stand still.
+    fn names(&mut self, backend: u32) -> bool {
+        if self.named.is_none() {
+            let members = self.members.entries.keys().map(|m| m.backend);
+            self.named = Some(
+                members
+                    .chain(self.reachable_slots().map(|s| s.backend))
+                    .collect(),
+            );
+        }
+        self.named
+            .as_ref()
+            .is_some_and(|all| all.contains(&backend))
+    }
+
     pub(super) fn wrote(&mut self, map: &'static str) {
+        if map != maps::BACKENDS.name {
+            self.named = None;
+        }
         *self.writes.entry(map).or_default() += 1;
         self.tell(Moment::Wrote);
     }
@@ -315,11 +337,10 @@ impl Store for Backend {
         if old.port == 0 || id(&old) == id(new) {
             return;
         }
-        if world.reachable_slots().any(|s| s.backend == index) {
-            world.violate(format!("backend {index} changes while slots lead to it"));
-        }
-        if world.members.entries.keys().any(|m| m.backend == index) {
-            world.violate(format!("backend {index} changes while it is a member"));
+        if world.names(index) {
+            world.violate(format!(
+                "backend {index} changes while it is a member, or slots lead to it"
+            ));
         }
     }
 }
