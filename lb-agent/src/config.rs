@@ -299,7 +299,7 @@ impl FromStr for MapCapacity {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, entries) = text
             .split_once('=')
-            .ok_or("looks like lb_services=262144")?;
+            .ok_or("looks like lb_services=524288")?;
         let map = maps::ALL
             .iter()
             .find(|map| map.name == name && map.capacity > 1 && *map != &maps::COUNTERS)

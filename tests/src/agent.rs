@@ -242,6 +242,12 @@ pub fn verb(node: &Node, words: &[&str]) -> Result<String> {
     verb_in(node, node.bpf_dir(), words)
 }
 
+/// [`verb`] that is told where the agent keeps its state.
+pub fn verb_with_state(node: &Node, words: &[&str]) -> Result<String> {
+    let state = node.files().join("state").display().to_string();
+    verb(node, &[words, &["--state-dir", &state]].concat())
+}
+
 /// [`verb`] of another pin directory.
 fn verb_in(node: &Node, dir: &Path, words: &[&str]) -> Result<String> {
     let binary = binary()?.display().to_string();

@@ -50,6 +50,44 @@ pub struct Backend {
     pub state: String,
 }
 
+/// A Service that is not carried as it asks to be.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NotHonoured {
+    /// Namespace and name.
+    pub service: String,
+    /// Sentences.
+    pub problems: Vec<String>,
+}
+
+/// What `get services -o json` says beside the frontends.
+pub fn not_honoured(node: &Node) -> Result<Vec<NotHonoured>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Beside {
+        not_honoured: Vec<NotHonoured>,
+    }
+    let text = agent::verb_with_state(node, &["get", "services", "-o", "json"])?;
+    let beside: Beside = serde_json::from_str(&text).context("notHonoured is not as promised")?;
+    Ok(beside.not_honoured)
+}
+
+/// The sum of a metric over all its labels, such as `lb_map_writes_total`.
+pub fn metric_sum(node: &Node, name: &str) -> Result<f64> {
+    let text = metrics(node)?;
+    let values = text.lines().filter_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix('{')?
+            .rsplit(' ')
+            .next()
+    });
+    let values: Vec<f64> = values.map(str::parse).collect::<Result<_, _>>()?;
+    anyhow::ensure!(
+        !values.is_empty(),
+        "no metric {name} with labels in\n{text}"
+    );
+    Ok(values.iter().sum())
+}
+
 /// All frontends of the node.
 pub fn frontends(node: &Node) -> Result<Vec<Frontend>> {
     let list: List = serde_json::from_value(agent::services(node)?)

@@ -101,7 +101,7 @@ pub struct RunArgs {
     /// Networks from which a Service's externalIPs are honoured; none by default
     #[arg(long, env = "LB_AGENT_EXTERNAL_IP_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
     pub external_ip_cidrs: Vec<(std::net::IpAddr, u8)>,
-    /// Entries of a map, such as `lb_services=262144`; may be repeated
+    /// Entries of a map, such as `lb_services=524288`; may be repeated
     #[arg(
         long,
         env = "LB_AGENT_MAP_CAPACITY",

@@ -60,6 +60,22 @@ impl Addresses {
             let same = ips.iter().filter(|ip| ip.is_ipv6() == of.is_ipv6());
             same.copied().collect()
         };
+        let of_no_family = |ip: &&IpAddr| {
+            let mut cluster = service.cluster_ips.iter();
+            cluster.all(|c| c.is_ipv6() != ip.is_ipv6())
+        };
+        let fields = [
+            ("externalIPs", &allowed[..]),
+            ("status.loadBalancer.ingress", ingress),
+        ];
+        for (field, ips) in fields {
+            let skipped = ips.iter().filter(of_no_family).map(|ip| {
+                format!(
+                    "{field}: {ip} is of a family of which the Service has no cluster IP: skipped"
+                )
+            });
+            problems.extend(skipped);
+        }
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             external: of_family(&allowed, cluster),

@@ -39,7 +39,7 @@ impl AuditRun {
         let repaired = report.writes.by_map();
         let repaired = repaired.iter().find(|(map, _)| *map == part.map());
         let repaired = repaired.map_or(0, |(_, n)| *n);
-        metrics.map_writes.inc_by(report.writes.total());
+        metrics.wrote(&report.writes);
         metrics.audits.map(part, drift, repaired);
         if drift > 0 {
             let map = part.map();

@@ -116,7 +116,7 @@ mod tests {
         let mut s = Schedule::new(Some(min), Duration::from_secs(30));
         s.change(t);
         assert_eq!(s.next(), Some((t, Due::Sync)), "the first one at once");
-        s.synced(t, false, false);
+        s.synced(t, false, false, false);
         s.change(t + min / 2);
         assert_eq!(s.next(), Some((t + min, Due::Sync)));
         // One that is shorter than ours makes no difference.
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(s.next(), Some((t + period, Due::Audit)));
         s.change(t);
         assert_eq!(s.next(), Some((t, Due::Sync)));
-        s.synced(t + period, false, false);
+        s.synced(t + period, false, false, false);
         s.audited(t + period, false);
         assert_eq!(s.next(), Some((t + period * 2, Due::Audit)));
     }

@@ -220,8 +220,8 @@ pub(super) fn fall(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, rep
         gone.extend(job.diff.leaves.iter().map(|id| (job.index, *id, service)));
         ranges.extend(job.diff.ranges_out.iter().map(|key| (*key, service)));
     }
-    remove_members(gone, state, maps, report);
-    remove_ranges(ranges, state, maps, report);
+    remove_members(&gone, state, maps, report);
+    remove_ranges(&ranges, state, maps, report);
     for (job, failed_before) in jobs.iter().zip(before) {
         if let (Some(error), false) = (&job.error, failed_before) {
             fail(report, Some(job.service.clone()), error.clone());
@@ -243,8 +243,8 @@ pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) 
         ranges.extend(pool.source_ranges.iter().map(|key| (*key, None)));
     }
     let dead: Vec<u32> = dead.iter().map(|(index, _)| *index).collect();
-    remove_members(members, state, maps, report);
-    remove_ranges(ranges, state, maps, report);
+    remove_members(&members, state, maps, report);
+    remove_ranges(&ranges, state, maps, report);
     for index in dead {
         let empty = |p: &PoolState| p.members.is_empty() && p.source_ranges.is_empty();
         if !state.pools.get(&index).is_some_and(empty) {

@@ -278,14 +278,14 @@ fn insert<K: Copy, V: Copy>(
     entries: Vec<(K, V)>,
     report: &mut Report,
 ) -> u64 {
-    run(entries, |entries| table.insert(entries), report)
+    run(&entries, |entries| table.insert(entries), report)
 }
 
 fn remove<K: Copy, V>(table: &mut dyn HashTable<K, V>, keys: Vec<K>, report: &mut Report) -> u64 {
-    run(keys, |keys| table.remove(keys), report)
+    run(&keys, |keys| table.remove(keys), report)
 }
 
-fn run<T: Copy>(items: Vec<T>, write: impl FnMut(&[T]) -> Batch, report: &mut Report) -> u64 {
+fn run<T>(items: &[T], write: impl FnMut(&[T]) -> Batch, report: &mut Report) -> u64 {
     let mut done = 0;
     let mut errors = Vec::new();
     batch::run(

@@ -116,7 +116,7 @@ pub(super) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) 
 
 /// Removes members, given by service index and backend id, with the Service to blame.
 pub(super) fn remove_members(
-    gone: Vec<(u32, u32, Option<&ObjectKey>)>,
+    gone: &[(u32, u32, Option<&ObjectKey>)],
     state: &mut State,
     maps: &mut dyn Maps,
     report: &mut Report,
@@ -124,7 +124,7 @@ pub(super) fn remove_members(
     let table = maps.members();
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
-        &gone,
+        gone,
         |items| {
             let keys = items
                 .iter()
@@ -152,7 +152,7 @@ pub(super) fn remove_members(
 
 /// Removes source ranges, with the Service to blame.
 pub(super) fn remove_ranges(
-    gone: Vec<(SourceRangeKey, Option<&ObjectKey>)>,
+    gone: &[(SourceRangeKey, Option<&ObjectKey>)],
     state: &mut State,
     maps: &mut dyn Maps,
     report: &mut Report,
@@ -160,7 +160,7 @@ pub(super) fn remove_ranges(
     let table = maps.srcranges();
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
-        &gone,
+        gone,
         |items| table.remove(&items.iter().map(|(key, _)| *key).collect::<Vec<_>>()),
         |item, result| results.push((*item, result)),
         |_| false,

@@ -1,7 +1,10 @@
 //! Service: from the API's type to the model's. Owns the skip rules and what becomes of bad values: a problem on the object,
 //! never a lost Service.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+};
 
 use k8s_openapi::api::core::v1 as api;
 
@@ -16,6 +19,10 @@ use super::{
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
+/// What annotations of ours begin with.
+const PREFIX: &str = "lb-agent.io/";
+/// Every annotation of a Service that is read.
+const ANNOTATIONS: &[&str] = &[SCHEDULER];
 
 /// The Service, unless it is none of ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
@@ -54,6 +61,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
             ServiceType::ClusterIp
         }
     };
+    unknown_annotations(object, &mut problems);
     let cluster_ips = one_a_family(addresses("clusterIPs", ips, &mut problems), &mut problems);
     let external = spec.external_ips.as_deref().unwrap_or_default();
     Ok(Service {
@@ -75,7 +83,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         ),
         affinity_secs: affinity(spec, &mut problems),
         source_ranges: source_ranges(spec, &mut problems),
-        health_check_node_port: spec.health_check_node_port.and_then(port),
+        health_check_node_port: health_check_node_port(spec, &mut problems),
         scheduler: scheduler(object, &mut problems),
         key,
         problems,
@@ -144,6 +152,12 @@ fn ports(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<ServicePort
         if ports.iter().any(|q| (q.port, q.proto) == (number, proto)) {
             problems.push(format!(
                 "ports: {number}/{proto} is there twice: the first one holds"
+            ));
+            continue;
+        }
+        if ports.iter().any(|q| &*q.name == name && q.proto == proto) {
+            problems.push(format!(
+                "ports: two of {proto} are named {name:?}, and endpoints go by the name: {number} is skipped"
             ));
             continue;
         }
@@ -234,6 +248,34 @@ fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<(Ip
         ranges.push((Ipv6Addr::UNSPECIFIED.into(), 128));
     }
     ranges
+}
+
+fn health_check_node_port(
+    spec: &api::ServiceSpec,
+    problems: &mut Vec<String>,
+) -> Option<NonZeroU16> {
+    let asked = spec.health_check_node_port.filter(|n| *n != 0)?;
+    let valid = port(asked);
+    if valid.is_none() {
+        problems.push(format!(
+            "healthCheckNodePort: {asked} is not in 1-65535: no health check"
+        ));
+    }
+    valid
+}
+
+fn unknown_annotations(object: &api::Service, problems: &mut Vec<String>) {
+    let names = object
+        .metadata
+        .annotations
+        .iter()
+        .flat_map(|all| all.keys());
+    for name in names.filter(|n| n.starts_with(PREFIX) && !ANNOTATIONS.contains(&n.as_str())) {
+        let known = ANNOTATIONS.join(", ");
+        problems.push(format!(
+            "annotation {name} is unknown: it changes nothing (known: {known})"
+        ));
+    }
 }
 
 fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Scheduler> {

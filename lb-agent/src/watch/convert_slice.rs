@@ -34,17 +34,21 @@ pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
     let Some(service) = label.filter(|name| !name.is_empty()) else {
         return Err(not_ours("no label kubernetes.io/service-name"));
     };
-    let v4 = match object.address_type.as_str() {
-        "IPv4" => true,
-        "IPv6" => false,
-        "FQDN" => return Err(not_ours("addressType FQDN")),
-        _ => return Err(not_ours("addressType is neither IPv4 nor IPv6")),
-    };
     let mut problems = Vec::new();
+    let endpoints = match object.address_type.as_str() {
+        "IPv4" => endpoints(object, true, &mut problems),
+        "IPv6" => endpoints(object, false, &mut problems),
+        other => {
+            problems.push(format!(
+                "addressType {other:?} is neither IPv4 nor IPv6: none of its endpoints is used"
+            ));
+            Vec::new()
+        }
+    };
     Ok(Slice {
         service: ObjectKey::new(&key.namespace, service),
         ports: ports(object, &mut problems),
-        endpoints: endpoints(object, v4, &mut problems),
+        endpoints,
         trigger_time: object
             .metadata
             .annotations
@@ -87,16 +91,15 @@ fn ports(object: &api::EndpointSlice, problems: &mut Vec<String>) -> Vec<SlicePo
 fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) -> Vec<Endpoint> {
     let all = object.endpoints.as_deref().unwrap_or_default();
     let mut endpoints = Vec::with_capacity(all.len());
+    let mut without = 0;
+    let mut wrong: Vec<&str> = Vec::new();
     for e in all {
         let Some(text) = e.addresses.first() else {
-            problems.push("endpoints: one has no address: skipped".to_owned());
+            without += 1;
             continue;
         };
         let Some(addr) = parse_ip(text).filter(|ip| ip.is_ipv4() == v4) else {
-            let family = if v4 { "IPv4" } else { "IPv6" };
-            problems.push(format!(
-                "endpoints: {text:?} is no {family} address: skipped"
-            ));
+            wrong.push(text);
             continue;
         };
         let conditions = e.conditions.clone().unwrap_or_default();
@@ -117,6 +120,20 @@ fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) 
             hint_zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
             hint_nodes: nodes.iter().map(|n| n.name.as_str().into()).collect(),
         });
+    }
+    // One sentence a kind of mistake, however many endpoints share it: each becomes an Event.
+    if without > 0 {
+        problems.push(format!("endpoints: {without} without an address: skipped"));
+    }
+    if let Some((first, more)) = wrong.split_first() {
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        let more = match more.len() {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
+        };
+        problems.push(format!(
+            "endpoints: {first:?} is no {family} address{more}: skipped"
+        ));
     }
     endpoints
 }
@@ -222,7 +239,6 @@ endpoints: [{addresses: ['fd66::1', 'fd66::2']}, {addresses: [10.0.0.1]}, {addre
                 "IPv4",
                 "another proxy",
             ),
-            ("{kubernetes.io/service-name: web}", "FQDN", "FQDN"),
         ] {
             let e = read(&format!(
                 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: x, labels: {labels}}}\naddressType: {kind}\nendpoints: []\n"

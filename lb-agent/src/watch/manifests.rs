@@ -26,6 +26,7 @@ use crate::{
 use super::{
     convert_node, convert_service, convert_slice,
     object::{self, NotOurs, Object},
+    remarks::{self, Remarks},
     yaml,
 };
 
@@ -49,6 +50,7 @@ pub async fn follow(
     let mut folder = Folder::new(dir);
     let mut watch = None;
     let mut outbox = Outbox::new(careful);
+    let mut remarks = Remarks::default();
     let mut trouble = String::new();
     while !events.is_closed() {
         if watch
@@ -74,7 +76,11 @@ pub async fn follow(
                 metrics
                     .bad_manifests
                     .set(i64::try_from(folder.bad.len()).unwrap_or(i64::MAX));
-                for event in outbox.next(folder.lists(&node), folder.bad.is_empty()) {
+                let lists = folder.lists(&node);
+                if outbox.sent.as_ref() != Some(&lists) || folder.remarks_due {
+                    remarks.say(folder.remarks(&lists));
+                }
+                for event in outbox.next(lists, folder.bad.is_empty()) {
                     if events.send(event).await.is_err() {
                         return;
                     }
@@ -219,12 +225,16 @@ struct Folder {
     files: BTreeMap<PathBuf, File>,
     /// Names of files that cannot be read as they are.
     bad: BTreeSet<PathBuf>,
+    /// A file has changed since the last remarks.
+    remarks_due: bool,
 }
 
 #[derive(Default)]
 struct File {
     text: String,
     objects: Vec<Object>,
+    /// Kinds that are not read.
+    ignored: Vec<(usize, String)>,
 }
 
 impl Folder {
@@ -233,7 +243,16 @@ impl Folder {
             dir,
             files: BTreeMap::new(),
             bad: BTreeSet::new(),
+            remarks_due: true,
         }
+    }
+
+    /// What is odd about the files.
+    fn remarks(&mut self, lists: &[Event]) -> BTreeSet<String> {
+        self.remarks_due = false;
+        let files = self.files.iter();
+        let files = files.map(|(path, f)| (path.as_path(), &f.objects[..], &f.ignored[..]));
+        remarks::of(files, lists)
     }
 
     /// Reads what changed. True: a file has just become empty, look again soon.
@@ -279,9 +298,8 @@ impl Folder {
         let changed = known.text != text;
         let documents = yaml::read(&text);
         known.text = text;
-        for (document, kind) in &documents.ignored {
-            debug!(file = %path.display(), document, kind, "kind is not read");
-        }
+        known.ignored = documents.ignored;
+        self.remarks_due = true;
         if documents.problems.is_empty() {
             if self.bad.remove(path) {
                 info!(file = %path.display(), "file can be read again");

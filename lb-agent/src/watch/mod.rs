@@ -9,5 +9,6 @@ pub mod kind;
 pub mod manifests;
 pub mod notices;
 pub mod object;
+mod remarks;
 pub mod source;
 pub mod yaml;

@@ -2,6 +2,7 @@
 //! Knows nothing of the agent's inside.
 
 mod api_loss;
+mod bad_objects;
 mod bootstrap;
 mod common;
 mod dns;

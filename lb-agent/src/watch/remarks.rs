@@ -1,0 +1,147 @@
+//! What is odd about a folder of manifests and stops nothing: objects that are there twice, that are left out, or that lead
+//! nowhere. Owns what is said of it, each remark once; knows nothing of how files are read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use tracing::info;
+
+use crate::model::{Event, ObjectKey};
+
+use super::{
+    convert_service, convert_slice,
+    object::{self, Object},
+};
+
+/// More at once would hide everything else in the log.
+const MOST: usize = 100;
+
+/// What has been said already.
+#[derive(Default)]
+pub(super) struct Remarks {
+    said: BTreeSet<String>,
+}
+
+impl Remarks {
+    /// Says what is new.
+    pub(super) fn say(&mut self, now: BTreeSet<String>) {
+        let fresh: Vec<&String> = now.difference(&self.said).collect();
+        for remark in fresh.iter().take(MOST) {
+            info!(remark, "of the manifests");
+        }
+        if fresh.len() > MOST {
+            info!(
+                more = fresh.len() - MOST,
+                "of the manifests: too many remarks to say them all"
+            );
+        }
+        self.said = now;
+    }
+}
+
+/// A file: its path, what it holds, and kinds in it that are not read, each with the number of its document.
+pub(super) type File<'a> = (&'a Path, &'a [Object], &'a [(usize, String)]);
+
+/// Everything odd about these files, of which `lists` was made.
+pub(super) fn of<'a>(files: impl Iterator<Item = File<'a>>, lists: &[Event]) -> BTreeSet<String> {
+    let mut remarks = BTreeSet::new();
+    let mut where_: BTreeMap<(&str, ObjectKey), &Path> = BTreeMap::new();
+    for (path, objects, ignored) in files {
+        let file = path.display();
+        for (document, kind) in ignored {
+            remarks.insert(format!(
+                "{file}: document {document} is a {kind}, which is not read"
+            ));
+        }
+        for object in objects {
+            let (kind, key, left_out) = match object {
+                Object::Service(o) => (
+                    "Service",
+                    object::key(&o.metadata),
+                    convert_service::service(o).err(),
+                ),
+                Object::Slice(o) => (
+                    "EndpointSlice",
+                    object::key(&o.metadata),
+                    convert_slice::slice(o).err(),
+                ),
+                Object::Node(o) => ("Node", object::key(&o.metadata), None),
+            };
+            if let Some(why) = left_out {
+                remarks.insert(format!("{file}: {kind} {key} is left out: {}", why.reason));
+            }
+            if let Some(other) = where_.insert((kind, key.clone()), path) {
+                let other = other.display();
+                remarks.insert(format!(
+                    "{kind} {key} is in {other} and again in {file}: the last one holds"
+                ));
+            }
+        }
+    }
+    for event in lists {
+        let Event::Slices(slices) = event else {
+            continue;
+        };
+        for slice in slices {
+            let service = ("Service", slice.service.clone());
+            if !where_.contains_key(&service) {
+                remarks.insert(format!(
+                    "EndpointSlice {} leads nowhere: Service {} is in no file",
+                    slice.key, slice.service
+                ));
+            }
+        }
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::yaml;
+
+    #[test]
+    fn what_is_odd_is_said_of_its_file() {
+        let service = |rest: &str| {
+            format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {rest}\n")
+        };
+        let slice = |labels: &str| {
+            format!(
+                "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s, labels: {labels}}}\naddressType: IPv4\nendpoints: []\n"
+            )
+        };
+        let texts = [
+            service("{clusterIP: None}"),
+            [service("{clusterIP: 10.96.0.1}"), slice("{}")].join("---\n"),
+            "apiVersion: v1\nkind: Pod\n---\n".to_owned()
+                + &slice("{kubernetes.io/service-name: gone}"),
+        ];
+        let read: Vec<yaml::Documents> = texts.iter().map(|text| yaml::read(text)).collect();
+        let paths = ["a.yaml", "b.yaml", "c.yaml"].map(Path::new);
+        let files = paths.iter().zip(&read);
+        let files = files.map(|(p, d)| (*p, d.objects.as_slice(), d.ignored.as_slice()));
+        let slices = read[2]
+            .objects
+            .iter()
+            .map(Object::event)
+            .filter_map(|e| match e {
+                Event::Slice(s) => Some(s),
+                _ => None,
+            });
+        let said = of(files, &[Event::Slices(slices.collect())]);
+        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        assert_eq!(
+            said,
+            [
+                "EndpointSlice default/s is in b.yaml and again in c.yaml: the last one holds",
+                "EndpointSlice default/s leads nowhere: Service default/gone is in no file",
+                "Service default/web is in a.yaml and again in b.yaml: the last one holds",
+                "a.yaml: Service default/web is left out: headless: clusterIP None",
+                "b.yaml: EndpointSlice default/s is left out: no label kubernetes.io/service-name",
+                "c.yaml: document 1 is a v1 Pod, which is not read",
+            ]
+        );
+    }
+}
