@@ -124,7 +124,7 @@ fn bad_values_are_problems_and_the_rest_stands() {
     let s = spec(
         "{type: Mesh, clusterIPs: [10.96.0.1, nonsense, 10.96.0.2], externalIPs: [x], externalTrafficPolicy: Near,
           sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}},
-          ports: [{port: 0}, {port: 80, protocol: QUIC}, {port: 81, nodePort: 70000}, {port: 81}, {port: 82}]}",
+          ports: [{port: 0}, {port: 80, protocol: QUIC}, {port: 81, nodePort: 70000}, {port: 81}, {name: b, port: 82}]}",
     )
     .unwrap();
     assert_eq!(s.cluster_ips, [ip("10.96.0.1")]);

@@ -205,7 +205,7 @@ endpoints: [{addresses: ['fd66::1', 'fd66::2']}, {addresses: [10.0.0.1]}, {addre
             "the first address stands for all"
         );
         assert_eq!(s.ports.len(), 1);
-        assert_eq!(s.problems.len(), 5, "{:?}", s.problems);
+        assert_eq!(s.problems.len(), 4, "{:?}", s.problems);
     }
 
     #[test]
