@@ -37,6 +37,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     /// Whose sockets are translated.
     pub socket_lb: SocketLb,
+    /// What becomes of connected UDP sockets whose backend stops serving.
+    pub socket_reset: SocketReset,
     /// `None` is the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// Directory of the pins.
@@ -115,6 +117,16 @@ pub enum SocketLb {
     Off,
 }
 
+/// What becomes of connected UDP sockets whose backend stops serving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum SocketReset {
+    /// They are reset, as far as the agent may: their owners see ECONNABORTED and connect anew.
+    #[default]
+    Auto,
+    /// They are left alone, and talk to nobody.
+    Off,
+}
+
 /// Format of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum LogFormat {
@@ -163,6 +175,7 @@ impl Config {
                 },
             xdp_mode,
             socket_lb,
+            socket_reset,
             cgroup: CgroupArg { cgroup },
             health: HealthArg {
                 health_bind_address,
@@ -191,6 +204,7 @@ impl Config {
             xdp: attach_xdp,
             xdp_mode,
             socket_lb,
+            socket_reset,
             cgroup,
             bpf_dir,
             health_address: health_bind_address,

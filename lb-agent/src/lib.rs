@@ -12,6 +12,7 @@ pub mod model;
 pub mod node;
 pub mod plan;
 pub mod problems;
+pub mod reset;
 pub mod run;
 pub mod serve;
 pub mod sync;

@@ -4,6 +4,7 @@
 pub mod addr;
 pub mod agent;
 pub mod cgroup;
+pub mod change;
 pub mod cluster;
 pub mod flannel;
 pub mod host;

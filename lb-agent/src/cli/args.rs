@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{LogFormat, MapCapacity, NodePortAddress, SocketLb, XdpMode};
+use crate::config::{LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, XdpMode};
 use crate::model::Scheduler;
 
 /// Takes kube-proxy's place on this node, by eBPF.
@@ -76,6 +76,10 @@ pub struct RunArgs {
     /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none
     #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum, default_value_t)]
     pub socket_lb: SocketLb,
+    /// Connected UDP sockets whose backend stops serving: `auto` resets them in every network namespace that the agent may
+    /// enter (CAP_SYS_ADMIN), so that their owners connect anew; `off` leaves them
+    #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum, default_value_t)]
+    pub socket_reset: SocketReset,
     /// Where sockets are.
     #[command(flatten)]
     pub cgroup: CgroupArg,

@@ -205,6 +205,10 @@ fn troubles(metrics: &str) -> Vec<Line> {
         let verdict = if n > 0.0 { Verdict::Bad } else { Verdict::Good };
         lines.push(Line::new(what, verdict, format!("{n} {remedy}")));
     }
+    lines.push(stale_udp(
+        value("lb_udp_reset_enabled") > 0.0,
+        value("lb_udp_sockets_stale"),
+    ));
     for line in metrics.lines() {
         let Some((map, _)) = line
             .strip_prefix("lb_map_entries{map=\"")
@@ -223,6 +227,27 @@ fn troubles(metrics: &str) -> Vec<Line> {
     lines
 }
 
+/// Without the right to enter namespaces it is a choice; with it, what is left over is a trouble.
+fn stale_udp(enabled: bool, stale: f64) -> Line {
+    let name = "connected UDP sockets follow their Service";
+    if enabled {
+        let verdict = if stale > 0.0 {
+            Verdict::Bad
+        } else {
+            Verdict::Good
+        };
+        return Line::new(
+            name,
+            verdict,
+            format!("{stale} do not: see the agent's log"),
+        );
+    }
+    let remedy = format!(
+        "stale ones are not repaired ({stale} now): needs --socket-reset auto and CAP_SYS_ADMIN; set socketReset: true in the chart"
+    );
+    Line::new(name, Verdict::Lacks, remedy)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +258,24 @@ mod tests {
         assert!(overlaps("32768\t61000\n", SNAT_PORTS));
         assert!(overlaps("1024\t65535\n", SNAT_PORTS));
         assert!(!overlaps("", SNAT_PORTS));
+    }
+
+    #[test]
+    fn stale_udp_is_a_trouble_only_where_it_could_be_repaired() {
+        for (enabled, stale, verdict, words) in [
+            (true, 0.0, Verdict::Good, "follow their Service"),
+            (true, 3.0, Verdict::Bad, "3 do not"),
+            (
+                false,
+                0.0,
+                Verdict::Lacks,
+                "needs --socket-reset auto and CAP_SYS_ADMIN",
+            ),
+            (false, 2.0, Verdict::Lacks, "(2 now)"),
+        ] {
+            let line = stale_udp(enabled, stale);
+            assert!(line.verdict == verdict && line.text().contains(words));
+        }
     }
 
     #[test]

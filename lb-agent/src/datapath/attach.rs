@@ -19,6 +19,7 @@ use super::{
     link_pin::{self, Put, device_pin, put},
     pinned::{self, Access, HashPin},
     programs::{self, Hook, Spec},
+    records::Records,
     recount::{self, Recount, Recounts},
     table::HashTable,
 };
@@ -97,6 +98,14 @@ impl Attachments {
         };
         let link = link.try_clone().context("cannot duplicate a descriptor")?;
         Ok(Some(Recounts::new(&self.dir, link)))
+    }
+
+    /// What reads the records of sockets, as [`Attachments::recounts`].
+    pub fn records(&self) -> Result<Option<Records>> {
+        let link = self.iter.as_ref().map(OwnedFd::try_clone).transpose();
+        Ok(link
+            .context("cannot duplicate a descriptor")?
+            .map(Records::new))
     }
 
     /// One of them.

@@ -16,6 +16,7 @@ pub mod mem;
 pub mod pinned;
 pub mod probe;
 pub mod programs;
+pub mod records;
 pub mod recount;
 pub mod stats;
 pub mod table;

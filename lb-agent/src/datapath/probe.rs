@@ -63,22 +63,31 @@ fn known(names: &[&str]) -> Result<Vec<bool>> {
     Ok(found)
 }
 
-/// Capabilities by number (capability.h), and why each is needed.
-const CAPABILITIES: &[(&str, u32, &str)] = &[
+/// Capabilities by number (capability.h), whether nothing works without, and why each is needed.
+const CAPABILITIES: &[(&str, u32, bool, &str)] = &[
     (
         "CAP_BPF",
         39,
+        true,
         "maps and programs: add BPF to the capabilities, or run as root",
     ),
     (
         "CAP_NET_ADMIN",
         12,
+        true,
         "programs on cgroups and devices: add NET_ADMIN to the capabilities, or run as root",
     ),
     (
         "CAP_PERFMON",
         38,
+        true,
         "pointers that the verifier follows: add PERFMON to the capabilities, or run as root",
+    ),
+    (
+        "CAP_SYS_ADMIN",
+        21,
+        false,
+        "stale connected UDP sockets are not repaired: needs CAP_SYS_ADMIN; set socketReset: true in the chart",
     ),
 ];
 
@@ -132,11 +141,11 @@ pub fn checks() -> Vec<Check> {
         remedy: "Linux 6.1 or later is needed, and CAP_BPF",
     });
     let effective = effective_capabilities().unwrap_or(0);
-    for (name, bit, remedy) in CAPABILITIES {
+    for (name, bit, required, remedy) in CAPABILITIES {
         checks.push(Check {
             name,
             ok: effective & (1 << bit) != 0,
-            required: true,
+            required: *required,
             remedy,
         });
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use lb_common::Addr;
+use lb_common::{Addr, Proto};
 
 use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
 
@@ -61,9 +61,15 @@ pub fn candidates<'a>(
     all
 }
 
-/// The members of a pool: what the topology chose, and what still serves.
+/// The members of a pool: what the topology chose, and what still serves. A flow of UDP stays with an endpoint that serves,
+/// whatever the traffic policy says by now, so a local pool of UDP keeps remote ones.
 #[must_use]
-pub fn members(candidates: &[Candidate<'_>], chosen: &Chosen, reach: Reach) -> Vec<Member> {
+pub fn members(
+    candidates: &[Candidate<'_>],
+    chosen: &Chosen,
+    reach: Reach,
+    proto: Proto,
+) -> Vec<Member> {
     let kept = candidates.iter().zip(&chosen.eligible);
     kept.filter_map(|(c, &eligible)| {
         let Endpoint {
@@ -72,7 +78,7 @@ pub fn members(candidates: &[Candidate<'_>], chosen: &Chosen, reach: Reach) -> V
             terminating,
             ..
         } = *c.endpoint;
-        let within = reach == Reach::Cluster || c.local;
+        let within = reach == Reach::Cluster || c.local || proto == Proto::Udp;
         let serves = within && (ready || serving);
         (eligible || serves).then(|| Member {
             addr: c.addr,

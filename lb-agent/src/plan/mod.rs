@@ -100,7 +100,7 @@ fn family_of_port(
             continue;
         }
         let chosen = topology::choose(&candidates, reach, place);
-        let members = endpoints::members(&candidates, &chosen, reach);
+        let members = endpoints::members(&candidates, &chosen, reach, port.proto);
         let count = chosen.eligible.iter().filter(|e| **e).count();
         let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
             port: Arc::clone(&port.name),

@@ -35,6 +35,7 @@ use super::{
     Stop,
     auditing::AuditRun,
     node_ports, recounting,
+    resetting::Resetting,
     schedule::{Due, Schedule},
     tell::Tell,
     troubles::Troubles,
@@ -79,6 +80,8 @@ pub(super) struct Parts {
     pub(super) tell: Tell,
     /// When what is due.
     pub(super) schedule: Schedule,
+    /// Of connected UDP sockets that hold on to backends.
+    pub(super) resetting: Resetting,
 }
 
 /// The running agent.
@@ -108,6 +111,7 @@ pub(super) struct Agent {
     attached: bool,
     reattach: Option<Instant>,
     recount: Option<JoinHandle<()>>,
+    resetting: Resetting,
 }
 
 impl Agent {
@@ -130,6 +134,7 @@ impl Agent {
             kernel,
             tell,
             schedule,
+            resetting,
         } = parts;
         Self {
             engine,
@@ -156,6 +161,7 @@ impl Agent {
             attached: false,
             reattach: None,
             recount: None,
+            resetting,
         }
     }
 
@@ -185,6 +191,7 @@ impl Agent {
                     self.refresh_addresses();
                     self.attach()?;
                 }
+                question = self.resetting.question() => question.answer(&self.engine),
                 () = sleep_until(at.into()) => match due {
                     Some(Due::Sync) => self.sync()?,
                     Some(Due::Settle) => self.settle(),
@@ -284,6 +291,9 @@ impl Agent {
         );
         self.tell
             .synced(&report, end - start, &self.engine, &self.metrics);
+        if report.first_synced || report.udp_left > 0 {
+            self.resetting.wake();
+        }
         if report.first_synced {
             info!(
                 services = snapshot.services,
@@ -384,6 +394,11 @@ impl Agent {
                 move || recounts.start(),
                 metrics,
             )));
+        }
+        if self.resetting.waits()
+            && let Some(records) = self.attachments.records()?
+        {
+            self.resetting.start(records, Arc::clone(&self.metrics));
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ use crate::{
 };
 
 use agent::{Agent, Parts};
+use resetting::Resetting;
 use schedule::Schedule;
 use tell::Tell;
 
@@ -46,6 +47,7 @@ mod descriptors;
 mod host;
 mod node_ports;
 mod recounting;
+mod resetting;
 mod schedule;
 mod tell;
 mod troubles;
@@ -138,6 +140,7 @@ pub async fn run(config: Config) -> Result<()> {
             ProblemFile::of(&config.state_dir, &config.bpf_dir),
         ),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
+        resetting: Resetting::new(config.socket_reset == config::SocketReset::Auto),
     });
     tokio::select! {
         ended = agent.run(events_rx, node, stop) => ended?,

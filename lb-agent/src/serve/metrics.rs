@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{datapath::recount::Recounted, sync::Writes};
+use crate::{datapath::recount::Recounted, reset, sync::Writes};
 
 use super::{audits::Audits, kubeproxy::KubeProxyMetrics};
 
@@ -65,6 +65,8 @@ pub struct Metrics {
     /// Under kube-proxy's names.
     pub kubeproxy: KubeProxyMetrics,
     kubeproxy_registry: Registry,
+    /// Resets of UDP sockets.
+    pub reset: reset::metrics::Metrics,
 }
 
 /// Which map.
@@ -161,6 +163,7 @@ impl Metrics {
         let (kubeproxy, kubeproxy_registry) = KubeProxyMetrics::new();
         let mut registry = Registry::with_prefix("lb");
         let audits = Audits::new(&mut registry);
+        let reset = reset::metrics::Metrics::new(&mut registry);
         let mut m = Self {
             registry,
             // 100 µs to 1.6 s, and 1 ms to 524 s.
@@ -185,6 +188,7 @@ impl Metrics {
             audits,
             kubeproxy,
             kubeproxy_registry,
+            reset,
         };
         for result in [SyncResult::ok, SyncResult::failed] {
             drop(m.syncs.get_or_create(&SyncLabels { result }));
@@ -369,6 +373,10 @@ mod tests {
             "lb_connections_repaired_total 0",
             "lb_map_drift_entries{map=\"lb_services\"} 0",
             "kubeproxy_sync_proxy_rules_service_changes_total 0",
+            "lb_udp_sockets_reset_total 0",
+            "lb_udp_reset_failures_total{reason=\"not_permitted\"} 0",
+            "lb_udp_sockets_stale 0",
+            "lb_udp_reset_enabled 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{
-    Addr,
+    Addr, Proto,
     backend::{Backend, flags, state},
 };
 
@@ -196,6 +196,12 @@ impl Backends {
         Bits::default()
             .with(Bits::TERMINATING, state == state::TERMINATING)
             .with(Bits::LOCAL, flags & flags::LOCAL != 0)
+    }
+
+    /// Of UDP?
+    pub(super) fn is_udp(&self, id: u32) -> bool {
+        let entry = self.by_id.get(&id);
+        entry.is_some_and(|e| e.key.proto == Proto::Udp.number())
     }
 
     /// Entries in use or retired.

@@ -105,6 +105,7 @@ pub(super) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) 
     };
     if let Some(before) = pool.members.insert(id, bits) {
         state.backends.change(id, before, bits);
+        state.member_left(id, before, Some(bits));
         return;
     }
     state.members += 1;
@@ -142,6 +143,7 @@ pub(super) fn remove_members(
                 let pool = state.pools.get_mut(&index);
                 if let Some(bits) = pool.and_then(|p| p.members.remove(&id)) {
                     state.members -= 1;
+                    state.member_left(id, bits, None);
                     state.backends.leave(id, bits);
                 }
             }

@@ -131,6 +131,7 @@ impl Engine {
         }
         report.services_changed = touched.len();
         report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
+        report.udp_left = std::mem::take(&mut self.state.udp_left);
         self.remember(&report);
         report
     }

@@ -21,12 +21,14 @@ mod publish;
 mod ranges;
 mod report;
 mod restore;
+mod stale;
 mod state;
 mod told;
 
 pub use audit::{Audit, Part};
 pub use engine::Engine;
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
+pub use stale::Pair;
 
 #[cfg(test)]
 mod tests;

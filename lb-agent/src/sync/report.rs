@@ -29,6 +29,9 @@ pub struct Report {
     pub first_synced: bool,
     /// [`Engine::health_checks`](super::Engine::health_checks) tells something else than before.
     pub health_changed: bool,
+    /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve, and frontends that lead
+    /// elsewhere or nowhere.
+    pub udp_left: u64,
     /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<Trigger>,
 }

@@ -76,6 +76,7 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         members: counts[0],
         source_ranges: counts[1],
         condemned: BTreeSet::new(),
+        udp_left: 0,
         capacity,
     })
 }

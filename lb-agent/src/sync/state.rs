@@ -10,7 +10,10 @@ use lb_common::{
     service::{NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef},
 };
 
-use crate::datapath::table::{MapError, Maps};
+use crate::{
+    datapath::table::{MapError, Maps},
+    plan::desired::Bits,
+};
 
 use super::{
     backends::Backends,
@@ -46,6 +49,8 @@ pub(super) struct State {
     pub(super) source_ranges: u32,
     /// Pools that nobody wants any more, and that are not yet empty.
     pub(super) condemned: BTreeSet<u32>,
+    /// See [`Report::udp_left`].
+    pub(super) udp_left: u64,
     /// Entries of each map.
     pub(super) capacity: Capacity,
 }
@@ -114,6 +119,14 @@ impl State {
         Ok(())
     }
 
+    /// A membership has changed, or ended (`now` is `None`).
+    pub(super) fn member_left(&mut self, id: u32, before: Bits, now: Option<Bits>) {
+        let serves = |bits: Bits| bits.has(Bits::SERVING);
+        if serves(before) && !now.is_some_and(serves) && self.backends.is_udp(id) {
+            self.udp_left += 1;
+        }
+    }
+
     /// A barrier would free something.
     pub(super) fn unsettled(&self) -> bool {
         self.ranges.has_retired()
@@ -164,6 +177,8 @@ impl State {
 
     /// A frontend has come to lead elsewhere.
     pub(super) fn led(&mut self, before: Option<ServiceRef>, now: Option<ServiceRef>) {
+        let elsewhere = |b: ServiceRef| now.is_none_or(|n| n.index != b.index);
+        self.udp_left += u64::from(before.is_some_and(elsewhere));
         // Index 0 is the mark of a VIP, which leads nowhere.
         if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.index)) {
             pool.fronts += 1;

@@ -7,3 +7,4 @@ mod random;
 mod readers;
 mod restart;
 mod size;
+mod stale;

@@ -1,0 +1,240 @@
+//! Two requests of sock_diag(7) in the calling thread's network namespace: which UDP sockets are connected, and the end of
+//! one. Owns the layout of `inet_diag_req_v2` and `inet_diag_msg` (linux/inet_diag.h).
+
+use std::io;
+
+use lb_common::{Addr, Proto};
+use nix::errno::Errno;
+use rtnetlink::{
+    packet_core::{
+        DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+        NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    },
+    sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG},
+};
+
+/// Message types of linux/sock_diag.h. `SOCK_DESTROY`: Linux 4.5, for UDP 4.9.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+/// `1 << TCP_ESTABLISHED`: a UDP socket that is connected.
+const CONNECTED: u32 = 1 << 1;
+/// AF_INET and AF_INET6.
+const FAMILIES: [u8; 2] = [2, 10];
+
+/// Bytes of `struct inet_diag_sockid`.
+const ID: usize = 48;
+/// Bytes of `struct inet_diag_req_v2`.
+const REQUEST: usize = 8 + ID;
+/// Bytes of `struct inet_diag_msg` up to the end of its id.
+const FOUND: usize = 4 + ID;
+/// Netlink messages begin at multiples of this.
+const ALIGN: usize = 4;
+
+/// A connected UDP socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Connected {
+    /// As `bpf_get_socket_cookie` tells programs.
+    pub(super) cookie: u64,
+    /// IPv4 also of an IPv6 socket that talks to a mapped address.
+    pub(super) peer: Addr,
+    /// Host byte order.
+    pub(super) peer_port: u16,
+    family: u8,
+    /// As the kernel wrote it: it finds the socket by it.
+    id: [u8; ID],
+}
+
+/// What became of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// It is connected no more; its owner is told ECONNABORTED.
+    Destroyed,
+    /// It was gone, or connected elsewhere.
+    Gone,
+}
+
+/// A netlink socket of one network namespace.
+pub(super) struct Diag {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Diag {
+    /// In the calling thread's namespace.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Can UDP sockets be listed and destroyed? Asked with one that nobody has.
+    pub(super) fn supported(&mut self) -> io::Result<()> {
+        self.connected()?;
+        let nobody = Connected {
+            cookie: 0,
+            peer: Addr::ZERO,
+            peer_port: 0,
+            family: FAMILIES[0],
+            id: [0; ID],
+        };
+        self.destroy(&nobody).map(drop)
+    }
+
+    /// Those of this namespace, both families.
+    pub(super) fn connected(&mut self) -> io::Result<Vec<Connected>> {
+        let mut all = Vec::new();
+        for family in FAMILIES {
+            let request = Request::new(SOCK_DIAG_BY_FAMILY, family, &[0; ID]);
+            self.send(request, NLM_F_DUMP)?;
+            self.read(|found| all.push(found))?;
+        }
+        Ok(all)
+    }
+
+    /// Ends the connection of one: found by its addresses, and left alone if it is another one by now (the cookie tells).
+    pub(super) fn destroy(&mut self, sock: &Connected) -> io::Result<End> {
+        let request = Request::new(SOCK_DESTROY, sock.family, &sock.id);
+        self.send(request, NLM_F_ACK)?;
+        match self.read(drop) {
+            Ok(()) => Ok(End::Destroyed),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(End::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(&mut self, request: Request, flags: u16) -> io::Result<()> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    /// Until the kernel says that it has ended, or why not.
+    fn read(&mut self, mut found: impl FnMut(Connected)) -> io::Result<()> {
+        loop {
+            let (bytes, _) = self.socket.recv_from_full()?;
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let message: NetlinkMessage<Found> =
+                    NetlinkMessage::deserialize(rest).map_err(io::Error::other)?;
+                let code = match message.payload {
+                    NetlinkPayload::InnerMessage(Found(sock)) => {
+                        found(sock);
+                        None
+                    }
+                    NetlinkPayload::Done(done) => Some(done.code),
+                    NetlinkPayload::Error(error) => Some(error.raw_code()),
+                    _ => None,
+                };
+                match code {
+                    Some(0) => return Ok(()),
+                    Some(code) => return Err(io::Error::from_raw_os_error(-code)),
+                    None => {}
+                }
+                let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
+                let next = length.max(1).next_multiple_of(ALIGN);
+                rest = rest.get(next..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// `struct inet_diag_req_v2`.
+struct Request {
+    kind: u16,
+    bytes: [u8; REQUEST],
+}
+
+impl Request {
+    fn new(kind: u16, family: u8, id: &[u8; ID]) -> Self {
+        let mut bytes = [0; REQUEST];
+        bytes[0] = family;
+        bytes[1] = Proto::Udp.number();
+        bytes[4..8].copy_from_slice(&CONNECTED.to_ne_bytes());
+        bytes[8..].copy_from_slice(id);
+        Self { kind, bytes }
+    }
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.bytes);
+    }
+}
+
+/// `struct inet_diag_msg`.
+struct Found(Connected);
+
+impl NetlinkDeserializable for Found {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let short = || DecodeError::from("a message of sock_diag is too short");
+        let head: &[u8; FOUND] = payload.first_chunk().ok_or_else(short)?;
+        let id: &[u8; ID] = head.last_chunk().ok_or_else(short)?;
+        let family = head[0];
+        // Ports (two times two bytes, network order), source and destination (16 each), device (4), cookie (8).
+        let field = |at: usize| -> [u8; 4] { [id[at], id[at + 1], id[at + 2], id[at + 3]] };
+        let mut wide = [0; 16];
+        wide.copy_from_slice(&id[20..36]);
+        let peer = if family == FAMILIES[0] {
+            Addr::v4(field(20))
+        } else {
+            Addr::v6(wide)
+        };
+        let (low, high) = (field(40), field(44));
+        Ok(Self(Connected {
+            cookie: u64::from(u32::from_ne_bytes(low)) | u64::from(u32::from_ne_bytes(high)) << 32,
+            peer,
+            peer_port: u16::from_be_bytes([id[2], id[3]]),
+            family,
+            id: *id,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    /// Connected to each other, by the address of one family.
+    fn pair(at: &str) -> (UdpSocket, UdpSocket) {
+        let (a, b) = (UdpSocket::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
+        a.connect(b.local_addr().unwrap()).unwrap();
+        (a, b)
+    }
+
+    #[test]
+    fn a_connected_socket_is_found_by_its_peer_and_one_that_waits_is_not() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, b) = pair(at);
+            let found = Diag::open().unwrap().connected().unwrap();
+            let to = |socket: &UdpSocket| {
+                let addr = socket.local_addr().unwrap();
+                let is_peer =
+                    |s: &&Connected| s.peer == addr.ip().into() && s.peer_port == addr.port();
+                found.iter().filter(is_peer).count()
+            };
+            assert_eq!((to(&b), to(&a)), (1, 0), "{at}");
+            assert!(found.iter().all(|s| s.cookie != 0));
+        }
+    }
+}

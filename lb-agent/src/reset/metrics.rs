@@ -1,0 +1,81 @@
+//! What is told of resets by /metrics. Owns names and labels.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::{Failure, Outcome};
+
+/// Of connected UDP sockets whose backend stopped serving.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Those that were reset.
+    pub sockets: Counter,
+    /// Attempts that failed.
+    pub failures: Family<FailureLabels, Counter>,
+    /// Those that the last look left as they were.
+    pub stale: Gauge,
+    /// 1 if sockets of every namespace can be reset.
+    pub enabled: Gauge,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct FailureLabels {
+    /// The label.
+    pub reason: Failure,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(r: &mut Registry) -> Self {
+        let m = Self {
+            sockets: Counter::default(),
+            failures: Family::default(),
+            stale: Gauge::default(),
+            enabled: Gauge::default(),
+        };
+        for reason in Failure::ALL {
+            drop(m.failures.get_or_create(&FailureLabels { reason }));
+        }
+        r.register(
+            "udp_sockets_reset",
+            "Connected UDP sockets whose backend stopped serving, reset so that their owners connect anew",
+            m.sockets.clone(),
+        );
+        r.register(
+            "udp_reset_failures",
+            "Attempts to reset such a socket that failed",
+            m.failures.clone(),
+        );
+        r.register(
+            "udp_sockets_stale",
+            "Such sockets that could not be reset, by the last look; always 0 with --socket-reset off",
+            m.stale.clone(),
+        );
+        r.register(
+            "udp_reset_enabled",
+            "1 if such sockets can be reset in every network namespace",
+            m.enabled.clone(),
+        );
+        m
+    }
+
+    /// What an attempt did.
+    pub fn tried(&self, outcome: &Outcome) {
+        let Outcome {
+            reset,
+            gone: _,
+            failed,
+        } = outcome;
+        self.sockets.inc_by(*reset);
+        for (reason, n) in failed {
+            let labels = FailureLabels { reason: *reason };
+            self.failures.get_or_create(&labels).inc_by(*n);
+        }
+        self.stale
+            .set(i64::try_from(outcome.left()).unwrap_or(i64::MAX));
+    }
+}

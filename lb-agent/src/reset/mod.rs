@@ -1,0 +1,188 @@
+//! Resets connected UDP sockets in whichever network namespace they are, so that their owners connect anew. Owns the thread
+//! that enters namespaces; decides nothing about which sockets, and touches none of TCP.
+
+use std::{collections::BTreeMap, io, thread};
+
+use anyhow::{Context as _, Result};
+use lb_common::{Addr, sock::SockRecord};
+use nix::errno::Errno;
+use prometheus_client::encoding::EncodeLabelValue;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+mod diag;
+pub mod metrics;
+mod netns;
+
+use diag::{Diag, End};
+
+/// A connected UDP socket as its record in `lb_sk` names it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Target {
+    /// Cookie of its network namespace.
+    pub netns: u64,
+    /// Its own cookie.
+    pub socket: u64,
+    /// What it is connected to.
+    pub backend: Addr,
+    /// Host byte order.
+    pub port: u16,
+}
+
+impl Target {
+    /// Of a record.
+    #[must_use]
+    pub const fn of(record: &SockRecord) -> Self {
+        Self {
+            netns: record.netns,
+            socket: record.cookie,
+            backend: record.backend,
+            port: record.backend_port,
+        }
+    }
+}
+
+/// Why a socket was not reset.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, EncodeLabelValue, Error)]
+#[expect(
+    non_camel_case_types,
+    reason = "the derive writes the label as it stands here"
+)]
+pub enum Failure {
+    /// Neither `/run/netns` nor a process that we may look at shows it.
+    #[error(
+        "its network namespace is not found in /run/netns, /run/docker/netns or /proc/*/ns/net"
+    )]
+    no_namespace,
+    /// Another namespace may not be entered.
+    #[error(
+        "its network namespace may not be entered: needs CAP_SYS_ADMIN (socketReset: true in the chart)"
+    )]
+    not_permitted,
+    /// The kernel was built without it.
+    #[error("the kernel cannot: needs CONFIG_INET_DIAG_DESTROY and CONFIG_INET_UDP_DIAG")]
+    not_supported,
+    /// Anything else.
+    #[error("for a reason that is in the log at level debug")]
+    other,
+}
+
+impl Failure {
+    /// All of them, for metrics that are there from the start.
+    pub const ALL: [Self; 4] = [
+        Self::no_namespace,
+        Self::not_permitted,
+        Self::not_supported,
+        Self::other,
+    ];
+
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM | Errno::EACCES) => Self::not_permitted,
+            Some(Errno::EOPNOTSUPP | Errno::ENOENT | Errno::EPROTONOSUPPORT) => Self::not_supported,
+            _ => Self::other,
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Outcome {
+    /// Sockets that are no longer connected.
+    pub reset: u64,
+    /// Sockets that were gone, or connected to somebody else, when they were looked for.
+    pub gone: u64,
+    /// Sockets that were not reset.
+    pub failed: BTreeMap<Failure, u64>,
+}
+
+impl Outcome {
+    /// Sockets that still hold on to their backend.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    fn fail(&mut self, failure: Failure, n: usize) {
+        *self.failed.entry(failure).or_default() += n as u64;
+    }
+}
+
+/// Can sockets of other namespaces be reset here? The error says what is missing.
+pub async fn probe() -> Result<(), Failure> {
+    on_a_thread(|| netns::permitted().and_then(|()| Diag::open()?.supported()))
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(|error| Failure::of(&error))
+}
+
+/// Resets these sockets.
+pub async fn reset(targets: Vec<Target>) -> Result<Outcome> {
+    on_a_thread(move || run(&targets)).await
+}
+
+/// On a thread that ends with the work: what has entered another namespace never does anything else.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (tx, rx) = oneshot::channel();
+    thread::Builder::new()
+        .name("lb-reset".to_owned())
+        // Nobody waits any more when the agent ends.
+        .spawn(move || drop(tx.send(work())))
+        .context("start a thread for resetting sockets")?;
+    rx.await.context("the thread that resets sockets died")
+}
+
+fn run(targets: &[Target]) -> Outcome {
+    let mut by_netns: BTreeMap<u64, Vec<Target>> = BTreeMap::new();
+    for target in targets {
+        by_netns.entry(target.netns).or_default().push(*target);
+    }
+    let mut outcome = Outcome::default();
+    let ended = netns::visit(|cookie| {
+        if let Some(targets) = by_netns.remove(&cookie) {
+            here(&targets, &mut outcome);
+        }
+        by_netns.is_empty()
+    });
+    let failure = match ended {
+        Ok(()) => Failure::no_namespace,
+        Err(error) => {
+            tracing::debug!(%error, "cannot enter another network namespace");
+            Failure::of(&error)
+        }
+    };
+    for targets in by_netns.values() {
+        outcome.fail(failure, targets.len());
+    }
+    outcome
+}
+
+/// Resets those of the calling thread's namespace.
+fn here(targets: &[Target], outcome: &mut Outcome) {
+    let opened = Diag::open().and_then(|mut diag| Ok((diag.connected()?, diag)));
+    let (connected, mut diag) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::debug!(%error, "cannot list UDP sockets");
+            outcome.fail(Failure::of(&error), targets.len());
+            return;
+        }
+    };
+    for target in targets {
+        let is_it = |s: &&diag::Connected| {
+            s.cookie == target.socket && s.peer == target.backend && s.peer_port == target.port
+        };
+        let ended = connected
+            .iter()
+            .find(is_it)
+            .map_or(Ok(End::Gone), |sock| diag.destroy(sock));
+        match ended {
+            Ok(End::Destroyed) => outcome.reset += 1,
+            Ok(End::Gone) => outcome.gone += 1,
+            Err(error) => {
+                tracing::debug!(%error, ?target, "cannot reset a UDP socket");
+                outcome.fail(Failure::of(&error), 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each sync that took one away,
+//! and reset beside the event loop. Owns the pace; the engine's task judges, another thread does the work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+    time::{sleep, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    datapath::records::Records,
+    reset::{self, Failure, Outcome, Target, metrics::Metrics as ResetMetrics},
+    serve::metrics::Metrics,
+    sync::{Engine, Pair},
+};
+
+/// Between two looks at least, so that a burst of changes becomes one.
+const QUIET: Duration = Duration::from_millis(100);
+/// After a look, until the next one as long as something was found: the first pause, and the longest. The first one comes in
+/// any case: a connect may have chosen its backend just before the sync, and written its record just after the look.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Which of these hold on to a backend that no longer serves?
+#[derive(Debug)]
+pub(super) struct Question {
+    pairs: BTreeSet<Pair>,
+    answer: oneshot::Sender<BTreeSet<Pair>>,
+}
+
+impl Question {
+    /// By what stands in the maps now.
+    pub(super) fn answer(self, engine: &Engine) {
+        let Self { pairs, answer } = self;
+        let stale = pairs.into_iter().filter(|p| engine.is_stale(p)).collect();
+        // Nobody waits any more when the agent ends.
+        drop(answer.send(stale));
+    }
+}
+
+/// The event loop's end.
+#[derive(Debug)]
+pub(super) struct Resetting {
+    /// `--socket-reset auto`
+    on: bool,
+    wake: Arc<Notify>,
+    asked: mpsc::Receiver<Question>,
+    ask: mpsc::Sender<Question>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Resetting {
+    /// Nothing is looked for yet, nor ever unless `on`.
+    pub(super) fn new(on: bool) -> Self {
+        let (ask, asked) = mpsc::channel(1);
+        Self {
+            on,
+            wake: Arc::default(),
+            asked,
+            ask,
+            task: None,
+        }
+    }
+
+    /// Has it not begun, though it should?
+    pub(super) fn waits(&self) -> bool {
+        self.on && self.task.is_none()
+    }
+
+    /// From now on sockets are looked for.
+    pub(super) fn start(&mut self, records: Records, metrics: Arc<Metrics>) {
+        let looker = Looker {
+            records: Arc::new(records),
+            ask: self.ask.clone(),
+        };
+        let wake = Arc::clone(&self.wake);
+        self.task = Some(tokio::spawn(run(looker, wake, metrics)));
+    }
+
+    /// Something was taken away that sockets may hold on to.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// The next question, whenever it comes.
+    pub(super) async fn question(&mut self) -> Question {
+        match self.asked.recv().await {
+            Some(question) => question,
+            None => pending().await,
+        }
+    }
+}
+
+impl Drop for Resetting {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+struct Looker {
+    records: Arc<Records>,
+    ask: mpsc::Sender<Question>,
+}
+
+impl Looker {
+    async fn look(&self) -> Result<Outcome> {
+        let records = Arc::clone(&self.records);
+        let records = tokio::task::spawn_blocking(move || records.read())
+            .await
+            .context("the walk over sockets died")??;
+        let pairs: BTreeSet<Pair> = records.iter().filter_map(Pair::of).collect();
+        if pairs.is_empty() {
+            return Ok(Outcome::default());
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.ask.send(Question { pairs, answer }).await;
+        asked.context("the engine has ended")?;
+        let stale = answered.await.context("the engine has ended")?;
+        let targets: Vec<Target> = records
+            .iter()
+            .filter(|r| Pair::of(r).is_some_and(|pair| stale.contains(&pair)))
+            .map(Target::of)
+            .collect();
+        if targets.is_empty() {
+            return Ok(Outcome::default());
+        }
+        reset::reset(targets).await
+    }
+}
+
+async fn run(looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
+    let metrics = &metrics.reset;
+    enabled(metrics).await;
+    let mut told = Told::default();
+    let mut pace = Pace::default();
+    loop {
+        let due = pace.due;
+        tokio::select! {
+            () = wake.notified() => pace.woken(),
+            () = async { match due {
+                Some(at) => sleep_until(at.into()).await,
+                None => pending().await,
+            } } => {}
+        }
+        let looked = looker.look().await;
+        if let Ok(outcome) = &looked {
+            metrics.tried(outcome);
+        }
+        let found = looked.as_ref().map_or(true, |o| o.reset + o.left() > 0);
+        told.tell(looked);
+        pace.looked(found, Instant::now());
+        sleep(QUIET).await;
+    }
+}
+
+/// Says once whether other namespaces can be entered. Where they cannot, those of our own are looked after all the same.
+async fn enabled(metrics: &ResetMetrics) {
+    match reset::probe().await {
+        Ok(()) => {
+            metrics.enabled.set(1);
+        }
+        Err(missing) => warn!(
+            "stale connected UDP sockets are not repaired in other network namespaces: {missing}"
+        ),
+    }
+}
+
+/// When the next look is due without a change.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    due: Option<Instant>,
+    pause: Option<Duration>,
+}
+
+impl Pace {
+    /// Something changed: what comes is the first look.
+    fn woken(&mut self) {
+        self.pause = None;
+    }
+
+    /// A look has ended.
+    fn looked(&mut self, found: bool, now: Instant) {
+        self.pause = match self.pause {
+            None => Some(AGAIN.0),
+            Some(pause) => found.then(|| AGAIN.1.min(pause * 2)),
+        };
+        self.due = self.pause.map(|pause| now + pause);
+    }
+}
+
+/// What has been said already.
+#[derive(Debug, Default)]
+struct Told {
+    failed: BTreeMap<Failure, u64>,
+    broken: bool,
+}
+
+impl Told {
+    /// Resets each time, what fails once.
+    fn tell(&mut self, looked: Result<Outcome>) {
+        let outcome = match looked {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if !std::mem::replace(&mut self.broken, true) {
+                    warn!(error = %format!("{error:#}"), "cannot look for stale UDP sockets, trying on");
+                }
+                return;
+            }
+        };
+        self.broken = false;
+        if outcome.reset > 0 {
+            info!(
+                sockets = outcome.reset,
+                "reset connected UDP sockets whose backend stopped serving"
+            );
+        }
+        for (failure, n) in &outcome.failed {
+            if !self.failed.contains_key(failure) {
+                warn!(
+                    sockets = n,
+                    "connected UDP sockets hold on to a backend that stopped serving: {failure}"
+                );
+            }
+        }
+        self.failed = outcome.failed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_looked_at_twice_and_what_stays_ever_more_rarely() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        let mut after = |found| {
+            pace.looked(found, now);
+            pace.due.map(|due| (due - now).as_secs())
+        };
+        assert_eq!([after(false), after(false)], [Some(1), None]);
+        let pauses: Vec<_> = (0..9).map(|_| after(true)).collect();
+        let seconds = [1, 2, 4, 8, 16, 32, 60, 60, 60];
+        assert_eq!(pauses, seconds.map(Some));
+        pace.woken();
+        pace.looked(true, now);
+        assert_eq!(pace.due, Some(now + AGAIN.0));
+    }
+}
