@@ -91,3 +91,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toYaml . -}}
 {{- end -}}
 {{- end }}
+
+{{/* Security context of the container: another network namespace is entered with SYS_ADMIN only. */}}
+{{- define "lb-agent.securityContext" -}}
+{{- $context := deepCopy (default dict .Values.securityContext) -}}
+{{- if .Values.socketReset -}}
+{{- $capabilities := default dict $context.capabilities -}}
+{{- $add := append (default list $capabilities.add) "SYS_ADMIN" | uniq -}}
+{{- $context = set $context "capabilities" (set $capabilities "add" $add) -}}
+{{- end -}}
+{{- with $context -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end }}

@@ -12,6 +12,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Container as Spec, EnvVar, PodSpec, Volume, VolumeMount};
 
 use super::control_plane::SERVICE_HOST;
+use crate::netns;
 
 /// Where every pod finds who it is.
 const IDENTITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -43,7 +44,7 @@ mount --bind "$root/proc/sys" "$root/proc/sys"; mount -o remount,bind,ro "$root/
 mount -t sysfs -o ro sysfs "$root/sys"
 : > "$root/lb-agent"; mount --bind "$binary" "$root/lb-agent"
 while [ "$1" != -- ]; do
-  mkdir -p "$root$2"; mount --bind "$1" "$root$2"; mount -o "remount,bind,$3" "$root$2"; shift 3
+  mkdir -p "$root$2"; mount --rbind "$1" "$root$2"; mount -o "remount,bind,$3" "$root$2"; shift 3
 done
 shift
 mount -o "remount,$mode" "$root"
@@ -280,6 +281,8 @@ impl Container {
         let path = match &volume.host_path {
             Some(path) if path.path == "/sys/fs/bpf" => return Ok(host.bpffs.to_owned()),
             Some(path) if path.path == "/sys/fs/cgroup" => return Ok(host.cgroup.to_owned()),
+            // What stands for nodes and pods is named there.
+            Some(path) if path.path == netns::DIR => return Ok(netns::DIR.into()),
             Some(path) => host.files.join(path.path.trim_start_matches('/')),
             None if volume.empty_dir.is_some() => host.files.join("volumes").join(&volume.name),
             None => bail!("volume {} is neither hostPath nor emptyDir", volume.name),

@@ -22,8 +22,13 @@ use serde_json::json;
 
 /// A first start verifies every program.
 const START: Duration = Duration::from_mins(1);
-/// CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF by their numbers.
-const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;
+/// By their numbers.
+const CAPABILITIES: [(&str, u64); 4] = [
+    ("BPF", 1 << 39),
+    ("NET_ADMIN", 1 << 12),
+    ("PERFMON", 1 << 38),
+    ("SYS_ADMIN", 1 << 21),
+];
 
 /// A release, and the machine it runs on.
 struct Installed<'a> {
@@ -50,7 +55,13 @@ impl<'a> Installed<'a> {
             anyhow::bail!("{} DaemonSets of {release}", sets.len())
         };
         let container = Container::of(daemon_set)?;
-        assert_eq!(container.capabilities()?, ["BPF", "NET_ADMIN", "PERFMON"]);
+        // The last one is for `socketReset`.
+        let all = CAPABILITIES.map(|(name, _)| name);
+        let wanted = match container.flag("socket-reset") {
+            Some("off") => &all[..3],
+            _ => &all,
+        };
+        assert_eq!(container.capabilities()?, wanted);
         let account = daemon_set
             .spec
             .template
@@ -140,7 +151,7 @@ impl<'a> Installed<'a> {
         agent.until(START, "the agent is ready", || {
             Ok((agent::http(self.node, address, &path)?.0 == 200).then_some(()))
         })?;
-        check_capabilities(agent.pid())
+        check_capabilities(agent.pid(), &self.container.capabilities()?)
     }
 
     /// Whether its own pins show this frontend.
@@ -161,7 +172,11 @@ impl<'a> Installed<'a> {
 }
 
 /// What the process really has, as the kernel says.
-fn check_capabilities(pid: u32) -> Result<()> {
+fn check_capabilities(pid: u32, names: &[String]) -> Result<()> {
+    let wanted = CAPABILITIES
+        .iter()
+        .filter(|(name, _)| names.iter().any(|n| n == name));
+    let wanted: u64 = wanted.map(|(_, bit)| bit).sum();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
     let field = |name: &str| {
         status
@@ -171,10 +186,7 @@ fn check_capabilities(pid: u32) -> Result<()> {
     };
     for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
         let bits = u64::from_str_radix(field(set).context("no capabilities")?, 16)?;
-        ensure!(
-            bits == CAPABILITIES,
-            "{set} {bits:x} instead of {CAPABILITIES:x}"
-        );
+        ensure!(bits == wanted, "{set} {bits:x} instead of {wanted:x}");
     }
     ensure!(
         field("NoNewPrivs:") == Some("1"),
@@ -184,7 +196,10 @@ fn check_capabilities(pid: u32) -> Result<()> {
 }
 
 fn ports() -> serde_json::Value {
-    json!([{"name": "http", "port": 80, "targetPort": 8080}])
+    json!([
+        {"name": "http", "port": 80, "targetPort": 8080},
+        {"name": "ask", "protocol": "UDP", "port": 80, "targetPort": 8080},
+    ])
 }
 
 /// A Service with one pod on the node, and a client pod; all named after the namespace.
@@ -264,6 +279,8 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
 
     // Started again with nothing but what it remembers, it follows changes.
     let mut agent = installed.start()?;
+    let connected = node.pod(1).connect(Kind::Udp, vip)?;
+    assert_eq!(connected.ask("before")?.name, "web-1");
     cluster.client().set_ready("defaults", "web-1", false)?;
     poll::until_true(CHANGE, "the Service without endpoints refuses", || {
         let refused = node
@@ -272,6 +289,11 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
             .err()
             .map(|error| error.kind());
         Ok(refused == Some(std::io::ErrorKind::ConnectionRefused))
+    })?;
+    // Its rights are enough to tell a pod's connected socket.
+    poll::until_true(CHANGE, "the connected socket is reset", || {
+        let told = connected.recv_within(Duration::from_millis(100)).err();
+        Ok(told.and_then(|error| error.raw_os_error()) == Some(libc::ECONNABORTED))
     })?;
     agent.check()?;
     chart::uninstall(&cluster, cluster.place(), "defaults").map(drop)

@@ -160,6 +160,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("config.xdpMode=generic", "xdpMode"),
         ("config.socketLb=yes", "socketLb"),
         ("config.scheduler=fastest", "scheduler"),
+        ("socketReset=auto", "socketReset"),
         ("config.logFormat=xml", "logFormat"),
         ("config.devices=null", "devices"),
         ("config.devices={a-name-of-16-char}", "devices"),
