@@ -62,10 +62,10 @@ impl<'a> Flow<'a> {
         // Both sides have confirmed it: it is no new flow any more.
         udp.ask("again")?;
         Ok(Self {
+            what,
+            case,
             udp,
             tcp,
-            case,
-            what,
         })
     }
 
