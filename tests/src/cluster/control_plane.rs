@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -252,6 +253,11 @@ fn write_kubeconfig(dir: &Path, user: &str, token: &str, address: IpAddr) -> Res
         "current-context": "c",
     });
     let path = dir.join(format!("{user}.kubeconfig"));
-    fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))?;
+    // Whole, by a rename: another test may be reading it.
+    let mut draft = tempfile::NamedTempFile::new_in(dir).context("make a file")?;
+    draft
+        .write_all(config.to_string().as_bytes())
+        .and_then(|()| draft.persist(&path).map_err(|error| error.error))
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }
