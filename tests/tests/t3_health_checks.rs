@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::addr;
-use lb_tests::agent::{self, CHANGE, METRICS, Start};
+use lb_tests::agent::{CHANGE, Start};
 use lb_tests::http;
 use lb_tests::manifest::{Endpoint, Service};
 use lb_tests::node::Node;
 use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
 use lb_tests::scene::{self, NODE_PORT, Scene};
+use lb_tests::shown;
 
 /// Where `web` is checked.
 const CHECK: u16 = 32000;
@@ -54,12 +55,13 @@ fn told(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
     Ok(())
 }
 
-/// A metric without labels.
-fn metric(node: &Node, name: &str) -> Result<u64> {
-    let (_, text) = agent::http(node, METRICS, "/metrics")?;
-    let line = text.lines().find_map(|l| l.strip_prefix(name));
-    let value = line.with_context(|| format!("no metric {name}"))?;
-    value.trim().parse().context("a metric is a number")
+/// How many listen, and how many cannot.
+fn listeners(node: &Node) -> Result<(f64, f64)> {
+    let metric = |name| shown::metric(node, name);
+    Ok((
+        metric("lb_health_check_listeners")?,
+        metric("lb_health_check_failures")?,
+    ))
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn they_listen_where_node_ports_answer() -> Result<()> {
         poll::until_true(CHANGE, "a new address answers", || answers("198.18.7.1"))?;
         node.netns().ip("addr del 198.18.7.1/24 dev eth0\n")?;
         poll::until_true(CHANGE, "nothing listens on what has gone", || {
-            Ok(metric(node, "lb_health_check_listeners ")? == 2)
+            Ok(listeners(node)? == (2.0, 0.0))
         })?;
     }
     ensure!(answers("127.0.0.1")? && answers("::1")?);
@@ -199,14 +201,13 @@ fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
     poll::until_true(CHANGE, "IPv6 is free", || {
         Ok(http::status(node, v6, "/").is_ok_and(|status| status == 200))
     })?;
-    assert_eq!(metric(node, "lb_health_check_failures ")?, 1);
-    assert_eq!(metric(node, "lb_health_check_listeners ")?, 3);
+    assert_eq!(listeners(node)?, (3.0, 1.0));
     let log = scene.agent.as_ref().context("it runs")?.log()?;
     let lines = log.lines().filter(|line| line.contains("cannot listen"));
     assert_eq!(lines.count(), 1, "{log}");
     drop(squatter);
     told(node, CHECK, Some((200, "3")))?;
-    assert_eq!(metric(node, "lb_health_check_failures ")?, 0);
+    assert_eq!(listeners(node)?, (4.0, 0.0));
     Ok(())
 }
 
@@ -238,9 +239,8 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
     let texts: Vec<String> = (0..MANY).map(|n| service(n, &pods)).collect();
     node.write_manifest("many.yaml", &texts.join("---\n"))?;
     poll::until_true(CHANGE * 2, "all of them listen", || {
-        Ok(metric(node, "lb_health_check_listeners ")? == u64::from(MANY) * 2)
+        Ok(listeners(node)? == (f64::from(MANY) * 2.0, 0.0))
     })?;
-    assert_eq!(metric(node, "lb_health_check_failures ")?, 0);
     for n in [0, 1, 500, MANY - 1] {
         told(node, 22_000 + n, Some((200, "3")))?;
     }
@@ -263,7 +263,7 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
     told(node, 22_000, Some((200, "1")))?;
     told(node, 22_000 + MANY - 1, None)?;
     ensure!(ask()?.starts_with("HTTP/1.1 200"), "it was restarted");
-    assert_eq!(metric(node, "lb_health_check_listeners ")?, u64::from(MANY));
+    assert_eq!(listeners(node)?, (f64::from(MANY), 0.0));
     // Its own end closes it.
     node.remove_manifest("many.yaml")?;
     told(node, 22_001, None)?;

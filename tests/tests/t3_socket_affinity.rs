@@ -1,14 +1,19 @@
-//! The socket path: session affinity keeps a client with its backend, for as long as the backend is there.
+//! The socket path: session affinity keeps a client with its backend, for as long as the backend is there and the client
+//! comes again in time.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lb_tests::addr;
 use lb_tests::agent::{CHANGE, Start};
-use lb_tests::manifest::Service;
+use lb_tests::manifest::{Endpoint, Service};
+use lb_tests::node::Node;
 use lb_tests::poll;
-use lb_tests::probe::{Family, Kind};
+use lb_tests::probe::{Family, Kind, Probe};
 use lb_tests::scene::{self, PORT, Scene, TARGET};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -84,5 +89,112 @@ fn without_affinity_clients_are_spread() -> Result<()> {
     let to = scene::WEB_VIP.at(Family::V4, PORT);
     let asked = (0..40).map(|_| Ok(scene.client().ask(Kind::Tcp, to)?.name));
     assert_eq!(asked.collect::<io::Result<BTreeSet<_>>>()?.len(), 3);
+    Ok(())
+}
+
+/// Who answers these clients, one connection each.
+fn names(clients: &[&Probe], to: SocketAddr) -> Result<Vec<String>> {
+    let asked = clients.iter().map(|client| client.ask(Kind::Tcp, to));
+    Ok(asked
+        .map(|answer| Ok(answer?.name))
+        .collect::<io::Result<_>>()?)
+}
+
+/// Asks one client so often that three backends would be seen if it were free to have them: missed once in ten million.
+fn spread(client: &Probe, to: SocketAddr) -> Result<usize> {
+    let seen: BTreeSet<String> = names(&[client; 40], to)?.into_iter().collect();
+    Ok(seen.len())
+}
+
+#[test]
+fn the_timeout_counts_from_the_last_use() -> Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let scene = Scene::with(Start::new(), |node| {
+        vec![sticky(&scene::web_pods(node)).affinity(3)]
+    })?;
+    let to = VIP.at(Family::V4, PORT);
+    let [busy, idle @ ..] = scene.node.pods() else {
+        anyhow::bail!("no pods")
+    };
+    let idle: Vec<&Probe> = idle.iter().map(|pod| &***pod).collect();
+    let mut before = names(&idle, to)?;
+    let mut first = busy.ask(Kind::Tcp, to)?.name;
+    let mut last = Instant::now();
+    // Three idle clients that may move to two of three backends: none does once in 27 rounds.
+    for _ in 0..6 {
+        let round = Instant::now();
+        while round.elapsed() < TIMEOUT + TIMEOUT / 3 {
+            let name = busy.ask(Kind::Tcp, to)?.name;
+            let pause = last.elapsed();
+            // A busy machine may have let it expire: then it counts from here.
+            if pause >= TIMEOUT {
+                first.clone_from(&name);
+            }
+            assert_eq!(name, first, "{pause:?} after the last use");
+            last = Instant::now();
+            thread::sleep(TIMEOUT / 20);
+        }
+        let now = names(&idle, to)?;
+        if now != before {
+            return Ok(());
+        }
+        before = now;
+    }
+    anyhow::bail!("whoever was idle for longer than {TIMEOUT:?} still has {before:?}")
+}
+
+#[test]
+fn a_backend_that_leaves_one_service_is_kept_by_the_other() -> Result<()> {
+    let other = |pods: &[Endpoint]| {
+        scene::behind("other", addr::vip(61), pods)
+            .port(PORT, TARGET)
+            .affinity(100)
+    };
+    let scene = Scene::with(Start::new(), |node| {
+        let pods = scene::web_pods(node);
+        vec![sticky(&pods), other(&pods)]
+    })?;
+    let (here, there) = (VIP.at(Family::V4, PORT), addr::vip(61).at(Family::V4, PORT));
+    let ask = |to| -> io::Result<String> { Ok(scene.client().ask(Kind::Tcp, to)?.name) };
+    let (first, kept) = (ask(here)?, ask(there)?);
+    // It lives on, serves the other service, and is no member of this one any more.
+    let mut pods = scene::web_pods(&scene.node);
+    pods.retain(|pod| pod.pod != first);
+    scene.apply(&sticky(&pods))?;
+    let second = poll::until(CHANGE, "the client moves", || {
+        Ok(Some(ask(here)?).filter(|name| *name != first))
+    })?;
+    for _ in 0..10 {
+        assert_eq!((ask(here)?, ask(there)?), (second.clone(), kept.clone()));
+    }
+    // One that is not ready is a member, but not an eligible one.
+    let mut pods = scene::web_pods(&scene.node);
+    for pod in pods.iter_mut().filter(|pod| pod.pod == kept) {
+        pod.ready = false;
+    }
+    scene.apply(&other(&pods))?;
+    poll::until_true(CHANGE, "the client moves", || Ok(ask(there)? != kept))?;
+    assert_eq!(ask(here)?, second);
+    Ok(())
+}
+
+#[test]
+fn affinity_is_switched_on_and_off_while_clients_come() -> Result<()> {
+    let free =
+        |node: &Node| scene::behind("sticky", VIP, &scene::web_pods(node)).port(PORT, TARGET);
+    let scene = Scene::with(Start::new(), |node| vec![free(node)])?;
+    for family in FAMILIES {
+        let (client, to) = (scene.client(), VIP.at(family, PORT));
+        for _ in 0..2 {
+            poll::until_true(
+                CHANGE,
+                "clients are spread",
+                || Ok(spread(client, to)? == 3),
+            )?;
+            scene.apply(&sticky(&scene::web_pods(&scene.node)))?;
+            poll::until_true(CHANGE, "a client stays", || Ok(spread(client, to)? == 1))?;
+            scene.apply(&free(&scene.node))?;
+        }
+    }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What load balancers and kubelets read: the agent's answers beside those of the real kube-proxy, byte for byte.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use lb_tests::agent::CHANGE;
 use lb_tests::cluster::objects::service;
@@ -210,6 +211,39 @@ fn health_is_told_as_kube_proxy_tells_it() -> Result<()> {
     poll::until_true(CHANGE, "a deleted node is not eligible", || {
         let status = |path| http::status(&ours, HEALTH, path);
         Ok((status("/healthz")?, status("/livez")?) == (503, 200))
+    })
+}
+
+/// A port that somebody else has: the Service says so, as kube-proxy lets it, and comes into its own when the port is free.
+#[test]
+fn a_health_check_port_that_is_taken_is_an_event_on_its_service() -> Result<()> {
+    let cluster = Cluster::shared()?;
+    let api = cluster.client();
+    let mut node = cluster.node(39)?;
+    api.add_namespace("taken")?;
+    let service = api.add_service("taken", local_service("web"))?;
+    let port = health_port(&service)?;
+    cluster.pod("taken", &mut node, "web-1", "web", 8080)?;
+    api.wait_endpoints("taken", "web", "IPv4", 1)?;
+    let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    let squatter = node.block(|| Ok(TcpListener::bind(wildcard)?))?;
+    let _agent = agent(&cluster, &node)?;
+    poll::until_true(CHANGE, "an Event names the port", || {
+        let events = api.list::<Event>("taken", "")?;
+        Ok(events.iter().any(|event| {
+            let about = event.regarding.as_ref().and_then(|about| about.uid.clone());
+            let note = event.note.as_deref().unwrap_or_default();
+            about == service.metadata.uid
+                && event.type_.as_deref() == Some("Warning")
+                && event.reason.as_deref() == Some("FailedToStartServiceHealthcheck")
+                && note.contains(&port.to_string())
+                && note.contains(node.name())
+        }))
+    })?;
+    drop(squatter);
+    let to = node.addr().at(Family::V4, port);
+    poll::until_true(CHANGE, "the port is taken over", || {
+        Ok(http::status(&node, to, "/").is_ok_and(|status| status == 200))
     })
 }
 
