@@ -8,6 +8,7 @@ mod common;
 mod dns;
 mod health;
 mod load_balancer;
+mod metrics;
 mod objects;
 mod referee;
 mod restart;
