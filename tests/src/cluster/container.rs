@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Container as Spec, EnvVar, PodSpec, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container as Spec, EnvVar, PodSpec, Volume, VolumeMount,
+};
 
 use super::control_plane::SERVICE_HOST;
 use crate::netns;
@@ -71,6 +73,23 @@ pub struct Host<'a> {
     pub ca: &'a Path,
     /// The program that the image holds.
     pub binary: &'a Path,
+}
+
+impl Host<'_> {
+    /// Where a volume finds the files of this ConfigMap; to be put there first.
+    fn config_map(&self, name: &str) -> PathBuf {
+        self.files.join("config-maps").join(name)
+    }
+
+    /// Puts the files of a ConfigMap where its volumes find them.
+    pub fn put(&self, map: &ConfigMap) -> Result<()> {
+        let dir = self.config_map(map.metadata.name.as_deref().unwrap_or_default());
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        for (file, text) in map.data.iter().flatten() {
+            fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// What a DaemonSet asks for, checked to be something that this module can give.
@@ -285,7 +304,10 @@ impl Container {
             Some(path) if path.path == netns::DIR => return Ok(netns::DIR.into()),
             Some(path) => host.files.join(path.path.trim_start_matches('/')),
             None if volume.empty_dir.is_some() => host.files.join("volumes").join(&volume.name),
-            None => bail!("volume {} is neither hostPath nor emptyDir", volume.name),
+            None => match volume.config_map.as_ref().map(|map| map.name.as_str()) {
+                Some(map) => host.config_map(map),
+                None => bail!("volume {}: no hostPath, emptyDir or configMap", volume.name),
+            },
         };
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(path)

@@ -116,7 +116,7 @@ impl<'a> Installed<'a> {
 
     fn words(&self, container: &Container) -> Result<Vec<OsString>> {
         let files = self.node.files().join("host");
-        container.words(&Host {
+        let host = Host {
             node: self.node.name(),
             bpffs: self.node.bpf_dir(),
             cgroup: self.node.root_cgroup().path(),
@@ -125,7 +125,11 @@ impl<'a> Installed<'a> {
             token: &self.token,
             ca: &self.cluster.ca(),
             binary: &agent::binary()?,
-        })
+        };
+        for map in self.cluster.client().list("kube-system", "")? {
+            host.put(&map)?;
+        }
+        container.words(&host)
     }
 
     /// What `helm test` does: its pod, on this node; the output.
