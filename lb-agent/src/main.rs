@@ -63,7 +63,7 @@ fn start(cli: Cli, given: impl Fn(&str) -> bool) -> Result<ExitCode> {
         Some(Verb::Get(args)) => cli::get::run(&args).map(done),
         Some(Verb::Status(args)) => cli::status::run(&args),
         Some(Verb::Check(args)) => cli::check::run(&args),
-        Some(Verb::Cleanup(args)) => cli::cleanup::run(&args).map(done),
+        Some(Verb::Cleanup(args)) => cli::cleanup::run(&args),
         Some(Verb::Completion { shell }) => cli::completion::run(shell).map(done),
         Some(Verb::Man { dir }) => cli::completion::man(&dir).map(done),
     }

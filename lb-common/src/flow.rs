@@ -55,12 +55,28 @@ pub struct Flow {
     pub last_seen_ns: u64,
 }
 
+impl FlowKey {
+    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being adopted: a TCP segment that
+    /// opens nothing and has no record is passed.
+    pub const ADOPTING: Self = Self {
+        src: Addr::ZERO,
+        dst: Addr::ZERO,
+        sport: 0,
+        dport: 0,
+        proto: 0,
+        pad: [0; 3],
+    };
+}
+
 /// Numbers of [`Flow::kind`].
 pub mod kind {
     /// From the client to the VIP.
     pub const FORWARD: u8 = 1;
     /// From the backend.
     pub const REPLY: u8 = 2;
+    /// Of a connection that netfilter translates, since it was opened before we took over: its packets are passed. A
+    /// record of both directions, with neither a service nor a twin.
+    pub const NETFILTER: u8 = 3;
 }
 
 /// Bits of [`Flow::flags`].

@@ -17,7 +17,7 @@ use crate::{
     flow::{self, Found},
     lookup::{self, Client, Frontend, Refusal},
     maps::SRCRANGES,
-    packet::{Packet, UDP},
+    packet::{Packet, TCP, UDP},
     route::{self, For, Route},
     scratch::Scratch,
 };
@@ -72,7 +72,14 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
         if s.flow.kind == kind::REPLY {
             return reply_in(ctx, p, s, &found, whole);
         }
-        if let Some(action) = established(ctx, p, s, &found, whole) {
+        if s.flow.kind == kind::NETFILTER {
+            if !p.is_syn() {
+                found.client_sent(flow::bits(p), flow::now());
+                return Action::Pass;
+            }
+            // The client opens another connection from the same port, and that one is ours.
+            flow::remove(found.new, &s.key);
+        } else if let Some(action) = established(ctx, p, s, &found, whole) {
             return action;
         }
     }
@@ -175,6 +182,9 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
         return Action::Pass;
     };
     found.copy_to(&mut s.flow);
+    if s.flow.kind == kind::NETFILTER {
+        return Action::Pass;
+    }
     let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
     // Replies of local backends alone are seen on their way out.
     if (reply && local) != out || !found.still(&s.key, &s.flow) {
@@ -203,6 +213,9 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
 /// The first packet of a flow, or one whose records are lost.
 #[inline(always)]
 fn new(ctx: *mut c_void, p: &Packet, s: &mut Scratch, service: &ServiceRef, whole: u16) -> Action {
+    if p.proto == TCP && !p.is_syn() && flow::adopting() {
+        return Action::Pass;
+    }
     if service.flags & frontend::LOAD_BALANCER != 0
         && lookup::flags(service.index) & service_flags::SOURCE_RANGES != 0
         && !admitted(p, service.index)

@@ -268,6 +268,12 @@ pub fn remember_peer(s: &mut Scratch) {
     s.twin_key.dport = port;
 }
 
+/// Are connections that were opened elsewhere being adopted just now? Asked only for segments that belong to no record.
+#[inline(always)]
+pub fn adopting() -> bool {
+    FLOWS.get_ptr_mut(&FlowKey::ADOPTING).is_some()
+}
+
 /// Is this port (host order) one of our own range?
 #[inline(always)]
 pub fn in_range(port: u16) -> bool {

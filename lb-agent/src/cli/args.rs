@@ -215,7 +215,9 @@ pub enum Verb {
     Status(Status),
     /// Find what this machine lacks: kernel features, capabilities, mounts
     Check(Check),
-    /// Remove every program, link and map of the agent from this machine
+    /// Remove every program, link and map of the agent from this machine; or what kube-proxy left on it
+    ///
+    /// Ends with 0 when nothing is left, with 1 when something is or it refuses, with 2 when it is called wrongly.
     Cleanup(Cleanup),
     /// Print the completions of a shell
     Completion {
@@ -256,6 +258,16 @@ pub struct Cleanup {
     /// What is removed.
     #[command(flatten)]
     pub state: StateArg,
+    /// Remove kube-proxy's rules, sets, devices and tracked UDP connections instead, and nothing of the agent: run it after
+    /// kube-proxy was stopped, while the agent runs. Open connections live on
+    #[arg(long)]
+    pub kube_proxy: bool,
+    /// Only say what would be removed
+    #[arg(long, requires = "kube_proxy")]
+    pub dry_run: bool,
+    /// Also while a kube-proxy runs, or without an agent's Services in its place
+    #[arg(long, requires = "kube_proxy")]
+    pub force: bool,
 }
 
 /// `lb-agent get`

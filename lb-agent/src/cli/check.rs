@@ -12,6 +12,8 @@ use super::{
     output::print,
 };
 
+mod leftovers;
+
 /// First and last port of our own range for rewritten sources.
 const SNAT_PORTS: (u16, u16) = (61000, 65535);
 
@@ -29,6 +31,8 @@ enum Verdict {
     Good,
     /// It works without.
     Lacks,
+    /// It works, and somebody should look at it.
+    Odd,
     Bad,
 }
 
@@ -52,6 +56,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         port_range(),
     ]);
     lines.extend(devices(&args.devices));
+    lines.extend(leftovers::lines(&args.pins.bpf_dir));
     lines.extend(running(args.metrics.metrics_bind_address));
     let text: String = lines.iter().map(Line::text).collect();
     print(&text)?;
@@ -81,6 +86,7 @@ impl Line {
         match verdict {
             Verdict::Good => format!("ok       {name}\n"),
             Verdict::Lacks => format!("without  {name}: {remedy}\n"),
+            Verdict::Odd => format!("NOTE     {name}: {remedy}\n"),
             Verdict::Bad => format!("MISSING  {name}: {remedy}\n"),
         }
     }

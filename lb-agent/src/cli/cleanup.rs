@@ -1,20 +1,42 @@
-//! `lb-agent cleanup`: nothing of the agent stays on the machine.
+//! `lb-agent cleanup`: nothing of the agent stays on the machine; with `--kube-proxy`, nothing of kube-proxy.
 
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     bootstrap::StateFile,
     datapath::{cleanup, dir::BpfDir},
+    netfilter::{Socket, keeper},
     problems::ProblemFile,
+    takeover::{
+        connections::Frontends,
+        find::Leftovers,
+        kube_proxy_runs,
+        remove::{self, How},
+    },
 };
 
-use super::args::Cleanup;
+use super::{args::Cleanup, output::print};
+
+/// Removes the agent's things, or kube-proxy's.
+pub fn run(args: &Cleanup) -> Result<ExitCode> {
+    if args.kube_proxy {
+        return kube_proxy(args);
+    }
+    agent(args).map(|()| ExitCode::SUCCESS)
+}
 
 /// Removes programs, links, maps and what is kept on disk. Fails while an agent runs.
-pub fn run(args: &Cleanup) -> Result<()> {
+fn agent(args: &Cleanup) -> Result<()> {
     cleanup::run(&BpfDir::at(&args.pins.bpf_dir))?;
+    // Who may not ask netfilter could not have made it.
+    if let Ok(mut socket) = Socket::open()
+        && keeper::is_there(&mut socket).unwrap_or(false)
+    {
+        keeper::remove(&mut socket)
+            .with_context(|| format!("remove the nftables table inet {}", keeper::TABLE))?;
+    }
     let state_dir = &args.state.state_dir;
     StateFile::in_dir(state_dir).remove()?;
     ProblemFile::of(state_dir, &args.pins.bpf_dir).remove()?;
@@ -25,4 +47,48 @@ pub fn run(args: &Cleanup) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes kube-proxy's leftovers, and says each.
+fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
+    let dir = &args.pins.bpf_dir;
+    let frontends = match Frontends::read(&BpfDir::at(dir)) {
+        Ok(frontends) if !frontends.is_empty() || args.force => frontends,
+        Err(_) if args.force => Frontends::default(),
+        Ok(_) => bail!(
+            "{} holds no Service, so without kube-proxy's rules none would work: start lb-agent first, or say --force",
+            dir.display()
+        ),
+        Err(error) => bail!(
+            "cannot see that lb-agent is in kube-proxy's place: {error}: start it first, or name its folder with --bpf-dir, or say --force"
+        ),
+    };
+    let running = kube_proxy_runs();
+    if !running.is_empty() && !args.force && !args.dry_run {
+        let pids: Vec<String> = running.iter().map(ToString::to_string).collect();
+        bail!(
+            "kube-proxy runs here (process {}) and would write its rules again: stop it first, or say --force",
+            pids.join(", ")
+        );
+    }
+    let how = if args.dry_run {
+        How::DryRun
+    } else {
+        How::Remove
+    };
+    let left = Leftovers::find(&frontends)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let told = runtime.block_on(remove::run(&left, how))?;
+    if told.lines.is_empty() {
+        print("nothing of kube-proxy is left\n")?;
+    }
+    let text: String = told.lines.iter().map(|line| format!("{line}\n")).collect();
+    print(&text)?;
+    if told.incomplete && how == How::Remove {
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }

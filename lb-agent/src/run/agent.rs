@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::sleep_until,
 };
@@ -82,6 +82,8 @@ pub(super) struct Parts {
     pub(super) schedule: Schedule,
     /// Of connected UDP sockets that hold on to backends.
     pub(super) resetting: Resetting,
+    /// Told when everything is listed and written.
+    pub(super) first_sync: oneshot::Sender<()>,
 }
 
 /// The running agent.
@@ -101,6 +103,7 @@ pub(super) struct Agent {
     metrics: Arc<Metrics>,
     kernel: Arc<Kernel>,
     tell: Tell,
+    first_sync: Option<oneshot::Sender<()>>,
     troubles: Troubles,
     schedule: Schedule,
     audit: AuditRun,
@@ -135,6 +138,7 @@ impl Agent {
             tell,
             schedule,
             resetting,
+            first_sync,
         } = parts;
         Self {
             engine,
@@ -152,6 +156,7 @@ impl Agent {
             metrics,
             kernel,
             tell,
+            first_sync: Some(first_sync),
             troubles: Troubles::default(),
             schedule,
             audit: AuditRun::default(),
@@ -295,6 +300,10 @@ impl Agent {
             self.resetting.wake();
         }
         if report.first_synced {
+            if let Some(told) = self.first_sync.take() {
+                // Who does not listen any more need not know.
+                let _ = told.send(());
+            }
             info!(
                 services = snapshot.services,
                 failed = report.failed.len(),

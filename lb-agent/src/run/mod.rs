@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tracing::{info, warn};
 
@@ -41,6 +41,7 @@ use resetting::Resetting;
 use schedule::Schedule;
 use tell::Tell;
 
+mod adopting;
 mod agent;
 mod auditing;
 mod descriptors;
@@ -80,6 +81,9 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let engine =
         Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
+    adopting::begin(&dir, !engine.has_leftovers()).await;
+    let (first_sync, synced) = oneshot::channel();
+    tokio::spawn(adopting::follow(dir.clone(), synced));
 
     let file = StateFile::in_dir(&config.state_dir);
     let known = file.load().unwrap_or_else(|error| {
@@ -141,6 +145,7 @@ pub async fn run(config: Config) -> Result<()> {
         ),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
         resetting: Resetting::new(config.socket_reset == config::SocketReset::Auto),
+        first_sync,
     });
     tokio::select! {
         ended = agent.run(events_rx, node, stop) => ended?,

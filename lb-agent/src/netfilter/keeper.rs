@@ -1,0 +1,108 @@
+//! A table of ours that decides nothing: while it is there, the kernel goes on translating the connections that it tracks.
+//!
+//! The kernel takes its hooks for translation away with the last base chain of type nat, those for tracking with the last
+//! rule that asks for a connection's state, and open connections would break at once. One of each keeps both, for IPv4 and
+//! IPv6. (Tried on Linux 6.18: either one alone is not enough.)
+
+use std::io::Result;
+
+use netlink_packet_core::NLM_F_CREATE;
+
+use super::{
+    Socket,
+    attributes::Attributes,
+    message::Message,
+    subsystem::NFTABLES,
+    tables::{self, Family},
+};
+
+/// As `nft list tables` shows it.
+pub const TABLE: &str = "lb-agent-keep";
+const CHAIN: &str = "translated-connections";
+const COMMENT: &str = "keeps connections that kube-proxy opened; made by lb-agent";
+
+const NEW_TABLE: u8 = 0;
+const NEW_CHAIN: u8 = 3;
+const NEW_RULE: u8 = 6;
+/// Where kube-proxy and iptables translate destinations: `NF_IP_PRI_NAT_DST`.
+const PRIORITY: i32 = -100;
+const REGISTER: u32 = 1;
+/// Bits of a connection's state: established, related.
+const STATES: u32 = 2 | 4;
+
+/// Is it there?
+pub fn is_there(socket: &mut Socket) -> Result<bool> {
+    let all = tables::tables(socket)?;
+    Ok(all.contains(&(Family::Inet, TABLE.to_owned())))
+}
+
+/// Makes it, unless it is there.
+pub fn put(socket: &mut Socket) -> Result<()> {
+    if is_there(socket)? {
+        return Ok(());
+    }
+    let to = |command, attributes: &Attributes| {
+        let message = Message::new(NFTABLES, command, Family::Inet.number(), attributes);
+        (message, NLM_F_CREATE)
+    };
+    let comment = user_data(COMMENT);
+    let table = Attributes::default().text(1, TABLE).with(6, &comment);
+    let hook = Attributes::default()
+        .number(1, 0)
+        .number(2, PRIORITY.cast_unsigned());
+    let chain = Attributes::default()
+        .text(1, TABLE)
+        .text(3, CHAIN)
+        .nest(4, &hook)
+        .text(7, "nat");
+    let rule = Attributes::default()
+        .text(1, TABLE)
+        .text(2, CHAIN)
+        .nest(4, &looks_at_state())
+        .with(7, &comment);
+    socket.transact(
+        NFTABLES,
+        &[
+            to(NEW_TABLE, &table),
+            to(NEW_CHAIN, &chain),
+            to(NEW_RULE, &rule),
+        ],
+    )
+}
+
+/// Takes it away.
+pub fn remove(socket: &mut Socket) -> Result<()> {
+    if is_there(socket)? {
+        tables::remove_table(socket, Family::Inet, TABLE)?;
+    }
+    Ok(())
+}
+
+/// `ct state established,related`, and no verdict.
+fn looks_at_state() -> Attributes {
+    let value = |number: u32| Attributes::default().with(1, &number.to_ne_bytes());
+    // Key 0 is the state.
+    let load = Attributes::default().number(1, REGISTER).number(2, 0);
+    let mask = Attributes::default()
+        .number(1, REGISTER)
+        .number(2, REGISTER)
+        .number(3, 4)
+        .nest(4, &value(STATES))
+        .nest(5, &value(0));
+    // Operator 1 is "not equal".
+    let compare = Attributes::default()
+        .number(1, REGISTER)
+        .number(2, 1)
+        .nest(3, &value(0));
+    [("ct", load), ("bitwise", mask), ("cmp", compare)]
+        .iter()
+        .fold(Attributes::default(), |all, (name, data)| {
+            all.nest(1, &Attributes::default().text(1, name).nest(2, data))
+        })
+}
+
+/// A comment as `nft` keeps it: type 0, length, the string with its final zero.
+fn user_data(comment: &str) -> Vec<u8> {
+    let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
+    [&[0, length], comment.as_bytes(), &[0]].concat()
+}

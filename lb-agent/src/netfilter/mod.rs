@@ -1,0 +1,20 @@
+//! Netfilter as this machine has it, asked and changed by netlink alone: no program of the machine is needed, and no right
+//! beyond `CAP_NET_ADMIN`. Knows nothing of kube-proxy.
+
+mod attributes;
+pub mod conntrack;
+pub mod keeper;
+mod message;
+pub mod named;
+mod socket;
+pub mod tables;
+
+pub use socket::Socket;
+
+/// Numbers of the kernel's subsystems (`linux/netfilter/nfnetlink.h`).
+mod subsystem {
+    pub(super) const CONNTRACK: u8 = 1;
+    pub(super) const IPSET: u8 = 6;
+    pub(super) const ACCOUNTS: u8 = 7;
+    pub(super) const NFTABLES: u8 = 10;
+}

@@ -1,0 +1,133 @@
+//! TCP connections that kube-proxy opened from outside, left to netfilter: a record in `lb_flows` for each direction, so that
+//! the packet path passes their packets instead of choosing a backend in the middle of a connection.
+//!
+//! Owns the order at a takeover: no stray segment is taken for ours from before the first frontend is written until every
+//! connection has its record that was opened before that.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
+use lb_common::{
+    Addr, Proto,
+    flow::{Flow, FlowKey, kind, seen},
+    maps,
+};
+
+use crate::{
+    datapath::{
+        dir::BpfDir,
+        pinned::{Access, HashPin},
+        table::{Batch, HashTable as _},
+    },
+    netfilter::{
+        Socket,
+        conntrack::{self, Connection, Tuple},
+    },
+};
+
+/// Before any frontend is written; `fresh` where none was before either. How many connections were found.
+pub fn begin(dir: &BpfDir, fresh: bool) -> Result<usize> {
+    let mut flows = open(dir)?;
+    // Otherwise the programs have been in charge already, and a stray segment is ours to repair.
+    if fresh {
+        done(flows.insert(&[(FlowKey::ADOPTING, record(1))]))?;
+    }
+    adopt(&mut flows, dir)
+}
+
+/// After every frontend was written: those that were opened meanwhile.
+pub fn finish(dir: &BpfDir) -> Result<usize> {
+    let mut flows = open(dir)?;
+    let adopted = adopt(&mut flows, dir);
+    done(flows.remove(&[FlowKey::ADOPTING]))?;
+    adopted
+}
+
+fn open(dir: &BpfDir) -> Result<HashPin<FlowKey, Flow>> {
+    Ok(HashPin::open(dir, maps::FLOWS, Access::Write)?)
+}
+
+fn adopt(flows: &mut HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<usize> {
+    let mut socket = Socket::open().context("open a socket to netfilter")?;
+    let connections =
+        conntrack::translated(&mut socket).context("list the connections that netfilter tracks")?;
+    let room = usize::try_from(flows.capacity()).unwrap_or(usize::MAX) / 2;
+    let mut records = records(&connections, monotonic());
+    if !records.is_empty() {
+        // A client may have opened one of ours from the port of one that netfilter has not yet forgotten.
+        let ours = ours(flows, dir)?;
+        records.retain(|(key, _)| !ours.contains(key));
+    }
+    if records.len() > room {
+        tracing::warn!(
+            connections = records.len() / 2,
+            "more connections of kube-proxy's than half of lb_flows holds: those beyond may break, see --map-capacity"
+        );
+        records.truncate(room);
+    }
+    done(flows.insert(&records))?;
+    Ok(records.len() / 2)
+}
+
+/// The tuples that have records already.
+fn ours(flows: &HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<HashSet<FlowKey>> {
+    let new: HashPin<FlowKey, Flow> = HashPin::open(dir, maps::NEWFLOWS, Access::Read)?;
+    let all = flows.entries()?.into_iter().chain(new.entries()?);
+    Ok(all
+        .filter(|(_, flow)| flow.kind != kind::NETFILTER)
+        .map(|(key, _)| key)
+        .collect())
+}
+
+/// Two for each TCP connection.
+fn records(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
+    connections
+        .iter()
+        .filter(|c| c.proto == Proto::Tcp.number())
+        .flat_map(|c| [key(&c.original), key(&c.reply)])
+        .map(|key| (key, record(now)))
+        .collect()
+}
+
+fn key(tuple: &Tuple) -> FlowKey {
+    FlowKey {
+        src: tuple.src,
+        dst: tuple.dst,
+        sport: tuple.sport,
+        dport: tuple.dport,
+        proto: Proto::Tcp.number(),
+        pad: [0; 3],
+    }
+}
+
+/// As of an open connection, so that no other flow takes its tuple over.
+fn record(now: u64) -> Flow {
+    Flow {
+        src: Addr::ZERO,
+        dst: Addr::ZERO,
+        sport: 0,
+        dport: 0,
+        ifindex: 0,
+        service: 0,
+        backend: 0,
+        generation: 1,
+        kind: kind::NETFILTER,
+        flags: 0,
+        client: seen::PACKET | seen::DATA,
+        server: seen::PACKET,
+        last_seen_ns: now,
+    }
+}
+
+/// `CLOCK_MONOTONIC`, in nanoseconds.
+fn monotonic() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |t| {
+        let seconds = u64::try_from(t.tv_sec()).unwrap_or_default();
+        seconds * 1_000_000_000 + u64::try_from(t.tv_nsec()).unwrap_or_default()
+    })
+}
+
+fn done(batch: Batch) -> Result<()> {
+    batch.error.map_or(Ok(()), |e| Err(e.into()))
+}

@@ -1,0 +1,70 @@
+//! Connections that netfilter translates, and whether they lead to a Service. Owns the question to the pinned maps: what is
+//! no frontend there, such as a port that a CNI maps to a pod, is somebody else's.
+
+use std::collections::HashSet;
+
+use lb_common::{
+    Addr, maps,
+    service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef, frontend},
+};
+
+use crate::{
+    datapath::{
+        dir::BpfDir,
+        pinned::{Access, HashPin},
+        table::{HashTable as _, MapError},
+    },
+    netfilter::conntrack::{Connection, Tuple},
+};
+
+/// The frontends that the kernel holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frontends {
+    services: HashSet<(Addr, u16, u8)>,
+    node_ports: HashSet<(u16, u8, u8)>,
+    node_addresses: HashSet<Addr>,
+}
+
+impl Frontends {
+    /// Reads the pins.
+    pub fn read(dir: &BpfDir) -> Result<Self, MapError> {
+        let services: Vec<(ServiceKey, ServiceRef)> =
+            HashPin::open(dir, maps::SERVICES, Access::Read)?.entries()?;
+        let node_ports: Vec<(NodePortKey, ServiceRef)> =
+            HashPin::open(dir, maps::NODEPORTS, Access::Read)?.entries()?;
+        let addresses: Vec<(Addr, NodeAddr)> =
+            HashPin::open(dir, maps::NODEADDRS, Access::Read)?.entries()?;
+        Ok(Self {
+            services: services
+                .iter()
+                .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)
+                .map(|(k, _)| (k.addr, k.port, k.proto))
+                .collect(),
+            node_ports: node_ports
+                .iter()
+                .map(|(k, _)| (k.port, k.proto, k.family))
+                .collect(),
+            node_addresses: addresses.into_iter().map(|(a, _)| a).collect(),
+        })
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.node_ports.is_empty()
+    }
+
+    /// Was this connection opened to a Service?
+    #[must_use]
+    pub fn lead(&self, connection: &Connection) -> bool {
+        let Connection {
+            proto,
+            original: Tuple { dst, dport, .. },
+            ..
+        } = connection;
+        let family = if dst.is_v4() { 4 } else { 6 };
+        self.services.contains(&(*dst, *dport, *proto))
+            || (self.node_ports.contains(&(*dport, *proto, family))
+                && (dst.is_loopback() || self.node_addresses.contains(dst)))
+    }
+}

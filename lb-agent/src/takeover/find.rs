@@ -1,0 +1,252 @@
+//! What kube-proxy has left on this machine, in any of its modes. Changes nothing.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use lb_common::Proto;
+
+use crate::netfilter::{
+    Socket,
+    conntrack::{self, Connection},
+    keeper,
+    named::Kind,
+    tables::{self, Chain, Family, Rule},
+};
+
+use super::{
+    connections::Frontends,
+    legacy::{self, Saved},
+    names,
+    ruleset::{Removal, Ruleset},
+};
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Leftovers {
+    /// Tables of its own.
+    pub(super) tables: Vec<(Family, String)>,
+    /// Tables of iptables, by the nftables backend.
+    pub(super) iptables: Vec<(Family, String, Vec<Rule>, Removal)>,
+    /// Tables of iptables, by the legacy backend.
+    pub(super) legacy: Vec<(Saved, Removal)>,
+    /// Legacy tables that cannot be looked into, and why.
+    pub(super) unread: Vec<(Family, String, String)>,
+    pub(super) sets: Vec<String>,
+    pub(super) accounts: Vec<String>,
+    /// The device of its ipvs mode.
+    pub(super) device: bool,
+    /// Services of IPVS, as `/proc/net/ip_vs` lists them.
+    pub(super) ipvs: usize,
+    /// UDP connections to Services that netfilter translates.
+    pub(super) udp: Vec<Connection>,
+    /// TCP connections that netfilter translates, whoever opened them.
+    pub(super) tcp: usize,
+    /// The table that keeps them.
+    pub(super) keeper: bool,
+    /// `net.ipv4.conf.all.route_localnet`, which its iptables mode sets.
+    pub(super) route_localnet: bool,
+}
+
+impl Leftovers {
+    /// Looks, with the frontends that are ours by now.
+    pub fn find(frontends: &Frontends) -> Result<Self> {
+        let mut socket = Socket::open().context("open a socket to netfilter")?;
+        let socket = &mut socket;
+        let tables = tables::tables(socket).context("list the nftables")?;
+        let (legacy, unread) = legacy();
+        let connections =
+            conntrack::translated(socket).context("list the connections that netfilter tracks")?;
+        let udp = Proto::Udp.number();
+        Ok(Self {
+            keeper: keeper::is_there(socket)?,
+            iptables: iptables(socket)?,
+            legacy,
+            unread,
+            sets: Kind::Set
+                .names(socket)
+                .context("list the ipsets")?
+                .into_iter()
+                .filter(|name| names::is_set(name))
+                .collect(),
+            accounts: Kind::Account
+                .names(socket)
+                .context("list the accounts")?
+                .into_iter()
+                .filter(|name| names::ACCOUNTS.contains(&name.as_str()))
+                .collect(),
+            device: listed(names::DEVICE),
+            ipvs: ipvs(),
+            tcp: connections
+                .iter()
+                .filter(|c| c.proto == Proto::Tcp.number())
+                .count(),
+            udp: connections
+                .into_iter()
+                .filter(|c| c.proto == udp && frontends.lead(c))
+                .collect(),
+            route_localnet: fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet")
+                .is_ok_and(|text| text.trim() == "1"),
+            tables: tables
+                .into_iter()
+                .filter(|(family, name)| *family != Family::Inet && name == names::TABLE)
+                .collect(),
+        })
+    }
+
+    /// Something that rules packets is there.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !(self.tables.is_empty()
+            && self.iptables.is_empty()
+            && self.legacy.is_empty()
+            && self.sets.is_empty()
+            && self.accounts.is_empty())
+            || self.device
+            || self.ipvs > 0
+    }
+
+    /// The rules and what goes with them, in a few words.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut words: Vec<String> = self
+            .tables
+            .iter()
+            .map(|(family, name)| format!("table {} {name}", family.name()))
+            .collect();
+        let iptables = self.iptables.iter().map(|(f, t, _, r)| (*f, t, "", r));
+        let legacy = self
+            .legacy
+            .iter()
+            .map(|(s, r)| (s.family, &s.table, " (legacy)", r));
+        for (family, table, backend, removal) in iptables.chain(legacy) {
+            let six = if family == Family::Ip6 { "ip6" } else { "ip" };
+            words.push(format!(
+                "{} chains in {six}tables{backend} {table}",
+                removal.chains.len()
+            ));
+        }
+        for (n, what) in [
+            (self.sets.len(), "ipsets"),
+            (self.accounts.len(), "nfacct objects"),
+            (self.ipvs, "services of IPVS"),
+        ] {
+            if n > 0 {
+                words.push(format!("{n} {what}"));
+            }
+        }
+        if self.device {
+            words.push(format!("device {}", names::DEVICE));
+        }
+        words.join(", ")
+    }
+
+    /// Why legacy tables could not be looked into, and which.
+    #[must_use]
+    pub fn why_unread(&self) -> String {
+        let tables: Vec<String> = self
+            .unread
+            .iter()
+            .map(|(family, table, _)| format!("{} {table}", family.name()))
+            .collect();
+        let why = self.unread.first().map_or("", |(_, _, why)| why);
+        format!("{}: {why}", tables.join(", "))
+    }
+
+    /// Legacy tables that could not be looked into.
+    #[must_use]
+    pub fn unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// UDP connections that are pinned to the backends they had.
+    #[must_use]
+    pub fn pinned(&self) -> usize {
+        self.udp.len()
+    }
+
+    /// TCP connections that our table keeps; `None` while it is not there.
+    #[must_use]
+    pub fn kept(&self) -> Option<usize> {
+        self.keeper.then_some(self.tcp)
+    }
+
+    /// A setting of its iptables mode is in force.
+    #[must_use]
+    pub fn route_localnet(&self) -> bool {
+        self.route_localnet
+    }
+}
+
+/// A device of this name.
+fn listed(device: &str) -> bool {
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .any(|(name, _)| name.trim() == device)
+}
+
+/// Lines such as `TCP  0A600001:01BB rr`.
+fn ipvs() -> usize {
+    let text = fs::read_to_string("/proc/thread-self/net/ip_vs").unwrap_or_default();
+    let services = text.lines().filter(|line| {
+        let protocol = line.split_whitespace().next().unwrap_or_default();
+        ["TCP", "UDP", "SCTP", "FWM"].contains(&protocol)
+    });
+    services.count()
+}
+
+/// Tables of iptables with something of kube-proxy's in them.
+fn iptables(socket: &mut Socket) -> Result<Vec<(Family, String, Vec<Rule>, Removal)>> {
+    let chains = tables::chains(socket).context("list the chains")?;
+    let mut tables: Vec<(Family, &str)> = chains
+        .iter()
+        .filter(|c| c.family != Family::Inet && names::is_chain(&c.name))
+        .map(|c| (c.family, c.table.as_str()))
+        .collect();
+    tables.sort_unstable();
+    tables.dedup();
+    let mut found = Vec::new();
+    for (family, table) in tables {
+        let rules = tables::rules(socket, family, table)
+            .with_context(|| format!("list the rules of table {} {table}", family.name()))?;
+        let here = |c: &&Chain| c.family == family && c.table == table;
+        let set = Ruleset {
+            chains: chains
+                .iter()
+                .filter(here)
+                .map(|c| (c.name.clone(), c.hook.is_some()))
+                .collect(),
+            rules: rules
+                .iter()
+                .map(|r| (r.chain.clone(), r.target.clone()))
+                .collect(),
+        };
+        let removal = Removal::of(&set);
+        if !removal.is_empty() {
+            found.push((family, table.to_owned(), rules, removal));
+        }
+    }
+    Ok(found)
+}
+
+/// Found ones, and those that could not be read.
+#[expect(
+    clippy::type_complexity,
+    reason = "two lists that are taken apart at once"
+)]
+fn legacy() -> (Vec<(Saved, Removal)>, Vec<(Family, String, String)>) {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    for (family, table) in legacy::tables() {
+        match legacy::save(family, &table) {
+            Ok(Some(saved)) => {
+                let removal = Removal::of(&saved.rules);
+                if !removal.is_empty() {
+                    found.push((saved, removal));
+                }
+            }
+            Ok(None) => unread.push((family, table, legacy::TOOLS.to_owned())),
+            Err(error) => unread.push((family, table, format!("{error:#}"))),
+        }
+    }
+    (found, unread)
+}

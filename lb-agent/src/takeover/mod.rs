@@ -1,0 +1,14 @@
+//! Taking over from kube-proxy: what it leaves on a machine, its removal without harm to open connections, and the adoption
+//! of those. Owns which rule is whose; the running agent's own data is elsewhere.
+
+pub mod adopt;
+pub mod connections;
+pub mod find;
+mod legacy;
+mod names;
+pub mod neighbours;
+mod process;
+pub mod remove;
+mod ruleset;
+
+pub use process::running as kube_proxy_runs;

@@ -1,0 +1,24 @@
+//! Is a kube-proxy running here? Owns the look into `/proc`; one in another pid namespace is not seen.
+
+use std::fs;
+
+/// Process ids of running kube-proxies of this network namespace.
+#[must_use]
+pub fn running() -> Vec<u32> {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let here = namespace("thread-self");
+    let Ok(all) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    all.flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let pid = name.to_str()?;
+            let number = pid.parse().ok()?;
+            let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+            // Whose namespace may not be seen may be of any.
+            (comm.trim_end() == "kube-proxy" && namespace(pid).is_none_or(|ns| Some(ns) == here))
+                .then_some(number)
+        })
+        .collect()
+}

@@ -1,0 +1,248 @@
+//! kube-proxy's leftovers taken away, in an order that breaks no open connection: what keeps them comes first, then the jumps
+//! into its chains go, then the rest. Goes on after a failure, and tells it.
+
+use std::fmt::Display;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::TryStreamExt as _;
+
+use crate::netfilter::{
+    Socket, conntrack, keeper,
+    named::Kind,
+    tables::{self, Family},
+};
+
+use super::{find::Leftovers, legacy, names, ruleset::Removal};
+
+/// What was done, or would be, a line each.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Told {
+    /// In order.
+    pub lines: Vec<String>,
+    /// Something that is kube-proxy's stays behind.
+    pub incomplete: bool,
+}
+
+/// Whether to do it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// Do.
+    Remove,
+    /// Say only.
+    DryRun,
+}
+
+/// Removes what was found.
+pub async fn run(left: &Leftovers, how: How) -> Result<Told> {
+    let mut work = Work {
+        how,
+        told: Told::default(),
+        socket: Socket::open().context("open a socket to netfilter")?,
+    };
+    if left.tcp > 0 && (left.has_rules() || left.unread()) && !left.keeper {
+        // Without it, nothing may go.
+        work.keep(left.tcp)?;
+    }
+    for (family, table) in &left.tables {
+        work.step(&format!("table {} {table}", family.name()), |socket| {
+            Ok(tables::remove_table(socket, *family, table)?)
+        });
+    }
+    for (family, table, rules, removal) in &left.iptables {
+        let place = format!("{} {table}", iptables(*family));
+        let jumps = removal.jumps.iter().filter_map(|i| rules.get(*i));
+        work.kept(&place, removal);
+        for rule in jumps.clone() {
+            work.told_step(&place, &rule.chain, rule.target.as_deref());
+        }
+        let done = work.quietly(&format!("{place}: jumps"), |socket| {
+            Ok(tables::remove_rules(socket, (*family, table), jumps)?)
+        });
+        if done && !removal.chains.is_empty() {
+            let what = format!("{place}: {}", removal.chains_in_words());
+            work.step(&what, |socket| {
+                Ok(tables::remove_chains(
+                    socket,
+                    (*family, table),
+                    &removal.chains,
+                )?)
+            });
+        }
+    }
+    for (saved, removal) in &left.legacy {
+        let place = format!("{} (legacy) {}", iptables(saved.family), saved.table);
+        work.kept(&place, removal);
+        for i in &removal.jumps {
+            if let Some((chain, target)) = saved.rules.rules.get(*i) {
+                work.told_step(&place, chain, target.as_deref());
+            }
+        }
+        work.step(&format!("{place}: {}", removal.chains_in_words()), |_| {
+            legacy::remove(saved, removal)
+        });
+    }
+    for (kind, word, all) in [
+        (Kind::Set, "ipset", &left.sets),
+        (Kind::Account, "nfacct", &left.accounts),
+    ] {
+        for name in all {
+            work.step(&format!("{word} {name}"), |socket| {
+                Ok(kind.remove(socket, name)?)
+            });
+        }
+    }
+    if left.device {
+        let removed = match how {
+            How::Remove => remove_device(names::DEVICE).await,
+            How::DryRun => Ok(()),
+        };
+        let what = format!("device {} with its addresses", names::DEVICE);
+        work.step(&what, |_| removed);
+    }
+    work.udp(left);
+    if left.keeper && left.tcp == 0 && !left.unread() {
+        work.step(
+            &format!(
+                "table inet {}: no connection needs it any more",
+                keeper::TABLE
+            ),
+            |socket| Ok(keeper::remove(socket)?),
+        );
+    }
+    work.rest(left);
+    Ok(work.told)
+}
+
+struct Work {
+    how: How,
+    told: Told,
+    socket: Socket,
+}
+
+impl Work {
+    /// Does a step and tells it. A thing that is gone is as good as removed.
+    fn step(&mut self, what: &str, action: impl FnOnce(&mut Socket) -> Result<()>) {
+        if self.quietly(what, action) {
+            let verb = self.verb("removed", "would remove");
+            self.say(format_args!("{verb} {what}"));
+        }
+    }
+
+    /// Does a step, and tells only its failure.
+    fn quietly(&mut self, what: &str, action: impl FnOnce(&mut Socket) -> Result<()>) -> bool {
+        let done = match self.how {
+            How::Remove => action(&mut self.socket),
+            How::DryRun => Ok(()),
+        };
+        if let Err(error) = &done {
+            self.say(format_args!("FAILED       {what}: {error:#}"));
+            self.told.incomplete = true;
+        }
+        done.is_ok()
+    }
+
+    fn told_step(&mut self, place: &str, chain: &str, target: Option<&str>) {
+        let verb = self.verb("removed", "would remove");
+        let target = target.unwrap_or_default();
+        self.say(format_args!("{verb} {place}: {chain} -j {target}"));
+    }
+
+    fn keep(&mut self, connections: usize) -> Result<()> {
+        if self.how == How::Remove {
+            keeper::put(&mut self.socket)
+                .context("make the table that keeps open connections translated")?;
+        }
+        let verb = self.verb("made", "would make");
+        self.say(format_args!(
+            "{verb} table inet {}: it keeps {connections} TCP connections open that netfilter translates, and goes with the last of them",
+            keeper::TABLE
+        ));
+        Ok(())
+    }
+
+    fn kept(&mut self, place: &str, removal: &Removal) {
+        for (chain, by) in &removal.kept {
+            self.say(format_args!(
+                "kept         {place}: {chain}, since {by} leads there"
+            ));
+        }
+    }
+
+    /// Entries of UDP would lead their flows to the backends that they have, and past us. Those of TCP are never touched.
+    fn udp(&mut self, left: &Leftovers) {
+        let mut gone = 0;
+        for connection in &left.udp {
+            let name = connection.to_string();
+            let mut found = true;
+            let done = self.quietly(&format!("connection {name}"), |socket| {
+                found = conntrack::remove(socket, connection)?;
+                Ok(())
+            });
+            gone += usize::from(done && found);
+        }
+        if gone > 0 {
+            let verb = self.verb("removed", "would remove");
+            self.say(format_args!(
+                "{verb} {gone} tracked UDP connections to Services"
+            ));
+        }
+    }
+
+    /// What we do not or cannot take away.
+    fn rest(&mut self, left: &Leftovers) {
+        if left.unread() {
+            self.say(format_args!(
+                "NOT SEEN     legacy iptables {}",
+                left.why_unread()
+            ));
+            self.told.incomplete = true;
+        }
+        if left.ipvs > 0 {
+            self.say(format_args!(
+                "NOT REMOVED  {} services of IPVS: `ipvsadm --clear` removes them, and ends the connections that go through them",
+                left.ipvs
+            ));
+            self.told.incomplete = true;
+        }
+        if left.route_localnet {
+            self.say(format_args!(
+                "left         net.ipv4.conf.all.route_localnet=1, which kube-proxy's iptables mode sets: `sysctl -w net.ipv4.conf.all.route_localnet=0` unless something else needs it"
+            ));
+        }
+    }
+
+    fn verb(&self, done: &'static str, dry: &'static str) -> String {
+        format!("{:12}", if self.how == How::Remove { done } else { dry })
+    }
+
+    fn say(&mut self, line: impl Display) {
+        self.told.lines.push(line.to_string());
+    }
+}
+
+/// As its commands are called.
+fn iptables(family: Family) -> &'static str {
+    if family == Family::Ip6 {
+        "ip6tables"
+    } else {
+        "iptables"
+    }
+}
+
+async fn remove_device(name: &str) -> Result<()> {
+    let (connection, netlink, _) =
+        rtnetlink::new_connection().context("cannot open a netlink socket")?;
+    tokio::spawn(connection);
+    let query = netlink.link().get().match_name(name.to_owned()).execute();
+    let links: Vec<_> = query.try_collect().await.context("find the device")?;
+    ensure!(!links.is_empty(), "there is no such device any more");
+    for link in links {
+        netlink
+            .link()
+            .del(link.header.index)
+            .execute()
+            .await
+            .context("delete the device")?;
+    }
+    Ok(())
+}
