@@ -84,9 +84,9 @@ fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
     let told = runtime.block_on(remove::run(&left, how))?;
     if told.lines.is_empty() {
         print("nothing of kube-proxy is left\n")?;
+    } else {
+        print(&(told.lines.join("\n") + "\n"))?;
     }
-    let text: String = told.lines.iter().map(|line| format!("{line}\n")).collect();
-    print(&text)?;
     if told.incomplete && how == How::Remove {
         return Ok(ExitCode::FAILURE);
     }

@@ -72,10 +72,10 @@ pub fn put(socket: &mut Socket) -> Result<()> {
 
 /// Takes it away.
 pub fn remove(socket: &mut Socket) -> Result<()> {
-    if is_there(socket)? {
-        tables::remove_table(socket, Family::Inet, TABLE)?;
+    match tables::remove_table(socket, Family::Inet, TABLE) {
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => Ok(()),
+        other => other,
     }
-    Ok(())
 }
 
 /// `ct state established,related`, and no verdict.

@@ -19,7 +19,7 @@ use nix::sys::{
 
 use super::message::Message;
 
-/// The kernel answers at once; an hour-long wait would be a bug of ours.
+/// The kernel answers at once; to wait for ever would be a fault of ours.
 const PATIENCE_SECS: i64 = 10;
 /// The kernel never sends more in one piece.
 const PIECE: usize = 1 << 16;
@@ -71,7 +71,7 @@ impl Socket {
 
     /// Also whether the list stood still meanwhile.
     fn list_once(&mut self, message: &Message) -> Result<(Vec<Message>, bool)> {
-        let sequence = self.send(&[message.clone()], NLM_F_REQUEST | NLM_F_DUMP)?;
+        let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
         let (mut all, mut whole, mut done) = (Vec::new(), true, false);
         while !done {
             self.receive(|header, payload| {
@@ -96,7 +96,7 @@ impl Socket {
 
     /// Says something, and waits until it is done.
     pub(super) fn tell(&mut self, message: &Message) -> Result<()> {
-        let sequence = self.send(&[message.clone()], NLM_F_REQUEST | NLM_F_ACK)?;
+        let sequence = self.send(message, NLM_F_REQUEST | NLM_F_ACK)?;
         self.acknowledged(sequence, sequence)
     }
 
@@ -143,13 +143,11 @@ impl Socket {
         Ok(())
     }
 
-    fn send(&mut self, messages: &[Message], flags: u16) -> Result<u32> {
+    fn send(&mut self, message: &Message, flags: u16) -> Result<u32> {
         let mut bytes = Vec::new();
-        for message in messages {
-            self.put(&mut bytes, message, flags);
-        }
+        let sequence = self.put(&mut bytes, message, flags);
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        Ok(self.sequence)
+        Ok(sequence)
     }
 
     /// Appends a message; its sequence number.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How often the last of them is looked for.
-const LOOK: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_secs(15);
 
 /// To be awaited before anything is written. `fresh`: no frontend stands in the maps yet.
 pub(super) async fn begin(dir: &BpfDir, fresh: bool) {

@@ -20,17 +20,31 @@ use super::{
     ruleset::{Removal, Ruleset},
 };
 
+/// A table of iptables with something of kube-proxy's in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Iptables {
+    pub(super) family: Family,
+    pub(super) table: String,
+    /// All of them, in their order.
+    pub(super) rules: Vec<Rule>,
+    /// By indices of `rules`.
+    pub(super) removal: Removal,
+}
+
+/// Legacy tables: family, name, and why it cannot be looked into.
+type Unread = Vec<(Family, String, String)>;
+
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Leftovers {
     /// Tables of its own.
     pub(super) tables: Vec<(Family, String)>,
     /// Tables of iptables, by the nftables backend.
-    pub(super) iptables: Vec<(Family, String, Vec<Rule>, Removal)>,
+    pub(super) iptables: Vec<Iptables>,
     /// Tables of iptables, by the legacy backend.
     pub(super) legacy: Vec<(Saved, Removal)>,
     /// Legacy tables that cannot be looked into, and why.
-    pub(super) unread: Vec<(Family, String, String)>,
+    pub(super) unread: Unread,
     pub(super) sets: Vec<String>,
     pub(super) accounts: Vec<String>,
     /// The device of its ipvs mode.
@@ -113,7 +127,10 @@ impl Leftovers {
             .iter()
             .map(|(family, name)| format!("table {} {name}", family.name()))
             .collect();
-        let iptables = self.iptables.iter().map(|(f, t, _, r)| (*f, t, "", r));
+        let iptables = self
+            .iptables
+            .iter()
+            .map(|i| (i.family, &i.table, "", &i.removal));
         let legacy = self
             .legacy
             .iter()
@@ -196,7 +213,7 @@ fn ipvs() -> usize {
 }
 
 /// Tables of iptables with something of kube-proxy's in them.
-fn iptables(socket: &mut Socket) -> Result<Vec<(Family, String, Vec<Rule>, Removal)>> {
+fn iptables(socket: &mut Socket) -> Result<Vec<Iptables>> {
     let chains = tables::chains(socket).context("list the chains")?;
     let mut tables: Vec<(Family, &str)> = chains
         .iter()
@@ -223,18 +240,19 @@ fn iptables(socket: &mut Socket) -> Result<Vec<(Family, String, Vec<Rule>, Remov
         };
         let removal = Removal::of(&set);
         if !removal.is_empty() {
-            found.push((family, table.to_owned(), rules, removal));
+            found.push(Iptables {
+                family,
+                table: table.to_owned(),
+                rules,
+                removal,
+            });
         }
     }
     Ok(found)
 }
 
 /// Found ones, and those that could not be read.
-#[expect(
-    clippy::type_complexity,
-    reason = "two lists that are taken apart at once"
-)]
-fn legacy() -> (Vec<(Saved, Removal)>, Vec<(Family, String, String)>) {
+fn legacy() -> (Vec<(Saved, Removal)>, Unread) {
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     for (family, table) in legacy::tables() {
         match legacy::save(family, &table) {

@@ -53,7 +53,7 @@ pub(super) fn save(family: Family, table: &str) -> Result<Option<Saved>> {
         .with_context(|| format!("run {program}"))?;
     if !output.status.success() {
         bail!(
-            "{program}: {}",
+            "{program}: {} (it needs CAP_NET_ADMIN and CAP_NET_RAW)",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
@@ -145,19 +145,13 @@ fn parse(family: Family, table: &str, text: &str) -> Saved {
 
 /// What `iptables-restore --noflush` is told.
 fn restore(saved: &Saved, removal: &Removal) -> String {
-    let mut text = format!("*{}\n", saved.table);
     // Naming a chain empties it.
-    for chain in &removal.chains {
-        text += &format!(":{chain} - [0:0]\n");
-    }
-    for line in removal.jumps.iter().filter_map(|i| saved.lines.get(*i)) {
-        text += &line.replacen("-A ", "-D ", 1);
-        text += "\n";
-    }
-    for chain in &removal.chains {
-        text += &format!("-X {chain}\n");
-    }
-    text + "COMMIT\n"
+    let emptied = removal.chains.iter().map(|c| format!(":{c} - [0:0]"));
+    let jumps = removal.jumps.iter().filter_map(|i| saved.lines.get(*i));
+    let deleted = jumps.map(|line| line.replacen("-A ", "-D ", 1));
+    let removed = removal.chains.iter().map(|c| format!("-X {c}"));
+    let lines: Vec<String> = emptied.chain(deleted).chain(removed).collect();
+    format!("*{}\n{}\nCOMMIT\n", saved.table, lines.join("\n"))
 }
 
 #[cfg(test)]

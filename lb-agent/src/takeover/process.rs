@@ -1,4 +1,5 @@
-//! Is a kube-proxy running here? Owns the look into `/proc`; one in another pid namespace is not seen.
+//! Is a kube-proxy running here? Owns the look into `/proc`; one in another pid namespace, or with more rights than ours, is
+//! not seen.
 
 use std::fs;
 
@@ -16,8 +17,7 @@ pub fn running() -> Vec<u32> {
             let pid = name.to_str()?;
             let number = pid.parse().ok()?;
             let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
-            // Whose namespace may not be seen may be of any.
-            (comm.trim_end() == "kube-proxy" && namespace(pid).is_none_or(|ns| Some(ns) == here))
+            (comm.trim_end() == "kube-proxy" && here.is_some() && namespace(pid) == here)
                 .then_some(number)
         })
         .collect()

@@ -12,7 +12,12 @@ use crate::netfilter::{
     tables::{self, Family},
 };
 
-use super::{find::Leftovers, legacy, names, ruleset::Removal};
+use super::{
+    find::{Iptables, Leftovers},
+    legacy::{self, Saved},
+    names,
+    ruleset::Removal,
+};
 
 /// What was done, or would be, a line each.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -48,38 +53,11 @@ pub async fn run(left: &Leftovers, how: How) -> Result<Told> {
             Ok(tables::remove_table(socket, *family, table)?)
         });
     }
-    for (family, table, rules, removal) in &left.iptables {
-        let place = format!("{} {table}", iptables(*family));
-        let jumps = removal.jumps.iter().filter_map(|i| rules.get(*i));
-        work.kept(&place, removal);
-        for rule in jumps.clone() {
-            work.told_step(&place, &rule.chain, rule.target.as_deref());
-        }
-        let done = work.quietly(&format!("{place}: jumps"), |socket| {
-            Ok(tables::remove_rules(socket, (*family, table), jumps)?)
-        });
-        if done && !removal.chains.is_empty() {
-            let what = format!("{place}: {}", removal.chains_in_words());
-            work.step(&what, |socket| {
-                Ok(tables::remove_chains(
-                    socket,
-                    (*family, table),
-                    &removal.chains,
-                )?)
-            });
-        }
+    for found in &left.iptables {
+        work.iptables(found);
     }
-    for (saved, removal) in &left.legacy {
-        let place = format!("{} (legacy) {}", iptables(saved.family), saved.table);
-        work.kept(&place, removal);
-        for i in &removal.jumps {
-            if let Some((chain, target)) = saved.rules.rules.get(*i) {
-                work.told_step(&place, chain, target.as_deref());
-            }
-        }
-        work.step(&format!("{place}: {}", removal.chains_in_words()), |_| {
-            legacy::remove(saved, removal)
-        });
+    for found in &left.legacy {
+        work.legacy(found);
     }
     for (kind, word, all) in [
         (Kind::Set, "ipset", &left.sets),
@@ -139,6 +117,45 @@ impl Work {
             self.told.incomplete = true;
         }
         done.is_ok()
+    }
+
+    /// First the jumps, at once, then the chains that nothing leads to any more.
+    fn iptables(&mut self, found: &Iptables) {
+        let Iptables {
+            family,
+            table,
+            rules,
+            removal,
+        } = found;
+        let place = format!("{} {table}", iptables(*family));
+        let jumps = removal.jumps.iter().filter_map(|i| rules.get(*i));
+        self.kept(&place, removal);
+        for rule in jumps.clone() {
+            self.told_step(&place, &rule.chain, rule.target.as_deref());
+        }
+        let done = self.quietly(&format!("{place}: jumps"), |socket| {
+            Ok(tables::remove_rules(socket, (*family, table), jumps)?)
+        });
+        if done && !removal.chains.is_empty() {
+            let what = format!("{place}: {}", removal.chains_in_words());
+            self.step(&what, |socket| {
+                let of = (*family, table.as_str());
+                Ok(tables::remove_chains(socket, of, &removal.chains)?)
+            });
+        }
+    }
+
+    /// All at once, by its own tool.
+    fn legacy(&mut self, (saved, removal): &(Saved, Removal)) {
+        let place = format!("{} (legacy) {}", iptables(saved.family), saved.table);
+        self.kept(&place, removal);
+        for i in &removal.jumps {
+            if let Some((chain, target)) = saved.rules.rules.get(*i) {
+                self.told_step(&place, chain, target.as_deref());
+            }
+        }
+        let what = format!("{place}: {}", removal.chains_in_words());
+        self.step(&what, |_| legacy::remove(saved, removal));
     }
 
     fn told_step(&mut self, place: &str, chain: &str, target: Option<&str>) {

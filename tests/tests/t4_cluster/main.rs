@@ -12,3 +12,4 @@ mod metrics;
 mod objects;
 mod referee;
 mod restart;
+mod takeover;

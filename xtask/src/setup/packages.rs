@@ -12,7 +12,7 @@ pub(super) struct Program {
     pub(super) package: &'static str,
 }
 
-const PROGRAMS: [Program; 20] = [
+const PROGRAMS: [Program; 21] = [
     Program {
         name: "bpftool",
         package: "bpftool",
@@ -32,6 +32,10 @@ const PROGRAMS: [Program; 20] = [
     Program {
         name: "nft",
         package: "nftables",
+    },
+    Program {
+        name: "ipset",
+        package: "ipset",
     },
     Program {
         name: "conntrack",
