@@ -59,6 +59,20 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) 
             Mode::IpTables | Mode::Ipvs => NodePortAddress::All,
         });
     }
+    // A family of which no network is named is not narrowed (kube-proxy's NewNodePortAddresses).
+    let families = [
+        IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Ipv6Addr::UNSPECIFIED.into(),
+    ];
+    for everywhere in families {
+        let narrowed = |word: &NodePortAddress| match word {
+            NodePortAddress::Cidr(net, _) => net.is_ipv4() == everywhere.is_ipv4(),
+            _ => true,
+        };
+        if !all.iter().any(narrowed) {
+            all.push(NodePortAddress::Cidr(everywhere, 0));
+        }
+    }
     read.node_port_addresses = all;
     Ok(())
 }

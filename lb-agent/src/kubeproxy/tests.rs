@@ -106,6 +106,9 @@ fn defaults_follow_the_mode_and_the_family() {
     assert_eq!(v6.metrics_address, Some("[::1]:10249".parse().unwrap()));
     let primary = vec![NodePortAddress::Primary];
     assert_eq!(read("mode: nftables").node_port_addresses, primary);
+    let one_family = read("nodePortAddresses: [10.0.0.0/8]").node_port_addresses;
+    let shown: Vec<String> = one_family.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "::/0"]);
     assert_eq!(read("mode: ipvs").scheduler, Some(Scheduler::RoundRobin));
     for (mode, min) in [("iptables", 1), ("nftables", 2), ("ipvs", 3)] {
         let sections = "iptables: {minSyncPeriod: 1s}\nnftables: {minSyncPeriod: 2s}\nipvs: {minSyncPeriod: 3s}";
