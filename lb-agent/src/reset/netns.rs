@@ -49,8 +49,12 @@ pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
             // A file of another kind.
             Err(_) => continue,
         }
-        if look(cookie()?) {
-            return Ok(());
+        match cookie() {
+            Ok(cookie) if look(cookie) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "cannot tell this network namespace's cookie")
+            }
         }
     }
     Ok(())
@@ -63,7 +67,8 @@ fn cookie() -> io::Result<u64> {
 /// The same for every file of one namespace.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let meta = fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino()))
+    // Namespaces look like files; to open a pipe would mean to wait.
+    meta.is_file().then(|| (meta.dev(), meta.ino()))
 }
 
 fn named() -> impl Iterator<Item = PathBuf> {
