@@ -69,9 +69,7 @@ struct OfCode {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
 enum IpFamily {
-    #[expect(clippy::upper_case_acronyms, reason = "the label as it is written")]
     IPv4,
-    #[expect(clippy::upper_case_acronyms, reason = "the label as it is written")]
     IPv6,
 }
 

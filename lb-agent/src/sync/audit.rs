@@ -148,7 +148,7 @@ fn backends(state: &State, maps: &mut dyn Maps, audit: &mut Audit) -> Result<(),
     let table = maps.backends();
     for id in 1..table.len() {
         let wanted = state.backends.standing(id).unwrap_or(Backend::FREE);
-        audit.report.writes.backends += u64::from(element(table, id, wanted, audit)?);
+        audit.report.writes.backends += u64::from(element(table, id, &wanted, audit)?);
     }
     Ok(())
 }
@@ -163,7 +163,7 @@ fn svc(state: &State, maps: &mut dyn Maps, audit: &mut Audit) -> Result<(), MapE
             None if retired.contains(&index) => continue,
             None => Service::EMPTY,
         };
-        audit.report.writes.svc += u64::from(element(table, index, wanted, audit)?);
+        audit.report.writes.svc += u64::from(element(table, index, &wanted, audit)?);
     }
     Ok(())
 }
@@ -174,7 +174,7 @@ fn slots(state: &State, maps: &mut dyn Maps, audit: &mut Audit) -> Result<(), Ma
         let Some(range) = pool.range else { continue };
         for (at, &backend) in (range.base..).zip(&pool.slots) {
             let wanted = Slot { backend, service };
-            audit.report.writes.slots += u64::from(element(table, at, wanted, audit)?);
+            audit.report.writes.slots += u64::from(element(table, at, &wanted, audit)?);
         }
     }
     Ok(())
@@ -184,15 +184,15 @@ fn slots(state: &State, maps: &mut dyn Maps, audit: &mut Audit) -> Result<(), Ma
 fn element<T: PartialEq + Debug>(
     table: &mut dyn ArrayTable<T>,
     index: u32,
-    wanted: T,
+    wanted: &T,
     audit: &mut Audit,
 ) -> Result<bool, MapError> {
     let stands = table.load(index)?;
-    if stands == wanted {
+    if stands == *wanted {
         return Ok(false);
     }
     audit.found(|| format!("element {index} was {stands:?} instead of {wanted:?}"));
-    table.store(index, &wanted)?;
+    table.store(index, wanted)?;
     Ok(true)
 }
 
@@ -269,20 +269,20 @@ impl<K: Copy + Ord + Hash + Debug, V: Copy + PartialEq + Debug> Drift<K, V> {
             foreign,
         } = self;
         let put = [missing, changed].concat();
-        insert(table, put, report) + remove(table, foreign, report)
+        insert(table, &put, report) + remove(table, &foreign, report)
     }
 }
 
 fn insert<K: Copy, V: Copy>(
     table: &mut dyn HashTable<K, V>,
-    entries: Vec<(K, V)>,
+    entries: &[(K, V)],
     report: &mut Report,
 ) -> u64 {
-    run(&entries, |entries| table.insert(entries), report)
+    run(entries, |entries| table.insert(entries), report)
 }
 
-fn remove<K: Copy, V>(table: &mut dyn HashTable<K, V>, keys: Vec<K>, report: &mut Report) -> u64 {
-    run(&keys, |keys| table.remove(keys), report)
+fn remove<K: Copy, V>(table: &mut dyn HashTable<K, V>, keys: &[K], report: &mut Report) -> u64 {
+    run(keys, |keys| table.remove(keys), report)
 }
 
 fn run<T>(items: &[T], write: impl FnMut(&[T]) -> Batch, report: &mut Report) -> u64 {
@@ -333,15 +333,15 @@ impl<K: Copy + Ord + Hash + Debug, V: Copy + PartialEq + Debug> Led<K, V> {
         let mut written = 0;
         for one in changed.into_iter().take(REPLACED) {
             state.barrier(maps, report)?;
-            written += insert((self.table)(maps), vec![one], report);
+            written += insert((self.table)(maps), &[one], report);
             *(self.freed)(state) = true;
         }
         if !missing.is_empty() {
             state.barrier(maps, report)?;
-            written += insert((self.table)(maps), missing, report);
+            written += insert((self.table)(maps), &missing, report);
         }
         if !foreign.is_empty() {
-            written += remove((self.table)(maps), foreign, report);
+            written += remove((self.table)(maps), &foreign, report);
             *(self.freed)(state) = true;
         }
         *(self.writes)(&mut report.writes) += written;

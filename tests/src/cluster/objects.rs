@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -159,6 +160,9 @@ fn is_ready(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> bool {
         .unwrap_or(true)
 }
 
+/// With the time of the change, from which the controller makes a slice's trigger time.
 fn ready(is: bool) -> Value {
-    json!([{"type": "Ready", "status": if is { "True" } else { "False" }}])
+    let now = Time(k8s_openapi::jiff::Timestamp::now());
+    let status = if is { "True" } else { "False" };
+    json!([{"type": "Ready", "status": status, "lastTransitionTime": now}])
 }
