@@ -28,7 +28,7 @@ use crate::{
         kernel::Kernel,
         metrics::Metrics,
     },
-    sync::{Engine, Report},
+    sync::{Engine, Report, Snapshot},
 };
 
 use super::{
@@ -288,18 +288,14 @@ impl Agent {
             report.freed,
             snapshot.unsettled,
         );
-        self.kernel.told(
-            snapshot
-                .usage
-                .iter()
-                .map(|u| (u.map, (u.entries.into(), u.capacity.into()))),
-        );
+        self.tell_usage(&snapshot);
         self.tell
             .synced(&report, end - start, &self.engine, &self.metrics);
         if report.first_synced || report.udp_left > 0 {
             self.resetting.wake();
         }
         if report.first_synced {
+            self.schedule.complete(end);
             if let Some(told) = self.first_sync.take() {
                 // Who does not listen any more need not know.
                 let _ = told.send(());
@@ -312,9 +308,6 @@ impl Agent {
             );
         }
         self.synced |= report.synced;
-        if report.synced {
-            self.schedule.complete(end);
-        }
         self.attach_when_filled()?;
         let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
         let outcome = Outcome {
@@ -329,6 +322,12 @@ impl Agent {
                 .send_modify(|wanted| wanted.checks.clone_from(checks));
         }
         Ok(())
+    }
+
+    fn tell_usage(&self, snapshot: &Snapshot) {
+        let usage = snapshot.usage.iter();
+        let usage = usage.map(|u| (u.map, (u.entries.into(), u.capacity.into())));
+        self.kernel.told(usage);
     }
 
     fn attach_when_filled(&mut self) -> Result<()> {
@@ -346,12 +345,7 @@ impl Agent {
         }
         let snapshot = self.engine.snapshot();
         self.schedule.settled(Instant::now(), snapshot.unsettled);
-        self.kernel.told(
-            snapshot
-                .usage
-                .iter()
-                .map(|u| (u.map, (u.entries.into(), u.capacity.into()))),
-        );
+        self.tell_usage(&snapshot);
     }
 
     /// Proves the next map, and the first one again after the period.
