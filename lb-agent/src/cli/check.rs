@@ -177,6 +177,28 @@ fn running(metrics: std::net::SocketAddr) -> Vec<Line> {
     }
 }
 
+/// What the last audit of the maps found; repaired meanwhile, but somebody is at it.
+fn drift(metrics: &str) -> Line {
+    let maps = metrics.lines().filter_map(|l| {
+        l.strip_prefix("lb_map_drift_entries{map=\"")?
+            .split_once("\"} ")
+    });
+    let found: Vec<String> = maps
+        .filter(|(_, n)| *n != "0")
+        .map(|(map, n)| format!("{n} of {map}"))
+        .collect();
+    let verdict = if found.is_empty() {
+        Verdict::Good
+    } else {
+        Verdict::Bad
+    };
+    let remedy = format!(
+        "entries were changed by somebody else ({}): see the agent's log, and who else writes there",
+        found.join(", ")
+    );
+    Line::new("maps hold what was written", verdict, remedy)
+}
+
 fn troubles(metrics: &str) -> Vec<Line> {
     let value = |name: &str| {
         let line = metrics
@@ -211,6 +233,7 @@ fn troubles(metrics: &str) -> Vec<Line> {
         let verdict = if n > 0.0 { Verdict::Bad } else { Verdict::Good };
         lines.push(Line::new(what, verdict, format!("{n} {remedy}")));
     }
+    lines.push(drift(metrics));
     lines.push(stale_udp(
         value("lb_udp_reset_enabled") > 0.0,
         value("lb_udp_sockets_stale"),
@@ -286,17 +309,18 @@ mod tests {
 
     #[test]
     fn a_running_agents_troubles_are_told() {
-        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\n";
+        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\nlb_map_drift_entries{map=\"lb_svc\"} 0\nlb_map_drift_entries{map=\"lb_slots\"} 4\n";
         let bad: Vec<String> = troubles(metrics)
             .iter()
             .filter(|l| l.verdict == Verdict::Bad)
             .map(Line::text)
             .collect();
-        assert_eq!(bad.len(), 3, "{bad:?}");
+        assert_eq!(bad.len(), 4, "{bad:?}");
         assert!(
             bad[0].contains("2 Services")
                 && bad[1].contains("3 are not")
-                && bad[2].contains("lb_svc=N"),
+                && bad[2].contains("(4 of lb_slots)")
+                && bad[3].contains("lb_svc=N"),
             "{bad:?}"
         );
     }

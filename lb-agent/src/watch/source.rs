@@ -135,3 +135,35 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::{Router, routing::get};
+
+    use super::*;
+
+    /// Six requests, two at once and twenty a second: the last pair waits for the end of the second window.
+    #[tokio::test]
+    async fn requests_beyond_the_rate_wait_for_their_turn() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new().route("/", get(async || "{}"));
+        let server = tokio::spawn(async { axum::serve(listener, routes).await });
+        let rate = ClientRate {
+            qps: 20.0,
+            burst: 2,
+        };
+        let config = kube::Config::new(url.parse().unwrap());
+        let client = client(config, Some(rate)).unwrap();
+        let start = Instant::now();
+        for _ in 0..6 {
+            let request = axum::http::Request::get("/").body(Vec::new()).unwrap();
+            assert_eq!(client.request_text(request).await.unwrap(), "{}");
+        }
+        let took = start.elapsed();
+        server.abort();
+        assert!(took >= Duration::from_millis(200), "{took:?}");
+    }
+}
