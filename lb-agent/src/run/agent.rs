@@ -223,7 +223,6 @@ impl Agent {
     }
 
     fn take(&mut self, event: Event) {
-        let now = Instant::now();
         if let Some(known) = self.memory.see(&event) {
             if let Err(error) = self.file.store(known) {
                 warn!(error = %format!("{error:#}"), "cannot keep the API server's addresses for the next start");
@@ -245,7 +244,7 @@ impl Agent {
         if of_node {
             self.refresh_addresses();
         }
-        self.queued(now);
+        self.queued(Instant::now());
     }
 
     /// Something is to be written.
@@ -308,7 +307,9 @@ impl Agent {
             );
         }
         self.synced |= report.synced;
-        self.attach_when_filled()?;
+        if self.synced && !self.attached {
+            self.attach()?;
+        }
         let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
         let outcome = Outcome {
             applied: report.failed.iter().all(|f| f.error.is_refusal()),
@@ -326,15 +327,8 @@ impl Agent {
 
     fn tell_usage(&self, snapshot: &Snapshot) {
         let usage = snapshot.usage.iter();
-        let usage = usage.map(|u| (u.map, (u.entries.into(), u.capacity.into())));
-        self.kernel.told(usage);
-    }
-
-    fn attach_when_filled(&mut self) -> Result<()> {
-        if self.synced && !self.attached {
-            self.attach()?;
-        }
-        Ok(())
+        self.kernel
+            .told(usage.map(|u| (u.map, (u.entries.into(), u.capacity.into()))));
     }
 
     fn settle(&mut self) {
@@ -350,9 +344,8 @@ impl Agent {
 
     /// Proves the next map, and the first one again after the period.
     fn audit(&mut self) {
-        let more = self
-            .audit
-            .step(&mut self.engine, &mut self.maps, &self.metrics);
+        let Self { engine, maps, .. } = self;
+        let more = self.audit.step(engine, maps, &self.metrics);
         self.schedule.audited(Instant::now(), more);
     }
 
