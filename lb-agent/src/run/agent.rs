@@ -28,7 +28,7 @@ use crate::{
         kernel::Kernel,
         metrics::Metrics,
     },
-    sync::{Engine, Report, Snapshot},
+    sync::{Engine, Report, Snapshot, Usage},
 };
 
 use super::{
@@ -326,9 +326,8 @@ impl Agent {
     }
 
     fn tell_usage(&self, snapshot: &Snapshot) {
-        let usage = snapshot.usage.iter();
-        self.kernel
-            .told(usage.map(|u| (u.map, (u.entries.into(), u.capacity.into()))));
+        let of = |u: &Usage| (u.map, (u.entries.into(), u.capacity.into()));
+        self.kernel.told(snapshot.usage.iter().map(of));
     }
 
     fn settle(&mut self) {
