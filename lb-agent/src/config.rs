@@ -202,7 +202,7 @@ impl Config {
             scheduler,
             node_port_addresses,
             external_ip_cidrs,
-            map_capacity: together(map_capacity),
+            map_capacity: together(map_capacity)?,
             state_dir,
             node_ip: file.node_ip,
             bind_hard_fail: file.bind_hard_fail,
@@ -240,19 +240,31 @@ impl Config {
 }
 
 /// What is counted by service index or backend id has as many entries as there are of those, unless it is named too.
-fn together(mut given: Vec<MapCapacity>) -> Vec<MapCapacity> {
+fn together(mut given: Vec<MapCapacity>) -> Result<Vec<MapCapacity>> {
     for (lead, follower) in [
         (&maps::SVC, &maps::SCHED),
         (&maps::SVC, &maps::SVC_STATS),
         (&maps::BACKENDS, &maps::ACTIVE),
     ] {
-        let of = |map| given.iter().rfind(|c| c.map == map);
-        if let (Some(&MapCapacity { entries, .. }), None) = (of(lead), of(follower)) {
-            let map = follower;
-            given.push(MapCapacity { map, entries });
+        let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
+        match (of(lead), of(follower)) {
+            (Some(entries), None) => given.push(MapCapacity {
+                map: follower,
+                entries,
+            }),
+            (leads, Some(follows)) => {
+                let entries = leads.unwrap_or(lead.capacity);
+                ensure!(
+                    follows >= entries,
+                    "--map-capacity {}={follows} is less than the {entries} entries of {}, for each of which it counts: leave it out",
+                    follower.name,
+                    lead.name
+                );
+            }
+            (None, None) => {}
         }
     }
-    given
+    Ok(given)
 }
 
 fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
@@ -344,8 +356,9 @@ mod tests {
     #[test]
     fn what_is_counted_by_index_has_the_size_of_what_it_counts() {
         let all = |words: &[&str]| -> Vec<MapCapacity> {
-            together(words.iter().map(|w| w.parse().unwrap()).collect())
+            together(words.iter().map(|w| w.parse().unwrap()).collect()).unwrap()
         };
+        assert!(together(vec!["lb_sched=9".parse().unwrap()]).is_err());
         assert_eq!(all(&["lb_slots=9"]).len(), 1);
         assert_eq!(
             all(&["lb_svc=7", "lb_backends=9", "lb_sched=8"]),

@@ -157,7 +157,12 @@ impl Start {
 impl Agent {
     /// Waits until `/readyz` says 200.
     pub fn wait_ready(&mut self, node: &Node) -> Result<()> {
-        poll::until(START, "the agent is ready", || {
+        self.wait_ready_within(node, START)
+    }
+
+    /// [`Agent::wait_ready`] where there is more to read than usual.
+    pub fn wait_ready_within(&mut self, node: &Node, deadline: Duration) -> Result<()> {
+        poll::until(deadline, "the agent is ready", || {
             if let Some(status) = self.process.ended()? {
                 return Ok(Some(Err(status)));
             }

@@ -172,12 +172,14 @@ pub(super) fn addresses(
         }
     }
     let runs = moved.chunks(1).chain(fresh.chunks(fresh.len().max(1)));
+    let mut good = true;
     for run in runs {
         if state.nodeaddrs_freed
             && let Err(error) = state.barrier(maps, report)
         {
             fail(report, None, error);
-            return false;
+            good = false;
+            break;
         }
         state.nodeaddrs_freed |= run.iter().any(|(a, _)| state.nodeaddrs.contains_key(a));
         let Batch { done, error } = maps.nodeaddrs().insert(run);
@@ -185,12 +187,14 @@ pub(super) fn addresses(
         report.writes.nodeaddrs += done as u64;
         if let Some(error) = error {
             fail(report, None, error);
-            return false;
+            good = false;
+            break;
         }
     }
+    // Also behind a failure: in a full map this is what makes room.
     let gone: Vec<Addr> = rest.into_keys().collect();
     if gone.is_empty() {
-        return true;
+        return good;
     }
     state.nodeaddrs_freed = true;
     let Batch { done, error } = maps.nodeaddrs().remove(&gone);
@@ -199,13 +203,11 @@ pub(super) fn addresses(
     }
     report.freed |= done > 0;
     report.writes.nodeaddrs += done as u64;
-    match error {
-        Some(error) => {
-            fail(report, None, error);
-            false
-        }
-        None => true,
+    if let Some(error) = error {
+        fail(report, None, error);
+        good = false;
     }
+    good
 }
 
 /// Adds a failure to the report.

@@ -10,7 +10,7 @@ use lb_common::Addr;
 use lb_common::backend::state;
 use lb_common::service::{frontend, member};
 
-use crate::world::{Content, Pool};
+use super::world::{Content, Pool};
 
 /// Everything that is published; anything beside it is an error.
 pub(crate) fn content(maps: &mut dyn Maps) -> Result<Content> {

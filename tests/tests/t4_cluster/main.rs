@@ -12,4 +12,5 @@ mod metrics;
 mod objects;
 mod referee;
 mod restart;
+mod scale;
 mod takeover;
