@@ -82,7 +82,7 @@ fn service(of: &Service) -> model::Service {
     let port = |p: &world::Port| ServicePort {
         name: p.name.into(),
         proto: Proto::from_number(p.proto).unwrap(),
-        port: NonZeroU16::new(p.port).unwrap(),
+        port: NonZeroU16::new(p.number).unwrap(),
         node_port: of
             .node_port
             .filter(|_| p.name == "http")

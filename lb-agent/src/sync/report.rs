@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// What one [`Engine::sync`](super::Engine::sync) did.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Services that were planned anew.

@@ -2,6 +2,7 @@
 //! its promises checked. Knows nothing of what should be there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -48,11 +49,14 @@ pub(crate) fn content(maps: &mut dyn Maps) -> Result<Content> {
         fronts.push(((None, key.port, key.proto, key.scope), to.index));
     }
     for (key, index) in fronts {
-        if !pools.contains_key(&index) {
-            let of = members.remove(&index).unwrap_or_default();
-            pools.insert(index, pool(index, of, maps)?);
-        }
-        content.fronts.insert(key, pools[&index].clone());
+        let pool = match pools.entry(index) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let of = members.remove(&index).unwrap_or_default();
+                new.insert(pool(index, of, maps)?).clone()
+            }
+        };
+        content.fronts.insert(key, pool);
     }
     ensure!(members.is_empty(), "members of nobody: {members:?}");
     for index in 1..maps.svc().len() {

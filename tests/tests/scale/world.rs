@@ -29,20 +29,20 @@ pub(crate) struct Service {
 pub(crate) struct Port {
     pub(crate) name: &'static str,
     pub(crate) proto: u8,
-    pub(crate) port: u16,
+    pub(crate) number: u16,
     pub(crate) target: u16,
 }
 
 const HTTP: Port = Port {
     name: "http",
     proto: TCP,
-    port: 80,
+    number: 80,
     target: 8080,
 };
 const DNS: Port = Port {
     name: "dns",
     proto: UDP,
-    port: 53,
+    number: 53,
     target: 5353,
 };
 
@@ -93,8 +93,10 @@ pub(crate) fn world(services: u32, large: u32) -> Vec<Service> {
             } else {
                 &[HTTP]
             },
-            node_port: (small && number.is_multiple_of(100))
-                .then(|| 30_000 + u16::try_from(number / 100).expect("few node ports")),
+            node_port: u16::try_from(number / 100)
+                .ok()
+                .filter(|_| small && number.is_multiple_of(100))
+                .map(|n| 30_000 + n),
             slices: endpoints.chunks(SLICE).map(<[_]>::to_vec).collect(),
         });
     }
@@ -161,7 +163,7 @@ pub(crate) fn expected(services: &[Service]) -> Content {
         for (n, port) in service.ports.iter().enumerate() {
             let pool = service.pool(port);
             for scope in [0, 1] {
-                let key = (Some(service.vip()), port.port, port.proto, scope);
+                let key = (Some(service.vip()), port.number, port.proto, scope);
                 content.fronts.insert(key, pool.clone());
                 if let (Some(number), 0) = (service.node_port, n) {
                     let key = (None, number, port.proto, scope);

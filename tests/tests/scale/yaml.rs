@@ -33,7 +33,7 @@ pub(crate) fn head(service: &Service) -> String {
             (Some(number), 0) => format!(", nodePort: {number}"),
             _ => String::new(),
         };
-        let (name, number, protocol) = (port.name, port.port, protocol(port.proto));
+        let (name, number, protocol) = (port.name, port.number, protocol(port.proto));
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
