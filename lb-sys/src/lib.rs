@@ -23,4 +23,4 @@ pub use mapped::MappedArray;
 pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
 pub use percpu::PerCpuArray;
-pub use program::xdp_pass;
+pub use program::{load_xdp, run_live_frames, xdp_pass};

@@ -13,11 +13,15 @@ use crate::process;
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
+/// Health and metrics, on loopback.
+const PORTS: [u16; 2] = [10256, 10249];
 
 /// Its rules stay in the namespace when it goes, as they do on a node.
 #[derive(Debug)]
 pub struct KubeProxy {
     process: Daemon,
+    health: u16,
+    place: Place,
 }
 
 impl KubeProxy {
@@ -33,12 +37,44 @@ impl KubeProxy {
         node: &str,
         mode: &str,
     ) -> Result<Self> {
-        let path = std::env::var("PATH").unwrap_or_default();
-        Self::start_with(control_plane, place, node, mode, &path, [10256, 10249])
+        Self::start_within(control_plane, place, node, mode, START)
+    }
+
+    /// The same with another patience.
+    pub fn start_within(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        mode: &str,
+        patience: Duration,
+    ) -> Result<Self> {
+        Self::without_waiting(control_plane, place, node, mode)?.ready_within(patience)
     }
 
     /// The same with other programs in its PATH, and with health and metrics on these ports of loopback.
     pub fn start_with(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        mode: &str,
+        path: &str,
+        ports: [u16; 2],
+    ) -> Result<Self> {
+        Self::spawn(control_plane, place, node, mode, path, ports)?.ready_within(START)
+    }
+
+    /// [`Self::start_in`] that waits for nothing: it has just been started.
+    pub fn without_waiting(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        mode: &str,
+    ) -> Result<Self> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        Self::spawn(control_plane, place, node, mode, &path, PORTS)
+    }
+
+    fn spawn(
         control_plane: &ControlPlane,
         place: &Place,
         node: &str,
@@ -67,18 +103,38 @@ impl KubeProxy {
             ],
         );
         words.push(kubeconfig.into());
-        let mut process = Daemon::start(
+        let process = Daemon::start(
             &format!("kube-proxy-{node}"),
             &words,
             place,
             control_plane.dir(),
         )?;
-        process.until(START, "kube-proxy has written its rules", || {
-            let url = format!("http://127.0.0.1:{health}/healthz");
+        Ok(Self {
+            process,
+            health,
+            place: place.clone(),
+        })
+    }
+
+    fn ready_within(mut self, patience: Duration) -> Result<Self> {
+        let url = format!("http://127.0.0.1:{}/healthz", self.health);
+        let Self { process, place, .. } = &mut self;
+        process.until(patience, "kube-proxy has written its rules", || {
             let said = process::output(place, &["curl", "-sf", &url])?;
             Ok(said.status.success().then_some(()))
         })?;
-        Ok(Self { process })
+        Ok(self)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// `kill -9`, and gone when this returns; its rules stay.
+    pub fn kill(self) -> Result<()> {
+        self.process.kill()
     }
 
     /// SIGTERM, and its end; its rules stay.

@@ -2,14 +2,14 @@
 //! Knows nothing of what it is asked for.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use lb_tests::place::Place;
 use lb_tests::process;
 
-use crate::wire::{Reached, Reply, Request, Where, Work};
+use crate::wire::{Program, Reached, Reply, Request, Where, Work};
 use crate::{WORKER, worker};
 
 /// A running worker; it ends with this value.
@@ -41,7 +41,7 @@ impl Client {
     }
 
     /// Gives it targets, in the order of their use.
-    pub(crate) fn targets(&mut self, targets: Vec<SocketAddrV4>) -> Result<Set> {
+    pub(crate) fn targets(&mut self, targets: Vec<SocketAddr>) -> Result<Set> {
         match self.ask(&Request::Targets { targets })? {
             Reply::Set(set) => Ok(Set(set)),
             other => bail!("the worker said {other:?}"),
@@ -68,11 +68,24 @@ impl Client {
         }
     }
 
+    /// So many frames by a program that makes them; seconds.
+    pub(crate) fn frames(&mut self, place: &Where, program: &Program, times: u32) -> Result<f64> {
+        let (place, program) = (place.clone(), program.clone());
+        match self.ask(&Request::Frames {
+            place,
+            program,
+            times,
+        })? {
+            Reply::Measured(values) => values.first().copied().context("no time was told"),
+            other => bail!("the worker said {other:?}"),
+        }
+    }
+
     /// Who stands behind these.
     pub(crate) fn reach(
         &mut self,
         place: &Where,
-        targets: Vec<SocketAddrV4>,
+        targets: Vec<SocketAddr>,
     ) -> Result<Vec<Reached>> {
         let place = place.clone();
         match self.ask(&Request::Reach { place, targets })? {

@@ -8,8 +8,9 @@ use crate::stats::{Spread, median};
 
 /// A control that is further from its own median than this makes its round void for ratios.
 pub(crate) const DRIFT: f64 = 0.15;
-/// Blocks of a round, taken in turns with those of the other rows; the round's value is their median.
-const BLOCKS: usize = 3;
+/// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the other rows; the round's value
+/// is their median.
+pub(crate) const BLOCKS: usize = 3;
 /// How many times the wanted rounds are run until enough of them count.
 const PATIENCE: usize = 2;
 
@@ -17,7 +18,6 @@ const PATIENCE: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
-    /// Less of it is better, always.
     pub(crate) unit: &'static str,
 }
 
@@ -31,10 +31,12 @@ pub(crate) struct Step {
 pub(crate) struct Plan<'a> {
     pub(crate) rows: Vec<String>,
     pub(crate) steps: &'a [Step],
-    /// The row that nothing of what is compared can change.
-    pub(crate) control: usize,
+    /// The row that nothing of what is compared can change; none where the values are no times.
+    pub(crate) control: Option<usize>,
     /// Rounds in which the control stood still.
     pub(crate) rounds: usize,
+    /// Blocks of a row in a round.
+    pub(crate) blocks: usize,
 }
 
 /// Every value, by row, metric and round; `None` where a row has no such metric.
@@ -42,7 +44,7 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Samples {
     pub(crate) rows: Vec<String>,
     pub(crate) metrics: Vec<Metric>,
-    control: usize,
+    control: Option<usize>,
     wanted: usize,
     values: Vec<Vec<Vec<Option<f64>>>>,
 }
@@ -69,6 +71,7 @@ pub(crate) fn run(
         steps,
         control,
         rounds,
+        blocks: turns,
     } = plan;
     let metrics: Vec<Metric> = steps.iter().flat_map(|s| s.metrics).copied().collect();
     let mut samples = Samples {
@@ -86,7 +89,7 @@ pub(crate) fn run(
         let mut first = 0;
         for (number, step) in steps.iter().enumerate() {
             let mut blocks = vec![Vec::new(); rows.len()];
-            for turn in 0..BLOCKS {
+            for turn in 0..*turns {
                 // No row always follows the same one at the same distance from the control.
                 for row in (0..rows.len()).map(|row| (row + round + turn) % rows.len()) {
                     if let Some(values) =
@@ -163,7 +166,7 @@ impl Samples {
     ) -> Compared {
         let counts = self.counts(metric);
         if self.counting(metric) < self.wanted {
-            let spread = self.spread(self.control, metric);
+            let spread = self.control.and_then(|row| self.spread(row, metric));
             return Compared::Drifted(spread.map_or(f64::NAN, |s| (s.max - s.min) / s.median));
         }
         let pairs = self.values[row][metric]
@@ -181,9 +184,16 @@ impl Samples {
         (0..self.metrics.len()).all(|metric| self.counting(metric) >= self.wanted)
     }
 
+    /// A metric that the control does not have is held by nothing: each of its rounds counts.
     fn counts(&self, metric: usize) -> Vec<bool> {
-        let control = &self.values[self.control][metric];
+        let Some(control) = self.control else {
+            return vec![true; self.rounds()];
+        };
+        let control = &self.values[control][metric];
         let known: Vec<f64> = control.iter().flatten().copied().collect();
+        if known.is_empty() {
+            return vec![true; self.rounds()];
+        }
         let middle = median(&known).unwrap_or(f64::NAN);
         let still = |value: &Option<f64>| value.is_some_and(|v| (v / middle - 1.0).abs() <= DRIFT);
         control.iter().map(still).collect()
@@ -205,8 +215,9 @@ mod tests {
         Plan {
             rows: vec!["control".into(), "row".into(), "other".into()],
             steps: STEPS,
-            control: 0,
+            control: Some(0),
             rounds: 7,
+            blocks: BLOCKS,
         }
     }
 
@@ -239,6 +250,26 @@ mod tests {
     fn a_round_in_which_the_control_moved_does_not_count_and_is_run_again() {
         let samples = samples(|round| if round == 3 { 120.0 } else { 100.0 });
         assert_eq!((samples.rounds(), samples.counting(0)), (8, 7));
+        assert!(matches!(samples.ratio(1, 0, 0), Compared::Is(_)));
+    }
+
+    #[test]
+    fn without_a_control_each_round_counts() {
+        let plan = Plan {
+            control: None,
+            ..plan()
+        };
+        let mut value = 0.0;
+        let samples = run(
+            &plan,
+            |_| {},
+            |_, _| {
+                value += 100.0;
+                Ok(Some(vec![value]))
+            },
+        )
+        .unwrap();
+        assert_eq!((samples.rounds(), samples.counting(0)), (7, 7));
         assert!(matches!(samples.ratio(1, 0, 0), Compared::Is(_)));
     }
 

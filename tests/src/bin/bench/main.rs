@@ -1,12 +1,16 @@
 //! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of their own.
 //! Run by `cargo xtask bench`, which builds everything before. How to read it: docs/performance.md.
 
+mod bar;
 mod chart;
 mod client;
 mod frame;
+mod ground;
 mod header;
+mod packet;
 mod report;
 mod server;
+mod services;
 mod socket;
 mod stats;
 mod wire;
@@ -26,12 +30,13 @@ struct Options {
     /// What to measure; all that there is for none
     #[arg(value_enum)]
     suites: Vec<Suite>,
-    /// Fewer services and shorter blocks, to see that it works: not for publishing
+    /// Fewer services and rounds, and shorter blocks, to see that it works: not for publishing
     #[arg(long)]
     quick: bool,
     /// Rounds of which the medians are taken; a ratio needs as many rounds in which the control row stood still
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=99))]
-    rounds: u8,
+    /// [default: 7, or 3 with --quick]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
+    rounds: Option<u8>,
 }
 
 /// A set of rows that are measured together.
@@ -39,7 +44,14 @@ struct Options {
 enum Suite {
     /// Sockets of this node: connect and send, to VIPs and to anything else
     Socket,
+    /// Packets from outside to node ports, by XDP and by tc
+    Packet,
 }
+
+/// Fewer are no base for a median.
+const ROUNDS: u8 = 7;
+/// To see that it works.
+const QUICK_ROUNDS: u8 = 3;
 
 /// The first argument by which this program is something else, inside of a namespace.
 const HELPER: &str = "in";
@@ -90,9 +102,12 @@ fn bench(options: &Options) -> Result<()> {
     let folder = folder()?;
     for suite in Suite::value_variants() {
         if suites.is_empty() || suites.contains(suite) {
-            let Suite::Socket = suite;
-            let report = socket::run(*quick, usize::from(*rounds))?;
-            report.write(&folder)?;
+            let run = match suite {
+                Suite::Socket => socket::run,
+                Suite::Packet => packet::run,
+            };
+            let rounds = rounds.unwrap_or(if *quick { QUICK_ROUNDS } else { ROUNDS });
+            run(*quick, usize::from(rounds))?.write(&folder)?;
         }
     }
     Ok(())

@@ -8,34 +8,47 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::bar::{Bar, compared};
 use crate::chart;
-use crate::frame::{Compared, DRIFT, Samples};
+use crate::frame::{DRIFT, Samples};
 use crate::header::Header;
-
-/// A promise, and the rows that tell whether it is kept: `row` over (or less) `base` is at most `limit`.
-#[derive(Debug)]
-pub(crate) struct Bar {
-    pub(crate) says: String,
-    pub(crate) metric: &'static str,
-    pub(crate) row: String,
-    pub(crate) base: String,
-    pub(crate) kind: Kind,
-    pub(crate) limit: f64,
-}
-
-/// How two rows are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Ratio,
-    Difference,
-}
+use crate::stats::Spread;
 
 /// A table beside the rounds.
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     pub(crate) head: Vec<&'static str>,
     pub(crate) lines: Vec<Vec<String>>,
+}
+
+/// Rows that were measured in turns.
+pub(crate) struct Part {
+    /// Empty where a suite has but one.
+    pub(crate) title: String,
+    pub(crate) samples: Samples,
+    /// Which rows others are divided by; none where no ratio means anything.
+    pub(crate) over: Option<Over>,
+    /// Metrics that a chart shows.
+    pub(crate) charts: Vec<&'static str>,
+}
+
+/// Ratios of a part.
+pub(crate) struct Over {
+    /// In the title of their table.
+    pub(crate) says: String,
+    /// By row.
+    pub(crate) bases: Vec<usize>,
+}
+
+impl Over {
+    /// All over one row.
+    pub(crate) fn row(samples: &Samples, row: usize) -> Self {
+        Self {
+            says: format!("over `{}`", samples.rows[row]),
+            bases: vec![row; samples.rows.len()],
+        }
+    }
 }
 
 /// All that a suite found.
@@ -43,13 +56,11 @@ pub(crate) struct Report {
     pub(crate) suite: &'static str,
     pub(crate) quick: bool,
     pub(crate) header: Header,
-    pub(crate) samples: Samples,
-    /// The row that others are divided by.
-    pub(crate) base: usize,
     pub(crate) bars: Vec<Bar>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) tables: Vec<Table>,
-    /// Metrics that a chart shows.
-    pub(crate) charts: &'static [&'static str],
+    /// What a reader must know to read the numbers right, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Report {
@@ -63,11 +74,20 @@ impl Report {
         let raw = serde_json::to_string_pretty(&self.json()).context("write JSON")?;
         put(format!("{}.json", self.suite), &raw)?;
         let mut page = self.markdown();
-        for (number, name) in self.charts.iter().enumerate() {
-            let metric = self.samples.metric(name).context("a chart of no metric")?;
+        let charts = self
+            .parts
+            .iter()
+            .flat_map(|part| part.charts.iter().map(move |name| (part, name)));
+        for (number, (part, name)) in charts.enumerate() {
+            let metric = part.samples.metric(name).context("a chart of no metric")?;
             let file = format!("{}-{number}.svg", self.suite);
-            put(file.clone(), &chart::svg(&self.samples, metric))?;
-            add(&mut page, format_args!("\n![{name}]({file})\n"));
+            put(file.clone(), &chart::svg(&part.samples, metric))?;
+            let of = if part.title.is_empty() {
+                String::new()
+            } else {
+                format!(", {}", part.title)
+            };
+            add(&mut page, format_args!("\n![{name}{of}]({file})\n"));
         }
         put(format!("{}.md", self.suite), &page)?;
         println!("{page}\nwritten to {}", folder.display());
@@ -75,12 +95,11 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let bars: Vec<Value> = self
-            .bars
+        let bars: Vec<Value> = self.bars.iter().map(Bar::json).collect();
+        let parts: Vec<Value> = self
+            .parts
             .iter()
-            .map(
-                |bar| json!({"says": bar.says, "limit": bar.limit, "measured": self.measured(bar)}),
-            )
+            .map(|part| json!({"title": part.title, "samples": part.samples}))
             .collect();
         let tables: Vec<Value> = self
             .tables
@@ -91,68 +110,38 @@ impl Report {
             "suite": self.suite,
             "quick": self.quick,
             "header": self.header,
-            "samples": self.samples,
+            "parts": parts,
             "bars": bars,
             "tables": tables,
+            "notes": self.notes,
         })
     }
 
     fn markdown(&self) -> String {
-        let samples = &self.samples;
         let mut text = format!("# Suite {}\n\n{}", self.suite, self.header.markdown());
-        add(&mut text, format_args!("- {} rounds\n", samples.rounds()));
+        let rounds = self.parts.iter().map(|part| part.samples.rounds());
+        if let Some(rounds) = rounds.max() {
+            add(&mut text, format_args!("- {rounds} rounds\n"));
+        }
         if self.quick {
-            text.push_str("- `--quick`: fewer services, shorter blocks; not for publishing\n");
+            text.push_str(
+                "- `--quick`: fewer scales and rounds, shorter blocks; not for publishing\n",
+            );
         }
-        text.push_str(
-            "\n## Bars\n\n| bar | limit | measured: median [min–max] | |\n|---|---|---|---|\n",
-        );
+        for note in &self.notes {
+            add(&mut text, format_args!("- {note}\n"));
+        }
+        if !self.bars.is_empty() {
+            text.push_str(
+                "\n## Bars\n\n| bar | limit | measured: median [min–max] | |\n|---|---|---|---|\n",
+            );
+        }
         for bar in &self.bars {
-            let (words, verdict) = self.verdict(bar);
-            let limit = match bar.kind {
-                Kind::Ratio => format!("≤ {:.2}", bar.limit),
-                Kind::Difference => format!("≤ {:.0}", bar.limit),
-            };
-            add(
-                &mut text,
-                format_args!("| {} | {limit} | {words} | {verdict} |\n", bar.says),
-            );
+            text.push_str(&bar.line());
         }
-        text.push_str("\n## Values: median [min–max] of the rounds\n\n");
-        self.rows(&mut text, |row, metric| {
-            let Some(spread) = samples.spread(row, metric) else {
-                return String::new();
-            };
-            format!(
-                "{} [{}–{}]",
-                number(spread.median),
-                number(spread.min),
-                number(spread.max)
-            )
-        });
-        add(
-            &mut text,
-            format_args!(
-                "\n## Over `{}`, in the same round: median [min–max]\n\n",
-                samples.rows[self.base]
-            ),
-        );
-        self.rows(&mut text, |row, metric| {
-            compared(samples.ratio(row, self.base, metric), Kind::Ratio)
-        });
-        text.push_str("\nRounds that count for ratios (the control within ");
-        add(
-            &mut text,
-            format_args!("{:.0} % of its median):", DRIFT * 100.0),
-        );
-        for (index, metric) in samples.metrics.iter().enumerate() {
-            add(
-                &mut text,
-                format_args!(" {} {};", metric.name, samples.counting(index)),
-            );
+        for part in &self.parts {
+            part.markdown(&mut text);
         }
-        text.pop();
-        text.push_str(".\n");
         for table in &self.tables {
             add(&mut text, format_args!("\n## {}\n\n", table.title));
             line(&mut text, &table.head);
@@ -162,6 +151,53 @@ impl Report {
             }
         }
         text
+    }
+}
+
+impl Part {
+    fn markdown(&self, text: &mut String) {
+        let Self {
+            title,
+            samples,
+            over,
+            charts: _,
+        } = self;
+        let of = if title.is_empty() {
+            String::new()
+        } else {
+            format!("{title}: ")
+        };
+        add(
+            text,
+            format_args!("\n## {of}values: median [min–max] of the rounds\n\n"),
+        );
+        self.rows(text, |row, metric| {
+            let spread = samples.spread(row, metric);
+            spread.map_or_else(String::new, |spread| words(spread, samples.rounds()))
+        });
+        let Some(Over { says, bases }) = over else {
+            return;
+        };
+        add(
+            text,
+            format_args!("\n## {of}{says}, in the same round: median [min–max]\n\n"),
+        );
+        self.rows(text, |row, metric| {
+            compared(samples.ratio(row, bases[row], metric), 2)
+        });
+        text.push_str("\nRounds that count for ratios (the control within ");
+        add(
+            text,
+            format_args!("{:.0} % of its median):", DRIFT * 100.0),
+        );
+        for (index, metric) in samples.metrics.iter().enumerate() {
+            add(
+                text,
+                format_args!(" {} {};", metric.name, samples.counting(index)),
+            );
+        }
+        text.pop();
+        text.push_str(".\n");
     }
 
     fn rows(&self, text: &mut String, cell: impl Fn(usize, usize) -> String) {
@@ -182,57 +218,39 @@ impl Report {
             line(text, &words);
         }
     }
-
-    fn found(&self, bar: &Bar) -> Compared {
-        let samples = &self.samples;
-        let (Some(row), Some(base), Some(metric)) = (
-            samples.row(&bar.row),
-            samples.row(&bar.base),
-            samples.metric(bar.metric),
-        ) else {
-            return Compared::Nothing;
-        };
-        match bar.kind {
-            Kind::Ratio => samples.ratio(row, base, metric),
-            Kind::Difference => samples.difference(row, base, metric),
-        }
-    }
-
-    fn measured(&self, bar: &Bar) -> String {
-        compared(self.found(bar), bar.kind)
-    }
-
-    fn verdict(&self, bar: &Bar) -> (String, &'static str) {
-        let found = self.found(bar);
-        let verdict = match found {
-            Compared::Is(spread) if spread.median <= bar.limit => "kept",
-            Compared::Is(_) => "**missed**",
-            Compared::Drifted(_) => "no verdict",
-            Compared::Nothing => "not measured",
-        };
-        (compared(found, bar.kind), verdict)
-    }
 }
 
-fn compared(value: Compared, kind: Kind) -> String {
-    match (value, kind) {
-        (Compared::Is(s), Kind::Ratio) => {
-            format!("{:.2} [{:.2}–{:.2}]", s.median, s.min, s.max)
-        }
-        (Compared::Is(s), Kind::Difference) => {
-            format!("{:.0} [{:.0}–{:.0}]", s.median, s.min, s.max)
-        }
-        (Compared::Drifted(by), _) => format!("none: the control drifted by {:.0} %", by * 100.0),
-        (Compared::Nothing, _) => String::new(),
-    }
+/// A value with its range, and from how many rounds it is if not from all.
+pub(crate) fn words(spread: Spread, rounds: usize) -> String {
+    let Spread {
+        median,
+        min,
+        max,
+        count,
+    } = spread;
+    let range = if count == 1 {
+        String::new()
+    } else {
+        format!(" [{}–{}]", number(min), number(max))
+    };
+    let of = if count == rounds {
+        String::new()
+    } else {
+        format!(" ({count} of {rounds} rounds)")
+    };
+    format!("{}{range}{of}", number(median))
 }
 
 /// Three digits are more than the noise leaves.
-fn number(value: f64) -> String {
-    if value < 100.0 {
-        format!("{value:.1}")
-    } else {
+pub(crate) fn number(value: f64) -> String {
+    if value == 0.0 || value.abs() >= 100.0 {
         format!("{value:.0}")
+    } else if value.abs() >= 10.0 {
+        format!("{value:.1}")
+    } else if value.abs() >= 1.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
     }
 }
 

@@ -2,7 +2,7 @@
 //! Knows nothing of who asks.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
@@ -11,8 +11,8 @@ use crate::worker;
 
 /// Where it listens, on every address of its namespace.
 pub(crate) const PORT: u16 = 8080;
-/// Bytes of an answer: address and port.
-pub(crate) const ANSWER: usize = 6;
+/// Bytes of an answer: address, IPv4 as a mapped one, and port.
+pub(crate) const ANSWER: usize = 18;
 /// What it says when it listens.
 pub(crate) const READY: &str = "listening";
 
@@ -20,9 +20,9 @@ pub(crate) const READY: &str = "listening";
 #[expect(clippy::print_stdout, reason = "its starter waits for the word")]
 pub(crate) fn run() -> Result<()> {
     worker::pin(0)?;
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
     // Never read, and soon full: what a datagram costs here is the same from the first round to the last.
-    let sink = Socket::new(Domain::IPV4, Type::DGRAM, None).context("make a UDP socket")?;
+    let sink = Socket::new(Domain::IPV6, Type::DGRAM, None).context("make a UDP socket")?;
     sink.set_recv_buffer_size(1)
         .context("make its buffer small")?;
     sink.bind(&any.into()).context("bind a UDP socket")?;
@@ -36,14 +36,17 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let SocketAddr::V4(local) = stream.local_addr()? else {
-        return Ok(());
+    let local = stream.local_addr()?;
+    let address = match local.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     };
-    let [a, b, c, d] = local.ip().octets();
-    let [high, low] = local.port().to_be_bytes();
+    let mut text = [0; ANSWER];
+    text[..16].copy_from_slice(&address.octets());
+    text[16..].copy_from_slice(&local.port().to_be_bytes());
     let mut byte = [0];
     while stream.read(&mut byte)? == 1 {
-        stream.write_all(&[a, b, c, d, high, low])?;
+        stream.write_all(&text)?;
     }
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// How many values there are.
+    pub(crate) count: usize,
 }
 
 impl Spread {
@@ -38,6 +40,7 @@ impl Spread {
             median: median(values)?,
             min: values.iter().copied().reduce(f64::min)?,
             max: values.iter().copied().reduce(f64::max)?,
+            count: values.len(),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Owns the words between the benchmark and the one process that measures for it: a line of JSON each way.
 //! Knows nothing of rows.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use lb_tests::place::Place;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(crate) enum Work {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Remember where to; the answer to the first one is set 0, then 1, …
-    Targets { targets: Vec<SocketAddrV4> },
+    Targets { targets: Vec<SocketAddr> },
     /// Measure.
     Measure {
         place: Where,
@@ -35,11 +35,26 @@ pub(crate) enum Request {
         work: Work,
         calls: u32,
     },
+    /// Send frames by this program, for the time it takes: a whole block of packets.
+    Frames {
+        place: Where,
+        program: Program,
+        times: u32,
+    },
     /// Say who is reached.
     Reach {
         place: Where,
-        targets: Vec<SocketAddrV4>,
+        targets: Vec<SocketAddr>,
     },
+}
+
+/// A program that makes frames, and what it makes them of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// Where it is pinned.
+    pub(crate) pin: std::path::PathBuf,
+    /// Bytes of a frame, without the sum of the wire.
+    pub(crate) length: usize,
 }
 
 /// The answer.
@@ -59,9 +74,9 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reached {
     /// What the server says of itself over TCP.
-    pub(crate) tcp: SocketAddrV4,
+    pub(crate) tcp: SocketAddr,
     /// Where the kernel's own list of sockets says that a connected UDP socket sends.
-    pub(crate) udp: SocketAddrV4,
+    pub(crate) udp: SocketAddr,
 }
 
 /// Where sockets are made.

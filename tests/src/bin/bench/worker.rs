@@ -1,25 +1,29 @@
 //! Owns the process that measures: one for all rows, which moves between namespaces and cgroups before each block.
 //! Knows nothing of what it is compared with.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use lb_tests::place::Place;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, connect, getsockname, recv, send,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike as _, SockaddrStorage, connect, getsockname, recv, send,
     sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::packet;
 use crate::server::ANSWER;
 use crate::stats::quantile;
-use crate::wire::{Reached, Reply, Request, Where, Work};
+use crate::wire::{Program, Reached, Reply, Request, Where, Work};
 
 /// As long as a small question to a DNS server.
 const DATAGRAM: [u8; 32] = [0; 32];
@@ -33,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
     let mut worker = Worker {
         sets: Vec::new(),
         at: None,
+        programs: BTreeMap::new(),
     };
     let mut out = std::io::stdout();
     for line in std::io::stdin().lock().lines() {
@@ -71,16 +76,23 @@ pub(crate) fn pin(cpu: usize) -> Result<()> {
 struct Worker {
     sets: Vec<Set>,
     at: Option<Where>,
+    /// By their pins.
+    programs: BTreeMap<PathBuf, OwnedFd>,
 }
 
 /// Targets in the order of their use, so that their own memory is read ahead.
 struct Set {
-    targets: Vec<SockaddrIn>,
+    targets: Vec<SockaddrStorage>,
     next: usize,
 }
 
 impl Set {
-    fn take(&mut self) -> Result<SockaddrIn> {
+    fn family(&self) -> Result<AddressFamily> {
+        let first = self.targets.first().context("a set of no targets")?;
+        first.family().context("a target of no family")
+    }
+
+    fn take(&mut self) -> Result<SockaddrStorage> {
         let target = *self.targets.get(self.next).context("a set of no targets")?;
         self.next += 1;
         if self.next == self.targets.len() {
@@ -94,7 +106,7 @@ impl Worker {
     fn answer(&mut self, request: Request) -> Result<Reply> {
         Ok(match request {
             Request::Targets { targets } => {
-                let targets = targets.into_iter().map(SockaddrIn::from).collect();
+                let targets = targets.into_iter().map(SockaddrStorage::from).collect();
                 self.sets.push(Set { targets, next: 0 });
                 Reply::Set(self.sets.len() - 1)
             }
@@ -108,12 +120,35 @@ impl Worker {
                 let set = self.sets.get_mut(set).context("no such set of targets")?;
                 Reply::Measured(measure(work, set, calls)?)
             }
+            Request::Frames {
+                place,
+                program,
+                times,
+            } => {
+                self.go(&place)?;
+                Reply::Measured(vec![self.frames(program, times)?])
+            }
             Request::Reach { place, targets } => {
                 self.go(&place)?;
                 let reached = targets.into_iter().map(reach).collect::<Result<_>>()?;
                 Reply::Reached(reached)
             }
         })
+    }
+
+    fn frames(&mut self, program: Program, times: u32) -> Result<f64> {
+        let Program { pin, length } = program;
+        let program = match self.programs.entry(pin) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let program = lb_sys::open_pin(new.key()).context("open a program that sends")?;
+                new.insert(program)
+            }
+        };
+        let frame = packet::template(length);
+        let start = Instant::now();
+        lb_sys::run_live_frames(&*program, &frame, times).context("send frames")?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     /// Sockets belong to the cgroup and the namespace that their maker is in when it makes them.
@@ -127,9 +162,10 @@ impl Worker {
 }
 
 fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
+    let family = set.family()?;
     Ok(match work {
         Work::UdpConnect => {
-            let fd = udp()?;
+            let fd = udp(family)?;
             let start = Instant::now();
             for _ in 0..calls {
                 connect(fd.as_raw_fd(), &set.take()?).context("connect, UDP")?;
@@ -137,7 +173,7 @@ fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
             vec![nanos(start.elapsed()) / f64::from(calls)]
         }
         Work::SendTo => {
-            let fd = udp()?;
+            let fd = udp(family)?;
             let start = Instant::now();
             for _ in 0..calls {
                 let to = set.take()?;
@@ -147,7 +183,7 @@ fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
         }
         Work::FirstPacket => {
             let times = timed(calls, || {
-                let (fd, to) = (udp()?, set.take()?);
+                let (fd, to) = (udp(family)?, set.take()?);
                 let start = Instant::now();
                 connect(fd.as_raw_fd(), &to).context("connect, UDP")?;
                 send(fd.as_raw_fd(), &DATAGRAM, MsgFlags::empty()).context("send")?;
@@ -157,7 +193,7 @@ fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
         }
         Work::TcpConnect => {
             let times = timed(calls, || {
-                let (fd, to) = (tcp()?, set.take()?);
+                let (fd, to) = (tcp(family)?, set.take()?);
                 let start = Instant::now();
                 connect(fd.as_raw_fd(), &to).context("connect, TCP")?;
                 Ok(start.elapsed())
@@ -171,14 +207,14 @@ fn measure(work: Work, set: &mut Set, calls: u32) -> Result<Vec<f64>> {
         Work::Transaction => {
             let start = Instant::now();
             for _ in 0..calls {
-                let fd = tcp()?;
+                let fd = tcp(family)?;
                 connect(fd.as_raw_fd(), &set.take()?).context("connect, TCP")?;
                 ask(&fd)?;
             }
             vec![nanos(start.elapsed()) / f64::from(calls) / 1e3]
         }
         Work::Exchange => {
-            let fd = tcp()?;
+            let fd = tcp(family)?;
             connect(fd.as_raw_fd(), &set.take()?).context("connect, TCP")?;
             let start = Instant::now();
             for _ in 0..calls {
@@ -197,9 +233,9 @@ fn nanos(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }
 
-fn udp() -> Result<OwnedFd> {
+pub(crate) fn udp(family: AddressFamily) -> Result<OwnedFd> {
     socket(
-        AddressFamily::Inet,
+        family,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
@@ -208,9 +244,9 @@ fn udp() -> Result<OwnedFd> {
 }
 
 /// Closed with a reset, so that no port waits for its reuse.
-fn tcp() -> Result<OwnedFd> {
+fn tcp(family: AddressFamily) -> Result<OwnedFd> {
     let fd = socket(
-        AddressFamily::Inet,
+        family,
         SockType::Stream,
         SockFlag::SOCK_CLOEXEC,
         None,
@@ -228,50 +264,71 @@ fn tcp() -> Result<OwnedFd> {
 }
 
 /// The server's own address.
-fn ask(fd: &OwnedFd) -> Result<SocketAddrV4> {
+fn ask(fd: &OwnedFd) -> Result<SocketAddr> {
     send(fd.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL).context("send a request")?;
     let mut answer = [0; ANSWER];
     match recv(fd.as_raw_fd(), &mut answer, MsgFlags::MSG_WAITALL) {
         Ok(ANSWER) => {
-            let [a, b, c, d, high, low] = answer;
-            let port = u16::from_be_bytes([high, low]);
-            Ok(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+            let [address @ .., high, low] = answer;
+            let address = IpAddr::V6(Ipv6Addr::from(address)).to_canonical();
+            Ok(SocketAddr::new(address, u16::from_be_bytes([high, low])))
         }
         Ok(length) => bail!("an answer of {length} bytes"),
         Err(errno) => Err(errno).context("receive an answer"),
     }
 }
 
-fn reach(target: SocketAddrV4) -> Result<Reached> {
-    let to = SockaddrIn::from(target);
-    let fd = tcp()?;
+fn reach(target: SocketAddr) -> Result<Reached> {
+    let to = SockaddrStorage::from(target);
+    let (family, list) = if target.is_ipv4() {
+        (AddressFamily::Inet, "udp")
+    } else {
+        (AddressFamily::Inet6, "udp6")
+    };
+    let fd = tcp(family)?;
     connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}"))?;
     let tcp = ask(&fd)?;
-    let fd = udp()?;
+    let fd = udp(family)?;
     connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}, UDP"))?;
-    let local: SockaddrIn = getsockname(fd.as_raw_fd()).context("getsockname")?;
+    let local: SockaddrStorage = getsockname(fd.as_raw_fd()).context("getsockname")?;
+    let port = local
+        .as_sockaddr_in()
+        .map(SockaddrIn::port)
+        .or(local.as_sockaddr_in6().map(SockaddrIn6::port));
+    let port = port.context("a socket without a port")?;
     // getpeername would say the VIP: that is what the hook is for.
-    let sockets = fs::read_to_string("/proc/thread-self/net/udp").context("list UDP sockets")?;
-    let udp = peer_in(&sockets, local.port())
+    let udp = peers(list)?
+        .into_iter()
+        .find_map(|(local, peer)| (local == port).then_some(peer))
         .ok_or(Errno::ENOENT)
         .context("find a UDP socket in the kernel's list")?;
     Ok(Reached { tcp, udp })
 }
 
-/// The remote address of the socket with this local port, in the words of `/proc/net/udp`.
-fn peer_in(sockets: &str, port: u16) -> Option<SocketAddrV4> {
-    sockets.lines().skip(1).find_map(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let (_, local) = words.next()?.split_once(':')?;
-        let (address, remote) = words.next()?.split_once(':')?;
-        if u16::from_str_radix(local, 16).ok()? != port {
-            return None;
-        }
-        // The kernel prints the four bytes as one number of its own byte order.
-        let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
-        let remote = u16::from_str_radix(remote, 16).ok()?;
-        Some(SocketAddrV4::new(address.into(), remote))
-    })
+/// Local port and remote address of every UDP socket of this namespace, by the kernel's own list `udp` or `udp6`.
+pub(crate) fn peers(list: &str) -> Result<Vec<(u16, SocketAddr)>> {
+    let path = format!("/proc/thread-self/net/{list}");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    Ok(text.lines().skip(1).filter_map(peer).collect())
+}
+
+/// A line of it.
+fn peer(line: &str) -> Option<(u16, SocketAddr)> {
+    let mut words = line.split_whitespace().skip(1);
+    let (_, local) = words.next()?.split_once(':')?;
+    let (address, remote) = words.next()?.split_once(':')?;
+    // The kernel prints each four bytes as one number of its own byte order.
+    let mut bytes = Vec::new();
+    for at in (0..address.len()).step_by(8) {
+        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let address = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(four) => IpAddr::from(four),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?),
+    };
+    let port = |text| u16::from_str_radix(text, 16).ok();
+    Some((port(local)?, SocketAddr::new(address, port(remote)?)))
 }
 
 #[cfg(test)]
@@ -279,10 +336,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_found_by_the_local_port() {
-        let list = "   sl  local_address rem_address   st\n\
-                    1: 0201010A:E0A1 0000C80A:1F90 01 0\n";
-        assert_eq!(peer_in(list, 0xe0a1), "10.200.0.0:8080".parse().ok());
-        assert_eq!(peer_in(list, 1), None);
+    fn a_peer_is_read_from_the_kernels_list() {
+        let found = peer("    1: 0201010A:E0A1 0000C80A:1F90 01 0");
+        assert_eq!(found, Some((0xe0a1, "10.200.0.0:8080".parse().unwrap())));
+        let found = peer("1: 0:0050 000066FD000000000000000001000000:0035 01 0");
+        assert_eq!(found, Some((80, "[fd66::1]:53".parse().unwrap())));
     }
 }

@@ -12,7 +12,7 @@ use lb_tests::node::{Node, PodNetwork};
 use lb_tests::poll;
 use nix::sys::signal::Signal;
 
-use super::services::{Class, yaml};
+use crate::services::{Class, yaml};
 
 /// Fifty thousand services as text take their time.
 const START: Duration = Duration::from_mins(5);

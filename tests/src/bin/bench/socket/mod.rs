@@ -2,12 +2,11 @@
 //! beside kube-proxy's rules. Owns the rows and the bars.
 
 mod agents;
-mod ground;
+mod bars;
 mod proxies;
 mod run_time;
-mod services;
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,13 +15,14 @@ use lb_tests::lan::{Lan, Offloads};
 use lb_tests::netns::Netns;
 
 use self::agents::Balanced;
-use self::ground::Ground;
+use self::proxies::Rules;
 use self::run_time::{Counting, Program};
-use self::services::{Class, backends, shuffled, vip};
 use crate::client::{Client, Set};
-use crate::frame::{self, Metric, Plan, Step};
+use crate::frame::{self, BLOCKS, Metric, Plan, Samples, Step};
+use crate::ground::Ground;
 use crate::header::Header;
-use crate::report::{Bar, Kind, Report, Table};
+use crate::report::{Over, Part, Report, Table};
+use crate::services::{Class, backends, backends_v6, shuffled, vip, vip_v6};
 use crate::stats::Spread;
 use crate::wire::{Where, Work};
 
@@ -62,10 +62,15 @@ const TCP_CONNECT: &str = "TCP connect p50";
 const SPECIAL: usize = 64;
 /// The scale at which they are.
 const SPECIAL_AT: u32 = 1000;
+/// The class that needs other targets.
+const V6: &str = "IPv6";
 /// Those that the agent knows, besides the default.
 const SCHEDULERS: [&str; 2] = ["rr", "sh"];
-/// What nothing stands behind: `direct` goes to so many addresses.
-const DIRECT: u32 = 100;
+/// What nothing stands behind.
+const DIRECT: &str = "direct";
+const DIRECT_V6: &str = "direct, IPv6";
+/// It goes to so many addresses.
+const ADDRESSES: u32 = 100;
 /// Targets of a row whose way is looked at before and after the rounds.
 const SAMPLE: usize = 24;
 /// Calls of a block while the kernel counts run times.
@@ -79,7 +84,7 @@ struct Row {
     /// Of rules in netfilter, a connect without a packet says nothing.
     by_rules: bool,
     /// Who may be reached by which target.
-    sample: Vec<(SocketAddrV4, Vec<SocketAddrV4>)>,
+    sample: Vec<(SocketAddr, Vec<SocketAddr>)>,
     /// `--bpf-dir`, where programs run.
     programs: Option<PathBuf>,
 }
@@ -94,7 +99,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let (scales, rule_scales): (&[u32], &[u32]) = if quick {
         (&[100, 1000, 10_000], &[100])
     } else {
-        (&[100, 1000, 10_000, 50_000], &[100, 1000])
+        (&[100, 1000, 10_000, 50_000], &[100, 1000, 10_000])
     };
     let ground = Ground::new()?;
     let plain = Netns::new("client")?;
@@ -103,7 +108,13 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let mut client = Client::start()?;
 
     eprintln!("socket: kube-proxy writes its rules");
-    let ruled = proxies::rules(&ground, &mut client, &["nftables", "iptables"], rule_scales)?;
+    let Rules { ruled, missing } = proxies::rules(
+        &ground,
+        &mut client,
+        &["nftables", "iptables"],
+        rule_scales,
+        Some(("iptables", 10_000)),
+    )?;
     let lan = Lan::new(Offloads::On)?;
     let balanced = balanced(&lan, scales)?;
 
@@ -112,7 +123,8 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         rows: Vec::new(),
     };
     let outside = place_of(&plain, &free);
-    rows.direct("direct", &outside, None)?;
+    rows.direct(DIRECT, &outside, None)?;
+    rows.direct_v6(DIRECT_V6, &outside, None)?;
     rows.ours(&plain, &balanced)?;
     for one in &ruled {
         let place = place_of(one.node.netns(), one.node.cgroup());
@@ -126,8 +138,9 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let plan = Plan {
         rows: rows.iter().map(|row| row.name.clone()).collect(),
         steps: &WORKS.map(|(_, _, metrics)| STEP(metrics)),
-        control: 0,
+        control: Some(0),
         rounds,
+        blocks: BLOCKS,
     };
     let part = if quick { 4 } else { 1 };
     let samples = frame::run(
@@ -149,12 +162,28 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         suite: "socket",
         quick,
         header,
-        samples,
-        base: 0,
-        bars: bars(scales),
+        bars: bars::all(&samples, scales),
+        parts: vec![Part {
+            title: String::new(),
+            over: Some(over(&samples)),
+            samples,
+            charts: vec![UDP_CONNECT, FIRST_PACKET, TCP_CONNECT],
+        }],
         tables: vec![run_times],
-        charts: &[UDP_CONNECT, FIRST_PACKET, TCP_CONNECT],
+        notes: missing,
     })
+}
+
+/// Each family over its own `direct`.
+fn over(samples: &Samples) -> Over {
+    let v6 = samples.row(DIRECT_V6).unwrap_or_default();
+    let bases = samples.rows.iter();
+    Over {
+        says: format!("over `{DIRECT}`, IPv6 over `{DIRECT_V6}`"),
+        bases: bases
+            .map(|name| if name.ends_with("IPv6") { v6 } else { 0 })
+            .collect(),
+    }
 }
 
 /// A node for each number of services.
@@ -164,6 +193,7 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
         let mut classes = vec![Class::Plain; usize::try_from(scale)?];
         if scale == SPECIAL_AT {
             classes.extend([Class::Affinity; SPECIAL]);
+            classes.extend([Class::V6; SPECIAL]);
             for name in SCHEDULERS {
                 classes.extend([Class::Scheduler(name); SPECIAL]);
             }
@@ -181,6 +211,10 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
 
 fn ours(scale: u32) -> String {
     format!("VIP, {scale} services")
+}
+
+fn missed(scale: u32) -> String {
+    format!("not a VIP, {scale} services")
 }
 
 /// Where a row's sockets are made.
@@ -202,7 +236,10 @@ impl Rows<'_> {
         for (scale, one) in balanced {
             let place = place_of(plain, &one.cgroup);
             let dir = one.node.bpf_dir().to_owned();
-            self.direct(&format!("not a VIP, {scale} services"), &place, Some(dir))?;
+            self.direct(&missed(*scale), &place, Some(dir.clone()))?;
+            if *scale == SPECIAL_AT {
+                self.direct_v6(&format!("{}, IPv6", missed(*scale)), &place, Some(dir))?;
+            }
         }
         for (scale, one) in balanced {
             let place = place_of(plain, &one.cgroup);
@@ -216,11 +253,17 @@ impl Rows<'_> {
                 }
             }
             if *scale == SPECIAL_AT {
-                let classes = std::iter::once("affinity").chain(SCHEDULERS);
+                let classes = ["affinity", V6].into_iter().chain(SCHEDULERS);
                 let starts = (*scale..).step_by(SPECIAL);
                 for (class, start) in classes.zip(starts) {
-                    let numbers = (start..).take(SPECIAL).collect();
-                    add(self, format!("{}, {class}", ours(*scale)), numbers)?;
+                    let numbers: Vec<u32> = (start..).take(SPECIAL).collect();
+                    let name = format!("{}, {class}", ours(*scale));
+                    if class == V6 {
+                        let pairs = numbers.into_iter().map(|i| (vip_v6(i), backends_v6(i)));
+                        self.add(name, &place, pairs.collect(), Some(one.node.bpf_dir().to_owned()))?;
+                    } else {
+                        add(self, name, numbers)?;
+                    }
                 }
             }
         }
@@ -229,9 +272,19 @@ impl Rows<'_> {
 
     /// To backends, without a VIP.
     fn direct(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
-        let pairs = shuffled(DIRECT)
+        let pairs = shuffled(ADDRESSES)
             .into_iter()
             .filter_map(|i| backends(i).first().copied())
+            .map(|backend| (backend, vec![backend]))
+            .collect();
+        self.add(name.to_owned(), place, pairs, programs)
+    }
+
+    /// [`Self::direct`] of IPv6.
+    fn direct_v6(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
+        let pairs = shuffled(ADDRESSES)
+            .into_iter()
+            .filter_map(|i| backends_v6(i).first().copied())
             .map(|backend| (backend, vec![backend]))
             .collect();
         self.add(name.to_owned(), place, pairs, programs)
@@ -253,7 +306,7 @@ impl Rows<'_> {
         &mut self,
         name: String,
         place: &Where,
-        pairs: Vec<(SocketAddrV4, Vec<SocketAddrV4>)>,
+        pairs: Vec<(SocketAddr, Vec<SocketAddr>)>,
         programs: Option<PathBuf>,
     ) -> Result<()> {
         let set = self
@@ -302,17 +355,18 @@ fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
 /// Apart from the rounds, since counting slows what it counts.
 fn run_times(client: &mut Client, rows: &[Row]) -> Result<Table> {
     let columns = [
-        ("lb_connect4", Work::UdpConnect),
-        ("lb_connect4", Work::TcpConnect),
-        ("lb_sendmsg4", Work::SendTo),
+        ("lb_connect", Work::UdpConnect),
+        ("lb_connect", Work::TcpConnect),
+        ("lb_sendmsg", Work::SendTo),
     ];
     let counting = Counting::start()?;
     let mut lines = Vec::new();
     for row in rows {
         let Some(dir) = &row.programs else { continue };
         let mut line = vec![row.name.clone()];
+        let family = if row.name.ends_with(V6) { 6 } else { 4 };
         for (name, work) in columns {
-            let program = Program::of(dir, name)?;
+            let program = Program::of(dir, &format!("{name}{family}"))?;
             let calls = if work == Work::TcpConnect {
                 COUNTED / 10
             } else {
@@ -325,59 +379,16 @@ fn run_times(client: &mut Client, rows: &[Row]) -> Result<Table> {
                     program.mean_since(before)
                 })
                 .collect::<Result<_>>()?;
-            let Spread { median, min, max } = Spread::of(&means).context("no runs")?;
+            let Spread { median, min, max, count: _ } = Spread::of(&means).context("no runs")?;
             line.push(format!("{median:.0} [{min:.0}–{max:.0}]"));
         }
         lines.push(line);
     }
     drop(counting);
     Ok(Table {
-        title: "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks",
-        head: vec!["row", "connect4, UDP", "connect4, TCP", "sendmsg4"],
+        title: "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks"
+            .to_owned(),
+        head: vec!["row", "connect, UDP", "connect, TCP", "sendmsg"],
         lines,
     })
-}
-
-fn bars(scales: &[u32]) -> Vec<Bar> {
-    let most = scales.last().copied().unwrap_or_default();
-    let ratio = |says: String, metric, row: String, base: String, limit| Bar {
-        says,
-        metric,
-        row,
-        base,
-        kind: Kind::Ratio,
-        limit,
-    };
-    let mut bars = Vec::new();
-    for &scale in scales {
-        let says = format!("TCP connect p50, VIP of {scale} services over direct");
-        bars.push(ratio(says, TCP_CONNECT, ours(scale), "direct".into(), 1.05));
-    }
-    for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
-        let says = format!("{metric}, {most} services over 100");
-        bars.push(ratio(says, metric, ours(most), ours(100), 1.25));
-    }
-    let missing = |scale: u32| format!("not a VIP, {scale} services");
-    for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
-        let says = format!("{metric}, not a VIP of {most} services over direct");
-        bars.push(ratio(says, metric, missing(most), "direct".into(), 1.02));
-    }
-    for (says, row, limit) in [
-        ("UDP connect, VIP less direct, ns", ours(most), 500.0),
-        (
-            "UDP connect, not a VIP less direct, ns",
-            missing(most),
-            100.0,
-        ),
-    ] {
-        bars.push(Bar {
-            says: format!("{says} ({most} services)"),
-            metric: UDP_CONNECT,
-            row,
-            base: "direct".into(),
-            kind: Kind::Difference,
-            limit,
-        });
-    }
-    bars
 }

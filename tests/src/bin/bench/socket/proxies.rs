@@ -13,16 +13,20 @@ use lb_tests::cluster::{Client as ApiClient, Cluster, KubeProxy};
 use lb_tests::node::Node;
 use lb_tests::poll;
 
-use super::Ground;
 use super::place_of;
-use super::services::{backends, json, vip};
 use crate::client::Client;
+use crate::ground::Ground;
+use crate::services::{backends, json, vip};
 
-/// It looks at its rules every so often at the latest.
+/// By then it must have written them.
 const RULES: Duration = Duration::from_mins(2);
+/// No more than this is waited for rules that may take longer than anybody has time for.
+const BOUND: Duration = Duration::from_mins(1);
 /// Objects on their way to the API server at once.
 const AT_ONCE: usize = 40;
 const NAMESPACE: &str = "bench";
+/// Services that are asked whether they have rules.
+const SAMPLE: usize = 50;
 
 /// The rules go with this value.
 pub(super) struct Ruled {
@@ -31,44 +35,80 @@ pub(super) struct Ruled {
     pub(super) node: Node,
 }
 
-/// One node for each mode and each number of services, which must grow.
+/// What kube-proxy has written.
+pub(super) struct Rules {
+    pub(super) ruled: Vec<Ruled>,
+    /// What it had not written by the end of our patience, a sentence each.
+    pub(super) missing: Vec<String>,
+}
+
+/// One node for each mode and each number of services, which must grow. Of the modes in `slow` at the last number only as much
+/// time is waited as anybody would.
 pub(super) fn rules(
     ground: &Ground,
     client: &mut Client,
     modes: &[&'static str],
     scales: &[u32],
-) -> Result<Vec<Ruled>> {
+    slow: Option<(&str, u32)>,
+) -> Result<Rules> {
     let cluster = Cluster::start()?;
     cluster.client().add_namespace(NAMESPACE)?;
-    let mut all = Vec::new();
-    let mut there = 0;
+    let (mut ruled, mut missing) = (Vec::new(), Vec::new());
+    let (mut there, mut number) = (0, 0);
     for &services in scales {
         create(cluster.client(), there..services)?;
         there = services;
         for &mode in modes {
-            let number = u8::try_from(all.len() + 1).context("more nodes than addresses")?;
+            number += 1;
             let node = cluster.node(number)?;
             ground.plug(node.netns())?;
-            let mut kube_proxy = KubeProxy::start_in(&cluster, node.place(), node.name(), mode)?;
-            // Its healthz may be a moment ahead of its rules.
-            let place = place_of(node.netns(), node.cgroup());
-            let sample: Vec<u32> = (0..services).step_by(10).chain([services - 1]).collect();
-            poll::until_true(RULES, "kube-proxy has written all its rules", || {
-                kube_proxy.check()?;
-                let reached = client.reach(&place, sample.iter().map(|&i| vip(i)).collect())?;
-                Ok(reached
-                    .iter()
-                    .zip(&sample)
-                    .all(|(reached, &i)| backends(i).contains(&reached.tcp)))
-            })?;
-            all.push(Ruled {
-                mode,
-                services,
-                node,
-            });
+            let is_slow = slow == Some((mode, services));
+            match write(&cluster, client, &node, (mode, services), is_slow) {
+                Ok(()) => ruled.push(Ruled {
+                    mode,
+                    services,
+                    node,
+                }),
+                Err(error) if is_slow => {
+                    eprintln!("socket: {error:#}");
+                    missing.push(format!(
+                        "kube-proxy in {mode} mode had not written the rules of {services} services after {} s: no such row",
+                        BOUND.as_secs()
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(all)
+    Ok(Rules { ruled, missing })
+}
+
+/// Lets kube-proxy write the rules of so many services, and ends it.
+fn write(
+    cluster: &Cluster,
+    client: &mut Client,
+    node: &Node,
+    (mode, services): (&str, u32),
+    is_slow: bool,
+) -> Result<()> {
+    let patience = if is_slow { BOUND } else { RULES };
+    let mut kube_proxy =
+        KubeProxy::start_within(cluster, node.place(), node.name(), mode, patience)?;
+    // Its healthz may be a moment ahead of its rules.
+    let place = place_of(node.netns(), node.cgroup());
+    let step = usize::try_from(services)?.div_ceil(SAMPLE);
+    let sample: Vec<u32> = (0..services)
+        .step_by(step)
+        .chain([services - 1])
+        .collect();
+    poll::until_true(patience, "kube-proxy has written all its rules", || {
+        kube_proxy.check()?;
+        let reached = client.reach(&place, sample.iter().map(|&i| vip(i)).collect())?;
+        Ok(reached
+            .iter()
+            .zip(&sample)
+            .all(|(reached, &i)| backends(i).contains(&reached.tcp)))
+    })
 }
 
 fn create(api: &ApiClient, numbers: std::ops::Range<u32>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! Owns the services of this suite: which addresses number `i` has, and its objects as manifests and as JSON.
+//! Owns the services that are measured: which addresses number `i` has, and its objects as manifests and as JSON.
 //! Knows nothing of who serves them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
@@ -14,39 +14,80 @@ const PORT: u16 = 80;
 const FIRST_VIP: u32 = 0x0a60_0100;
 /// 10.200.0.0, and up: 10.200.0.0/14 is behind the server's namespace.
 const FIRST_BACKEND: u32 = 0x0ac8_0000;
+/// fd66:96::1:0, and up, within the API server's range.
+const FIRST_VIP_V6: u128 = 0xfd66_0096 << 96 | 0x100;
+/// fd66:200::, and up.
+const FIRST_BACKEND_V6: u128 = 0xfd66_0200 << 96;
 /// Backend addresses that each service may use.
 const STRIDE: u32 = 4;
 
 /// All VIPs.
-pub(super) const VIPS: &str = "10.96.0.0/12";
+pub(crate) const VIPS: &str = "10.96.0.0/12";
 /// All backends.
-pub(super) const BACKENDS: &str = "10.200.0.0/14";
+pub(crate) const BACKENDS: &str = "10.200.0.0/14";
+/// The same of IPv6.
+pub(crate) const VIPS_V6: &str = "fd66:96::/112";
+/// The same of IPv6.
+pub(crate) const BACKENDS_V6: &str = "fd66:200::/64";
 
 /// What services differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Plain,
     Affinity,
+    /// IPv6 alone.
+    V6,
     Scheduler(&'static str),
 }
 
+impl Class {
+    fn vip(self, i: u32) -> SocketAddr {
+        if self == Self::V6 { vip_v6(i) } else { vip(i) }
+    }
+
+    fn backends(self, i: u32) -> Vec<SocketAddr> {
+        if self == Self::V6 {
+            backends_v6(i)
+        } else {
+            backends(i)
+        }
+    }
+}
+
 /// Where clients connect to.
-pub(super) fn vip(i: u32) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::from_bits(FIRST_VIP + i), PORT)
+pub(crate) fn vip(i: u32) -> SocketAddr {
+    (Ipv4Addr::from_bits(FIRST_VIP + i), PORT).into()
 }
 
 /// Two, three or four, and no two services have one in common.
-pub(super) fn backends(i: u32) -> Vec<SocketAddrV4> {
+pub(crate) fn backends(i: u32) -> Vec<SocketAddr> {
+    (0..2 + i % 3).map(|k| backend(i * STRIDE + k)).collect()
+}
+
+/// Any of the server's addresses.
+pub(crate) fn backend(number: u32) -> SocketAddr {
+    let address = Ipv4Addr::from_bits(FIRST_BACKEND + number);
+    (address, server::PORT).into()
+}
+
+/// [`vip`] of IPv6.
+pub(crate) fn vip_v6(i: u32) -> SocketAddr {
+    let address = Ipv6Addr::from_bits(FIRST_VIP_V6 + u128::from(i));
+    (address, PORT).into()
+}
+
+/// [`backends`] of IPv6.
+pub(crate) fn backends_v6(i: u32) -> Vec<SocketAddr> {
     (0..2 + i % 3)
         .map(|k| {
-            let address = Ipv4Addr::from_bits(FIRST_BACKEND + i * STRIDE + k);
-            SocketAddrV4::new(address, server::PORT)
+            let address = Ipv6Addr::from_bits(FIRST_BACKEND_V6 + u128::from(i * STRIDE + k));
+            (address, server::PORT).into()
         })
         .collect()
 }
 
 /// Service and EndpointSlice, both protocols.
-pub(super) fn yaml(i: u32, class: Class) -> String {
+pub(crate) fn yaml(i: u32, class: Class) -> String {
     let mut text =
         format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: s{i}\n  namespace: bench\n");
     if let Class::Scheduler(name) = class {
@@ -55,11 +96,12 @@ pub(super) fn yaml(i: u32, class: Class) -> String {
             format_args!("  annotations:\n    lb-agent.io/scheduler: {name}\n"),
         );
     }
-    let address = *vip(i).ip();
+    let address = class.vip(i).ip();
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     add(
         &mut text,
         format_args!(
-            "spec:\n  type: ClusterIP\n  clusterIP: {address}\n  clusterIPs: [{address}]\n  ipFamilies: [IPv4]\n"
+            "spec:\n  type: ClusterIP\n  clusterIP: \"{address}\"\n  clusterIPs: [\"{address}\"]\n  ipFamilies: [{family}]\n"
         ),
     );
     if class == Class::Affinity {
@@ -80,7 +122,7 @@ pub(super) fn yaml(i: u32, class: Class) -> String {
         &mut text,
         format_args!(
             "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: s{i}-a\n  namespace: bench\n  \
-             labels:\n    kubernetes.io/service-name: s{i}\naddressType: IPv4\nports:\n"
+             labels:\n    kubernetes.io/service-name: s{i}\naddressType: {family}\nports:\n"
         ),
     );
     for protocol in ["TCP", "UDP"] {
@@ -94,11 +136,11 @@ pub(super) fn yaml(i: u32, class: Class) -> String {
         );
     }
     text.push_str("endpoints:\n");
-    for backend in backends(i) {
+    for backend in class.backends(i) {
         add(
             &mut text,
             format_args!(
-                "- addresses: [{}]\n  conditions: {{ready: true}}\n",
+                "- addresses: [\"{}\"]\n  conditions: {{ready: true}}\n",
                 backend.ip()
             ),
         );
@@ -108,41 +150,58 @@ pub(super) fn yaml(i: u32, class: Class) -> String {
 }
 
 /// The same for an API server: Service, EndpointSlice.
-pub(super) fn json(i: u32) -> (Value, Value) {
-    let both = |key: &str, number: u16| -> Vec<Value> {
-        ["TCP", "UDP"]
-            .iter()
-            .map(|protocol| {
-                let mut port = json!({"name": protocol.to_lowercase(), "protocol": protocol});
-                port[key] = number.into();
-                port
-            })
-            .collect()
-    };
+pub(crate) fn json(i: u32) -> (Value, Value) {
+    let endpoints: Vec<IpAddr> = backends(i).iter().map(SocketAddr::ip).collect();
+    let service = service_json(&format!("s{i}"), vip(i).ip());
+    (service, slice_json(&format!("s{i}"), "a", &endpoints))
+}
+
+/// A Service of this ClusterIP, both protocols.
+pub(crate) fn service_json(name: &str, vip: IpAddr) -> Value {
     let mut ports = both("port", PORT);
     for port in &mut ports {
         port["targetPort"] = server::PORT.into();
     }
-    let name = format!("s{i}");
-    let service = json!({
+    json!({
         "metadata": {"name": name},
-        "spec": {"type": "ClusterIP", "clusterIP": vip(i).ip(), "ports": ports},
-    });
-    let endpoints: Vec<Value> = backends(i)
-        .iter()
-        .map(|backend| json!({"addresses": [backend.ip()], "conditions": {"ready": true}}))
-        .collect();
-    let slice = json!({
-        "metadata": {"name": format!("{name}-a"), "labels": {"kubernetes.io/service-name": name}},
+        "spec": {"type": "ClusterIP", "clusterIP": vip, "ports": ports},
+    })
+}
+
+/// An EndpointSlice of a Service: these endpoints, all ready.
+pub(crate) fn slice_json(service: &str, suffix: &str, endpoints: &[IpAddr]) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("{service}-{suffix}"),
+            "labels": {"kubernetes.io/service-name": service},
+        },
         "addressType": "IPv4",
         "ports": both("port", server::PORT),
-        "endpoints": endpoints,
-    });
-    (service, slice)
+        "endpoints": endpoints_json(endpoints),
+    })
+}
+
+/// The `endpoints` of an EndpointSlice.
+pub(crate) fn endpoints_json(endpoints: &[IpAddr]) -> Vec<Value> {
+    endpoints
+        .iter()
+        .map(|address| json!({"addresses": [address], "conditions": {"ready": true}}))
+        .collect()
+}
+
+fn both(key: &str, number: u16) -> Vec<Value> {
+    ["TCP", "UDP"]
+        .iter()
+        .map(|protocol| {
+            let mut port = json!({"name": protocol.to_lowercase(), "protocol": protocol});
+            port[key] = number.into();
+            port
+        })
+        .collect()
 }
 
 /// The numbers below `count` in an order that is always the same and follows nothing.
-pub(super) fn shuffled(count: u32) -> Vec<u32> {
+pub(crate) fn shuffled(count: u32) -> Vec<u32> {
     let mut numbers: Vec<u32> = (0..count).collect();
     // A multiplicative hash is enough to lose every neighbourhood.
     numbers.sort_by_key(|n| (n.wrapping_add(1).wrapping_mul(0x9e37_79b1), *n));

@@ -11,13 +11,13 @@ use lb_tests::poll;
 use lb_tests::process::Process;
 use tempfile::TempDir;
 
-use super::services::{BACKENDS, VIPS};
+use crate::services::{BACKENDS, BACKENDS_V6, VIPS, VIPS_V6};
 use crate::{SERVER, server, worker};
 
 const START: Duration = Duration::from_secs(10);
 
 /// Gone with this value.
-pub(super) struct Ground {
+pub(crate) struct Ground {
     _server: Process,
     netns: Netns,
     /// By which the server goes, too, when the run is broken off.
@@ -28,10 +28,12 @@ pub(super) struct Ground {
 
 impl Ground {
     /// A server that listens.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let netns = Netns::new("backends")?;
         // Every address of the network is this namespace's own.
-        netns.ip(&format!("route add local {BACKENDS} dev lo"))?;
+        netns.ip(&format!(
+            "route add local {BACKENDS} dev lo\nroute add local {BACKENDS_V6} dev lo\n"
+        ))?;
         let files = tempfile::Builder::new()
             .prefix(&lb_tests::name::unique("server"))
             .tempdir()
@@ -57,36 +59,47 @@ impl Ground {
     }
 
     /// Joins a namespace by a device `bench`; backends, and VIPs that nobody translates, are routed there.
-    pub(super) fn plug(&self, netns: &Netns) -> Result<()> {
+    pub(crate) fn plug(&self, netns: &Netns) -> Result<()> {
         let n = self.links.get() + 1;
         self.links.set(n);
         let name = netns.name();
         self.netns.ip(&format!(
             "link add link{n} type veth peer name bench netns {name}\n\
-             link set link{n} up\naddr add 10.1.{n}.1/24 dev link{n}\n"
+             link set link{n} up\naddr add 10.1.{n}.1/24 dev link{n}\n\
+             addr add fd66:1:{n}::1/64 dev link{n} nodad\n"
         ))?;
         netns.ip(&format!(
             "link set bench up\naddr add 10.1.{n}.2/24 dev bench\n\
-             route add {BACKENDS} via 10.1.{n}.1\nroute add {VIPS} via 10.1.{n}.1\n"
+             route add {BACKENDS} via 10.1.{n}.1\nroute add {VIPS} via 10.1.{n}.1\n\
+             addr add fd66:1:{n}::2/64 dev bench nodad\n\
+             route add {BACKENDS_V6} via fd66:1:{n}::1\nroute add {VIPS_V6} via fd66:1:{n}::1\n"
         ))
     }
 
     /// Datagrams that have reached a socket here, whether or not it had room for them.
-    pub(super) fn datagrams(&self) -> Result<u64> {
-        let text = self.netns.block(|| {
-            std::fs::read_to_string("/proc/thread-self/net/snmp")
-                .context("read the counters of UDP")
-        })?;
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    pub(crate) fn datagrams(&self) -> Result<u64> {
+        let read = |name: &str| {
+            let path = format!("/proc/thread-self/net/{name}");
+            std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
+        };
+        let (v4, v6) = self.netns.block(|| Ok((read("snmp")?, read("snmp6")?)))?;
+        let mut lines = v4.lines().filter_map(|line| line.strip_prefix("Udp: "));
         let (names, values) = (
             lines.next().unwrap_or_default().split(' '),
             lines.next().unwrap_or_default().split(' '),
         );
-        let wanted = ["InDatagrams", "RcvbufErrors"];
-        let found: Vec<u64> = names
-            .zip(values)
-            .filter(|(name, _)| wanted.contains(name))
-            .map(|(_, value)| value.parse())
+        let of_v4 = names.zip(values);
+        let of_v6 = v6.lines().filter_map(|line| line.split_once('\t'));
+        let wanted = [
+            "InDatagrams",
+            "RcvbufErrors",
+            "Udp6InDatagrams",
+            "Udp6RcvbufErrors",
+        ];
+        let found: Vec<u64> = of_v4
+            .chain(of_v6)
+            .filter(|(name, _)| wanted.contains(&name.trim()))
+            .map(|(_, value)| value.trim().parse())
             .collect::<Result<_, _>>()
             .context("a counter is a number")?;
         anyhow::ensure!(

@@ -1,0 +1,178 @@
+//! Owns promises and whether they are kept: a limit, and what was measured.
+//! Knows nothing of how it was measured.
+
+use serde_json::{Value, json};
+
+use crate::frame::{Compared, Samples};
+use crate::stats::Spread;
+
+/// A promise beside its measured value.
+#[derive(Debug)]
+pub(crate) struct Bar {
+    says: String,
+    found: Compared,
+    limit: f64,
+    /// Else at most the limit.
+    at_least: bool,
+    /// After the point.
+    digits: usize,
+    /// Instead of a value, why there is none.
+    instead: Option<String>,
+}
+
+/// What a bar is about: a metric of a row, and perhaps another row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Of<'a> {
+    samples: &'a Samples,
+    metric: &'a str,
+    row: &'a str,
+    base: &'a str,
+}
+
+impl<'a> Of<'a> {
+    /// By their names.
+    pub(crate) const fn new(
+        samples: &'a Samples,
+        metric: &'a str,
+        row: &'a str,
+        base: &'a str,
+    ) -> Self {
+        Self {
+            samples,
+            metric,
+            row,
+            base,
+        }
+    }
+
+    fn compare(&self, how: impl Fn(&Samples, usize, usize, usize) -> Compared) -> Compared {
+        let Self {
+            samples,
+            metric,
+            row,
+            base,
+        } = *self;
+        let (Some(row), Some(base), Some(metric)) =
+            (samples.row(row), samples.row(base), samples.metric(metric))
+        else {
+            return Compared::Nothing;
+        };
+        how(samples, row, base, metric)
+    }
+}
+
+impl Bar {
+    /// `row` over `base` is at most this.
+    pub(crate) fn at_most_times(says: impl Into<String>, of: Of<'_>, limit: f64) -> Self {
+        Self::new(says, of.compare(Samples::ratio), limit, 2)
+    }
+
+    /// `row` over `base` is at least this.
+    pub(crate) fn at_least_times(says: impl Into<String>, of: Of<'_>, limit: f64) -> Self {
+        Self {
+            at_least: true,
+            ..Self::at_most_times(says, of, limit)
+        }
+    }
+
+    /// `row` less `base` is at most this.
+    pub(crate) fn at_most_more(says: impl Into<String>, of: Of<'_>, limit: f64) -> Self {
+        Self::new(says, of.compare(Samples::difference), limit, 0)
+    }
+
+    /// The values themselves are at most this; `None` where there are none.
+    pub(crate) fn at_most(says: impl Into<String>, found: Option<Spread>, limit: f64) -> Self {
+        let found = found.map_or(Compared::Nothing, Compared::Is);
+        Self::new(says, found, limit, 2)
+    }
+
+    /// What a value that is not there is shown as.
+    pub(crate) fn or_else(mut self, words: impl Into<String>) -> Self {
+        if self.found == Compared::Nothing {
+            self.instead = Some(words.into());
+        }
+        self
+    }
+
+    fn new(says: impl Into<String>, found: Compared, limit: f64, digits: usize) -> Self {
+        Self {
+            says: says.into(),
+            found,
+            limit,
+            at_least: false,
+            digits,
+            instead: None,
+        }
+    }
+
+    fn limit(&self) -> String {
+        let sign = if self.at_least { '≥' } else { '≤' };
+        format!("{sign} {:.*}", self.digits, self.limit)
+    }
+
+    fn measured(&self) -> String {
+        self.instead
+            .clone()
+            .unwrap_or_else(|| compared(self.found, self.digits))
+    }
+
+    fn verdict(&self) -> &'static str {
+        let kept = |value: f64| {
+            if self.at_least {
+                value >= self.limit
+            } else {
+                value <= self.limit
+            }
+        };
+        match self.found {
+            Compared::Is(spread) if kept(spread.median) => "kept",
+            Compared::Is(_) => "**missed**",
+            Compared::Drifted(_) => "no verdict",
+            Compared::Nothing => "not measured",
+        }
+    }
+
+    /// A row of a Markdown table.
+    pub(crate) fn line(&self) -> String {
+        let (limit, measured) = (self.limit(), self.measured());
+        format!("| {} | {limit} | {measured} | {} |\n", self.says, self.verdict())
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "says": self.says,
+            "limit": self.limit(),
+            "measured": self.measured(),
+            "verdict": self.verdict().trim_matches('*'),
+        })
+    }
+}
+
+/// A comparison in words.
+pub(crate) fn compared(value: Compared, digits: usize) -> String {
+    match value {
+        Compared::Is(s) if s.count == 1 => format!("{:.digits$}", s.median),
+        Compared::Is(s) => format!("{:.digits$} [{:.digits$}–{:.digits$}]", s.median, s.min, s.max),
+        Compared::Drifted(by) => format!("none: the control drifted by {:.0} %", by * 100.0),
+        Compared::Nothing => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_kept_or_missed_by_its_median() {
+        let values = Spread::of(&[1.0, 2.0, 9.0]);
+        assert!(Bar::at_most("x", values, 2.0).line().contains("| kept |"));
+        assert!(Bar::at_most("x", values, 1.9).line().contains("**missed**"));
+        let none = Bar::at_most("x", None, 1.0).or_else("not within 60 s");
+        assert!(none.line().contains("not within 60 s | not measured"));
+        let mut least = Bar::at_most("x", values, 3.0);
+        least.at_least = true;
+        assert!(least.line().contains("≥ 3.00"));
+        assert!(least.line().contains("**missed**"));
+    }
+}

@@ -1,0 +1,424 @@
+//! The suite `packet`: what a packet from outside to a node port costs, by XDP and by tc, to backends elsewhere and here, beside
+//! the smallest programs, plain routing and kube-proxy's rules. Owns the rows and the bars.
+
+mod asm;
+mod balancers;
+mod programs;
+mod sample;
+mod stage;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use lb_tests::cluster::Cluster;
+use lb_tests::host::Host;
+
+use self::balancers::{LOCAL_PORT, REMOTE_PORT, TARGET};
+use self::programs::{Cell, Shape, Sink, Then, generator};
+use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
+use crate::bar::{Bar, Of};
+use crate::client::Client;
+use crate::frame::{self, BLOCKS, Metric, Plan, Samples, Step};
+use crate::header::Header;
+use crate::report::{Over, Part, Report, Table, number};
+use crate::wire::Program;
+
+pub(crate) use self::programs::template;
+
+/// Without the wire's own sum of four bytes.
+const SMALL: usize = 60;
+const LARGE: usize = 1400;
+/// Flows die when nothing comes for half a minute, in the kernel's table and in ours: before that they are woken.
+const WARM: Duration = Duration::from_secs(15);
+
+/// How packets differ.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    metrics: &'static [Metric],
+    /// The number of flows, a power of two, less one.
+    mask: u32,
+    length: usize,
+    /// Counted where they come back.
+    replies: bool,
+}
+
+const fn kpps(name: &'static str) -> Metric {
+    Metric {
+        name,
+        unit: "thousand/s",
+    }
+}
+
+const MANY: &str = "16k flows";
+const NEW: &str = "new flows";
+
+const KINDS: [Kind; 6] = [
+    kind(&[kpps("1 flow")], 0, SMALL, false),
+    kind(&[kpps(MANY)], 0x3fff, SMALL, false),
+    kind(&[kpps("256k flows")], 0x3_ffff, SMALL, false),
+    kind(&[kpps(NEW)], u32::MAX, SMALL, false),
+    kind(&[kpps("16k flows of 1400 bytes")], 0x3fff, LARGE, false),
+    kind(&[kpps("16k flows, there and back")], 0x3fff, SMALL, true),
+];
+
+const fn kind(metrics: &'static [Metric], mask: u32, length: usize, replies: bool) -> Kind {
+    Kind {
+        metrics,
+        mask,
+        length,
+        replies,
+    }
+}
+
+/// Where a row's packets end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// At the first program: no packet is forwarded.
+    Node,
+    /// Where they come from.
+    Client,
+    Server,
+    Pod,
+}
+
+/// Services of a kind of backend.
+#[derive(Debug, Clone, Copy)]
+struct Balanced {
+    network: Ipv4Addr,
+    port: u16,
+}
+
+/// One line of the report.
+struct Row {
+    name: String,
+    hop: Rc<Hop>,
+    end: End,
+    /// The sink on the node's own device.
+    at_node: Option<Sink>,
+    /// By kind of packets.
+    generators: Vec<(Program, Cell)>,
+    /// For the look at some packets.
+    sample: Program,
+    balanced: Option<Balanced>,
+    /// Whose table of flows is to be emptied before new ones.
+    by_rules: bool,
+    woken: RefCell<BTreeMap<usize, Instant>>,
+    lost: RefCell<BTreeMap<usize, f64>>,
+}
+
+impl Row {
+    fn sink(&self) -> &Sink {
+        let pod = self.hop.at_pod.as_ref();
+        match (self.end, &self.at_node, pod) {
+            (End::Node, Some(sink), _) | (End::Pod, _, Some(sink)) => sink,
+            (End::Client, _, _) => &self.hop.at_client,
+            _ => &self.hop.at_server,
+        }
+    }
+
+    fn receiver<'a>(&'a self, stage: &'a Stage) -> &'a Host {
+        match self.end {
+            End::Pod => self.hop.node.pod(0),
+            _ => &stage.server,
+        }
+    }
+}
+
+/// Builds it all, measures, removes it all.
+pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
+    let header = Header::look()?;
+    let cluster = Cluster::start()?;
+    balancers::tell(&cluster)?;
+    let stage = Stage::new()?;
+    let mut client = Client::start()?;
+    let rows = rows(&cluster, &stage)?;
+    for row in &rows {
+        if let Some(balanced) = &row.balanced {
+            sample::verify(&stage, &mut client, row, balanced)?;
+        }
+    }
+    let plan = Plan {
+        rows: rows.iter().map(|row| row.name.clone()).collect(),
+        steps: &KINDS.map(|kind| Step {
+            metrics: kind.metrics,
+        }),
+        control: Some(0),
+        rounds,
+        blocks: BLOCKS,
+    };
+    let frames = if quick { 30_000 } else { 100_000 };
+    let samples = frame::run(
+        &plan,
+        |round| eprintln!("packet: round {}", round + 1),
+        |row, kind| block(&stage, &mut client, &rows[row], kind, frames),
+    )?;
+    for row in &rows {
+        if let Some(balanced) = &row.balanced {
+            sample::verify(&stage, &mut client, row, balanced)?;
+        }
+    }
+    Ok(Report {
+        suite: "packet",
+        quick,
+        header,
+        bars: bars(&samples),
+        tables: vec![marginal(&samples), lost(&rows)],
+        parts: vec![Part {
+            title: String::new(),
+            over: Some(Over::row(&samples, 1)),
+            samples,
+            charts: vec![MANY, NEW],
+        }],
+        notes: vec![
+            "sender, balancer and receiver share one CPU; more is better".to_owned(),
+            format!(
+                "every row of `lb-agent` and `kube-proxy` has {} services of {} backends each; a sample of its packets was verified before and after the rounds",
+                programs::SERVICES,
+                stage::BACKENDS
+            ),
+        ],
+    })
+}
+
+const FLOOR: &str = "XDP_DROP: what sending costs";
+const REDIRECT: &str = "XDP_REDIRECT, the smallest program";
+
+fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
+    let mut numbers = 1..;
+    let mut hop = |with_pod| {
+        let number = numbers.next().context("no numbers left")?;
+        stage.hop(cluster.node(number)?, with_pod)
+    };
+    let mut rows = Vec::new();
+
+    let drop_hop = hop(false)?;
+    let at_node = Sink::new(ifindex(&drop_hop.node, UP)?)?;
+    at_node.reset(Then::Drop)?;
+    stage.attach(drop_hop.node.place(), UP, &at_node.program)?;
+    let mut floor = row(stage, FLOOR, &Rc::new(drop_hop), End::Node, None)?;
+    floor.at_node = Some(at_node);
+    rows.push(floor);
+
+    let tx = hop(false)?;
+    stage.attach(tx.node.place(), UP, programs::smallest_tx()?)?;
+    let redirect = hop(false)?;
+    for (device, other) in [(UP, DOWN), (DOWN, UP)] {
+        let program = programs::smallest_redirect(ifindex(&redirect.node, other)?)?;
+        stage.attach(redirect.node.place(), device, program)?;
+    }
+    rows.push(row(stage, REDIRECT, &Rc::new(redirect), End::Server, None)?);
+    rows.push(row(stage, "XDP_TX, the smallest program", &Rc::new(tx), End::Client, None)?);
+    let routed = Rc::new(hop(false)?);
+    rows.push(row(stage, "plain routing, nothing translated", &routed, End::Server, None)?);
+
+    for (name, xdp) in [("lb-agent by XDP", true), ("lb-agent by tc", false)] {
+        let hop = Rc::new(hop(true)?);
+        balancers::ours(&hop.node, xdp)?;
+        balanced(stage, name, &hop, false, &mut rows)?;
+    }
+    for mode in ["nftables", "iptables"] {
+        let hop = Rc::new(hop(true)?);
+        balancers::theirs(cluster, &hop.node, mode)?;
+        balanced(stage, &format!("kube-proxy {mode}"), &hop, true, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+fn balanced(
+    stage: &Stage,
+    name: &str,
+    hop: &Rc<Hop>,
+    by_rules: bool,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    for (place, end, network, port) in [
+        ("remote", End::Server, REMOTE, REMOTE_PORT),
+        ("local", End::Pod, LOCAL, LOCAL_PORT),
+    ] {
+        let balanced = Some(Balanced { network, port });
+        let mut row = row(stage, &format!("{name}, {place}"), hop, end, balanced)?;
+        row.by_rules = by_rules;
+        rows.push(row);
+    }
+    Ok(())
+}
+
+fn row(
+    stage: &Stage,
+    name: &str,
+    hop: &Rc<Hop>,
+    end: End,
+    balanced: Option<Balanced>,
+) -> Result<Row> {
+    let make = |mask, length| -> Result<(Program, Cell)> {
+        let (program, cell) = generator(&Shape {
+            ifindex: hop.out,
+            smac: hop.smac,
+            dmac: hop.dmac,
+            dst: balanced.map_or(backend(REMOTE, 0), |_| hop.node.addr().v4),
+            first_port: balanced.map_or(TARGET, |of| of.port),
+            mask,
+            length,
+        })?;
+        let pin = stage.pin(program)?;
+        Ok((Program { pin, length }, cell))
+    };
+    let generators = KINDS.iter().map(|kind| make(kind.mask, kind.length));
+    let (sample, _) = make(0x3fff, SMALL + 1)?;
+    Ok(Row {
+        name: name.to_owned(),
+        hop: Rc::clone(hop),
+        end,
+        at_node: None,
+        generators: generators.collect::<Result<_>>()?,
+        sample,
+        balanced,
+        by_rules: false,
+        woken: RefCell::default(),
+        lost: RefCell::default(),
+    })
+}
+
+/// Thousands of packets a second that arrive where they should.
+fn block(
+    stage: &Stage,
+    client: &mut Client,
+    row: &Row,
+    number: usize,
+    frames: u32,
+) -> Result<Option<Vec<f64>>> {
+    let kind = KINDS[number];
+    let no_way_back = matches!(row.end, End::Node | End::Client);
+    if kind.replies && no_way_back {
+        return Ok(None);
+    }
+    let (program, _) = &row.generators[number];
+    let place = stage.place();
+    if kind.mask == u32::MAX {
+        if row.by_rules {
+            row.hop.node.run(&["conntrack", "-F"])?;
+        }
+        row.woken.borrow_mut().clear();
+    } else if row.balanced.is_some() {
+        wake(stage, client, row, number)?;
+    }
+    let counted = if kind.replies {
+        row.sink().reset(Then::Reflect)?;
+        &row.hop.at_client
+    } else {
+        row.sink()
+    };
+    counted.reset(Then::Drop)?;
+    let seconds = client.frames(&place, program, frames)?;
+    let count = settled(counted)?;
+    row.sink().reset(Then::Drop)?;
+    let lost = 1.0 - float(count) / f64::from(frames);
+    let mut most = row.lost.borrow_mut();
+    let most = most.entry(number).or_insert(0.0);
+    *most = most.max(lost);
+    Ok(Some(vec![float(count) / seconds / 1e3]))
+}
+
+/// Every flow has had an answer and asked again, as flows do that last.
+fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<()> {
+    let mut woken = row.woken.borrow_mut();
+    if woken.get(&number).is_some_and(|at| at.elapsed() < WARM) {
+        return Ok(());
+    }
+    let flows = KINDS[number].mask + 1;
+    row.sink().reset(Then::Reflect)?;
+    for _ in 0..2 {
+        client.frames(&stage.place(), &row.generators[number].0, flows)?;
+    }
+    settled(&row.hop.at_client)?;
+    row.sink().reset(Then::Drop)?;
+    woken.insert(number, Instant::now());
+    Ok(())
+}
+
+/// The count once it stands still: the last packets are on their way when their sender is done.
+fn settled(sink: &Sink) -> Result<u64> {
+    let mut last = sink.count()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(1));
+        let now = sink.count()?;
+        if now == last {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
+fn float(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// What a packet costs beyond being sent.
+fn marginal(samples: &Samples) -> Table {
+    let lines = samples.rows.iter().enumerate().skip(1).map(|(row, name)| {
+        let costs = (0..KINDS.len()).map(|metric| {
+            let (Some(this), Some(floor)) = (samples.spread(row, metric), samples.spread(0, metric))
+            else {
+                return String::new();
+            };
+            format!(
+                "{:.0} ({:.0})",
+                1e6 / this.median,
+                1e6 / this.median - 1e6 / floor.median
+            )
+        });
+        std::iter::once(name.clone()).chain(costs).collect()
+    });
+    Table {
+        title: "ns a packet, of the medians (and what of it is not the sending)".to_owned(),
+        head: head(),
+        lines: lines.collect(),
+    }
+}
+
+/// The worst block of each.
+fn lost(rows: &[Row]) -> Table {
+    let lines = rows.iter().map(|row| {
+        let lost = row.lost.borrow();
+        let cells = (0..KINDS.len()).map(|kind| {
+            let of = lost.get(&kind);
+            of.map_or_else(String::new, |lost| number(lost * 100.0))
+        });
+        std::iter::once(row.name.clone()).chain(cells).collect()
+    });
+    Table {
+        title: "Packets that did not arrive, %, in the worst block".to_owned(),
+        head: head(),
+        lines: lines.collect(),
+    }
+}
+
+fn head() -> Vec<&'static str> {
+    let names = KINDS.iter().flat_map(|kind| kind.metrics);
+    std::iter::once("row").chain(names.map(|metric| metric.name)).collect()
+}
+
+fn bars(samples: &Samples) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    let both = [("by XDP", 2.0), ("by tc", 1.3)];
+    for (by, limit) in both {
+        for mode in ["nftables", "iptables"] {
+            for place in ["remote", "local"] {
+                let (row, base) = (
+                    format!("lb-agent {by}, {place}"),
+                    format!("kube-proxy {mode}, {place}"),
+                );
+                let says = format!("{MANY}, {row}, over {base}");
+                bars.push(Bar::at_least_times(says, Of::new(samples, MANY, &row, &base), limit));
+            }
+        }
+    }
+    let says = format!("{MANY}, lb-agent by XDP, remote, over {REDIRECT}");
+    let of = Of::new(samples, MANY, "lb-agent by XDP, remote", REDIRECT);
+    bars.push(Bar::at_least_times(says, of, 0.6));
+    bars
+}
