@@ -182,6 +182,11 @@ impl Agent {
         self.process.pid()
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.ended()
+    }
+
     /// Its log is of no interest any more.
     pub fn quiet(&mut self) {
         self.quiet = true;

@@ -2,7 +2,7 @@
 //! runs against them. Knows nothing of the data path.
 
 pub mod chart;
-mod client;
+pub mod client;
 pub mod container;
 mod control_plane;
 pub mod coredns;

@@ -16,8 +16,6 @@ pub(crate) struct Bar {
     at_least: bool,
     /// After the point.
     digits: usize,
-    /// Instead of a value, why there is none.
-    instead: Option<String>,
 }
 
 /// What a bar is about: a metric of a row, and perhaps another row.
@@ -86,14 +84,6 @@ impl Bar {
         Self::new(says, found, limit, 2)
     }
 
-    /// What a value that is not there is shown as.
-    pub(crate) fn or_else(mut self, words: impl Into<String>) -> Self {
-        if self.found == Compared::Nothing {
-            self.instead = Some(words.into());
-        }
-        self
-    }
-
     fn new(says: impl Into<String>, found: Compared, limit: f64, digits: usize) -> Self {
         Self {
             says: says.into(),
@@ -101,7 +91,6 @@ impl Bar {
             limit,
             at_least: false,
             digits,
-            instead: None,
         }
     }
 
@@ -111,9 +100,7 @@ impl Bar {
     }
 
     fn measured(&self) -> String {
-        self.instead
-            .clone()
-            .unwrap_or_else(|| compared(self.found, self.digits))
+        compared(self.found, self.digits)
     }
 
     fn verdict(&self) -> &'static str {
@@ -168,8 +155,7 @@ mod tests {
         let values = Spread::of(&[1.0, 2.0, 9.0]);
         assert!(Bar::at_most("x", values, 2.0).line().contains("| kept |"));
         assert!(Bar::at_most("x", values, 1.9).line().contains("**missed**"));
-        let none = Bar::at_most("x", None, 1.0).or_else("not within 60 s");
-        assert!(none.line().contains("not within 60 s | not measured"));
+        assert!(Bar::at_most("x", None, 1.0).line().contains("not measured"));
         let mut least = Bar::at_most("x", values, 3.0);
         least.at_least = true;
         assert!(least.line().contains("≥ 3.00"));

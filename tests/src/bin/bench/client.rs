@@ -1,6 +1,7 @@
 //! Owns this side of the process that measures: started, asked, ended.
 //! Knows nothing of what it is asked for.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -9,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use lb_tests::place::Place;
 use lb_tests::process;
 
-use crate::wire::{Program, Reached, Reply, Request, Where, Work};
-use crate::{WORKER, worker};
+use crate::wire::{Knocked, Program, Reached, Reply, Request, Where, Work};
+use crate::{UNHURRIED, WORKER, worker};
 
 /// A running worker; it ends with this value.
 pub(crate) struct Client {
@@ -24,9 +25,19 @@ pub(crate) struct Client {
 pub(crate) struct Set(usize);
 
 impl Client {
-    /// Starts it.
+    /// Starts it, in front of everything else.
     pub(crate) fn start() -> Result<Self> {
-        let mut child = process::command(&Place::default(), &worker::words(WORKER)?)?
+        Self::start_by(&worker::words(WORKER)?)
+    }
+
+    /// Starts it as one program of many.
+    pub(crate) fn start_unhurried() -> Result<Self> {
+        let me = std::env::current_exe().context("find this program's file")?;
+        Self::start_by(&[me.into_os_string(), UNHURRIED.into()])
+    }
+
+    fn start_by(words: &[OsString]) -> Result<Self> {
+        let mut child = process::command(&Place::default(), words)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -81,6 +92,58 @@ impl Client {
         }
     }
 
+    /// Where so many UDP sockets lead.
+    pub(crate) fn picks(
+        &mut self,
+        place: &Where,
+        target: SocketAddr,
+        count: u32,
+    ) -> Result<Vec<(SocketAddr, u64)>> {
+        let place = place.clone();
+        match self.ask(&Request::Picks {
+            place,
+            target,
+            count,
+        })? {
+            Reply::Picked(picked) => Ok(picked),
+            other => bail!("the worker said {other:?}"),
+        }
+    }
+
+    /// Begins to knock; [`Self::knocked`] says how that went.
+    pub(crate) fn knock(&mut self, place: &Where, target: SocketAddr, millis: u64) -> Result<()> {
+        let place = place.clone();
+        self.tell(&Request::Knock {
+            place,
+            target,
+            millis,
+        })
+    }
+
+    /// Waits for the end of it.
+    pub(crate) fn knocked(&mut self) -> Result<Knocked> {
+        match self.hear()? {
+            Reply::Knocked(knocked) => Ok(knocked),
+            other => bail!("the worker said {other:?}"),
+        }
+    }
+
+    /// Looks for the moment at which `target` leads to `wanted`.
+    pub(crate) fn until_reached(
+        &mut self,
+        place: &Where,
+        target: SocketAddr,
+        wanted: SocketAddr,
+    ) -> Result<Waiting<'_>> {
+        let place = place.clone();
+        self.tell(&Request::Await {
+            place,
+            target,
+            wanted,
+        })?;
+        Ok(Waiting { client: self })
+    }
+
     /// Who stands behind these.
     pub(crate) fn reach(
         &mut self,
@@ -95,18 +158,42 @@ impl Client {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply> {
+        self.tell(request)?;
+        self.hear()
+    }
+
+    fn tell(&mut self, request: &Request) -> Result<()> {
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
         self.to
             .write_all(text.as_bytes())
-            .context("ask the worker")?;
-        text.clear();
+            .context("ask the worker")
+    }
+
+    fn hear(&mut self) -> Result<Reply> {
+        let mut text = String::new();
         self.from
             .read_line(&mut text)
             .context("hear from the worker")?;
         match serde_json::from_str(&text).context("the worker has ended")? {
             Reply::Broken(words) => bail!("{words}"),
             reply => Ok(reply),
+        }
+    }
+}
+
+/// A worker that looks.
+#[must_use]
+pub(crate) struct Waiting<'a> {
+    client: &'a mut Client,
+}
+
+impl Waiting<'_> {
+    /// When it was, by [`crate::wire::now`].
+    pub(crate) fn wait(self) -> Result<f64> {
+        match self.client.hear()? {
+            Reply::Measured(values) => values.first().copied().context("no time was told"),
+            other => bail!("the worker said {other:?}"),
         }
     }
 }

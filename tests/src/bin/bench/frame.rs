@@ -60,7 +60,8 @@ pub(crate) enum Compared {
     Nothing,
 }
 
-/// Runs all rounds. `block` measures one row in one step, or says `None` where the row has none.
+/// Runs all rounds. `block` measures one row in one step, or says `None` where the row has none, and NaN for a single metric
+/// that it has not.
 pub(crate) fn run(
     plan: &Plan<'_>,
     mut tell: impl FnMut(usize),
@@ -104,6 +105,7 @@ pub(crate) fn run(
                     let of_metric: Vec<f64> = blocks
                         .iter()
                         .filter_map(|b| b.get(index).copied())
+                        .filter(|value| !value.is_nan())
                         .collect();
                     samples.values[row][first + index].push(median(&of_metric));
                 }

@@ -1,20 +1,29 @@
 //! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of their own.
 //! Run by `cargo xtask bench`, which builds everything before. How to read it: docs/performance.md.
 
+mod balance;
 mod bar;
+mod bulk;
 mod chart;
+mod chi;
 mod client;
 mod frame;
 mod ground;
 mod header;
+mod knock;
+mod liveness;
+mod memory;
 mod packet;
+mod peer;
 mod report;
 mod server;
 mod services;
 mod socket;
 mod stats;
+mod sync;
 mod wire;
 mod worker;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,6 +55,14 @@ enum Suite {
     Socket,
     /// Packets from outside to node ports, by XDP and by tc
     Packet,
+    /// From the API server into the kernel: starts, changes, updates
+    Sync,
+    /// Of the process and of its maps
+    Memory,
+    /// How evenly every scheduler chooses
+    Balance,
+    /// Connections while the balancer is killed, replaced and told of a thousand changes a second
+    Liveness,
 }
 
 /// Fewer are no base for a median.
@@ -57,6 +74,8 @@ const QUICK_ROUNDS: u8 = 3;
 const HELPER: &str = "in";
 /// It measures.
 const WORKER: &str = "worker";
+/// It looks, among others.
+const UNHURRIED: &str = "looker";
 /// It answers.
 const SERVER: &str = "server";
 
@@ -69,6 +88,7 @@ fn main() -> ExitCode {
             lb_tests::probe::main(program.into_iter().chain(args))
         }
         Some(WORKER) => worker::run(),
+        Some(UNHURRIED) => worker::answer(),
         Some(SERVER) => server::run(),
         _ => {
             let done = bench(&Options::parse());
@@ -105,6 +125,10 @@ fn bench(options: &Options) -> Result<()> {
             let run = match suite {
                 Suite::Socket => socket::run,
                 Suite::Packet => packet::run,
+                Suite::Sync => sync::run,
+                Suite::Memory => memory::run,
+                Suite::Balance => balance::run,
+                Suite::Liveness => liveness::run,
             };
             let rounds = rounds.unwrap_or(if *quick { QUICK_ROUNDS } else { ROUNDS });
             run(*quick, usize::from(rounds))?.write(&folder)?;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use lb_tests::place::Place;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// What is done in a block of calls, and timed.
@@ -41,6 +42,24 @@ pub(crate) enum Request {
         program: Program,
         times: u32,
     },
+    /// Connect so many UDP sockets; say where they lead.
+    Picks {
+        place: Where,
+        target: SocketAddr,
+        count: u32,
+    },
+    /// Knock for so long, and say how that went.
+    Knock {
+        place: Where,
+        target: SocketAddr,
+        millis: u64,
+    },
+    /// Connect again and again until this is who answers; then say when that was.
+    Await {
+        place: Where,
+        target: SocketAddr,
+        wanted: SocketAddr,
+    },
     /// Say who is reached.
     Reach {
         place: Where,
@@ -66,6 +85,10 @@ pub(crate) enum Reply {
     Measured(Vec<f64>),
     /// By target.
     Reached(Vec<Reached>),
+    /// By backend.
+    Picked(Vec<(SocketAddr, u64)>),
+    /// How the knocking went.
+    Knocked(Knocked),
     /// Why not.
     Broken(String),
 }
@@ -77,6 +100,17 @@ pub(crate) struct Reached {
     pub(crate) tcp: SocketAddr,
     /// Where the kernel's own list of sockets says that a connected UDP socket sends.
     pub(crate) udp: SocketAddr,
+}
+
+/// What came of connections opened for some time, and of one that was kept open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Knocked {
+    pub(crate) attempts: u64,
+    pub(crate) failed: u64,
+    /// SYNs that had to be sent again, of all sockets of the namespace.
+    pub(crate) retried: u64,
+    /// How often the one that was kept open broke.
+    pub(crate) broken: u64,
 }
 
 /// Where sockets are made.
@@ -95,4 +129,11 @@ impl From<&Where> for Place {
             resolv_conf: None,
         }
     }
+}
+
+/// Seconds by the clock that all processes share and that only goes forward.
+pub(crate) fn now() -> f64 {
+    // The clock is there on every Linux.
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(f64::NAN, |time| std::time::Duration::from(time).as_secs_f64())
 }

@@ -20,6 +20,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::knock;
 use crate::packet;
 use crate::server::ANSWER;
 use crate::stats::quantile;
@@ -29,11 +30,20 @@ use crate::wire::{Program, Reached, Reply, Request, Where, Work};
 const DATAGRAM: [u8; 32] = [0; 32];
 /// A lost SYN is an error, not a slow connect.
 const PATIENCE_SECS: i64 = 3;
+/// Between two looks for a change.
+const PAUSE: Duration = Duration::from_micros(200);
+/// Nobody waits longer for one.
+const AWAIT: Duration = Duration::from_mins(2);
 
-/// Answers requests on standard input until it ends.
+/// Answers requests on standard input until it ends, from the last CPU.
 pub(crate) fn run() -> Result<()> {
     let cpus = std::thread::available_parallelism().context("count the CPUs")?;
     pin(cpus.get() - 1)?;
+    answer()
+}
+
+/// Answers requests on standard input until it ends.
+pub(crate) fn answer() -> Result<()> {
     let mut worker = Worker {
         sets: Vec::new(),
         at: None,
@@ -127,6 +137,30 @@ impl Worker {
             } => {
                 self.go(&place)?;
                 Reply::Measured(vec![self.frames(program, times)?])
+            }
+            Request::Picks {
+                place,
+                target,
+                count,
+            } => {
+                self.go(&place)?;
+                Reply::Picked(picks(target, count)?)
+            }
+            Request::Knock {
+                place,
+                target,
+                millis,
+            } => {
+                self.go(&place)?;
+                Reply::Knocked(knock::knock(target, Duration::from_millis(millis))?)
+            }
+            Request::Await {
+                place,
+                target,
+                wanted,
+            } => {
+                self.go(&place)?;
+                Reply::Measured(vec![until_reached(target, wanted)?])
             }
             Request::Reach { place, targets } => {
                 self.go(&place)?;
@@ -233,7 +267,7 @@ fn nanos(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }
 
-pub(crate) fn udp(family: AddressFamily) -> Result<OwnedFd> {
+fn udp(family: AddressFamily) -> Result<OwnedFd> {
     socket(
         family,
         SockType::Datagram,
@@ -244,7 +278,7 @@ pub(crate) fn udp(family: AddressFamily) -> Result<OwnedFd> {
 }
 
 /// Closed with a reset, so that no port waits for its reuse.
-fn tcp(family: AddressFamily) -> Result<OwnedFd> {
+pub(crate) fn tcp(family: AddressFamily) -> Result<OwnedFd> {
     let fd = socket(
         family,
         SockType::Stream,
@@ -264,7 +298,7 @@ fn tcp(family: AddressFamily) -> Result<OwnedFd> {
 }
 
 /// The server's own address.
-fn ask(fd: &OwnedFd) -> Result<SocketAddr> {
+pub(crate) fn ask(fd: &OwnedFd) -> Result<SocketAddr> {
     send(fd.as_raw_fd(), &[1], MsgFlags::MSG_NOSIGNAL).context("send a request")?;
     let mut answer = [0; ANSWER];
     match recv(fd.as_raw_fd(), &mut answer, MsgFlags::MSG_WAITALL) {
@@ -278,13 +312,59 @@ fn ask(fd: &OwnedFd) -> Result<SocketAddr> {
     }
 }
 
+/// Where so many sockets lead, by the kernel's own list.
+fn picks(target: SocketAddr, count: u32) -> Result<Vec<(SocketAddr, u64)>> {
+    /// Open at once.
+    const BATCH: u32 = 500;
+    let (to, family) = (SockaddrStorage::from(target), family(target));
+    let list = if target.is_ipv4() { "udp" } else { "udp6" };
+    let mut picked = BTreeMap::new();
+    let mut left = count;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        let mut open = Vec::new();
+        for _ in 0..batch {
+            let fd = udp(family)?;
+            connect(fd.as_raw_fd(), &to).context("connect, UDP")?;
+            open.push(fd);
+        }
+        for (_, peer) in peers(list)? {
+            *picked.entry(peer).or_default() += 1;
+        }
+        left -= batch;
+    }
+    Ok(picked.into_iter().collect())
+}
+
+/// A refusal is an answer like any other: not the wanted one.
+fn until_reached(target: SocketAddr, wanted: SocketAddr) -> Result<f64> {
+    let (to, family) = (SockaddrStorage::from(target), family(target));
+    let start = Instant::now();
+    loop {
+        let fd = tcp(family)?;
+        let connected = connect(fd.as_raw_fd(), &to).is_ok();
+        if connected && ask(&fd).is_ok_and(|answer| answer == wanted) {
+            return Ok(crate::wire::now());
+        }
+        if start.elapsed() > AWAIT {
+            bail!("{target} does not lead to {wanted}");
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+pub(crate) fn family(target: SocketAddr) -> AddressFamily {
+    if target.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
+}
+
 fn reach(target: SocketAddr) -> Result<Reached> {
     let to = SockaddrStorage::from(target);
-    let (family, list) = if target.is_ipv4() {
-        (AddressFamily::Inet, "udp")
-    } else {
-        (AddressFamily::Inet6, "udp6")
-    };
+    let family = family(target);
+    let list = if target.is_ipv4() { "udp" } else { "udp6" };
     let fd = tcp(family)?;
     connect(fd.as_raw_fd(), &to).with_context(|| format!("connect to {target}"))?;
     let tcp = ask(&fd)?;
@@ -306,7 +386,7 @@ fn reach(target: SocketAddr) -> Result<Reached> {
 }
 
 /// Local port and remote address of every UDP socket of this namespace, by the kernel's own list `udp` or `udp6`.
-pub(crate) fn peers(list: &str) -> Result<Vec<(u16, SocketAddr)>> {
+fn peers(list: &str) -> Result<Vec<(u16, SocketAddr)>> {
     let path = format!("/proc/thread-self/net/{list}");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     Ok(text.lines().skip(1).filter_map(peer).collect())

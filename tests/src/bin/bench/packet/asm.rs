@@ -38,6 +38,8 @@ pub(super) enum If {
 #[must_use]
 pub(super) struct Jump(usize);
 
+/// `bpf_map_lookup_elem`
+const LOOKUP: i32 = 1;
 /// `bpf_redirect`
 const REDIRECT: i32 = 23;
 
@@ -102,6 +104,19 @@ impl Asm {
         const MAP_VALUE: R = R(2);
         self.put(0x18, dst, MAP_VALUE, 0, map);
         self.put(0, R(0), R(0), 0, 0);
+    }
+
+    /// The map with this descriptor.
+    pub(super) fn map(&mut self, dst: R, map: i32) {
+        /// `BPF_PSEUDO_MAP_FD`
+        const MAP_FD: R = R(1);
+        self.put(0x18, dst, MAP_FD, 0, map);
+        self.put(0, R(0), R(0), 0, 0);
+    }
+
+    /// `r0 = bpf_map_lookup_elem(r1, r2)`
+    pub(super) fn lookup(&mut self) {
+        self.put(0x85, R(0), R(0), 0, LOOKUP);
     }
 
     /// Jumps if `dst` compares so with a number.

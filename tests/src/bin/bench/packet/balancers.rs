@@ -8,7 +8,6 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use lb_tests::agent::Start;
-use lb_tests::cluster::objects::object;
 use lb_tests::cluster::{Cluster, KubeProxy};
 use lb_tests::manifest;
 use lb_tests::node::Node;
@@ -17,13 +16,13 @@ use serde_json::{Value, json};
 
 use super::programs::SERVICES;
 use super::stage::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend};
+use crate::bulk::{self, NAMESPACE};
 
 /// Node ports of services whose backends are remote, and local: this one and up.
 pub(super) const REMOTE_PORT: u16 = 30_000;
 pub(super) const LOCAL_PORT: u16 = 31_000;
 /// Ports of backends: this one and up, one a service.
 pub(super) const TARGET: u16 = 8000;
-const NAMESPACE: &str = "bench";
 /// It has few services, and may be slow to look at them.
 const RULES: Duration = Duration::from_mins(1);
 
@@ -79,11 +78,9 @@ fn one(name: &str, network: Ipv4Addr, (port, target): (u16, u16), on: Option<&st
 pub(super) fn tell(cluster: &Cluster) -> Result<()> {
     let api = cluster.client();
     api.add_namespace(NAMESPACE)?;
-    for (service, slice) in objects("nowhere") {
-        api.create::<Service>(NAMESPACE, &object(service)?)?;
-        api.create::<EndpointSlice>(NAMESPACE, &object(slice)?)?;
-    }
-    Ok(())
+    let (services, slices): (Vec<Value>, Vec<Value>) = objects("nowhere").into_iter().unzip();
+    bulk::create::<Service>(api, services)?;
+    bulk::create::<EndpointSlice>(api, slices)
 }
 
 /// The agent's programs and maps, with XDP or without.
@@ -105,9 +102,9 @@ pub(super) fn ours(node: &Node, xdp: bool) -> Result<()> {
         .collect();
     node.write_manifest("services.yaml", &text)?;
     let mut start = Start::new().args(&[
-        // Two records a flow: room for as many flows as the kernel's conntrack has by default.
+        // Two records a flow, of two rows.
         "--map-capacity",
-        "lb_flows=1048576",
+        "lb_flows=2097152",
     ]);
     if xdp {
         let devices = ["--attach-xdp", UP, "--attach-xdp", DOWN];

@@ -2,6 +2,7 @@
 //! the smallest programs, plain routing and kube-proxy's rules. Owns the rows and the bars.
 
 mod asm;
+pub(crate) mod balance;
 mod balancers;
 mod programs;
 mod sample;
@@ -34,6 +35,9 @@ const SMALL: usize = 60;
 const LARGE: usize = 1400;
 /// Flows die when nothing comes for half a minute, in the kernel's table and in ours: before that they are woken.
 const WARM: Duration = Duration::from_secs(15);
+
+/// From so many flows on, those of other rows must make room.
+const CROWD: u32 = 100_000;
 
 /// How packets differ.
 #[derive(Debug, Clone, Copy)]
@@ -218,33 +222,48 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
     for (name, xdp) in [("lb-agent by XDP", true), ("lb-agent by tc", false)] {
         let hop = Rc::new(hop(true)?);
         balancers::ours(&hop.node, xdp)?;
-        balanced(stage, name, &hop, false, &mut rows)?;
+        for place in PLACES {
+            rows.push(balanced(stage, name, &hop, place)?);
+        }
     }
     for mode in ["nftables", "iptables"] {
-        let hop = Rc::new(hop(true)?);
-        balancers::theirs(cluster, &hop.node, mode)?;
-        balanced(stage, &format!("kube-proxy {mode}"), &hop, true, &mut rows)?;
+        for place in PLACES {
+            // Each its own: the kernel's table has room for the flows of one.
+            let hop = Rc::new(hop(true)?);
+            balancers::theirs(cluster, &hop.node, mode)?;
+            rows.push(balanced(stage, &format!("kube-proxy {mode}"), &hop, place)?);
+        }
     }
     Ok(rows)
 }
+
+/// Where the backends of a row's services are.
+const PLACES: [(&str, End, Balanced); 2] = [
+    (
+        "remote",
+        End::Server,
+        Balanced {
+            network: REMOTE,
+            port: REMOTE_PORT,
+        },
+    ),
+    (
+        "local",
+        End::Pod,
+        Balanced {
+            network: LOCAL,
+            port: LOCAL_PORT,
+        },
+    ),
+];
 
 fn balanced(
     stage: &Stage,
     name: &str,
     hop: &Rc<Hop>,
-    by_rules: bool,
-    rows: &mut Vec<Row>,
-) -> Result<()> {
-    for (place, end, network, port) in [
-        ("remote", End::Server, REMOTE, REMOTE_PORT),
-        ("local", End::Pod, LOCAL, LOCAL_PORT),
-    ] {
-        let balanced = Some(Balanced { network, port });
-        let mut row = row(stage, &format!("{name}, {place}"), hop, end, balanced)?;
-        row.by_rules = by_rules;
-        rows.push(row);
-    }
-    Ok(())
+    (place, end, services): (&str, End, Balanced),
+) -> Result<Row> {
+    row(stage, &format!("{name}, {place}"), hop, end, Some(services))
 }
 
 fn row(
@@ -277,7 +296,7 @@ fn row(
         generators: generators.collect::<Result<_>>()?,
         sample,
         balanced,
-        by_rules: false,
+        by_rules: name.starts_with("kube-proxy"),
         woken: RefCell::default(),
         lost: RefCell::default(),
     })
@@ -330,6 +349,11 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
         return Ok(());
     }
     let flows = KINDS[number].mask + 1;
+    if row.by_rules && flows > CROWD {
+        // The kernel's table holds as many as these are, and no more.
+        row.hop.node.run(&["conntrack", "-F"])?;
+        woken.clear();
+    }
     row.sink().reset(Then::Reflect)?;
     for _ in 0..2 {
         client.frames(&stage.place(), &row.generators[number].0, flows)?;
@@ -340,12 +364,16 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
     Ok(())
 }
 
-/// The count once it stands still: the last packets are on their way when their sender is done.
 fn settled(sink: &Sink) -> Result<u64> {
-    let mut last = sink.count()?;
+    settle(|| sink.count())
+}
+
+/// A count once it stands still: the last packets are on their way when their sender is done.
+fn settle(count: impl Fn() -> Result<u64>) -> Result<u64> {
+    let mut last = count()?;
     loop {
         std::thread::sleep(Duration::from_millis(1));
-        let now = sink.count()?;
+        let now = count()?;
         if now == last {
             return Ok(now);
         }
@@ -361,15 +389,12 @@ fn float(count: u64) -> f64 {
 fn marginal(samples: &Samples) -> Table {
     let lines = samples.rows.iter().enumerate().skip(1).map(|(row, name)| {
         let costs = (0..KINDS.len()).map(|metric| {
-            let (Some(this), Some(floor)) = (samples.spread(row, metric), samples.spread(0, metric))
-            else {
-                return String::new();
-            };
-            format!(
-                "{:.0} ({:.0})",
-                1e6 / this.median,
-                1e6 / this.median - 1e6 / floor.median
-            )
+            let cost = |row| Some(1e6 / samples.spread(row, metric)?.median);
+            match (cost(row), cost(0)) {
+                (Some(this), Some(floor)) => format!("{this:.0} ({:.0})", this - floor),
+                (Some(this), None) => format!("{this:.0}"),
+                (None, _) => String::new(),
+            }
         });
         std::iter::once(name.clone()).chain(costs).collect()
     });

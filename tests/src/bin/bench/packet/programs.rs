@@ -291,6 +291,38 @@ fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
     asm.code()
 }
 
+/// Counts UDP packets by the bits of their destination's address that `mask` leaves.
+pub(super) fn tally(map: i32, mask: u32) -> Vec<u64> {
+    let (data, a, b) = (R(7), R(2), R(3));
+    /// Above the frame pointer.
+    const KEY: i16 = -4;
+    let mut asm = Asm::default();
+    asm.load(Size::Word, data, R(1), 0);
+    asm.load(Size::Word, a, R(1), 4);
+    asm.reg(Op::Mov, b, data);
+    asm.imm(Op::Add, b, fit(HEADERS));
+    let short = asm.jump_reg(If::Above, b, a);
+    asm.load(Size::Half, a, data, 12);
+    let other = asm.jump_imm(If::NotEqual, a, IP);
+    asm.load(Size::Byte, a, data, 23);
+    let foreign = asm.jump_imm(If::NotEqual, a, UDP.into());
+    asm.load(Size::Word, a, data, 30);
+    // What turns to network order turns back.
+    asm.to_network(a, 32);
+    asm.imm(Op::And, a, mask.cast_signed());
+    asm.store(Size::Word, R(10), KEY, a);
+    asm.map(R(1), map);
+    asm.reg(Op::Mov, a, R(10));
+    asm.imm(Op::Add, a, KEY.into());
+    asm.lookup();
+    let none = asm.jump_imm(If::Equal, R(0), 0);
+    asm.imm(Op::Mov, a, 1);
+    asm.atomic_add(R(0), 0, a);
+    asm.here([short, other, foreign, none]);
+    asm.exit(DROP);
+    asm.code()
+}
+
 fn fit(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }

@@ -140,19 +140,26 @@ impl Stage {
     /// A pod to which all local backends' addresses lead.
     fn pod(&self, node: &mut Node) -> Result<Sink> {
         let pod = node.add_pod("local")?;
-        let link = link(pod, "eth0")?;
-        let mac = link["address"].as_str().context("eth0 without address")?.to_owned();
         let device = pod.device().to_owned();
         let sink = self.sink(node.pod(0), "eth0")?;
-        let neighbours: String = (0..BACKENDS)
-            .map(|k| {
-                let address = backend(LOCAL, k);
-                format!("neigh add {address} lladdr {mac} dev {device} nud permanent\n")
+        node.netns().ip(&format!("route add {LOCAL}/22 dev {device}\n"))?;
+        self.neighbours(node, BACKENDS.into())?;
+        Ok(sink)
+    }
+
+    /// Tells the node the link-layer address of so many backends in its pod: nobody there answers.
+    pub(super) fn neighbours(&self, node: &Node, backends: u32) -> Result<()> {
+        let pod = node.pod(0);
+        let link = link(pod, "eth0")?;
+        let mac = link["address"].as_str().context("eth0 without address")?;
+        let first = LOCAL.to_bits() + 1;
+        let lines: String = (first..first + backends)
+            .map(|bits| {
+                let (address, device) = (Ipv4Addr::from_bits(bits), pod.device());
+                format!("neigh replace {address} lladdr {mac} dev {device} nud permanent\n")
             })
             .collect();
-        node.netns()
-            .ip(&format!("route add {LOCAL}/24 dev {device}\n{neighbours}"))?;
-        Ok(sink)
+        node.netns().ip(&lines)
     }
 
     fn sink(&self, host: &Host, device: &str) -> Result<Sink> {

@@ -3,17 +3,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::api::PostParams;
-use lb_tests::cluster::objects::object;
 use lb_tests::cluster::{Client as ApiClient, Cluster, KubeProxy};
 use lb_tests::node::Node;
 use lb_tests::poll;
 
 use super::place_of;
+use crate::bulk::{self, NAMESPACE};
 use crate::client::Client;
 use crate::ground::Ground;
 use crate::services::{backends, json, vip};
@@ -22,9 +20,6 @@ use crate::services::{backends, json, vip};
 const RULES: Duration = Duration::from_mins(2);
 /// No more than this is waited for rules that may take longer than anybody has time for.
 const BOUND: Duration = Duration::from_mins(1);
-/// Objects on their way to the API server at once.
-const AT_ONCE: usize = 40;
-const NAMESPACE: &str = "bench";
 /// Services that are asked whether they have rules.
 const SAMPLE: usize = 50;
 
@@ -112,28 +107,6 @@ fn write(
 }
 
 fn create(api: &ApiClient, numbers: std::ops::Range<u32>) -> Result<()> {
-    let objects: Vec<(Service, EndpointSlice)> = numbers
-        .map(|i| {
-            let (service, slice) = json(i);
-            Ok((object(service)?, object(slice)?))
-        })
-        .collect::<Result<_>>()?;
-    for part in objects.chunks(AT_ONCE) {
-        let part = part.to_vec();
-        api.run(move |client| {
-            Box::pin(async move {
-                let services = Api::<Service>::namespaced(client.clone(), NAMESPACE);
-                let slices = Api::<EndpointSlice>::namespaced(client, NAMESPACE);
-                let params = PostParams::default();
-                let calls = part.iter().map(|(service, slice)| async {
-                    services.create(&params, service).await?;
-                    slices.create(&params, slice).await
-                });
-                futures::future::try_join_all(calls).await?;
-                Ok(())
-            })
-        })
-        .context("create services")?;
-    }
-    Ok(())
+    bulk::create::<Service>(api, numbers.clone().map(|i| json(i).0))?;
+    bulk::create::<EndpointSlice>(api, numbers.map(|i| json(i).1))
 }

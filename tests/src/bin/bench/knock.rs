@@ -1,0 +1,61 @@
+//! Owns a client that opens one connection after the other, as users do, beside one that it keeps, and counts what fails.
+//! Knows nothing of what happens meanwhile.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::socket::{SockaddrStorage, connect};
+
+use crate::wire::Knocked;
+use crate::worker::{ask, family, tcp};
+
+/// Between two attempts: others need the CPU too.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Knocks until the time is over.
+pub(crate) fn knock(target: SocketAddr, time: Duration) -> Result<Knocked> {
+    let retried = syns_again()?;
+    let start = Instant::now();
+    let mut knocked = Knocked::default();
+    let mut kept = open(target).context("open a connection before anything happens")?;
+    while start.elapsed() < time {
+        knocked.attempts += 1;
+        if open(target).and_then(|fd| ask(&fd)).is_err() {
+            knocked.failed += 1;
+        }
+        if ask(&kept).is_err() {
+            knocked.broken += 1;
+            // Its failure is counted as one of those that are opened.
+            if let Ok(again) = open(target) {
+                kept = again;
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    knocked.retried = syns_again()? - retried;
+    Ok(knocked)
+}
+
+fn open(target: SocketAddr) -> Result<OwnedFd> {
+    let fd = tcp(family(target))?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(target)).context("connect")?;
+    Ok(fd)
+}
+
+/// SYNs of this namespace that were sent more than once, so far.
+fn syns_again() -> Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").context("read netstat")?;
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (
+        lines.next().unwrap_or_default().split(' '),
+        lines.next().unwrap_or_default().split(' '),
+    );
+    let mut found = names.zip(values).filter(|(name, _)| *name == "TCPSynRetrans");
+    let (_, value) = found.next().context("the kernel counts no TCPSynRetrans")?;
+    value.parse().context("a counter is a number")
+}

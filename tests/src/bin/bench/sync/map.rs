@@ -1,0 +1,54 @@
+//! Owns a look at one service in the kernel's maps, from outside of the agent.
+//! Knows nothing of how it got there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use lb_common::Addr;
+use lb_common::backend::Backend;
+use lb_common::maps;
+use lb_common::service::{Service, ServiceKey, ServiceRef, Slot, scope};
+use lb_sys::{Map, MappedArray, open_pin_read_only};
+
+/// IANA's number.
+const TCP: u8 = 6;
+
+/// The first backend of a service, whenever it is asked.
+pub(super) struct Look {
+    index: u32,
+    services: MappedArray<Service>,
+    slots: MappedArray<Slot>,
+    backends: MappedArray<Backend>,
+}
+
+impl Look {
+    /// At the service behind a VIP, by the pins of an agent.
+    pub(super) fn new(bpf_dir: &Path, vip: SocketAddr) -> Result<Self> {
+        let open = |map: maps::MapSpec| {
+            let pin = bpf_dir.join("maps").join(map.pin_name());
+            open_pin_read_only(&pin).with_context(|| format!("open {}", pin.display()))
+        };
+        let key = ServiceKey {
+            addr: Addr::from(vip.ip()),
+            port: vip.port(),
+            proto: TCP,
+            scope: scope::INSIDE,
+        };
+        let frontends = Map::<ServiceKey, ServiceRef>::new(open(maps::SERVICES)?)?;
+        let found = frontends.get(&key)?.context("the VIP is in no map")?;
+        Ok(Self {
+            index: found.index,
+            services: MappedArray::new(open(maps::SVC)?, false)?,
+            slots: MappedArray::new(open(maps::SLOTS)?, false)?,
+            backends: MappedArray::new(open(maps::BACKENDS)?, false)?,
+        })
+    }
+
+    /// Where a connection would go that takes the first slot.
+    pub(super) fn first(&self) -> Result<IpAddr> {
+        let service = self.services.load(self.index)?;
+        let slot = self.slots.load(service.base)?;
+        Ok(self.backends.load(slot.backend)?.addr.into())
+    }
+}
