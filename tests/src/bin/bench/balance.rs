@@ -17,7 +17,7 @@ use crate::chi::evenness;
 use crate::client::Client;
 use crate::header::Header;
 use crate::packet::balance::Ways;
-use crate::report::{Report, Table, number};
+use crate::report::{Report, Table};
 use crate::stats::Spread;
 use crate::wire::Where;
 
@@ -157,7 +157,7 @@ pub(crate) fn run(quick: bool, _rounds: usize) -> Result<Report> {
         tables: vec![table(&all)],
         notes: vec![
             "p: how likely chance alone is at least as uneven (chi-squared); a value outside of 0.001 to 0.999 is drawn once more".to_owned(),
-            "on the packet path `random` is a function of the five-tuple, every packet one of its own; `sh` is asked by 4,096 clients there, and by one on the socket path, where a client is a network namespace".to_owned(),
+            "on the packet path `random` is a function of the five-tuple, every packet one of its own; `sh` is asked by 65,536 clients there, and by one on the socket path, where a client is a network namespace".to_owned(),
         ],
     })
 }
@@ -218,7 +218,7 @@ fn judged(
             }
             _ => {
                 let p = evenness(&counts);
-                (format!("p {}", number(p)), CHANCE.contains(&p))
+                (format!("p {p:.5}"), CHANCE.contains(&p))
             }
         };
         Ok(Found {

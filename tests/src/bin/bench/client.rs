@@ -144,6 +144,11 @@ impl Client {
         Ok(Waiting { client: self })
     }
 
+    /// Moves it: who is in a place goes with it.
+    pub(crate) fn go(&mut self, place: &Where) -> Result<()> {
+        self.reach(place, Vec::new()).map(drop)
+    }
+
     /// Who stands behind these.
     pub(crate) fn reach(
         &mut self,

@@ -178,6 +178,8 @@ impl Samples {
             .filter(|(_, counts)| *counts);
         let values: Vec<f64> = pairs
             .filter_map(|((a, b), _)| Some(of((*a)?, (*b)?)))
+            // Nothing over nothing is no ratio.
+            .filter(|value| value.is_finite())
             .collect();
         Spread::of(&values).map_or(Compared::Nothing, Compared::Is)
     }

@@ -12,6 +12,7 @@ use lb_tests::process::Process;
 use tempfile::TempDir;
 
 use crate::services::{BACKENDS, BACKENDS_V6, VIPS, VIPS_V6};
+use crate::wire::Where;
 use crate::{SERVER, server, worker};
 
 const START: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub(crate) struct Ground {
     _server: Process,
     netns: Netns,
     /// By which the server goes, too, when the run is broken off.
-    _cgroup: Cgroup,
+    cgroup: Cgroup,
     _files: TempDir,
     links: std::cell::Cell<u8>,
 }
@@ -52,7 +53,7 @@ impl Ground {
         Ok(Self {
             _server: server,
             netns,
-            _cgroup: cgroup,
+            cgroup,
             _files: files,
             links: std::cell::Cell::new(0),
         })
@@ -74,6 +75,14 @@ impl Ground {
              addr add fd66:1:{n}::2/64 dev bench nodad\n\
              route add {BACKENDS_V6} via fd66:1:{n}::1\nroute add {VIPS_V6} via fd66:1:{n}::1\n"
         ))
+    }
+
+    /// Where the server is: nobody goes while it is there.
+    pub(crate) fn place(&self) -> Where {
+        Where {
+            netns: self.netns.path(),
+            cgroup: self.cgroup.path().to_owned(),
+        }
     }
 
     /// Datagrams that have reached a socket here, whether or not it had room for them.

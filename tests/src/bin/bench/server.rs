@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Socket, Type};
 
 use crate::worker;
@@ -13,6 +13,8 @@ use crate::worker;
 pub(crate) const PORT: u16 = 8080;
 /// Bytes of an answer: address, IPv4 as a mapped one, and port.
 pub(crate) const ANSWER: usize = 18;
+/// Connections that are served at once; the kernel wakes one thread for each.
+const AT_ONCE: usize = 8;
 /// What it says when it listens.
 pub(crate) const READY: &str = "listening";
 
@@ -28,11 +30,20 @@ pub(crate) fn run() -> Result<()> {
     sink.bind(&any.into()).context("bind a UDP socket")?;
     let listener = TcpListener::bind(any).context("listen")?;
     println!("{READY}");
-    loop {
-        let (stream, _) = listener.accept().context("accept")?;
-        // A client that goes away resets the connection: that is its way to close.
-        answer(stream).unwrap_or_default();
-    }
+    std::thread::scope(|scope| {
+        let each = || -> Result<()> {
+            loop {
+                let (stream, _) = listener.accept().context("accept")?;
+                // A client that goes away resets the connection: that is its way to close.
+                answer(stream).unwrap_or_default();
+            }
+        };
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(each)).collect();
+        for thread in threads {
+            thread.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
+        }
+        Ok(())
+    })
 }
 
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {

@@ -20,9 +20,9 @@ const ROOM: u32 = 1024;
 /// A flow's number without the part that names a service: one service, many flows.
 const FLOWS: u32 = !0x3f;
 /// The part that names a client: one service, one flow a client.
-const CLIENTS: u32 = 0xfff0_0000;
+const CLIENTS: u32 = 0xffff_0000;
 /// So many there are.
-const ALL_CLIENTS: u32 = 1 << 12;
+const ALL_CLIENTS: u32 = 1 << 16;
 
 /// Gone with this value.
 pub(crate) struct Ways {

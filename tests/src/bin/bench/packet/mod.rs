@@ -4,6 +4,7 @@
 mod asm;
 pub(crate) mod balance;
 mod balancers;
+mod found;
 mod programs;
 mod sample;
 mod stage;
@@ -21,11 +22,10 @@ use lb_tests::host::Host;
 use self::balancers::{LOCAL_PORT, REMOTE_PORT, TARGET};
 use self::programs::{Cell, Shape, Sink, Then, generator};
 use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
-use crate::bar::{Bar, Of};
 use crate::client::Client;
-use crate::frame::{self, BLOCKS, Metric, Plan, Samples, Step};
+use crate::frame::{self, BLOCKS, Metric, Plan, Step};
 use crate::header::Header;
-use crate::report::{Over, Part, Report, Table, number};
+use crate::report::{Over, Part, Report};
 use crate::wire::Program;
 
 pub(crate) use self::programs::template;
@@ -169,8 +169,8 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         suite: "packet",
         quick,
         header,
-        bars: bars(&samples),
-        tables: vec![marginal(&samples), lost(&rows)],
+        bars: found::bars(&samples),
+        tables: vec![found::marginal(&samples), found::lost(&rows)],
         parts: vec![Part {
             title: String::new(),
             over: Some(Over::row(&samples, 1)),
@@ -383,67 +383,4 @@ fn settle(count: impl Fn() -> Result<u64>) -> Result<u64> {
 
 fn float(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// What a packet costs beyond being sent.
-fn marginal(samples: &Samples) -> Table {
-    let lines = samples.rows.iter().enumerate().skip(1).map(|(row, name)| {
-        let costs = (0..KINDS.len()).map(|metric| {
-            let cost = |row| Some(1e6 / samples.spread(row, metric)?.median);
-            match (cost(row), cost(0)) {
-                (Some(this), Some(floor)) => format!("{this:.0} ({:.0})", this - floor),
-                (Some(this), None) => format!("{this:.0}"),
-                (None, _) => String::new(),
-            }
-        });
-        std::iter::once(name.clone()).chain(costs).collect()
-    });
-    Table {
-        title: "ns a packet, of the medians (and what of it is not the sending)".to_owned(),
-        head: head(),
-        lines: lines.collect(),
-    }
-}
-
-/// The worst block of each.
-fn lost(rows: &[Row]) -> Table {
-    let lines = rows.iter().map(|row| {
-        let lost = row.lost.borrow();
-        let cells = (0..KINDS.len()).map(|kind| {
-            let of = lost.get(&kind);
-            of.map_or_else(String::new, |lost| number(lost * 100.0))
-        });
-        std::iter::once(row.name.clone()).chain(cells).collect()
-    });
-    Table {
-        title: "Packets that did not arrive, %, in the worst block".to_owned(),
-        head: head(),
-        lines: lines.collect(),
-    }
-}
-
-fn head() -> Vec<&'static str> {
-    let names = KINDS.iter().flat_map(|kind| kind.metrics);
-    std::iter::once("row").chain(names.map(|metric| metric.name)).collect()
-}
-
-fn bars(samples: &Samples) -> Vec<Bar> {
-    let mut bars = Vec::new();
-    let both = [("by XDP", 2.0), ("by tc", 1.3)];
-    for (by, limit) in both {
-        for mode in ["nftables", "iptables"] {
-            for place in ["remote", "local"] {
-                let (row, base) = (
-                    format!("lb-agent {by}, {place}"),
-                    format!("kube-proxy {mode}, {place}"),
-                );
-                let says = format!("{MANY}, {row}, over {base}");
-                bars.push(Bar::at_least_times(says, Of::new(samples, MANY, &row, &base), limit));
-            }
-        }
-    }
-    let says = format!("{MANY}, lb-agent by XDP, remote, over {REDIRECT}");
-    let of = Of::new(samples, MANY, "lb-agent by XDP, remote", REDIRECT);
-    bars.push(Bar::at_least_times(says, of, 0.6));
-    bars
 }

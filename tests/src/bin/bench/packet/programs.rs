@@ -20,10 +20,10 @@ const UDP: u8 = 17;
 const HEADERS: usize = 42;
 /// Services of a row, a node port each: the lowest six bits of a flow's number say which.
 pub(super) const SERVICES: u16 = 64;
-/// The port of a flow's source: this and up, by the next fourteen bits.
+/// The port of a flow's source: this and up, by the next ten bits.
 const FIRST_SPORT: i32 = 1024;
-/// Its address: this and up, by the rest.
-pub(super) const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(198, 19, 16, 1);
+/// Its address: this and up, by the upper half.
+pub(super) const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 0);
 /// Where all sources are.
 pub(super) const SOURCES: &str = "198.19.0.0/16";
 
@@ -37,7 +37,7 @@ pub(super) struct Shape {
     pub(super) dst: Ipv4Addr,
     /// Of the first service.
     pub(super) first_port: u16,
-    /// The number of flows, a power of two, less one.
+    /// The bits in which flows differ, in one piece.
     pub(super) mask: u32,
     /// Bytes of a frame, without the sum of the wire.
     pub(super) length: usize,
@@ -156,7 +156,9 @@ fn generate(shape: &Shape, cell: i32) -> Vec<u64> {
     asm.store(Size::Double, R(1), 0, R(2));
     // An odd factor leaves no number out and no neighbours together.
     asm.imm(Op::Mul, flow, 0x9e37_79b1_u32.cast_signed());
-    asm.imm(Op::Lsh, flow, 32);
+    // What the mask leaves changes with each packet, from its lowest bit on.
+    let low = shape.mask.trailing_zeros() % 32;
+    asm.imm(Op::Lsh, flow, 32 + low.cast_signed());
     asm.imm(Op::Rsh, flow, 32);
     if shape.mask != u32::MAX {
         asm.imm(Op::And, flow, shape.mask.cast_signed());
@@ -167,8 +169,7 @@ fn generate(shape: &Shape, cell: i32) -> Vec<u64> {
     }
 
     asm.reg(Op::Mov, tmp, flow);
-    asm.imm(Op::Rsh, tmp, 20);
-    asm.imm(Op::And, tmp, 0xfff);
+    asm.imm(Op::Rsh, tmp, 16);
     asm.add32(tmp, FIRST_SOURCE.to_bits());
     asm.to_network(tmp, 32);
     asm.store(Size::Word, data, 26, tmp);
@@ -182,7 +183,7 @@ fn generate(shape: &Shape, cell: i32) -> Vec<u64> {
     asm.store(Size::Half, data, 24, tmp);
 
     for (at, shift, mask, first) in [
-        (34, 6, 0x3fff, FIRST_SPORT),
+        (34, 6, 0x3ff, FIRST_SPORT),
         (36, 0, i32::from(SERVICES - 1), shape.first_port.into()),
     ] {
         asm.reg(Op::Mov, tmp, flow);

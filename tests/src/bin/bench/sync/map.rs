@@ -9,7 +9,7 @@ use lb_common::Addr;
 use lb_common::backend::Backend;
 use lb_common::maps;
 use lb_common::service::{Service, ServiceKey, ServiceRef, Slot, scope};
-use lb_sys::{Map, MappedArray, open_pin_read_only};
+use lb_sys::{Map, MappedArray, open_pin};
 
 /// IANA's number.
 const TCP: u8 = 6;
@@ -27,7 +27,8 @@ impl Look {
     pub(super) fn new(bpf_dir: &Path, vip: SocketAddr) -> Result<Self> {
         let open = |map: maps::MapSpec| {
             let pin = bpf_dir.join("maps").join(map.pin_name());
-            open_pin_read_only(&pin).with_context(|| format!("open {}", pin.display()))
+            // Not opened for reading alone: the kernel maps no such array.
+            open_pin(&pin).with_context(|| format!("open {}", pin.display()))
         };
         let key = ServiceKey {
             addr: Addr::from(vip.ip()),
