@@ -17,7 +17,7 @@ use crate::chi::evenness;
 use crate::client::Client;
 use crate::header::Header;
 use crate::packet::balance::Ways;
-use crate::report::{Report, Table};
+use crate::report::{Report, Table, add};
 use crate::stats::Spread;
 use crate::wire::Where;
 
@@ -139,8 +139,12 @@ pub(crate) fn run(quick: bool, _rounds: usize) -> Result<Report> {
     let mut all = Vec::new();
     for case in Case::all() {
         eprintln!("balance: {} of {}", case.scheduler, case.size);
-        all.push(judged(case, "socket", || by_socket(&mut client, &ways, case, picks))?);
-        all.push(judged(case, "packet", || by_packet(&mut client, &ways, case, picks))?);
+        all.push(judged(case, "socket", || {
+            by_socket(&mut client, &ways, case, picks)
+        })?);
+        all.push(judged(case, "packet", || {
+            by_packet(&mut client, &ways, case, picks)
+        })?);
     }
     let unfair = all.iter().filter(|found| !found.fair).count();
     let unfair = f64::from(u32::try_from(unfair).unwrap_or(u32::MAX));
@@ -164,10 +168,10 @@ pub(crate) fn run(quick: bool, _rounds: usize) -> Result<Report> {
 
 fn ours(node: &Node) -> Result<()> {
     node.write_manifest("node.yaml", &manifest::node(node))?;
-    let text: String = Case::all()
-        .flat_map(|case| case.objects(node.name()))
-        .map(|object| format!("{object}\n---\n"))
-        .collect();
+    let mut text = String::new();
+    for object in Case::all().flat_map(|case| case.objects(node.name())) {
+        add(&mut text, format_args!("{object}\n---\n"));
+    }
     node.write_manifest("services.yaml", &text)?;
     let mut agent = Start::new().on(node)?;
     agent.quiet();
@@ -181,7 +185,10 @@ fn by_socket(client: &mut Client, ways: &Ways, case: Case, picks: u32) -> Result
         netns: node.netns().path(),
         cgroup: node.cgroup().path().to_owned(),
     };
-    let chosen: BTreeMap<SocketAddr, u64> = client.picks(&place, case.vip(), picks)?.into_iter().collect();
+    let chosen: BTreeMap<SocketAddr, u64> = client
+        .picks(&place, case.vip(), picks)?
+        .into_iter()
+        .collect();
     let of = |k| {
         let backend = SocketAddr::from((Ways::backend(k), TARGET));
         chosen.get(&backend).copied().unwrap_or(0)
@@ -263,8 +270,28 @@ fn table(all: &[Found]) -> Table {
     Table {
         title: "Choices".to_owned(),
         head: vec![
-            "scheduler", "path", "backends", "choices", "fewest", "most", "judged by", "",
+            "scheduler",
+            "path",
+            "backends",
+            "choices",
+            "fewest",
+            "most",
+            "judged by",
+            "",
         ],
         lines: lines.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_agent::model::Scheduler;
+
+    use super::*;
+
+    #[test]
+    fn every_scheduler_of_the_agent_is_measured() {
+        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
+        assert_eq!(known, SCHEDULERS);
     }
 }

@@ -122,7 +122,11 @@ impl Bar {
     /// A row of a Markdown table.
     pub(crate) fn line(&self) -> String {
         let (limit, measured) = (self.limit(), self.measured());
-        format!("| {} | {limit} | {measured} | {} |\n", self.says, self.verdict())
+        format!(
+            "| {} | {limit} | {measured} | {} |\n",
+            self.says,
+            self.verdict()
+        )
     }
 
     /// For programs.
@@ -140,7 +144,10 @@ impl Bar {
 pub(crate) fn compared(value: Compared, digits: usize) -> String {
     match value {
         Compared::Is(s) if s.count == 1 => format!("{:.digits$}", s.median),
-        Compared::Is(s) => format!("{:.digits$} [{:.digits$}–{:.digits$}]", s.median, s.min, s.max),
+        Compared::Is(s) => format!(
+            "{:.digits$} [{:.digits$}–{:.digits$}]",
+            s.median, s.min, s.max
+        ),
         Compared::Drifted(by) => format!("none: the control drifted by {:.0} %", by * 100.0),
         Compared::Nothing => String::new(),
     }

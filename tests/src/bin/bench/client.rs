@@ -170,9 +170,7 @@ impl Client {
     fn tell(&mut self, request: &Request) -> Result<()> {
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
-        self.to
-            .write_all(text.as_bytes())
-            .context("ask the worker")
+        self.to.write_all(text.as_bytes()).context("ask the worker")
     }
 
     fn hear(&mut self) -> Result<Reply> {

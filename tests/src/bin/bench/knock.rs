@@ -55,7 +55,9 @@ fn syns_again() -> Result<u64> {
         lines.next().unwrap_or_default().split(' '),
         lines.next().unwrap_or_default().split(' '),
     );
-    let mut found = names.zip(values).filter(|(name, _)| *name == "TCPSynRetrans");
+    let mut found = names
+        .zip(values)
+        .filter(|(name, _)| *name == "TCPSynRetrans");
     let (_, value) = found.next().context("the kernel counts no TCPSynRetrans")?;
     value.parse().context("a counter is a number")
 }

@@ -26,10 +26,42 @@ use crate::world::{Shape, World};
 
 /// What happens, and what its columns are called.
 const EVENTS: [(Event, &[Metric; 4]); 4] = [
-    (Event::Nothing, &columns("nothing: connections", "nothing: failed", "nothing: SYNs again", "nothing: kept ones broken")),
-    (Event::Kill, &columns("kill -9: connections", "kill -9: failed", "kill -9: SYNs again", "kill -9: kept ones broken")),
-    (Event::Replace, &columns("upgrade: connections", "upgrade: failed", "upgrade: SYNs again", "upgrade: kept ones broken")),
-    (Event::Changes, &columns("1,000 changes/s: connections", "1,000 changes/s: failed", "1,000 changes/s: SYNs again", "1,000 changes/s: kept ones broken")),
+    (
+        Event::Nothing,
+        &columns(
+            "nothing: connections",
+            "nothing: failed",
+            "nothing: SYNs again",
+            "nothing: kept ones broken",
+        ),
+    ),
+    (
+        Event::Kill,
+        &columns(
+            "kill -9: connections",
+            "kill -9: failed",
+            "kill -9: SYNs again",
+            "kill -9: kept ones broken",
+        ),
+    ),
+    (
+        Event::Replace,
+        &columns(
+            "upgrade: connections",
+            "upgrade: failed",
+            "upgrade: SYNs again",
+            "upgrade: kept ones broken",
+        ),
+    ),
+    (
+        Event::Changes,
+        &columns(
+            "1,000 changes/s: connections",
+            "1,000 changes/s: failed",
+            "1,000 changes/s: SYNs again",
+            "1,000 changes/s: kept ones broken",
+        ),
+    ),
 ];
 
 const fn columns(
@@ -101,7 +133,13 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let homes: Vec<Home> = (1..)
         .zip(kinds)
         .map(|(number, kind)| {
-            Home::new(&world.cluster, &world.ground, number, kind, world.shape.services)
+            Home::new(
+                &world.cluster,
+                &world.ground,
+                number,
+                kind,
+                world.shape.services,
+            )
         })
         .collect::<Result<_>>()?;
     let plan = Plan {
@@ -153,7 +191,9 @@ fn web(world: &World) -> Result<u16> {
 
 fn addresses(step: u32) -> Vec<std::net::IpAddr> {
     let first = FIRST + step * CHANGED;
-    (first..first + ENDPOINTS).map(|number| backend(number).ip()).collect()
+    (first..first + ENDPOINTS)
+        .map(|number| backend(number).ip())
+        .collect()
 }
 
 impl Scene<'_> {
@@ -242,7 +282,11 @@ fn bars(samples: &Samples) -> Vec<Bar> {
                 .and_then(|metric| samples.spread(0, metric))
                 .and_then(|spread| Spread::of(&[spread.max]));
             if event != Event::Nothing {
-                bars.push(Bar::at_most(format!("lb-agent, {}, worst round", metric.name), worst, 0.0));
+                bars.push(Bar::at_most(
+                    format!("lb-agent, {}, worst round", metric.name),
+                    worst,
+                    0.0,
+                ));
             }
         }
     }

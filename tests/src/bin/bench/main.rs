@@ -12,6 +12,7 @@ mod ground;
 mod header;
 mod knock;
 mod liveness;
+mod look;
 mod memory;
 mod packet;
 mod peer;

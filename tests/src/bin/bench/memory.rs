@@ -75,7 +75,11 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let bars = parts.iter().map(|part| {
         let says = format!("the agent's resident memory, MB ({})", part.title);
         let metric = part.samples.metric(RESIDENT);
-        Bar::at_most(says, metric.and_then(|metric| part.samples.spread(0, metric)), 60.0)
+        Bar::at_most(
+            says,
+            metric.and_then(|metric| part.samples.spread(0, metric)),
+            60.0,
+        )
     });
     Ok(Report {
         suite: "memory",
@@ -152,7 +156,8 @@ fn one(world: &World, rounds: usize) -> Result<(Samples, Vec<Weight>)> {
 /// By what the kernel says of an open map.
 fn weigh(bpf_dir: &Path, spec: &MapSpec, home: &Home) -> Result<Weight> {
     let pin = bpf_dir.join("maps").join(spec.pin_name());
-    let map = lb_sys::open_pin_read_only(&pin).with_context(|| format!("open {}", pin.display()))?;
+    let map =
+        lb_sys::open_pin_read_only(&pin).with_context(|| format!("open {}", pin.display()))?;
     let path = format!("/proc/self/fdinfo/{}", map.as_raw_fd());
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let field = |name: &str| -> Result<f64> {
@@ -177,7 +182,13 @@ fn each(scales: &[u32], parts: &[Part]) -> Table {
     if let ([few, .., many], [first, .., last]) = (scales, parts) {
         let services = f64::from(many - few);
         for (row, name) in first.samples.rows.iter().enumerate() {
-            let resident = |part: &Part| Some(part.samples.spread(row, part.samples.metric(RESIDENT)?)?.median);
+            let resident = |part: &Part| {
+                Some(
+                    part.samples
+                        .spread(row, part.samples.metric(RESIDENT)?)?
+                        .median,
+                )
+            };
             let (Some(less), Some(more)) = (resident(first), resident(last)) else {
                 lines.push(vec![name.clone(), String::new(), String::new()]);
                 continue;
@@ -216,7 +227,9 @@ fn of_maps(weights: &[Weight]) -> Table {
         ]
     });
     Table {
-        title: "Maps at the largest scale; a connection of the packet path is two entries of lb_flows".to_owned(),
+        title:
+            "Maps at the largest scale; a connection of the packet path is two entries of lb_flows"
+                .to_owned(),
         head: vec!["map", "MB", "room for", "bytes an entry", "entries"],
         lines: lines.collect(),
     }

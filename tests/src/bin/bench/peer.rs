@@ -112,7 +112,11 @@ impl Home {
     }
 
     /// Starts it, and waits until it has written everything there is; `None` if that takes longer than the bound.
-    pub(crate) fn start(&self, cluster: &Cluster, bound: Duration) -> Result<Option<(Running, Took)>> {
+    pub(crate) fn start(
+        &self,
+        cluster: &Cluster,
+        bound: Duration,
+    ) -> Result<Option<(Running, Took)>> {
         let (begun, cpu) = (Instant::now(), self.cpu_seconds()?);
         let mut running = self.spawn(cluster)?;
         while !self.is_done(&mut running)? {
@@ -178,7 +182,9 @@ impl Home {
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let path = self.node.cgroup().path().join("cpu.stat");
         let text = read(&path)?;
-        let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        let micros = text
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
         let micros: f64 = micros
             .and_then(|text| text.parse().ok())
             .with_context(|| format!("{} tells no usage", path.display()))?;

@@ -186,10 +186,7 @@ impl Part {
             compared(samples.ratio(row, bases[row], metric), 2)
         });
         text.push_str("\nRounds that count for ratios (the control within ");
-        add(
-            text,
-            format_args!("{:.0} % of its median):", DRIFT * 100.0),
-        );
+        add(text, format_args!("{:.0} % of its median):", DRIFT * 100.0));
         for (index, metric) in samples.metrics.iter().enumerate() {
             add(
                 text,

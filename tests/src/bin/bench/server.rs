@@ -40,7 +40,9 @@ pub(crate) fn run() -> Result<()> {
         };
         let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(each)).collect();
         for thread in threads {
-            thread.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
+            thread
+                .join()
+                .unwrap_or_else(|_| bail!("a thread panicked"))?;
         }
         Ok(())
     })

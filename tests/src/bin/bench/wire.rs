@@ -134,6 +134,7 @@ impl From<&Where> for Place {
 /// Seconds by the clock that all processes share and that only goes forward.
 pub(crate) fn now() -> f64 {
     // The clock is there on every Linux.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(f64::NAN, |time| std::time::Duration::from(time).as_secs_f64())
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(f64::NAN, |time| {
+        std::time::Duration::from(time).as_secs_f64()
+    })
 }

@@ -49,8 +49,8 @@ impl World {
         api.add_namespace(NAMESPACE)?;
         let services = (0..shape.services).map(|i| service_json(&name(i), vip(i).ip()));
         bulk::create::<Service>(api, services)?;
-        let slices = (0..shape.services)
-            .map(|i| slice_json(&name(i), "a", &shape.addresses(i, false)));
+        let slices =
+            (0..shape.services).map(|i| slice_json(&name(i), "a", &shape.addresses(i, false)));
         bulk::create::<EndpointSlice>(api, slices)?;
         bulk::create::<Service>(api, [service_json("probe", probe_vip().ip())])?;
         let slice = slice_json("probe", "a", &[probe(false).ip()]);
@@ -82,8 +82,8 @@ impl World {
         let api = self.cluster.client();
         bulk::create::<Service>(api, [service_json("large", vip(LARGE_NUMBER).ip())])?;
         let (slices, _) = LARGE;
-        let slices = (0..slices)
-            .map(|slice| slice_json("large", &format!("{slice}"), &large(slice, false)));
+        let slices =
+            (0..slices).map(|slice| slice_json("large", &format!("{slice}"), &large(slice, false)));
         bulk::create::<EndpointSlice>(api, slices)
     }
 
@@ -108,7 +108,8 @@ impl World {
     pub(crate) fn sample(&self) -> Vec<(SocketAddr, Vec<IpAddr>)> {
         let last = self.shape.services - 1;
         let some = [0, last / 3, last / 2, last];
-        some.map(|i| (vip(i), self.shape.addresses(i, false))).to_vec()
+        some.map(|i| (vip(i), self.shape.addresses(i, false)))
+            .to_vec()
     }
 }
 

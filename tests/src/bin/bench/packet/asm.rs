@@ -74,7 +74,7 @@ impl Asm {
     }
 
     /// The lower `bits` of `dst` in network order, the rest zero.
-    pub(super) fn to_network(&mut self, dst: R, bits: i32) {
+    pub(super) fn network_order(&mut self, dst: R, bits: i32) {
         self.put(0xdc, dst, R(0), 0, bits);
     }
 

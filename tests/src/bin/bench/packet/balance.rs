@@ -10,7 +10,7 @@ use lb_tests::cluster::Cluster;
 use lb_tests::node::Node;
 
 use super::programs::{Shape, generator, tally};
-use super::stage::{Hop, LOCAL, Stage};
+use super::stage::{Hop, LOCAL, Stage, neighbours};
 use super::{SMALL, settle};
 use crate::client::Client;
 use crate::wire::Program;
@@ -50,7 +50,7 @@ impl Ways {
         let program = lb_sys::load_xdp(&tally(fd.as_raw_fd(), ROOM - 1));
         let program = program.context("load the program that counts by backend")?;
         stage.attach(hop.node.pod(0).place(), "eth0", &program)?;
-        stage.neighbours(&hop.node, backends)?;
+        neighbours(&hop.node, backends)?;
         Ok(Self {
             stage,
             hop,
@@ -103,7 +103,10 @@ impl Ways {
         settle(|| Ok(all()?.iter().sum()))?;
         let counts = all()?;
         let sum: u64 = counts.iter().sum();
-        anyhow::ensure!(sum == u64::from(packets), "{sum} of {packets} packets have arrived");
+        anyhow::ensure!(
+            sum == u64::from(packets),
+            "{sum} of {packets} packets have arrived"
+        );
         Ok(counts)
     }
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::programs::SERVICES;
 use super::stage::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend};
 use crate::bulk::{self, NAMESPACE};
+use crate::report::add;
 
 /// Node ports of services whose backends are remote, and local: this one and up.
 pub(super) const REMOTE_PORT: u16 = 30_000;
@@ -28,7 +29,10 @@ const RULES: Duration = Duration::from_mins(1);
 
 /// All services, those of both kinds of backend; the local ones run on this node.
 fn objects(node: &str) -> Vec<(Value, Value)> {
-    let kinds = [("remote", REMOTE, REMOTE_PORT), ("local", LOCAL, LOCAL_PORT)];
+    let kinds = [
+        ("remote", REMOTE, REMOTE_PORT),
+        ("local", LOCAL, LOCAL_PORT),
+    ];
     kinds
         .into_iter()
         .flat_map(|(kind, network, port)| {
@@ -40,7 +44,12 @@ fn objects(node: &str) -> Vec<(Value, Value)> {
         .collect()
 }
 
-fn one(name: &str, network: Ipv4Addr, (port, target): (u16, u16), on: Option<&str>) -> (Value, Value) {
+fn one(
+    name: &str,
+    network: Ipv4Addr,
+    (port, target): (u16, u16),
+    on: Option<&str>,
+) -> (Value, Value) {
     let service = json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -87,19 +96,15 @@ pub(super) fn tell(cluster: &Cluster) -> Result<()> {
 pub(super) fn ours(node: &Node, xdp: bool) -> Result<()> {
     node.write_manifest("node.yaml", &manifest::node(node))?;
     // JSON is YAML.
-    let text: String = objects(node.name())
-        .into_iter()
-        .enumerate()
-        .map(|(i, (service, slice))| {
-            let mut service = service;
-            // What an API server would give it.
-            let address = format!("10.96.1.{i}");
-            service["spec"]["clusterIP"] = address.clone().into();
-            service["spec"]["clusterIPs"] = json!([address]);
-            service["spec"]["ipFamilies"] = json!(["IPv4"]);
-            format!("{service}\n---\n{slice}\n---\n")
-        })
-        .collect();
+    let mut text = String::new();
+    for (i, (mut service, slice)) in objects(node.name()).into_iter().enumerate() {
+        // What an API server would give it.
+        let address = format!("10.96.1.{i}");
+        service["spec"]["clusterIP"] = address.clone().into();
+        service["spec"]["clusterIPs"] = json!([address]);
+        service["spec"]["ipFamilies"] = json!(["IPv4"]);
+        add(&mut text, format_args!("{service}\n---\n{slice}\n---\n"));
+    }
     node.write_manifest("services.yaml", &text)?;
     let mut start = Start::new().args(&[
         // Two records a flow, of two rows.

@@ -45,7 +45,9 @@ pub(super) fn lost(rows: &[Row]) -> Table {
 
 fn head() -> Vec<&'static str> {
     let names = KINDS.iter().flat_map(|kind| kind.metrics);
-    std::iter::once("row").chain(names.map(|metric| metric.name)).collect()
+    std::iter::once("row")
+        .chain(names.map(|metric| metric.name))
+        .collect()
 }
 
 /// In the order of their importance.
@@ -60,7 +62,11 @@ pub(super) fn bars(samples: &Samples) -> Vec<Bar> {
                     format!("kube-proxy {mode}, {place}"),
                 );
                 let says = format!("{MANY}, {row}, over {base}");
-                bars.push(Bar::at_least_times(says, Of::new(samples, MANY, &row, &base), limit));
+                bars.push(Bar::at_least_times(
+                    says,
+                    Of::new(samples, MANY, &row, &base),
+                    limit,
+                ));
             }
         }
     }

@@ -141,7 +141,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let mut client = Client::start()?;
     let rows = rows(&cluster, &stage)?;
     for row in &rows {
-        if let Some(balanced) = &row.balanced {
+        if let Some(balanced) = row.balanced {
             sample::verify(&stage, &mut client, row, balanced)?;
         }
     }
@@ -161,7 +161,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         |row, kind| block(&stage, &mut client, &rows[row], kind, frames),
     )?;
     for row in &rows {
-        if let Some(balanced) = &row.balanced {
+        if let Some(balanced) = row.balanced {
             sample::verify(&stage, &mut client, row, balanced)?;
         }
     }
@@ -215,9 +215,21 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
         stage.attach(redirect.node.place(), device, program)?;
     }
     rows.push(row(stage, REDIRECT, &Rc::new(redirect), End::Server, None)?);
-    rows.push(row(stage, "XDP_TX, the smallest program", &Rc::new(tx), End::Client, None)?);
+    rows.push(row(
+        stage,
+        "XDP_TX, the smallest program",
+        &Rc::new(tx),
+        End::Client,
+        None,
+    )?);
     let routed = Rc::new(hop(false)?);
-    rows.push(row(stage, "plain routing, nothing translated", &routed, End::Server, None)?);
+    rows.push(row(
+        stage,
+        "plain routing, nothing translated",
+        &routed,
+        End::Server,
+        None,
+    )?);
 
     for (name, xdp) in [("lb-agent by XDP", true), ("lb-agent by tc", false)] {
         let hop = Rc::new(hop(true)?);

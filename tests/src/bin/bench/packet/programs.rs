@@ -18,6 +18,8 @@ const IP: i32 = 0x0008;
 const UDP: u8 = 17;
 /// Ethernet, IPv4 without options, UDP.
 const HEADERS: usize = 42;
+/// Where the key of a lookup stands on the stack.
+const KEY: i16 = -4;
 /// Services of a row, a node port each: the lowest six bits of a flow's number say which.
 pub(super) const SERVICES: u16 = 64;
 /// The port of a flow's source: this and up, by the next ten bits.
@@ -122,7 +124,10 @@ impl Sink {
 pub(super) fn generator(shape: &Shape) -> Result<(OwnedFd, Cell)> {
     let cell = Cell::new()?;
     let program = lb_sys::load_xdp(&generate(shape, cell.fd.as_raw_fd()));
-    Ok((program.context("load the program that makes packets")?, cell))
+    Ok((
+        program.context("load the program that makes packets")?,
+        cell,
+    ))
 }
 
 /// `return XDP_TX`
@@ -171,7 +176,7 @@ fn generate(shape: &Shape, cell: i32) -> Vec<u64> {
     asm.reg(Op::Mov, tmp, flow);
     asm.imm(Op::Rsh, tmp, 16);
     asm.add32(tmp, FIRST_SOURCE.to_bits());
-    asm.to_network(tmp, 32);
+    asm.network_order(tmp, 32);
     asm.store(Size::Word, data, 26, tmp);
     asm.reg(Op::Mov, sum, tmp);
     asm.imm(Op::And, sum, 0xffff);
@@ -190,7 +195,7 @@ fn generate(shape: &Shape, cell: i32) -> Vec<u64> {
         asm.imm(Op::Rsh, tmp, shift);
         asm.imm(Op::And, tmp, mask);
         asm.imm(Op::Add, tmp, first);
-        asm.to_network(tmp, 16);
+        asm.network_order(tmp, 16);
         asm.store(Size::Half, data, at, tmp);
         asm.reg(Op::Add, sum, tmp);
     }
@@ -238,7 +243,12 @@ fn covered(shape: &Shape, header: &[u8; HEADERS]) -> i32 {
 fn added(bytes: &[u8]) -> i32 {
     let sum: u32 = bytes
         .chunks(2)
-        .map(|pair| u32::from(u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
+        .map(|pair| {
+            u32::from(u16::from_le_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]))
+        })
         .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     ((folded & 0xffff) + (folded >> 16)).cast_signed()
@@ -295,8 +305,6 @@ fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
 /// Counts UDP packets by the bits of their destination's address that `mask` leaves.
 pub(super) fn tally(map: i32, mask: u32) -> Vec<u64> {
     let (data, a, b) = (R(7), R(2), R(3));
-    /// Above the frame pointer.
-    const KEY: i16 = -4;
     let mut asm = Asm::default();
     asm.load(Size::Word, data, R(1), 0);
     asm.load(Size::Word, a, R(1), 4);
@@ -309,7 +317,7 @@ pub(super) fn tally(map: i32, mask: u32) -> Vec<u64> {
     let foreign = asm.jump_imm(If::NotEqual, a, UDP.into());
     asm.load(Size::Word, a, data, 30);
     // What turns to network order turns back.
-    asm.to_network(a, 32);
+    asm.network_order(a, 32);
     asm.imm(Op::And, a, mask.cast_signed());
     asm.store(Size::Word, R(10), KEY, a);
     asm.map(R(1), map);

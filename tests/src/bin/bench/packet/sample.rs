@@ -19,37 +19,58 @@ const SAMPLE: u32 = 512;
 const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// Looks at one row, there and back.
-pub(super) fn verify(stage: &Stage, client: &mut Client, row: &Row, of: &Balanced) -> Result<()> {
+pub(super) fn verify(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
     there(stage, client, row, of).with_context(|| format!("{}: packets to backends", row.name))?;
     back(stage, client, row, of).with_context(|| format!("{}: packets to clients", row.name))
 }
 
-fn there(stage: &Stage, client: &mut Client, row: &Row, of: &Balanced) -> Result<()> {
+fn there(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
     let sink = row.sink();
     let recorder = row.receiver(stage).record()?;
     sink.reset(Then::Pass)?;
     client.frames(&stage.place(), &row.sample, SAMPLE)?;
     arrived(sink)?;
-    let backends: Vec<IpAddr> = (0..BACKENDS).map(|k| backend(of.network, k).into()).collect();
+    let backends: Vec<IpAddr> = (0..BACKENDS)
+        .map(|k| backend(of.network, k).into())
+        .collect();
     let frames = recorder.stop(&backends)?;
     sink.reset(Then::Drop)?;
-    let sources: Vec<Ipv4Addr> = row.hop.addresses().into_iter().chain([FIRST_SOURCE]).collect();
+    let sources: Vec<Ipv4Addr> = row
+        .hop
+        .addresses()
+        .into_iter()
+        .chain([FIRST_SOURCE])
+        .collect();
     let mut reached = std::collections::BTreeSet::new();
     for frame in &frames {
-        let Frame { from, to, ports, sums, .. } = frame;
+        let Frame {
+            from,
+            to,
+            ports,
+            sums,
+            ..
+        } = frame;
         let from_ours = sources.iter().any(|source| IpAddr::V4(*source) == *from);
         ensure!(from_ours && sums.is_ok(), "{frame:?}");
         ensure!((TARGET..TARGET + SERVICES).contains(&ports.1), "{frame:?}");
         reached.insert((*to, ports.1));
     }
-    ensure!(frames.len() == SAMPLE as usize, "{} of {SAMPLE} have arrived", frames.len());
+    ensure!(
+        frames.len() == SAMPLE as usize,
+        "{} of {SAMPLE} have arrived",
+        frames.len()
+    );
     // Of 256 backends, 512 choices leave some out; a quarter is never left out.
     let all = usize::from(BACKENDS) * usize::from(SERVICES);
-    ensure!(reached.len() > all / 2, "only {} backends of {all} have got any", reached.len());
+    ensure!(
+        reached.len() > all / 2,
+        "only {} backends of {all} have got any",
+        reached.len()
+    );
     Ok(())
 }
 
-fn back(stage: &Stage, client: &mut Client, row: &Row, of: &Balanced) -> Result<()> {
+fn back(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
     let sink = &row.hop.at_client;
     let recorder = stage.client.record()?;
     row.sink().reset(Then::Reflect)?;
@@ -65,7 +86,11 @@ fn back(stage: &Stage, client: &mut Client, row: &Row, of: &Balanced) -> Result<
         let from_vip = frame.from == node && (of.port..of.port + SERVICES).contains(&port);
         ensure!(from_vip && frame.sums.is_ok(), "{frame:?}");
     }
-    ensure!(frames.len() == SAMPLE as usize, "{} of {SAMPLE} have come back", frames.len());
+    ensure!(
+        frames.len() == SAMPLE as usize,
+        "{} of {SAMPLE} have come back",
+        frames.len()
+    );
     Ok(())
 }
 

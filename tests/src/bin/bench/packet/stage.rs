@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use lb_tests::cgroup::Cgroup;
 use lb_tests::host::Host;
+use lb_tests::name;
 use lb_tests::netns::Netns;
 use lb_tests::node::Node;
 use lb_tests::pins::PinDir;
 use lb_tests::place::Place;
 use lb_tests::process;
-use lb_tests::name;
 
 use super::programs::{SOURCES, Sink, Then};
+use crate::report::add;
 use crate::wire::Where;
 
 /// The device of a node that leads to the sender, and the one that leads to the receiver.
@@ -88,7 +89,9 @@ impl Stage {
     /// Puts a program on a device, in front of its driver's queue.
     pub(super) fn attach(&self, place: &Place, device: &str, program: impl AsFd) -> Result<()> {
         let pin = self.pin(program)?;
-        let words = ["ip", "-force", "link", "set", "dev", device, "xdpdrv", "pinned"];
+        let words = [
+            "ip", "-force", "link", "set", "dev", device, "xdpdrv", "pinned",
+        ];
         let pin = pin.display().to_string();
         process::run(place, &[&words[..], &[&pin]].concat()).map(drop)
     }
@@ -142,24 +145,10 @@ impl Stage {
         let pod = node.add_pod("local")?;
         let device = pod.device().to_owned();
         let sink = self.sink(node.pod(0), "eth0")?;
-        node.netns().ip(&format!("route add {LOCAL}/22 dev {device}\n"))?;
-        self.neighbours(node, BACKENDS.into())?;
+        node.netns()
+            .ip(&format!("route add {LOCAL}/22 dev {device}\n"))?;
+        neighbours(node, BACKENDS.into())?;
         Ok(sink)
-    }
-
-    /// Tells the node the link-layer address of so many backends in its pod: nobody there answers.
-    pub(super) fn neighbours(&self, node: &Node, backends: u32) -> Result<()> {
-        let pod = node.pod(0);
-        let link = link(pod, "eth0")?;
-        let mac = link["address"].as_str().context("eth0 without address")?;
-        let first = LOCAL.to_bits() + 1;
-        let lines: String = (first..first + backends)
-            .map(|bits| {
-                let (address, device) = (Ipv4Addr::from_bits(bits), pod.device());
-                format!("neigh replace {address} lladdr {mac} dev {device} nud permanent\n")
-            })
-            .collect();
-        node.netns().ip(&lines)
     }
 
     fn sink(&self, host: &Host, device: &str) -> Result<Sink> {
@@ -182,6 +171,23 @@ impl Hop {
     }
 }
 
+/// Tells the node the link-layer address of so many backends in its pod: nobody there answers.
+pub(super) fn neighbours(node: &Node, backends: u32) -> Result<()> {
+    let pod = node.pod(0);
+    let (link, device) = (link(pod, "eth0")?, pod.device());
+    let mac = link["address"].as_str().context("eth0 without address")?;
+    let first = LOCAL.to_bits() + 1;
+    let mut lines = String::new();
+    for bits in first..first + backends {
+        let address = Ipv4Addr::from_bits(bits);
+        add(
+            &mut lines,
+            format_args!("neigh replace {address} lladdr {mac} dev {device} nud permanent\n"),
+        );
+    }
+    node.netns().ip(&lines)
+}
+
 /// The number of a device in a host's namespace.
 pub(super) fn ifindex(host: &Host, device: &str) -> Result<u32> {
     let index = link(host, device)?["ifindex"].as_u64();
@@ -191,7 +197,8 @@ pub(super) fn ifindex(host: &Host, device: &str) -> Result<u32> {
 
 fn link(host: &Host, device: &str) -> Result<serde_json::Value> {
     let text = host.run(&["ip", "-json", "link", "show", "dev", device])?;
-    let mut links: Vec<serde_json::Value> = serde_json::from_str(&text).context("read ip's JSON")?;
+    let mut links: Vec<serde_json::Value> =
+        serde_json::from_str(&text).context("read ip's JSON")?;
     links.pop().with_context(|| format!("no device {device}"))
 }
 

@@ -1,10 +1,11 @@
-//! Owns the promises of this suite.
+//! Owns the promises of this suite, and what its rows are divided by.
 //! Knows nothing of how their rows are measured.
 
 use super::{DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6};
 use super::{missed, ours};
 use crate::bar::{Bar, Of};
 use crate::frame::Samples;
+use crate::report::Over;
 
 /// In the order of their importance.
 pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
@@ -16,24 +17,59 @@ pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
             format!("TCP connect p50, VIP of {scale} services over direct"),
             ours(scale),
         );
-        bars.push(Bar::at_most_times(says, Of::new(samples, TCP_CONNECT, &row, direct), 1.05));
+        bars.push(Bar::at_most_times(
+            says,
+            Of::new(samples, TCP_CONNECT, &row, direct),
+            1.05,
+        ));
     }
-    let (v6, says) = (format!("{}, {V6}", ours(SPECIAL_AT)), "TCP connect p50, IPv6 VIP over direct");
-    bars.push(Bar::at_most_times(says, Of::new(samples, TCP_CONNECT, &v6, DIRECT_V6), 1.05));
+    let (v6, says) = (
+        format!("{}, {V6}", ours(SPECIAL_AT)),
+        "TCP connect p50, IPv6 VIP over direct",
+    );
+    bars.push(Bar::at_most_times(
+        says,
+        Of::new(samples, TCP_CONNECT, &v6, DIRECT_V6),
+        1.05,
+    ));
     for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
         let says = format!("{metric}, {most} services over 100");
-        bars.push(Bar::at_most_times(says, Of::new(samples, metric, &many, &few), 1.25));
+        bars.push(Bar::at_most_times(
+            says,
+            Of::new(samples, metric, &many, &few),
+            1.25,
+        ));
     }
     for metric in [UDP_CONNECT, FIRST_PACKET, SENDTO, TCP_CONNECT] {
         let says = format!("{metric}, not a VIP of {most} services over direct");
-        bars.push(Bar::at_most_times(says, Of::new(samples, metric, &not, direct), 1.02));
+        bars.push(Bar::at_most_times(
+            says,
+            Of::new(samples, metric, &not, direct),
+            1.02,
+        ));
     }
     for (says, row, limit) in [
         ("UDP connect, VIP less direct, ns", &many, 500.0),
         ("UDP connect, not a VIP less direct, ns", &not, 100.0),
     ] {
         let says = format!("{says} ({most} services)");
-        bars.push(Bar::at_most_more(says, Of::new(samples, UDP_CONNECT, row, direct), limit));
+        bars.push(Bar::at_most_more(
+            says,
+            Of::new(samples, UDP_CONNECT, row, direct),
+            limit,
+        ));
     }
     bars
+}
+
+/// Each family over its own `direct`.
+pub(super) fn over(samples: &Samples) -> Over {
+    let v6 = samples.row(DIRECT_V6).unwrap_or_default();
+    let bases = samples.rows.iter();
+    Over {
+        says: format!("over `{DIRECT}`, IPv6 over `{DIRECT_V6}`"),
+        bases: bases
+            .map(|name| if name.ends_with("IPv6") { v6 } else { 0 })
+            .collect(),
+    }
 }

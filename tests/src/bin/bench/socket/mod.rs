@@ -18,10 +18,10 @@ use self::agents::Balanced;
 use self::proxies::Rules;
 use self::run_time::{Counting, Program};
 use crate::client::{Client, Set};
-use crate::frame::{self, BLOCKS, Metric, Plan, Samples, Step};
+use crate::frame::{self, BLOCKS, Metric, Plan, Step};
 use crate::ground::Ground;
 use crate::header::Header;
-use crate::report::{Over, Part, Report, Table};
+use crate::report::{Part, Report, Table};
 use crate::services::{Class, backends, backends_v6, shuffled, vip, vip_v6};
 use crate::stats::Spread;
 use crate::wire::{Where, Work};
@@ -130,7 +130,10 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         let place = place_of(one.node.netns(), one.node.cgroup());
         let title = format!("kube-proxy {}, {} services", one.mode, one.services);
         rows.direct(&format!("{title}: not a VIP"), &place, None)?;
-        rows.vips(title, &place, shuffled(one.services), None)?;
+        rows.vips(title.clone(), &place, shuffled(one.services), None)?;
+        if one.services == SPECIAL_AT {
+            rows.places(&title, &place, one.services, None)?;
+        }
     }
     let Rows { client, rows } = rows;
 
@@ -165,25 +168,13 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         bars: bars::all(&samples, scales),
         parts: vec![Part {
             title: String::new(),
-            over: Some(over(&samples)),
+            over: Some(bars::over(&samples)),
             samples,
             charts: vec![UDP_CONNECT, FIRST_PACKET, TCP_CONNECT],
         }],
         tables: vec![run_times],
         notes: missing,
     })
-}
-
-/// Each family over its own `direct`.
-fn over(samples: &Samples) -> Over {
-    let v6 = samples.row(DIRECT_V6).unwrap_or_default();
-    let bases = samples.rows.iter();
-    Over {
-        says: format!("over `{DIRECT}`, IPv6 over `{DIRECT_V6}`"),
-        bases: bases
-            .map(|name| if name.ends_with("IPv6") { v6 } else { 0 })
-            .collect(),
-    }
 }
 
 /// A node for each number of services.
@@ -248,9 +239,8 @@ impl Rows<'_> {
             };
             add(self, ours(*scale), shuffled(*scale))?;
             if Some(*scale) == balanced.last().map(|(most, _)| *most) {
-                for (word, i) in [("first", 0), ("middle", scale / 2), ("last", scale - 1)] {
-                    add(self, format!("{}, {word}", ours(*scale)), vec![i])?;
-                }
+                let programs = Some(one.node.bpf_dir().to_owned());
+                self.places(&ours(*scale), &place, *scale, programs)?;
             }
             if *scale == SPECIAL_AT {
                 let classes = ["affinity", V6].into_iter().chain(SCHEDULERS);
@@ -260,7 +250,12 @@ impl Rows<'_> {
                     let name = format!("{}, {class}", ours(*scale));
                     if class == V6 {
                         let pairs = numbers.into_iter().map(|i| (vip_v6(i), backends_v6(i)));
-                        self.add(name, &place, pairs.collect(), Some(one.node.bpf_dir().to_owned()))?;
+                        self.add(
+                            name,
+                            &place,
+                            pairs.collect(),
+                            Some(one.node.bpf_dir().to_owned()),
+                        )?;
                     } else {
                         add(self, name, numbers)?;
                     }
@@ -288,6 +283,24 @@ impl Rows<'_> {
             .map(|backend| (backend, vec![backend]))
             .collect();
         self.add(name.to_owned(), place, pairs, programs)
+    }
+
+    /// To the VIP of the first service alone, of the middle one, of the last.
+    fn places(
+        &mut self,
+        title: &str,
+        place: &Where,
+        services: u32,
+        programs: Option<PathBuf>,
+    ) -> Result<()> {
+        for (word, i) in [
+            ("first", 0),
+            ("middle", services / 2),
+            ("last", services - 1),
+        ] {
+            self.vips(format!("{title}, {word}"), place, vec![i], programs.clone())?;
+        }
+        Ok(())
     }
 
     /// To the VIPs of these services.
@@ -379,15 +392,21 @@ fn run_times(client: &mut Client, rows: &[Row]) -> Result<Table> {
                     program.mean_since(before)
                 })
                 .collect::<Result<_>>()?;
-            let Spread { median, min, max, count: _ } = Spread::of(&means).context("no runs")?;
+            let Spread {
+                median,
+                min,
+                max,
+                count: _,
+            } = Spread::of(&means).context("no runs")?;
             line.push(format!("{median:.0} [{min:.0}–{max:.0}]"));
         }
         lines.push(line);
     }
     drop(counting);
     Ok(Table {
-        title: "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks"
-            .to_owned(),
+        title:
+            "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks"
+                .to_owned(),
         head: vec!["row", "connect, UDP", "connect, TCP", "sendmsg"],
         lines,
     })

@@ -92,10 +92,7 @@ fn write(
     // Its healthz may be a moment ahead of its rules.
     let place = place_of(node.netns(), node.cgroup());
     let step = usize::try_from(services)?.div_ceil(SAMPLE);
-    let sample: Vec<u32> = (0..services)
-        .step_by(step)
-        .chain([services - 1])
-        .collect();
+    let sample: Vec<u32> = (0..services).step_by(step).chain([services - 1]).collect();
     poll::until_true(patience, "kube-proxy has written all its rules", || {
         kube_proxy.check()?;
         let reached = client.reach(&place, sample.iter().map(|&i| vip(i)).collect())?;

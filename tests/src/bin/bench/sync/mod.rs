@@ -63,6 +63,9 @@ struct Scale {
     large: bool,
 }
 
+/// By row, the milliseconds of every change.
+type Changes = Vec<(String, Vec<f64>)>;
+
 /// Builds it all, measures, removes it all.
 pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let header = Header::look()?;
@@ -112,6 +115,10 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     })
 }
 
+/// What a peer's cold start gets, and a number of rounds that never ends.
+const MINUTE: Duration = Duration::from_mins(1);
+const ALL: usize = usize::MAX;
+
 fn scales(quick: bool, rounds: usize) -> Vec<Scale> {
     let scale = |services, endpoints, peers, rounds, large| Scale {
         shape: Shape {
@@ -122,8 +129,6 @@ fn scales(quick: bool, rounds: usize) -> Vec<Scale> {
         rounds,
         large,
     };
-    const MINUTE: Duration = Duration::from_mins(1);
-    const ALL: usize = usize::MAX;
     if quick {
         let peers = &[("nftables", ALL, MINUTE), ("iptables", 1, MINUTE)];
         return vec![scale(200, 4, peers, rounds, true)];
@@ -139,14 +144,19 @@ fn scales(quick: bool, rounds: usize) -> Vec<Scale> {
 }
 
 /// One round after the other at one scale; each change's milliseconds, by row.
-fn one(scale: &Scale) -> Result<(Samples, Vec<(String, Vec<f64>)>)> {
+fn one(scale: &Scale) -> Result<(Samples, Changes)> {
     eprintln!("sync: writing {}", scale.shape.says());
     let begun = Instant::now();
     let world = World::new(scale.shape)?;
     eprintln!("sync: written in {} s", begun.elapsed().as_secs());
     let mut client = Client::start_unhurried()?;
     let mut kinds = vec![(Kind::Ours, usize::MAX, PATIENCE)];
-    kinds.extend(scale.peers.iter().map(|(mode, rounds, bound)| (Kind::KubeProxy(mode), *rounds, *bound)));
+    kinds.extend(
+        scale
+            .peers
+            .iter()
+            .map(|(mode, rounds, bound)| (Kind::KubeProxy(mode), *rounds, *bound)),
+    );
     let names = kinds.iter().map(|(kind, _, _)| kind.name());
     let rows: Vec<String> = std::iter::once(PLAIN.to_owned()).chain(names).collect();
     let plan = Plan {
@@ -156,7 +166,7 @@ fn one(scale: &Scale) -> Result<(Samples, Vec<(String, Vec<f64>)>)> {
         rounds: scale.rounds,
         blocks: 1,
     };
-    let changes: RefCell<Vec<(String, Vec<f64>)>> =
+    let changes: RefCell<Changes> =
         RefCell::new(rows.into_iter().map(|name| (name, Vec::new())).collect());
     let round = Cell::new(0);
     let mut number = 0;
@@ -186,8 +196,8 @@ fn one(scale: &Scale) -> Result<(Samples, Vec<(String, Vec<f64>)>)> {
                         home: &home,
                     };
                     // The rules of iptables take a minute for it.
-                    let large = scale.large
-                        && (kind != Kind::KubeProxy("iptables") || round.get() == 0);
+                    let large =
+                        scale.large && (kind != Kind::KubeProxy("iptables") || round.get() == 0);
                     Some(phases.all(bound, large, &mut seen)?)
                 }
             };

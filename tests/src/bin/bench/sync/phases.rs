@@ -25,7 +25,6 @@ const REST: Duration = Duration::from_millis(1500);
 /// Nobody waits longer for a change.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-
 /// A balancer on its node.
 pub(super) struct Phases<'a> {
     pub(super) world: &'a World,
@@ -54,165 +53,181 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
 }
 
 impl Phases<'_> {
-/// Everything that a balancer has: started cold, stopped, started warm, told of changes, stopped.
-pub(super) fn all(
-    &mut self,
-    bound: Duration,
-    large: bool,
-    seen: &mut Vec<f64>,
-) -> Result<Vec<f64>> {
-    let (home, cluster) = (self.home, &self.world.cluster);
-    let nothing = || f64::NAN;
-    let Some((running, took)) = home.start(cluster, bound)? else {
-        let mut values = vec![f64::NAN; METRICS.len()];
-        put(&mut values, COLD, bound.as_secs_f64());
-        return Ok(values);
-    };
-    self.reaches_all()?;
-    let Took {
-        seconds,
-        cpu_seconds,
-    } = took;
-    let mut values = vec![
-        seconds,
-        cpu_seconds,
-        home.told_seconds().unwrap_or_else(nothing),
-        home.written().unwrap_or_else(nothing),
-    ];
-    running.stop()?;
-    let (running, took) = home
-        .start(cluster, PATIENCE)?
-        .context("a warm start takes longer than a cold one")?;
-    // What is written too much may come later.
-    thread::sleep(REST);
-    values.extend([
-        took.seconds,
-        took.cpu_seconds,
-        home.written().unwrap_or_else(nothing),
-    ]);
-    values.extend(self.changed(seen)?);
-    values.extend(self.rolled()?);
-    if large {
-        values.extend(self.grown()?);
-    } else {
-        values.extend([f64::NAN; 4]);
+    /// Everything that a balancer has: started cold, stopped, started warm, told of changes, stopped.
+    pub(super) fn all(
+        &mut self,
+        bound: Duration,
+        large: bool,
+        seen: &mut Vec<f64>,
+    ) -> Result<Vec<f64>> {
+        let (home, cluster) = (self.home, &self.world.cluster);
+        let nothing = || f64::NAN;
+        let Some((running, took)) = home.start(cluster, bound)? else {
+            let mut values = vec![f64::NAN; METRICS.len()];
+            put(&mut values, COLD, bound.as_secs_f64());
+            return Ok(values);
+        };
+        self.reaches_all()?;
+        let Took {
+            seconds,
+            cpu_seconds,
+        } = took;
+        let mut values = vec![
+            seconds,
+            cpu_seconds,
+            home.told_seconds().unwrap_or_else(nothing),
+            home.written().unwrap_or_else(nothing),
+        ];
+        running.stop()?;
+        let (running, took) = home
+            .start(cluster, PATIENCE)?
+            .context("a warm start takes longer than a cold one")?;
+        // What is written too much may come later.
+        thread::sleep(REST);
+        values.extend([
+            took.seconds,
+            took.cpu_seconds,
+            home.written().unwrap_or_else(nothing),
+        ]);
+        values.extend(self.changed(seen)?);
+        values.extend(self.rolled()?);
+        if large {
+            values.extend(self.grown()?);
+        } else {
+            values.extend([f64::NAN; 4]);
+        }
+        running.stop().context("stop a balancer")?;
+        self.client.go(&self.world.ground.place())?;
+        Ok(values)
     }
-    running.stop().context("stop a balancer")?;
-    self.client.go(&self.world.ground.place())?;
-    Ok(values)
-}
 
-/// A sync that leaves something out must not count.
-fn reaches_all(&mut self) -> Result<()> {
-    let Self { world, client, home } = self;
-    let sample = world.sample();
-    let targets = sample.iter().map(|(vip, _)| *vip).collect();
-    let reached = client.reach(&home.place(), targets)?;
-    for ((vip, allowed), reached) in sample.iter().zip(reached) {
-        ensure!(
-            allowed.contains(&reached.tcp.ip()),
-            "{}: {vip} leads to {}",
-            home.kind.name(),
-            reached.tcp
-        );
+    /// A sync that leaves something out must not count.
+    fn reaches_all(&mut self) -> Result<()> {
+        let Self {
+            world,
+            client,
+            home,
+        } = self;
+        let sample = world.sample();
+        let targets = sample.iter().map(|(vip, _)| *vip).collect();
+        let reached = client.reach(&home.place(), targets)?;
+        for ((vip, allowed), reached) in sample.iter().zip(reached) {
+            ensure!(
+                allowed.contains(&reached.tcp.ip()),
+                "{}: {vip} leads to {}",
+                home.kind.name(),
+                reached.tcp
+            );
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// One endpoint changes, again and again.
-fn changed(&mut self, seen: &mut Vec<f64>) -> Result<[f64; 4]> {
-    let Self { world, client, home } = self;
-    let (times, pause, look) = if home.kind == Kind::Ours {
-        let look = Look::new(home.node.bpf_dir(), probe_vip())?;
-        (CHANGES, PAUSE, Some(look))
-    } else {
-        (THEIR_CHANGES, THEIR_PAUSE, None)
-    };
-    // The endpoint is an even one at first, whatever came before.
-    world.move_probe(false)?;
-    client.until_reached(&home.place(), probe_vip(), probe(false))?.wait()?;
-    thread::sleep(THEIR_PAUSE);
-    let written = home.written();
-    let mut mapped = Vec::new();
-    for n in 0..times {
-        let odd = n % 2 == 0;
-        let (start, map, at) = thread::scope(|scope| {
-            let look = look.as_ref();
-            let watching = look.map(|look| scope.spawn(move || in_map(look, odd)));
-            let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
-            let start = crate::wire::now();
-            let begun = Instant::now();
-            world.move_probe(odd)?;
-            let at = waiting.wait()?;
-            let map = match watching {
-                Some(watching) => {
-                    let found = watching.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-                    Some(found - begun)
-                }
-                None => None,
-            };
-            anyhow::Ok((start, map, at))
-        })?;
-        seen.push((at - start) * 1e3);
-        mapped.extend(map.map(millis));
-        thread::sleep(pause);
+    /// One endpoint changes, again and again.
+    fn changed(&mut self, seen: &mut Vec<f64>) -> Result<[f64; 4]> {
+        let Self {
+            world,
+            client,
+            home,
+        } = self;
+        let (times, pause, look) = if home.kind == Kind::Ours {
+            let look = Look::new(home.node.bpf_dir(), probe_vip())?;
+            (CHANGES, PAUSE, Some(look))
+        } else {
+            (THEIR_CHANGES, THEIR_PAUSE, None)
+        };
+        // The endpoint is an even one at first, whatever came before.
+        world.move_probe(false)?;
+        client
+            .until_reached(&home.place(), probe_vip(), probe(false))?
+            .wait()?;
+        thread::sleep(THEIR_PAUSE);
+        let written = home.written();
+        let mut mapped = Vec::new();
+        for n in 0..times {
+            let odd = n % 2 == 0;
+            let (start, map, at) = thread::scope(|scope| {
+                let look = look.as_ref();
+                let watching = look.map(|look| scope.spawn(move || in_map(look, odd)));
+                let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
+                let start = crate::wire::now();
+                let begun = Instant::now();
+                world.move_probe(odd)?;
+                let at = waiting.wait()?;
+                let map = match watching {
+                    Some(watching) => {
+                        let found = watching
+                            .join()
+                            .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+                        Some(found - begun)
+                    }
+                    None => None,
+                };
+                anyhow::Ok((start, map, at))
+            })?;
+            seen.push((at - start) * 1e3);
+            mapped.extend(map.map(millis));
+            thread::sleep(pause);
+        }
+        let first = seen.len() - times;
+        let elements = match (written, home.written()) {
+            (Some(before), Some(after)) => (after - before) / f64::from(u32::try_from(times)?),
+            _ => f64::NAN,
+        };
+        Ok([
+            quantile(&mapped, 0.5).unwrap_or(f64::NAN),
+            of(&seen[first..], 0.5)?,
+            of(&seen[first..], 0.99)?,
+            elements,
+        ])
     }
-    let first = seen.len() - times;
-    let elements = match (written, home.written()) {
-        (Some(before), Some(after)) => (after - before) / f64::from(u32::try_from(times)?),
-        _ => f64::NAN,
-    };
-    Ok([
-        quantile(&mapped, 0.5).unwrap_or(f64::NAN),
-        of(&seen[first..], 0.5)?,
-        of(&seen[first..], 0.99)?,
-        elements,
-    ])
-}
 
-/// A tenth of the services gets other endpoints, and the probe after them: what is seen of it stands behind all others.
-fn rolled(&mut self) -> Result<[f64; 3]> {
-    let (world, home) = (self.world, self.home);
-    thread::sleep(REST);
-    let (cpu, written) = (home.cpu_seconds()?, home.written());
-    world.roll(true)?;
-    let behind = self.behind(true, |_| Ok(()))?;
-    thread::sleep(REST);
-    let used = home.cpu_seconds()? - cpu;
-    let elements = more(written, home.written());
-    world.roll(false)?;
-    self.behind(false, |_| Ok(()))?;
-    Ok([behind, used, elements])
-}
+    /// A tenth of the services gets other endpoints, and the probe after them: what is seen of it stands behind all others.
+    fn rolled(&mut self) -> Result<[f64; 3]> {
+        let (world, home) = (self.world, self.home);
+        thread::sleep(REST);
+        let (cpu, written) = (home.cpu_seconds()?, home.written());
+        world.roll(true)?;
+        let behind = self.behind(true, |_| Ok(()))?;
+        thread::sleep(REST);
+        let used = home.cpu_seconds()? - cpu;
+        let elements = more(written, home.written());
+        world.roll(false)?;
+        self.behind(false, |_| Ok(()))?;
+        Ok([behind, used, elements])
+    }
 
-/// A service of 5,000 endpoints comes, one of them moves, it goes.
-fn grown(&mut self) -> Result<[f64; 4]> {
-    let (world, home) = (self.world, self.home);
-    thread::sleep(REST);
-    let cpu = home.cpu_seconds()?;
-    world.add_large()?;
-    let added = self.behind(true, |_| Ok(()))?;
-    thread::sleep(REST);
-    let used = home.cpu_seconds()? - cpu;
-    let written = home.written();
-    let moved = self.behind(false, World::move_in_large)?;
-    thread::sleep(REST);
-    let elements = more(written, home.written());
-    world.remove_large()?;
-    self.behind(true, |_| Ok(()))?;
-    world.move_probe(false)?;
-    Ok([added, used, moved, elements])
-}
+    /// A service of 5,000 endpoints comes, one of them moves, it goes.
+    fn grown(&mut self) -> Result<[f64; 4]> {
+        let (world, home) = (self.world, self.home);
+        thread::sleep(REST);
+        let cpu = home.cpu_seconds()?;
+        world.add_large()?;
+        let added = self.behind(true, |_| Ok(()))?;
+        thread::sleep(REST);
+        let used = home.cpu_seconds()? - cpu;
+        let written = home.written();
+        let moved = self.behind(false, World::move_in_large)?;
+        thread::sleep(REST);
+        let elements = more(written, home.written());
+        world.remove_large()?;
+        self.behind(true, |_| Ok(()))?;
+        world.move_probe(false)?;
+        Ok([added, used, moved, elements])
+    }
 
-/// Milliseconds from the last write until the probe, moved as the last one, is seen to have moved.
-fn behind(&mut self, odd: bool, before: impl Fn(&World) -> Result<()>) -> Result<f64> {
-    let Self { world, client, home } = self;
-    let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
-    let start = crate::wire::now();
-    before(world)?;
-    world.move_probe(odd)?;
-    Ok((waiting.wait()? - start) * 1e3)
-}
+    /// Milliseconds from the last write until the probe, moved as the last one, is seen to have moved.
+    fn behind(&mut self, odd: bool, before: impl Fn(&World) -> Result<()>) -> Result<f64> {
+        let Self {
+            world,
+            client,
+            home,
+        } = self;
+        let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
+        let start = crate::wire::now();
+        before(world)?;
+        world.move_probe(odd)?;
+        Ok((waiting.wait()? - start) * 1e3)
+    }
 }
 
 fn in_map(look: &Look, odd: bool) -> Result<Instant> {
@@ -246,4 +261,3 @@ fn put(values: &mut [f64], name: &str, value: f64) {
         }
     }
 }
-

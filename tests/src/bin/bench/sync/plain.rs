@@ -19,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Seconds for the lists of everything, as text.
 pub(super) fn list(api: &Client) -> Result<f64> {
     let start = Instant::now();
-    for path in ["/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"] {
+    for path in [
+        "/api/v1/services",
+        "/apis/discovery.k8s.io/v1/endpointslices",
+    ] {
         let text = api.run(move |client| {
             Box::pin(async move {
                 let request = Request::new(path).list(&ListParams::default())?;
