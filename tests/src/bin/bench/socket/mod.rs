@@ -7,7 +7,7 @@ mod proxies;
 mod run_time;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::cgroup::Cgroup;
@@ -239,7 +239,7 @@ impl Rows<'_> {
             };
             add(self, ours(*scale), shuffled(*scale))?;
             if Some(*scale) == balanced.last().map(|(most, _)| *most) {
-                let programs = Some(one.node.bpf_dir().to_owned());
+                let programs = Some(one.node.bpf_dir());
                 self.places(&ours(*scale), &place, *scale, programs)?;
             }
             if *scale == SPECIAL_AT {
@@ -291,14 +291,19 @@ impl Rows<'_> {
         title: &str,
         place: &Where,
         services: u32,
-        programs: Option<PathBuf>,
+        programs: Option<&Path>,
     ) -> Result<()> {
         for (word, i) in [
             ("first", 0),
             ("middle", services / 2),
             ("last", services - 1),
         ] {
-            self.vips(format!("{title}, {word}"), place, vec![i], programs.clone())?;
+            self.vips(
+                format!("{title}, {word}"),
+                place,
+                vec![i],
+                programs.map(Path::to_owned),
+            )?;
         }
         Ok(())
     }
