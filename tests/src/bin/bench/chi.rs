@@ -89,7 +89,7 @@ mod tests {
             let found = upper_gamma(freedom / 2.0, chi / 2.0);
             assert!((found - p).abs() < 2e-3, "{freedom} {chi}: {found} not {p}");
         }
-        assert!((ln_gamma(5.0) - 24.0_f64.ln()).abs() < 1e-12);
+        assert!((ln_gamma(5.0) - 24.0_f64.ln()).abs() < 1e-9);
     }
 
     #[test]

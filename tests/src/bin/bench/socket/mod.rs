@@ -16,14 +16,12 @@ use lb_tests::netns::Netns;
 
 use self::agents::Balanced;
 use self::proxies::Rules;
-use self::run_time::{Counting, Program};
 use crate::client::{Client, Set};
 use crate::frame::{self, BLOCKS, Metric, Plan, Step};
 use crate::ground::Ground;
 use crate::header::Header;
-use crate::report::{Part, Report, Table};
+use crate::report::{Part, Report};
 use crate::services::{Class, backends, backends_v6, shuffled, vip, vip_v6};
-use crate::stats::Spread;
 use crate::wire::{Where, Work};
 
 const fn metric(name: &'static str, unit: &'static str) -> Metric {
@@ -73,8 +71,6 @@ const DIRECT_V6: &str = "direct, IPv6";
 const ADDRESSES: u32 = 100;
 /// Targets of a row whose way is looked at before and after the rounds.
 const SAMPLE: usize = 24;
-/// Calls of a block while the kernel counts run times.
-const COUNTED: u32 = 5000;
 
 /// One line of the report.
 struct Row {
@@ -160,7 +156,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         },
     )?;
     verify(&ground, client, &rows)?;
-    let run_times = run_times(client, &rows)?;
+    let run_times = run_time::table(client, &rows)?;
     Ok(Report {
         suite: "socket",
         quick,
@@ -368,51 +364,4 @@ fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Apart from the rounds, since counting slows what it counts.
-fn run_times(client: &mut Client, rows: &[Row]) -> Result<Table> {
-    let columns = [
-        ("lb_connect", Work::UdpConnect),
-        ("lb_connect", Work::TcpConnect),
-        ("lb_sendmsg", Work::SendTo),
-    ];
-    let counting = Counting::start()?;
-    let mut lines = Vec::new();
-    for row in rows {
-        let Some(dir) = &row.programs else { continue };
-        let mut line = vec![row.name.clone()];
-        let family = if row.name.ends_with(V6) { 6 } else { 4 };
-        for (name, work) in columns {
-            let program = Program::of(dir, &format!("{name}{family}"))?;
-            let calls = if work == Work::TcpConnect {
-                COUNTED / 10
-            } else {
-                COUNTED
-            };
-            let means: Vec<f64> = (0..7)
-                .map(|_| {
-                    let before = program.runs()?;
-                    client.measure(&row.place, row.set, work, calls)?;
-                    program.mean_since(before)
-                })
-                .collect::<Result<_>>()?;
-            let Spread {
-                median,
-                min,
-                max,
-                count: _,
-            } = Spread::of(&means).context("no runs")?;
-            line.push(format!("{median:.0} [{min:.0}–{max:.0}]"));
-        }
-        lines.push(line);
-    }
-    drop(counting);
-    Ok(Table {
-        title:
-            "Run time of the programs, by the kernel's own count: ns, median [min–max] of 7 blocks"
-                .to_owned(),
-        head: vec!["row", "connect, UDP", "connect, TCP", "sendmsg"],
-        lines,
-    })
 }
