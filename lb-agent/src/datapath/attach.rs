@@ -235,6 +235,12 @@ impl Attachments {
         Ok(())
     }
 
+    /// Was XDP asked for on this device, and could not be had?
+    #[must_use]
+    pub fn lacks_xdp(&self, ifindex: u32) -> bool {
+        self.without_xdp.contains(&ifindex)
+    }
+
     fn attach_xdp(&mut self, spec: &Spec, device: &Device) -> Result<()> {
         let name = device_pin(spec.name, &device.name, device.ifindex);
         let ifindex = device.ifindex;

@@ -10,8 +10,10 @@ use tracing::{info, warn};
 use crate::{
     datapath::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
-    takeover::adopt,
+    takeover::{adopt, connections::Frontends, find::Leftovers},
 };
+
+use super::announce::Announce;
 
 /// How often the last of them is looked for.
 const LOOK: Duration = Duration::from_secs(15);
@@ -23,11 +25,38 @@ pub(super) async fn begin(dir: &BpfDir, fresh: bool) {
 }
 
 /// Runs on, from the first complete sync.
-pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>) {
+pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce: Announce) {
     if synced.await.is_err() {
         return pending().await;
     }
-    tell(blocking(move || adopt::finish(&dir)).await);
+    let folder = dir.clone();
+    let adopted = blocking(move || adopt::finish(&folder)).await;
+    if let Err(error) = &adopted {
+        let text = format!(
+            "connections from outside that kube-proxy opened may break: {error:#}; does the kernel have nf_conntrack_netlink?"
+        );
+        announce.node("ConnectionsNotAdopted", "TakeOver", "", text);
+    }
+    tell(adopted);
+    let left = blocking(move || Leftovers::find(&Frontends::read(&dir)?)).await;
+    match left {
+        Ok(left) if left.has_rules() => {
+            let left = left.in_words();
+            warn!(
+                left,
+                "kube-proxy's rules are there: `lb-agent cleanup --kube-proxy` removes them once it is stopped"
+            );
+            let text = format!(
+                "kube-proxy's rules are there: {left}; once it is stopped, run `lb-agent cleanup --kube-proxy` on this node"
+            );
+            announce.node("KubeProxyLeftovers", "TakeOver", "", text);
+        }
+        Ok(_) => {}
+        Err(error) => warn!(
+            error = format!("{error:#}"),
+            "cannot look for kube-proxy's rules"
+        ),
+    }
     let mut ticks = time::interval(LOOK);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut unneeded = false;

@@ -34,7 +34,9 @@ use crate::{
 use super::{
     Stop,
     auditing::AuditRun,
-    node_ports, recounting,
+    node_ports,
+    parts::Parts,
+    recounting,
     resetting::Resetting,
     schedule::{Due, Schedule},
     tell::Tell,
@@ -45,46 +47,6 @@ use super::{
 const REATTACH: Duration = Duration::from_secs(10);
 /// Events taken in before something is written.
 const DRAIN: usize = 10_000;
-
-/// What the agent is made of.
-pub(super) struct Parts {
-    /// Restored from the maps.
-    pub(super) engine: Engine,
-    /// Open for writing.
-    pub(super) maps: BpfMaps,
-    /// Loaded programs.
-    pub(super) attachments: Attachments,
-    /// What is left to do before the first link runs them.
-    pub(super) commit: Commit,
-    /// The maps were made anew: no link runs on them before they are filled.
-    pub(super) wait_for_sync: bool,
-    /// Which addresses node ports answer on.
-    pub(super) node_port_addresses: Vec<NodePortAddress>,
-    /// See [`crate::config::Config::node_ip`].
-    pub(super) node_ip: Option<IpAddr>,
-    /// What is learnt of the API server's addresses.
-    pub(super) memory: Memory,
-    /// Where it is kept.
-    pub(super) file: StateFile,
-    /// Who wants to know.
-    pub(super) known: watch::Sender<Known>,
-    /// Told to the servers of health checks.
-    pub(super) checks: watch::Sender<Wanted>,
-    /// Told to the servers.
-    pub(super) health: Arc<Health>,
-    /// Told to the servers.
-    pub(super) metrics: Arc<Metrics>,
-    /// Told to the servers.
-    pub(super) kernel: Arc<Kernel>,
-    /// Told to people.
-    pub(super) tell: Tell,
-    /// When what is due.
-    pub(super) schedule: Schedule,
-    /// Of connected UDP sockets that hold on to backends.
-    pub(super) resetting: Resetting,
-    /// Told when everything is listed and written.
-    pub(super) first_sync: oneshot::Sender<()>,
-}
 
 /// The running agent.
 pub(super) struct Agent {
@@ -136,6 +98,7 @@ impl Agent {
             metrics,
             kernel,
             tell,
+            troubles,
             schedule,
             resetting,
             first_sync,
@@ -157,7 +120,7 @@ impl Agent {
             kernel,
             tell,
             first_sync: Some(first_sync),
-            troubles: Troubles::default(),
+            troubles,
             schedule,
             audit: AuditRun::default(),
             node: None,
@@ -230,6 +193,7 @@ impl Agent {
             self.known.send_replace(known.clone());
         }
         self.tell.arrived(&event, &self.metrics);
+        self.troubles.arrived(&event);
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         let leaving = match &event {
             Event::Node(node) => Some(node.leaving),
@@ -265,6 +229,7 @@ impl Agent {
             return;
         }
         debug!(?addresses, "node ports answer on");
+        self.troubles.node_ports(words, &addresses);
         self.addresses = Some(addresses.clone());
         let listen = node_ports::listen(words, &addresses);
         self.checks.send_if_modified(|wanted| {
@@ -290,6 +255,7 @@ impl Agent {
         self.tell_usage(&snapshot);
         self.tell
             .synced(&report, end - start, &self.engine, &self.metrics);
+        self.troubles.synced(&snapshot.usage, self.engine.cluster());
         if report.first_synced || report.udp_left > 0 {
             self.resetting.wake();
         }
@@ -344,7 +310,7 @@ impl Agent {
     /// Proves the next map, and the first one again after the period.
     fn audit(&mut self) {
         let Self { engine, maps, .. } = self;
-        let more = self.audit.step(engine, maps, &self.metrics);
+        let more = self.audit.step(engine, maps, &self.metrics, &self.troubles);
         self.schedule.audited(Instant::now(), more);
     }
 
@@ -368,6 +334,10 @@ impl Agent {
             .follow(&state.devices)
             .context("attach the programs")?;
         self.troubles.attach(&problems, &self.metrics);
+        let all = state.devices.iter();
+        let without_xdp = all.filter(|d| self.attachments.lacks_xdp(d.ifindex));
+        self.troubles
+            .without_xdp(without_xdp.map(|d| d.name.as_str()));
         if !problems.is_empty() {
             self.reattach = Some(Instant::now() + REATTACH);
         }

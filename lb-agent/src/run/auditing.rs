@@ -11,6 +11,8 @@ use crate::{
     sync::{Audit, Engine, Part},
 };
 
+use super::troubles::Troubles;
+
 /// Where the audit stands.
 #[derive(Debug, Default)]
 pub(super) struct AuditRun {
@@ -26,6 +28,7 @@ impl AuditRun {
         engine: &mut Engine,
         maps: &mut BpfMaps,
         metrics: &Metrics,
+        troubles: &Troubles,
     ) -> bool {
         let part = Part::ALL[self.next];
         let start = Instant::now();
@@ -48,6 +51,7 @@ impl AuditRun {
                 map,
                 drift, repaired, examples, "somebody else has changed this map; it is repaired"
             );
+            troubles.changed(map, drift);
         }
         for failure in &report.failed {
             error!(map = part.map(), error = %failure.error, "the audit of this map failed");

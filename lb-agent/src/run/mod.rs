@@ -36,17 +36,22 @@ use crate::{
     watch::{notices, source},
 };
 
-use agent::{Agent, Parts};
+use agent::Agent;
+use announce::Announce;
+use parts::Parts;
 use resetting::Resetting;
 use schedule::Schedule;
 use tell::Tell;
+use troubles::Troubles;
 
 mod adopting;
 mod agent;
+mod announce;
 mod auditing;
 mod descriptors;
 mod host;
 mod node_ports;
+mod parts;
 mod recounting;
 mod resetting;
 mod schedule;
@@ -82,8 +87,6 @@ pub async fn run(config: Config) -> Result<()> {
     let engine =
         Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
     adopting::begin(&dir, !engine.has_leftovers()).await;
-    let (first_sync, synced) = oneshot::channel();
-    tokio::spawn(adopting::follow(dir.clone(), synced));
 
     let file = StateFile::in_dir(&config.state_dir);
     let known = file.load().unwrap_or_else(|error| {
@@ -99,6 +102,10 @@ pub async fn run(config: Config) -> Result<()> {
         client_rx,
         notices_rx,
     ));
+    let announce = Announce::new(notices_tx.clone());
+    announce_cgroup(&config, &announce);
+    let (first_sync, synced) = oneshot::channel();
+    tokio::spawn(adopting::follow(dir.clone(), synced, announce.clone()));
     let (checks_tx, checks_rx) = watch::channel(Wanted::default());
     let tell = checks::Tell {
         node: config.node_name.clone(),
@@ -143,6 +150,7 @@ pub async fn run(config: Config) -> Result<()> {
             notices_tx,
             ProblemFile::of(&config.state_dir, &config.bpf_dir),
         ),
+        troubles: Troubles::new(announce),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
         resetting: Resetting::new(config.socket_reset == config::SocketReset::Auto),
         first_sync,
@@ -153,6 +161,20 @@ pub async fn run(config: Config) -> Result<()> {
     }
     info!("stopped; what is attached works on, `lb-agent cleanup` removes it");
     Ok(())
+}
+
+/// Sockets outside of a cgroup that is not the root are nobody's.
+fn announce_cgroup(config: &Config, announce: &Announce) {
+    let Ok(cgroup) = Cgroup::open(config.cgroup.as_deref()) else {
+        return;
+    };
+    if !cgroup.is_root() {
+        let text = format!(
+            "the agent is attached to the cgroup {}, which is not the root: sockets outside of it are not translated; mount the host's /sys/fs/cgroup, or see --cgroup",
+            Path::display(&cgroup.path)
+        );
+        announce.node("CgroupNotRoot", "Attach", "", text);
+    }
 }
 
 /// Starts the two servers. Who hears of an address that is taken ends the agent; without `bindAddressHardFail` nobody does.

@@ -13,7 +13,7 @@ use crate::{
     problems::ProblemFile,
     serve::metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
     sync::{Engine, Report},
-    watch::notices::Notice,
+    watch::notices::{About, Notice},
 };
 
 /// What has been said already.
@@ -143,7 +143,7 @@ impl Tell {
             for text in texts.iter().filter(|text| !said.contains(text)) {
                 warn!(%service, problem = text, "cannot honour all of it");
                 let notice = Notice {
-                    service: service.clone(),
+                    about: About::Service(service.clone()),
                     reason: "NotHonoured",
                     action: "Program",
                     text: text.clone(),

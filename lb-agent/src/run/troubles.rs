@@ -1,20 +1,42 @@
-//! What is wrong with the devices: named ones that are not there, and programs that cannot be attached. Owns that each is
-//! logged once, when it is new, and shown as a metric as long as it lasts.
+//! What is wrong with this machine, or with what was asked of it: devices, programs, maps, addresses, its zone. Owns that each
+//! is logged once, when it is new, told by an Event on the Node, and shown as a metric as long as it lasts.
+
+use std::net::IpAddr;
 
 use anyhow::Error;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{error, info, warn};
 
-use crate::serve::metrics::Metrics;
+use crate::{
+    config::NodePortAddress,
+    model::{Cluster, Event, Slice},
+    serve::metrics::Metrics,
+    sync::Usage,
+};
+
+use super::announce::Announce;
 
 /// What has been said already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Troubles {
+    announce: Announce,
     missing: Vec<String>,
     attach: Vec<String>,
+    /// Some endpoint had a hint for zones.
+    hinted: bool,
 }
 
 impl Troubles {
+    /// Nothing has been said.
+    pub(super) fn new(announce: Announce) -> Self {
+        Self {
+            announce,
+            missing: Vec::new(),
+            attach: Vec::new(),
+            hinted: false,
+        }
+    }
+
     /// Named devices that are not there now.
     pub(super) fn missing(&mut self, now: &[String], metrics: &Metrics) {
         let now = now.to_vec();
@@ -24,6 +46,10 @@ impl Troubles {
                 device,
                 "a flag names this device, and it is not there: going on without it until it appears"
             );
+            let text = format!(
+                "device {device}, which a flag names, is not there: what comes in on it is not balanced; compare --devices, --attach-tc and --attach-xdp with `ip link`"
+            );
+            self.announce.node("DeviceMissing", "Attach", &device, text);
         }
         for device in went {
             info!(device, "the device is there now");
@@ -36,11 +62,83 @@ impl Troubles {
         let (came, went) = replace(&mut self.attach, now, &metrics.attach_problems);
         for problem in came {
             error!(error = problem, "cannot attach, trying again");
+            self.announce
+                .node("CannotAttach", "Attach", &problem, problem.clone());
         }
         if self.attach.is_empty() && !went.is_empty() {
             info!("everything is attached now");
         }
     }
+}
+
+impl Troubles {
+    /// Devices that were to have XDP and whose driver has none.
+    pub(super) fn without_xdp<'d>(&self, devices: impl Iterator<Item = &'d str>) {
+        for device in devices {
+            let text = format!(
+                "device {device} has no native XDP: tc does its work, more slowly; take it out of --attach-xdp, or see its driver"
+            );
+            self.announce.node("NoNativeXdp", "Attach", device, text);
+        }
+    }
+
+    /// Objects may ask for something that this Node lacks.
+    pub(super) fn arrived(&mut self, event: &Event) {
+        let hints = |slice: &Slice| slice.endpoints.iter().any(|e| !e.hint_zones.is_empty());
+        self.hinted |= match event {
+            Event::Slice(slice) => hints(slice),
+            Event::Slices(all) => all.iter().any(hints),
+            _ => false,
+        };
+    }
+
+    /// The addresses that node ports answer on.
+    pub(super) fn node_ports(&self, words: &[NodePortAddress], on: &[(IpAddr, u32)]) {
+        let only_loopback = words
+            .iter()
+            .all(|w| matches!(w, NodePortAddress::Localhost));
+        if !on.is_empty() || only_loopback {
+            return;
+        }
+        warn!("no address of this machine is one that node ports answer on");
+        let text = "--node-port-addresses admits no address of this machine: its node ports answer on loopback alone; compare it with `ip address`";
+        self.announce
+            .node("NoNodePortAddress", "Program", "", text.to_owned());
+    }
+
+    /// After a sync: how full the maps are, and whether hints can be honoured.
+    pub(super) fn synced(&self, usage: &[Usage], cluster: &Cluster) {
+        for Usage {
+            map,
+            entries,
+            capacity,
+        } in usage.iter().filter(|usage| is_almost_full(usage))
+        {
+            let text = format!(
+                "map {map} holds {entries} of {capacity} entries: what does not fit is refused; start the agent with --map-capacity {map}=N"
+            );
+            self.announce.node("MapAlmostFull", "Program", map, text);
+        }
+        if self.hinted && cluster.synced().node && cluster.node().is_some_and(|n| n.zone.is_none())
+        {
+            let text = "endpoints have hints for zones, and this Node has no label topology.kubernetes.io/zone: hints are not followed here";
+            self.announce
+                .node("NoZoneLabel", "Program", "", text.to_owned());
+        }
+    }
+
+    /// An audit found what the agent has not written.
+    pub(super) fn changed(&self, map: &str, drift: u64) {
+        let text = format!(
+            "{drift} entries of map {map} were changed by somebody else, and are repaired: find out who writes to the agent's maps"
+        );
+        self.announce.node("MapChangedByOthers", "Audit", map, text);
+    }
+}
+
+/// So full that somebody should make it larger before it is full: nine in ten, as `lb-agent check` has it.
+fn is_almost_full(usage: &Usage) -> bool {
+    u64::from(usage.entries) * 10 > u64::from(usage.capacity) * 9
 }
 
 /// Takes the new list over: what came with it, and what went.
@@ -57,6 +155,19 @@ fn replace(told: &mut Vec<String>, now: Vec<String>, gauge: &Gauge) -> (Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_map_is_almost_full_above_nine_in_ten() {
+        let usage = |entries, capacity| Usage {
+            map: "lb_svc",
+            entries,
+            capacity,
+        };
+        assert!(!is_almost_full(&usage(90, 100)));
+        assert!(is_almost_full(&usage(91, 100)));
+        assert!(is_almost_full(&usage(u32::MAX, u32::MAX)));
+        assert!(!is_almost_full(&usage(0, 0)));
+    }
 
     #[test]
     fn what_is_known_is_not_said_again() {

@@ -18,7 +18,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{model::ObjectKey, sync::HealthCheck, watch::notices::Notice};
+use crate::{
+    model::ObjectKey,
+    sync::HealthCheck,
+    watch::notices::{About, Notice},
+};
 
 use super::{
     connection::{self, Places},
@@ -190,7 +194,7 @@ impl Servers {
                 self.tell.node
             );
             let notice = Notice {
-                service: service.clone(),
+                about: About::Service(service.clone()),
                 reason: "FailedToStartServiceHealthcheck",
                 action: "Listen",
                 text,

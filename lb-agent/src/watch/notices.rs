@@ -1,7 +1,12 @@
-//! Events on Services whose objects ask for what cannot be honoured, so that `kubectl describe` shows it. Without an API
-//! server, or without the right to write Events, the log has them all the same.
+//! Events on Services whose objects ask for what cannot be honoured, and on our Node for what is wrong with it, so that
+//! `kubectl describe` shows it. Without an API server, or without the right to write Events, the log has them all the same.
 
-use k8s_openapi::api::core::v1::Service;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Service};
 use kube::{
     Api, Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -13,11 +18,24 @@ use crate::model::ObjectKey;
 
 use super::api::chain;
 
-/// A problem of a Service.
+/// Events on one object at once; then one more each [`REFILL`]. As client-go limits its own.
+const BURST: u32 = 25;
+const REFILL: Duration = Duration::from_mins(5);
+
+/// What an Event is about.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum About {
+    /// A Service.
+    Service(ObjectKey),
+    /// Our Node.
+    Node,
+}
+
+/// A problem that somebody should look at.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
-    /// Which one.
-    pub service: ObjectKey,
+    /// Whose.
+    pub about: About,
     /// One word, for machines.
     pub reason: &'static str,
     /// What was being done, one word.
@@ -26,22 +44,31 @@ pub struct Notice {
     pub text: String,
 }
 
-/// Publishes until nobody has anything to tell.
+/// Publishes until nobody has anything to tell. What is told before there is a client waits for it.
 pub async fn publish(
     node: String,
-    client: watch::Receiver<Option<Client>>,
+    mut client: watch::Receiver<Option<Client>>,
     mut notices: mpsc::Receiver<Notice>,
 ) {
+    let mut limits = Limits::default();
     while let Some(notice) = notices.recv().await {
+        if client.wait_for(Option::is_some).await.is_err() {
+            // There never will be one.
+            return notices.close();
+        }
+        let Some(client) = client.borrow().clone() else {
+            continue;
+        };
         let Notice {
-            service,
+            about,
             reason,
             action,
             text,
         } = notice;
-        let Some(client) = client.borrow().clone() else {
+        if !limits.admit(&about, Instant::now()) {
+            debug!(?about, text, "too many Events: this one is only in the log");
             continue;
-        };
+        }
         let reporter = Reporter {
             controller: "lb-agent".to_owned(),
             instance: Some(node.clone()),
@@ -53,13 +80,10 @@ pub async fn publish(
             action: action.to_owned(),
             secondary: None,
         };
-        // `kubectl describe` looks for the very object: by its uid, not by its name.
-        let api = Api::<Service>::namespaced(client.clone(), &service.namespace);
-        let published = match api.get_metadata_opt(&service.name).await {
+        let published = match object(&client, &about, &node).await {
             Ok(Some(object)) => {
-                let about = object.object_ref(&());
                 Recorder::new(client, reporter)
-                    .publish(&event, &about)
+                    .publish(&event, &object)
                     .await
             }
             // Gone meanwhile: there is nothing to describe.
@@ -67,7 +91,72 @@ pub async fn publish(
             Err(error) => Err(error),
         };
         if let Err(error) = published {
-            debug!(%service, error = %chain(&error), "cannot write an Event");
+            debug!(?about, error = %chain(&error), "cannot write an Event");
         }
+    }
+}
+
+/// `kubectl describe` looks for the very object: by its uid, not by its name.
+async fn object(
+    client: &Client,
+    about: &About,
+    node: &str,
+) -> kube::Result<Option<ObjectReference>> {
+    match about {
+        About::Service(key) => {
+            let api = Api::<Service>::namespaced(client.clone(), &key.namespace);
+            let object = api.get_metadata_opt(&key.name).await?;
+            Ok(object.map(|object| object.object_ref(&())))
+        }
+        About::Node => {
+            let object = Api::<Node>::all(client.clone())
+                .get_metadata_opt(node)
+                .await?;
+            Ok(object.map(|object| object.object_ref(&())))
+        }
+    }
+}
+
+/// How many Events each object may still have.
+#[derive(Debug, Default)]
+struct Limits(HashMap<About, (u32, Instant)>);
+
+impl Limits {
+    fn admit(&mut self, about: &About, now: Instant) -> bool {
+        // Whose bucket is full again needs no entry.
+        self.0
+            .retain(|_, (left, at)| *left + refilled(*at, now) < BURST);
+        let (left, at) = self.0.entry(about.clone()).or_insert((BURST, now));
+        let more = refilled(*at, now);
+        *left = (*left + more).min(BURST);
+        *at += REFILL * more;
+        if *left == 0 {
+            return false;
+        }
+        *left -= 1;
+        true
+    }
+}
+
+fn refilled(since: Instant, now: Instant) -> u32 {
+    let times = now.duration_since(since).as_secs() / REFILL.as_secs();
+    u32::try_from(times).unwrap_or(BURST).min(BURST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_has_a_burst_of_events_and_then_one_now_and_then() {
+        let (mut limits, start) = (Limits::default(), Instant::now());
+        let admitted =
+            |limits: &mut Limits, now| (0..100).filter(|_| limits.admit(&About::Node, now)).count();
+        assert_eq!(admitted(&mut limits, start), 25);
+        assert_eq!(admitted(&mut limits, start + REFILL / 2), 0);
+        assert_eq!(admitted(&mut limits, start + REFILL * 2), 2);
+        assert_eq!(admitted(&mut limits, start + REFILL * 100), 25);
+        let other = About::Service(ObjectKey::new("default", "web"));
+        assert!(limits.admit(&other, start + REFILL * 100));
     }
 }

@@ -135,6 +135,16 @@ impl Client {
         .with_context(|| format!("create a {}", K::kind(&())))
     }
 
+    /// The object of the cluster of this name; `None` if there is none.
+    pub fn get_global<K: Object + Resource<Scope = ClusterResourceScope>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<K>> {
+        let wanted = name.to_owned();
+        self.with(move |client| async move { Api::<K>::all(client).get_opt(&wanted).await })
+            .with_context(|| format!("get {} {name}", K::kind(&())))
+    }
+
     /// The object of this name; `None` if there is none.
     pub fn get<K: Object + Resource<Scope = NamespaceResourceScope>>(
         &self,

@@ -6,6 +6,7 @@ mod bad_objects;
 mod bootstrap;
 mod common;
 mod dns;
+mod events;
 mod health;
 mod load_balancer;
 mod metrics;

@@ -1,0 +1,90 @@
+//! Events on our Node, for what somebody has to do on this machine. Owns that each is written once an hour at most, and that
+//! a machine in trouble does not flood the API server.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::watch::notices::{About, Notice};
+
+/// The same is not said again before.
+const AGAIN: Duration = Duration::from_hours(1);
+/// So many different ones within that time; the rest is in the log, in metrics and in `lb-agent check`.
+const MOST: usize = 20;
+
+/// When what was said, by its reason and what it is about.
+type Said = HashMap<(&'static str, String), Instant>;
+
+/// May be given to every task.
+#[derive(Clone, Debug)]
+pub(super) struct Announce {
+    notices: mpsc::Sender<Notice>,
+    said: Arc<Mutex<Said>>,
+}
+
+impl Announce {
+    /// Nothing has been said.
+    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
+        Self {
+            notices,
+            said: Arc::default(),
+        }
+    }
+
+    /// `subject` tells Events of one reason apart, such as the name of a device; `text` may contain numbers that change.
+    pub(super) fn node(
+        &self,
+        reason: &'static str,
+        action: &'static str,
+        subject: &str,
+        text: String,
+    ) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_new(&mut said, (reason, subject.to_owned()), Instant::now()) {
+            return;
+        }
+        let notice = Notice {
+            about: About::Node,
+            reason,
+            action,
+            text,
+        };
+        if self.notices.try_send(notice).is_err() {
+            debug!(
+                reason,
+                "too many Events at once: this one is only in the log"
+            );
+        }
+    }
+}
+
+/// Notes it, if it is to be said now.
+fn is_new(said: &mut Said, what: (&'static str, String), now: Instant) -> bool {
+    said.retain(|_, at| now.duration_since(*at) < AGAIN);
+    if said.contains_key(&what) || said.len() >= MOST {
+        return false;
+    }
+    said.insert(what, now);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_said_once_an_hour_and_not_too_much_in_all() {
+        let (mut said, start) = (Said::new(), Instant::now());
+        let what = |n: usize| ("DeviceMissing", format!("eth{n}"));
+        assert!(is_new(&mut said, what(0), start));
+        assert!(!is_new(&mut said, what(0), start + AGAIN / 2));
+        assert!(is_new(&mut said, what(0), start + AGAIN));
+        let new = (1..100).filter(|n| is_new(&mut said, what(*n), start + AGAIN));
+        assert_eq!(new.count(), MOST - 1);
+    }
+}
