@@ -280,6 +280,11 @@ fn open(
         if way == Route::Here && !lookup::is_node_addr(&s.flow.dst) {
             way = Route::None;
         }
+        // A pod of this node whose endpoint names no node: its reply comes in where none of our programs stands, and is
+        // caught on its way out instead.
+        if matches!(way, Route::Found { .. }) && !route::is_node_device(s.fib.ifindex) {
+            way = Route::Here;
+        }
     }
     let local = way == Route::Here;
     if local {

@@ -9,7 +9,10 @@ use aya_ebpf::{
     },
     helpers::{bpf_fib_lookup, bpf_redirect_neigh},
 };
-use lb_common::{Addr, dev::Dev};
+use lb_common::{
+    Addr,
+    dev::{self, Dev},
+};
 
 use crate::{config, maps::DEVS, packet::Packet};
 
@@ -140,6 +143,12 @@ pub fn source(fib: &Fib, is_v4: bool) -> Option<Addr> {
 pub fn device(ifindex: u32) -> Option<&'static Dev> {
     // SAFETY: written by the agent alone, read field by field; a device that goes takes its packets with it.
     unsafe { DEVS.get(&ifindex) }
+}
+
+/// Do our programs stand on the device?
+#[inline(always)]
+pub fn is_node_device(ifindex: u32) -> bool {
+    device(ifindex).is_some_and(|dev| dev.flags & dev::flags::NODE != 0)
 }
 
 /// The verdict that sends a packet of tc by the way found, its link-layer header made by the kernel. Linux 5.10.

@@ -176,6 +176,11 @@ impl Agent {
         self.process.said()
     }
 
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_none())
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -21,6 +21,7 @@ pub mod pod;
 pub mod poll;
 pub mod probe;
 pub mod process;
+pub mod referee;
 pub mod scene;
 pub mod shown;
 pub mod stop;

@@ -53,6 +53,14 @@ impl Pod {
         Ok(())
     }
 
+    /// Echo servers on this port of TCP and UDP, for both families, answering with another name.
+    pub fn serve_named(&self, port: u16, name: &str) -> Result<()> {
+        let at = std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+        self.listen(Kind::Tcp, at, name)?;
+        self.listen(Kind::Udp, at, name)?;
+        Ok(())
+    }
+
     /// One echo server for both families, answering with the pod's name; its number for [`crate::probe::Probe::unlisten`].
     pub fn serve_as(&self, port: u16, kind: Kind) -> io::Result<u32> {
         self.listen(

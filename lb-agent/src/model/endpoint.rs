@@ -41,7 +41,7 @@ pub struct Endpoint {
     pub addr: IpAddr,
     /// nil means true.
     pub ready: bool,
-    /// nil means `ready`.
+    /// nil means true (kube-proxy's rule; it matters for a terminating endpoint alone).
     pub serving: bool,
     /// nil means false.
     pub terminating: bool,

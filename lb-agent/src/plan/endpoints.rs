@@ -24,8 +24,10 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The endpoints of `port`, sorted by address and port. The same one may stand in two slices while it moves from one to
-/// the other: a ready one hides a serving one, a serving one hides the rest, then a local one a remote one.
+/// The endpoints of `port`, sorted by address and port. The same address may stand there twice, while an endpoint moves from
+/// one slice to the other, or while a new pod has the address of one that ends: one that does not terminate hides one that
+/// does (kube-proxy's rule; the rest it leaves to chance), then a ready one hides a serving one, a serving one the rest, a
+/// local one a remote one.
 #[must_use]
 pub fn candidates<'a>(
     slices: &'a [Arc<Slice>],
@@ -51,9 +53,9 @@ pub fn candidates<'a>(
         (
             c.addr,
             c.port,
+            e.terminating,
             !e.ready,
             !e.serving,
-            e.terminating,
             !c.local,
         )
     });

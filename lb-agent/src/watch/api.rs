@@ -37,8 +37,12 @@ pub async fn follow(
     events: Sender<Event>,
     metrics: Arc<Metrics>,
 ) -> Result<()> {
-    let ours = watcher::Config::default()
-        .labels(&format!("!{HEADLESS},!{PROXY_NAME}"))
+    let services = watcher::Config::default()
+        .labels(&format!("!{PROXY_NAME}"))
+        .fields("spec.clusterIP!=None")
+        .timeout(RENEW_SECS);
+    let slices = watcher::Config::default()
+        .labels(&format!("!{HEADLESS}"))
         .timeout(RENEW_SECS);
     let our_node = watcher::Config::default()
         .fields(&format!("metadata.name={node}"))
@@ -46,14 +50,14 @@ pub async fn follow(
     tokio::try_join!(
         one_kind::<core::Service>(
             Api::all(client.clone()),
-            ours.clone(),
+            services,
             patience,
             &events,
             &metrics
         ),
         one_kind::<discovery::EndpointSlice>(
             Api::all(client.clone()),
-            ours,
+            slices,
             patience,
             &events,
             &metrics

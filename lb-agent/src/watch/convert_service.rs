@@ -12,7 +12,7 @@ use crate::model::{Policy, Scheduler, Service, ServicePort, ServiceType};
 
 use super::{
     ip::{parse_cidr, parse_ip},
-    object::{NotOurs, handed_over, key, port, proto},
+    object::{NotOurs, PROXY_NAME, carries, key, port, proto},
 };
 
 /// Chooses the scheduler of one Service.
@@ -31,8 +31,10 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         key: key.clone(),
         reason,
     };
-    if let Some(reason) = handed_over(&object.metadata) {
-        return Err(not_ours(reason));
+    if carries(&object.metadata, PROXY_NAME) {
+        return Err(not_ours(
+            "label service.kubernetes.io/service-proxy-name names another proxy",
+        ));
     }
     let Some(spec) = &object.spec else {
         return Err(not_ours("no spec"));

@@ -8,7 +8,7 @@ use crate::model::{Endpoint, ObjectKey, Slice, SlicePort};
 
 use super::{
     ip::parse_ip,
-    object::{NotOurs, handed_over, key, port, proto},
+    object::{HEADLESS, NotOurs, carries, key, port, proto},
 };
 
 /// The Service a slice belongs to.
@@ -23,8 +23,8 @@ pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
         key: key.clone(),
         reason,
     };
-    if let Some(reason) = handed_over(&object.metadata) {
-        return Err(not_ours(reason));
+    if carries(&object.metadata, HEADLESS) {
+        return Err(not_ours("label service.kubernetes.io/headless"));
     }
     let label = object
         .metadata
@@ -114,7 +114,7 @@ fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) 
         endpoints.push(Endpoint {
             addr,
             ready,
-            serving: conditions.serving.unwrap_or(ready),
+            serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             node: e.node_name.as_deref().map(Arc::from),
             hint_zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
@@ -178,7 +178,7 @@ endpoints:
             c,
             [
                 (true, true, false),
-                (false, false, false),
+                (false, true, false),
                 (false, true, true)
             ]
         );
@@ -233,11 +233,6 @@ endpoints: [{addresses: ['fd66::1', 'fd66::2']}, {addresses: [10.0.0.1]}, {addre
                 "{kubernetes.io/service-name: web, service.kubernetes.io/headless: ''}",
                 "IPv4",
                 "headless",
-            ),
-            (
-                "{kubernetes.io/service-name: web, service.kubernetes.io/service-proxy-name: x}",
-                "IPv4",
-                "another proxy",
             ),
         ] {
             let e = read(&format!(

@@ -1,4 +1,4 @@
-//! What all kinds share: the key, the labels that hand an object to somebody else, and the refusal itself.
+//! What all kinds share: the key, the labels that say whose an object is, and the refusal itself.
 
 use std::num::NonZeroU16;
 
@@ -12,9 +12,10 @@ use crate::model::{Event, ObjectKey};
 
 use super::{convert_node, convert_service, convert_slice};
 
-/// Another proxy owns what carries this label, whatever its value (KEP-2447).
+/// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice it means nothing.
 pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
-/// Services without a cluster IP, and their slices.
+/// Slices of Services without a cluster IP carry this label. On a Service it means nothing: kube-proxy 1.37 reads its
+/// `clusterIP` (older ones left such a Service alone).
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// The object is none that this agent balances.
@@ -63,16 +64,10 @@ pub(super) fn key(meta: &ObjectMeta) -> ObjectKey {
     )
 }
 
-/// The label that gives the object to somebody else, as a reason.
-pub(super) fn handed_over(meta: &ObjectMeta) -> Option<&'static str> {
-    let labels = meta.labels.as_ref()?;
-    if labels.contains_key(PROXY_NAME) {
-        Some("label service.kubernetes.io/service-proxy-name names another proxy")
-    } else if labels.contains_key(HEADLESS) {
-        Some("label service.kubernetes.io/headless")
-    } else {
-        None
-    }
+/// Does it carry this label, with whatever value?
+pub(super) fn carries(meta: &ObjectMeta, label: &str) -> bool {
+    let labels = meta.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(label))
 }
 
 /// A protocol as objects name it; TCP where they are silent.

@@ -208,6 +208,20 @@ impl Client {
         .with_context(|| format!("patch the status of {} {name}", K::kind(&())))
     }
 
+    /// Merges into an object of the cluster.
+    pub fn patch_global<K>(&self, name: &str, patch: serde_json::Value) -> Result<K>
+    where
+        K: Object + Resource<Scope = ClusterResourceScope>,
+    {
+        let wanted = name.to_owned();
+        self.with(move |client| async move {
+            let api = Api::<K>::all(client);
+            api.patch(&wanted, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+        })
+        .with_context(|| format!("patch {} {name}", K::kind(&())))
+    }
+
     /// Merges into the status of an object of the cluster.
     pub fn patch_global_status<K>(&self, name: &str, patch: serde_json::Value) -> Result<K>
     where

@@ -1,9 +1,11 @@
 //! Owns the real kube-proxy in the network namespace of a node: the referee, and the peer of measurements.
 //! Knows nothing of what it is compared with.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use super::control_plane::KUBE_PROXY_TOKEN;
 use super::daemon::{self, Daemon};
@@ -103,9 +105,43 @@ impl KubeProxy {
             ],
         );
         words.push(kubeconfig.into());
+        Self::run(control_plane, place, node, &words, health)
+    }
+
+    /// Starts it with a configuration file of these fields, as `kubeadm` does.
+    pub fn start_configured(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        mut fields: Value,
+    ) -> Result<Self> {
+        let kubeconfig = control_plane.kubeconfig("kube-proxy", KUBE_PROXY_TOKEN)?;
+        fields["apiVersion"] = json!("kubeproxy.config.k8s.io/v1alpha1");
+        fields["kind"] = json!("KubeProxyConfiguration");
+        fields["hostnameOverride"] = json!(node);
+        fields["clientConnection"] = json!({"kubeconfig": kubeconfig});
+        fields["healthzBindAddress"] = json!("127.0.0.1:10256");
+        fields["metricsBindAddress"] = json!("127.0.0.1:10249");
+        // Not the limits of the machine, which all namespaces share.
+        fields["conntrack"] = json!({"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"});
+        let file = control_plane.dir().join(format!("kube-proxy-{node}.json"));
+        std::fs::write(&file, fields.to_string())
+            .with_context(|| format!("write {}", file.display()))?;
+        let mut words = daemon::words(tools::find("kube-proxy")?, &["--config"]);
+        words.push(file.into());
+        Self::run(control_plane, place, node, &words, PORTS[0])?.ready_within(START)
+    }
+
+    fn run(
+        control_plane: &ControlPlane,
+        place: &Place,
+        node: &str,
+        words: &[OsString],
+        health: u16,
+    ) -> Result<Self> {
         let process = Daemon::start(
             &format!("kube-proxy-{node}"),
-            &words,
+            words,
             place,
             control_plane.dir(),
         )?;

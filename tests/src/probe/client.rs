@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::{Answer, Family, Frame, HammerPlan, Kind, Reply, Request, Sock, Tally};
+use super::{Answer, Ask, Family, Frame, HammerPlan, Heard, Kind, Reply, Request, Sock, Tally};
 use crate::place::Place;
 use crate::process;
 
@@ -168,6 +168,14 @@ impl Probe {
             line: Arc::clone(&self.line),
             id,
         })
+    }
+
+    /// Asks many questions, so many at a time; the answers in their order.
+    pub fn survey(&self, asks: Vec<Ask>, threads: usize) -> io::Result<Vec<Heard>> {
+        match self.line.ask(&Request::Survey { asks, threads })? {
+            Reply::Survey(heard) => Ok(heard),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Records frames until it is stopped.

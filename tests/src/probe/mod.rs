@@ -8,6 +8,7 @@ mod hammer;
 mod serve;
 mod sock;
 mod socket;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Hammer, Probe, Recorder};
 pub use sock::{Share, Sock};
+pub use survey::{Ask, Heard, Outcome};
 
 use crate::place::Place;
 
@@ -64,7 +66,7 @@ pub fn main(args: impl IntoIterator<Item = String>) -> Result<()> {
 }
 
 /// What a socket is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// `SOCK_STREAM`
     Tcp,
@@ -77,7 +79,7 @@ pub enum Kind {
 }
 
 /// Which address family a socket has; an IPv6 one reaches IPv4 by mapped addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// `AF_INET`
     V4,
@@ -179,6 +181,10 @@ enum Request {
         recorder: u32,
         to: Vec<IpAddr>,
     },
+    Survey {
+        asks: Vec<Ask>,
+        threads: usize,
+    },
 }
 
 /// The answer to a request.
@@ -190,6 +196,7 @@ enum Reply {
     Received(Received),
     Tally(Tally),
     Frames(Vec<Frame>),
+    Survey(Vec<Heard>),
     /// What the kernel said no with.
     Errno(i32),
     /// What went wrong besides.

@@ -12,7 +12,7 @@ use socket2::{SockAddr, Socket};
 use super::capture::Recording;
 use super::echo::Listener;
 use super::hammer::Hammering;
-use super::{Reply, Request, socket};
+use super::{Reply, Request, socket, survey};
 
 /// Answers until standard input ends.
 pub(super) fn run() -> Result<()> {
@@ -132,6 +132,7 @@ impl Things {
             Request::RecordStop { recorder, to } => Ok(Reply::Frames(
                 take(&mut self.recordings, recorder)?.stop(&to)?,
             )),
+            Request::Survey { asks, threads } => Ok(Reply::Survey(survey::run(&asks, threads))),
         }
     }
 

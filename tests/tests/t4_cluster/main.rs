@@ -11,7 +11,6 @@ mod health;
 mod load_balancer;
 mod metrics;
 mod objects;
-mod referee;
 mod restart;
 mod scale;
 mod takeover;

@@ -1,0 +1,174 @@
+//! Owns asking many questions at once, each of them again and again: who answers, whom it saw, or how it fails.
+//! Knows nothing of which answer is right.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+use socket2::{SockAddr, Socket};
+
+use super::{Family, Kind, socket};
+
+/// The ports that a client binds to, in turn: the kernel's ephemeral ones.
+const PORTS: std::ops::Range<u16> = 32768..61000;
+/// A local port may be taken by another question of this moment; then the next one.
+const BINDS: usize = 64;
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// TCP: connect, ask, reset. UDP: one datagram.
+    pub kind: Kind,
+    /// Of UDP: `connect` first.
+    pub connected: bool,
+    /// Where to.
+    pub to: SocketAddr,
+    /// How often; the first failure ends it.
+    pub tries: usize,
+    /// What takes longer is silence.
+    pub within_ms: u64,
+}
+
+/// What came of one try.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Outcome {
+    /// An answer from where it was to come from.
+    Answer {
+        /// The server's name.
+        name: String,
+        /// The client's address as the server saw it.
+        saw: IpAddr,
+    },
+    /// The kernel said no with this number.
+    Errno(i32),
+    /// Nothing in time.
+    Silence,
+    /// Anything else.
+    Odd(String),
+}
+
+/// What was heard in all tries of one question.
+pub type Heard = BTreeSet<Outcome>;
+
+/// Asks all of them, so many at a time.
+pub(super) fn run(asks: &[Ask], threads: usize) -> Vec<Heard> {
+    let next = AtomicUsize::new(0);
+    let heard = Mutex::new(vec![Heard::new(); asks.len()]);
+    thread::scope(|scope| {
+        for _ in 0..threads.min(asks.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(ask) = asks.get(index) else { return };
+                    let found = one(ask);
+                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(place) = heard.get_mut(index) {
+                        *place = found;
+                    }
+                }
+            });
+        }
+    });
+    heard.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn one(ask: &Ask) -> Heard {
+    let mut heard = Heard::new();
+    for _ in 0..ask.tries {
+        let outcome = attempt(ask).unwrap_or_else(|error| failure(&error));
+        let failed = !matches!(outcome, Outcome::Answer { .. });
+        heard.insert(outcome);
+        if failed {
+            break;
+        }
+    }
+    heard
+}
+
+fn failure(error: &io::Error) -> Outcome {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock, _) => Outcome::Silence,
+        (_, Some(number)) => Outcome::Errno(number),
+        (_, None) => Outcome::Odd(error.to_string()),
+    }
+}
+
+fn attempt(ask: &Ask) -> io::Result<Outcome> {
+    let within = Duration::from_millis(ask.within_ms);
+    let to = SockAddr::from(ask.to);
+    let mut socket = bound(ask)?;
+    if ask.kind == Kind::Udp && !ask.connected {
+        socket::send_to(&socket, ask.to, "survey\n")?;
+    } else {
+        let mut binds = 0;
+        // A backend behind two frontends may have seen this very port a moment ago.
+        while let Err(error) = socket.connect_timeout(&to, within) {
+            binds += 1;
+            if error.raw_os_error() != Some(Errno::EADDRNOTAVAIL as i32) || binds == BINDS {
+                return Err(error);
+            }
+            socket = bound(ask)?;
+        }
+        socket::send(&socket, "survey\n")?;
+    }
+    let heard = socket::receive(&socket, within)?;
+    if let Some(from) = heard.from
+        && from != ask.to
+    {
+        return Ok(Outcome::Odd(format!("the answer comes from {from}")));
+    }
+    let mut words = heard.text.split_whitespace();
+    let parsed = (|| {
+        let (name, saw) = (words.next()?, words.next()?.parse::<SocketAddr>().ok()?);
+        Some(Outcome::Answer {
+            name: name.to_owned(),
+            saw: saw.ip(),
+        })
+    })();
+    Ok(parsed.unwrap_or_else(|| Outcome::Odd(format!("not an answer: {:?}", heard.text))))
+}
+
+/// A socket on a local port that this destination has not seen for a long time: neither a conntrack entry nor a flow of an
+/// earlier question may answer this one.
+fn bound(ask: &Ask) -> io::Result<Socket> {
+    let unspecified: IpAddr = match Family::of(&ask.to) {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut last = io::Error::other("no local port is free");
+    for _ in 0..BINDS {
+        let socket = socket::open(ask.kind, Family::of(&ask.to))?;
+        if ask.kind == Kind::Tcp {
+            socket.set_reuse_address(true)?;
+            // Closed by a reset: nothing lingers on either side.
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        match socket.bind(&SockAddr::from(SocketAddr::new(unspecified, port(ask)))) {
+            Ok(()) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The next port towards this destination.
+fn port(ask: &Ask) -> u16 {
+    static NEXT: OnceLock<Mutex<HashMap<(bool, SocketAddr), u16>>> = OnceLock::new();
+    let next = NEXT.get_or_init(Mutex::default);
+    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+    // Started apart, so that questions of one moment do not try for the same ports.
+    let start = PORTS.start + u16::try_from(next.len() * 61 % PORTS.len()).unwrap_or(0);
+    let port = next.entry((ask.kind == Kind::Udp, ask.to)).or_insert(start);
+    *port = if *port + 1 == PORTS.end {
+        PORTS.start
+    } else {
+        *port + 1
+    };
+    *port
+}
