@@ -42,6 +42,10 @@ pub struct Config {
     pub socket_lb: SocketLb,
     /// What becomes of connected UDP sockets whose backend stops serving.
     pub socket_reset: SocketReset,
+    /// Whether service addresses are routed to `lb0`.
+    pub lb0: Lb0,
+    /// Networks of cluster IPs; empty: told by the source of objects.
+    pub service_cidrs: Vec<(IpAddr, u8)>,
     /// `None` is the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// Directory of the pins.
@@ -130,6 +134,16 @@ pub enum SocketReset {
     Off,
 }
 
+/// Are service addresses routed to the device `lb0`?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Lb0 {
+    /// Yes: it answers ping and balances what no socket hook saw.
+    #[default]
+    On,
+    /// No; one that is there is removed.
+    Off,
+}
+
 /// Format of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum LogFormat {
@@ -166,6 +180,8 @@ impl Config {
             xdp_mode,
             socket_lb,
             socket_reset,
+            lb0,
+            service_cidrs,
             cgroup: CgroupArg { cgroup },
             health: HealthArg {
                 health_bind_address,
@@ -195,6 +211,8 @@ impl Config {
             xdp_mode,
             socket_lb,
             socket_reset,
+            lb0,
+            service_cidrs,
             cgroup,
             bpf_dir,
             health_address: health_bind_address,

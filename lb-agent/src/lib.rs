@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod kubeproxy;
+pub mod lb0;
 pub mod logging;
 pub mod model;
 pub mod netfilter;

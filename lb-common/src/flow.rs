@@ -83,6 +83,9 @@ pub mod kind {
 pub mod flags {
     /// The backend runs on this node: its replies pass tc egress, and the client's address was kept.
     pub const LOCAL: u8 = 1;
+    /// The client's packets come over `lb0`, and what answers them is handed to it: the client is a pod or a process of this
+    /// node. A local backend sees [`crate::lb0::SOURCE_V4`] or [`crate::lb0::SOURCE_V6`] in its place.
+    pub const LB0: u8 = 1 << 1;
 }
 
 /// Bits of [`Flow::client`] and [`Flow::server`].

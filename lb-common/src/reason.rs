@@ -93,6 +93,12 @@ reasons! {
     FlowRechosen = 30, "flow_rechosen";
     /// Packet dropped: larger than what the way to the backend or to the client carries.
     PktTooBig = 31, "pkt_too_big";
+    /// A VIP answered ping.
+    PktEcho = 32, "pkt_echo";
+    /// Packet dropped: it was routed to `lb0` as a service's address, and no Service has that address.
+    PktUnallocated = 33, "pkt_unallocated";
+    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP nor UDP nor an echo request.
+    PktVipUnread = 34, "pkt_vip_unread";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

@@ -82,9 +82,13 @@ pub mod frontend {
     pub const LOAD_BALANCER: u32 = 1 << 2;
     /// One of `spec.externalIPs`.
     pub const EXTERNAL_IP: u32 = 1 << 3;
-    /// The mark of a VIP: `index` means nothing. With [`CLUSTER_IP`] its undefined ports are refused; with
+    /// The mark of a VIP: it leads nowhere, and `index` (0: none) is the service whose backends tell whether the address
+    /// answers ping. With [`CLUSTER_IP`] its undefined ports are refused; with
     /// [`LOAD_BALANCER`] alone they are not (such an address may be a node's own, with other listeners).
     pub const VIP_MARK: u32 = 1 << 4;
+    /// Beside [`VIP_MARK`]: the agent routes the address to `lb0`. In a frontend with [`LOAD_BALANCER`]: the same, and its
+    /// service has source ranges, so that sockets are not translated and their packets are judged there.
+    pub const ROUTED: u32 = 1 << 5;
 }
 
 /// Value of `lb_nodeaddrs`: an address on which node ports answer.

@@ -32,6 +32,8 @@ rodata! {
     SNAT_PORT_MIN: u32 = 61000, snat_port_min;
     /// Last port of that range, host order.
     SNAT_PORT_MAX: u32 = 65535, snat_port_max;
+    /// 1: VIPs are routed to `lb0`, which is there.
+    LB0: u32 = 0, lb0;
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers overtake readers; 0 outside of
     /// that test.
     LINGER: u32 = 0, linger;

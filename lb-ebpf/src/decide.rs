@@ -7,6 +7,7 @@ use lb_common::{
     Reason,
     backend::Backend,
     flow::{flags, kind},
+    lb0,
     service::{ServiceRef, flags as service_flags, frontend, member, scope},
     srcrange::SourceRange,
 };
@@ -32,16 +33,29 @@ pub enum Action {
     Drop(Reason),
     /// Refused as a port without a listener is: the service of this index has no endpoint.
     Refuse(u32),
+    /// Refused likewise: the VIP has no such port.
+    RefusePort,
     /// Rewritten, then up the stack, which knows the way.
     Deliver,
     /// Rewritten with a hop less to live, and sent; `neighbour` when its link-layer address is known.
     Send { neighbour: bool },
     /// Rewritten on its way out; it leaves by the device in `Scratch::flow`.
     Reply,
+    /// Rewritten, then handed to the stack as if it came in on the device in `Scratch::flow`: `lb0`.
+    Hand,
     /// Ours, but its time to live ends here.
     Expired,
     /// Ours, but larger than the way on carries.
     TooBig,
+}
+
+/// Where packets of the client's side come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Via {
+    /// A node device.
+    Outside,
+    /// `lb0`.
+    Lb0,
 }
 
 /// A packet that comes in on a node device, `whole` bytes long from the network header on (as it will be sent).
@@ -79,7 +93,9 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
             }
             // The client opens another connection from the same port, and that one is ours.
             flow::remove(found.new, &s.key);
-        } else if let Some(action) = established(ctx, p, s, &found, whole) {
+        } else if !flow::is_lb0(&s.flow)
+            && let Some(action) = established(ctx, p, s, &found, whole, Via::Outside)
+        {
             return action;
         }
     }
@@ -91,7 +107,53 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
             Frontend::Service(service) => service,
         },
     };
-    new(ctx, p, s, &service, whole)
+    new(ctx, p, s, &service, whole, Via::Outside)
+}
+
+/// A packet for a VIP on its way out by `lb0`: of a client on this node whose socket was not translated.
+#[inline(always)]
+pub fn vip(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
+    s.key = p.key();
+    let mut found = flow::find(&s.key);
+    if found.is_none() {
+        found = flow::find_moved(&s.key);
+    }
+    if let Some(found) = found {
+        found.copy_to(&mut s.flow);
+        if s.flow.kind == kind::FORWARD
+            && flow::is_lb0(&s.flow)
+            && let Some(action) = established(ctx, p, s, &found, whole, Via::Lb0)
+        {
+            return action;
+        }
+    }
+    match lookup::frontend(&p.dst, p.dport, p.proto, scope::INSIDE) {
+        Frontend::Service(service) => new(ctx, p, s, &service, whole, Via::Lb0),
+        Frontend::UnknownPort | Frontend::None => match lookup::vip(&p.dst) {
+            Some(_) => Action::RefusePort,
+            None => Action::Drop(Reason::PktUnallocated),
+        },
+    }
+}
+
+/// A packet on its way out by the other end of `lb0`: the reply of a backend on this node, or a stray.
+#[inline(always)]
+pub fn vip_reply(p: &Packet, s: &mut Scratch) -> Action {
+    s.key = p.key();
+    let mut found = flow::find(&s.key);
+    if found.is_none() {
+        found = flow::find_moved(&s.key);
+    }
+    let Some(found) = found else {
+        return Action::Drop(Reason::PktNoFlow);
+    };
+    found.copy_to(&mut s.flow);
+    let ours = s.flow.kind == kind::REPLY && flow::is_local(&s.flow) && flow::is_lb0(&s.flow);
+    if !ours || !found.still(&s.key, &s.flow) {
+        return Action::Drop(Reason::PktNoFlow);
+    }
+    found.server_sent(flow::bits(p), flow::now());
+    Action::Reply
 }
 
 /// A packet of the client's side whose forward record, copied to `s.flow`, was found. `None`: it starts anew.
@@ -102,6 +164,7 @@ fn established(
     s: &mut Scratch,
     found: &Found,
     whole: u16,
+    via: Via,
 ) -> Option<Action> {
     if s.flow.generation == 0 {
         return None;
@@ -119,8 +182,11 @@ fn established(
     }
     twin.client_sent(flow::bits(p), flow::now());
     flow::promote(p, s, found.new, &twin);
-    if flow::is_local(&s.flow) {
+    let local = flow::is_local(&s.flow);
+    if local || via == Via::Lb0 {
         twin.moved_to(p.ifindex);
+    }
+    if local {
         return Some(Action::Deliver);
     }
     if p.ttl <= 1 {
@@ -145,6 +211,9 @@ fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole:
         return Action::Pass;
     }
     found.server_sent(flow::bits(p), flow::now());
+    if flow::is_lb0(&s.flow) {
+        return Action::Hand;
+    }
     if p.ttl <= 1 {
         return Action::Expired;
     }
@@ -190,6 +259,13 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
     if (reply && local) != out || !found.still(&s.key, &s.flow) {
         return Action::Pass;
     }
+    if flow::is_lb0(&s.flow) {
+        return if reply && !local {
+            Action::Hand
+        } else {
+            Action::Pass
+        };
+    }
     if out {
         return Action::Reply;
     }
@@ -210,10 +286,40 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
     ))
 }
 
+/// An ICMP error on its way out by `lb0`, or by its other end if it is about what a local backend `replied` to: by a packet
+/// `p` that would answer what it quotes.
+#[inline(always)]
+pub fn vip_error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, replied: bool) -> Action {
+    s.key = p.key();
+    let Some(found) = flow::find(&s.key) else {
+        return Action::Drop(Reason::PktNoFlow);
+    };
+    found.copy_to(&mut s.flow);
+    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
+    if !flow::is_lb0(&s.flow) || reply != replied || !found.still(&s.key, &s.flow) {
+        return Action::Drop(Reason::PktNoFlow);
+    }
+    if local {
+        return Action::Deliver;
+    }
+    if reply || p.ttl <= 1 {
+        return Action::Drop(Reason::PktTtlExpired);
+    }
+    let ends = (&s.flow.src, &s.flow.dst);
+    send(route::find(ctx, &mut s.fib, p, ends, 0, For::Forward))
+}
+
 /// The first packet of a flow, or one whose records are lost.
 #[inline(always)]
-fn new(ctx: *mut c_void, p: &Packet, s: &mut Scratch, service: &ServiceRef, whole: u16) -> Action {
-    if p.proto == TCP && !p.is_syn() && flow::adopting() {
+fn new(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    service: &ServiceRef,
+    whole: u16,
+    via: Via,
+) -> Action {
+    if via == Via::Outside && p.proto == TCP && !p.is_syn() && flow::adopting() {
         return Action::Pass;
     }
     if service.flags & frontend::LOAD_BALANCER != 0
@@ -250,7 +356,7 @@ fn new(ctx: *mut c_void, p: &Packet, s: &mut Scratch, service: &ServiceRef, whol
     s.flow.client = 0;
     s.flow.server = 0;
     s.flow.last_seen_ns = flow::now();
-    open(ctx, p, s, &chosen.backend, hash, whole)
+    open(ctx, p, s, &chosen.backend, hash, whole, via)
 }
 
 /// Claims the records of a flow to this backend.
@@ -262,7 +368,9 @@ fn open(
     backend: &Backend,
     hash: u32,
     whole: u16,
+    via: Via,
 ) -> Action {
+    let from_lb0 = if via == Via::Lb0 { flags::LB0 } else { 0 };
     s.flow.dst = backend.addr;
     s.flow.dport = backend.port;
     s.flow.src = p.src;
@@ -288,7 +396,11 @@ fn open(
     }
     let local = way == Route::Here;
     if local {
-        s.flow.flags = flags::LOCAL;
+        s.flow.flags = flags::LOCAL | from_lb0;
+        if via == Via::Lb0 {
+            // Its reply must come back over `lb0`, whatever the pods' network does with what pods send each other.
+            s.flow.src = if p.v4 { lb0::SOURCE_V4 } else { lb0::SOURCE_V6 };
+        }
     } else {
         if p.ttl <= 1 {
             return Action::Expired;
@@ -299,7 +411,7 @@ fn open(
             Route::TooBig => return Action::TooBig,
             Route::Found { .. } | Route::Here => {}
         }
-        s.flow.flags = 0;
+        s.flow.flags = from_lb0;
         match route::source(&s.fib, p.v4) {
             Some(source) => s.flow.src = source,
             None => return Action::Drop(Reason::PktNoRoute),

@@ -319,6 +319,12 @@ pub fn is_local(flow: &Flow) -> bool {
     flow.flags & flags::LOCAL != 0
 }
 
+/// Does the client's side come over `lb0`?
+#[inline(always)]
+pub fn is_lb0(flow: &Flow) -> bool {
+    flow.flags & flags::LB0 != 0
+}
+
 /// Writes a record to `lb_newflows` or to `lb_flows`.
 #[inline(always)]
 pub fn insert(new: bool, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {

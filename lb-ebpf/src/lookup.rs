@@ -11,7 +11,7 @@ use lb_common::{
     select::{self, Input, Need},
     service::{
         MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend,
-        member,
+        member, scope,
     },
 };
 
@@ -89,6 +89,28 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     match unsafe { SERVICES.get(&mark) } {
         Some(mark) if mark.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
+    }
+}
+
+/// The mark of the address, if it is a Service's as seen from inside.
+#[inline(always)]
+pub fn vip(addr: &Addr) -> Option<ServiceRef> {
+    let mark = ServiceKey {
+        addr: *addr,
+        port: 0,
+        proto: 0,
+        scope: scope::INSIDE,
+    };
+    // SAFETY: as in `frontend`.
+    unsafe { SERVICES.get(&mark) }.copied()
+}
+
+/// Has the service a backend to choose? False for an index that points nowhere.
+#[inline(always)]
+pub fn serves(index: u32) -> bool {
+    match SVC.get_ptr(index) {
+        Some(svc) => word(svc).count != 0,
+        None => false,
     }
 }
 

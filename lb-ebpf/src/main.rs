@@ -9,6 +9,7 @@ mod config;
 mod count;
 mod decide;
 mod draft;
+mod echo;
 mod flow;
 mod icmp;
 mod iter;
@@ -27,6 +28,7 @@ mod sock_state;
 mod sock_udp;
 mod sockops;
 mod tc;
+mod vip;
 mod xdp;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.

@@ -4,17 +4,24 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC, bpf_redir_neigh,
+        __sk_buff, BPF_F_INGRESS, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT,
+        BPF_FIB_LOOKUP_SRC, TC_ACT_SHOT, bpf_redir_neigh,
     },
-    helpers::{bpf_fib_lookup, bpf_redirect_neigh},
+    helpers::{bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh},
 };
 use lb_common::{
     Addr,
     dev::{self, Dev},
+    lb0,
 };
 
-use crate::{config, maps::DEVS, packet::Packet};
+use crate::{
+    config,
+    maps::DEVS,
+    packet::{ETH_P_IP, ETH_P_IPV6, Packet},
+    skb,
+};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -178,4 +185,28 @@ pub fn send(fib: &Fib) -> i32 {
 pub fn send_by(ifindex: u32) -> i32 {
     // SAFETY: no next hop is given, so its size is 0.
     unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+/// The verdict that hands a packet with room for an Ethernet header to the stack as if it came in on `lb0`, the device of
+/// this index.
+#[inline(always)]
+pub fn hand(buffer: *mut __sk_buff, is_v4: bool, ifindex: u32) -> i32 {
+    let m = lb0::MAC;
+    let protocol = if is_v4 { ETH_P_IP } else { ETH_P_IPV6 }.to_ne_bytes();
+    let header: [u16; 7] = [
+        u16::from_ne_bytes([m[0], m[1]]),
+        u16::from_ne_bytes([m[2], m[3]]),
+        u16::from_ne_bytes([m[4], m[5]]),
+        u16::from_ne_bytes([m[0], m[1]]),
+        u16::from_ne_bytes([m[2], m[3]]),
+        u16::from_ne_bytes([m[4], m[5]]),
+        u16::from_ne_bytes(protocol),
+    ];
+    // SAFETY: the program's own context; a helper with plain numbers.
+    unsafe {
+        if skb::store(buffer, 0, &header, 0).is_err() {
+            return TC_ACT_SHOT;
+        }
+        bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) as i32
+    }
 }

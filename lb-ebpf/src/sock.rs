@@ -5,7 +5,7 @@ use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use lb_common::{
     Addr, Proto, Reason,
     affinity::AffinityKey,
-    service::{ServiceRef, scope},
+    service::{ServiceRef, frontend, scope},
     sock::SockRecord,
 };
 
@@ -96,6 +96,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
     let none = ServiceRef { index: 0, flags: 0 };
     let (mut ours, service) = match frontend {
         Frontend::None => (Ours::No, none),
+        Frontend::Service(service) if asks_for_source(&service) => (Ours::No, none),
         Frontend::Service(service) => (Ours::Service, service),
         Frontend::UnknownPort => (Ours::UnknownPort, none),
     };
@@ -109,6 +110,14 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         ours,
         service,
     }
+}
+
+/// Must the source be known, as it is on `lb0` alone? An unbound socket has none yet.
+#[inline(always)]
+fn asks_for_source(service: &ServiceRef) -> bool {
+    service.flags & (frontend::LOAD_BALANCER | frontend::ROUTED)
+        == frontend::LOAD_BALANCER | frontend::ROUTED
+        && config::lb0() != 0
 }
 
 /// May this socket be translated at all?

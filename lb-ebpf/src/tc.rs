@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The next program, or the stack: TCX_NEXT and TC_ACT_UNSPEC are the same number.
-const NEXT: i32 = -1;
+pub const NEXT: i32 = -1;
 /// `skb->pkt_type` of a frame that a promiscuous device took in for somebody else.
 const PACKET_OTHERHOST: u32 = 3;
 /// Packets that come in on a node device.
@@ -45,7 +45,7 @@ pub fn lb_tc_egress(ctx: TcContext) -> i32 {
 }
 
 /// What a socket buffer holds: where its network header stands, and whether it is IPv4's.
-enum Found {
+pub enum Found {
     Packet(u32, bool),
     Icmp(u32, bool),
     Other,
@@ -63,7 +63,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
         return NEXT;
     };
     match decide::ingress(ctx.as_ptr(), p, s, length(ctx, p)) {
-        Action::Pass | Action::Reply => NEXT,
+        Action::Pass | Action::Reply | Action::RefusePort => NEXT,
         Action::Drop(reason) => drop(reason),
         Action::Refuse(service) => {
             count(Reason::PktNoEndpoint);
@@ -91,6 +91,15 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             }
             decide::carried(p, s, Reason::PktLocal);
             NEXT
+        }
+        Action::Hand => {
+            if skb::write(ctx.skb.skb, p, &s.flow, false).is_err()
+                || skb::link_header(ctx.skb.skb, p).is_err()
+            {
+                return drop(Reason::PktWriteFailed);
+            }
+            decide::carried(p, s, Reason::PktReply);
+            route::hand(ctx.skb.skb, p.v4, s.flow.ifindex)
         }
         Action::Send { .. } => {
             if skb::write(ctx.skb.skb, p, &s.flow, true).is_err() {
@@ -141,12 +150,13 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     let action = decide::error(ctx.as_ptr(), p, s, out);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
-        Action::Deliver | Action::Reply => false,
+        Action::Deliver | Action::Reply | Action::Hand => false,
         Action::Send { .. } => true,
         _ => return NEXT,
     };
     // What goes to another node, or to the client, comes from an address that it can know; what stays keeps its sender.
-    let from = if hop || packet::same(&q.from, &p.src) {
+    let known = hop || matches!(action, Action::Hand);
+    let from = if known || packet::same(&q.from, &p.src) {
         s.flow.src
     } else {
         q.from
@@ -158,13 +168,19 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     match action {
         Action::Send { .. } => send(ctx, p, s),
         Action::Reply => leave(ctx, p, s),
+        Action::Hand => {
+            if skb::link_header(ctx.skb.skb, p).is_err() {
+                return drop(Reason::PktWriteFailed);
+            }
+            route::hand(ctx.skb.skb, p.v4, s.flow.ifindex)
+        }
         _ => NEXT,
     }
 }
 
 /// Sends a rewritten packet by the way found.
 #[inline(always)]
-fn send(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
+pub fn send(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
     if skb::link_header(ctx.skb.skb, p).is_err() {
         return drop(Reason::PktWriteFailed);
     }
@@ -186,7 +202,7 @@ fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
 }
 
 #[inline(always)]
-fn drop(reason: Reason) -> i32 {
+pub fn drop(reason: Reason) -> i32 {
     count(reason);
     TC_ACT_SHOT
 }
@@ -203,7 +219,7 @@ fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
 
 /// Looks for a network header, and sees to it that all that will be read lies in one piece.
 #[inline(always)]
-fn find(ctx: &TcContext) -> Found {
+pub fn find(ctx: &TcContext) -> Found {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the program's own context, read one by one.
     let (protocol, tagged, kind, ifindex) = unsafe {
@@ -259,7 +275,7 @@ fn pull(ctx: &TcContext, want: u32) -> bool {
 
 /// Bytes of the packet from the network header on, or of each that a device will cut it into.
 #[inline(always)]
-fn length(ctx: &TcContext, p: &Packet) -> u16 {
+pub fn length(ctx: &TcContext, p: &Packet) -> u16 {
     // SAFETY: a field of the program's own context (Linux 5.7).
     let cut = unsafe { (*ctx.skb.skb).gso_size };
     if cut == 0 {

@@ -42,7 +42,9 @@ fn ingress(ctx: &XdpContext) -> u32 {
         // tc answers these, or lets the stack do so.
         Action::Pass
         | Action::Reply
+        | Action::Hand
         | Action::Refuse(_)
+        | Action::RefusePort
         | Action::Expired
         | Action::TooBig
         | Action::Send { neighbour: false } => XDP_PASS,

@@ -111,7 +111,7 @@ impl Case {
             let skipped = match object {
                 Object::Service(o) => convert_service::service(o).err(),
                 Object::Slice(o) => convert_slice::slice(o).err(),
-                Object::Node(_) => None,
+                Object::Node(_) | Object::ServiceCidr(_) => None,
             };
             if let Some(not_ours) = skipped {
                 let line = format!("skipped {}: {}", not_ours.key, not_ours.reason);

@@ -181,6 +181,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
         node_name: Arc::from("n1"),
         external_ips: vec![],
         scheduler: Scheduler::Random,
+        ..PlanConfig::default()
     };
     let mut engine = Engine::restore(&mut maps, config)?;
     let mut random = Random(7);

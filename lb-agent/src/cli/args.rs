@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, XdpMode};
+use crate::config::{Lb0, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, XdpMode};
 use crate::model::Scheduler;
 
 /// Takes kube-proxy's place on this node, by eBPF.
@@ -80,6 +80,12 @@ pub struct RunArgs {
     /// enter (CAP_SYS_ADMIN), so that their owners connect anew; `off` leaves them
     #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum, default_value_t)]
     pub socket_reset: SocketReset,
+    /// Route service addresses to the device `lb0`, which answers ping and balances what no socket hook saw
+    #[arg(long, env = "LB_AGENT_LB0", value_enum, default_value_t)]
+    pub lb0: Lb0,
+    /// Networks of cluster IPs, routed to `lb0` whole [default: those of the ServiceCIDR objects, else each cluster IP]
+    #[arg(long, env = "LB_AGENT_SERVICE_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub service_cidrs: Vec<(std::net::IpAddr, u8)>,
     /// Where sockets are.
     #[command(flatten)]
     pub cgroup: CgroupArg,
@@ -215,7 +221,7 @@ pub enum Verb {
     Status(Status),
     /// Find what this machine lacks: kernel features, capabilities, mounts
     Check(Check),
-    /// Remove every program, link and map of the agent from this machine; or what kube-proxy left on it
+    /// Remove every program, link, map, device and route of the agent from this machine; or what kube-proxy left on it
     ///
     /// Ends with 0 when nothing is left, with 1 when something is or it refuses, with 2 when it is called wrongly.
     Cleanup(Cleanup),

@@ -4,7 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::datapath::{cgroup::Cgroup, dir::require_bpffs, probe};
+use crate::{
+    datapath::{cgroup::Cgroup, dir::require_bpffs, probe},
+    lb0,
+};
 
 use super::{
     args::{Check, DeviceArgs},
@@ -54,6 +57,9 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         bpf_dir(&args.pins.bpf_dir),
         cgroup(args.cgroup.cgroup.as_deref()),
         port_range(),
+        forwarding("IPv4 forwarding", "net.ipv4.ip_forward"),
+        forwarding("IPv6 forwarding", "net.ipv6.conf.all.forwarding"),
+        device_lb0(),
     ]);
     lines.extend(devices(&args.devices));
     lines.extend(leftovers::lines(&args.pins.bpf_dir));
@@ -133,6 +139,40 @@ fn port_range() -> Line {
             Verdict::Lacks,
             format!("cannot read net.ipv4.ip_local_port_range: {error}"),
         ),
+    }
+}
+
+/// Packets for backends of other nodes, and for pods, are passed on by the kernel's rules.
+fn forwarding(name: &str, key: &str) -> Line {
+    let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim() == "0" => Line::new(
+            name,
+            Verdict::Lacks,
+            format!(
+                "{key} is 0, so that nothing is passed on to pods and to other nodes: set it to 1"
+            ),
+        ),
+        Ok(_) => Line::new(name, Verdict::Good, ""),
+        Err(error) => Line::new(name, Verdict::Lacks, format!("cannot read {key}: {error}")),
+    }
+}
+
+/// The names of the devices that VIPs are routed to are free, or ours.
+fn device_lb0() -> Line {
+    let name = "device lb0";
+    match lb0::blocking(lb0::look()) {
+        Ok(Some(n)) => Line::new(
+            &format!("{name} ({n} networks routed there)"),
+            Verdict::Good,
+            "",
+        ),
+        Ok(None) => Line::new(
+            name,
+            Verdict::Lacks,
+            "not there, so that service addresses answer no ping: a running agent makes it unless started with --lb0 off",
+        ),
+        Err(problem) => Line::new(name, Verdict::Bad, format!("{problem:#}")),
     }
 }
 
@@ -222,6 +262,11 @@ fn troubles(metrics: &str) -> Vec<Line> {
             "lb_missing_devices",
             "named devices are there",
             "are not: compare --devices and --attach-xdp with `ip link`",
+        ),
+        (
+            "lb_lb0_problems",
+            "lb0 and its routes are as they should be",
+            "things about them are not: see the agent's log",
         ),
         (
             "lb_attach_problems",

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     bootstrap::StateFile,
     datapath::{cleanup, dir::BpfDir},
+    lb0,
     netfilter::{Socket, keeper},
     problems::ProblemFile,
     takeover::{
@@ -27,9 +28,12 @@ pub fn run(args: &Cleanup) -> Result<ExitCode> {
     agent(args).map(|()| ExitCode::SUCCESS)
 }
 
-/// Removes programs, links, maps and what is kept on disk. Fails while an agent runs.
+/// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent runs.
 fn agent(args: &Cleanup) -> Result<()> {
-    cleanup::run(&BpfDir::at(&args.pins.bpf_dir))?;
+    // Under the lock, which says that no agent runs; first, so that nothing is routed to where no program is.
+    cleanup::run_after(&BpfDir::at(&args.pins.bpf_dir), || {
+        lb0::blocking(lb0::remove())
+    })?;
     // Who may not ask netfilter could not have made it.
     if let Ok(mut socket) = Socket::open()
         && keeper::is_there(&mut socket).unwrap_or(false)

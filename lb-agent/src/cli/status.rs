@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::datapath::{dir::BpfDir, stats::Stats};
+use crate::{
+    datapath::{dir::BpfDir, stats::Stats},
+    lb0,
+};
 
 use super::{
     args::{Output, Status},
@@ -31,6 +34,10 @@ struct Told {
     ready: Option<bool>,
     /// Pinned links: programs at work.
     links: usize,
+    /// Networks routed to `lb0`; absent where it is not there.
+    lb0: Option<usize>,
+    /// Why not.
+    lb0_problem: Option<String>,
     frontends: usize,
     without_backends: usize,
     backends: usize,
@@ -68,6 +75,8 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
         ready: None,
         links: fs::read_dir(dir.links()).map_or(0, Iterator::count)
             + fs::read_dir(dir.clsact()).map_or(0, Iterator::count),
+        lb0: None,
+        lb0_problem: None,
         frontends: 0,
         without_backends: 0,
         backends: 0,
@@ -77,6 +86,10 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
     if told.running {
         told.live = ask::get(health, "/livez").map(|(good, _)| good);
         told.ready = ask::get(health, "/readyz").map(|(good, _)| good);
+    }
+    match lb0::blocking(lb0::look()) {
+        Ok(routed) => told.lb0 = routed,
+        Err(problem) => told.lb0_problem = Some(format!("{problem:#}")),
     }
     if !dir.maps().exists() {
         return Ok(told);
@@ -129,6 +142,12 @@ fn text(told: &Told, bpf_dir: &Path) -> String {
         n => format!("{n} attached, pinned in {}", bpf_dir.display()),
     };
     lines.push(("Programs", programs));
+    let lb0 = match (&told.lb0_problem, told.lb0) {
+        (Some(problem), _) => problem.clone(),
+        (None, None) => "not there".to_owned(),
+        (None, Some(n)) => format!("{n} networks are routed there"),
+    };
+    lines.push(("lb0", lb0));
     lines.push((
         "Frontends",
         format!(

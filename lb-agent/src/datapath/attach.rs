@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow};
 use aya::{Ebpf, programs::Program};
-use lb_common::maps;
+use lb_common::{lb0, maps};
 use lb_sys::{CgroupHook, LinkTarget, TcHook, Xdp};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     recount::{self, Recount, Recounts},
     table::HashTable,
 };
-use crate::node::Device;
+use crate::{lb0::Pair, node::Device};
 
 /// `--xdp-mode`
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,6 +58,8 @@ pub struct Attachments {
     /// Interface indices that XDP could not be attached to: said once.
     without_xdp: BTreeSet<u32>,
     iter: Option<OwnedFd>,
+    /// `lb0` and its other end, where they are there.
+    lb0: Vec<Device>,
     /// [`Attachments::follow`] has succeeded once.
     followed: bool,
 }
@@ -75,6 +77,7 @@ impl Attachments {
             done: BTreeSet::new(),
             without_xdp: BTreeSet::new(),
             iter: None,
+            lb0: Vec::new(),
             followed: false,
         })
     }
@@ -83,6 +86,31 @@ impl Attachments {
     /// alone from now on. [`Attachments::follow`] does it too, but the agent dials before that.
     pub fn claim(&mut self) -> Result<()> {
         programs::by_hook(Hook::IterSockets).map_or(Ok(()), |spec| self.attach_iter(spec))
+    }
+
+    /// `lb0` is there, or no more: [`Attachments::follow`] sees to its programs.
+    pub fn set_lb0(&mut self, pair: Option<Pair>) {
+        let end = |ifindex, name: &str| Device {
+            ifindex,
+            name: name.to_owned(),
+            ..Device::default()
+        };
+        self.lb0 = pair.map_or_else(Vec::new, |p| {
+            vec![end(p.device, lb0::DEVICE), end(p.peer, lb0::PEER)]
+        });
+    }
+
+    /// Do both programs of `lb0` run on these devices?
+    #[must_use]
+    pub fn serves_lb0(&self, pair: Pair) -> bool {
+        let ends = [
+            (Hook::Lb0Out, pair.device, lb0::DEVICE),
+            (Hook::Lb0Back, pair.peer, lb0::PEER),
+        ];
+        ends.into_iter().all(|(hook, ifindex, name)| {
+            programs::by_hook(hook)
+                .is_some_and(|s| self.done.contains(&device_pin(s.name, name, ifindex)))
+        })
     }
 
     /// The cgroup that the socket programs run in.
@@ -119,6 +147,8 @@ impl Attachments {
     /// Fails as a whole where the socket programs cannot be attached and, until it has succeeded once, where native XDP is
     /// demanded of a device that has none.
     pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<Error>> {
+        let lb0 = self.lb0.clone();
+        let [out, back] = [0, 1].map(|end| lb0.get(end..=end).unwrap_or_default());
         let mut problems = Vec::new();
         let mut note = |r: Result<()>| {
             if let Err(e) = r {
@@ -141,6 +171,16 @@ impl Attachments {
                 Hook::TcIngress => {
                     for device in devices {
                         note(self.attach_tc(spec, device, TcHook::Ingress));
+                    }
+                }
+                Hook::Lb0Out => {
+                    for device in out {
+                        note(self.attach_tc(spec, device, TcHook::Egress));
+                    }
+                }
+                Hook::Lb0Back => {
+                    for device in back {
+                        note(self.attach_tc(spec, device, TcHook::Egress));
                     }
                 }
                 Hook::Xdp => {
@@ -309,7 +349,12 @@ impl Attachments {
             }) else {
                 continue;
             };
-            let wanted = devices
+            let candidates = match spec.hook {
+                Hook::Lb0Out => self.lb0.get(..1).unwrap_or_default(),
+                Hook::Lb0Back => self.lb0.get(1..).unwrap_or_default(),
+                _ => devices,
+            };
+            let wanted = candidates
                 .iter()
                 .find(|d| d.ifindex == ifindex && (spec.hook != Hook::Xdp || d.xdp));
             let Some(device) = wanted else {
@@ -327,7 +372,8 @@ impl Attachments {
                 }
             }
         }
-        for name in clsact::prune(&self.dir, devices)? {
+        let all: Vec<Device> = devices.iter().chain(&self.lb0).cloned().collect();
+        for name in clsact::prune(&self.dir, &all)? {
             self.done.remove(&name);
         }
         self.without_xdp

@@ -14,10 +14,16 @@ use super::{
 /// Removes what an agent with this bpf-dir has left in the kernel: links first (writers before readers), then maps, then the
 /// folder. Fails if an agent runs, and where something stays behind.
 pub fn run(dir: &BpfDir) -> Result<()> {
+    run_after(dir, || Ok(()))
+}
+
+/// [`run`], after `first`: what must be undone before, while no agent runs.
+pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()> {
     if !dir.root().exists() {
-        return Ok(());
+        return first();
     }
     let lock = DirLock::take(dir)?;
+    first()?;
     let links = names(&dir.links())?;
     let of = |spec: &Spec, name: &str| {
         name.strip_prefix(spec.name)

@@ -95,7 +95,9 @@ pub(crate) fn prune(dir: &BpfDir, wanted: &[Device]) -> Result<Vec<String>> {
         }
         let hook = match programs::ALL.iter().find(|s| s.name == program) {
             Some(s) if s.hook == Hook::TcIngress => TcHook::Ingress,
-            Some(s) if s.hook == Hook::TcEgress => TcHook::Egress,
+            Some(s) if matches!(s.hook, Hook::TcEgress | Hook::Lb0Out | Hook::Lb0Back) => {
+                TcHook::Egress
+            }
             _ => continue,
         };
         // Without a name the device is gone, and its filters with it.

@@ -56,6 +56,8 @@ pub struct Options {
     pub snat_ports: (u16, u16),
     /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
     pub fib_source: bool,
+    /// VIPs are routed to `lb0`, which is there.
+    pub lb0: bool,
     /// Turns of an empty loop between the steps of a lookup: for the test that has writers overtake readers, else 0.
     pub linger: u32,
     /// `--map-capacity NAME=N`: entries by name of the map.
@@ -71,6 +73,7 @@ impl Default for Options {
             mptcp: true,
             snat_ports: (61000, 65535),
             fib_source: false,
+            lb0: false,
             linger: 0,
             capacities: BTreeMap::new(),
         }
@@ -248,6 +251,7 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
     let (first, last) = options.snat_ports;
     let (first, last) = (u32::from(first), u32::from(last));
     let fib_source = u32::from(options.fib_source);
+    let lb0 = u32::from(options.lb0);
     let mut loader = EbpfLoader::new();
     // The names are those of lb-ebpf/src/config.rs.
     loader
@@ -258,6 +262,7 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
         .override_global("MPTCP", &mptcp, true)
         .override_global("SNAT_PORT_MIN", &first, true)
         .override_global("SNAT_PORT_MAX", &last, true)
+        .override_global("LB0", &lb0, true)
         .override_global("LINGER", &options.linger, true)
         .override_global("FIB_SRC", &fib_source, true);
     for (spec, path) in paths {

@@ -14,6 +14,10 @@ pub enum Hook {
     TcEgress,
     /// Ingress of every node device.
     TcIngress,
+    /// Egress of `lb0`'s other end: replies of local backends.
+    Lb0Back,
+    /// Egress of `lb0`: packets for VIPs.
+    Lb0Out,
     /// XDP of the devices named by `--attach-xdp`.
     Xdp,
     /// Run by the agent over all socket records.
@@ -49,6 +53,7 @@ pub const ALL: &[Spec] = &[
     cgroup("lb_sk_release", CgroupHook::InetSockRelease),
     cgroup("lb_sockops", CgroupHook::SockOps),
     other("lb_tc_egress", Hook::TcEgress),
+    other("lb_vip_back", Hook::Lb0Back),
     other("lb_iter_sk", Hook::IterSockets),
     cgroup("lb_bind4", CgroupHook::Inet4Bind),
     cgroup("lb_bind6", CgroupHook::Inet6Bind),
@@ -58,6 +63,7 @@ pub const ALL: &[Spec] = &[
     cgroup("lb_connect6", CgroupHook::Inet6Connect),
     other("lb_tc_ingress", Hook::TcIngress),
     other("lb_xdp", Hook::Xdp),
+    other("lb_vip_out", Hook::Lb0Out),
 ];
 
 /// The program of that hook, by name.
@@ -119,6 +125,8 @@ mod tests {
         }
         assert!(place("lb_tc_egress") < place("lb_tc_ingress"));
         assert!(place("lb_tc_ingress") < place("lb_xdp"));
+        assert!(place("lb_vip_back") < place("lb_vip_out"));
+        assert!(place("lb_tc_ingress") < place("lb_vip_out"));
     }
 
     #[test]

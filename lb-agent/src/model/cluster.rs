@@ -2,13 +2,13 @@
 //! themselves; knows nothing of maps.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
     net::IpAddr,
     sync::Arc,
 };
 
-use super::{Event, Node, ObjectKey, Service, Slice};
+use super::{Event, Machine, Node, ObjectKey, Service, Slice};
 
 /// Each with the interface that carries it.
 type Addresses = Vec<(IpAddr, u32)>;
@@ -23,6 +23,9 @@ pub struct Cluster {
     node: Option<Node>,
     /// `None` until they are known: an empty list is news too.
     addresses: Option<Addresses>,
+    machine: Machine,
+    /// `None` until they are known.
+    service_cidrs: Option<BTreeMap<String, Vec<(IpAddr, u8)>>>,
     synced: Synced,
     pending: Pending,
 }
@@ -49,6 +52,7 @@ struct Pending {
     services: HashMap<ObjectKey, Option<Arc<Service>>>,
     slices: HashMap<ObjectKey, Option<Arc<Slice>>>,
     zone: Option<Before<Option<Arc<str>>>>,
+    machine: Option<Before<Machine>>,
     addresses: Option<Before<Option<Addresses>>>,
 }
 
@@ -60,7 +64,7 @@ struct Before<T>(T);
 pub struct Changes {
     /// Services to plan anew (or to take away), sorted.
     pub services: BTreeSet<ObjectKey>,
-    /// Every service is to be planned anew: this node's zone has changed.
+    /// Every service is to be planned anew: this node's zone has changed, or what is on this machine.
     pub everything: bool,
     /// The addresses of this machine.
     pub addresses: bool,
@@ -115,6 +119,21 @@ impl Cluster {
                 self.pending.addresses.get_or_insert(before);
                 self.synced.addresses = true;
             }
+            Event::Machine(machine) => {
+                let before = Before(mem::replace(&mut self.machine, machine));
+                self.pending.machine.get_or_insert(before);
+            }
+            Event::ServiceCidr(one) => {
+                let all = self.service_cidrs.get_or_insert_default();
+                all.insert(one.name, one.networks);
+            }
+            Event::ServiceCidrGone(name) => {
+                self.service_cidrs.get_or_insert_default().remove(&name);
+            }
+            Event::ServiceCidrs(all) => {
+                let all = all.into_iter().map(|one| (one.name, one.networks));
+                self.service_cidrs = Some(all.collect());
+            }
         }
     }
 
@@ -125,10 +144,12 @@ impl Cluster {
             services,
             slices,
             zone,
+            machine,
             addresses,
         } = mem::take(&mut self.pending);
         let mut changes = Changes {
-            everything: zone.is_some_and(|Before(zone)| zone.as_ref() != self.zone()),
+            everything: zone.is_some_and(|Before(zone)| zone.as_ref() != self.zone())
+                || machine.is_some_and(|Before(machine)| machine != self.machine),
             addresses: addresses.is_some_and(|Before(list)| list != self.addresses),
             ..Changes::default()
         };
@@ -195,6 +216,19 @@ impl Cluster {
     #[must_use]
     pub fn addresses(&self) -> &[(IpAddr, u32)] {
         self.addresses.as_deref().unwrap_or_default()
+    }
+
+    /// What is on this machine and on its links.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The networks of cluster IPs; `None` while the source has not told whether it knows any.
+    #[must_use]
+    pub fn service_cidrs(&self) -> Option<Vec<(IpAddr, u8)>> {
+        let all = self.service_cidrs.as_ref()?;
+        Some(all.values().flatten().copied().collect())
     }
 
     /// Which sources have listed everything once.

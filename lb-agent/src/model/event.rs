@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Node, ObjectKey, Service, Slice};
+use super::{Machine, Node, ObjectKey, Service, ServiceCidr, Slice};
 
 /// One fact from outside. A relist arrives whole, so that it is one step for the core.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,4 +26,12 @@ pub enum Event {
     /// The addresses of this machine that NodePorts answer on, with the index of the interface that carries each; from
     /// netlink, whole each time.
     Addresses(Vec<(IpAddr, u32)>),
+    /// What is on this machine and on its links; from netlink, whole each time.
+    Machine(Machine),
+    /// New or changed.
+    ServiceCidr(ServiceCidr),
+    /// The one of this name was deleted.
+    ServiceCidrGone(String),
+    /// Everything there is, or nothing where the source knows none of this kind.
+    ServiceCidrs(Vec<ServiceCidr>),
 }

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod event;
 pub mod key;
+pub mod machine;
 pub mod node;
 pub mod service;
 
@@ -11,5 +12,6 @@ pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
+pub use machine::{Machine, ServiceCidr};
 pub use node::Node;
 pub use service::{Policy, Scheduler, Service, ServicePort, ServiceType};

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
+use lb_common::lb0;
+
 use super::facts::Facts;
+use crate::model::Machine;
 
 /// Where kube-proxy's IPVS mode leaves service addresses: they are no node addresses.
 const IPVS_DEVICE: &str = "kube-ipvs0";
@@ -25,6 +28,33 @@ pub fn addresses(facts: &Facts) -> Vec<(IpAddr, u32)> {
     found.sort_unstable();
     found.dedup_by_key(|(ip, _)| *ip);
     found
+}
+
+/// What no service address is routed away from: this machine's own addresses, and the networks on its links. A service may
+/// have such an address all the same: that of a load balancer may be a node's.
+#[must_use]
+pub fn machine(facts: &Facts) -> Machine {
+    let name = |ifindex| {
+        let link = facts.links.iter().find(|l| l.ifindex == ifindex);
+        link.map_or("", |l| l.name.as_str())
+    };
+    let theirs = [IPVS_DEVICE, lb0::DEVICE, lb0::PEER];
+    let counted = || {
+        let all = facts.addresses.iter().filter(|a| !a.unusable);
+        all.filter(|a| !theirs.contains(&name(a.ifindex)))
+    };
+    let mut machine = Machine {
+        own: counted().map(|a| a.ip).collect(),
+        links: counted()
+            .filter(|a| a.is_reachable() && a.has_network())
+            .map(|a| (a.ip, a.prefix))
+            .collect(),
+    };
+    machine.own.sort_unstable();
+    machine.own.dedup();
+    machine.links.sort_unstable();
+    machine.links.dedup();
+    machine
 }
 
 #[cfg(test)]

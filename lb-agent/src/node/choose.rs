@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use lb_common::lb0;
+
 use super::{
     Device,
     facts::{Address, Facts, Link},
@@ -64,7 +66,7 @@ pub fn missing(facts: &Facts, selection: &Selection) -> Vec<String> {
 
 /// Packets from outside, or replies of backends elsewhere, come in on it.
 fn is_node_device(facts: &Facts, link: &Link) -> bool {
-    if link.loopback || is_part(facts, link) {
+    if link.loopback || is_part(facts, link) || is_lb0(link) {
         return false;
     }
     let default_route = routes(facts, link).any(|r| r.default);
@@ -88,6 +90,35 @@ fn is_node_device(facts: &Facts, link: &Link) -> bool {
         }
         _ => default_route || routed_through || addresses.next().is_some(),
     }
+}
+
+/// `lb0` and its other end, which have programs of their own.
+fn is_lb0(link: &Link) -> bool {
+    link.name == lb0::DEVICE || link.name == lb0::PEER
+}
+
+/// Bytes of the largest packet that each of the devices carries.
+#[must_use]
+pub fn mtu(facts: &Facts, devices: &[Device]) -> Option<u32> {
+    let ours = |l: &&Link| devices.iter().any(|d| d.ifindex == l.ifindex) && l.mtu > 0;
+    facts.links.iter().filter(ours).map(|l| l.mtu).min()
+}
+
+/// The node's addresses as what leaves for nowhere in particular gets them: by the default route, else by the first device
+/// of `devices` that has one.
+#[must_use]
+pub fn sources(facts: &Facts, devices: &[Device]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
+    let by_default = facts.routes.iter().filter(|r| r.default);
+    let first_v4 = by_default
+        .clone()
+        .find_map(|r| source(facts, r.ifindex, v4));
+    let first_v6 = by_default
+        .clone()
+        .find_map(|r| source(facts, r.ifindex, v6));
+    (
+        first_v4.or_else(|| devices.iter().find_map(|d| d.source_v4)),
+        first_v6.or_else(|| devices.iter().find_map(|d| d.source_v6)),
+    )
 }
 
 fn routes<'a>(

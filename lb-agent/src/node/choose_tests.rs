@@ -16,6 +16,7 @@ impl Machine {
             master,
             loopback: name == "lo",
             ethernet: !matches!(kind, "ipip" | "wireguard" | "tun"),
+            mtu: if kind == "vxlan" { 1450 } else { 1500 },
         });
         self
     }
@@ -199,6 +200,19 @@ fn the_source_is_what_the_route_asks_for_then_the_devices_own_then_the_default_o
         .addr("eth1", "198.19.0.2/24");
     secondary.0.addresses[3].secondary = true;
     assert_eq!(of(&secondary, "eth1").source_v4, ip("198.19.0.2"));
+}
+
+#[test]
+fn the_smallest_packet_size_and_the_preferred_sources_are_the_nodes() {
+    let Machine(facts) = host()
+        .link("flannel.1", "vxlan", None)
+        .addr("flannel.1", "10.244.1.0/32");
+    let devices = devices(&facts, &Selection::default());
+    assert_eq!(mtu(&facts, &devices), Some(1450));
+    let (v4, v6) = sources(&facts, &devices);
+    assert_eq!(v4, "198.18.0.1".parse().ok());
+    assert_eq!(v6, "fd66::1".parse().ok());
+    assert_eq!(mtu(&facts, &[]), None);
 }
 
 #[test]

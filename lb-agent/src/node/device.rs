@@ -8,7 +8,7 @@ use lb_common::{
 };
 
 /// A network device of this node that packets from outside, or replies of backends, come in on.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Device {
     /// Interface index: what a device is known by; names change.
     pub ifindex: u32,

@@ -28,6 +28,8 @@ pub struct Link {
     pub loopback: bool,
     /// Frames have an Ethernet header.
     pub ethernet: bool,
+    /// Bytes of the largest packet; 0 where netlink does not tell.
+    pub mtu: u32,
 }
 
 /// An address of a device.

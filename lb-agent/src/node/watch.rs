@@ -1,6 +1,9 @@
 //! Changes of devices, addresses and routes, followed live. Owns when a dump is made; what it means is decided elsewhere.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use futures::{FutureExt, StreamExt};
@@ -9,10 +12,11 @@ use tokio::{sync::mpsc, time};
 
 use super::{
     Device, Selection,
-    addresses::addresses,
-    choose::{devices, missing},
+    addresses::{addresses, machine},
+    choose::{devices, missing, mtu, sources},
     dump::dump,
 };
+use crate::model::Machine;
 
 /// What the rest of the agent must know of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,6 +27,12 @@ pub struct State {
     pub addresses: Vec<(IpAddr, u32)>,
     /// Named devices that are not there, sorted.
     pub missing: Vec<String>,
+    /// For [`Event::Machine`](crate::model::Event::Machine).
+    pub machine: Machine,
+    /// The node's preferred addresses: of IPv4, and of IPv6.
+    pub sources: (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    /// Bytes of the largest packet that every one of the devices carries.
+    pub mtu: Option<u32>,
 }
 
 /// Changes come in bursts: one dump for all that come within this time.
@@ -52,8 +62,12 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
         loop {
             match dump(&netlink).await {
                 Ok(facts) => {
+                    let devices = devices(&facts, &selection);
                     let state = State {
-                        devices: devices(&facts, &selection),
+                        sources: sources(&facts, &devices),
+                        mtu: mtu(&facts, &devices),
+                        machine: machine(&facts),
+                        devices,
                         addresses: addresses(&facts),
                         missing: missing(&facts, &selection),
                     };

@@ -164,6 +164,8 @@ pub struct Frontend {
     pub key: FrontKey,
     /// Index into [`ServicePlan::pools`]; `None` for the mark of a VIP.
     pub pool: Option<usize>,
+    /// For the mark of a VIP: the pool whose endpoints tell whether the address answers ping.
+    pub asks: Option<usize>,
     /// See [`lb_common::service::frontend`].
     pub flags: u32,
 }

@@ -1,18 +1,21 @@
 //! Which addresses and ports lead to a Service, and from where. Owns the allow-list of external IPs and the rule that
 //! traffic from inside reaches the whole cluster whatever the external policy.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
     Addr,
     service::{NodePortKey, ServiceKey, frontend, scope},
 };
 
-use crate::model::{Policy, Service, ServicePort, ServiceType};
+use crate::{
+    model::{Machine, Policy, Service, ServicePort, ServiceType},
+    watch::ip::in_cidr,
+};
 
 use super::{
     PlanConfig,
-    desired::{FrontKey, Frontend, Reach},
+    desired::{FrontKey, Frontend, Reach, ServicePlan},
 };
 
 /// A frontend and the endpoints it wants.
@@ -35,6 +38,12 @@ pub struct Addresses {
 /// The addresses of one family.
 pub struct Family {
     cluster: IpAddr,
+    /// The cluster IP is on a device of this machine (a name server of the node's own): whoever listens there is meant.
+    held: bool,
+    /// Addresses of load balancers and external IPs that are routed to `lb0`.
+    routed: Vec<IpAddr>,
+    /// Cluster IPs are.
+    lb0: bool,
     external: Vec<IpAddr>,
     ingress: Vec<IpAddr>,
 }
@@ -76,8 +85,17 @@ impl Addresses {
             });
             problems.extend(skipped);
         }
+        let Machine { own, links } = &config.machine;
+        // Such an address may be a node's, this one's or a neighbour's, with other things behind it.
+        let elsewhere =
+            |ip: &&IpAddr| !own.contains(*ip) && !links.iter().any(|net| in_cidr(**ip, *net));
+        let outer = ingress.iter().chain(&allowed).filter(elsewhere);
+        let routed: Vec<IpAddr> = outer.filter(|_| config.lb0).copied().collect();
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
+            held: own.contains(cluster),
+            routed: of_family(&routed, cluster),
+            lb0: config.lb0,
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
         });
@@ -86,15 +104,19 @@ impl Addresses {
         }
     }
 
-    /// The marks of the VIPs: cluster IPs and load-balancer IPs. External IPs have none, since other things may listen there.
+    /// The marks of the VIPs, those that are routed to `lb0` known as such. The unknown ports of cluster IPs alone are refused to
+    /// sockets, since other things may listen on the others.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
-            let cluster = std::iter::once((family.cluster, frontend::CLUSTER_IP));
+            let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
+            let cluster = cluster.into_iter();
             let ingress = family
                 .ingress
                 .iter()
                 .map(|ip| (*ip, frontend::LOAD_BALANCER));
-            for (ip, kind) in cluster.chain(ingress) {
+            let external = family.external.iter();
+            let external = external.map(|ip| (*ip, frontend::EXTERNAL_IP));
+            for (ip, kind) in cluster.chain(ingress).chain(external) {
                 for scope in [scope::INSIDE, scope::OUTSIDE] {
                     let key = FrontKey::Address(ServiceKey {
                         addr: ip.into(),
@@ -102,18 +124,41 @@ impl Addresses {
                         proto: 0,
                         scope,
                     });
-                    let flags = frontend::VIP_MARK | kind;
+                    let flags = frontend::VIP_MARK | kind | family.routed(ip, kind);
                     if let Some(known) = frontends.iter_mut().find(|f| f.key == key) {
                         known.flags |= flags;
                     } else {
                         frontends.push(Frontend {
                             key,
                             pool: None,
+                            asks: None,
                             flags,
                         });
                     }
                 }
             }
+        }
+    }
+}
+
+/// Has each mark of a VIP, as seen from inside, ask the pool behind the first of its address's ports that has members, else behind the first.
+pub fn ask(plan: &mut ServicePlan) {
+    let mut first: BTreeMap<(Addr, u8), usize> = BTreeMap::new();
+    for front in &plan.frontends {
+        if let (FrontKey::Address(key), Some(pool)) = (front.key, front.pool) {
+            let known = first.entry((key.addr, key.scope)).or_insert(pool);
+            let empty = |n: usize| plan.pools.get(n).is_none_or(|p| p.members.is_empty());
+            if empty(*known) && !empty(pool) {
+                *known = pool;
+            }
+        }
+    }
+    for front in &mut plan.frontends {
+        if let (FrontKey::Address(key), None) = (front.key, front.pool) {
+            if key.scope == scope::OUTSIDE {
+                continue;
+            }
+            front.asks = first.get(&(key.addr, key.scope)).copied();
         }
     }
 }
@@ -148,14 +193,19 @@ impl Family {
             })
         };
         for scope in [scope::INSIDE, scope::OUTSIDE] {
-            add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
+            if !self.held {
+                add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
+            }
         }
+        let judged = !self.source_ranges(service).is_empty();
         let outer = [
             (&self.ingress, frontend::LOAD_BALANCER),
             (&self.external, frontend::EXTERNAL_IP),
         ];
-        for (ips, flags) in outer {
+        for (ips, kind) in outer {
             for ip in ips {
+                let judged = judged && kind == frontend::LOAD_BALANCER;
+                let flags = kind | if judged { self.routed(*ip, kind) } else { 0 };
                 add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
                 add(address(*ip, scope::OUTSIDE), flags, external);
             }
@@ -172,6 +222,16 @@ impl Family {
             add(key(scope::OUTSIDE), frontend::NODE_PORT, external);
         }
         all
+    }
+
+    /// [`frontend::ROUTED`] if the address of this kind is routed to `lb0`.
+    fn routed(&self, ip: IpAddr, kind: u32) -> u32 {
+        let routed = if kind == frontend::CLUSTER_IP {
+            self.lb0
+        } else {
+            self.routed.contains(&ip)
+        };
+        if routed { frontend::ROUTED } else { 0 }
     }
 
     /// The networks that may use the load-balancer IPs of this family: empty admits everybody, also when all the ranges

@@ -12,7 +12,7 @@ use std::{net::IpAddr, sync::Arc};
 use lb_common::{Proto, service::flags};
 use thiserror::Error;
 
-use crate::model::{Policy, Scheduler, Service, ServicePort, Slice};
+use crate::model::{Machine, Policy, Scheduler, Service, ServicePort, Slice};
 
 pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
 
@@ -25,6 +25,10 @@ pub struct PlanConfig {
     pub external_ips: Vec<(IpAddr, u8)>,
     /// For services that name none.
     pub scheduler: Scheduler,
+    /// VIPs are routed to `lb0`.
+    pub lb0: bool,
+    /// What is not routed there, and what is left alone.
+    pub machine: Machine,
 }
 
 /// A pool that cannot be carried as it is; what stands in the maps for it stays.
@@ -74,6 +78,7 @@ pub fn plan(
             family_of_port(service, port, slices, zone, config, family, &mut plan);
         }
     }
+    frontends::ask(&mut plan);
     plan.health = endpoints::health(service, slices, &config.node_name);
     plan
 }
@@ -139,6 +144,7 @@ fn family_of_port(
         plan.frontends.extend(ours.map(|f| Frontend {
             key: f.key,
             pool: Some(pool),
+            asks: None,
             flags: f.flags,
         }));
     }

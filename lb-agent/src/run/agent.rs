@@ -34,6 +34,7 @@ use crate::{
 use super::{
     Stop,
     auditing::AuditRun,
+    lb0::Lb0,
     node_ports,
     parts::Parts,
     recounting,
@@ -55,6 +56,7 @@ pub(super) struct Agent {
     attachments: Attachments,
     commit: Option<Commit>,
     wait_for_sync: bool,
+    lb0: Lb0,
     node_port_addresses: Vec<NodePortAddress>,
     node_ip: Option<IpAddr>,
     memory: Memory,
@@ -88,6 +90,7 @@ impl Agent {
             attachments,
             commit,
             wait_for_sync,
+            lb0,
             node_port_addresses,
             node_ip,
             memory,
@@ -109,6 +112,7 @@ impl Agent {
             attachments,
             commit: Some(commit),
             wait_for_sync,
+            lb0,
             node_port_addresses,
             node_ip,
             memory,
@@ -155,12 +159,19 @@ impl Agent {
                 state = node.recv() => {
                     let Some(state) = state else { bail!("the watch of this machine's devices has ended") };
                     self.troubles.missing(&state.missing, &self.metrics);
-                    self.node = Some(state);
+                    self.see_machine(state);
                     self.refresh_addresses();
                     self.attach()?;
                 }
                 question = self.resetting.question() => question.answer(&self.engine),
-                () = sleep_until(at.into()) => match due {
+                told = self.lb0.next() => {
+                    let Some(told) = told else { bail!("the watch of lb0 has ended") };
+                    if self.lb0.take(told, &self.metrics) {
+                        self.attach()?;
+                    }
+                }
+                // What is on this machine decides where services are reached: nothing is planned before it is known.
+                () = sleep_until(at.into()), if self.node.is_some() => match due {
                     Some(Due::Sync) => self.sync()?,
                     Some(Due::Settle) => self.settle(),
                     Some(Due::Audit) => self.audit(),
@@ -194,6 +205,7 @@ impl Agent {
         }
         self.tell.arrived(&event, &self.metrics);
         self.troubles.arrived(&event);
+        self.lb0.see(&event);
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         let leaving = match &event {
             Event::Node(node) => Some(node.leaving),
@@ -216,6 +228,15 @@ impl Agent {
         self.health.queued(now);
         self.metrics.kubeproxy.queued();
         self.schedule.change(now);
+    }
+
+    /// Takes in what netlink tells of this machine.
+    fn see_machine(&mut self, state: node::State) {
+        let event = Event::Machine(state.machine.clone());
+        self.lb0.see(&event);
+        self.engine.handle(event);
+        self.node = Some(state);
+        self.schedule.change(Instant::now());
     }
 
     /// Tells the engine on which of the machine's addresses node ports answer, if that is known and new.
@@ -276,6 +297,8 @@ impl Agent {
         if self.synced && !self.attached {
             self.attach()?;
         }
+        self.lb0
+            .refresh(&self.engine, self.node.as_ref(), self.synced, &self.metrics);
         let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
         let outcome = Outcome {
             applied: report.failed.iter().all(|f| f.error.is_refusal()),
@@ -329,6 +352,7 @@ impl Agent {
         let first = self.commit.take();
         let is_first = first.is_some();
         first.map_or(Ok(()), Commit::run)?;
+        self.attachments.set_lb0(self.lb0.pair());
         let problems = self
             .attachments
             .follow(&state.devices)
@@ -338,6 +362,9 @@ impl Agent {
         let without_xdp = all.filter(|d| self.attachments.lacks_xdp(d.ifindex));
         self.troubles
             .without_xdp(without_xdp.map(|d| d.name.as_str()));
+        let serving = self.lb0.pair();
+        self.lb0
+            .attached(serving.filter(|pair| self.attachments.serves_lb0(*pair)));
         if !problems.is_empty() {
             self.reattach = Some(Instant::now() + REATTACH);
         }

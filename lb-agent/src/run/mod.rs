@@ -38,6 +38,7 @@ use crate::{
 
 use agent::Agent;
 use announce::Announce;
+use lb0::Lb0;
 use parts::Parts;
 use resetting::Resetting;
 use schedule::Schedule;
@@ -50,6 +51,7 @@ mod announce;
 mod auditing;
 mod descriptors;
 mod host;
+mod lb0;
 mod node_ports;
 mod parts;
 mod recounting;
@@ -76,13 +78,16 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
     let mut taken = serve_all(&config, &health, &metrics);
 
-    let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir)?;
+    let lb0_there = lb0::prepare(config.lb0).await;
+    let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir, lb0_there)?;
     // A previous agent's programs may run, and the API server's address may be one that they translate.
     attachments.claim()?;
     let plan = PlanConfig {
         node_name: config.node_name.as_str().into(),
         external_ips: config.external_ip_cidrs.clone(),
         scheduler: config.scheduler,
+        lb0: config.lb0 == config::Lb0::On,
+        ..PlanConfig::default()
     };
     let engine =
         Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
@@ -137,6 +142,7 @@ pub async fn run(config: Config) -> Result<()> {
         attachments,
         commit,
         wait_for_sync: replaced,
+        lb0: Lb0::new(config.lb0, config.service_cidrs.clone())?,
         node_port_addresses: config.node_port_addresses.clone(),
         node_ip: config.node_ip,
         memory: Memory::new(known),
@@ -203,7 +209,11 @@ fn serve_all(
 
 /// Verified programs and open maps; true where maps had to be made anew, so that they must be filled before any link runs
 /// on them.
-fn datapath(config: &Config, dir: &BpfDir) -> Result<(Attachments, BpfMaps, Commit, bool)> {
+fn datapath(
+    config: &Config,
+    dir: &BpfDir,
+    lb0: bool,
+) -> Result<(Attachments, BpfMaps, Commit, bool)> {
     let features = Features::probe()?;
     let cgroup = Cgroup::open(config.cgroup.as_deref())?;
     if !cgroup.is_root() {
@@ -217,6 +227,7 @@ fn datapath(config: &Config, dir: &BpfDir) -> Result<(Attachments, BpfMaps, Comm
         },
         fib_source: features.fib_source,
         mptcp: features.mptcp,
+        lb0,
         capacities: config
             .map_capacity
             .iter()

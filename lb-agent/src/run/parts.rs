@@ -12,7 +12,7 @@ use crate::{
     sync::Engine,
 };
 
-use super::{resetting::Resetting, schedule::Schedule, tell::Tell, troubles::Troubles};
+use super::{lb0::Lb0, resetting::Resetting, schedule::Schedule, tell::Tell, troubles::Troubles};
 
 /// What the agent is made of.
 pub(super) struct Parts {
@@ -26,6 +26,8 @@ pub(super) struct Parts {
     pub(super) commit: Commit,
     /// The maps were made anew: no link runs on them before they are filled.
     pub(super) wait_for_sync: bool,
+    /// Followed, unless it is switched off.
+    pub(super) lb0: Lb0,
     /// Which addresses node ports answer on.
     pub(super) node_port_addresses: Vec<NodePortAddress>,
     /// See [`crate::config::Config::node_ip`].

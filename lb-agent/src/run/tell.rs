@@ -29,7 +29,7 @@ pub(super) struct Tell {
     /// Problems that belong to no Service.
     orphans: Vec<String>,
     /// Objects that came since the last sync.
-    arrived: [(Kind, u64); 3],
+    arrived: [(Kind, u64); 4],
 }
 
 impl Tell {
@@ -46,6 +46,7 @@ impl Tell {
                 (Kind::service, 0),
                 (Kind::endpointslice, 0),
                 (Kind::node, 0),
+                (Kind::servicecidr, 0),
             ],
         }
     }
@@ -58,7 +59,9 @@ impl Tell {
             Event::Slice(_) | Event::SliceGone(_) => (1, 1),
             Event::Slices(all) => (1, all.len() as u64),
             Event::Node(_) | Event::NodeGone => (2, 1),
-            Event::Addresses(_) => return,
+            Event::ServiceCidr(_) | Event::ServiceCidrGone(_) => (3, 1),
+            Event::ServiceCidrs(all) => (3, all.len() as u64),
+            Event::Addresses(_) | Event::Machine(_) => return,
         };
         self.arrived[slot].1 += n;
         match slot {

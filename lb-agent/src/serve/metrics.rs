@@ -46,6 +46,8 @@ pub struct Metrics {
     pub bad_manifests: Gauge,
     /// Devices named by flags that are not there.
     pub missing_devices: Gauge,
+    /// What is wrong with `lb0` and its routes.
+    pub lb0_problems: Gauge,
     /// Programs that could not be attached to a device.
     pub attach_problems: Gauge,
     /// Addresses on which health checks of Services are answered.
@@ -114,6 +116,12 @@ pub enum Kind {
         reason = "the derive writes the label as it stands here"
     )]
     endpointslice,
+    /// `ServiceCIDR`s
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    servicecidr,
     /// Our Node
     #[expect(
         non_camel_case_types,
@@ -127,6 +135,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::service => "Service",
             Self::endpointslice => "EndpointSlice",
+            Self::servicecidr => "ServiceCIDR",
             Self::node => "Node",
         })
     }
@@ -178,6 +187,7 @@ impl Metrics {
             skipped_ports: Family::default(),
             bad_manifests: Gauge::default(),
             missing_devices: Gauge::default(),
+            lb0_problems: Gauge::default(),
             attach_problems: Gauge::default(),
             health_check_listeners: Gauge::default(),
             health_check_failures: Gauge::default(),
@@ -193,7 +203,12 @@ impl Metrics {
         for result in [SyncResult::ok, SyncResult::failed] {
             drop(m.syncs.get_or_create(&SyncLabels { result }));
         }
-        for kind in [Kind::service, Kind::endpointslice, Kind::node] {
+        for kind in [
+            Kind::service,
+            Kind::endpointslice,
+            Kind::node,
+            Kind::servicecidr,
+        ] {
             drop(m.watch_errors.get_or_create(&KindLabels { kind }));
             drop(m.changes.get_or_create(&KindLabels { kind }));
         }
@@ -257,6 +272,11 @@ impl Metrics {
             "missing_devices",
             "Devices named by --devices, --attach-tc or --attach-xdp that are not there",
             self.missing_devices.clone(),
+        );
+        r.register(
+            "lb0_problems",
+            "What is wrong with the device lb0 and the routes that lead there: see the log",
+            self.lb0_problems.clone(),
         );
         r.register(
             "attach_problems",

@@ -35,10 +35,11 @@ struct Reader {
 pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
     let mut fronts: Vec<Front> = Vec::new();
     for (key, ServiceRef { index, flags }) in maps.services().entries()? {
-        let text = if flags & frontend::VIP_MARK == 0 {
-            socket(key.addr, key.port, key.proto)
+        let (text, index) = if flags & frontend::VIP_MARK == 0 {
+            (socket(key.addr, key.port, key.proto), index)
         } else {
-            key.addr.to_string()
+            // Whom it asks is no matter of where it leads.
+            (key.addr.to_string(), 0)
         };
         fronts.push((text, key.scope, flags, index));
     }

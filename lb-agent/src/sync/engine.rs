@@ -1,7 +1,12 @@
 //! The engine: facts in, map writes out. Owns what is planned, what is retried, and the rule that nothing a previous agent
 //! left is taken away before every watch has finished its first list.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use lb_common::service::{frontend, scope};
 
 use crate::{
     datapath::table::{MapError, Maps},
@@ -87,6 +92,14 @@ impl Engine {
         &self.cluster
     }
 
+    /// The addresses that services are to have on `lb0`, as far as they are planned; some more than once.
+    pub fn routed(&self) -> impl Iterator<Item = IpAddr> {
+        self.state.services.claimed().filter_map(|(key, flags)| {
+            let wanted = frontend::VIP_MARK | frontend::ROUTED;
+            (key.scope == scope::INSIDE && flags & wanted == wanted).then(|| key.addr.into())
+        })
+    }
+
     /// Writes what has changed since the last call, and tries again what failed then. When nothing has changed, nothing is
     /// written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
     /// has left in the maps and that have an endpoint; nothing is taken away.
@@ -156,6 +169,7 @@ impl Engine {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.extend(changes.services);
         if changes.everything {
+            self.config.machine.clone_from(self.cluster.machine());
             dirty.extend(self.cluster.services().map(|s| s.key.clone()));
         }
         if report.synced {
@@ -260,6 +274,7 @@ impl Engine {
         let written: Vec<Option<u32>> = plan
             .frontends
             .iter()
+            .filter(|f| f.pool.is_some())
             .map(|f| self.written(&f.key))
             .collect();
         let leading = |index| {
@@ -328,6 +343,7 @@ impl Engine {
                 service: service.key.clone(),
                 created: service.created,
                 index: front.pool.and_then(|n| indices.get(n).copied()),
+                asks: front.asks.and_then(|n| indices.get(n).copied()),
                 flags: front.flags,
             };
             match front.key {

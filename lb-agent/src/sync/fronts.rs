@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_common::service::ServiceRef;
+use lb_common::service::{ServiceRef, frontend};
 
 use crate::model::ObjectKey;
 
@@ -19,6 +19,8 @@ pub(super) struct Claim {
     pub(super) created: Option<Timestamp>,
     /// Service index; `None` for the mark of a VIP, which any number of services may share.
     pub(super) index: Option<u32>,
+    /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
+    pub(super) asks: Option<u32>,
     /// See [`lb_common::service::frontend`].
     pub(super) flags: u32,
 }
@@ -104,6 +106,12 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         self.dirty.extend(unclaimed.map(|(key, _)| *key));
     }
 
+    /// Every key that somebody claims, with all the claims' flags.
+    pub(super) fn claimed(&self) -> impl Iterator<Item = (K, u32)> {
+        let claimed = self.by_key.iter().filter(|(_, f)| !f.claims.is_empty());
+        claimed.map(|(key, f)| (*key, f.claims.iter().fold(0, |all, c| all | c.flags)))
+    }
+
     /// What stands in the map under the key.
     pub(super) fn written(&self, key: &K) -> Option<ServiceRef> {
         self.by_key.get(key)?.written
@@ -136,7 +144,8 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
                 (None, Some(_)) => steps.push((key, Step::Remove)),
                 (Some((value, _)), Some(stands)) if value == stands => settled.push(key),
                 (Some((value, who)), stands) => {
-                    if value.index != 0 && !live(value.index) {
+                    let leads = value.flags & frontend::VIP_MARK == 0;
+                    if leads && !live(value.index) {
                         continue;
                     }
                     let step = match stands {
@@ -201,7 +210,7 @@ impl Front {
             Some(_) => winner.flags,
             None => self.claims.iter().fold(0, |all, c| all | c.flags),
         };
-        let index = winner.index.unwrap_or(0);
+        let index = winner.index.or(winner.asks).unwrap_or(0);
         Some((ServiceRef { index, flags }, &winner.service))
     }
 }

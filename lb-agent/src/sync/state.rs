@@ -7,7 +7,7 @@ use lb_common::{
     Addr,
     backend::Backend,
     maps,
-    service::{NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef},
+    service::{NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, frontend},
 };
 
 use crate::{
@@ -177,9 +177,11 @@ impl State {
 
     /// A frontend has come to lead elsewhere.
     pub(super) fn led(&mut self, before: Option<ServiceRef>, now: Option<ServiceRef>) {
+        // The mark of a VIP leads nowhere.
+        let leads = |r: &ServiceRef| r.flags & frontend::VIP_MARK == 0;
+        let (before, now) = (before.filter(leads), now.filter(leads));
         let elsewhere = |b: ServiceRef| now.is_none_or(|n| n.index != b.index);
         self.udp_left += u64::from(before.is_some_and(elsewhere));
-        // Index 0 is the mark of a VIP, which leads nowhere.
         if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.index)) {
             pool.fronts += 1;
         }

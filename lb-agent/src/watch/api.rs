@@ -1,10 +1,12 @@
 //! Watches the API server: lists as one event each, changes one by one. A server that is lost changes nothing but a metric.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::api::{
+    core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
+};
 use kube::{
     Api, Client, Resource,
     runtime::{
@@ -13,7 +15,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::Sender;
+use tokio::{sync::mpsc::Sender, time::sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -28,6 +30,9 @@ use super::{
 
 /// A watch is renewed this often, which is also how long a connection that died silently goes unnoticed, seconds.
 const RENEW_SECS: u32 = 60;
+
+/// A kind that an API server does not know, it may know after an upgrade: asked for again after this.
+const ABSENT: Duration = Duration::from_mins(10);
 
 /// Follows everything through one client, until the server has failed `patience` times in a row or nobody listens any more.
 pub async fn follow(
@@ -62,7 +67,20 @@ pub async fn follow(
             &events,
             &metrics
         ),
-        one_kind::<core::Node>(Api::all(client), our_node, patience, &events, &metrics),
+        one_kind::<core::Node>(
+            Api::all(client.clone()),
+            our_node,
+            patience,
+            &events,
+            &metrics
+        ),
+        one_kind::<networking::ServiceCIDR>(
+            Api::all(client),
+            watcher::Config::default().timeout(RENEW_SECS),
+            patience,
+            &events,
+            &metrics
+        ),
     )?;
     Ok(())
 }
@@ -88,6 +106,17 @@ where
         let event = match stream.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => bail!("the watch of {kind} ended"),
+            Err(error) if K::MAY_BE_ABSENT && is_absent(&error) => {
+                if failures == 0 {
+                    info!(%kind, error = %chain(&error), "this API server has none, or none for us");
+                    if events.send(K::all(Vec::new())).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                failures = 1;
+                sleep(ABSENT).await;
+                continue;
+            }
             Err(error) => {
                 metrics
                     .watch_errors
@@ -134,6 +163,16 @@ where
         if events.send(event).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+/// Does the API server not know the kind, or not let us see it?
+fn is_absent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
+            matches!(status.code, 403 | 404)
+        }
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
-//! The three kinds that are watched, and what their arrival, departure and full list mean to the model.
+//! The kinds that are watched, and what their arrival, departure and full list mean to the model.
 
 use k8s_openapi::{
-    api::{core::v1 as core, discovery::v1 as discovery},
+    api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use tracing::debug;
@@ -19,6 +19,8 @@ pub trait Watched {
     type Model;
     /// Its label in metrics and logs.
     const KIND: Kind;
+    /// An API server may not know it, and may not let us see it: then there is none.
+    const MAY_BE_ABSENT: bool = false;
     /// The object in the model's terms; `None` when it is none of ours.
     fn convert(&self) -> Option<Self::Model>;
     /// New or changed.
@@ -81,6 +83,26 @@ impl Watched for core::Node {
     }
     fn all(mut list: Vec<model::Node>) -> Event {
         list.pop().map_or(Event::NodeGone, Event::Node)
+    }
+}
+
+/// Asked for where the API server knows the kind (Kubernetes 1.33).
+impl Watched for networking::ServiceCIDR {
+    type Model = model::ServiceCidr;
+    const KIND: Kind = Kind::servicecidr;
+    const MAY_BE_ABSENT: bool = true;
+
+    fn convert(&self) -> Option<model::ServiceCidr> {
+        Some(object::service_cidr(self))
+    }
+    fn one(model: model::ServiceCidr) -> Event {
+        Event::ServiceCidr(model)
+    }
+    fn gone(meta: &ObjectMeta) -> Event {
+        Event::ServiceCidrGone(meta.name.clone().unwrap_or_default())
+    }
+    fn all(list: Vec<model::ServiceCidr>) -> Event {
+        Event::ServiceCidrs(list)
     }
 }
 

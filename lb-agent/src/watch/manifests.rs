@@ -108,7 +108,7 @@ pub async fn follow(
 
 /// What has been sent, and whether as whole lists.
 struct Outbox {
-    sent: Option<[Event; 3]>,
+    sent: Option<[Event; 4]>,
     /// Not before every file could be read.
     careful: bool,
     told: bool,
@@ -124,7 +124,7 @@ impl Outbox {
     }
 
     /// Events that bring the listener from the last lists to these; `whole`: every file could be read.
-    fn next(&mut self, lists: [Event; 3], whole: bool) -> Vec<Event> {
+    fn next(&mut self, lists: [Event; 4], whole: bool) -> Vec<Event> {
         let was_careful = self.careful;
         self.careful &= !whole;
         if self.careful && !self.told {
@@ -150,7 +150,7 @@ impl Outbox {
 }
 
 /// The lists object by object, so that what is in none of them is not taken for gone; what `before` held is.
-fn piecemeal(before: Option<&[Event; 3]>, now: &[Event; 3]) -> Vec<Event> {
+fn piecemeal(before: Option<&[Event; 4]>, now: &[Event; 4]) -> Vec<Event> {
     let (mut services, mut slices) = (BTreeSet::new(), BTreeSet::new());
     for event in before.into_iter().flatten() {
         match event {
@@ -174,7 +174,7 @@ fn piecemeal(before: Option<&[Event; 3]>, now: &[Event; 3]) -> Vec<Event> {
                     events.push(Event::Slice(slice.clone()));
                 }
             }
-            Event::Node(node) => events.push(Event::Node(node.clone())),
+            Event::Node(_) | Event::ServiceCidrs(_) => events.push(event.clone()),
             _ => {}
         }
     }
@@ -319,11 +319,12 @@ impl Folder {
         false
     }
 
-    /// The whole of it, as three events. Of objects of one name, the one in the last file holds.
-    fn lists(&self, node: &str) -> [Event; 3] {
+    /// The whole of it, as four events. Of objects of one name, the one in the last file holds.
+    fn lists(&self, node: &str) -> [Event; 4] {
         let mut services: BTreeMap<ObjectKey, model::Service> = BTreeMap::new();
         let mut slices: BTreeMap<ObjectKey, model::Slice> = BTreeMap::new();
         let mut our_node = Event::NodeGone;
+        let mut cidrs = Vec::new();
         for object in self.files.values().flat_map(|f| &f.objects) {
             match object {
                 Object::Service(o) => {
@@ -342,10 +343,12 @@ impl Folder {
                     our_node = Event::Node(convert_node::node(o));
                 }
                 Object::Node(_) => {}
+                Object::ServiceCidr(o) => cidrs.push(object::service_cidr(o)),
             }
         }
         [
             our_node,
+            Event::ServiceCidrs(cidrs),
             Event::Slices(slices.into_values().collect()),
             Event::Services(services.into_values().collect()),
         ]

@@ -3,14 +3,14 @@
 use std::num::NonZeroU16;
 
 use k8s_openapi::{
-    api::{core::v1 as core, discovery::v1 as discovery},
+    api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use lb_common::Proto;
 
-use crate::model::{Event, ObjectKey};
+use crate::model::{Event, ObjectKey, ServiceCidr};
 
-use super::{convert_node, convert_service, convert_slice};
+use super::{convert_node, convert_service, convert_slice, ip::parse_cidr};
 
 /// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice it means nothing.
 pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -36,6 +36,8 @@ pub enum Object {
     Slice(Box<discovery::EndpointSlice>),
     /// v1 Node
     Node(Box<core::Node>),
+    /// networking.k8s.io/v1 `ServiceCIDR`
+    ServiceCidr(Box<networking::ServiceCIDR>),
 }
 
 impl Object {
@@ -52,7 +54,18 @@ impl Object {
                 Err(e) => Event::SliceGone(e.key),
             },
             Self::Node(o) => Event::Node(convert_node::node(o)),
+            Self::ServiceCidr(o) => Event::ServiceCidr(service_cidr(o)),
         }
+    }
+}
+
+/// A `ServiceCIDR`; a network that cannot be read is left out.
+pub(super) fn service_cidr(object: &networking::ServiceCIDR) -> ServiceCidr {
+    let cidrs = object.spec.as_ref().and_then(|s| s.cidrs.as_deref());
+    let cidrs = cidrs.unwrap_or_default().iter();
+    ServiceCidr {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        networks: cidrs.filter_map(|cidr| parse_cidr(cidr)).collect(),
     }
 }
 

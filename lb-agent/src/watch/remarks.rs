@@ -68,6 +68,7 @@ pub(super) fn of<'a>(files: impl Iterator<Item = File<'a>>, lists: &[Event]) -> 
                     convert_slice::slice(o).err(),
                 ),
                 Object::Node(o) => ("Node", object::key(&o.metadata), None),
+                Object::ServiceCidr(o) => ("ServiceCIDR", object::key(&o.metadata), None),
             };
             if let Some(why) = left_out {
                 remarks.insert(format!("{file}: {kind} {key} is left out: {}", why.reason));

@@ -130,6 +130,7 @@ fn object_of(source: &Source<'_>, document: usize, into: &mut Documents) -> Resu
         ("v1", "Service") => Object::Service(source.named()?),
         ("discovery.k8s.io/v1", "EndpointSlice") => Object::Slice(source.named()?),
         ("v1", "Node") => Object::Node(source.named()?),
+        ("networking.k8s.io/v1", "ServiceCIDR") => Object::ServiceCidr(source.named()?),
         (_, kind) => {
             if let Some(item_kind) = kind.strip_suffix("List") {
                 return items_of(source, &version, item_kind, document, into);

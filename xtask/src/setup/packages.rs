@@ -70,6 +70,10 @@ const PROGRAMS: [Program; 21] = [
         package: "iputils-ping",
     },
     Program {
+        name: "traceroute",
+        package: "traceroute",
+    },
+    Program {
         name: "wget",
         package: "wget",
     },

@@ -1,0 +1,170 @@
+//! `lb0` in the running agent: what is to be routed there as services come and go, and when routes may lead there. Owns what
+//! has been said of its troubles; the devices and routes are written by [`crate::lb0`].
+
+use std::future::pending;
+
+use anyhow::Result;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::{
+    config,
+    lb0::{self, Net, Pair, Told, Wanted, wanted},
+    model::{Cluster, Event},
+    node,
+    serve::metrics::Metrics,
+    sync::Engine,
+};
+
+/// What is wanted of it, and how it is.
+pub(super) struct Lb0 {
+    /// `--service-cidrs`
+    given: Vec<Net>,
+    /// `None` with `--lb0 off`.
+    told: Option<mpsc::Receiver<Told>>,
+    wanted: watch::Sender<Wanted>,
+    pair: Option<Pair>,
+    /// Something has come that routes depend on.
+    stale: bool,
+    /// By the device and its routes, and by what is to be routed.
+    problems: [Vec<String>; 2],
+}
+
+/// Makes the device, or takes it away where it is not wanted; true: it is there.
+pub(super) async fn prepare(switch: config::Lb0) -> bool {
+    match switch {
+        config::Lb0::On => match lb0::ensure().await {
+            Ok(_) => true,
+            Err(problem) => {
+                error!(error = %format!("{problem:#}"), "without lb0: service addresses answer no ping, and sockets alone are balanced");
+                false
+            }
+        },
+        config::Lb0::Off => {
+            if let Err(problem) = lb0::remove().await {
+                warn!(error = %format!("{problem:#}"), "what is left of lb0 stays");
+            }
+            false
+        }
+    }
+}
+
+impl Lb0 {
+    /// Follows the device unless it is switched off.
+    pub(super) fn new(switch: config::Lb0, given: Vec<Net>) -> Result<Self> {
+        let (wanted, receiver) = watch::channel(Wanted::default());
+        Ok(Self {
+            given,
+            told: match switch {
+                config::Lb0::On => Some(lb0::follow(receiver)?),
+                config::Lb0::Off => None,
+            },
+            wanted,
+            pair: None,
+            stale: true,
+            problems: [Vec::new(), Vec::new()],
+        })
+    }
+
+    /// The next news of the device; never any when it is switched off.
+    pub(super) async fn next(&mut self) -> Option<Told> {
+        match &mut self.told {
+            Some(told) => told.recv().await,
+            None => pending().await,
+        }
+    }
+
+    /// Takes news in; true: its programs must be looked at.
+    pub(super) fn take(&mut self, told: Told, metrics: &Metrics) -> bool {
+        let Told { pair, problems } = told;
+        self.say(0, problems, metrics);
+        let other = self.pair != pair;
+        self.pair = pair;
+        other
+    }
+
+    /// Its devices.
+    pub(super) fn pair(&self) -> Option<Pair> {
+        self.pair
+    }
+
+    /// Its programs run, or do not: without them nothing is routed there.
+    pub(super) fn attached(&self, ready: Option<Pair>) {
+        self.wanted
+            .send_if_modified(|w| std::mem::replace(&mut w.ready, ready) != ready);
+    }
+
+    /// An event came.
+    pub(super) fn see(&mut self, event: &Event) {
+        self.stale |= matches!(
+            event,
+            Event::Service(_)
+                | Event::ServiceGone(_)
+                | Event::Services(_)
+                | Event::ServiceCidr(_)
+                | Event::ServiceCidrGone(_)
+                | Event::ServiceCidrs(_)
+                | Event::Machine(_)
+        );
+    }
+
+    /// A sync has ended: routes follow what is planned now. `synced`: everything is listed.
+    pub(super) fn refresh(
+        &mut self,
+        engine: &Engine,
+        machine: Option<&node::State>,
+        synced: bool,
+        metrics: &Metrics,
+    ) {
+        let known = self.wanted.borrow().whole;
+        let (Some(machine), true) = (machine, self.stale || known != synced) else {
+            return;
+        };
+        if self.told.is_none() {
+            return;
+        }
+        self.stale = false;
+        let cluster: &Cluster = engine.cluster();
+        let cidrs = if self.given.is_empty() {
+            cluster.service_cidrs()
+        } else {
+            Some(self.given.clone())
+        };
+        let whole = synced && cidrs.is_some();
+        let (cidrs, overlapping) = wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
+        self.say(1, overlapping, metrics);
+        let (source_v4, source_v6) = machine.sources;
+        let networks = wanted::networks(&cidrs, engine.routed());
+        self.wanted.send_if_modified(|w| {
+            let new = Wanted {
+                networks,
+                source_v4,
+                source_v6,
+                mtu: machine.mtu,
+                whole,
+                ready: w.ready,
+            };
+            let changed = *w != new;
+            *w = new;
+            changed
+        });
+    }
+
+    /// Each problem once, when it is new, and when all have gone.
+    fn say(&mut self, of: usize, now: Vec<String>, metrics: &Metrics) {
+        let Some(known) = self.problems.get_mut(of) else {
+            return;
+        };
+        for problem in now.iter().filter(|p| !known.contains(p)) {
+            error!(error = problem, "lb0");
+        }
+        if now.is_empty() && !known.is_empty() {
+            info!("lb0 is as it should be");
+        }
+        *known = now;
+        let wrong = self.problems.iter().map(Vec::len).sum::<usize>();
+        metrics
+            .lb0_problems
+            .set(i64::try_from(wrong).unwrap_or(i64::MAX));
+    }
+}

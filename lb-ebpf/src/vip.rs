@@ -1,0 +1,191 @@
+//! The programs of `lb0`: what no socket hook translated goes out here, and what answers it comes in here. Owns that nothing
+//! goes through untranslated, since the route would bring it back.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, TC_ACT_SHOT},
+    macros::classifier,
+    programs::TcContext,
+};
+use lb_common::Reason;
+
+use crate::{
+    count::{self, count},
+    decide::{self, Action},
+    echo::{self, Echo},
+    icmp::{self, Answer},
+    packet::{self, Packet},
+    quote, reset, route,
+    scratch::{self, Scratch},
+    skb,
+    tc::{self, Found, NEXT, drop},
+};
+
+/// No verdict of tc: the message is no echo request.
+const OTHER: i32 = i32::MIN;
+
+/// Packets for VIPs, from pods and processes of this node. What goes to a backend on this node goes on to the other end of
+/// `lb0`, and through the stack from there.
+#[classifier]
+pub fn lb_vip_out(ctx: TcContext) -> i32 {
+    match tc::find(&ctx) {
+        Found::Packet(net, is_v4) => request(ctx.skb.skb, net, is_v4),
+        Found::Icmp(net, is_v4) => match ping(ctx.skb.skb, net, is_v4) {
+            OTHER => error(ctx.skb.skb, net, is_v4, false),
+            verdict => verdict,
+        },
+        Found::Other => TC_ACT_SHOT,
+    }
+}
+
+/// Replies of backends on this node, on their way out by the other end of `lb0`: they come in on `lb0`.
+#[classifier]
+pub fn lb_vip_back(ctx: TcContext) -> i32 {
+    match tc::find(&ctx) {
+        Found::Packet(net, is_v4) => reply(ctx.skb.skb, net, is_v4),
+        Found::Icmp(net, is_v4) => error(ctx.skb.skb, net, is_v4, true),
+        Found::Other => TC_ACT_SHOT,
+    }
+}
+
+/// Each with a stack of its own, as in `tc.rs`.
+#[inline(never)]
+fn request(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    let Some((p, s)) = hold(ctx, net, is_v4) else {
+        return drop(Reason::PktVipUnread);
+    };
+    match decide::vip(ctx.as_ptr(), p, s, tc::length(ctx, p)) {
+        Action::Drop(reason) => drop(reason),
+        Action::Refuse(service) => {
+            count(Reason::PktNoEndpoint);
+            count::reject(service);
+            refuse(skb, p, s)
+        }
+        Action::RefusePort => {
+            count(Reason::PktUnknownPort);
+            refuse(skb, p, s)
+        }
+        Action::Expired => {
+            count(Reason::PktTtlExpired);
+            answer(skb, p, s, Answer::TimeExceeded)
+        }
+        Action::TooBig => {
+            count(Reason::PktTooBig);
+            let mtu = s.fib.tot_len;
+            answer(skb, p, s, Answer::TooBig(mtu))
+        }
+        Action::Deliver => {
+            if skb::write(skb, p, &s.flow, false).is_err() {
+                return drop(Reason::PktWriteFailed);
+            }
+            decide::carried(p, s, Reason::PktLocal);
+            NEXT
+        }
+        Action::Send { .. } => {
+            if skb::write(skb, p, &s.flow, true).is_err() {
+                return drop(Reason::PktWriteFailed);
+            }
+            decide::carried(p, s, Reason::PktForwarded);
+            tc::send(ctx, p, s)
+        }
+        Action::Pass | Action::Reply | Action::Hand => TC_ACT_SHOT,
+    }
+}
+
+#[inline(never)]
+fn reply(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    let Some((p, s)) = hold(ctx, net, is_v4) else {
+        return drop(Reason::PktVipUnread);
+    };
+    if let Action::Drop(reason) = decide::vip_reply(p, s) {
+        return drop(reason);
+    }
+    if skb::write(skb, p, &s.flow, false).is_err() {
+        return drop(Reason::PktWriteFailed);
+    }
+    decide::carried(p, s, Reason::PktReply);
+    NEXT
+}
+
+/// The verdict on an echo request, or [`OTHER`].
+#[inline(never)]
+fn ping(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    let (from, to) = match echo::read(ctx.data(), ctx.data_end(), net, is_v4) {
+        Echo::Request(from, to) => (from, to),
+        // What the kernel itself says on each device of IPv6.
+        Echo::Multicast => return TC_ACT_SHOT,
+        Echo::Other => return OTHER,
+    };
+    if let Some(reason) = echo::verdict(&to) {
+        return drop(reason);
+    }
+    if echo::turn(skb, net, is_v4, &from, &to).is_err() {
+        return drop(Reason::PktWriteFailed);
+    }
+    count(Reason::PktEcho);
+    // SAFETY: a field of the program's own context.
+    route::hand(skb, is_v4, unsafe { (*skb).ifindex })
+}
+
+/// An ICMP error about a packet of a flow over `lb0`: from the client's side, or about what a local backend `replied` to.
+#[inline(never)]
+fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
+    let ctx = &TcContext::new(skb);
+    // SAFETY: a field of the program's own context.
+    let ifindex = unsafe { (*skb).ifindex };
+    let Some(q) = quote::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
+        return drop(Reason::PktVipUnread);
+    };
+    let Some((p, s)) = scratch::hold(q.answer) else {
+        return drop(Reason::PktVipUnread);
+    };
+    let action = decide::vip_error(ctx.as_ptr(), p, s, replied);
+    let hop = match action {
+        Action::Drop(reason) => return drop(reason),
+        Action::Send { .. } => true,
+        _ => false,
+    };
+    // From an address that is routed to where it comes in.
+    let from = s.flow.src;
+    if quote::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
+        return drop(Reason::PktWriteFailed);
+    }
+    count(Reason::PktIcmpError);
+    if hop { tc::send(ctx, p, s) } else { NEXT }
+}
+
+/// Reads the headers.
+#[inline(always)]
+fn hold(ctx: &TcContext, net: u32, is_v4: bool) -> Option<(&'static Packet, &'static mut Scratch)> {
+    // SAFETY: a field of the program's own context.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    let p = packet::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex).ok()?;
+    scratch::hold(p)
+}
+
+/// Nobody listens there.
+#[inline(always)]
+fn refuse(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> i32 {
+    if !p.is_tcp() {
+        return answer(skb, p, s, Answer::PortUnreachable);
+    }
+    if p.is_rst() {
+        return TC_ACT_SHOT;
+    }
+    match reset::turn(skb, p, s) {
+        Ok(()) => route::hand(skb, p.v4, p.ifindex),
+        Err(()) => TC_ACT_SHOT,
+    }
+}
+
+/// Says so to the client; what was counted already is dropped if nothing can be said.
+#[inline(always)]
+fn answer(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
+    match icmp::turn(skb, p, s, what) {
+        Ok(()) => route::hand(skb, p.v4, p.ifindex),
+        Err(()) => TC_ACT_SHOT,
+    }
+}

@@ -1,0 +1,70 @@
+//! What the tests of `lb0` share: the stage, names, and questions to the node.
+
+use anyhow::{Context as _, Result};
+use lb_tests::addr::Both;
+use lb_tests::agent::{self, CHANGE, Start};
+use lb_tests::host::Host;
+use lb_tests::lan::Offloads;
+use lb_tests::node::{Node, PodNetwork};
+use lb_tests::outside::Outside;
+use lb_tests::poll;
+use lb_tests::probe::{Family, Kind};
+use serde_json::Value;
+
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
+/// All VIPs of the testbed.
+pub(crate) const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
+/// What a local backend sees in the client's place: `lb_common::lb0`'s addresses as people write them.
+pub(crate) const SOURCE: Both = Both {
+    v4: std::net::Ipv4Addr::new(169, 254, 108, 98),
+    v6: std::net::Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
+};
+
+/// An agent that translates no socket, so that everything comes to `lb0`.
+pub(crate) fn without_sockets() -> Start {
+    Start::new().args(&["--socket-lb", "off", "--service-cidrs", CIDRS])
+}
+
+/// Two nodes; the agent of the near one translates no socket.
+pub(crate) fn stage(network: PodNetwork, offloads: Offloads) -> Result<Outside> {
+    let stage = Outside::new(network, offloads, without_sockets())?;
+    routed(&stage.near)?;
+    Ok(stage)
+}
+
+/// Waits until services are routed to `lb0`.
+pub(crate) fn routed(node: &Node) -> Result<()> {
+    poll::until_true(CHANGE, "routes lead to lb0", || {
+        Ok(routes(node)?.iter().any(|r| r.contains("10.96.")))
+    })
+}
+
+/// Routes that lead to `lb0`, both families, sorted.
+pub(crate) fn routes(node: &Node) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for family in ["-4", "-6"] {
+        let text = node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
+        lines.extend(text.lines().map(|l| l.trim().to_owned()));
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+/// Does one ping come back?
+pub(crate) fn pings(host: &Host, to: std::net::IpAddr) -> Result<bool> {
+    let to = to.to_string();
+    Ok(host
+        .output(&["ping", "-n", "-c", "1", "-W", "1", &to])?
+        .status
+        .success())
+}
+
+/// A counter of the node's kernel side.
+pub(crate) fn counted(node: &Node, reason: &str) -> Result<u64> {
+    let text = agent::verb(node, &["status", "-o", "json"])?;
+    let told: Value = serde_json::from_str(&text).context("read the JSON of status")?;
+    let reasons = told["reasons"].as_array().context("status tells reasons")?;
+    let found = reasons.iter().find(|r| r[0] == reason);
+    Ok(found.and_then(|r| r[1].as_u64()).unwrap_or(0))
+}

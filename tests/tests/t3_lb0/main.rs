@@ -1,0 +1,8 @@
+//! `lb0`: packets for VIPs that no socket hook saw. Ping, balance, refusals, source ranges, and the device's own life.
+
+mod balance;
+mod common;
+mod life;
+mod ping;
+mod refuse;
+mod sources;
