@@ -350,6 +350,7 @@ fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
         "/services: get list watch",
         "discovery.k8s.io/endpointslices: get list watch",
         "events.k8s.io/events: create patch",
+        "networking.k8s.io/servicecidrs: get list watch",
     ];
     assert_eq!(rights, wanted.map(str::to_owned).into());
     Ok(())
