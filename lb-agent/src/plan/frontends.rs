@@ -86,11 +86,13 @@ impl Addresses {
             problems.extend(skipped);
         }
         let Machine { own, links } = &config.machine;
-        // Such an address may be a node's, this one's or a neighbour's, with other things behind it.
+        // Such an address may be a node's, this one's or a neighbour's, with other things behind it. A controller that gives
+        // one node's address gives those of others too, so that all of a list are left where they are, or none.
         let elsewhere =
-            |ip: &&IpAddr| !own.contains(*ip) && !links.iter().any(|net| in_cidr(**ip, *net));
-        let outer = ingress.iter().chain(&allowed).filter(elsewhere);
-        let routed: Vec<IpAddr> = outer.filter(|_| config.lb0).copied().collect();
+            |ip: &IpAddr| !own.contains(ip) && !links.iter().any(|net| in_cidr(*ip, *net));
+        let lists = [ingress, &allowed].into_iter();
+        let free = lists.filter(|list| config.lb0 && list.iter().all(elsewhere));
+        let routed: Vec<IpAddr> = free.flatten().copied().collect();
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             held: own.contains(cluster),

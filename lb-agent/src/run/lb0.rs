@@ -1,7 +1,7 @@
 //! `lb0` in the running agent: what is to be routed there as services come and go, and when routes may lead there. Owns what
 //! has been said of its troubles; the devices and routes are written by [`crate::lb0`].
 
-use std::future::pending;
+use std::{collections::BTreeSet, future::pending, net::IpAddr};
 
 use anyhow::Result;
 use tokio::sync::{mpsc, watch};
@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::{
     config,
     lb0::{self, Net, Pair, Told, Wanted, wanted},
-    model::{Cluster, Event},
+    model::{Cluster, Event, ObjectKey},
     node,
     serve::metrics::Metrics,
     sync::Engine,
@@ -134,7 +134,15 @@ impl Lb0 {
         let (cidrs, overlapping) = wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
         self.say(1, overlapping, metrics);
         let (source_v4, source_v6) = machine.sources;
-        let networks = wanted::networks(&cidrs, engine.routed());
+        // The API server is never routed away, whatever a Service says.
+        let api: BTreeSet<IpAddr> = cluster
+            .slices(&ObjectKey::new("default", "kubernetes"))
+            .iter()
+            .flat_map(|slice| slice.endpoints.iter())
+            .flat_map(|endpoint| endpoint.addresses.iter().copied())
+            .collect();
+        let vips = engine.routed().filter(|vip| !api.contains(vip));
+        let networks = wanted::networks(&cidrs, vips);
         self.wanted.send_if_modified(|w| {
             let new = Wanted {
                 networks,
