@@ -139,7 +139,7 @@ impl Lb0 {
             .slices(&ObjectKey::new("default", "kubernetes"))
             .iter()
             .flat_map(|slice| slice.endpoints.iter())
-            .flat_map(|endpoint| endpoint.addresses.iter().copied())
+            .map(|endpoint| endpoint.addr)
             .collect();
         let vips = engine.routed().filter(|vip| !api.contains(vip));
         let networks = wanted::networks(&cidrs, vips);
