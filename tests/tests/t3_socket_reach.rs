@@ -274,7 +274,7 @@ fn a_socket_bound_to_a_device_is_left_alone() -> Result<()> {
 fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
     let to = WEB_VIP.at(Family::V4, PORT);
     for (mode, host, pod) in [("host", true, false), ("off", false, false)] {
-        let start = Start::new().args(&["--socket-lb", mode]);
+        let start = Start::new().args(&["--socket-lb", mode, "--lb0", "off"]);
         let scene = Scene::with(start, |node| vec![scene::web(node)])?;
         for (from, translated) in [
             (&scene.node as &Probe, host),
