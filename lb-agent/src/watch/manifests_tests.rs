@@ -20,8 +20,8 @@ fn service(name: &str) -> String {
     )
 }
 
-fn names(lists: &[Event; 3]) -> Vec<String> {
-    let Event::Services(services) = &lists[2] else {
+fn names(lists: &[Event; 4]) -> Vec<String> {
+    let Event::Services(services) = &lists[3] else {
         unreachable!("the third is the Services")
     };
     services.iter().map(|s| s.key.name.to_string()).collect()

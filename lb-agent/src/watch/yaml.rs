@@ -181,6 +181,7 @@ mod tests {
                 Object::Service(o) => format!("svc {}", o.metadata.name.as_deref().unwrap()),
                 Object::Slice(o) => format!("slice {}", o.metadata.name.as_deref().unwrap()),
                 Object::Node(o) => format!("node {}", o.metadata.name.as_deref().unwrap()),
+                Object::ServiceCidr(o) => format!("node {}", o.metadata.name.as_deref().unwrap()),
             })
             .collect()
     }

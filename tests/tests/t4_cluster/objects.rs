@@ -48,7 +48,8 @@ fn services_made_before_and_after_the_agent_started_are_served() -> Result<()> {
     // The API server tells the networks of cluster IPs, and they are routed whole.
     for (family, address) in [("-4", ips[0].as_str()), ("-6", ips[1].as_str())] {
         poll::until_true(CHANGE, "the service network is routed", || {
-            let routes = node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
+            let routes =
+                node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
             Ok(routes.contains('/') && !routes.contains(address))
         })?;
         node.run(&["ping", "-n", "-c", "1", "-W", "2", address])?;
