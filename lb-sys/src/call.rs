@@ -1,6 +1,9 @@
 //! The system call itself, and its errors. Owns the command numbers and the one `syscall(SYS_bpf)`.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use thiserror::Error;
 
@@ -96,12 +99,28 @@ impl Command {
     }
 }
 
+/// Calls of this process that wrote to maps.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process has asked the kernel to write to a map or to delete from it, a batch counting as one. What is stored
+/// into a mapped array is not among it: that takes no call.
+#[must_use]
+pub fn write_calls() -> u64 {
+    WRITES.load(Ordering::Relaxed)
+}
+
 /// bpf(2) with `attr`, a mirror of the command's part of `union bpf_attr` without padding; the kernel takes what lies behind
 /// it as zero. Returns the call's own result (a descriptor for the commands that make one).
 ///
 /// # Safety
 /// `A` is the layout that the command reads, and every pointer in it is valid for what the command reads and writes there.
 pub(crate) unsafe fn bpf<A>(command: Command, attr: &mut A) -> Result<i32, Error> {
+    if matches!(
+        command,
+        Command::MapUpdate | Command::MapDelete | Command::MapUpdateBatch | Command::MapDeleteBatch
+    ) {
+        WRITES.fetch_add(1, Ordering::Relaxed);
+    }
     // SAFETY: the attribute is a live, exclusively borrowed value of the given size; its pointers are the caller's promise.
     let rc = unsafe {
         libc::syscall(

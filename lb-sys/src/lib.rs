@@ -13,7 +13,7 @@ mod object;
 mod percpu;
 mod program;
 
-pub use call::Error;
+pub use call::{Error, write_calls};
 pub use link::{
     CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
     create_xdp, detach, link_info, read_iter, update,

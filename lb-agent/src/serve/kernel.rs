@@ -123,6 +123,12 @@ impl Collector for Kernel {
             }
             Err(error) => debug!(%error, "cannot read the kernel's counters"),
         }
+        ConstCounter::new(lb_sys::write_calls()).encode(encoder.encode_descriptor(
+            "map_write_calls",
+            "System calls that wrote to maps or deleted from them; mapped arrays take none",
+            None,
+            MetricType::Counter,
+        )?)?;
         let fill = self.fill();
         for (name, help, of) in [
             (

@@ -178,6 +178,14 @@ impl Home {
         }
     }
 
+    /// System calls that took; only ours tells.
+    pub(crate) fn calls(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Ours => self.metric("lb_map_write_calls_total"),
+            Kind::KubeProxy(_) => None,
+        }
+    }
+
     /// Of everything that runs as the host's on this node.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let path = self.node.cgroup().path().join("cpu.stat");

@@ -77,6 +77,7 @@ impl Phases<'_> {
             cpu_seconds,
             home.told_seconds().unwrap_or_else(nothing),
             home.written().unwrap_or_else(nothing),
+            home.calls().unwrap_or_else(nothing),
         ];
         running.stop()?;
         let (running, took) = home
@@ -123,7 +124,7 @@ impl Phases<'_> {
     }
 
     /// One endpoint changes, again and again.
-    fn changed(&mut self, seen: &mut Vec<f64>) -> Result<[f64; 4]> {
+    fn changed(&mut self, seen: &mut Vec<f64>) -> Result<[f64; 5]> {
         let Self {
             world,
             client,
@@ -141,44 +142,46 @@ impl Phases<'_> {
             .until_reached(&home.place(), probe_vip(), probe(false))?
             .wait()?;
         thread::sleep(THEIR_PAUSE);
-        let written = home.written();
+        let (written, calls) = (home.written(), home.calls());
         let mut mapped = Vec::new();
         for n in 0..times {
-            let odd = n % 2 == 0;
-            let (start, map, at) = thread::scope(|scope| {
-                let look = look.as_ref();
-                let watching = look.map(|look| scope.spawn(move || in_map(look, odd)));
-                let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
-                let start = crate::wire::now();
-                let begun = Instant::now();
-                world.move_probe(odd)?;
-                let at = waiting.wait()?;
-                let map = match watching {
-                    Some(watching) => {
-                        let found = watching
-                            .join()
-                            .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-                        Some(found - begun)
-                    }
-                    None => None,
-                };
-                anyhow::Ok((start, map, at))
-            })?;
-            seen.push((at - start) * 1e3);
-            mapped.extend(map.map(millis));
+            let (map, client) = self.change(n % 2 == 0, look.as_ref())?;
+            seen.push(client);
+            mapped.extend(map);
             thread::sleep(pause);
         }
+        let each = |sum: f64| Ok::<_, anyhow::Error>(sum / f64::from(u32::try_from(times)?));
+        let elements = each(more(written, self.home.written()))?;
+        let calls = each(more(calls, self.home.calls()))?;
         let first = seen.len() - times;
-        let elements = match (written, home.written()) {
-            (Some(before), Some(after)) => (after - before) / f64::from(u32::try_from(times)?),
-            _ => f64::NAN,
-        };
         Ok([
             quantile(&mapped, 0.5).unwrap_or(f64::NAN),
             of(&seen[first..], 0.5)?,
             of(&seen[first..], 0.99)?,
             elements,
+            calls,
         ])
+    }
+
+    /// Moves the probe once; milliseconds until the map leads to its new endpoint, if that is looked at, and a client.
+    fn change(&mut self, odd: bool, look: Option<&Look>) -> Result<(Option<f64>, f64)> {
+        let Self {
+            world,
+            client,
+            home,
+        } = self;
+        thread::scope(|scope| {
+            let watching = look.map(|look| scope.spawn(move || in_map(look, odd)));
+            let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
+            let (start, begun) = (crate::wire::now(), Instant::now());
+            world.move_probe(odd)?;
+            let seen = (waiting.wait()? - start) * 1e3;
+            let mapped = watching.map(|watching| {
+                let found = watching.join();
+                found.map_err(|_| anyhow::anyhow!("a thread panicked"))?
+            });
+            Ok((mapped.transpose()?.map(|at| millis(at - begun)), seen))
+        })
     }
 
     /// A tenth of the services gets other endpoints, and the probe after them: what is seen of it stands behind all others.
