@@ -12,7 +12,7 @@ pub(super) struct Program {
     pub(super) package: &'static str,
 }
 
-const PROGRAMS: [Program; 21] = [
+const PROGRAMS: [Program; 22] = [
     Program {
         name: "bpftool",
         package: "bpftool",
