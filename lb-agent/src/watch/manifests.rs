@@ -174,7 +174,8 @@ fn piecemeal(before: Option<&[Event; 4]>, now: &[Event; 4]) -> Vec<Event> {
                     events.push(Event::Slice(slice.clone()));
                 }
             }
-            Event::Node(_) | Event::ServiceCidrs(_) => events.push(event.clone()),
+            // Networks are told when all are known: what is not among them is not routed.
+            Event::Node(_) => events.push(event.clone()),
             _ => {}
         }
     }

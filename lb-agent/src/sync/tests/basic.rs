@@ -131,9 +131,10 @@ fn a_policy_change_moves_frontends_without_a_gap() {
             .contains("*:30080/TCP v4 node-port (from outside)\n  random no-local-endpoint\n")
     );
     local.internal_policy = Policy::Local;
-    // Two entries (inside, outside) of the cluster IP move; the second waits for the first one's element.
+    // Two entries (inside, outside) of the cluster IP move, and its mark asks another service; each waits for the element of
+    // the one before.
     let report = rig.put(local);
-    assert_eq!((report.writes.services, report.writes.nodeports), (2, 0));
+    assert_eq!((report.writes.services, report.writes.nodeports), (3, 0));
     rig.put(node_port("web", "10.96.0.1", 30080));
     rig.empty();
 }
@@ -289,6 +290,7 @@ fn a_load_balancer_with_everything() {
         rig.dump(),
         "\
 vip 10.96.0.1 cluster-ip
+vip 198.51.100.1 external-ip
 vip 203.0.113.1 load-balancer
 *:30080/TCP v4 node-port (from inside)
 10.96.0.1:80/TCP cluster-ip
