@@ -76,7 +76,7 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
                     Action::Pass
                 };
             }
-            Frontend::UnknownPort => return Action::Drop(Reason::PktUnknownPort),
+            Frontend::UnknownPort => return Action::RefusePort,
             Frontend::Service(r) => service = Some(r),
         }
         found = flow::find_moved(&s.key);
@@ -103,7 +103,7 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
         Some(service) => service,
         None => match lookup::frontend(&p.dst, p.dport, p.proto, scope::OUTSIDE) {
             Frontend::None => return Action::Pass,
-            Frontend::UnknownPort => return Action::Drop(Reason::PktUnknownPort),
+            Frontend::UnknownPort => return Action::RefusePort,
             Frontend::Service(service) => service,
         },
     };

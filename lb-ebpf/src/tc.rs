@@ -63,18 +63,16 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
         return NEXT;
     };
     match decide::ingress(ctx.as_ptr(), p, s, length(ctx, p)) {
-        Action::Pass | Action::Reply | Action::RefusePort => NEXT,
+        Action::Pass | Action::Reply => NEXT,
         Action::Drop(reason) => drop(reason),
         Action::Refuse(service) => {
             count(Reason::PktNoEndpoint);
             count::reject(service);
-            if p.is_tcp() {
-                return match reset::turn(ctx.skb.skb, p, s) {
-                    Ok(()) => route::send_by(p.ifindex),
-                    Err(()) => TC_ACT_SHOT,
-                };
-            }
-            answer(ctx, p, s, Answer::PortUnreachable)
+            refuse(ctx, p, s)
+        }
+        Action::RefusePort => {
+            count(Reason::PktUnknownPort);
+            refuse(ctx, p, s)
         }
         Action::Expired => {
             count(Reason::PktTtlExpired);
@@ -205,6 +203,21 @@ fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
 pub fn drop(reason: Reason) -> i32 {
     count(reason);
     TC_ACT_SHOT
+}
+
+/// Refuses as a port without a listener does: a reset, or ICMP port unreachable.
+#[inline(always)]
+fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
+    if !p.is_tcp() {
+        return answer(ctx, p, s, Answer::PortUnreachable);
+    }
+    if p.is_rst() {
+        return TC_ACT_SHOT;
+    }
+    match reset::turn(ctx.skb.skb, p, s) {
+        Ok(()) => route::send_by(p.ifindex),
+        Err(()) => TC_ACT_SHOT,
+    }
 }
 
 /// Sends an ICMP error about the packet, back by the device that it came in on. If none can be made, the packet is dropped;

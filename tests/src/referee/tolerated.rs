@@ -29,8 +29,6 @@ pub struct Toleration {
     pub reason: &'static str,
     /// What differs.
     pub aspect: Aspect,
-    /// Not meant to stay: it goes with the work that makes it good, and need not be seen until then.
-    pub pending: bool,
     /// Is it this one?
     pub applies: fn(&Case<'_>) -> bool,
 }
@@ -46,7 +44,6 @@ pub const ALL: &[Toleration] = &[
         reason: "the destination of a socket of this node is translated when it connects, and no packet is touched: the \
                  backend sees who it is, where kube-proxy shows the node (hairpin, NodePort, load-balancer IP, the host)",
         aspect: Aspect::Address,
-        pending: false,
         applies: |case| {
             on_node(case)
                 && is_within(&case.we_saw(), &own(case))
@@ -58,7 +55,6 @@ pub const ALL: &[Toleration] = &[
         reason: "a packet for a backend on this node has its destination rewritten and nothing else, also where the policy is \
                  Cluster; kube-proxy shows the node",
         aspect: Aspect::Address,
-        pending: false,
         applies: |case| {
             !on_node(case)
                 && is_within(&case.we_saw(), &own(case))
@@ -70,7 +66,6 @@ pub const ALL: &[Toleration] = &[
         name: "a socket hears a no at once",
         reason: "an unconnected UDP socket never hears the ICMP error by which kube-proxy refuses; sendmsg() returns it here",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
             on_node(case)
                 && case.question.udp
@@ -83,7 +78,6 @@ pub const ALL: &[Toleration] = &[
         name: "the host hears a refusal as such",
         reason: "netfilter refuses the host's own datagrams with EPERM, an error of nobody's; ECONNREFUSED here, as for a pod",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
             case.question.asker == Asker::Host
                 && case.question.udp
@@ -96,7 +90,6 @@ pub const ALL: &[Toleration] = &[
         reason: "with no endpoint on this node and some elsewhere kube-proxy drops, and the client waits for nothing; a socket \
                  of this node is told EHOSTUNREACH",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
             on_node(case)
                 && case.svc.internal_local
@@ -110,7 +103,6 @@ pub const ALL: &[Toleration] = &[
         reason: "kube-proxy's nftables mode has none there; here the host's own processes reach them, both families and \
                  protocols",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
             case.question.front == Front::Loopback
                 && case.question.asker == Asker::Host
@@ -119,18 +111,26 @@ pub const ALL: &[Toleration] = &[
         },
     },
     Toleration {
-        name: "a connected UDP socket may have any port",
-        reason: "getaddrinfo and ping connect such sockets to learn a route: an undefined port is no error of connect(), and \
-                 send() on a connected socket runs no hook",
+        name: "a drop is silence for the host too",
+        reason: "netfilter drops the host's own datagrams with EPERM; here they vanish like everybody's: to a ClusterIP of nobody, \
+                 and to a load-balancer IP whose source ranges do not admit the node",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
+            let of_nobody = case.question.front == Front::Gone || case.svc.label.is_some();
+            host_is_forbidden(case) && case.we_are_silent() && (of_nobody || is_guarded(case))
+        },
+    },
+    Toleration {
+        name: "lb0 speaks for clients that it admits",
+        reason: "sockets of this node reach a load-balancer IP with source ranges through lb0, which judges them by their address: \
+                 a backend on this node sees lb0's, one on another node the node's",
+        aspect: Aspect::Address,
+        applies: |case| {
+            let lb0 = world::lb0().ip(case.question.family);
             on_node(case)
-                && case.question.front == Front::UndefinedPort
-                && case.question.udp
-                && case.question.connected
-                && (case.they_say(REFUSED) || host_is_forbidden(case))
-                && case.we_are_silent()
+                && is_guarded(case)
+                && is_within(&case.we_saw(), &[vec![lb0], node(case)].concat())
+                && is_within(&case.they_saw(), &[own(case), node(case)].concat())
         },
     },
     Toleration {
@@ -138,7 +138,6 @@ pub const ALL: &[Toleration] = &[
         reason: "kube-proxy shows a pod that is its own backend the node's address only if the endpoint names the node; else the \
                  answer never arrives, or from another address. A socket that is translated to its own address needs no such help",
         aspect: Aspect::Who,
-        pending: false,
         applies: |case| {
             case.question.asker == Asker::Backend
                 && case.they_hear_nothing_good()
@@ -146,46 +145,16 @@ pub const ALL: &[Toleration] = &[
                 && has_nameless_twin(case)
         },
     },
-    Toleration {
-        name: "not yet: an undefined port from outside",
-        reason: "packets from outside to a ClusterIP and a port that it has not are dropped here, and refused by kube-proxy",
-        aspect: Aspect::Who,
-        pending: true,
-        applies: |case| {
-            !on_node(case)
-                && case.question.front == Front::UndefinedPort
-                && case.they_say(REFUSED)
-                && case.we_are_silent()
-        },
-    },
-    Toleration {
-        name: "not yet: a ClusterIP of nobody",
-        reason: "kube-proxy drops what goes to an address of the service CIDR that no Service has; here it goes its way",
-        aspect: Aspect::Who,
-        pending: true,
-        applies: |case| {
-            let of_nobody = case.question.front == Front::Gone || case.svc.label.is_some();
-            of_nobody && case.they_say(FORBIDDEN) && case.we_are_silent()
-        },
-    },
-    Toleration {
-        name: "not yet: source ranges for sockets",
-        reason: "loadBalancerSourceRanges are checked for packets from outside only",
-        aspect: Aspect::Who,
-        pending: true,
-        applies: |case| {
-            on_node(case)
-                && matches!(case.question.front, Front::LoadBalancer(..))
-                && !case.svc.ranges.is_empty()
-                && (case.they_are_silent() || host_is_forbidden(case))
-                && (case.we_are_answered() || case.we_say(REFUSED))
-        },
-    },
 ];
 
 /// Asked by a socket of the refereed node.
 fn on_node(case: &Case<'_>) -> bool {
     case.question.asker != Asker::Outside
+}
+
+/// A load-balancer IP with source ranges.
+fn is_guarded(case: &Case<'_>) -> bool {
+    matches!(case.question.front, Front::LoadBalancer(..)) && !case.svc.ranges.is_empty()
 }
 
 /// The asker itself has answered, and nobody else.
