@@ -53,7 +53,7 @@ pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
             Ok(cookie) if look(cookie) => return Ok(()),
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "cannot tell this network namespace's cookie")
+                tracing::debug!(%error, path = %path.display(), "cannot tell this network namespace's cookie");
             }
         }
     }
