@@ -81,7 +81,8 @@ impl Client {
                 kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                     .await?;
             config.connect_timeout = Some(REQUEST);
-            config.read_timeout = Some(REQUEST);
+            // A whole request has its time; a connection that is idle for longer is not to fail the next one.
+            config.read_timeout = None;
             config.proxy_url = None;
             Ok(kube::Client::try_from(config)?)
         })?;

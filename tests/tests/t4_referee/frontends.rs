@@ -32,7 +32,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             .says(Asker::Pod, Front::ClusterIp, both)
             .says(Asker::Host, Front::ClusterIp, both)
             .says(Asker::Outside, Front::ClusterIp, both)
-            .says(Asker::Pod, Front::UndefinedPort, Answer::Refused),
+            .says(Asker::Pod, Front::UndefinedPort, Answer::Refused)
+            .says(Asker::Outside, Front::UndefinedPort, Answer::Refused),
         scenario(
             "NodePort, on the Node's own addresses alone",
             std::slice::from_ref(&node_port),

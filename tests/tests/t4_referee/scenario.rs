@@ -8,6 +8,10 @@ use lb_tests::referee::bout::Answered;
 use lb_tests::referee::judge::names;
 use lb_tests::referee::{Asker, Endpoint, Front, Plan, Slice, Svc};
 
+/// What the host's own datagrams hear of netfilter's drops and refusals.
+const EPERM: i32 = 1;
+const ECONNREFUSED: i32 = 111;
+
 /// One rule of kube-proxy's, played.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
@@ -112,21 +116,15 @@ impl Answer {
             Self::OneOf(numbers) => {
                 heard.len() == 1 && pods.is_subset(&named(numbers)) && pods.len() == 1
             }
-            Self::Silence => {
-                *heard == silence || *heard == Heard::from([Outcome::Errno(libc_eperm())])
-            }
+            Self::Silence => *heard == silence || *heard == Heard::from([Outcome::Errno(EPERM)]),
             Self::Refused => {
                 let said = heard
                     .iter()
-                    .all(|one| matches!(one, Outcome::Errno(1 | 111)));
+                    .all(|one| matches!(one, Outcome::Errno(EPERM | ECONNREFUSED)));
                 said || hears_no_error && *heard == silence
             }
         }
     }
-}
-
-const fn libc_eperm() -> i32 {
-    1
 }
 
 /// A slice of all ports, each pod on the first target port.
