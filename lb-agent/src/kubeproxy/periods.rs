@@ -12,6 +12,8 @@ const MASQUERADE_BIT: i64 = 14;
 const SECOND: i64 = 1_000_000_000;
 /// kube-proxy's `syncPeriod` where the file is silent.
 const SYNC: i64 = 30 * SECOND;
+/// Shorter ones are this: maps would be proved without a pause, and a change that waits for twice as long is ill health.
+const SHORTEST_SYNC: i64 = SECOND;
 
 /// The sections `iptables`, `ipvs` and `nftables`.
 pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Result<()> {
@@ -20,6 +22,12 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Re
     if iptables.flag("localhostNodePorts")? == Some(false) && mode == Mode::IpTables {
         read.remarks.push(
             "iptables.localhostNodePorts: the host's own sockets always reach node ports on loopback; no packet from outside does"
+                .to_owned(),
+        );
+    }
+    if iptables.flag("snatNodeInternalIP")? == Some(true) {
+        read.remarks.push(
+            "iptables.snatNodeInternalIP: the source is that of the route to the backend"
                 .to_owned(),
         );
     }
@@ -97,6 +105,14 @@ fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut KubeProxy) -
         duration::show(min)
     );
     read.min_sync_period = given_min.map(duration::std);
+    if given.is_some_and(|given| given < SHORTEST_SYNC) {
+        read.remarks.push(format!(
+            "{path}: {} is too short to prove all maps in, {} holds",
+            duration::show(period),
+            duration::show(SHORTEST_SYNC)
+        ));
+    }
+    let given = given.map(|given| given.max(SHORTEST_SYNC));
     read.sync_period = given.map(duration::std);
     Ok(())
 }
