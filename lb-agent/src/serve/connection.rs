@@ -1,10 +1,22 @@
 //! Connections of the small HTTP servers. Owns how one is taken in, served and ended, and how many there may be at once;
 //! knows no route.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{body::Body, extract::Request, http::Response};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -13,21 +25,38 @@ use tokio::{
 };
 use tracing::debug;
 
-/// A client that says nothing for so long is sent away.
-const SILENCE: Duration = Duration::from_mins(2);
+/// A client whose first request has not come by then is sent away: it would keep a place from others.
+const FIRST: Duration = Duration::from_secs(5);
+/// A client that asked once and says nothing for so long is sent away. No interval of checks that is common, so that the
+/// end does not meet the next question.
+const SILENCE: Duration = Duration::from_secs(17);
 /// After a failed accept(), which means that descriptors have run out: some may be closed meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Connections at once, of all servers that share a [`Places`].
 const MAX: usize = 4096;
 
 /// Places for connections: whoever comes when all are taken is sent away, so that clients from outside cannot take every
-/// descriptor of the agent.
+/// descriptor of the agent, and whoever is silent gives its place up.
 #[derive(Clone, Debug)]
-pub(super) struct Places(Arc<Semaphore>);
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    first: Duration,
+    silence: Duration,
+}
+
+impl Places {
+    fn new(max: usize, first: Duration, silence: Duration) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(max)),
+            first,
+            silence,
+        }
+    }
+}
 
 impl Default for Places {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MAX)))
+        Self::new(MAX, FIRST, SILENCE)
     }
 }
 
@@ -47,12 +76,12 @@ pub(super) async fn serve<S>(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let Ok(place) = Arc::clone(&places.0).try_acquire_owned() else {
+                let Ok(place) = Arc::clone(&places.free).try_acquire_owned() else {
                     continue;
                 };
-                let (service, end) = (service.clone(), end.clone());
+                let (service, places, end) = (service.clone(), places.clone(), end.clone());
                 tokio::spawn(async move {
-                    connection(stream, service, end).await;
+                    connection(stream, service, &places, end).await;
                     drop(place);
                 });
             }
@@ -64,20 +93,33 @@ pub(super) async fn serve<S>(
     }
 }
 
-async fn connection<S>(stream: TcpStream, service: S, mut end: watch::Receiver<()>)
+async fn connection<S>(stream: TcpStream, service: S, places: &Places, mut end: watch::Receiver<()>)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        service.call(request)
+    });
     let connection = http1::Builder::new()
         // As kube-proxy spells them: health checkers exist that compare text.
         .title_case_headers(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE)
+        // From the end of an answer, too: it bounds a connection that is kept open.
+        .header_read_timeout(places.silence)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let never_asked = async {
+        sleep(places.first).await;
+        if asked.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    };
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = never_asked => return,
         // Nothing is ever sent: this is the end of the sender.
         _ = end.changed() => {
             connection.as_mut().graceful_shutdown();
@@ -86,5 +128,103 @@ where
     };
     if let Err(error) = served {
         debug!(%error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{ErrorKind, Read as _, Write as _},
+        net::{SocketAddr, TcpStream},
+        time::Instant,
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(300);
+    const LONG: Duration = Duration::from_hours(1);
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// Serves with this runtime, on a port of loopback.
+    async fn server(places: Places) -> (SocketAddr, watch::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (open, end) = watch::channel(());
+        let answer =
+            service_fn(|_: Request<Incoming>| async { Ok(Response::new(Body::from("ok"))) });
+        tokio::spawn(serve(listener, answer, places, end));
+        (at, open)
+    }
+
+    /// A connection that asks and is kept open, if the server lets it in.
+    fn ask(at: SocketAddr) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .ok()?;
+        let mut answer = [0; 4096];
+        match stream.read(&mut answer) {
+            Ok(n) if n > 0 => Some(stream),
+            Ok(_) => None,
+            Err(error) => {
+                assert_ne!(
+                    error.kind(),
+                    ErrorKind::WouldBlock,
+                    "neither answer nor end"
+                );
+                None
+            }
+        }
+    }
+
+    /// Waits until somebody else is let in.
+    fn kept_out(at: SocketAddr) {
+        let start = Instant::now();
+        while ask(at).is_none() {
+            assert!(start.elapsed() < DEADLINE, "others are kept out");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_that_never_ask_give_their_places_up() {
+        let (at, _open) = server(Places::new(2, SHORT, LONG)).await;
+        let mut silent = TcpStream::connect(at).unwrap();
+        let mut slow = TcpStream::connect(at).unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+        kept_out(at);
+        for stream in [&mut silent, &mut slow] {
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let end = stream.read(&mut [0; 64]);
+            let closed = |e: &std::io::Error| e.kind() == ErrorKind::ConnectionReset;
+            assert!(
+                matches!(&end, Ok(0)) || end.as_ref().is_err_and(closed),
+                "{end:?}"
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_that_are_kept_open_give_their_places_up_later() {
+        let (at, _open) = server(Places::new(2, SHORT, 3 * SHORT)).await;
+        let start = Instant::now();
+        let kept = [ask(at).unwrap(), ask(at).unwrap()];
+        kept_out(at);
+        assert!(start.elapsed() >= 3 * SHORT, "before their time");
+        drop(kept);
+        // One that has asked stays beyond the time for a first request.
+        let (at, _open) = server(Places::new(1, SHORT, LONG)).await;
+        let mut kept = ask(at).unwrap();
+        tokio::time::sleep(2 * SHORT).await;
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        assert!(kept.read(&mut [0; 64]).unwrap() > 0);
+    }
+
+    #[test]
+    fn silence_is_bounded_by_seconds() {
+        let Places { first, silence, .. } = Places::default();
+        assert!(first <= Duration::from_secs(5) && silence <= Duration::from_secs(20));
     }
 }
