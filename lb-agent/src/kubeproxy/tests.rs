@@ -120,10 +120,21 @@ fn defaults_follow_the_mode_and_the_family() {
 
 #[test]
 fn maps_are_not_proved_more_often_than_once_a_second() {
-    for (given, held) in [("1ms", 1000), ("999ms", 1000), ("1s", 1000), ("1500ms", 1500)] {
+    for (given, held) in [
+        ("1ms", 1000),
+        ("999ms", 1000),
+        ("1s", 1000),
+        ("1500ms", 1500),
+    ] {
         let read = read(&format!("mode: ipvs\nipvs: {{syncPeriod: {given}}}"));
-        assert_eq!(read.sync_period, Some(Duration::from_millis(held)), "{given}");
-        let named = read.warning().is_some_and(|w| w.contains("ipvs.syncPeriod: "));
+        assert_eq!(
+            read.sync_period,
+            Some(Duration::from_millis(held)),
+            "{given}"
+        );
+        let named = read
+            .warning()
+            .is_some_and(|w| w.contains("ipvs.syncPeriod: "));
         assert_eq!(named, given.ends_with("ms") && held == 1000, "{given}");
     }
     let elsewhere = read("ipvs: {syncPeriod: 1ms}");

@@ -98,9 +98,10 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
-    let asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        asked.store(true, Ordering::Relaxed);
+    let asked = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&asked);
+    let service = service_fn(move |request| {
+        told.store(true, Ordering::Relaxed);
         service.call(request)
     });
     let connection = http1::Builder::new()
