@@ -4,7 +4,13 @@
 use std::io;
 
 use lb_common::{Addr, Proto};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{setsockopt, sockopt},
+        time::TimeVal,
+    },
+};
 use rtnetlink::{
     packet_core::{
         DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
@@ -13,6 +19,8 @@ use rtnetlink::{
     sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG},
 };
 
+/// The kernel answers at once; to wait for ever would be a fault of ours.
+const PATIENCE_SECS: i64 = 10;
 /// Message types of linux/sock_diag.h. `SOCK_DESTROY`: Linux 4.5, for UDP 4.9.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -64,6 +72,11 @@ impl Diag {
     pub(super) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.connect(&SocketAddr::new(0, 0))?;
+        setsockopt(
+            &socket,
+            sockopt::ReceiveTimeout,
+            &TimeVal::new(PATIENCE_SECS, 0),
+        )?;
         Ok(Self {
             socket,
             sequence: 0,
@@ -213,6 +226,8 @@ impl NetlinkDeserializable for Found {
 mod tests {
     use std::net::UdpSocket;
 
+    use nix::sys::socket::getsockopt;
+
     use super::*;
 
     /// Connected to each other, by the address of one family.
@@ -220,6 +235,13 @@ mod tests {
         let (a, b) = (UdpSocket::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
         a.connect(b.local_addr().unwrap()).unwrap();
         (a, b)
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
+        let diag = Diag::open().unwrap();
+        let timeout = getsockopt(&diag.socket, sockopt::ReceiveTimeout).unwrap();
+        assert_eq!(timeout.tv_sec(), PATIENCE_SECS);
     }
 
     #[test]

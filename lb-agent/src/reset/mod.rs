@@ -1,7 +1,10 @@
 //! Resets connected UDP sockets in whichever network namespace they are, so that their owners connect anew. Owns the thread
 //! that enters namespaces; decides nothing about which sockets, and touches none of TCP.
 
-use std::{collections::BTreeMap, io, thread};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io, thread,
+};
 
 use anyhow::{Context as _, Result};
 use lb_common::{Addr, sock::SockRecord};
@@ -14,7 +17,7 @@ mod diag;
 pub mod metrics;
 mod netns;
 
-use diag::{Diag, End};
+use diag::{Connected, Diag, End};
 
 /// A connected UDP socket as its record in `lb_sk` names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -168,13 +171,11 @@ fn here(targets: &[Target], outcome: &mut Outcome) {
             return;
         }
     };
+    let connected: HashMap<u64, Connected> = connected.into_iter().map(|s| (s.cookie, s)).collect();
     for target in targets {
-        let is_it = |s: &&diag::Connected| {
-            s.cookie == target.socket && s.peer == target.backend && s.peer_port == target.port
-        };
-        let ended = connected
-            .iter()
-            .find(is_it)
+        let found = connected.get(&target.socket);
+        let ended = found
+            .filter(|s| s.peer == target.backend && s.peer_port == target.port)
             .map_or(Ok(End::Gone), |sock| diag.destroy(sock));
         match ended {
             Ok(End::Destroyed) => outcome.reset += 1,

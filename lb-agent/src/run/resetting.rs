@@ -29,6 +29,10 @@ const QUIET: Duration = Duration::from_millis(100);
 /// any case: a connect may have chosen its backend just before the sync, and written its record just after the look.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
+/// A backend that is absent for less than this keeps its sockets: an endpoint that moves from one slice to another is away
+/// between two events. The second look comes after it.
+const GRACE: Duration = AGAIN.0;
+
 /// Which of these hold on to a backend that no longer serves?
 #[derive(Debug)]
 pub(super) struct Question {
@@ -80,6 +84,7 @@ impl Resetting {
         let looker = Looker {
             records: Arc::new(records),
             ask: self.ask.clone(),
+            suspects: Suspects::default(),
         };
         let wake = Arc::clone(&self.wake);
         self.task = Some(tokio::spawn(run(looker, wake, metrics)));
@@ -110,35 +115,54 @@ impl Drop for Resetting {
 struct Looker {
     records: Arc<Records>,
     ask: mpsc::Sender<Question>,
+    suspects: Suspects,
+}
+
+/// What did not serve at the last look, and since which one.
+#[derive(Debug, Default)]
+struct Suspects(BTreeMap<Pair, Instant>);
+
+impl Suspects {
+    /// Takes in what does not serve now; returns what has not served for long enough, and whether anything is new.
+    fn confirm(&mut self, stale: BTreeSet<Pair>, now: Instant) -> (BTreeSet<Pair>, bool) {
+        let fresh = stale.iter().any(|pair| !self.0.contains_key(pair));
+        let since = |pair: &Pair| self.0.get(pair).copied().unwrap_or(now);
+        self.0 = stale.into_iter().map(|p| (p, since(&p))).collect();
+        let long = self.0.iter().filter(|(_, at)| now - **at >= GRACE);
+        (long.map(|(pair, _)| *pair).collect(), fresh)
+    }
 }
 
 impl Looker {
-    async fn look(&self) -> Result<Outcome> {
+    /// What came of it, and whether something is to be looked at again because it is new.
+    async fn look(&mut self) -> Result<(Outcome, bool)> {
         let records = Arc::clone(&self.records);
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
             .context("the walk over sockets died")??;
         let pairs: BTreeSet<Pair> = records.iter().filter_map(Pair::of).collect();
         if pairs.is_empty() {
-            return Ok(Outcome::default());
+            self.suspects = Suspects::default();
+            return Ok((Outcome::default(), false));
         }
         let (answer, answered) = oneshot::channel();
         let asked = self.ask.send(Question { pairs, answer }).await;
         asked.context("the engine has ended")?;
         let stale = answered.await.context("the engine has ended")?;
+        let (stale, fresh) = self.suspects.confirm(stale, Instant::now());
         let targets: Vec<Target> = records
             .iter()
             .filter(|r| Pair::of(r).is_some_and(|pair| stale.contains(&pair)))
             .map(Target::of)
             .collect();
         if targets.is_empty() {
-            return Ok(Outcome::default());
+            return Ok((Outcome::default(), fresh));
         }
-        reset::reset(targets).await
+        Ok((reset::reset(targets).await?, fresh))
     }
 }
 
-async fn run(looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
+async fn run(mut looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
     let metrics = &metrics.reset;
     enabled(metrics).await;
     let mut told = Told::default();
@@ -153,12 +177,17 @@ async fn run(looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
             } } => {}
         }
         let looked = looker.look().await;
-        if let Ok(outcome) = &looked {
+        if let Ok((outcome, _)) = &looked {
             metrics.tried(outcome);
         }
-        let found = looked.as_ref().map_or(true, |o| o.reset + o.left() > 0);
-        told.tell(looked);
+        let found = looked
+            .as_ref()
+            .map_or(true, |(o, fresh)| *fresh || o.reset + o.left() > 0);
+        told.tell(looked.map(|(outcome, _)| outcome));
         pace.looked(found, Instant::now());
+        if pace.due.is_none() {
+            looker.suspects = Suspects::default();
+        }
         sleep(QUIET).await;
     }
 }
@@ -238,7 +267,32 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::Addr;
+
     use super::*;
+
+    #[test]
+    fn what_is_absent_only_briefly_is_left_alone() {
+        let (mut suspects, t) = (Suspects::default(), Instant::now());
+        let pair = |backend_port| Pair {
+            vip: Addr::ZERO,
+            vip_port: 53,
+            backend: Addr::ZERO,
+            backend_port,
+        };
+        let set = |ports: &[u16]| -> BTreeSet<Pair> { ports.iter().map(|p| pair(*p)).collect() };
+        let short = GRACE / 2;
+        let all = |ports: &[u16], fresh| (set(ports), fresh);
+        assert_eq!(suspects.confirm(set(&[1, 2]), t), all(&[], true));
+        // Many looks do not shorten it.
+        assert_eq!(suspects.confirm(set(&[1, 2, 3]), t + short), all(&[], true));
+        // One serves again, one still does not.
+        assert_eq!(suspects.confirm(set(&[1, 3]), t + GRACE), all(&[1], false));
+        // It begins anew for what went again.
+        let late = t + GRACE + short;
+        assert_eq!(suspects.confirm(set(&[1, 2, 3]), late), all(&[1, 3], true));
+        assert_eq!(suspects.confirm(set(&[2]), late + GRACE), all(&[2], false));
+    }
 
     #[test]
     fn a_change_is_looked_at_twice_and_what_stays_ever_more_rarely() {
