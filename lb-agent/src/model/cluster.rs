@@ -73,8 +73,10 @@ pub struct Changes {
 }
 
 /// When the change behind a slice was made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trigger {
+    /// Whose.
+    pub service: ObjectKey,
     /// By the clock of the control plane.
     pub at: jiff::Timestamp,
     /// The family of the slice; false for one that has never had an endpoint.
@@ -166,8 +168,8 @@ impl Cluster {
             let sides = [before.as_ref(), now];
             let touched = sides.into_iter().flatten().map(|s| s.service.clone());
             changes.services.extend(touched);
-            let time = now.and_then(|s| s.trigger_time);
-            if let Some(time) = time
+            if let Some(now) = now
+                && let Some(time) = now.trigger_time
                 && self.synced.slices
                 && !first_list
                 && before.as_ref().and_then(|s| s.trigger_time) != Some(time)
@@ -177,7 +179,11 @@ impl Cluster {
                     .flatten()
                     .find_map(|s| s.endpoints.first());
                 let v6 = endpoint.is_some_and(|e| e.addr.is_ipv6());
-                changes.trigger_times.push(Trigger { at: time, v6 });
+                changes.trigger_times.push(Trigger {
+                    service: now.service.clone(),
+                    at: time,
+                    v6,
+                });
             }
         }
         changes

@@ -169,7 +169,12 @@ fn trigger_times_are_told_but_for_those_of_the_first_list() {
     c.apply(Event::Slice(slice("a-1", "a", NEW)));
     let times = c.take_changes().trigger_times;
     let at = NEW.unwrap().parse().unwrap();
-    assert_eq!(times, [Trigger { at, v6: false }]);
+    let trigger = Trigger {
+        service: key("a"),
+        at,
+        v6: false,
+    };
+    assert_eq!(times, [trigger]);
     c.apply(Event::Slice(slice("a-1", "a", NEW)));
     c.apply(Event::Slice(slice("b-1", "b", None)));
     assert_eq!(c.take_changes().trigger_times, []);

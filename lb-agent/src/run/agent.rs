@@ -2,7 +2,6 @@
 //! of them happens; what is written is the engine's business.
 
 use std::{
-    collections::BTreeSet,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -264,12 +263,15 @@ impl Agent {
 
     fn sync(&mut self) -> Result<()> {
         let start = Instant::now();
+        if self.schedule.begin(start) {
+            self.engine.retry();
+        }
         let report = self.engine.sync(&mut self.maps);
         let end = Instant::now();
         let snapshot = self.engine.snapshot();
         self.schedule.synced(
             end,
-            !report.failed.is_empty(),
+            snapshot.waiting || !report.failed.is_empty(),
             report.freed,
             snapshot.unsettled,
         );
@@ -299,17 +301,15 @@ impl Agent {
         }
         self.lb0
             .refresh(&self.engine, self.node.as_ref(), self.synced, &self.metrics);
-        let refused = report.failed.iter().filter_map(|f| f.service.as_ref());
         let outcome = Outcome {
-            applied: report.failed.iter().all(|f| f.error.is_refusal()),
+            applied: report.applied(),
             complete: self.synced && self.attached,
-            refused: refused.collect::<BTreeSet<_>>().len(),
+            refused: snapshot.retrying,
         };
         self.health.synced(outcome, jiff::Timestamp::now());
         if report.health_changed {
-            let checks = self.engine.health_checks();
-            self.checks
-                .send_modify(|wanted| wanted.checks.clone_from(checks));
+            let checks = Arc::new(self.engine.health_checks().clone());
+            self.checks.send_modify(|wanted| wanted.checks = checks);
         }
         Ok(())
     }

@@ -56,6 +56,11 @@ impl Schedule {
         self.changed.get_or_insert(now);
     }
 
+    /// A sync begins; true if it is to try again what failed.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        self.retry.take_if(|at| *at <= now).is_some()
+    }
+
     /// A sync has ended. `failed`: something is to be tried again, soon if room was `freed` meanwhile, which may be what it
     /// lacked. `unsettled`: something is retired.
     pub(super) fn synced(&mut self, now: Instant, failed: bool, freed: bool, unsettled: bool) {
@@ -63,8 +68,13 @@ impl Schedule {
         self.last = Some(now);
         self.settle = unsettled.then(|| now + IDLE);
         let before = self.pause.filter(|_| !freed);
-        self.pause = failed.then(|| before.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
-        self.retry = self.pause.map(|p| now + p);
+        // Syncs that only write what has changed do not put it off.
+        let known = self.retry.filter(|_| failed);
+        if known.is_none() || freed {
+            self.pause = failed.then(|| before.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
+            let next = self.pause.map(|p| now + p);
+            self.retry = known.into_iter().chain(next).min();
+        }
     }
 
     /// What was retired has been cleared; `unsettled` if not, and then it has time.
@@ -85,14 +95,11 @@ impl Schedule {
 
     /// What comes next, and when (the past means now).
     pub(super) fn next(&self) -> Option<(Instant, Due)> {
-        let change = self
-            .changed
-            .map(|at| self.last.map_or(at, |last| at.max(last + self.coalesce)));
-        let sync = change
-            .into_iter()
-            .chain(self.retry)
-            .min()
-            .map(|at| (at, Due::Sync));
+        let wanted = self.changed.into_iter().chain(self.retry).min();
+        let sync = wanted.map(|at| {
+            let at = self.last.map_or(at, |last| at.max(last + self.coalesce));
+            (at, Due::Sync)
+        });
         let settle = self.settle.map(|at| (at, Due::Settle));
         let audit = self.audit.map(|at| (at, Due::Audit));
         let all = sync.into_iter().chain(settle).chain(audit);
@@ -165,6 +172,7 @@ mod tests {
             assert_eq!(due, Due::Sync);
             pauses.push((at - t).as_secs());
             t = at;
+            assert!(!s.begin(t - COALESCE) && s.begin(t));
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         s.synced(t, false, false, false);
@@ -174,14 +182,42 @@ mod tests {
     }
 
     #[test]
+    fn changes_do_not_put_off_what_is_to_be_tried_again() {
+        let (mut s, start) = (Schedule::default(), Instant::now());
+        s.synced(start, true, false, false);
+        let mut t = start;
+        while t < start + RETRY.0 {
+            assert!(!s.begin(t));
+            // Nor does room that is made again and again.
+            s.synced(t, true, true, false);
+            t += COALESCE;
+        }
+        assert_eq!(s.next(), Some((start + RETRY.0, Due::Sync)));
+        assert!(s.begin(start + RETRY.0));
+    }
+
+    #[test]
+    fn what_is_tried_again_keeps_to_the_pause_that_was_asked_for() {
+        let (min, t) = (RETRY.0 * 5, Instant::now());
+        let mut s = Schedule::new(Some(min), Duration::from_secs(30));
+        s.synced(t, true, false, false);
+        assert_eq!(s.next(), Some((t + min, Due::Sync)));
+        s.change(t);
+        assert_eq!(s.next(), Some((t + min, Due::Sync)), "one for both");
+    }
+
+    #[test]
     fn where_room_was_made_what_failed_is_tried_again_soon() {
         let (mut s, t) = (Schedule::default(), Instant::now());
         for _ in 0..8 {
+            s.retry = None;
             s.synced(t, true, false, false);
         }
         assert_eq!(s.next(), Some((t + RETRY.1, Due::Sync)));
         s.synced(t, true, true, false);
         assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
+        let t = t + RETRY.0;
+        assert!(s.begin(t));
         s.synced(t, true, false, false);
         assert_eq!(s.next(), Some((t + RETRY.0 * 2, Due::Sync)));
     }

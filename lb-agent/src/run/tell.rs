@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use crate::{
@@ -16,16 +17,18 @@ use crate::{
     watch::notices::{About, Notice},
 };
 
+/// By Service.
+type Problems = BTreeMap<ObjectKey, Vec<String>>;
+
 /// What has been said already.
 pub(super) struct Tell {
     notices: mpsc::Sender<Notice>,
-    file: ProblemFile,
+    /// To [`keep`].
+    file: watch::Sender<Arc<Problems>>,
     /// The file was written by this agent.
     kept: bool,
-    /// Why it could not be written.
-    unkept: String,
-    /// Problems by Service, as they were last told.
-    told: BTreeMap<ObjectKey, Vec<String>>,
+    /// As they were last told.
+    told: Arc<Problems>,
     /// Problems that belong to no Service.
     orphans: Vec<String>,
     /// Objects that came since the last sync.
@@ -33,14 +36,15 @@ pub(super) struct Tell {
 }
 
 impl Tell {
-    /// Nothing has been said.
+    /// Nothing has been said. The file is written by a task of its own.
     pub(super) fn new(notices: mpsc::Sender<Notice>, file: ProblemFile) -> Self {
+        let (sender, problems) = watch::channel(Arc::default());
+        tokio::spawn(keep(problems, file));
         Self {
             notices,
-            file,
+            file: sender,
             kept: false,
-            unkept: String::new(),
-            told: BTreeMap::new(),
+            told: Arc::default(),
             orphans: Vec::new(),
             arrived: [
                 (Kind::service, 0),
@@ -99,15 +103,17 @@ impl Tell {
         metrics.syncs.get_or_create(&SyncLabels { result }).inc();
         metrics.wrote(&report.writes);
         let now = jiff::Timestamp::now();
-        let good = report.failed.is_empty();
-        for Trigger { at, v6 } in &report.trigger_times {
-            let seconds = now.duration_since(*at).as_secs_f64().max(0.0);
-            metrics.network_programming.observe(seconds);
-            if good {
+        for Trigger { service, at, v6 } in &report.trigger_times {
+            // Of one that was refused nothing has come into the maps.
+            if engine.is_written(service) {
+                let seconds = now.duration_since(*at).as_secs_f64().max(0.0);
+                metrics.network_programming.observe(seconds);
                 metrics.kubeproxy.programmed(*v6, seconds);
             }
         }
-        metrics.kubeproxy.synced(took, report.first_synced, good);
+        metrics
+            .kubeproxy
+            .synced(took, report.first_synced, report.applied());
         metrics.kubeproxy.no_local(engine.no_local());
         debug!(
             planned = report.planned,
@@ -119,7 +125,7 @@ impl Tell {
             "synced"
         );
         let first = report.synced && !self.kept;
-        if report.planned > 0 || !report.failed.is_empty() || first {
+        if report.problems_changed || first {
             self.problems(engine, metrics);
         }
         let orphans: Vec<String> = report
@@ -136,12 +142,12 @@ impl Tell {
 
     /// Each problem once, when it is new.
     fn problems(&mut self, engine: &Engine, metrics: &Metrics) {
-        let now = engine.problems();
+        let now = Arc::new(engine.problems());
         metrics.skipped(engine.sctp_ports());
         metrics
             .services_with_problems
             .set(i64::try_from(now.len()).unwrap_or(i64::MAX));
-        for (service, texts) in &now {
+        for (service, texts) in &*now {
             let said = self.told.get(service).map_or(&[][..], Vec::as_slice);
             for text in texts.iter().filter(|text| !said.contains(text)) {
                 warn!(%service, problem = text, "cannot honour all of it");
@@ -157,23 +163,33 @@ impl Tell {
             }
         }
         if now != self.told || !self.kept {
-            self.keep(&now);
+            self.kept = true;
+            self.file.send_replace(Arc::clone(&now));
         }
         self.told = now;
     }
+}
 
-    /// For `get services`. A folder that cannot be written is told once; the log has it all in any case.
-    fn keep(&mut self, problems: &BTreeMap<ObjectKey, Vec<String>>) {
-        self.kept = true;
-        if let Err(error) = self.file.store(problems) {
+/// For `get services`: the disk may be slow. A folder that cannot be written is told once; the log has it all in any case.
+async fn keep(mut problems: watch::Receiver<Arc<Problems>>, file: ProblemFile) {
+    let mut unkept = String::new();
+    while problems.changed().await.is_ok() {
+        let now = Arc::clone(&problems.borrow_and_update());
+        let file = file.clone();
+        let stored = tokio::task::spawn_blocking(move || file.store(&now)).await;
+        if let Ok(Err(error)) = stored {
             let text = format!("{error:#}");
-            if self.unkept != text {
+            if unkept != text {
                 warn!(
                     error = text,
                     "`get services` cannot show what is not honoured: see --state-dir"
                 );
-                self.unkept = text;
+                unkept = text;
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tell_tests.rs"]
+mod tests;

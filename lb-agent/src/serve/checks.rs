@@ -40,7 +40,7 @@ const BACKLOG: u32 = 128;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     /// By Service.
-    pub checks: BTreeMap<ObjectKey, HealthCheck>,
+    pub checks: Arc<BTreeMap<ObjectKey, HealthCheck>>,
     /// Where.
     pub listen: Listen,
 }
@@ -80,9 +80,8 @@ pub async fn run(mut wanted: watch::Receiver<Wanted>, health: Arc<Health>, tell:
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
     };
+    wanted.mark_changed();
     loop {
-        let now = wanted.borrow_and_update().clone();
-        servers.follow(&now).await;
         let retry = async {
             if servers.failed.is_empty() {
                 std::future::pending::<()>().await;
@@ -90,8 +89,14 @@ pub async fn run(mut wanted: watch::Receiver<Wanted>, health: Arc<Health>, tell:
             sleep(RETRY).await;
         };
         tokio::select! {
-            changed = wanted.changed() => if changed.is_err() { return },
-            () = retry => {}
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = wanted.borrow_and_update().clone();
+                servers.follow(&now).await;
+            }
+            () = retry => servers.retry(),
         }
     }
 }
@@ -106,8 +111,15 @@ struct Servers {
     tell: Tell,
     places: Places,
     running: BTreeMap<At, Server>,
-    /// Why they do not listen.
-    failed: BTreeMap<At, String>,
+    failed: BTreeMap<At, Failed>,
+}
+
+/// One that cannot listen.
+#[derive(Clone, Debug)]
+struct Failed {
+    why: String,
+    local_endpoints: u32,
+    carried: bool,
 }
 
 /// One that listens.
@@ -146,6 +158,18 @@ impl Servers {
                 None => self.open(at, local_endpoints, carried),
             }
         }
+        self.count();
+    }
+
+    /// Those that cannot listen, and no others.
+    fn retry(&mut self) {
+        for (at, failed) in self.failed.clone() {
+            self.open(at, failed.local_endpoints, failed.carried);
+        }
+        self.count();
+    }
+
+    fn count(&self) {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let metrics = &self.tell.metrics;
         metrics
@@ -158,7 +182,12 @@ impl Servers {
         let listener = match listen(at.1) {
             Ok(listener) => listener,
             Err(error) => {
-                self.fail(at, &error);
+                let failed = Failed {
+                    why: error.to_string(),
+                    local_endpoints,
+                    carried,
+                };
+                self.fail(at, failed);
                 return;
             }
         };
@@ -180,9 +209,10 @@ impl Servers {
     }
 
     /// Each failure is told once: in the log for every address, as an Event for every port.
-    fn fail(&mut self, at: At, error: &io::Error) {
-        let why = error.to_string();
-        if self.failed.get(&at) == Some(&why) {
+    fn fail(&mut self, at: At, failed: Failed) {
+        let why = &failed.why;
+        if self.failed.get(&at).is_some_and(|known| known.why == *why) {
+            self.failed.insert(at, failed);
             return;
         }
         let (service, address) = &at;
@@ -203,14 +233,14 @@ impl Servers {
                 debug!(%service, "too many Events at once: this one is only in the log");
             }
         }
-        self.failed.insert(at, why);
+        self.failed.insert(at, failed);
     }
 }
 
 /// What each server tells: local endpoints of its family, and whether the Service is carried.
 fn desired(wanted: &Wanted) -> BTreeMap<At, (u32, bool)> {
     let mut all = BTreeMap::new();
-    for (service, HealthCheck { facts, carried }) in &wanted.checks {
+    for (service, HealthCheck { facts, carried }) in &*wanted.checks {
         for (v6, count) in [false, true].into_iter().zip(facts.local_endpoints) {
             let Some(count) = count else { continue };
             for ip in wanted.listen.of_family(v6) {

@@ -1,6 +1,6 @@
 use std::num::NonZeroU16;
 
-use crate::plan;
+use crate::{plan, serve::metrics::tests::Nothing};
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn wanted(local_endpoints: [Option<u32>; 2], listen: Listen) -> Wanted {
         carried: true,
     };
     Wanted {
-        checks: [(ObjectKey::new("default", "web"), check)].into(),
+        checks: Arc::new([(ObjectKey::new("default", "web"), check)].into()),
         listen,
     }
 }
@@ -46,4 +46,42 @@ fn each_family_of_the_service_listens_with_a_count_of_its_own() {
         listeners(&wanted([Some(3), None], Listen::default())),
         text(&[])
     );
+}
+
+fn servers() -> Servers {
+    let metrics = Arc::new(Metrics::new(Box::new(Nothing)));
+    let health = Health::new(Duration::from_mins(1), jiff::Timestamp::now());
+    Servers {
+        health: Arc::new(health),
+        tell: Tell {
+            node: "here".to_owned(),
+            notices: mpsc::channel(9).0,
+            metrics,
+        },
+        places: Places::default(),
+        running: BTreeMap::new(),
+        failed: BTreeMap::new(),
+    }
+}
+
+/// Two Services, the first of which asks for a port that somebody else has.
+#[tokio::test]
+async fn a_port_that_is_taken_is_tried_again_alone() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |name: &str, port| {
+        (
+            ObjectKey::new("default", name),
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+        )
+    };
+    let port = taken.local_addr().unwrap().port();
+    let mut servers = servers();
+    servers.open(at("taken", port), 1, true);
+    servers.open(at("free", 0), 2, true);
+    assert_eq!((servers.failed.len(), servers.running.len()), (1, 1));
+    servers.retry();
+    assert_eq!((servers.failed.len(), servers.running.len()), (1, 1));
+    drop(taken);
+    servers.retry();
+    assert_eq!((servers.failed.len(), servers.running.len()), (0, 2));
 }

@@ -230,7 +230,7 @@ impl KubeProxyMetrics {
         }
     }
 
-    /// A sync has ended; `whole` if it was the first one, `good` if everything could be written.
+    /// A sync has ended; `whole` if it was the first one, `good` unless something waits to be written still.
     pub fn synced(&self, took: Duration, whole: bool, good: bool) {
         let (took, now) = (took.as_secs_f64(), unix_now());
         let kind = if whole { &self.full } else { &self.partial };

@@ -354,13 +354,14 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use prometheus_client::encoding::DescriptorEncoder;
 
     use super::*;
 
+    /// A kernel that tells nothing.
     #[derive(Debug)]
-    struct Nothing;
+    pub(crate) struct Nothing;
 
     impl Collector for Nothing {
         fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

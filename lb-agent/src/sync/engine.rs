@@ -34,6 +34,8 @@ pub struct Engine {
     pub(super) troubled: BTreeSet<ObjectKey>,
     /// To be planned at the next sync.
     dirty: BTreeSet<ObjectKey>,
+    /// What did not fit: to be planned when something has changed about it, or at [`Engine::retry`].
+    refused: BTreeSet<ObjectKey>,
     /// To be planned when every watch has finished its first list.
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
@@ -41,6 +43,8 @@ pub struct Engine {
     /// What the health checks of Services tell.
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
+    /// See [`Report::problems_changed`].
+    problems_changed: bool,
     pub(super) synced: bool,
     /// Over all that is planned.
     pub(super) no_local: NoLocal,
@@ -66,10 +70,12 @@ impl Engine {
             planned: HashMap::new(),
             troubled: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            refused: BTreeSet::new(),
             deferred: BTreeSet::new(),
             errors: BTreeMap::new(),
             checks: BTreeMap::new(),
             addresses_dirty: false,
+            problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
         })
@@ -100,8 +106,13 @@ impl Engine {
         })
     }
 
-    /// Writes what has changed since the last call, and tries again what failed then. When nothing has changed, nothing is
-    /// written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
+    /// The next sync tries again what did not fit either. For when room was made, and now and then.
+    pub fn retry(&mut self) {
+        self.dirty.append(&mut self.refused);
+    }
+
+    /// Writes what has changed since the last call, and tries again what failed then, but for what did not fit into a map
+    /// (see [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
     /// has left in the maps and that have an endpoint; nothing is taken away.
     #[must_use = "it tells what failed"]
     pub fn sync(&mut self, maps: &mut dyn Maps) -> Report {
@@ -119,7 +130,8 @@ impl Engine {
         let mut jobs = Vec::new();
         for key in &changed {
             report.planned += 1;
-            self.errors.remove(key);
+            self.problems_changed |= self.errors.remove(key).is_some();
+            self.refused.remove(key);
             match self.cluster.service(key).cloned() {
                 Some(service) => self.plan(&service, &mut jobs, maps, &mut report),
                 None => self.forget(key),
@@ -146,6 +158,13 @@ impl Engine {
         report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
         report.udp_left = std::mem::take(&mut self.state.udp_left);
         self.remember(&report);
+        for contest in [
+            &mut self.state.services.contest,
+            &mut self.state.nodeports.contest,
+        ] {
+            self.problems_changed |= std::mem::take(contest);
+        }
+        report.problems_changed = std::mem::take(&mut self.problems_changed);
         report
     }
 
@@ -234,9 +253,16 @@ impl Engine {
         } else {
             self.troubled.insert(service.key.clone());
         }
+        let known = self.planned.get(&service.key);
+        self.problems_changed |= known.map_or(&[][..], |p| &p.problems) != &*planned.problems;
         let before = self.planned.insert(service.key.clone(), planned);
         let before = before.map_or_else(NoLocal::default, |p| p.no_local);
         self.no_local = self.no_local.replaced(before, no_local);
+    }
+
+    /// Something is to be tried again though nothing changes.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.refused.is_empty() || !self.dirty.is_empty()
     }
 
     /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
@@ -298,27 +324,13 @@ impl Engine {
             found.push(index);
         }
         let gone: Vec<u32> = old.iter().map(|(_, i)| *i).collect();
-        let mut fresh: Vec<u32> = Vec::new();
-        let mut indices = Vec::with_capacity(found.len());
-        for index in found {
-            let index = match index {
-                Some(index) => index,
-                None => match self.state.take_index(maps, report) {
-                    Ok(index) => {
-                        fresh.push(index);
-                        index
-                    }
-                    Err(error) => {
-                        // Nothing leads to them, nor ever has.
-                        for index in fresh {
-                            self.state.indices.retire(index);
-                        }
-                        return Err(error);
-                    }
-                },
-            };
-            indices.push(index);
-        }
+        let missing = found.iter().filter(|index| index.is_none()).count();
+        let fresh = self.state.take_indices(missing, maps, report)?;
+        let mut fresh = fresh.into_iter();
+        let indices: Vec<u32> = found
+            .into_iter()
+            .filter_map(|index| index.or_else(|| fresh.next()))
+            .collect();
         for index in &indices {
             let pool = self.state.pools.entry(*index);
             pool.or_insert_with(PoolState::new).owned = true;
@@ -357,7 +369,7 @@ impl Engine {
     fn forget(&mut self, key: &ObjectKey) {
         self.deferred.remove(key);
         self.errors.remove(key);
-        self.troubled.remove(key);
+        self.problems_changed |= self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {
             return;
         };
@@ -378,17 +390,21 @@ impl Engine {
         self.state.condemned.extend(left);
     }
 
-    /// What failed is planned again at the next sync, unless only a change of the Service can help.
+    /// What failed is planned again at the next sync; what did not fit, when there may be room; and what only a change of
+    /// the Service can help, then.
     fn remember(&mut self, report: &Report) {
         for Failure { service, error } in &report.failed {
             let Some(key) = service else { continue };
             if self.cluster.service(key).is_none() {
                 continue;
             }
-            if matches!(error, FailureCause::Map(_)) {
-                self.dirty.insert(key.clone());
-            }
+            match error {
+                FailureCause::Map(MapError::Full { .. }) => self.refused.insert(key.clone()),
+                FailureCause::Map(MapError::Failed { .. }) => self.dirty.insert(key.clone()),
+                FailureCause::Plan(_) => false,
+            };
             self.errors.insert(key.clone(), error.clone());
+            self.problems_changed = true;
         }
     }
 }

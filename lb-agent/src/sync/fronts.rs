@@ -41,6 +41,8 @@ pub(super) struct Fronts<K> {
     dirty: BTreeSet<K>,
     /// Keys with more than one claim.
     contested: BTreeSet<K>,
+    /// A claim on one of these came, went or changed since this was last taken.
+    pub(super) contest: bool,
     /// An element was freed since the last barrier: the next one taken could be the same, under a reader's eyes.
     pub(super) freed: bool,
 }
@@ -77,6 +79,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             by_key: by_key.collect(),
             dirty: BTreeSet::new(),
             contested: BTreeSet::new(),
+            contest: false,
             freed: false,
         }
     }
@@ -191,11 +194,12 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             return;
         };
         let contest = front.claims.iter().filter(|c| c.index.is_some()).count() > 1;
-        if contest {
-            self.contested.insert(key);
+        let was = if contest {
+            !self.contested.insert(key)
         } else {
-            self.contested.remove(&key);
-        }
+            self.contested.remove(&key)
+        };
+        self.contest |= was || contest;
         if front.claims.is_empty() && front.written.is_none() {
             self.by_key.remove(&key);
         }

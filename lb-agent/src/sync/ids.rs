@@ -37,6 +37,17 @@ impl Ids {
         self.free.pop_front()
     }
 
+    /// How many [`Ids::take`] would give out.
+    pub(super) fn free(&self) -> usize {
+        let spare = self.limit.saturating_sub(self.next);
+        self.free.len() + usize::try_from(spare).unwrap_or(usize::MAX)
+    }
+
+    /// Gives back a number that no reader has ever been led to.
+    pub(super) fn give(&mut self, id: u32) {
+        self.free.push_back(id);
+    }
+
     /// Nothing leads to it any more; readers may still hold it until the next barrier.
     pub(super) fn retire(&mut self, id: u32) {
         self.retired.insert(id);
@@ -82,6 +93,15 @@ mod tests {
         assert_eq!((ids.take(), ids.used()), (Some(2), 3));
         ids.release(3);
         assert_eq!(ids.take(), None, "only a retired number can be released");
+    }
+
+    #[test]
+    fn what_was_given_back_is_free_at_once() {
+        let mut ids = Ids::restored(3, &BTreeSet::new());
+        assert_eq!((ids.free(), ids.take(), ids.take()), (2, Some(1), Some(2)));
+        ids.give(1);
+        assert_eq!((ids.free(), ids.used(), ids.take()), (1, 1, Some(1)));
+        assert_eq!((ids.free(), ids.take()), (0, None));
     }
 
     #[test]

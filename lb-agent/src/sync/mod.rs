@@ -31,4 +31,4 @@ pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Wr
 pub use stale::Pair;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    Addr,
+    Addr, Proto,
     service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Side<K: 'static> {
     mirror: fn(&mut State) -> Mirror<'_, K>,
     table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, ServiceRef>,
     writes: fn(&mut Writes) -> &mut u64,
+    /// IANA number.
+    proto: fn(&K) -> u8,
 }
 
 /// `lb_services`
@@ -39,6 +41,7 @@ pub(super) const SERVICES: Side<ServiceKey> = Side {
     mirror: |state| (&mut state.services, &state.pools),
     table: |maps| maps.services(),
     writes: |writes| &mut writes.services,
+    proto: |key| key.proto,
 };
 
 /// `lb_nodeports`
@@ -46,6 +49,7 @@ pub(super) const NODEPORTS: Side<NodePortKey> = Side {
     mirror: |state| (&mut state.nodeports, &state.pools),
     table: |maps| maps.nodeports(),
     writes: |writes| &mut writes.nodeports,
+    proto: |key| key.proto,
 };
 
 /// Brings one map of frontends up to date. What fails stays dirty.
@@ -142,7 +146,8 @@ impl<K: Copy + Ord + Hash> Side<K> {
         match result {
             Ok(()) => {
                 let before = (self.mirror)(state).0.set_written(key, value);
-                state.led(before, value);
+                let is_udp = (self.proto)(&key) == Proto::Udp.number();
+                state.led(is_udp, before, value);
                 *(self.writes)(&mut report.writes) += 1;
             }
             Err(error) => fail(report, who.cloned(), error),

@@ -22,7 +22,7 @@ pub struct Report {
     pub freed: bool,
     /// Barriers waited for, about 8 ms each.
     pub barriers: u32,
-    /// What did not work; it is tried again at the next sync, so call again after a pause if there is any.
+    /// What did not work this time.
     pub failed: Vec<Failure>,
     /// Every watch had finished its first list, so what is absent was removed.
     pub synced: bool,
@@ -30,11 +30,21 @@ pub struct Report {
     pub first_synced: bool,
     /// [`Engine::health_checks`](super::Engine::health_checks) tells something else than before.
     pub health_changed: bool,
-    /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve, and frontends that lead
-    /// elsewhere or nowhere.
+    /// [`Engine::problems`](super::Engine::problems) may tell something else than before.
+    pub problems_changed: bool,
+    /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve, and UDP frontends that
+    /// lead elsewhere or nowhere.
     pub udp_left: u64,
     /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<Trigger>,
+}
+
+impl Report {
+    /// Nothing waits any more: what could not be written was refused for a reason that waiting does not cure.
+    #[must_use]
+    pub fn applied(&self) -> bool {
+        self.failed.iter().all(|f| f.error.is_refusal())
+    }
 }
 
 /// Something that could not be written.
@@ -154,8 +164,12 @@ pub struct Snapshot {
     pub synced: bool,
     /// Services that are carried.
     pub services: usize,
-    /// Services that wait to be tried again.
+    /// Services of which not all could be written, this time or at an earlier one.
     pub retrying: usize,
+    /// Those of them that do not fit, see [`FailureCause::is_refusal`].
+    pub refused: usize,
+    /// [`Engine::retry`](super::Engine::retry) may help some.
+    pub waiting: bool,
     /// Something waits for a barrier: [`Engine::settle`](super::Engine::settle) when idle.
     pub unsettled: bool,
     /// The maps that services live in.

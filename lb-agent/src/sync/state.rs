@@ -134,26 +134,41 @@ impl State {
             || !self.backends.retired().is_empty()
     }
 
-    /// A free service index, under which nothing is counted yet.
-    pub(super) fn take_index(
+    /// So many free service indices, under which nothing is counted yet; all of them or none. Where they cannot be had, not
+    /// even behind a barrier, nothing is waited for.
+    pub(super) fn take_indices(
         &mut self,
+        count: usize,
         maps: &mut dyn Maps,
         report: &mut Report,
-    ) -> Result<u32, MapError> {
-        let mut taken = self.indices.take();
-        if taken.is_none() && !self.indices.retired().is_empty() {
-            self.barrier(maps, report)?;
-            taken = self.indices.take();
-        }
-        let index = taken.ok_or(MapError::Full {
+    ) -> Result<Vec<u32>, MapError> {
+        let full = MapError::Full {
             map: maps::SVC.name,
             capacity: self.capacity.svc,
-        })?;
-        if let Err(error) = maps.reset_service(index) {
-            self.indices.retire(index);
-            return Err(error);
+        };
+        let free = self.indices.free();
+        if free + self.indices.retired().len() < count {
+            return Err(full);
         }
-        Ok(index)
+        if free < count {
+            self.barrier(maps, report)?;
+        }
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            let fresh = self.indices.take().ok_or_else(|| full.clone());
+            let reset = fresh.and_then(|index| {
+                taken.push(index);
+                maps.reset_service(index)
+            });
+            if let Err(error) = reset {
+                // Nothing leads to them, nor ever has.
+                for index in taken {
+                    self.indices.give(index);
+                }
+                return Err(error);
+            }
+        }
+        Ok(taken)
     }
 
     /// Room for `count` slots.
@@ -176,12 +191,17 @@ impl State {
     }
 
     /// A frontend has come to lead elsewhere.
-    pub(super) fn led(&mut self, before: Option<ServiceRef>, now: Option<ServiceRef>) {
+    pub(super) fn led(
+        &mut self,
+        is_udp: bool,
+        before: Option<ServiceRef>,
+        now: Option<ServiceRef>,
+    ) {
         // The mark of a VIP leads nowhere.
         let leads = |r: &ServiceRef| r.flags & frontend::VIP_MARK == 0;
         let (before, now) = (before.filter(leads), now.filter(leads));
         let elsewhere = |b: ServiceRef| now.is_none_or(|n| n.index != b.index);
-        self.udp_left += u64::from(before.is_some_and(elsewhere));
+        self.udp_left += u64::from(is_udp && before.is_some_and(elsewhere));
         if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.index)) {
             pool.fronts += 1;
         }

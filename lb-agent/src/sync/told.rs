@@ -96,6 +96,12 @@ impl Engine {
         self.no_local
     }
 
+    /// Is all of this Service in the maps that could be planned?
+    #[must_use]
+    pub fn is_written(&self, service: &ObjectKey) -> bool {
+        !self.errors.contains_key(service)
+    }
+
     /// Where the engine stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -104,6 +110,8 @@ impl Engine {
             synced: self.synced,
             services: self.planned.len(),
             retrying: self.errors.len(),
+            refused: self.errors.values().filter(|e| e.is_refusal()).count(),
+            waiting: self.waits_for_room(),
             unsettled: self.state.unsettled(),
             usage: self.state.usage(),
         }

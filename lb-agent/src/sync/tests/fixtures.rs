@@ -14,20 +14,20 @@ use crate::{
     sync::{Engine, Report, dump::dump},
 };
 
-pub(super) fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
 }
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub(super) fn number(n: u16) -> NonZeroU16 {
+pub(crate) fn number(n: u16) -> NonZeroU16 {
     NonZeroU16::new(n).unwrap()
 }
 
 /// A `ClusterIP` service with port 80/TCP, unnamed.
-pub(super) fn service(name: &str, cluster_ip: &str) -> Service {
+pub(crate) fn service(name: &str, cluster_ip: &str) -> Service {
     Service {
         key: key(name),
         created: None,
@@ -46,7 +46,7 @@ pub(super) fn service(name: &str, cluster_ip: &str) -> Service {
     }
 }
 
-pub(super) fn port(name: &str, n: u16) -> ServicePort {
+pub(crate) fn port(name: &str, n: u16) -> ServicePort {
     ServicePort {
         name: name.into(),
         proto: Proto::Tcp,
@@ -56,14 +56,14 @@ pub(super) fn port(name: &str, n: u16) -> ServicePort {
 }
 
 /// A `NodePort` service.
-pub(super) fn node_port(name: &str, cluster_ip: &str, n: u16) -> Service {
+pub(crate) fn node_port(name: &str, cluster_ip: &str, n: u16) -> Service {
     let mut s = service(name, cluster_ip);
     s.kind = ServiceType::NodePort;
     s.ports[0].node_port = Some(number(n));
     s
 }
 
-pub(super) fn endpoint(addr: &str, node: &str) -> Endpoint {
+pub(crate) fn endpoint(addr: &str, node: &str) -> Endpoint {
     Endpoint {
         addr: ip(addr),
         ready: true,
@@ -75,7 +75,7 @@ pub(super) fn endpoint(addr: &str, node: &str) -> Endpoint {
     }
 }
 
-pub(super) fn draining(addr: &str, node: &str) -> Endpoint {
+pub(crate) fn draining(addr: &str, node: &str) -> Endpoint {
     Endpoint {
         ready: false,
         terminating: true,
@@ -84,7 +84,7 @@ pub(super) fn draining(addr: &str, node: &str) -> Endpoint {
 }
 
 /// A slice `name` of the service of the same name up to the dash, port 8080/TCP, unnamed.
-pub(super) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
+pub(crate) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
     let service = name.split('-').next().unwrap();
     Slice {
         key: key(name),
@@ -100,19 +100,19 @@ pub(super) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
     }
 }
 
-pub(super) struct Rig {
-    pub(super) maps: MemMaps,
-    pub(super) engine: Engine,
+pub(crate) struct Rig {
+    pub(crate) maps: MemMaps,
+    pub(crate) engine: Engine,
 }
 
-pub(super) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     hash: 4096,
     svc: 256,
     slots: 4096,
     backends: 1024,
 };
 
-pub(super) fn config() -> PlanConfig {
+pub(crate) fn config() -> PlanConfig {
     PlanConfig {
         node_name: "here".into(),
         external_ips: vec![(ip("198.51.100.0"), 24)],
@@ -122,48 +122,55 @@ pub(super) fn config() -> PlanConfig {
 
 impl Rig {
     /// An agent that has listed an empty cluster.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut rig = Self::unsynced(MemMaps::new(LIMITS));
         rig.list(vec![], vec![]);
         rig
     }
 
     /// An agent that knows nothing yet.
-    pub(super) fn unsynced(mut maps: MemMaps) -> Self {
+    pub(crate) fn unsynced(mut maps: MemMaps) -> Self {
         let engine = Engine::restore(&mut maps, config()).unwrap();
         Self { maps, engine }
     }
 
-    pub(super) fn list(&mut self, services: Vec<Service>, slices: Vec<Slice>) -> Report {
+    pub(crate) fn list(&mut self, services: Vec<Service>, slices: Vec<Slice>) -> Report {
         self.engine.handle(Event::Services(services));
         self.engine.handle(Event::Slices(slices));
         self.engine.handle(Event::Node(Node::default()));
         self.sync()
     }
 
-    pub(super) fn sync(&mut self) -> Report {
+    /// What changed, and everything that failed.
+    pub(crate) fn sync(&mut self) -> Report {
+        self.engine.retry();
+        self.sync_changes()
+    }
+
+    /// What changed.
+    pub(crate) fn sync_changes(&mut self) -> Report {
         let report = self.engine.sync(&mut self.maps);
         self.judge();
         report
     }
 
-    pub(super) fn put(&mut self, service: Service) -> Report {
+    pub(crate) fn put(&mut self, service: Service) -> Report {
         self.engine.handle(Event::Service(service));
         self.sync()
     }
 
-    pub(super) fn put_slice(&mut self, slice: Slice) -> Report {
+    pub(crate) fn put_slice(&mut self, slice: Slice) -> Report {
         self.engine.handle(Event::Slice(slice));
         self.sync()
     }
 
     /// The agent dies, and another one takes over the same maps.
-    pub(super) fn restart(self) -> Self {
+    pub(crate) fn restart(self) -> Self {
         Self::unsynced(self.maps)
     }
 
     /// The maps, once what is retired is cleared.
-    pub(super) fn dump(&mut self) -> String {
+    pub(crate) fn dump(&mut self) -> String {
         let report = self.engine.settle(&mut self.maps);
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         self.judge();
@@ -171,13 +178,13 @@ impl Rig {
     }
 
     /// No rule of the ABI was broken.
-    pub(super) fn judge(&self) {
+    pub(crate) fn judge(&self) {
         let world = self.maps.world();
         assert!(world.violations.is_empty(), "{:#?}", world.violations);
     }
 
     /// Deletes everything; the maps must be empty.
-    pub(super) fn empty(mut self) {
+    pub(crate) fn empty(mut self) {
         self.engine.handle(Event::Addresses(vec![]));
         let report = self.list(vec![], vec![]);
         assert!(report.failed.is_empty(), "{:?}", report.failed);

@@ -2,9 +2,10 @@
 
 mod audit;
 mod basic;
-mod fixtures;
+pub(crate) mod fixtures;
 mod random;
 mod readers;
+mod refused;
 mod restart;
 mod size;
 mod stale;

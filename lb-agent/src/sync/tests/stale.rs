@@ -38,6 +38,20 @@ fn not_serving(mut endpoint: Endpoint) -> Endpoint {
 }
 
 #[test]
+fn frontends_of_tcp_are_no_loss_of_udp_sockets() {
+    let mut rig = Rig::new();
+    rig.put(service("web", "10.96.0.1"));
+    rig.put(dns("dns", 2));
+    let gone = |name| Event::ServiceGone(key(name));
+    rig.engine.handle(gone("web"));
+    let report = rig.sync();
+    assert!(report.writes.services > 0);
+    assert_eq!(report.udp_left, 0, "no walk over sockets for TCP");
+    rig.engine.handle(gone("dns"));
+    assert!(rig.sync().udp_left > 0);
+}
+
+#[test]
 fn serving_decides() {
     let mut rig = Rig::new();
     rig.put(dns("dns", 1));
