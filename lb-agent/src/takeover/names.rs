@@ -34,6 +34,20 @@ const CHAINS: [&str; 13] = [
     "KUBE-IPVS-OUT-FILTER",
 ];
 
+/// The chains that its rules in built-in chains jump to, in both modes (`iptablesJumpChains` of `pkg/proxy/iptables` and
+/// `iptablesJumpChain` of `pkg/proxy/ipvs`); any other of its chains is reached from these.
+const ENTRIES: [&str; 9] = [
+    "KUBE-SERVICES",
+    "KUBE-EXTERNAL-SERVICES",
+    "KUBE-NODEPORTS",
+    "KUBE-FORWARD",
+    "KUBE-PROXY-FIREWALL",
+    HONOURS_MARK,
+    "KUBE-NODE-PORT",
+    "KUBE-IPVS-FILTER",
+    "KUBE-IPVS-OUT-FILTER",
+];
+
 /// How the chains of one Service, or of one endpoint, begin.
 const OF_SERVICES: [&str; 6] = [
     "KUBE-SVC-",
@@ -68,6 +82,11 @@ const SETS: [&str; 17] = [
 /// Is this chain of iptables kube-proxy's?
 pub(super) fn is_chain(name: &str) -> bool {
     CHAINS.contains(&name) || of_services(name).is_some()
+}
+
+/// Does kube-proxy itself jump here from a built-in chain?
+pub(super) fn is_entry(name: &str) -> bool {
+    ENTRIES.contains(&name)
 }
 
 /// The kind of a chain of which there are many.

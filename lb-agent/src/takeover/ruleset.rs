@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{HONOURS_MARK, MARK, is_chain, of_services};
+use super::names::{HONOURS_MARK, MARK, is_chain, is_entry, of_services};
 
 /// A table of iptables, as far as its rules jump.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,7 +37,14 @@ impl Removal {
                 .filter(|(_, _, to)| is_chain(to))
         };
         let kept: Vec<(String, String)> = jumps()
-            .filter(|(_, from, _)| !base(from) && !is_chain(from))
+            // A jump from a built-in chain to where kube-proxy never jumps from there is somebody else's rule.
+            .filter(|(_, from, to)| {
+                if base(from) {
+                    !is_entry(to)
+                } else {
+                    !is_chain(from)
+                }
+            })
             .map(|(_, from, to)| (to.to_owned(), from.to_owned()))
             .collect();
         let mut stays: BTreeSet<&str> = kept.iter().map(|(to, _)| to.as_str()).collect();
@@ -59,7 +66,8 @@ impl Removal {
         Self {
             jumps: jumps()
                 .filter(|(_, from, to)| {
-                    base(from) && !(*to == HONOURS_MARK && stays.contains(HONOURS_MARK))
+                    let stays = *to == HONOURS_MARK && stays.contains(HONOURS_MARK);
+                    base(from) && is_entry(to) && !stays
                 })
                 .map(|(i, _, _)| i)
                 .collect(),
@@ -165,6 +173,26 @@ mod tests {
     fn what_a_kept_chain_leads_to_is_kept() {
         let rules = [&JUMPS[..], &[("cni-setmark", "KUBE-SVC-BUFWEUT7I6HQ2XBP")]].concat();
         let removal = Removal::of(&set(&NAT, &rules));
+        assert_eq!(removal.chains, ["KUBE-SERVICES"]);
+    }
+
+    #[test]
+    fn rules_that_somebody_put_into_built_in_chains_stay_with_their_chains() {
+        let rules = [&JUMPS[..], &[("PREROUTING", "KUBE-MARK-MASQ")]].concat();
+        let removal = Removal::of(&set(&NAT, &rules));
+        assert_eq!(removal.jumps, [0]);
+        assert_eq!(
+            removal.chains,
+            ["KUBE-SERVICES", "KUBE-SVC-BUFWEUT7I6HQ2XBP"]
+        );
+        assert_eq!(
+            removal.kept,
+            [("KUBE-MARK-MASQ".to_owned(), "PREROUTING".to_owned())]
+        );
+
+        let rules = [&JUMPS[..], &[("PREROUTING", "KUBE-SVC-BUFWEUT7I6HQ2XBP")]].concat();
+        let removal = Removal::of(&set(&NAT, &rules));
+        assert_eq!(removal.jumps, [0]);
         assert_eq!(removal.chains, ["KUBE-SERVICES"]);
     }
 
