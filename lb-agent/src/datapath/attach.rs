@@ -142,22 +142,21 @@ impl Attachments {
     }
 
     /// Has every program run where it belongs, with `devices` as the node devices: readers before writers, detached from
-    /// what is no node device any more. What fails on one device is returned, and the rest goes on; call again to retry.
+    /// what is no node device any more. What fails on one device is returned with its name, and the rest goes on; call again
+    /// to retry.
     ///
     /// Fails as a whole where the socket programs cannot be attached and, until it has succeeded once, where native XDP is
     /// demanded of a device that has none.
-    pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<Error>> {
+    pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<(String, Error)>> {
         let lb0 = self.lb0.clone();
         let [out, back] = [0, 1].map(|end| lb0.get(end..=end).unwrap_or_default());
         let mut problems = Vec::new();
-        let mut note = |r: Result<()>| {
-            if let Err(e) = r {
-                problems.push(e);
-            }
+        let mut note = |device: &str, r: Result<()>| {
+            problems.extend(r.err().map(|e| (device.to_owned(), e)));
         };
-        note(self.prune(devices));
+        note("", self.prune(devices));
         for device in devices {
-            note(self.write_dev(device));
+            note(&device.name, self.write_dev(device));
         }
         for spec in programs::ALL {
             match spec.hook {
@@ -165,33 +164,33 @@ impl Attachments {
                 Hook::IterSockets => self.attach_iter(spec)?,
                 Hook::TcEgress => {
                     for device in devices {
-                        note(self.attach_tc(spec, device, TcHook::Egress));
+                        note(&device.name, self.attach_tc(spec, device, TcHook::Egress));
                     }
                 }
                 Hook::TcIngress => {
                     for device in devices {
-                        note(self.attach_tc(spec, device, TcHook::Ingress));
+                        note(&device.name, self.attach_tc(spec, device, TcHook::Ingress));
                     }
                 }
                 Hook::Lb0Out => {
                     for device in out {
-                        note(self.attach_tc(spec, device, TcHook::Egress));
+                        note(&device.name, self.attach_tc(spec, device, TcHook::Egress));
                     }
                 }
                 Hook::Lb0Back => {
                     for device in back {
-                        note(self.attach_tc(spec, device, TcHook::Egress));
+                        note(&device.name, self.attach_tc(spec, device, TcHook::Egress));
                     }
                 }
                 Hook::Xdp => {
                     for device in devices.iter().filter(|d| d.xdp) {
                         let attached = self.attach_xdp(spec, device);
                         if self.followed || attached.is_ok() {
-                            note(attached);
+                            note(&device.name, attached);
                         } else {
                             return attached.map(|()| Vec::new());
                         }
-                        note(self.write_dev(device));
+                        note(&device.name, self.write_dev(device));
                     }
                 }
             }

@@ -45,7 +45,8 @@ impl Announce {
         text: String,
     ) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_new(&mut said, (reason, subject.to_owned()), Instant::now()) {
+        let (what, now) = ((reason, subject.to_owned()), Instant::now());
+        if !is_new(&mut said, &what, now) {
             return;
         }
         let notice = Notice {
@@ -55,22 +56,21 @@ impl Announce {
             text,
         };
         if self.notices.try_send(notice).is_err() {
+            // Not said, so that it is when it comes again.
             debug!(
                 reason,
                 "too many Events at once: this one is only in the log"
             );
+            return;
         }
+        said.insert(what, now);
     }
 }
 
-/// Notes it, if it is to be said now.
-fn is_new(said: &mut Said, what: (&'static str, String), now: Instant) -> bool {
+/// Is it to be said now?
+fn is_new(said: &mut Said, what: &(&'static str, String), now: Instant) -> bool {
     said.retain(|_, at| now.duration_since(*at) < AGAIN);
-    if said.contains_key(&what) || said.len() >= MOST {
-        return false;
-    }
-    said.insert(what, now);
-    true
+    !said.contains_key(what) && said.len() < MOST
 }
 
 #[cfg(test)]
@@ -80,11 +80,33 @@ mod tests {
     #[test]
     fn the_same_is_said_once_an_hour_and_not_too_much_in_all() {
         let (mut said, start) = (Said::new(), Instant::now());
-        let what = |n: usize| ("DeviceMissing", format!("eth{n}"));
-        assert!(is_new(&mut said, what(0), start));
-        assert!(!is_new(&mut said, what(0), start + AGAIN / 2));
-        assert!(is_new(&mut said, what(0), start + AGAIN));
-        let new = (1..100).filter(|n| is_new(&mut said, what(*n), start + AGAIN));
+        let mut says = |n: usize, now| {
+            let what = ("DeviceMissing", format!("eth{n}"));
+            let new = is_new(&mut said, &what, now);
+            if new {
+                said.insert(what, now);
+            }
+            new
+        };
+        assert!(says(0, start));
+        assert!(!says(0, start + AGAIN / 2));
+        assert!(says(0, start + AGAIN));
+        let new = (1..100).filter(|n| says(*n, start + AGAIN));
         assert_eq!(new.count(), MOST - 1);
+    }
+
+    #[test]
+    fn what_a_full_queue_refused_is_said_the_next_time() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let announce = Announce::new(sender);
+        for device in ["eth0", "eth1", "eth1"] {
+            announce.node("DeviceMissing", "Attach", device, device.to_owned());
+        }
+        assert_eq!(receiver.try_recv().unwrap().text, "eth0");
+        assert!(receiver.try_recv().is_err());
+        for device in ["eth0", "eth1"] {
+            announce.node("DeviceMissing", "Attach", device, device.to_owned());
+        }
+        assert_eq!(receiver.try_recv().unwrap().text, "eth1");
     }
 }

@@ -56,15 +56,14 @@ impl Troubles {
         }
     }
 
-    /// What could not be attached this time.
-    pub(super) fn attach(&mut self, now: &[Error], metrics: &Metrics) {
-        let now = now.iter().map(|problem| format!("{problem:#}")).collect();
-        let (came, went) = replace(&mut self.attach, now, &metrics.attach_problems);
-        for problem in came {
+    /// What could not be attached this time, and to which device.
+    pub(super) fn attach(&mut self, now: &[(String, Error)], metrics: &Metrics) {
+        let texts = now.iter().map(|(_, error)| format!("{error:#}")).collect();
+        let (came, went) = replace(&mut self.attach, texts, &metrics.attach_problems);
+        for problem in &came {
             error!(error = problem, "cannot attach, trying again");
-            self.announce
-                .node("CannotAttach", "Attach", &problem, problem.clone());
         }
+        self.unattached(now);
         if self.attach.is_empty() && !went.is_empty() {
             info!("everything is attached now");
         }
@@ -72,6 +71,14 @@ impl Troubles {
 }
 
 impl Troubles {
+    /// By device, since what is said of one may differ each time.
+    fn unattached(&self, problems: &[(String, Error)]) {
+        for (device, error) in problems {
+            let text = format!("{error:#}");
+            self.announce.node("CannotAttach", "Attach", device, text);
+        }
+    }
+
     /// Devices that were to have XDP and whose driver has none.
     pub(super) fn without_xdp<'d>(&self, devices: impl Iterator<Item = &'d str>) {
         for device in devices {
@@ -167,6 +174,24 @@ mod tests {
         assert!(is_almost_full(&usage(91, 100)));
         assert!(is_almost_full(&usage(u32::MAX, u32::MAX)));
         assert!(!is_almost_full(&usage(0, 0)));
+    }
+
+    #[test]
+    fn a_device_that_fails_differently_each_time_leaves_room_for_others() {
+        let (sender, mut told) = tokio::sync::mpsc::channel(100);
+        let troubles = Troubles::new(Announce::new(sender));
+        for n in 0..50 {
+            let error = anyhow::anyhow!("cannot attach lb_tc_ingress to eth0: refused at {n}");
+            troubles.unattached(&[("eth0".to_owned(), error)]);
+        }
+        troubles.unattached(&[("eth1".to_owned(), anyhow::anyhow!("busy"))]);
+        let texts: Vec<String> = std::iter::from_fn(|| told.try_recv().ok())
+            .map(|notice| notice.text)
+            .collect();
+        assert_eq!(
+            texts,
+            ["cannot attach lb_tc_ingress to eth0: refused at 0", "busy"]
+        );
     }
 
     #[test]
