@@ -18,10 +18,16 @@ use super::announce::Announce;
 /// How often the last of them is looked for.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// To be awaited before anything is written. `fresh`: no frontend stands in the maps yet.
-pub(super) async fn begin(dir: &BpfDir, fresh: bool) {
-    let dir = dir.clone();
+/// To be awaited before anything is written.
+pub(super) async fn begin(dir: &BpfDir, leftovers: bool, replaced: bool) {
+    let (dir, fresh) = (dir.clone(), nobody_serves(leftovers, replaced));
     tell(blocking(move || adopt::begin(&dir, fresh)).await);
+}
+
+/// No frontend stands in the maps, and none stood in those that they were made instead of: the programs of a previous agent
+/// serve on those, and look for their flows in the same map as ours.
+fn nobody_serves(leftovers: bool, replaced: bool) -> bool {
+    !leftovers && !replaced
 }
 
 /// Runs on, from the first complete sync.
@@ -57,20 +63,30 @@ pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce:
             "cannot look for kube-proxy's rules"
         ),
     }
-    let mut ticks = time::interval(LOOK);
+    look_on(LOOK, |unneeded| blocking(move || let_go(unneeded))).await;
+}
+
+/// For ever. `look` gets what it said the last time; one that fails is told once, until one succeeds.
+async fn look_on<L>(period: Duration, mut look: impl FnMut(bool) -> L)
+where
+    L: Future<Output = Result<bool>>,
+{
+    let mut ticks = time::interval(period);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut unneeded = false;
+    let (mut unneeded, mut told) = (false, false);
     loop {
         ticks.tick().await;
         // Twice in a row, so that one look at a wrong moment does no harm.
-        match blocking(move || let_go(unneeded)).await {
-            Ok(now) => unneeded = now,
+        match look(unneeded).await {
+            Ok(now) => (unneeded, told) = (now, false),
             Err(error) => {
-                warn!(
-                    error = format!("{error:#}"),
-                    "cannot see whether connections of kube-proxy's are left"
-                );
-                return pending().await;
+                if !told {
+                    warn!(
+                        error = format!("{error:#}"),
+                        "cannot see whether connections of kube-proxy's are left, trying again"
+                    );
+                }
+                (unneeded, told) = (false, true);
             }
         }
     }
@@ -109,5 +125,49 @@ fn tell(adopted: Result<usize>) {
             error = format!("{error:#}"),
             "connections from outside that kube-proxy opened may break"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn segments_without_a_record_are_passed_only_where_nobody_served_before() {
+        assert!(nobody_serves(false, false));
+        assert!(!nobody_serves(true, false));
+        // As a larger map or another layout has it.
+        assert!(!nobody_serves(false, true));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_is_followed_by_another() {
+        let (sender, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let mut n = 0;
+        let looks = look_on(Duration::from_millis(1), |unneeded| {
+            sender.send(unneeded).unwrap();
+            // Unneeded, then nobody knows, then unneeded again: that is not twice in a row.
+            n += 1;
+            async move {
+                if n == 2 {
+                    bail!("the kernel is short of memory");
+                }
+                Ok(true)
+            }
+        });
+        let enough = async {
+            let mut all = Vec::new();
+            while all.len() < 4 {
+                all.push(asked.recv().await.unwrap());
+            }
+            all
+        };
+        let all = tokio::select! {
+            all = time::timeout(Duration::from_secs(30), enough) => all.unwrap(),
+            () = looks => unreachable!(),
+        };
+        assert_eq!(all, [false, true, false, true]);
     }
 }

@@ -91,7 +91,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let engine =
         Engine::restore(&mut maps, plan).context("read what a previous agent left in the maps")?;
-    adopting::begin(&dir, !engine.has_leftovers()).await;
+    adopting::begin(&dir, engine.has_leftovers(), replaced).await;
 
     let file = StateFile::in_dir(&config.state_dir);
     let known = file.load().unwrap_or_else(|error| {

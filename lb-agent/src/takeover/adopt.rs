@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Before any frontend is written; `fresh` where none was before either. How many connections were found.
+/// Before any frontend is written; `fresh` where no programs have served any before either. How many connections were found.
 pub fn begin(dir: &BpfDir, fresh: bool) -> Result<usize> {
     let mut flows = open(dir)?;
     // Otherwise the programs have been in charge already, and a stray segment is ours to repair.
