@@ -85,7 +85,7 @@ fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let told = runtime.block_on(remove::run(&left, how))?;
+    let told = runtime.block_on(remove::run(&left, &frontends, how))?;
     if told.lines.is_empty() {
         print("nothing of kube-proxy is left\n")?;
     } else {

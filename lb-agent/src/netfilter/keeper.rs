@@ -72,10 +72,7 @@ pub fn put(socket: &mut Socket) -> Result<()> {
 
 /// Takes it away.
 pub fn remove(socket: &mut Socket) -> Result<()> {
-    match tables::remove_table(socket, Family::Inet, TABLE) {
-        Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => Ok(()),
-        other => other,
-    }
+    tables::remove_table(socket, Family::Inet, TABLE)
 }
 
 /// `ct state established,related`, and no verdict.

@@ -164,14 +164,26 @@ fn rule(message: &Message) -> Option<Rule> {
     })
 }
 
-/// Removes a table with all that is in it.
+/// All at once; if something of it is gone already, one by one what is not.
+fn remove(socket: &mut Socket, messages: &[(Message, u16)]) -> Result<()> {
+    let is_gone = |e: &io::Error| e.raw_os_error() == Some(nix::libc::ENOENT);
+    match socket.transact(NFTABLES, messages) {
+        Err(e) if is_gone(&e) => messages.chunks(1).try_for_each(|one| {
+            let removed = socket.transact(NFTABLES, one);
+            removed.or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })
+        }),
+        other => other,
+    }
+}
+
+/// Removes a table with all that is in it, if it is there.
 pub fn remove_table(socket: &mut Socket, family: Family, table: &str) -> Result<()> {
     let named = Attributes::default().text(1, table);
     let message = Message::new(NFTABLES, DEL_TABLE, family.number(), &named);
-    socket.transact(NFTABLES, &[(message, 0)])
+    remove(socket, &[(message, 0)])
 }
 
-/// Removes rules by their handles, all at once.
+/// Removes rules by their handles, all at once, as far as they are there.
 pub fn remove_rules<'r>(
     socket: &mut Socket,
     (family, table): (Family, &str),
@@ -188,10 +200,10 @@ pub fn remove_rules<'r>(
             (message, 0)
         })
         .collect();
-    socket.transact(NFTABLES, &messages)
+    remove(socket, &messages)
 }
 
-/// Empties chains, then removes them: nothing else may jump to them.
+/// Empties chains, then removes them, as far as they are there: nothing else may jump to them.
 pub fn remove_chains(
     socket: &mut Socket,
     (family, table): (Family, &str),
@@ -207,7 +219,7 @@ pub fn remove_chains(
                     (message, 0)
                 })
                 .collect();
-            socket.transact(NFTABLES, &messages)?;
+            remove(socket, &messages)?;
         }
     }
     Ok(())

@@ -70,7 +70,6 @@ impl Leftovers {
         let (legacy, unread) = legacy();
         let connections =
             conntrack::translated(socket).context("list the connections that netfilter tracks")?;
-        let udp = Proto::Udp.number();
         Ok(Self {
             keeper: keeper::is_there(socket)?,
             iptables: iptables(socket)?,
@@ -94,10 +93,7 @@ impl Leftovers {
                 .iter()
                 .filter(|c| c.proto == Proto::Tcp.number())
                 .count(),
-            udp: connections
-                .into_iter()
-                .filter(|c| c.proto == udp && frontends.lead(c))
-                .collect(),
+            udp: udp(connections, frontends),
             route_localnet: fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet")
                 .is_ok_and(|text| text.trim() == "1"),
             tables: tables
@@ -192,6 +188,14 @@ impl Leftovers {
     pub fn route_localnet(&self) -> bool {
         self.route_localnet
     }
+}
+
+/// UDP connections to Services.
+pub(super) fn udp(connections: Vec<Connection>, frontends: &Frontends) -> Vec<Connection> {
+    connections
+        .into_iter()
+        .filter(|c| c.proto == Proto::Udp.number() && frontends.lead(c))
+        .collect()
 }
 
 /// A device of this name.

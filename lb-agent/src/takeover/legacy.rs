@@ -64,8 +64,27 @@ pub(super) fn save(family: Family, table: &str) -> Result<Option<Saved>> {
     )))
 }
 
+/// Removes what `removal` says. A table that has changed since it was saved is looked at once more: what is gone from it is as
+/// good as removed.
+pub(super) fn remove_all(saved: &Saved, removal: &Removal) -> Result<()> {
+    let done = remove(saved, removal);
+    if done.is_ok() {
+        return done;
+    }
+    match save(saved.family, &saved.table)? {
+        Some(now) if now.rules != saved.rules => {
+            let removal = Removal::of(&now.rules);
+            if removal.is_empty() {
+                return Ok(());
+            }
+            remove(&now, &removal)
+        }
+        _ => done,
+    }
+}
+
 /// Removes what `removal` says, at once.
-pub(super) fn remove(saved: &Saved, removal: &Removal) -> Result<()> {
+fn remove(saved: &Saved, removal: &Removal) -> Result<()> {
     let program = program(saved.family, "restore").with_context(|| TOOLS.to_owned())?;
     let text = restore(saved, removal);
     let mut child = Command::new(&program)

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
 
 use crate::netfilter::{
@@ -13,7 +13,8 @@ use crate::netfilter::{
 };
 
 use super::{
-    find::{Iptables, Leftovers},
+    connections::Frontends,
+    find::{Iptables, Leftovers, udp},
     legacy::{self, Saved},
     names,
     ruleset::Removal,
@@ -37,8 +38,8 @@ pub enum How {
     DryRun,
 }
 
-/// Removes what was found.
-pub async fn run(left: &Leftovers, how: How) -> Result<Told> {
+/// Removes what was found, and UDP connections to `frontends`.
+pub async fn run(left: &Leftovers, frontends: &Frontends, how: How) -> Result<Told> {
     let mut work = Work {
         how,
         told: Told::default(),
@@ -77,7 +78,7 @@ pub async fn run(left: &Leftovers, how: How) -> Result<Told> {
         let what = format!("device {} with its addresses", names::DEVICE);
         work.step(&what, |_| removed);
     }
-    work.udp(left);
+    work.udp(left, frontends);
     if left.keeper && left.tcp == 0 && !left.unread() {
         work.step(
             &format!(
@@ -155,7 +156,7 @@ impl Work {
             }
         }
         let what = format!("{place}: {}", removal.chains_in_words());
-        self.step(&what, |_| legacy::remove(saved, removal));
+        self.step(&what, |_| legacy::remove_all(saved, removal));
     }
 
     fn told_step(&mut self, place: &str, chain: &str, target: Option<&str>) {
@@ -186,9 +187,15 @@ impl Work {
     }
 
     /// Entries of UDP would lead their flows to the backends that they have, and past us. Those of TCP are never touched.
-    fn udp(&mut self, left: &Leftovers) {
+    /// Listed anew, since more were made while the rules were there.
+    fn udp(&mut self, left: &Leftovers, frontends: &Frontends) {
+        let mut all = left.udp.clone();
+        self.quietly("list of UDP connections", |socket| {
+            all = udp(conntrack::translated(socket)?, frontends);
+            Ok(())
+        });
         let mut gone = 0;
-        for connection in &left.udp {
+        for connection in &all {
             let name = connection.to_string();
             let mut found = true;
             let done = self.quietly(&format!("connection {name}"), |socket| {
@@ -251,15 +258,22 @@ async fn remove_device(name: &str) -> Result<()> {
         rtnetlink::new_connection().context("cannot open a netlink socket")?;
     tokio::spawn(connection);
     let query = netlink.link().get().match_name(name.to_owned()).execute();
-    let links: Vec<_> = query.try_collect().await.context("find the device")?;
-    ensure!(!links.is_empty(), "there is no such device any more");
+    let Some(links) =
+        unless_gone(query.try_collect::<Vec<_>>().await).context("find the device")?
+    else {
+        return Ok(());
+    };
     for link in links {
-        netlink
-            .link()
-            .del(link.header.index)
-            .execute()
-            .await
-            .context("delete the device")?;
+        let deleted = netlink.link().del(link.header.index).execute().await;
+        unless_gone(deleted).context("delete the device")?;
     }
     Ok(())
+}
+
+/// `None` where there is no such device any more.
+fn unless_gone<T>(asked: Result<T, rtnetlink::Error>) -> Result<Option<T>, rtnetlink::Error> {
+    match asked {
+        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ENODEV => Ok(None),
+        other => other.map(Some),
+    }
 }
