@@ -1,8 +1,15 @@
 //! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in `t4_cluster`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use lb_agent::datapath::dir::BpfDir;
+use lb_agent::takeover::connections::Frontends;
+use lb_agent::takeover::find::Leftovers;
+use lb_agent::takeover::remove::{self, How};
 use lb_tests::agent::{self, Agent, CHANGE, Start};
 use lb_tests::lan::{Lan, Offloads};
 use lb_tests::manifest;
@@ -281,6 +288,85 @@ fn where_nothing_takes_its_place_it_refuses() -> Result<()> {
     let forced = stage.cleanup(&["--force"])?;
     ensure!(forced.status.success(), "{forced:?}");
     ensure!(!stage.tables()?.contains("kube-proxy"), "{forced:?}");
+    Ok(())
+}
+
+/// In a pod without `hostPID`, its processes are not to be seen; it answers on the network that the pod shares with it.
+#[test]
+fn while_a_kube_proxy_answers_it_refuses_and_check_says_so() -> Result<()> {
+    let stage = Stage::new()?;
+    let _agent = Start::new()
+        .args(&["--metrics-bind-address", "127.0.0.1:10250"])
+        .on(&stage.node)?;
+    stage.like_kube_proxy()?;
+    let listener = (stage.node.netns()).block(|| Ok(TcpListener::bind("127.0.0.1:10249")?))?;
+    let stand_in = thread::spawn(move || -> Result<()> {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept()?;
+            let length = stream.read(&mut [0; 512])?;
+            ensure!(length > 0, "nothing was asked");
+            write!(stream, "HTTP/1.0 200 OK\r\n\r\nnftables")?;
+        }
+        Ok(())
+    });
+    let refused = stage.cleanup(&[])?;
+    assert_eq!(refused.status.code(), Some(1));
+    ensure!(
+        refused.stderr.contains("whose mode is nftables"),
+        "{refused:?}"
+    );
+    ensure!(
+        stage.tables()?.contains("kube-proxy"),
+        "it went all the same"
+    );
+    let told = stage.verb(&["check"])?.stdout;
+    ensure!(told.contains("kube-proxy runs here (127.0.0.1:"), "{told}");
+    // Once it has stopped, nothing is in the way.
+    stand_in
+        .join()
+        .map_err(|_| anyhow::anyhow!("the stand-in broke"))??;
+    let done = stage.cleanup(&[])?;
+    ensure!(done.status.success(), "{done:?}");
+    Ok(())
+}
+
+/// Between the look and the removal, somebody else removes some of it, and a client opens one more flow through the rest.
+#[test]
+fn what_changed_since_the_look_is_no_failure_and_is_not_forgotten() -> Result<()> {
+    let stage = Stage::new()?;
+    let node = &stage.node;
+    let client = node.pod(scene::WEB.len());
+    stage.like_kube_proxy()?;
+    stage.iptables(&[
+        "-t nat -N KUBE-SERVICES",
+        "-t nat -N KUBE-POSTROUTING",
+        "-t nat -A PREROUTING -j KUBE-SERVICES",
+        "-t nat -A POSTROUTING -j KUBE-POSTROUTING",
+    ])?;
+    let left = node
+        .netns()
+        .block(|| Leftovers::find(&Frontends::default()))?;
+    client.ask(Kind::Udp, WEB_VIP.at(Family::V4, PORT))?;
+    let _agent = stage.agent()?;
+    stage.nft("delete table ip kube-proxy")?;
+    stage.iptables(&[
+        "-t nat -D PREROUTING -j KUBE-SERVICES",
+        "-t nat -X KUBE-SERVICES",
+    ])?;
+    let frontends = Frontends::read(&BpfDir::at(node.bpf_dir()))?;
+    let told = node.netns().block(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(remove::run(&left, &frontends, How::Remove))
+    })?;
+    ensure!(!told.incomplete, "{told:#?}");
+    let now = node.netns().block(|| Leftovers::find(&frontends))?;
+    assert_eq!(
+        (now.pinned(), now.in_words()),
+        (0, String::new()),
+        "{told:#?}"
+    );
     Ok(())
 }
 

@@ -13,12 +13,11 @@ use crate::{
     takeover::{
         connections::Frontends,
         find::Leftovers,
-        kube_proxy_runs,
         remove::{self, How},
     },
 };
 
-use super::{args::Cleanup, output::print};
+use super::{args::Cleanup, output::print, running};
 
 /// Removes the agent's things, or kube-proxy's.
 pub fn run(args: &Cleanup) -> Result<ExitCode> {
@@ -67,12 +66,12 @@ fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
             "cannot see that lb-agent is in kube-proxy's place: {error}: start it first, or name its folder with --bpf-dir, or say --force"
         ),
     };
-    let running = kube_proxy_runs();
-    if !running.is_empty() && !args.force && !args.dry_run {
-        let pids: Vec<String> = running.iter().map(ToString::to_string).collect();
+    if !args.force
+        && !args.dry_run
+        && let Some(how) = running::kube_proxy()
+    {
         bail!(
-            "kube-proxy runs here (process {}) and would write its rules again: stop it first, or say --force",
-            pids.join(", ")
+            "kube-proxy runs here ({how}) and would write its rules again: stop it first, or say --force"
         );
     }
     let how = if args.dry_run {

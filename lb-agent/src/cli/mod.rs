@@ -9,4 +9,5 @@ mod flows;
 mod frontends;
 pub mod get;
 mod output;
+mod running;
 pub mod status;

@@ -34,7 +34,7 @@ use super::{
 const REBIND: Duration = Duration::from_secs(5);
 
 /// What `/proxyMode` says, where kube-proxy names iptables, ipvs or nftables.
-const MODE: &str = "ebpf";
+pub(crate) const MODE: &str = "ebpf";
 
 /// Who must know that an address is taken: `bindAddressHardFail` ends the agent then.
 pub type Taken = Option<mpsc::Sender<anyhow::Error>>;

@@ -1,5 +1,5 @@
-//! Is a kube-proxy running here? Owns the look into `/proc`; one in another pid namespace, or with more rights than ours, is
-//! not seen.
+//! Is a kube-proxy running here? Owns the look into `/proc`; one that is not in our pid namespace (a pod without `hostPID` sees
+//! its own processes alone), or with more rights than ours, is not seen.
 
 use std::fs;
 

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use crate::{
+    cli::running,
     datapath::dir::BpfDir,
-    takeover::{connections::Frontends, find::Leftovers, kube_proxy_runs, neighbours::Neighbours},
+    takeover::{connections::Frontends, find::Leftovers, neighbours::Neighbours},
 };
 
 use super::{Line, Verdict};
@@ -36,12 +37,9 @@ fn kube_proxy(left: &Leftovers) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut odd = |name: &str, remedy: String| lines.push(Line::new(name, Verdict::Odd, remedy));
     if left.has_rules() {
-        let running = kube_proxy_runs();
-        let first = if running.is_empty() {
-            ""
-        } else {
-            "kube-proxy runs here: stop it first; then "
-        };
+        let first = running::kube_proxy().map_or(String::new(), |how| {
+            format!("kube-proxy runs here ({how}): stop it first; then ")
+        });
         odd(
             "kube-proxy's rules are there",
             format!(

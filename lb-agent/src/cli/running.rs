@@ -1,0 +1,76 @@
+//! Is a kube-proxy running on this node? Owns where that is asked: `/proc`, which shows a pod only its own processes, and
+//! kube-proxy's address on the network that a pod of the host's network shares with it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::{serve::http::MODE, takeover::kube_proxy_runs};
+
+use super::ask;
+
+/// kube-proxy's metrics, on loopback unless it is configured otherwise.
+const PORT: u16 = 10249;
+
+/// By what it is known: its processes, or the mode that it answers for.
+pub(super) fn kube_proxy() -> Option<String> {
+    let pids = kube_proxy_runs();
+    if !pids.is_empty() {
+        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        return Some(format!("process {}", pids.join(", ")));
+    }
+    [
+        Ipv4Addr::LOCALHOST.into(),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ]
+    .into_iter()
+    .find_map(|ip| answers(SocketAddr::new(ip, PORT)))
+}
+
+/// An agent says a mode of its own there.
+fn answers(address: SocketAddr) -> Option<String> {
+    let (good, mode) = ask::get(address, "/proxyMode")?;
+    let mode = mode.trim();
+    let is_word = !mode.is_empty() && mode.bytes().all(|b| b.is_ascii_alphanumeric());
+    (good && is_word && mode != MODE)
+        .then(|| format!("{address} answers for one, whose mode is {mode}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn whoever_answers_for_a_mode_other_than_ours_is_kube_proxy() {
+        for (status, body, is_one) in [
+            ("200 OK", "iptables", true),
+            ("200 OK", "nftables\n", true),
+            ("200 OK", MODE, false),
+            ("200 OK", "<html>hello</html>", false),
+            ("200 OK", "", false),
+            ("404 Not Found", "nftables", false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 512];
+                let length = stream.read(&mut asked).unwrap();
+                assert!(asked[..length].starts_with(b"GET /proxyMode "));
+                write!(stream, "HTTP/1.0 {status}\r\n\r\n{body}").unwrap();
+            });
+            assert_eq!(answers(address).is_some(), is_one, "{status} {body}");
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn nobody_listens_where_none_runs() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        assert_eq!(answers(free.unwrap()), None);
+    }
+}
