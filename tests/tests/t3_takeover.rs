@@ -1,6 +1,6 @@
 //! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in `t4_cluster`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -303,8 +303,11 @@ fn while_a_kube_proxy_answers_it_refuses_and_check_says_so() -> Result<()> {
     let stand_in = thread::spawn(move || -> Result<()> {
         for _ in 0..2 {
             let (mut stream, _) = listener.accept()?;
-            let length = stream.read(&mut [0; 512])?;
-            ensure!(length > 0, "nothing was asked");
+            let asked: Vec<String> = BufReader::new(&stream)
+                .lines()
+                .take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty()))
+                .collect::<Result<_, _>>()?;
+            ensure!(asked[0].starts_with("GET /proxyMode "), "{asked:?}");
             write!(stream, "HTTP/1.0 200 OK\r\n\r\nnftables")?;
         }
         Ok(())

@@ -37,7 +37,7 @@ fn answers(address: SocketAddr) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{Read as _, Write as _},
+        io::{BufRead as _, BufReader, Write as _},
         net::TcpListener,
         thread,
     };
@@ -58,9 +58,12 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let server = thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
-                let mut asked = [0; 512];
-                let length = stream.read(&mut asked).unwrap();
-                assert!(asked[..length].starts_with(b"GET /proxyMode "));
+                let asked: Vec<String> = BufReader::new(&stream)
+                    .lines()
+                    .map(Result::unwrap)
+                    .take_while(|line| !line.is_empty())
+                    .collect();
+                assert_eq!(asked[0], "GET /proxyMode HTTP/1.0");
                 write!(stream, "HTTP/1.0 {status}\r\n\r\n{body}").unwrap();
             });
             assert_eq!(answers(address).is_some(), is_one, "{status} {body}");
