@@ -11,8 +11,8 @@ pub(crate) const DRIFT: f64 = 0.15;
 /// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the other rows; the round's value
 /// is their median.
 pub(crate) const BLOCKS: usize = 3;
-/// How many times the wanted rounds are run until enough of them count.
-const PATIENCE: usize = 2;
+/// How many times the wanted rounds are run until enough of them count, where a round is short.
+pub(crate) const PATIENCE: usize = 2;
 
 /// One number that a block yields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,6 +35,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) control: Option<usize>,
     /// Rounds in which the control stood still.
     pub(crate) rounds: usize,
+    /// Rounds that are run at most until so many count.
+    pub(crate) most: usize,
     /// Blocks of a row in a round.
     pub(crate) blocks: usize,
 }
@@ -72,6 +74,7 @@ pub(crate) fn run(
         steps,
         control,
         rounds,
+        most,
         blocks: turns,
     } = plan;
     let metrics: Vec<Metric> = steps.iter().flat_map(|s| s.metrics).copied().collect();
@@ -82,7 +85,7 @@ pub(crate) fn run(
         control: *control,
         wanted: *rounds,
     };
-    for round in 0..rounds * PATIENCE {
+    for round in 0..*most {
         if round >= *rounds && samples.enough() {
             break;
         }
@@ -221,6 +224,7 @@ mod tests {
             steps: STEPS,
             control: Some(0),
             rounds: 7,
+            most: 7 * PATIENCE,
             blocks: BLOCKS,
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use lb_tests::cluster::objects::node_port;
-use lb_tests::lan;
+use lb_tests::{lan, poll};
 use serde_json::json;
 
 use crate::bar::Bar;
@@ -24,56 +24,30 @@ use crate::stats::Spread;
 use crate::wire::{Knocked, Where};
 use crate::world::{Shape, World};
 
-/// What happens, and what its columns are called.
-const EVENTS: [(Event, &[Metric; 4]); 4] = [
-    (
-        Event::Nothing,
-        &columns(
-            "nothing: connections",
-            "nothing: failed",
-            "nothing: SYNs again",
-            "nothing: kept ones broken",
-        ),
-    ),
-    (
-        Event::Kill,
-        &columns(
-            "kill -9: connections",
-            "kill -9: failed",
-            "kill -9: SYNs again",
-            "kill -9: kept ones broken",
-        ),
-    ),
-    (
-        Event::Replace,
-        &columns(
-            "upgrade: connections",
-            "upgrade: failed",
-            "upgrade: SYNs again",
-            "upgrade: kept ones broken",
-        ),
-    ),
-    (
-        Event::Changes,
-        &columns(
-            "1,000 changes/s: connections",
-            "1,000 changes/s: failed",
-            "1,000 changes/s: SYNs again",
-            "1,000 changes/s: kept ones broken",
-        ),
-    ),
+/// What happens, in this order.
+const EVENTS: [Event; 4] = [Event::Nothing, Event::Kill, Event::Replace, Event::Changes];
+/// What is counted around each.
+const METRICS: [Metric; 16] = [
+    n("nothing: connections"),
+    n("nothing: failed"),
+    n("nothing: SYNs again"),
+    n("nothing: kept ones broken"),
+    n("kill -9: connections"),
+    n("kill -9: failed"),
+    n("kill -9: SYNs again"),
+    n("kill -9: kept ones broken"),
+    n("upgrade: connections"),
+    n("upgrade: failed"),
+    n("upgrade: SYNs again"),
+    n("upgrade: kept ones broken"),
+    n("1,000 changes/s: connections"),
+    n("1,000 changes/s: failed"),
+    n("1,000 changes/s: SYNs again"),
+    n("1,000 changes/s: kept ones broken"),
 ];
 
-const fn columns(
-    attempts: &'static str,
-    failed: &'static str,
-    retried: &'static str,
-    broken: &'static str,
-) -> [Metric; 4] {
-    const fn n(name: &'static str) -> Metric {
-        Metric { name, unit: "n" }
-    }
-    [n(attempts), n(failed), n(retried), n(broken)]
+const fn n(name: &'static str) -> Metric {
+    Metric { name, unit: "n" }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +61,9 @@ enum Event {
     Changes,
 }
 
-/// Clients knock for so long around an event, of which the first part is before it.
+/// Clients knock for so long around an event, of which the first part is before it; less with `--quick`.
 const KNOCK: Duration = Duration::from_millis(2500);
+const QUICK_KNOCK: Duration = Duration::from_millis(1300);
 const BEFORE: Duration = Duration::from_millis(300);
 /// How long a killed one is dead.
 const DEAD: Duration = Duration::from_millis(500);
@@ -110,6 +85,7 @@ struct Scene<'a> {
     node_port: u16,
     /// Inside of the node, outside of it.
     clients: [Client; 2],
+    knock: Duration,
 }
 
 /// Builds it all, measures, removes it all.
@@ -124,7 +100,9 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         outside: world.cluster.outside(2)?,
         clients: [Client::start_unhurried()?, Client::start_unhurried()?],
         world: &world,
+        knock: if quick { QUICK_KNOCK } else { KNOCK },
     };
+    let knock = scene.knock;
     let kinds = [
         Kind::Ours,
         Kind::KubeProxy("nftables"),
@@ -144,15 +122,16 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         .collect::<Result<_>>()?;
     let plan = Plan {
         rows: kinds.map(Kind::name).to_vec(),
-        steps: &EVENTS.map(|(_, metrics)| Step { metrics }),
+        steps: &[Step { metrics: &METRICS }],
         control: None,
         rounds,
+        most: rounds,
         blocks: 1,
     };
     let samples = frame::run(
         &plan,
         |round| eprintln!("liveness: round {}", round + 1),
-        |row, event| scene.during(&homes[row], EVENTS[event].0).map(Some),
+        |row, _| scene.all(&homes[row]).map(Some),
     )?;
     Ok(Report {
         suite: "liveness",
@@ -169,7 +148,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         notes: vec![
             format!(
                 "a client on the node knocks at a VIP, one outside at the node port, together, for {} s around each event",
-                KNOCK.as_secs_f64()
+                knock.as_secs_f64()
             ),
             format!(
                 "changes: {CHANGED} of {ENDPOINTS} endpoints of that very service, {CHANGES} times a second, all of which serve all the time"
@@ -197,35 +176,77 @@ fn addresses(step: u32) -> Vec<std::net::IpAddr> {
 }
 
 impl Scene<'_> {
-    fn during(&mut self, home: &Home, event: Event) -> Result<Vec<f64>> {
+    /// One event after the other.
+    fn all(&mut self, home: &Home) -> Result<Vec<f64>> {
         let cluster = &self.world.cluster;
-        let (running, _) = home
+        let (mut running, _) = home
             .start(cluster, START)?
             .context("the balancer does not start")?;
         self.reach(home)?;
+        let mut values = Vec::new();
+        for event in EVENTS {
+            let (still, counted) = self
+                .during(home, running, event)
+                .with_context(|| format!("{event:?}"))?;
+            running = still;
+            values.extend(counted);
+        }
+        running.stop()?;
+        Ok(values)
+    }
+
+    fn during(
+        &mut self,
+        home: &Home,
+        mut running: Running,
+        event: Event,
+    ) -> Result<(Running, [f64; 4])> {
         let inside = home.place();
         let outside = Where {
             netns: self.outside.netns().path(),
             cgroup: self.outside.cgroup().path().to_owned(),
         };
         let node = SocketAddr::from((home.node.addr().v4, self.node_port));
-        let millis = u64::try_from(KNOCK.as_millis())?;
+        let millis = u64::try_from(self.knock.as_millis())?;
         let [one, two] = &mut self.clients;
         one.knock(&inside, vip(NUMBER), millis)?;
         two.knock(&outside, node, millis)?;
         thread::sleep(BEFORE);
-        let running = happen(self.world, home, running, event)?;
+        running = self.happen(home, running, event)?;
+        let [one, two] = &mut self.clients;
         let (one, two) = (one.knocked()?, two.knocked()?);
-        running.stop()?;
+        // The next event finds one that is done with this one.
+        poll::until_true(START, "the balancer is done", || home.is_done(&mut running))?;
         let sum = |of: fn(&Knocked) -> u64| {
             f64::from(u32::try_from(of(&one) + of(&two)).unwrap_or(u32::MAX))
         };
-        Ok(vec![
+        let counted = [
             sum(|k| k.attempts),
             sum(|k| k.failed),
             sum(|k| k.retried),
             sum(|k| k.broken),
-        ])
+        ];
+        Ok((running, counted))
+    }
+
+    fn happen(&self, home: &Home, running: Running, event: Event) -> Result<Running> {
+        let cluster = &self.world.cluster;
+        Ok(match event {
+            Event::Nothing => running,
+            Event::Kill => {
+                running.kill()?;
+                thread::sleep(DEAD);
+                home.spawn(cluster)?
+            }
+            Event::Replace => {
+                running.stop()?;
+                home.spawn(cluster)?
+            }
+            Event::Changes => {
+                change(self.world, self.knock)?;
+                running
+            }
+        })
     }
 
     /// The way is there before anything is counted.
@@ -237,29 +258,9 @@ impl Scene<'_> {
     }
 }
 
-fn happen(world: &World, home: &Home, running: Running, event: Event) -> Result<Running> {
-    let cluster = &world.cluster;
-    Ok(match event {
-        Event::Nothing => running,
-        Event::Kill => {
-            running.kill()?;
-            thread::sleep(DEAD);
-            home.spawn(cluster)?
-        }
-        Event::Replace => {
-            running.stop()?;
-            home.spawn(cluster)?
-        }
-        Event::Changes => {
-            change(world)?;
-            running
-        }
-    })
-}
-
-fn change(world: &World) -> Result<()> {
+fn change(world: &World, knock: Duration) -> Result<()> {
     let (start, pause) = (Instant::now(), Duration::from_secs(1) / CHANGES);
-    let time = KNOCK.checked_sub(2 * BEFORE).unwrap_or_default();
+    let time = knock.checked_sub(2 * BEFORE).unwrap_or_default();
     for step in 1.. {
         let patch = json!({"endpoints": endpoints_json(&addresses(step))});
         bulk::patch::<EndpointSlice>(world.cluster.client(), [(format!("{NAME}-a"), patch)])?;
@@ -274,21 +275,21 @@ fn change(world: &World) -> Result<()> {
 
 /// Not the median: no round may have one.
 fn bars(samples: &Samples) -> Vec<Bar> {
-    let mut bars = Vec::new();
-    for (event, metrics) in EVENTS {
-        for metric in [&metrics[1], &metrics[3]] {
+    let event = |metric: &Metric| !metric.name.starts_with("nothing");
+    let bad = |metric: &Metric| metric.name.ends_with("failed") || metric.name.ends_with("broken");
+    METRICS
+        .iter()
+        .filter(|metric| event(metric) && bad(metric))
+        .map(|metric| {
             let worst = samples
                 .metric(metric.name)
                 .and_then(|metric| samples.spread(0, metric))
                 .and_then(|spread| Spread::of(&[spread.max]));
-            if event != Event::Nothing {
-                bars.push(Bar::at_most(
-                    format!("lb-agent, {}, worst round", metric.name),
-                    worst,
-                    0.0,
-                ));
-            }
-        }
-    }
-    bars
+            Bar::at_most(
+                format!("lb-agent, {}, worst round", metric.name),
+                worst,
+                0.0,
+            )
+        })
+        .collect()
 }

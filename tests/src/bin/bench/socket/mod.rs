@@ -17,7 +17,7 @@ use lb_tests::netns::Netns;
 use self::agents::Balanced;
 use self::proxies::Rules;
 use crate::client::{Client, Set};
-use crate::frame::{self, BLOCKS, Metric, Plan, Step};
+use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
 use crate::ground::Ground;
 use crate::header::Header;
 use crate::report::{Part, Report};
@@ -139,6 +139,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         steps: &WORKS.map(|(_, _, metrics)| STEP(metrics)),
         control: Some(0),
         rounds,
+        most: rounds * PATIENCE,
         blocks: BLOCKS,
     };
     let part = if quick { 4 } else { 1 };
