@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lb_tests::addr;
 use lb_tests::agent::{self, CHANGE, HEALTH, METRICS, Start};
 use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
-use lb_tests::scene::{self, PORT, Scene, WEB_VIP};
+use lb_tests::scene::{self, PORT, Scene, TARGET, WEB_VIP};
 use lb_tests::shown;
 use serde_json::Value;
 
@@ -72,6 +73,15 @@ fn repaired(scene: &Scene, map: &str) -> Result<f64> {
 #[test]
 fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     let scene = scene("iptables: {syncPeriod: 1s}\n")?;
+    let pods = scene::web_pods(&scene.node);
+    let guarded = scene::behind("guarded", addr::vip(62), &pods)
+        .port(PORT, TARGET)
+        .ingress(addr::lb(62))
+        .spec("loadBalancerSourceRanges: [10.0.0.0/8, fd66::/16]");
+    scene.apply(&guarded)?;
+    poll::until(CHANGE, "source ranges are written", || {
+        Ok((elements(&scene, "lb_srcranges")?.len() > 1).then_some(()))
+    })?;
     let to = WEB_VIP.at(Family::V4, PORT);
     scene.client().ask(Kind::Tcp, to)?;
     let maps = [
@@ -79,6 +89,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         "lb_nodeports",
         "lb_nodeaddrs",
         "lb_members",
+        "lb_srcranges",
         "lb_svc",
         "lb_slots",
         "lb_backends",
