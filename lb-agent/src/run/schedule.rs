@@ -172,7 +172,7 @@ mod tests {
             assert_eq!(due, Due::Sync);
             pauses.push((at - t).as_secs());
             t = at;
-            assert!(!s.begin(t - COALESCE) && s.begin(t));
+            assert!(!s.begin(t.checked_sub(COALESCE).unwrap()) && s.begin(t));
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         s.synced(t, false, false, false);
