@@ -9,7 +9,7 @@ mod world;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use lb_agent::datapath::mem::{Limits, MemMaps};
 use lb_agent::model::{
     self, Event, Node, ObjectKey, Policy, ServicePort, ServiceType, Slice, SlicePort,
@@ -66,10 +66,10 @@ impl Rig {
         let report = self.engine.settle(&mut self.maps);
         assert_eq!(report.failed, []);
         let found = read::content(&mut self.maps)?;
-        if let Some(difference) = expected(services).differs(&found) {
-            panic!("{difference}");
+        match expected(services).differs(&found) {
+            Some(difference) => bail!("{difference}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn used(&self) -> u32 {
@@ -78,6 +78,7 @@ impl Rig {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "ports and protocols of our own making")]
 fn service(of: &Service) -> model::Service {
     let port = |p: &world::Port| ServicePort {
         name: p.name.into(),
@@ -114,6 +115,7 @@ fn slices(of: &Service) -> Vec<Slice> {
     (0..of.slices.len()).map(|n| slice(of, n)).collect()
 }
 
+#[expect(clippy::unwrap_used, reason = "ports and protocols of our own making")]
 fn slice(of: &Service, n: usize) -> Slice {
     let port = |p: &world::Port| SlicePort {
         name: p.name.into(),
@@ -190,7 +192,10 @@ fn ten_thousand_services_cost_what_they_hold_and_changes_what_they_change() -> R
 
 /// It goes, comes back, and drains: each a handful of elements, whatever else there is.
 fn one_endpoint_of_a_small_service(rig: &mut Rig, all: &mut [Service]) -> Result<()> {
-    let service = all.iter_mut().find(|s| s.number == 7_003).expect("there");
+    let service = all
+        .iter_mut()
+        .find(|s| s.number == 7_003)
+        .context("there")?;
     assert_eq!((service.ports.len(), service.endpoints().count()), (1, 3));
     let gone = service.slices[0].remove(0);
     let report = rig.put(service, 0);
@@ -231,7 +236,7 @@ fn one_endpoint_of_a_large_service(rig: &mut Rig, all: &mut [Service]) -> Result
 }
 
 fn one_service_comes_and_goes(rig: &mut Rig, all: &mut Vec<Service>) -> Result<()> {
-    let gone = all.pop().expect("there");
+    let gone = all.pop().context("there")?;
     let key = ObjectKey::new("default", &gone.name());
     rig.engine.handle(Event::ServiceGone(key));
     let report = rig.sync();
@@ -319,7 +324,7 @@ fn a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes() -> Resul
     rig.compare(&all)?;
     assert_eq!(before, small, "a rolling update leaves nothing behind");
     // Slots are given out in steps of a quarter of a power of two.
-    let of_it = 4 + 2 * LARGE as u32 + 1 + 5120;
+    let of_it = 4 + 2 * u32::try_from(LARGE)? + 1 + 5120;
     assert_eq!(rig.used(), small - of_it);
     Ok(())
 }

@@ -38,6 +38,24 @@ fn backends(scene: &Scene, address: &str, port: u16) -> Result<Option<usize>> {
     Ok(found.map(|f| f.backends.len()))
 }
 
+/// `check` says that not all is as it was asked for, and fails.
+fn check_complains(scene: &Scene) -> Result<()> {
+    let binary = agent::binary()?.display().to_string();
+    let check = [
+        binary.as_str(),
+        "check",
+        "--bpf-dir",
+        &scene.node.bpf_dir().display().to_string(),
+    ];
+    let check = scene.node.output(&check)?;
+    ensure!(
+        !check.status.success() && check.stdout.contains("Services are not"),
+        "{}",
+        check.stdout
+    );
+    Ok(())
+}
+
 #[test]
 fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     let scene = Scene::new()?;
@@ -95,19 +113,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     ] {
         ensure!(table.contains(words), "no {words} in\n{table}");
     }
-    let binary = agent::binary()?.display().to_string();
-    let check = [
-        binary.as_str(),
-        "check",
-        "--bpf-dir",
-        &scene.node.bpf_dir().display().to_string(),
-    ];
-    let check = scene.node.output(&check)?;
-    ensure!(
-        !check.status.success() && check.stdout.contains("Services are not"),
-        "{}",
-        check.stdout
-    );
+    check_complains(&scene)?;
 
     // The older one goes: the newer one has what it asked for, and is no longer named.
     let (_, newer, address) = PAIR;
