@@ -130,10 +130,12 @@ pub(super) fn rise(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, rep
     ranges_in(jobs, state, maps, report);
     write_members(jobs, |d| &d.rises, state, maps, report);
     for job in &mut *jobs {
-        if job.error.is_none()
-            && let Err(error) = switch(job, state, maps, report)
-        {
-            job.error = Some(error);
+        if job.error.is_some() {
+            continue;
+        }
+        match switch(job, state, maps, report) {
+            Ok(()) => state.prove(job.index),
+            Err(error) => job.error = Some(error),
         }
     }
     for job in jobs {

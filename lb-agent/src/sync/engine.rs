@@ -228,8 +228,10 @@ impl Engine {
                 });
                 continue;
             }
-            let job = Job::new(&service.key, pool, *index, &mut self.state, maps, report);
-            jobs.extend(job);
+            match Job::new(&service.key, pool, *index, &mut self.state, maps, report) {
+                Some(job) => jobs.push(job),
+                None => self.state.prove(*index),
+            }
         }
         let ServicePlan {
             pools,

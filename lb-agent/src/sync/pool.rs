@@ -12,6 +12,9 @@ use super::ranges::Range;
 pub(super) struct PoolState {
     /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
     pub(super) owned: bool,
+    /// What stands here is what its Service wants, or was. One that is recognised by a frontend may hold what another Service
+    /// has left there, until it is written or found to be as it should.
+    pub(super) proven: bool,
     /// The entry of `lb_svc`.
     pub(super) svc: Service,
     /// Its slots, if it has any.
@@ -31,6 +34,7 @@ impl PoolState {
     pub(super) fn new() -> Self {
         Self {
             owned: true,
+            proven: true,
             svc: Service::EMPTY,
             range: None,
             slots: Box::default(),
@@ -40,8 +44,8 @@ impl PoolState {
         }
     }
 
-    /// Its entry in `lb_svc` is written, so that frontends may lead to it.
+    /// Its entry in `lb_svc` is written and its Service's own, so that frontends may lead to it.
     pub(super) fn live(&self) -> bool {
-        self.svc.id != 0
+        self.svc.id != 0 && self.proven
     }
 }

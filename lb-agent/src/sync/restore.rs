@@ -84,6 +84,7 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
 fn orphan() -> PoolState {
     PoolState {
         owned: false,
+        proven: false,
         ..PoolState::new()
     }
 }

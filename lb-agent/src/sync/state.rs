@@ -85,6 +85,13 @@ impl Capacity {
 }
 
 impl State {
+    /// What stands under the index is what its Service wants.
+    pub(super) fn prove(&mut self, index: u32) {
+        if let Some(pool) = self.pools.get_mut(&index) {
+            pool.proven = true;
+        }
+    }
+
     /// Waits until no program can still see what was retired, then frees it.
     pub(super) fn barrier(
         &mut self,
