@@ -33,9 +33,9 @@ pub struct Engine {
     /// Those of which a plan has problems.
     pub(super) troubled: BTreeSet<ObjectKey>,
     /// To be planned at the next sync.
-    dirty: BTreeSet<ObjectKey>,
+    pub(super) dirty: BTreeSet<ObjectKey>,
     /// What did not fit: to be planned when something has changed about it, or at [`Engine::retry`].
-    refused: BTreeSet<ObjectKey>,
+    pub(super) refused: BTreeSet<ObjectKey>,
     /// To be planned when every watch has finished its first list.
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
@@ -44,7 +44,7 @@ pub struct Engine {
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     /// See [`Report::problems_changed`].
-    problems_changed: bool,
+    pub(super) problems_changed: bool,
     pub(super) synced: bool,
     /// Over all that is planned.
     pub(super) no_local: NoLocal,
@@ -104,11 +104,6 @@ impl Engine {
             let wanted = frontend::VIP_MARK | frontend::ROUTED;
             (key.scope == scope::INSIDE && flags & wanted == wanted).then(|| key.addr.into())
         })
-    }
-
-    /// The next sync tries again what did not fit either. For when room was made, and now and then.
-    pub fn retry(&mut self) {
-        self.dirty.append(&mut self.refused);
     }
 
     /// Writes what has changed since the last call, and tries again what failed then, but for what did not fit into a map
@@ -262,11 +257,6 @@ impl Engine {
         self.no_local = self.no_local.replaced(before, no_local);
     }
 
-    /// Something is to be tried again though nothing changes.
-    pub(super) fn waits_for_room(&self) -> bool {
-        !self.refused.is_empty() || !self.dirty.is_empty()
-    }
-
     /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
     /// slices may not have come yet; one without endpoints gains nothing.
     fn waits(&self, plan: &ServicePlan) -> bool {
@@ -390,24 +380,6 @@ impl Engine {
         let left = self.state.pools.iter().filter(|(_, p)| !p.owned);
         let left: Vec<u32> = left.map(|(index, _)| *index).collect();
         self.state.condemned.extend(left);
-    }
-
-    /// What failed is planned again at the next sync; what did not fit, when there may be room; and what only a change of
-    /// the Service can help, then.
-    fn remember(&mut self, report: &Report) {
-        for Failure { service, error } in &report.failed {
-            let Some(key) = service else { continue };
-            if self.cluster.service(key).is_none() {
-                continue;
-            }
-            match error {
-                FailureCause::Map(MapError::Full { .. }) => self.refused.insert(key.clone()),
-                FailureCause::Map(MapError::Failed { .. }) => self.dirty.insert(key.clone()),
-                FailureCause::Plan(_) => false,
-            };
-            self.errors.insert(key.clone(), error.clone());
-            self.problems_changed = true;
-        }
     }
 }
 

@@ -21,6 +21,7 @@ mod publish;
 mod ranges;
 mod report;
 mod restore;
+mod retry;
 mod stale;
 mod state;
 mod told;
