@@ -30,28 +30,28 @@ pub(super) struct Lb0 {
     problems: [Vec<String>; 2],
 }
 
-/// Makes the device, or takes it away where it is not wanted; true: it is there.
-pub(super) async fn prepare(switch: config::Lb0) -> bool {
+/// Makes the device, or takes it away where it is not wanted; returns it where it is there.
+pub(super) async fn prepare(switch: config::Lb0) -> Option<Pair> {
     match switch {
         config::Lb0::On => match lb0::ensure().await {
-            Ok(_) => true,
+            Ok(pair) => Some(pair),
             Err(problem) => {
                 error!(error = %format!("{problem:#}"), "without lb0: service addresses answer no ping, and sockets alone are balanced");
-                false
+                None
             }
         },
         config::Lb0::Off => {
             if let Err(problem) = lb0::remove().await {
                 warn!(error = %format!("{problem:#}"), "what is left of lb0 stays");
             }
-            false
+            None
         }
     }
 }
 
 impl Lb0 {
-    /// Follows the device unless it is switched off.
-    pub(super) fn new(switch: config::Lb0, given: Vec<Net>) -> Result<Self> {
+    /// Follows the device, [prepared](prepare) as `pair`, unless it is switched off.
+    pub(super) fn new(switch: config::Lb0, given: Vec<Net>, pair: Option<Pair>) -> Result<Self> {
         let (wanted, receiver) = watch::channel(Wanted::default());
         Ok(Self {
             given,
@@ -60,7 +60,8 @@ impl Lb0 {
                 config::Lb0::Off => None,
             },
             wanted,
-            pair: None,
+            // Known from the start: what a previous agent attached there stays.
+            pair,
             stale: true,
             problems: [Vec::new(), Vec::new()],
         })

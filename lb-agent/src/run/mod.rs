@@ -78,8 +78,8 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = Arc::new(Metrics::new(Box::new(Arc::clone(&kernel))));
     let mut taken = serve_all(&config, &health, &metrics);
 
-    let lb0_there = lb0::prepare(config.lb0).await;
-    let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir, lb0_there)?;
+    let pair = lb0::prepare(config.lb0).await;
+    let (mut attachments, mut maps, commit, replaced) = datapath(&config, &dir, pair.is_some())?;
     // A previous agent's programs may run, and the API server's address may be one that they translate.
     attachments.claim()?;
     let plan = PlanConfig {
@@ -142,7 +142,7 @@ pub async fn run(config: Config) -> Result<()> {
         attachments,
         commit,
         wait_for_sync: replaced,
-        lb0: Lb0::new(config.lb0, config.service_cidrs.clone())?,
+        lb0: Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?,
         node_port_addresses: config.node_port_addresses.clone(),
         node_ip: config.node_ip,
         memory: Memory::new(known),
