@@ -59,9 +59,14 @@ fn content(scene: &Scene) -> Result<Content> {
 }
 
 fn compare(scene: &Scene, services: &[Service]) -> Result<()> {
-    let difference = expected(services).differs(&content(scene)?);
-    ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
-    Ok(())
+    let wanted = expected(services);
+    let mut difference = None;
+    // What is retired is cleared a moment later, behind a barrier.
+    let same = poll::until_true(CHANGE, "the maps are as they should be", || {
+        difference = wanted.differs(&content(scene)?);
+        Ok(difference.is_none())
+    });
+    same.with_context(|| difference.unwrap_or_default())
 }
 
 /// Elements written to this map so far.
