@@ -67,8 +67,10 @@ pub fn xdp_pass() -> Result<OwnedFd, Error> {
 }
 
 /// Runs an XDP program on a frame `times` times, and carries its verdicts out: a redirected frame is really sent, by a device
-/// of the caller's network namespace. The frames' memory is used again without being written anew. Linux 5.18.
-pub fn run_live_frames(program: impl AsFd, frame: &[u8], times: u32) -> Result<(), Error> {
+/// of the caller's network namespace. The frames' memory is used again without being written anew. Returns the nanoseconds for
+/// each by the kernel's own account, which leaves out what the call takes besides: milliseconds, until all memory is given
+/// back. Linux 5.18.
+pub fn run_live_frames(program: impl AsFd, frame: &[u8], times: u32) -> Result<u32, Error> {
     let mut attr = RunAttr {
         prog_fd: raw(&program),
         retval: 0,
@@ -89,5 +91,6 @@ pub fn run_live_frames(program: impl AsFd, frame: &[u8], times: u32) -> Result<(
     };
     // SAFETY: the layout of BPF_PROG_TEST_RUN; the frame is a live slice of that length (one that does not fit is more than
     // the kernel takes), and no output is asked for.
-    unsafe { bpf(Command::ProgRun, &mut attr) }.map(drop)
+    unsafe { bpf(Command::ProgRun, &mut attr) }?;
+    Ok(attr.duration)
 }
