@@ -234,8 +234,8 @@ impl Drop for Agent {
 pub fn http(node: &Node, addr: &str, path: &str) -> Result<(u16, String)> {
     let addr: SocketAddr = addr.parse().context("an address")?;
     let text = node.block(|| {
-        let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut stream = TcpStream::connect_timeout(&addr, poll::patient(Duration::from_secs(2)))?;
+        stream.set_read_timeout(Some(poll::patient(Duration::from_secs(5))))?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::host::Host;
+use crate::poll::patient;
 
 /// For the connection, and for each piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,8 +39,8 @@ impl Answer {
 pub fn ask(from: &Host, to: SocketAddr, method: &str, path: &str) -> Result<Answer> {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
     let text = from.block(|| {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&to, patient(PATIENCE))?;
+        stream.set_read_timeout(Some(patient(PATIENCE)))?;
         stream.write_all(request.as_bytes())?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;

@@ -1,6 +1,8 @@
 //! Owns waiting: a condition is asked again and again until it holds or the deadline has passed.
 //! Knows nothing of what is waited for.
 
+use std::env;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,12 +11,25 @@ use anyhow::{Result, bail};
 /// Between two looks: short against everything that is waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How many times as slow as a real one this machine is: said for emulated ones.
+static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+    let said = env::var("LB_TEST_PATIENCE").ok();
+    said.and_then(|number| number.parse().ok()).unwrap_or(1)
+});
+
+/// As long as this would be on a real machine; for what must happen in time, not for what must not happen.
+#[must_use]
+pub fn patient(deadline: Duration) -> Duration {
+    deadline * *SLOWNESS
+}
+
 /// Asks until the answer is `Ok(Some(_))`; past `deadline` the last error, or `what`, is the failure.
 pub fn until<T>(
     deadline: Duration,
     what: &str,
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let deadline = patient(deadline);
     let start = Instant::now();
     loop {
         let last = match ask() {

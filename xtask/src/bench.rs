@@ -16,6 +16,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         clippy: false,
         machine: true,
         control_plane: true,
+        guests: false,
     })?;
     let (agent, bench) = agent_and("bench")?;
     let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));

@@ -15,6 +15,7 @@ pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
         clippy: false,
         machine: true,
         control_plane: cluster,
+        guests: false,
     })?;
     let (agent, demo) = agent_and("demo")?;
     let mut command = ready.as_root(&demo, &ready.environment(Some(&agent)));

@@ -18,6 +18,7 @@ mod setup;
 mod step;
 mod test;
 mod tiers;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,6 +50,18 @@ enum Verb {
         tiers: Vec<u8>,
         /// Only tests whose names contain one of these
         filter: Vec<String>,
+    },
+    /// Run tests on other kernels, emulated by QEMU: tier 5, minutes a kernel
+    Vm {
+        /// These kernels; all for none
+        #[arg(value_enum)]
+        kernels: Vec<vm::Line>,
+        /// Only tests whose names contain this; may be repeated
+        #[arg(long = "only", value_name = "NAME")]
+        filter: Vec<String>,
+        /// Run this in the guest instead of tests: `cargo xtask vm 6.1 -- lb-agent check`
+        #[arg(last = true)]
+        command: Vec<String>,
     },
     /// Show a small cluster in network namespaces at work
     Demo {
@@ -86,6 +99,13 @@ fn main() -> ExitCode {
         Verb::Build { debug } => build::run(debug),
         Verb::Test { tiers, filter } => {
             return test::run(&tiers, &filter).unwrap_or_else(|error| failure(&error));
+        }
+        Verb::Vm {
+            kernels,
+            filter,
+            command,
+        } => {
+            return vm::run(&kernels, &filter, &command).unwrap_or_else(|error| failure(&error));
         }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Lint => lint::run(),

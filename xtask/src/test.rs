@@ -27,6 +27,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
             clippy: false,
             machine: all.machine || one.machine,
             control_plane: all.control_plane || one.control_plane,
+            guests: false,
         });
     let ready = setup::ensure(needs)?;
     let agent = if needs.machine {

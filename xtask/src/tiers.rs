@@ -52,6 +52,7 @@ impl Tier {
             clippy: false,
             machine: real,
             control_plane: self == Self::Cluster,
+            guests: false,
         }
     }
 

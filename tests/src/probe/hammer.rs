@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::SockAddr;
 
 use super::{Family, HammerPlan, Kind, Tally, socket};
+use crate::poll::patient;
 
 /// An answer that takes longer is a failure.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -94,7 +95,9 @@ fn attempt(plan: &HammerPlan) -> io::Result<String> {
         sock.connect(&SockAddr::from(*to)).map_err(at("connect"))?;
         socket::send(&sock, "hit\n").map_err(at("send"))?;
     }
-    let text = socket::receive(&sock, PATIENCE).map_err(at("recv"))?.text;
+    let text = socket::receive(&sock, patient(PATIENCE))
+        .map_err(at("recv"))?
+        .text;
     let name = text
         .split_whitespace()
         .next()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::client::{Line, unexpected};
 use super::{Answer, Kind, Received, Reply, Request};
+use crate::poll::patient;
 
 /// How long an answer may take on this machine when it is busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -109,9 +110,9 @@ impl Sock {
 
     /// recvmsg(2) of a server's answer, until the line is whole
     pub fn answer(&self) -> io::Result<Answer> {
-        let Received { mut text, from } = self.recv_within(PATIENCE)?;
+        let Received { mut text, from } = self.recv_within(patient(PATIENCE))?;
         while self.kind != Kind::Udp && !text.ends_with('\n') {
-            let more = self.recv_within(PATIENCE)?.text;
+            let more = self.recv_within(patient(PATIENCE))?.text;
             if more.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Family, Kind, Received};
+use crate::poll::patient;
 use crate::process;
 
 /// Connects and sends that hang fail after this long, as ETIMEDOUT or EAGAIN.
@@ -39,7 +40,7 @@ pub(super) fn open(kind: Kind, family: Family) -> io::Result<Socket> {
     if family == Family::V6 {
         socket.set_only_v6(false)?;
     }
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(patient(PATIENCE)))?;
     Ok(socket)
 }
 
@@ -57,7 +58,7 @@ pub(super) fn disconnect(socket: &Socket) -> io::Result<()> {
 /// Waits until a connect in progress has ended, and says how.
 pub(super) fn writable(socket: &Socket) -> io::Result<()> {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+    let patience = PollTimeout::try_from(patient(PATIENCE)).unwrap_or(PollTimeout::MAX);
     if poll(&mut fds, patience)? == 0 {
         return Err(Errno::ETIMEDOUT.into());
     }

@@ -33,6 +33,13 @@ pub(crate) struct Needs {
     pub(crate) machine: bool,
     /// etcd, the API server and what runs beside it.
     pub(crate) control_plane: bool,
+    /// QEMU, and what guests are made with.
+    pub(crate) guests: bool,
+}
+
+/// The names of the programs that tests call.
+pub(crate) fn programs() -> Vec<&'static str> {
+    packages::names()
 }
 
 /// A machine on which everything needed was found.
@@ -83,6 +90,7 @@ pub(crate) fn run() -> Result<()> {
         clippy: true,
         machine: true,
         control_plane: true,
+        guests: true,
     })?;
     println!("eBPF toolchain: {}", lb_build::choose(&lb_build::probe()?)?);
     for (name, path) in control_plane::located() {

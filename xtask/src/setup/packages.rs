@@ -103,11 +103,43 @@ const PROGRAMS: [Program; 22] = [
     },
 ];
 
+/// What starts guests of other kernels, and what is called in them alone.
+const FOR_GUESTS: [Program; 5] = [
+    Program {
+        name: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+    },
+    Program {
+        name: "depmod",
+        package: "kmod",
+    },
+    Program {
+        name: "xz",
+        package: "xz-utils",
+    },
+    Program {
+        name: "strip",
+        package: "binutils",
+    },
+    Program {
+        name: "ipvsadm",
+        package: "ipvsadm",
+    },
+];
+
+/// Those that tests and demo call, by name.
+pub(super) fn names() -> Vec<&'static str> {
+    PROGRAMS.iter().map(|program| program.name).collect()
+}
+
 /// The programs that are not on this machine.
-pub(super) fn missing_programs() -> Vec<Program> {
+pub(super) fn missing_programs(guests: bool) -> Vec<Program> {
+    let for_guests = if guests { &FOR_GUESTS[..] } else { &[] };
     PROGRAMS
-        .into_iter()
+        .iter()
+        .chain(for_guests)
         .filter(|program| program_on_path(program.name).is_none())
+        .copied()
         .collect()
 }
 

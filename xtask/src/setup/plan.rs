@@ -64,7 +64,7 @@ pub(super) fn look(needs: Needs) -> Result<Facts> {
             .any(|point| point == Path::new("/sys/fs/bpf")),
         has_cgroup2: cgroup2_root().is_some(),
         machine,
-        missing_programs: packages::missing_programs(),
+        missing_programs: packages::missing_programs(needs.guests),
         missing_tools: if needs.control_plane {
             control_plane::missing()
         } else {
@@ -168,6 +168,7 @@ mod tests {
         clippy: true,
         machine: true,
         control_plane: true,
+        guests: true,
     };
 
     fn ready() -> Facts {

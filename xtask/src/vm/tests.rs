@@ -1,0 +1,145 @@
+//! Owns tier 5: which tests run on other kernels, how, and what came of them.
+//! Knows nothing of what they test.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::{Kernel, OURS, Run, folder, in_guest};
+use crate::cargo::{Executable, binary, compile};
+use crate::libtest::{self, Outcome};
+use crate::step::{Step, minutes};
+
+/// Programs of tier 3 that say something of the kernel; the others are of the agent alone, or count seconds.
+const PROGRAMS: [&str; 4] = [
+    "t3_datapath",
+    "t3_packet_node_port",
+    "t3_socket_reach",
+    "t3_socket_state",
+];
+/// Everything takes so many times as long as tests expect.
+const PATIENCE: u32 = 10;
+/// All programs on one kernel.
+const DEADLINE: Duration = Duration::from_mins(40);
+/// Stands before what each program says.
+const BEGINS: &str = "lb-guest: test program ";
+
+/// Runs them on each kernel; success only if some test ran and all passed.
+pub(super) fn run(kernels: &[Kernel], agent: &Path, filter: &[String]) -> Result<ExitCode> {
+    let built = compiled()?;
+    let mut total = Outcome::default();
+    for kernel in kernels {
+        let name = kernel.line.name();
+        let begun = Instant::now();
+        let outcome = on(kernel, agent, &built, filter)?;
+        println!(
+            "Linux {name}: {} passed, {} failed, {} ignored ({})",
+            outcome.passed,
+            outcome.failed,
+            outcome.ignored.len(),
+            minutes(begun.elapsed())
+        );
+        total.add(outcome);
+    }
+    if !total.failures.is_empty() {
+        println!("\nfailures:\n{}", total.failures);
+    }
+    if total.passed + total.failed == 0 {
+        println!("no test ran, which counts as failed");
+        total.failed = 1;
+    }
+    let failed = total.failed as usize + total.ignored.len();
+    println!("{} passed, {failed} failed", total.passed);
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn compiled() -> Result<Vec<Executable>> {
+    // Of the whole workspace, or cargo would compile dependencies anew for each choice.
+    let mut args = vec!["test", "--workspace", "--no-run"];
+    args.extend(PROGRAMS.iter().flat_map(|name| ["--test", name]));
+    compile(
+        &Step::new("build-guest-tests", "building the tests")?,
+        &args,
+    )
+}
+
+fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) -> Result<Outcome> {
+    let results = folder("results")?;
+    let add = |payload: &mut super::Payload| {
+        payload.built("probe", &binary(built, "probe")?)?;
+        for name in PROGRAMS {
+            let found = built.iter().find(|one| one.is_test && one.target == name);
+            let path = &found
+                .with_context(|| format!("cargo named no {name}"))?
+                .path;
+            payload.built(name, path)?;
+        }
+        Ok(())
+    };
+    let run = Run {
+        results: results.path(),
+        deadline: DEADLINE,
+        progress: libtest::progress,
+    };
+    let ended = in_guest(kernel, agent, add, &script(filter), &run)?;
+    Ok(judged(kernel.line.name(), &ended.said))
+}
+
+fn script(filter: &[String]) -> String {
+    let words: Vec<String> = filter.iter().map(|word| super::quoted(word)).collect();
+    let mut text = format!("export LB_TEST_PATIENCE={PATIENCE}\n");
+    for name in PROGRAMS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "echo '{BEGINS}{name}'\n{OURS}/{name} --color=never --test-threads=2 {}",
+            words.join(" ")
+        );
+    }
+    text
+}
+
+/// A program that died counts as one failed test.
+fn judged(kernel: &str, said: &str) -> Outcome {
+    let mut outcome = Outcome::default();
+    for part in said.split(BEGINS).skip(1) {
+        let name = part.lines().next().unwrap_or_default();
+        let mut one = libtest::parse(part).unwrap_or_else(|| Outcome {
+            failed: 1,
+            failures: format!("{name} ended without a result; all it said:\n{part}"),
+            ..Outcome::default()
+        });
+        if !one.failures.is_empty() {
+            one.failures = format!("---- Linux {kernel}, {name} ----\n{}", one.failures);
+        }
+        outcome.add(one);
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn programs_are_judged_each_for_itself() {
+        let said = format!(
+            "boot\n{BEGINS}a\ntest x ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored\n\
+             {BEGINS}b\ntest y ... \nSegmentation fault\n"
+        );
+        let outcome = judged("6.1", &said);
+        assert_eq!((outcome.passed, outcome.failed), (1, 1));
+        assert!(
+            outcome.failures.contains("Linux 6.1, b"),
+            "{}",
+            outcome.failures
+        );
+    }
+}
