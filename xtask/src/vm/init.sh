@@ -26,7 +26,7 @@ echo "lb-guest: begins on Linux $(uname -r)"
 setsid sh /command
 status=$?
 cd /
-umount /out
+umount -l /out
 echo
 echo "lb-guest: ended with $status"
 poweroff -f

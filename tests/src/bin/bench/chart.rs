@@ -36,7 +36,7 @@ pub(crate) fn svg(samples: &Samples, metric: usize) -> String {
     for (name, spread) in rows {
         let middle = y + LINE / 2.0;
         let x = |value: f64| LEFT + (value * scale).min(WIDTH);
-        let colour = if name.starts_with("kube-proxy") {
+        let colour = if name.starts_with("kube-proxy") || name.starts_with("IPVS") {
             "#c96f4a"
         } else if name.starts_with("direct") {
             "#999999"

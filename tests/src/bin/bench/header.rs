@@ -16,7 +16,8 @@ pub(crate) struct Header {
     cpus: usize,
     memory_gib: u64,
     agent: String,
-    kube_proxy: String,
+    /// None where it is no peer.
+    kube_proxy: Option<String>,
     /// One, five and fifteen minutes, when the run began.
     load: String,
     /// Seconds since 1970, when the run began.
@@ -26,6 +27,14 @@ pub(crate) struct Header {
 impl Header {
     /// Looks at the machine.
     pub(crate) fn look() -> Result<Self> {
+        Ok(Self {
+            kube_proxy: Some(version(&cluster::tool("kube-proxy")?)?),
+            ..Self::look_at_the_agent()?
+        })
+    }
+
+    /// [`Self::look`] where there is no kube-proxy.
+    pub(crate) fn look_at_the_agent() -> Result<Self> {
         let cpuinfo = read("/proc/cpuinfo")?;
         let meminfo = read("/proc/meminfo")?;
         let kib: Option<u64> = field(&meminfo, "MemTotal")
@@ -41,7 +50,7 @@ impl Header {
                 .get(),
             memory_gib: kib.unwrap_or_default() >> 20,
             agent: version(&agent::binary()?)?,
-            kube_proxy: version(&cluster::tool("kube-proxy")?)?,
+            kube_proxy: None,
             load: read("/proc/loadavg")?
                 .split_whitespace()
                 .take(3)
@@ -63,8 +72,11 @@ impl Header {
             load,
             started: _,
         } = self;
+        let kube_proxy = kube_proxy
+            .as_ref()
+            .map_or_else(String::new, |version| format!("- kube-proxy: {version}\n"));
         format!(
-            "- kernel {kernel}, {cpus} CPUs ({cpu}), {memory_gib} GiB\n- {agent}\n- kube-proxy: {kube_proxy}\n\
+            "- kernel {kernel}, {cpus} CPUs ({cpu}), {memory_gib} GiB\n- {agent}\n{kube_proxy}\
              - load of the machine when the run began: {load}\n"
         )
     }

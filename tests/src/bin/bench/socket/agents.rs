@@ -23,17 +23,17 @@ const FILE: usize = 500;
 const MANY: usize = 30_000;
 
 /// The programs go with this value.
-pub(super) struct Balanced {
+pub(crate) struct Balanced {
     /// Sockets made here are translated; before the node, whose cgroup is above.
-    pub(super) cgroup: Cgroup,
-    pub(super) node: Node,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) node: Node,
     /// From its start until it was ready.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Balanced {
     /// Services number 0, 1, … of these classes.
-    pub(super) fn new(lan: &Lan, number: u8, services: &[Class]) -> Result<Self> {
+    pub(crate) fn new(lan: &Lan, number: u8, services: &[Class]) -> Result<Self> {
         let node = Node::new(lan, number, PodNetwork::Routed)?;
         node.write_manifest("node.yaml", &manifest::node(&node))?;
         let numbered: Vec<(u32, Class)> = (0..).zip(services.iter().copied()).collect();

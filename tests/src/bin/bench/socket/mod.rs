@@ -14,7 +14,7 @@ use lb_tests::cgroup::Cgroup;
 use lb_tests::lan::{Lan, Offloads};
 use lb_tests::netns::Netns;
 
-use self::agents::Balanced;
+pub(crate) use self::agents::Balanced;
 use self::proxies::Rules;
 use crate::client::{Client, Set};
 use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
@@ -73,10 +73,10 @@ const ADDRESSES: u32 = 100;
 const SAMPLE: usize = 24;
 
 /// One line of the report.
-struct Row {
-    name: String,
-    place: Where,
-    set: Set,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) place: Where,
+    pub(crate) set: Set,
     /// Of rules in netfilter, a connect without a packet says nothing.
     by_rules: bool,
     /// Who may be reached by which target.
@@ -114,10 +114,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let lan = Lan::new(Offloads::On)?;
     let balanced = balanced(&lan, scales)?;
 
-    let mut rows = Rows {
-        client: &mut client,
-        rows: Vec::new(),
-    };
+    let mut rows = Rows::of(&mut client);
     let outside = place_of(&plain, &free);
     rows.direct(DIRECT, &outside, None)?;
     rows.direct_v6(DIRECT_V6, &outside, None)?;
@@ -131,7 +128,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
             rows.places(&title, &place, one.services, None)?;
         }
     }
-    let Rows { client, rows } = rows;
+    let (client, rows) = rows.into_parts();
 
     verify(&ground, client, &rows)?;
     let plan = Plan {
@@ -206,19 +203,33 @@ fn missed(scale: u32) -> String {
 }
 
 /// Where a row's sockets are made.
-fn place_of(netns: &Netns, cgroup: &Cgroup) -> Where {
+pub(crate) fn place_of(netns: &Netns, cgroup: &Cgroup) -> Where {
     Where {
         netns: netns.path(),
         cgroup: cgroup.path().to_owned(),
     }
 }
 
-struct Rows<'a> {
+/// Rows in the making.
+pub(crate) struct Rows<'a> {
     client: &'a mut Client,
     rows: Vec<Row>,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// None yet.
+    pub(crate) const fn of(client: &'a mut Client) -> Self {
+        Self {
+            client,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The client, which knows their targets, and the rows.
+    pub(crate) fn into_parts(self) -> (&'a mut Client, Vec<Row>) {
+        (self.client, self.rows)
+    }
+
     /// All rows with our programs.
     fn ours(&mut self, plain: &Netns, balanced: &[(u32, Balanced)]) -> Result<()> {
         for (scale, one) in balanced {
@@ -263,7 +274,12 @@ impl Rows<'_> {
     }
 
     /// To backends, without a VIP.
-    fn direct(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
+    pub(crate) fn direct(
+        &mut self,
+        name: &str,
+        place: &Where,
+        programs: Option<PathBuf>,
+    ) -> Result<()> {
         let pairs = shuffled(ADDRESSES)
             .into_iter()
             .filter_map(|i| backends(i).first().copied())
@@ -306,7 +322,7 @@ impl Rows<'_> {
     }
 
     /// To the VIPs of these services.
-    fn vips(
+    pub(crate) fn vips(
         &mut self,
         name: String,
         place: &Where,
@@ -329,7 +345,7 @@ impl Rows<'_> {
             .targets(pairs.iter().map(|(target, _)| *target).collect())?;
         let step = pairs.len().div_ceil(SAMPLE);
         self.rows.push(Row {
-            by_rules: name.starts_with("kube-proxy"),
+            by_rules: name.starts_with("kube-proxy") || name.starts_with("IPVS"),
             name,
             place: place.clone(),
             set,
@@ -341,7 +357,7 @@ impl Rows<'_> {
 }
 
 /// A fast wrong way must fail: TCP, connected UDP and unconnected UDP of every row reach whom they should.
-fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
+pub(crate) fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
     for row in rows {
         let targets = row.sample.iter().map(|(target, _)| *target).collect();
         let reached = client
