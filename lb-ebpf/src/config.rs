@@ -28,6 +28,8 @@ rodata! {
     MPTCP: u32 = 1, mptcp;
     /// 1: bind() to a node port in the host's namespace is refused.
     BIND_HOLD: u32 = 1, bind_hold;
+    /// Node ports answer the host's own sockets on loopback: 1 of IPv4, 2 of IPv6, 3 of both.
+    LOOPBACK_PORTS: u32 = 3, loopback_ports;
     /// First port of our own range for rewritten sources, host order.
     SNAT_PORT_MIN: u32 = 61000, snat_port_min;
     /// Last port of that range, host order.

@@ -85,7 +85,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         Frontend::None
     } else if addr.is_loopback() || addr.is_unspecified() {
         // A pod's own 127.0.0.1:30080 is its own.
-        if ctx.in_host() {
+        if on_loopback(&addr) && ctx.in_host() {
             lookup::node_port(&addr, port, proto, scope::INSIDE)
         } else {
             Frontend::None
@@ -110,6 +110,13 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         ours,
         service,
     }
+}
+
+/// Do node ports answer on loopback of this address's family?
+#[inline(always)]
+fn on_loopback(addr: &Addr) -> bool {
+    let family = if addr.is_v4() { 1 } else { 2 };
+    config::loopback_ports() & family != 0
 }
 
 /// Must the source be known, as it is on `lb0` alone? An unbound socket has none yet.

@@ -160,6 +160,35 @@ fn localhost_alone_is_closed_to_others() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn loopback_is_closed_unless_a_word_says_so() -> Result<()> {
+    let on = |words: &str, open: [bool; 2]| -> Result<()> {
+        let (scene, _) = scene(words)?;
+        for (family, open) in FAMILIES.into_iter().zip(open) {
+            let any = match family {
+                Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+                Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            };
+            for kind in KINDS {
+                for to in [
+                    LOOPBACK.at(family, NODE_PORT),
+                    SocketAddr::new(any, NODE_PORT),
+                ] {
+                    let found = scene.node.ask(kind, to);
+                    ensure!(
+                        found.as_ref().is_ok_and(|a| a.name.starts_with("web-")) == open,
+                        "{words}: {kind:?} {to}: {found:?}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    };
+    on("primary", [false, false])?;
+    on("primary,127.0.0.0/8", [true, false])?;
+    on("all", [true, true])
+}
+
 /// Waits until the kernel's map of node addresses has so many.
 fn listed(scene: &Scene, expected: usize) -> Result<()> {
     let pin = scene.node.map_pin("lb_nodeaddrs");

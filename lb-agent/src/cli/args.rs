@@ -98,8 +98,8 @@ pub struct RunArgs {
     /// How a backend is chosen where a Service does not say
     #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", default_value = "random", value_parser = scheduler)]
     pub scheduler: Scheduler,
-    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine. The host's
-    /// own processes reach them on loopback in any case
+    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine. On
+    /// loopback they answer the host's own processes alone
     #[arg(
         long,
         env = "LB_AGENT_NODE_PORT_ADDRESSES",

@@ -52,6 +52,8 @@ pub struct Options {
     pub skip_bound_device: bool,
     /// The kernel has MPTCP (see [`super::probe::Features`]).
     pub mptcp: bool,
+    /// Node ports answer the host's own sockets on loopback of IPv4, of IPv6.
+    pub loopback_ports: [bool; 2],
     /// First and last port of our own range for rewritten sources.
     pub snat_ports: (u16, u16),
     /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
@@ -71,6 +73,7 @@ impl Default for Options {
             bind_hold: true,
             skip_bound_device: true,
             mptcp: true,
+            loopback_ports: [true; 2],
             snat_ports: (61000, 65535),
             fib_source: false,
             lb0: false,
@@ -248,6 +251,8 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
     let bind_hold = u32::from(options.bind_hold);
     let skip_bound_device = u32::from(options.skip_bound_device);
     let mptcp = u32::from(options.mptcp);
+    let [v4, v6] = options.loopback_ports.map(u32::from);
+    let loopback_ports = v4 | v6 << 1;
     let (first, last) = options.snat_ports;
     let (first, last) = (u32::from(first), u32::from(last));
     let fib_source = u32::from(options.fib_source);
@@ -260,6 +265,7 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
         .override_global("BIND_HOLD", &bind_hold, true)
         .override_global("SKIP_BOUND_DEVICE", &skip_bound_device, true)
         .override_global("MPTCP", &mptcp, true)
+        .override_global("LOOPBACK_PORTS", &loopback_ports, true)
         .override_global("SNAT_PORT_MIN", &first, true)
         .override_global("SNAT_PORT_MAX", &last, true)
         .override_global("LB0", &lb0, true)

@@ -21,7 +21,7 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Re
     masquerade(&mut iptables, mode, true, &mut read.remarks)?;
     if iptables.flag("localhostNodePorts")? == Some(false) && mode == Mode::IpTables {
         read.remarks.push(
-            "iptables.localhostNodePorts: the host's own sockets always reach node ports on loopback; no packet from outside does"
+            "iptables.localhostNodePorts: nodePortAddresses say whether node ports answer on loopback; no packet from outside reaches them there"
                 .to_owned(),
         );
     }

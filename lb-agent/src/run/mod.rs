@@ -227,6 +227,7 @@ fn datapath(
         },
         fib_source: features.fib_source,
         mptcp: features.mptcp,
+        loopback_ports: node_ports::on_loopback(&config.node_port_addresses),
         lb0,
         capacities: config
             .map_capacity

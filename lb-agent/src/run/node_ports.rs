@@ -4,9 +4,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{config::NodePortAddress, model::Cluster, serve::checks::Listen};
 
+/// Loopback of each family.
+const LOOPBACK: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
+/// Do node ports answer the host's own sockets on loopback, of IPv4, of IPv6? Constant while the agent runs: no Node has
+/// loopback for its address.
+pub(super) fn on_loopback(words: &[NodePortAddress]) -> [bool; 2] {
+    LOOPBACK.map(|addr| words.iter().any(|word| word.admits(addr, &[])))
+}
+
 /// Those of `machine` (each with its interface) that `words` admit; `None` while they ask for the Node's addresses and the
-/// Node is not listed yet: what a previous agent wrote stands until then. Never loopback, which the socket programs know by
-/// themselves, and only for the host.
+/// Node is not listed yet: what a previous agent wrote stands until then. Never loopback, which is
+/// the socket programs' ([`on_loopback`]), and the host's alone.
 pub(super) fn addresses(
     words: &[NodePortAddress],
     node_ip: Option<IpAddr>,
@@ -34,13 +46,8 @@ pub(super) fn listen(words: &[NodePortAddress], addresses: &[(IpAddr, u32)]) -> 
     if words.contains(&NodePortAddress::All) {
         return Listen::Everywhere;
     }
-    let loopback = [
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        Ipv6Addr::LOCALHOST.into(),
-    ];
-    let admitted = loopback
-        .into_iter()
-        .filter(|addr| words.iter().any(|word| word.admits(*addr, &[])));
+    let admitted = LOOPBACK.into_iter().zip(on_loopback(words));
+    let admitted = admitted.filter_map(|(addr, yes)| yes.then_some(addr));
     Listen::On(
         admitted
             .chain(addresses.iter().map(|(ip, _)| *ip))
@@ -68,6 +75,22 @@ mod tests {
         );
         assert_eq!(listen(&["127.0.0.0/8"]), on(&["127.0.0.1", "10.0.0.1"]));
     }
+
+    #[test]
+    fn loopback_is_what_the_words_say() {
+        for (words, expected) in [
+            (&["all"][..], [true, true]),
+            (&["primary"], [false, false]),
+            (&["primary", "localhost"], [true, true]),
+            (&["10.0.0.0/8", "::/0"], [false, true]),
+            (&["127.0.0.1/32"], [true, false]),
+            (&["127.0.0.2/32"], [false, false]),
+        ] {
+            let words: Vec<_> = words.iter().map(|w| w.parse().unwrap()).collect();
+            assert_eq!(on_loopback(&words), expected, "{words:?}");
+        }
+    }
+
     use crate::model::{Event, Node};
 
     #[test]

@@ -108,7 +108,7 @@ impl Troubles {
             return;
         }
         warn!("no address of this machine is one that node ports answer on");
-        let text = "--node-port-addresses admits no address of this machine: its node ports answer on loopback alone; compare it with `ip address`";
+        let text = "--node-port-addresses admits no address of this machine but loopback, if that: its node ports answer nobody outside; compare it with `ip address`";
         self.announce
             .node("NoNodePortAddress", "Program", "", text.to_owned());
     }

@@ -99,18 +99,6 @@ pub const ALL: &[Toleration] = &[
         },
     },
     Toleration {
-        name: "node ports answer on loopback",
-        reason: "kube-proxy's nftables mode has none there; here the host's own processes reach them, both families and \
-                 protocols",
-        aspect: Aspect::Who,
-        applies: |case| {
-            case.question.front == Front::Loopback
-                && case.question.asker == Asker::Host
-                && (case.they_say(REFUSED) || case.they_are_silent())
-                && (case.we_are_answered() || case.we_say(REFUSED))
-        },
-    },
-    Toleration {
         name: "a drop is silence for the host too",
         reason: "netfilter drops the host's own datagrams with EPERM; here they vanish like everybody's: to a ClusterIP of nobody, \
                  and to a load-balancer IP whose source ranges do not admit the node",
