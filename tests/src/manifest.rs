@@ -14,7 +14,7 @@ pub struct Service {
     name: String,
     vip: Both,
     ports: Vec<Port>,
-    ingress: Option<Both>,
+    ingress: Vec<Both>,
     affinity_secs: Option<u32>,
     endpoints: Vec<Endpoint>,
     /// More lines of `spec`, two spaces in.
@@ -72,7 +72,7 @@ impl Service {
             name: name.to_owned(),
             vip,
             ports: Vec::new(),
-            ingress: None,
+            ingress: Vec::new(),
             affinity_secs: None,
             endpoints: Vec::new(),
             spec: String::new(),
@@ -114,10 +114,10 @@ impl Service {
         self
     }
 
-    /// An ingress IP of a load balancer.
+    /// Ingress IPs of a load balancer, beside those of earlier calls.
     #[must_use]
-    pub const fn ingress(mut self, addr: Both) -> Self {
-        self.ingress = Some(addr);
+    pub fn ingress(mut self, addr: Both) -> Self {
+        self.ingress.push(addr);
         self
     }
 
@@ -194,10 +194,11 @@ impl Service {
             spec,
             annotations,
         } = self;
-        let kind = match (ingress, ports.iter().any(|port| port.node_port.is_some())) {
-            (Some(_), _) => "LoadBalancer",
-            (None, true) => "NodePort",
-            (None, false) => "ClusterIP",
+        let node_ports = ports.iter().any(|port| port.node_port.is_some());
+        let kind = match (ingress.is_empty(), node_ports) {
+            (false, _) => "LoadBalancer",
+            (true, true) => "NodePort",
+            (true, false) => "ClusterIP",
         };
         let mut text = format!(
             "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  namespace: default\n"
@@ -244,12 +245,13 @@ impl Service {
                 add(&mut text, format_args!("    nodePort: {node_port}\n"));
             }
         }
-        if let Some(Both { v4, v6 }) = ingress {
+        if !ingress.is_empty() {
+            text.push_str("status:\n  loadBalancer:\n    ingress:\n");
+        }
+        for Both { v4, v6 } in ingress {
             add(
                 &mut text,
-                format_args!(
-                    "status:\n  loadBalancer:\n    ingress:\n    - ip: {v4}\n    - ip: \"{v6}\"\n"
-                ),
+                format_args!("    - ip: {v4}\n    - ip: \"{v6}\"\n"),
             );
         }
         text

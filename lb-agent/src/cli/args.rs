@@ -83,7 +83,8 @@ pub struct RunArgs {
     /// Route service addresses to the device `lb0`, which answers ping and balances what no socket hook saw
     #[arg(long, env = "LB_AGENT_LB0", value_enum, default_value_t)]
     pub lb0: Lb0,
-    /// Networks of cluster IPs, routed to `lb0` whole [default: those of the ServiceCIDR objects, else each cluster IP]
+    /// Networks of cluster IPs, and of load balancers where all addresses are theirs alone: routed to `lb0` whole [default:
+    /// those of the ServiceCIDR objects, else each cluster IP]
     #[arg(long, env = "LB_AGENT_SERVICE_CIDRS", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
     pub service_cidrs: Vec<(std::net::IpAddr, u8)>,
     /// Where sockets are.

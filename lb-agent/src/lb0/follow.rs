@@ -15,7 +15,7 @@ use tokio::{
     time,
 };
 
-use super::{Pair, Wanted, device, routes};
+use super::{Pair, Wanted, device, routes, rules};
 
 /// Changes of others come in bursts.
 const BURST: Duration = Duration::from_millis(100);
@@ -39,6 +39,8 @@ pub fn follow(mut wanted: watch::Receiver<Wanted>) -> Result<mpsc::Receiver<Told
         MulticastGroup::Link,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv6Rule,
     ])
     .context("cannot open a netlink socket")?;
     tokio::spawn(connection);
@@ -102,10 +104,13 @@ async fn bring(netlink: &Handle, wanted: &Wanted) -> Told {
         }
     };
     let problems = if wanted.ready == Some(pair) {
-        match routes::bring(netlink, pair, wanted).await {
-            Ok(problems) => problems.iter().map(|e| format!("{e:#}")).collect(),
-            Err(e) => vec![format!("{e:#}")],
-        }
+        // The way first, and then who is to go it.
+        let routes = routes::bring(netlink, pair, wanted).await;
+        let ports = wanted.ports.iter().copied();
+        let rules = rules::bring(netlink, ports, wanted.whole).await;
+        let problems = [routes, rules].map(|done| done.unwrap_or_else(|e| vec![e]));
+        let problems = problems.iter().flatten();
+        problems.map(|e| format!("{e:#}")).collect()
     } else {
         // Nothing is routed to where nobody would answer yet.
         Vec::new()
@@ -116,7 +121,7 @@ async fn bring(netlink: &Handle, wanted: &Wanted) -> Told {
     }
 }
 
-/// Is it about one of our devices, or a route to one?
+/// Is it about one of our devices, or a route or rule that leads there?
 fn concerns(change: &NetlinkMessage<RouteNetlinkMessage>, pair: Option<Pair>) -> bool {
     let NetlinkPayload::InnerMessage(message) = &change.payload else {
         return true;
@@ -132,6 +137,9 @@ fn concerns(change: &NetlinkMessage<RouteNetlinkMessage>, pair: Option<Pair>) ->
                 .attributes
                 .iter()
                 .any(|a| matches!(a, RouteAttribute::Oif(index) if ours(index)))
+        }
+        RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule) => {
+            rules::is_ours(rule)
         }
         _ => false,
     }

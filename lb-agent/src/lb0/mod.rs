@@ -4,6 +4,7 @@
 mod device;
 mod follow;
 mod routes;
+mod rules;
 pub mod wanted;
 
 use anyhow::{Context as _, Result};
@@ -49,12 +50,13 @@ pub async fn ensure() -> Result<Pair> {
     pair
 }
 
-/// Removes the pair, and its routes with it; what is not there is removed already.
+/// Removes the pair, its routes with it, and the rules that lead there; what is not there is removed already.
 pub async fn remove() -> Result<()> {
     let (connection, netlink, _) =
         rtnetlink::new_connection().context("cannot open a netlink socket")?;
     let connection = tokio::spawn(connection);
     let removed = device::remove(&netlink).await;
+    let cleared = rules::clear(&netlink).await;
     connection.abort();
-    removed
+    removed.and(cleared)
 }

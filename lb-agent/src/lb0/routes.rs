@@ -11,16 +11,23 @@ use futures::TryStreamExt as _;
 use lb_common::lb0::{DEVICE, PEER, SOURCE_V4, SOURCE_V6};
 use rtnetlink::{
     Handle, RouteMessageBuilder,
-    packet_route::route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-        RouteType,
+    packet_route::{
+        AddressFamily,
+        route::{
+            RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+            RouteType,
+        },
     },
 };
 
-use super::{Net, Pair, Wanted};
+use super::{Net, Pair, Wanted, rules};
 
 /// Who made them, as `ip route` shows it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
+const MAIN: u8 = RouteHeader::RT_TABLE_MAIN;
+
+/// The table that a route stands in, and its network.
+type Goal = (u8, Net);
 
 /// Where a route leads, and what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,9 +39,9 @@ struct Way {
 /// A step towards what is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    Add(Net, Way),
-    Replace(Net, Way),
-    Remove(Net, Way),
+    Add(Goal, Way),
+    Replace(Goal, Way),
+    Remove(Goal, Way),
 }
 
 /// Brings the routes up to date; returns what failed, and does the rest.
@@ -52,29 +59,36 @@ pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Resu
 /// How many networks are routed to the device.
 pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
     let all = list(netlink, pair).await?;
-    Ok(all.values().filter(|w| w.ifindex == pair.device).count())
+    let there = |((table, _), way): &(&Goal, &Way)| *table == MAIN && way.ifindex == pair.device;
+    Ok(all.iter().filter(there).count())
 }
 
-/// Which route is to lead where: the wanted networks to `lb0`, the source of what goes to local backends to its other end.
-fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Net, Way> {
+/// Which route is to lead where: the wanted networks to `lb0`, and whatever the rules lead into their table; the source of
+/// what goes to local backends to its other end.
+fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
+    let whole = wanted.networks.iter().map(|net| (MAIN, *net));
+    let by_rule = wanted.ports.iter().map(|port| match port.addr {
+        IpAddr::V4(_) => (rules::TABLE, (Ipv4Addr::UNSPECIFIED.into(), 0)),
+        IpAddr::V6(_) => (rules::TABLE, (Ipv6Addr::UNSPECIFIED.into(), 0)),
+    });
     let mut ways = BTreeMap::new();
-    for net in &wanted.networks {
+    for (table, net) in whole.chain(by_rule) {
         let back: Net = match net.0 {
             IpAddr::V4(_) => (SOURCE_V4.into(), 32),
             IpAddr::V6(_) => (SOURCE_V6.into(), 128),
         };
-        let source = wanted.source(*net);
+        let source = wanted.source(net);
         let to = |ifindex, source| Way { ifindex, source };
-        ways.insert(*net, to(pair.device, source));
-        ways.insert(back, to(pair.peer, None));
+        ways.insert((table, net), to(pair.device, source));
+        ways.insert((MAIN, back), to(pair.peer, None));
     }
     ways
 }
 
 /// From what is there to what is desired; the ways back first. Nothing is taken away unless `whole`.
-fn steps(there: &BTreeMap<Net, Way>, desired: &BTreeMap<Net, Way>, whole: bool) -> Vec<Step> {
+fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, whole: bool) -> Vec<Step> {
     let mut steps = Vec::new();
-    let back = |net: &Net| [SOURCE_V4, SOURCE_V6].map(IpAddr::from).contains(&net.0);
+    let back = |goal: &Goal| [SOURCE_V4, SOURCE_V6].map(IpAddr::from).contains(&goal.1.0);
     let (first, rest): (Vec<_>, Vec<_>) = desired.iter().partition(|(net, _)| back(net));
     for (net, way) in first.into_iter().chain(rest) {
         match there.get(net) {
@@ -90,8 +104,8 @@ fn steps(there: &BTreeMap<Net, Way>, desired: &BTreeMap<Net, Way>, whole: bool) 
     steps
 }
 
-/// Routes of the main table that lead to the pair.
-async fn list(netlink: &Handle, pair: Pair) -> Result<BTreeMap<Net, Way>> {
+/// Routes of the main table and of the rules' that lead to the pair.
+async fn list(netlink: &Handle, pair: Pair) -> Result<BTreeMap<Goal, Way>> {
     let mut found = BTreeMap::new();
     for query in [
         RouteMessageBuilder::<Ipv4Addr>::new().build(),
@@ -110,10 +124,10 @@ async fn list(netlink: &Handle, pair: Pair) -> Result<BTreeMap<Net, Way>> {
 }
 
 /// The route, if it leads to the pair and is none of those that the kernel makes for each device.
-fn ours(message: &RouteMessage, pair: Pair) -> Option<(Net, Way)> {
+fn ours(message: &RouteMessage, pair: Pair) -> Option<(Goal, Way)> {
     let header = &message.header;
     if header.kind != RouteType::Unicast
-        || header.table != RouteHeader::RT_TABLE_MAIN
+        || ![MAIN, rules::TABLE].contains(&header.table)
         || header.protocol == RouteProtocol::Kernel
     {
         return None;
@@ -128,8 +142,12 @@ fn ours(message: &RouteMessage, pair: Pair) -> Option<(Net, Way)> {
         }
     }
     let ifindex = ifindex.filter(|i| *i == pair.device || *i == pair.peer)?;
-    let net = (net?, header.destination_prefix_length);
-    Some((net, Way { ifindex, source }))
+    let any = match header.address_family {
+        AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let net = (net.unwrap_or(any), header.destination_prefix_length);
+    Some(((header.table, net), Way { ifindex, source }))
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -141,12 +159,13 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 async fn carry_out(netlink: &Handle, pair: Pair, step: Step) -> Result<()> {
-    let (what, (net, prefix), way) = match step {
-        Step::Add(net, way) => ("add", net, way),
-        Step::Replace(net, way) => ("replace", net, way),
-        Step::Remove(net, way) => ("remove", net, way),
+    let (what, (table, (net, prefix)), way) = match step {
+        Step::Add(goal, way) => ("add", goal, way),
+        Step::Replace(goal, way) => ("replace", goal, way),
+        Step::Remove(goal, way) => ("remove", goal, way),
     };
     let mut route = message((net, prefix), way);
+    route.header.table = table;
     if let Step::Remove(..) = step {
         // Whoever made it, and however.
         route.header.protocol = RouteProtocol::Unspec;
@@ -245,12 +264,12 @@ mod tests {
         let desired = desired(PAIR, &other);
         let some = steps(&there, &desired, false);
         assert!(
-            matches!(some[..], [Step::Replace(n, _)] if n == net("10.96.0.0/16")),
+            matches!(some[..], [Step::Replace((MAIN, n), _)] if n == net("10.96.0.0/16")),
             "{some:?}"
         );
         let all = steps(&there, &desired, true);
         assert!(
-            matches!(all[..], [Step::Replace(..), Step::Remove(n, _)] if n == net("10.97.0.1/32")),
+            matches!(all[..], [Step::Replace(..), Step::Remove((MAIN, n), _)] if n == net("10.97.0.1/32")),
             "{all:?}"
         );
     }

@@ -2,18 +2,48 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
+
+use lb_common::Proto;
 
 use crate::watch::ip::in_cidr;
 
 use super::Net;
+
+/// Ports that are led by a rule each. Every packet that looks for a route asks them one after the other, some 8 ns each.
+pub const MOST_PORTS: usize = 128;
+
+/// A port of a load balancer's address, led to `lb0` alone: what else is at the address is none of our business, and the
+/// address may be another node's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Port {
+    /// A load balancer's.
+    pub addr: IpAddr,
+    /// As in the IP header.
+    pub proto: u8,
+    /// Host order.
+    pub port: u16,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addr, proto, port } = *self;
+        if let Some(proto) = Proto::from_number(proto) {
+            write!(f, "{proto} ")?;
+        }
+        SocketAddr::new(addr, port).fmt(f)
+    }
+}
 
 /// What the device is to carry.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     /// Networks routed to `lb0`.
     pub networks: BTreeSet<Net>,
+    /// Ports led there, of addresses outside of those networks.
+    pub ports: BTreeSet<Port>,
     /// The node's address, preferred as the source of what goes there.
     pub source_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
@@ -60,6 +90,26 @@ pub fn apart(networks: Vec<Net>, links: &[Net]) -> (Vec<Net>, Vec<String>) {
     (kept, problems)
 }
 
+/// The ports whose addresses are in none of the service networks, which are routed whole, and what is wrong with them.
+#[must_use]
+pub fn ports(
+    services: &[Net],
+    guarded: impl Iterator<Item = Port>,
+) -> (BTreeSet<Port>, Option<String>) {
+    let alone = guarded.filter(|port| !services.iter().any(|net| in_cidr(port.addr, *net)));
+    let mut ports: BTreeSet<Port> = alone.collect();
+    let all = ports.len();
+    let Some(first) = ports.iter().nth(MOST_PORTS).copied() else {
+        return (ports, None);
+    };
+    let left = ports.split_off(&first);
+    let problem = format!(
+        "{} of {all} ports of load balancers with source ranges do not fit, {first} the first: this node's own sockets reach the load balancer itself there (route its addresses whole: --service-cidrs, with the networks of the cluster IPs)",
+        left.len()
+    );
+    (ports, Some(problem))
+}
+
 /// The service networks, and each address that is in none of them.
 #[must_use]
 pub fn networks(services: &[Net], vips: impl Iterator<Item = IpAddr>) -> BTreeSet<Net> {
@@ -88,6 +138,28 @@ mod tests {
         let (kept, problems) = apart(all, &links);
         assert_eq!(kept, [net("10.97.0.0/16")]);
         assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+
+    #[test]
+    fn ports_of_a_routed_network_need_no_rule_and_too_many_are_told() {
+        let cidr = [crate::watch::ip::parse_cidr("10.96.0.0/16").unwrap()];
+        let port = |addr: &str, port| Port {
+            addr: addr.parse().unwrap(),
+            proto: 6,
+            port,
+        };
+        let some = [port("10.96.0.1", 80), port("203.0.113.1", 80)];
+        let (found, problem) = ports(&cidr, some.into_iter());
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [some[1]]);
+        assert_eq!(problem, None);
+        let all = |n| ports(&cidr, (0..n).map(|n| port("203.0.113.1", n)));
+        assert_eq!(all(128).0.len(), MOST_PORTS);
+        assert_eq!(all(128).1, None);
+        let (found, problem) = all(300);
+        assert_eq!(found.len(), MOST_PORTS);
+        let problem = problem.unwrap();
+        assert!(problem.starts_with("172 of 300"), "{problem}");
+        assert!(problem.contains("203.0.113.1:128"), "{problem}");
     }
 
     #[test]

@@ -8,10 +8,7 @@ use lb_common::{
     service::{NodePortKey, ServiceKey, frontend, scope},
 };
 
-use crate::{
-    model::{Machine, Policy, Service, ServicePort, ServiceType},
-    watch::ip::in_cidr,
-};
+use crate::model::{Policy, Service, ServicePort, ServiceType};
 
 use super::{
     PlanConfig,
@@ -40,12 +37,12 @@ pub struct Family {
     cluster: IpAddr,
     /// The cluster IP is on a device of this machine (a name server of the node's own): whoever listens there is meant.
     held: bool,
-    /// Addresses of load balancers and external IPs that are routed to `lb0`.
-    routed: Vec<IpAddr>,
-    /// Cluster IPs are.
+    /// Cluster IPs are routed to `lb0`.
     lb0: bool,
     external: Vec<IpAddr>,
     ingress: Vec<IpAddr>,
+    /// Those of `ingress` whose ports can be led there.
+    led: Vec<IpAddr>,
 }
 
 impl Addresses {
@@ -85,29 +82,25 @@ impl Addresses {
             });
             problems.extend(skipped);
         }
-        let Machine { own, links } = &config.machine;
-        // Such an address may be a node's, this one's or a neighbour's, with other things behind it. A controller that gives
-        // one node's address gives those of others too, so that all of a list are left where they are, or none.
-        let elsewhere =
-            |ip: &IpAddr| !own.contains(ip) && !links.iter().any(|net| in_cidr(*ip, *net));
-        let lists = [ingress, &allowed].into_iter();
-        let free = lists.filter(|list| config.lb0 && list.iter().all(elsewhere));
-        let routed: Vec<IpAddr> = free.flatten().copied().collect();
+        // What is this machine's own is delivered before any rule is asked.
+        let own = &config.machine.own;
+        let elsewhere = ingress.iter().filter(|ip| config.lb0 && !own.contains(ip));
+        let led: Vec<IpAddr> = elsewhere.copied().collect();
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             held: own.contains(cluster),
-            routed: of_family(&routed, cluster),
             lb0: config.lb0,
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
+            led: of_family(&led, cluster),
         });
         Self {
             families: families.collect(),
         }
     }
 
-    /// The marks of the VIPs, those that are routed to `lb0` known as such. The unknown ports of cluster IPs alone are refused to
-    /// sockets, since other things may listen on the others.
+    /// The marks of the VIPs; cluster IPs alone are routed to `lb0` whole, and their unknown ports refused to sockets, since
+    /// other things may be behind the others.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
             let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
@@ -126,7 +119,9 @@ impl Addresses {
                         proto: 0,
                         scope,
                     });
-                    let flags = frontend::VIP_MARK | kind | family.routed(ip, kind);
+                    let routed = kind == frontend::CLUSTER_IP && family.lb0;
+                    let routed = if routed { frontend::ROUTED } else { 0 };
+                    let flags = frontend::VIP_MARK | kind | routed;
                     if let Some(known) = frontends.iter_mut().find(|f| f.key == key) {
                         known.flags |= flags;
                     } else {
@@ -206,8 +201,8 @@ impl Family {
         ];
         for (ips, kind) in outer {
             for ip in ips {
-                let judged = judged && kind == frontend::LOAD_BALANCER;
-                let flags = kind | if judged { self.routed(*ip, kind) } else { 0 };
+                let led = judged && kind == frontend::LOAD_BALANCER && self.led.contains(ip);
+                let flags = kind | if led { frontend::ROUTED } else { 0 };
                 add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
                 add(address(*ip, scope::OUTSIDE), flags, external);
             }
@@ -224,16 +219,6 @@ impl Family {
             add(key(scope::OUTSIDE), frontend::NODE_PORT, external);
         }
         all
-    }
-
-    /// [`frontend::ROUTED`] if the address of this kind is routed to `lb0`.
-    fn routed(&self, ip: IpAddr, kind: u32) -> u32 {
-        let routed = if kind == frontend::CLUSTER_IP {
-            self.lb0
-        } else {
-            self.routed.contains(&ip)
-        };
-        if routed { frontend::ROUTED } else { 0 }
     }
 
     /// The networks that may use the load-balancer IPs of this family: empty admits everybody, also when all the ranges

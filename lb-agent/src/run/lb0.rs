@@ -9,7 +9,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     config,
-    lb0::{self, Net, Pair, Told, Wanted, wanted},
+    lb0::{
+        self, Net, Pair, Told, Wanted,
+        wanted::{self, Port},
+    },
     model::{Cluster, Event, ObjectKey},
     node,
     serve::metrics::Metrics,
@@ -132,8 +135,8 @@ impl Lb0 {
             Some(self.given.clone())
         };
         let whole = synced && cidrs.is_some();
-        let (cidrs, overlapping) = wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
-        self.say(1, overlapping, metrics);
+        let (cidrs, mut problems) =
+            wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
         let (source_v4, source_v6) = machine.sources;
         // The API server is never routed away, whatever a Service says.
         let api: BTreeSet<IpAddr> = cluster
@@ -144,9 +147,19 @@ impl Lb0 {
             .collect();
         let vips = engine.routed().filter(|vip| !api.contains(vip));
         let networks = wanted::networks(&cidrs, vips);
+        let guarded = engine.guarded().map(|key| Port {
+            addr: key.addr.into(),
+            proto: key.proto,
+            port: key.port,
+        });
+        let guarded = guarded.filter(|port| !api.contains(&port.addr));
+        let (ports, too_many) = wanted::ports(&cidrs, guarded);
+        problems.extend(too_many);
+        self.say(1, problems, metrics);
         self.wanted.send_if_modified(|w| {
             let new = Wanted {
                 networks,
+                ports,
                 source_v4,
                 source_v6,
                 mtu: machine.mtu,

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::service::{frontend, scope};
+use lb_common::service::{ServiceKey, frontend, scope};
 
 use crate::{
     datapath::table::{MapError, Maps},
@@ -103,6 +103,15 @@ impl Engine {
         self.state.services.claimed().filter_map(|(key, flags)| {
             let wanted = frontend::VIP_MARK | frontend::ROUTED;
             (key.scope == scope::INSIDE && flags & wanted == wanted).then(|| key.addr.into())
+        })
+    }
+
+    /// Ports of load balancers' addresses whose packets are to be judged on `lb0`, as far as they are planned.
+    pub fn guarded(&self) -> impl Iterator<Item = ServiceKey> {
+        self.state.services.claimed().filter_map(|(key, flags)| {
+            let wanted = frontend::LOAD_BALANCER | frontend::ROUTED;
+            let found = key.scope == scope::INSIDE && flags & wanted == wanted;
+            (found && flags & frontend::VIP_MARK == 0).then_some(key)
         })
     }
 

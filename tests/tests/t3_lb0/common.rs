@@ -21,9 +21,12 @@ pub(crate) const SOURCE: Both = Both {
     v6: std::net::Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
 };
 
+/// The same, and all load balancers' addresses.
+pub(crate) const CIDRS_AND_LB: &str = "10.96.0.0/16,fd66:96::/112,198.19.0.0/16,fd66:19::/64";
+
 /// An agent that translates no socket, so that everything comes to `lb0`.
 pub(crate) fn without_sockets() -> Start {
-    Start::new().args(&["--socket-lb", "off", "--service-cidrs", CIDRS])
+    Start::new().args(&["--socket-lb", "off", "--service-cidrs", CIDRS_AND_LB])
 }
 
 /// Two nodes; the agent of the near one translates no socket.

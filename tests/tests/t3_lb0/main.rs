@@ -3,6 +3,7 @@
 mod balance;
 mod common;
 mod life;
+mod nodes;
 mod ping;
 mod refuse;
 mod sources;
