@@ -1,5 +1,5 @@
 //! `lb0`: the device of ours that service addresses are routed to, for packets that no socket hook saw. Owns the pair of
-//! devices and their routes; the programs on them are [`crate::datapath`]'s.
+//! devices, their routes and the rules that lead there; the programs on them are [`crate::datapath`]'s.
 
 mod device;
 mod follow;

@@ -35,7 +35,7 @@ fn stage(more: &[&str], ranges: Option<&[String]>) -> Result<Outside> {
     ))?;
     let via = stage.far.addr();
     stage.near.netns().ip(&format!(
-        "route add {v4}/32 via {}\nroute add {v6}/128 via {}\n",
+        "route add 203.0.113.0/24 via {}\nroute add fd66:203::/64 via {}\n",
         via.v4, via.v6
     ))?;
     for family in FAMILIES {
