@@ -35,7 +35,8 @@ pub struct Flow {
     pub sport: u16,
     /// Its destination port, host byte order.
     pub dport: u16,
-    /// Device that the client's packets come in on: replies of a local backend leave by it.
+    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept up to date in the reply
+    /// record; in the forward record it is that of the last proof.
     pub ifindex: u32,
     /// Index into `lb_svc`.
     pub service: u32,
@@ -51,7 +52,8 @@ pub struct Flow {
     pub client: u8,
     /// What the server's side has done, see [`seen`]; kept in the reply record alone.
     pub server: u8,
-    /// `CLOCK_MONOTONIC` of a packet of either direction, about a second coarse; kept in the reply record alone.
+    /// `CLOCK_MONOTONIC`. In the reply record: of a packet of either direction, about a second coarse. In the forward record:
+    /// of its last proof, when its reply record was looked at (see [`Flow::is_proved`]).
     pub last_seen_ns: u64,
 }
 
@@ -118,9 +120,13 @@ pub mod idle {
     pub const UDP: u64 = 120 * SECOND;
 }
 
+/// How long the proof of a forward record holds, in nanoseconds: some 134 ms. The time is read as coarse as a tick.
+pub const PROOF_NS: u64 = 1 << 27;
+
 const _: () = {
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 64);
+    assert!(PROOF_NS < idle::TCP_CLOSED_SHORT);
 };
 
 impl Flow {
@@ -136,6 +142,15 @@ impl Flow {
             proto,
             pad: [0; 3],
         }
+    }
+
+    /// Was this forward record's reply record looked at so lately that it need not be again for a packet that changes
+    /// nothing? Nobody takes a tuple away from a flow sooner than that: see [`Flow::keep_ns`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_proved(&self, now_ns: u64) -> bool {
+        // A time of another CPU may lie a tick ahead, and then wraps to a large number.
+        now_ns.wrapping_sub(self.last_seen_ns) < PROOF_NS
     }
 
     /// A TCP connection that has ended: reset by either side, or finished by both. Asked of a reply record.
@@ -198,6 +213,16 @@ mod tests {
             (k.src, k.dst),
             (Addr::v4([198, 18, 0, 2]), Addr::v4([198, 18, 0, 1]))
         );
+    }
+
+    #[test]
+    fn a_proof_holds_for_a_while_and_not_from_the_future() {
+        let mut forward = reply(0, 0);
+        forward.last_seen_ns = 5_000_000_000;
+        assert!(forward.is_proved(5_000_000_000));
+        assert!(forward.is_proved(5_000_000_000 + PROOF_NS - 1));
+        assert!(!forward.is_proved(5_000_000_000 + PROOF_NS));
+        assert!(!forward.is_proved(4_999_999_999));
     }
 
     #[test]

@@ -169,22 +169,28 @@ fn established(
     if s.flow.generation == 0 {
         return None;
     }
-    let Some(twin) = flow::verified_twin(p, s, found.new) else {
-        flow::forget(s, found.new, None);
-        return None;
-    };
     // UDP moves on when its backend stops serving; TCP keeps it, but opens nothing there.
     let moves = p.proto == UDP || p.is_syn();
     let over = moves && !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING);
-    if over || (p.is_syn() && twin.is_closed()) {
-        flow::forget(s, found.new, Some(&twin));
-        return None;
-    }
-    twin.client_sent(flow::bits(p), flow::now());
-    flow::promote(p, s, found.new, &twin);
+    let now = flow::now();
     let local = flow::is_local(&s.flow);
-    if local || via == Via::Lb0 {
-        twin.moved_to(p.ifindex);
+    if over || !flow::goes_alone(p, s, found, now) {
+        let Some(twin) = flow::verified_twin(p, s, found.new) else {
+            flow::forget(s, found.new, None);
+            return None;
+        };
+        if over || (p.is_syn() && twin.is_closed()) {
+            flow::forget(s, found.new, Some(&twin));
+            return None;
+        }
+        twin.client_sent(flow::bits(p), now);
+        found.prove(p.ifindex, now);
+        s.flow.ifindex = p.ifindex;
+        s.flow.last_seen_ns = now;
+        flow::promote(p, s, found.new, &twin);
+        if local || via == Via::Lb0 {
+            twin.moved_to(p.ifindex);
+        }
     }
     if local {
         return Some(Action::Deliver);

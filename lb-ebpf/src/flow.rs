@@ -137,6 +137,19 @@ impl Found {
         }
     }
 
+    /// Notes in a forward record that its reply record was looked at, for a packet that came in on `ifindex`. Written to an
+    /// element that belongs to another key meanwhile, it puts off that one's next look, no longer than a proof holds.
+    #[inline(always)]
+    pub fn prove(&self, ifindex: u32, now: u64) {
+        // SAFETY: a map element that lives while the program runs; aligned stores.
+        unsafe {
+            if core::ptr::read_volatile(&raw const (*self.ptr).ifindex) != ifindex {
+                core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
+            }
+            core::ptr::write_volatile(&raw mut (*self.ptr).last_seen_ns, now);
+        }
+    }
+
     #[inline(always)]
     fn touch(&self, now: u64) {
         // SAFETY: a map element that lives while the program runs; a lost race writes a time that is as good.
@@ -147,6 +160,17 @@ impl Found {
             }
         }
     }
+}
+
+/// May the packet go by the forward record in `s.flow` alone? Its reply record was looked at lately, and nothing that this
+/// packet says would have to be noted there.
+#[inline(always)]
+pub fn goes_alone(p: &Packet, s: &Scratch, found: &Found, now: u64) -> bool {
+    !found.new
+        && p.changes_nothing()
+        && s.flow.ifindex == p.ifindex
+        && s.flow.is_proved(now)
+        && found.still(&s.key, &s.flow)
 }
 
 /// What a packet does to the state of its side.

@@ -41,6 +41,8 @@ pub struct Packet {
     pub ttl: u8,
     /// IPv4 rather than IPv6.
     pub v4: bool,
+    /// The IPv4 header's checksum as loaded; 0 in IPv6.
+    pub header_sum: u16,
     /// The transport checksum as loaded; 0 in UDP over IPv4 means that there is none.
     pub sum: u16,
     /// Bytes from the network header on, by the header's word.
@@ -102,6 +104,12 @@ impl Packet {
     #[inline(always)]
     pub fn is_rst(&self) -> bool {
         self.tcp_flags & RST != 0
+    }
+
+    /// Neither opens a connection nor ends one, on either side.
+    #[inline(always)]
+    pub fn changes_nothing(&self) -> bool {
+        self.tcp_flags & (SYN | FIN | RST) == 0
     }
 
     /// Offset of the transport checksum in the transport header.
@@ -180,7 +188,7 @@ pub fn parse(
     ifindex: u32,
 ) -> Result<Packet, Unread> {
     let ip = data + net as usize;
-    let (src, dst, proto, ttl, len, header);
+    let (src, dst, proto, ttl, len, header, header_sum);
     if is_v4 {
         if ip + 20 > end {
             return Err(Unread::Malformed);
@@ -199,6 +207,7 @@ pub fn parse(
             len = u16::from_be(load(ip + 2));
             ttl = load(ip + 8);
             proto = load(ip + 9);
+            header_sum = load(ip + 10);
             src = v4(load(ip + 12));
             dst = v4(load(ip + 16));
         }
@@ -207,6 +216,7 @@ pub fn parse(
             return Err(Unread::Malformed);
         }
         header = 40;
+        header_sum = 0;
         // SAFETY: the forty bytes were checked.
         unsafe {
             if load::<u8>(ip) >> 4 != 6 {
@@ -267,6 +277,7 @@ pub fn parse(
         l4_len,
         ttl,
         v4: is_v4,
+        header_sum,
         sum,
         len,
         net,

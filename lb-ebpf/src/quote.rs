@@ -85,6 +85,7 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Op
                 l4_len: 8,
                 ttl,
                 v4: is_v4,
+                header_sum: 0,
                 sum: 0,
                 len,
                 net,

@@ -6,13 +6,30 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
     helpers::{
-        bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_head,
-        bpf_skb_store_bytes,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_store_bytes,
     },
 };
 use lb_common::{csum, flow::Flow};
 
 use crate::packet::{self, ETH, Packet};
+
+/// An IPv4 header from the time to live on: all of it that a rewrite changes.
+#[repr(C)]
+struct V4Tail {
+    ttl: u8,
+    proto: u8,
+    sum: u16,
+    src: u32,
+    dst: u32,
+}
+
+const _: () = assert!(size_of::<V4Tail>() == 12);
+
+/// Time to live and protocol, which are one word of the header's sum.
+#[inline(always)]
+fn life(ttl: u8, proto: u8) -> u32 {
+    u32::from(u16::from_ne_bytes([ttl, proto]))
+}
 
 /// Rewrites addresses and ports to what `flow` says; with `hop`, takes one from the time to live.
 #[inline(always)]
@@ -20,7 +37,7 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
     let (old_src, old_dst) = (p.src.words(), p.dst.words());
     let (src, dst) = (flow.src.words(), flow.dst.words());
     let addrs = csum::replace(csum::replace(0, old_src, src), old_dst, dst);
-    let addrs = u64::from(csum::fold(addrs));
+    let addrs = csum::fold(addrs);
     let old_ports = packet::ports(p.sport, p.dport);
     let new_ports = packet::ports(flow.sport, flow.dport);
     let port_change = u64::from(csum::fold(csum::replace(0, [old_ports], [new_ports])));
@@ -38,30 +55,31 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
             skb,
             sum_at,
             0,
-            addrs,
+            u64::from(addrs),
             u64::from(BPF_F_PSEUDO_HDR) | udp,
         ))?;
         ok(bpf_l4_csum_replace(skb, sum_at, 0, port_change, udp))?;
         store(skb, p.l4, &new_ports, 0)?;
         if p.v4 {
-            let mut header = addrs;
+            let mut header = u64::from(addrs);
+            let mut ttl = p.ttl;
             if hop {
-                let ttl = (p.ttl - 1, p.ttl);
-                // Time to live and protocol are one word of the header's sum.
-                let word = |ttl| u32::from(u16::from_ne_bytes([ttl, p.proto]));
-                header = u64::from(csum::fold(csum::replace(
-                    header,
-                    [word(ttl.1)],
-                    [word(ttl.0)],
-                )));
-                store(skb, p.net + 8, &ttl.0, 0)?;
+                ttl -= 1;
+                header = csum::replace(header, [life(p.ttl, p.proto)], [life(ttl, p.proto)]);
             }
-            ok(bpf_l3_csum_replace(skb, p.net + 10, 0, header, 0))?;
-            store(skb, p.net + 12, &[src[3], dst[3]], 0)?;
+            // The header's own sum makes up for what changes in it, also in a sum over the whole packet that a card made.
+            let tail = V4Tail {
+                ttl,
+                proto: p.proto,
+                sum: csum::update(p.header_sum, header),
+                src: src[3],
+                dst: dst[3],
+            };
+            store(skb, p.net + 8, &tail, 0)?;
         } else {
             // The sum over the whole packet, if a card made one, was changed by the helper as if a header sum made up for
             // the addresses, as in IPv4.
-            let _ = bpf_csum_update(skb, addrs as u32);
+            let _ = bpf_csum_update(skb, u32::from(addrs));
             if hop {
                 store(
                     skb,

@@ -12,12 +12,13 @@ use lb_common::{Reason, flow::kind};
 use crate::{
     count::{self, count},
     decide::{self, Action},
+    done,
     icmp::{self, Answer},
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
     quote, reset,
     route::{self, For, Route},
     scratch::{self, Scratch},
-    skb,
+    sent, skb,
 };
 
 /// The next program, or the stack: TCX_NEXT and TC_ACT_UNSPEC are the same number.
@@ -27,6 +28,11 @@ const PACKET_OTHERHOST: u32 = 3;
 /// Packets that come in on a node device.
 #[classifier]
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
+    // Marked in another namespace, by whoever it was.
+    sent::take(ctx.skb.skb);
+    if done::by_xdp(ctx.skb.skb) {
+        return NEXT;
+    }
     match find(&ctx) {
         Found::Packet(net, is_v4) => packet_in(ctx.skb.skb, net, is_v4),
         Found::Icmp(net, is_v4) => error(ctx.skb.skb, net, is_v4, false),
@@ -37,6 +43,9 @@ pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
 /// Packets that leave by a node device.
 #[classifier]
 pub fn lb_tc_egress(ctx: TcContext) -> i32 {
+    if sent::take(ctx.skb.skb) {
+        return NEXT;
+    }
     match find(&ctx) {
         Found::Packet(net, is_v4) => packet_out(ctx.skb.skb, net, is_v4),
         Found::Icmp(net, is_v4) => error(ctx.skb.skb, net, is_v4, true),
@@ -182,6 +191,7 @@ pub fn send(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
     if skb::link_header(ctx.skb.skb, p).is_err() {
         return drop(Reason::PktWriteFailed);
     }
+    sent::mark(ctx.skb.skb);
     route::send(&s.fib)
 }
 

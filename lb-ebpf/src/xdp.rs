@@ -16,6 +16,7 @@ use lb_common::{
 use crate::{
     count::count,
     decide::{self, Action},
+    done,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, load, store},
     route::{self, Fib},
     scratch,
@@ -54,6 +55,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
                 return XDP_PASS;
             }
             decide::carried(p, s, Reason::PktLocal);
+            done::mark(ctx);
             XDP_PASS
         }
         Action::Send { neighbour: true } => {
@@ -154,8 +156,7 @@ fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
                 change = csum::replace(change, [word(p.ttl)], [word(p.ttl - 1)]);
                 store(ip + 8, p.ttl - 1);
             }
-            let sum: u16 = load(ip + 10);
-            store(ip + 10, csum::update(sum, change));
+            store(ip + 10, csum::update(p.header_sum, change));
             store(ip + 12, src[3]);
             store(ip + 16, dst[3]);
         } else {
