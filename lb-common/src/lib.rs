@@ -12,6 +12,7 @@ pub mod backend;
 pub mod csum;
 pub mod dev;
 pub mod flow;
+pub mod known;
 pub mod lb0;
 pub mod maps;
 #[cfg(feature = "user")]

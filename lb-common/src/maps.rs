@@ -35,6 +35,8 @@ maps! {
     NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
     /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::service::NodeAddr)
     NODEADDRS: "lb_nodeaddrs", 1 << 10, v 1, config;
+    /// hash of an address / 64 → the bits of 64 hashes (see [`known`](crate::known)); mmapable
+    KNOWN: "lb_known", crate::known::WORDS, v 1, config;
     /// service index → [`Service`](crate::service::Service); mmapable
     SVC: "lb_svc", 1 << 16, v 1, config;
     /// slot → [`Slot`](crate::service::Slot); mmapable

@@ -8,6 +8,7 @@ use lb_common::{
     Addr, Reason,
     affinity::{Affinity, AffinityKey},
     backend::{self, Backend},
+    known,
     select::{self, Input, Need},
     service::{
         MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend,
@@ -18,7 +19,9 @@ use lb_common::{
 use crate::{
     atomic, config,
     count::count,
-    maps::{AFFINITY, BACKENDS, MEMBERS, NODEADDRS, NODEPORTS, SCHED, SERVICES, SLOTS, SVC},
+    maps::{
+        AFFINITY, BACKENDS, KNOWN, MEMBERS, NODEADDRS, NODEPORTS, SCHED, SERVICES, SLOTS, SVC,
+    },
 };
 
 /// What a destination is to us.
@@ -65,6 +68,9 @@ pub enum Refusal {
 /// The service at `addr:port` (host order) as seen from `scope`; node ports too if `addr` is one they answer on.
 #[inline(always)]
 pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
+    if !may_be_ours(addr) {
+        return Frontend::None;
+    }
     let key = ServiceKey {
         addr: *addr,
         port,
@@ -89,6 +95,17 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     match unsafe { SERVICES.get(&mark) } {
         Some(mark) if mark.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
+    }
+}
+
+/// Most addresses are none of ours, and one load tells: false is certain.
+#[inline(always)]
+fn may_be_ours(addr: &Addr) -> bool {
+    let (word, bit) = known::bit(addr);
+    match KNOWN.get_ptr(word) {
+        // SAFETY: an element of an array map; one aligned u64, read once.
+        Some(word) => unsafe { core::ptr::read_volatile(word) & bit != 0 },
+        None => true,
     }
 }
 

@@ -34,6 +34,9 @@ pub static NODEPORTS: HashMap<NodePortKey, ServiceRef, { maps::NODEPORTS.capacit
 pub static NODEADDRS: HashMap<Addr, NodeAddr, { maps::NODEADDRS.capacity as usize }> =
     HashMap::new();
 
+#[btf_map(name = "lb_known")]
+pub static KNOWN: Array<u64, { maps::KNOWN.capacity as usize }, MMAPABLE> = Array::new();
+
 #[btf_map(name = "lb_svc")]
 pub static SVC: Array<Service, { maps::SVC.capacity as usize }, MMAPABLE> = Array::new();
 

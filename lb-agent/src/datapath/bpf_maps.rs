@@ -14,6 +14,7 @@ use lb_common::{
 use super::{
     counts::{self, Counts},
     dir::BpfDir,
+    known::AddressPin,
     pinned::{Access, ArrayPin, BarrierPin, HashPin, RangesPin},
     table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey},
 };
@@ -22,11 +23,11 @@ use super::{
 #[derive(Debug)]
 pub struct BpfMaps {
     /// `lb_services`
-    pub services: HashPin<ServiceKey, ServiceRef>,
+    pub services: AddressPin<ServiceKey, ServiceRef>,
     /// `lb_nodeports`
     pub nodeports: HashPin<NodePortKey, ServiceRef>,
     /// `lb_nodeaddrs`
-    pub nodeaddrs: HashPin<Addr, NodeAddr>,
+    pub nodeaddrs: AddressPin<Addr, NodeAddr>,
     /// `lb_members`
     pub members: HashPin<MemberKey, MemberFlags>,
     /// `lb_srcranges`
@@ -51,9 +52,9 @@ impl BpfMaps {
     /// Opens every pin. With [`Access::Read`] the kernel refuses each write through these handles.
     pub fn open(dir: &BpfDir, access: Access) -> Result<Self, MapError> {
         Ok(Self {
-            services: HashPin::open(dir, maps::SERVICES, access)?,
+            services: AddressPin::open(dir, maps::SERVICES, access)?,
             nodeports: HashPin::open(dir, maps::NODEPORTS, access)?,
-            nodeaddrs: HashPin::open(dir, maps::NODEADDRS, access)?,
+            nodeaddrs: AddressPin::open(dir, maps::NODEADDRS, access)?,
             members: HashPin::open(dir, maps::MEMBERS, access)?,
             srcranges: RangesPin::open(dir, maps::SRCRANGES, access)?,
             devs: HashPin::open(dir, maps::DEVS, access)?,

@@ -8,6 +8,7 @@ mod clsact;
 mod copy;
 mod counts;
 pub mod dir;
+pub mod known;
 pub mod layout;
 mod link_pin;
 pub mod load;
