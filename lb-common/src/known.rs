@@ -20,7 +20,8 @@ pub const fn bit(addr: &Addr) -> (u32, u64) {
         (w[0] as u64) << 32 | w[1] as u64,
         (w[2] as u64) << 32 | w[3] as u64,
     );
-    let product = (high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let product =
+        (high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let hash = (product >> (64 - BITS)) as u32;
     (hash >> 6, 1 << (hash & 63))
 }

@@ -125,6 +125,22 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     })?;
     ensure!(!elements(&scene, "lb_services")?.contains(&(key, value)));
 
+    // Without its bit an entry is passed over, which is as bad as if it were gone.
+    for (key, value) in elements(&scene, "lb_known")? {
+        if value.iter().any(|b| b != "0x00") {
+            bpftool(
+                &scene,
+                "update",
+                "lb_known",
+                &key,
+                &vec!["0x00".to_owned(); 8],
+            )?;
+        }
+    }
+    poll::until_true(CHANGE, "the bits are set again", || {
+        Ok(scene.client().ask(Kind::Tcp, to).is_ok())
+    })?;
+
     scene.client().ask(Kind::Tcp, to)?;
     poll::until_true(CHANGE, "an audit finds nothing", || {
         let drift = shown::metrics(&scene.node)?;
@@ -135,6 +151,10 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     })?;
     let log = scene.agent.as_ref().expect("it was started").log()?;
     ensure!(log.contains("somebody else has changed this map"));
+    ensure!(
+        log.contains("lb_known"),
+        "that its bits were missing is not told"
+    );
     Ok(())
 }
 

@@ -52,32 +52,35 @@ impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
         })
     }
 
-    /// Sets the key's bit.
-    fn announce(&mut self, key: &K) -> Result<(), MapError> {
-        let Some(known) = &mut self.known else {
-            return Ok(());
-        };
+    /// Sets the key's bit; true if it was not set.
+    fn announce(&self, key: &K) -> Result<bool, MapError> {
         let (word, bit) = known::bit(key.address());
-        if word >= known.len() {
-            // A map that was made smaller: what stands behind its end is looked for in any case.
-            return Ok(());
+        let Some(known) = self.known.as_ref().filter(|known| word < known.len()) else {
+            // Of a map that was made smaller: what has no bit is looked for in any case.
+            return Ok(false);
+        };
+        if known.load(word)? & bit != 0 {
+            return Ok(false);
         }
-        let before = known.load(word)?;
-        if before & bit == 0 {
-            known.store(word, &(before | bit))?;
-        }
-        Ok(())
+        // Nobody else writes, so that adding it is setting it.
+        known.add(word, bit.cast_signed())?;
+        Ok(true)
     }
 
-    /// Can programs find it?
-    fn is_found(&self, key: &K) -> bool {
-        let (word, bit) = known::bit(key.address());
-        match &self.known {
-            Some(known) if word < known.len() => {
-                known.load(word).is_ok_and(|found| found & bit != 0)
-            }
-            _ => true,
+    /// Sets the bits that are missing of what stands in the table.
+    fn announce_all(&self, entries: &[(K, V)]) -> Result<(), MapError> {
+        let mut missing = 0_usize;
+        for (key, _) in entries {
+            missing += usize::from(self.announce(key)?);
         }
+        if missing > 0 {
+            tracing::warn!(
+                map = maps::KNOWN.name,
+                bits = missing,
+                "somebody else has changed this map: it is as it should be again"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -99,10 +102,10 @@ impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
         self.table.remove(keys)
     }
 
-    /// What no program finds is not there.
+    /// Whoever proves the table by reading it proves the bits with it.
     fn entries(&self) -> Result<Vec<(K, V)>, MapError> {
-        let mut entries = self.table.entries()?;
-        entries.retain(|(key, _)| self.is_found(key));
+        let entries = self.table.entries()?;
+        self.announce_all(&entries)?;
         Ok(entries)
     }
 
