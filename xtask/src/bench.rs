@@ -1,16 +1,37 @@
-//! Owns `cargo xtask bench`: everything before the benchmark's own program starts.
+//! Owns `cargo xtask bench`: everything before the benchmark's own program starts, on this machine or in a guest.
 //! Knows nothing of what it measures.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::build::agent_and;
+use crate::cargo::target_dir;
 use crate::setup::{self, Needs};
+use crate::vm::{self, Kernel, Line, Run};
 
-/// Becomes the benchmark, compiled optimised like what it measures.
+/// The suite whose peer is in few kernels, and in the guest's.
+const IN_GUEST: &str = "ipvs";
+/// It takes less than half of this.
+const DEADLINE: Duration = Duration::from_mins(15);
+
+/// The suite of the guest, if asked for; then becomes the benchmark for the others, compiled optimised like what it measures.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
+    let Asked {
+        guest,
+        host,
+        for_host,
+        for_guest,
+    } = Asked::of(args);
+    if guest {
+        in_guest(&for_guest)?;
+    }
+    if !host {
+        return Ok(());
+    }
     let ready = setup::ensure(Needs {
         ebpf: true,
         clippy: false,
@@ -20,5 +41,98 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     })?;
     let (agent, bench) = agent_and("bench")?;
     let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));
-    Err(command.args(args).exec()).with_context(|| format!("start {}", bench.display()))
+    Err(command.args(for_host).exec()).with_context(|| format!("start {}", bench.display()))
+}
+
+/// What is to be measured where.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    guest: bool,
+    host: bool,
+    /// Without the guest's suite.
+    for_host: Vec<OsString>,
+    /// Flags alone.
+    for_guest: Vec<OsString>,
+}
+
+impl Asked {
+    /// No suite at all means each. Values of flags are numbers, so what begins with a letter is a suite.
+    fn of(args: &[OsString]) -> Self {
+        let is_suite = |arg: &OsString| {
+            let first = arg.to_string_lossy().chars().next();
+            first.is_some_and(char::is_alphabetic)
+        };
+        let is_ours = |arg: &OsString| arg.as_os_str() == OsStr::new(IN_GUEST);
+        let asks_help = args.iter().any(|arg| arg == "--help" || arg == "-h");
+        let any = args.iter().any(is_suite);
+        Self {
+            guest: !asks_help && (!any || args.iter().any(is_ours)),
+            host: asks_help || !any || args.iter().any(|arg| is_suite(arg) && !is_ours(arg)),
+            for_host: args.iter().filter(|arg| !is_ours(arg)).cloned().collect(),
+            for_guest: args.iter().filter(|arg| !is_suite(arg)).cloned().collect(),
+        }
+    }
+}
+
+/// Its page, chart and raw values come to where the others' are.
+fn in_guest(flags: &[OsString]) -> Result<()> {
+    setup::ensure(vm::NEEDS)?;
+    let kernel = Kernel::of(Line::Newer)?;
+    let (agent, bench) = agent_and("bench")?;
+    let folder = target_dir()?.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
+    let script = format!("LB_BENCH_DIR=/out bench {IN_GUEST} {}", flags.join(" "));
+    let ended = vm::in_guest(
+        &kernel,
+        &agent,
+        |payload| payload.built("bench", &bench),
+        &script,
+        &Run {
+            results: &folder,
+            deadline: DEADLINE,
+            progress: vm::last_line,
+        },
+    )?;
+    if ended.status != 0 {
+        bail!("in the guest: {}", vm::words(&ended.said));
+    }
+    let page = folder.join(format!("{IN_GUEST}.md"));
+    let text = fs::read_to_string(&page).with_context(|| format!("read {}", page.display()))?;
+    println!("{text}\nwritten to {}", folder.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(words: &str) -> (bool, bool, String, String) {
+        let args: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+        let Asked {
+            guest,
+            host,
+            for_host,
+            for_guest,
+        } = Asked::of(&args);
+        let text = |args: Vec<OsString>| args.join(OsStr::new(" ")).into_string().unwrap();
+        (guest, host, text(for_host), text(for_guest))
+    }
+
+    #[test]
+    fn each_suite_runs_where_its_peer_is() {
+        let flags = "--rounds 9".to_owned();
+        assert_eq!(
+            asked("--rounds 9"),
+            (true, true, flags.clone(), flags.clone())
+        );
+        assert_eq!(
+            asked("ipvs --rounds 9"),
+            (true, false, flags.clone(), flags)
+        );
+        let all = asked("socket --quick ipvs");
+        assert_eq!(all, (true, true, "socket --quick".into(), "--quick".into()));
+        assert_eq!(asked("socket --quick").0, false);
+        assert_eq!((asked("--help").0, asked("--help").1), (false, true));
+    }
 }

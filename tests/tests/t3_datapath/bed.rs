@@ -14,6 +14,7 @@ use lb_agent::datapath::load;
 use lb_agent::datapath::load::Commit;
 use lb_agent::datapath::load::OBJECT;
 use lb_agent::datapath::load::Options;
+use lb_agent::datapath::probe::Features;
 use lb_agent::node::Device;
 use lb_common::Addr;
 use lb_common::service::ServiceKey;
@@ -60,7 +61,7 @@ impl Bed {
                 self.pins.path(),
                 self.cgroup.path(),
                 &Options::default(),
-                TcMode::Tcx,
+                tc_mode()?,
                 devices,
             )
         })
@@ -83,6 +84,15 @@ pub(crate) fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
         source_v6: None,
         header_len: 14,
         veth: false,
+    })
+}
+
+/// As the agent chooses it: links from Linux 6.6 on.
+pub(crate) fn tc_mode() -> Result<TcMode> {
+    Ok(if Features::probe()?.tcx {
+        TcMode::Tcx
+    } else {
+        TcMode::Clsact
     })
 }
 

@@ -2,10 +2,10 @@
 
 use crate::bed::Bed;
 use crate::bed::start;
+use crate::bed::tc_mode;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
-use lb_agent::datapath::attach::TcMode;
 use lb_agent::datapath::cleanup;
 use lb_agent::datapath::dir::BpfDir;
 use lb_agent::datapath::load::Options;
@@ -48,7 +48,7 @@ fn three_capabilities_are_enough() -> Result<()> {
                 Path::new(pins),
                 Path::new(cgroup),
                 &Options::default(),
-                TcMode::Tcx,
+                tc_mode()?,
                 &eth0,
             )?;
             if let Some(mut recount) = running.recount()? {

@@ -4,11 +4,11 @@ use crate::bed::Bed;
 use crate::bed::key;
 use crate::bed::start;
 use crate::bed::switch;
+use crate::bed::tc_mode;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use lb_agent::datapath::attach::Attachments;
-use lb_agent::datapath::attach::TcMode;
 use lb_agent::datapath::attach::XdpMode;
 use lb_agent::datapath::bpf_maps::BpfMaps;
 use lb_agent::datapath::cgroup::Cgroup as AgentCgroup;
@@ -78,7 +78,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         maps.active.add(5, 2)?;
         // The programs that run still are told who the agent is.
         let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
-        let mut attachments = Attachments::new(ebpf, &dir, cgroup, TcMode::Tcx, XdpMode::Auto)?;
+        let mut attachments = Attachments::new(ebpf, &dir, cgroup, tc_mode()?, XdpMode::Auto)?;
         attachments.claim()?;
         let told = old_agent.map().get(&0)?.context("one entry")?;
         ensure!(![0, Agent::CLAIM].contains(&told.tgid), "{told:?}");
@@ -89,7 +89,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         ensure!(!dir.root().join("committing").exists());
         let (ebpf, maps, commit) = loaded.split();
         ensure!(maps.active.load(5)? == 4);
-        switch(ebpf, &dir, bed.cgroup.path(), TcMode::Tcx, &[], commit)?;
+        switch(ebpf, &dir, bed.cgroup.path(), tc_mode()?, &[], commit)?;
         ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() == 4096);
         Ok(())
     })?;
@@ -113,7 +113,7 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
             bed.pins.path(),
             bed.cgroup.path(),
             &options,
-            TcMode::Tcx,
+            tc_mode()?,
             &[],
         )
     })?;

@@ -85,13 +85,13 @@ pub(crate) fn run(
 }
 
 /// The last line on the console so far.
-pub(super) fn last_line(said: &str) -> String {
+pub(crate) fn last_line(said: &str) -> String {
     let line = said.lines().rfind(|line| !line.trim().is_empty());
     line.unwrap_or_default().trim().to_owned()
 }
 
 /// What the script said, without what the kernel and the first process say before and after.
-pub(super) fn words(said: &str) -> &str {
+pub(crate) fn words(said: &str) -> &str {
     let after = said.split_once(BEGINS).map_or(said, |(_, after)| after);
     let after = after.split_once('\n').map_or(after, |(_, after)| after);
     after

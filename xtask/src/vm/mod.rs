@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-pub(crate) use guest::Run;
+pub(crate) use guest::{Run, last_line, words};
 pub(crate) use kernel::{Kernel, Line};
 pub(crate) use payload::{OURS, Payload};
 
@@ -82,14 +82,14 @@ pub(crate) fn in_guest(
 /// The command's own words, and its exit status where that is not 0.
 fn show(kernel: &Kernel, agent: &Path, command: &[String]) -> Result<Option<u8>> {
     let results = folder("results")?;
-    let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    let line: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     let run = Run {
         results: results.path(),
         deadline: COMMAND,
-        progress: guest::last_line,
+        progress: last_line,
     };
-    let ended = in_guest(kernel, agent, |_| Ok(()), &words.join(" "), &run)?;
-    println!("{}", guest::words(&ended.said));
+    let ended = in_guest(kernel, agent, |_| Ok(()), &line.join(" "), &run)?;
+    println!("{}", words(&ended.said));
     Ok((ended.status != 0).then(|| u8::try_from(ended.status).unwrap_or(1)))
 }
 

@@ -36,7 +36,7 @@ const OPENED: [&str; 3] = ["xtables", "tc", "iproute2"];
 
 const EMPTY_FOLDERS: [&str; 7] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/out", "/root"];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("/init", include_str!("init.sh")),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("/etc/resolv.conf", ""),
@@ -46,6 +46,11 @@ const FILES: [(&str, &str); 6] = [
     ),
     ("/etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     ("/etc/nsswitch.conf", "hosts: files dns\n"),
+    // Programs ask for protocols by name.
+    (
+        "/etc/protocols",
+        "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\nsctp 132 SCTP\n",
+    ),
 ];
 
 /// An archive in the making.
