@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::build::agent_and;
 use crate::cargo::target_dir;
 use crate::setup::{self, Needs};
-use crate::vm::{self, Kernel, Line, Run};
+use crate::vm::{self, Clock, Kernel, Line, Run};
 
 /// The suite whose peer is in few kernels, and in the guest's.
 const IN_GUEST: &str = "ipvs";
@@ -91,6 +91,7 @@ fn in_guest(flags: &[OsString]) -> Result<()> {
         &Run {
             results: &folder,
             deadline: DEADLINE,
+            clock: Clock::Instructions,
             progress: vm::last_line,
         },
     )?;

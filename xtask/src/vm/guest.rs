@@ -30,11 +30,37 @@ pub(crate) struct Ended {
     pub(crate) said: String,
 }
 
+/// What time is in a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// That of this machine, with two CPUs that run side by side.
+    Real,
+    /// A nanosecond for each instruction of the one CPU: whatever else this machine does changes no measurement.
+    Instructions,
+}
+
+impl Clock {
+    const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Real => &["-accel", "tcg,thread=multi", "-smp", "2"],
+            Self::Instructions => &[
+                "-accel",
+                "tcg,thread=single",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+            ],
+        }
+    }
+}
+
 /// How it is run.
 pub(crate) struct Run<'a> {
     /// What the script in the guest finds as `/out`, and may write to.
     pub(crate) results: &'a Path,
     pub(crate) deadline: Duration,
+    pub(crate) clock: Clock,
     /// A few words of what it said so far.
     pub(crate) progress: fn(&str) -> String,
 }
@@ -57,7 +83,8 @@ pub(crate) fn run(
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
         // With `kvm`, where a machine has it inside another's emulation, guests hang in the firmware.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+        .args(run.clock.words())
+        .args(["-cpu", "max"])
         .args(["-m", MEMORY, "-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-display", "none", "-serial", "stdio", "-virtfs", &share])
         .arg("-kernel")

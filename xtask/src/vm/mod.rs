@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-pub(crate) use guest::{Run, last_line, words};
+pub(crate) use guest::{Clock, Run, last_line, words};
 pub(crate) use kernel::{Kernel, Line};
 pub(crate) use payload::{OURS, Payload};
 
@@ -86,6 +86,7 @@ fn show(kernel: &Kernel, agent: &Path, command: &[String]) -> Result<Option<u8>>
     let run = Run {
         results: results.path(),
         deadline: COMMAND,
+        clock: Clock::Real,
         progress: last_line,
     };
     let ended = in_guest(kernel, agent, |_| Ok(()), &line.join(" "), &run)?;

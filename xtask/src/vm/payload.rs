@@ -16,7 +16,8 @@ use super::kernel::Kernel;
 pub(crate) const OURS: &str = "/lb";
 
 /// Programs that belong to others of the same package.
-const RELATED: [&str; 12] = [
+const RELATED: [&str; 13] = [
+    "bridge",
     "chrt",
     "ip6tables",
     "ip6tables-restore",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::{Kernel, OURS, Run, folder, in_guest};
+use super::{Clock, Kernel, OURS, Run, folder, in_guest};
 use crate::cargo::{Executable, binary, compile};
 use crate::libtest::{self, Outcome};
 use crate::step::{Step, minutes};
@@ -86,6 +86,7 @@ fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) ->
     let run = Run {
         results: results.path(),
         deadline: DEADLINE,
+        clock: Clock::Real,
         progress: libtest::progress,
     };
     let ended = in_guest(kernel, agent, add, &script(filter), &run)?;
