@@ -1,13 +1,16 @@
 //! Arrays mapped into memory (`BPF_F_MMAPABLE`, Linux 5.5): written by aligned stores of eight bytes that programs read as
-//! they run. Owns the order of the stores: the first word last.
+//! they run. Owns the order of the stores, the first word last, and how much of an array is mapped at a time.
 
 use std::{
     io,
     marker::PhantomData,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aya::Pod;
@@ -22,21 +25,34 @@ use crate::{
 const ARRAY: u32 = 2;
 /// `BPF_F_MMAPABLE`
 const MMAPABLE: u32 = 1 << 10;
+/// Elements of a window: whole pages of up to 64 KiB, whatever an element's size. The kernel makes every page of a mapping
+/// present at once, so what is mapped counts as memory of this process, used or not.
+const WINDOW: u32 = 8192;
+/// Windows of an array that stay mapped. Walks go from one to the next, and a change touches one or two.
+const KEPT: usize = 4;
 
 /// An array map of `T`, whose size is a multiple of eight, in shared memory.
 #[derive(Debug)]
 pub struct MappedArray<T> {
-    words: NonNull<AtomicU64>,
+    map: OwnedFd,
     len: u32,
-    bytes: usize,
     writable: bool,
+    /// The one that was used last comes first.
+    windows: Mutex<Vec<Window>>,
     types: PhantomData<fn() -> T>,
 }
 
+/// A part of an array in memory.
+#[derive(Debug)]
+struct Window {
+    /// Of [`WINDOW`] elements each, counted from the start of the array.
+    number: u32,
+    words: NonNull<AtomicU64>,
+    bytes: usize,
+}
+
 // SAFETY: the mapping belongs to this value alone until it is dropped, and is touched by atomics only.
-unsafe impl<T> Send for MappedArray<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for MappedArray<T> {}
+unsafe impl Send for Window {}
 
 impl<T: Pod> MappedArray<T> {
     const WORDS: usize = {
@@ -44,7 +60,7 @@ impl<T: Pod> MappedArray<T> {
         size_of::<T>() / 8
     };
 
-    /// Maps the array; `writable` is false for those who only look.
+    /// Opens the array for mapping; `writable` is false for those who only look.
     pub fn new(map: impl AsFd, writable: bool) -> Result<Self, Error> {
         let MapInfo {
             kind,
@@ -63,36 +79,23 @@ impl<T: Pod> MappedArray<T> {
                 found: kind.into(),
             });
         }
-        let bytes = max_entries as usize * Self::WORDS * 8;
-        let protection = if writable {
-            libc::PROT_READ | libc::PROT_WRITE
-        } else {
-            libc::PROT_READ
+        let array = Self {
+            map: map
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|source| Error::Call {
+                    call: "dup",
+                    source,
+                })?,
+            len: max_entries,
+            writable,
+            windows: Mutex::default(),
+            types: PhantomData,
         };
-        // SAFETY: a new mapping at an address of the kernel's choice; it refuses more bytes than the array has.
-        let p = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                protection,
-                libc::MAP_SHARED,
-                map.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        match NonNull::new(p.cast::<AtomicU64>()) {
-            Some(words) if p != libc::MAP_FAILED => Ok(Self {
-                words,
-                len: max_entries,
-                bytes,
-                writable,
-                types: PhantomData,
-            }),
-            _ => Err(Error::Call {
-                call: "mmap",
-                source: io::Error::last_os_error(),
-            }),
-        }
+        // Whoever cannot map it hears of it now.
+        let first = array.open(0)?;
+        array.windows().push(first);
+        Ok(array)
     }
 
     /// Number of elements.
@@ -107,27 +110,74 @@ impl<T: Pod> MappedArray<T> {
         self.len == 0
     }
 
-    /// The words of an element.
-    fn element(&self, index: u32) -> Result<&[AtomicU64], Error> {
+    fn windows(&self) -> std::sync::MutexGuard<'_, Vec<Window>> {
+        // A panic elsewhere leaves windows as good as they were.
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Maps a window.
+    fn open(&self, number: u32) -> Result<Window, Error> {
+        let first = number * WINDOW;
+        let elements = WINDOW.min(self.len - first) as usize;
+        let bytes = elements * Self::WORDS * 8;
+        let offset = i64::from(first) * i64::try_from(Self::WORDS * 8).unwrap_or(i64::MAX);
+        let protection = if self.writable {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_READ
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice; it refuses what lies outside of the array.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED,
+                self.map.as_raw_fd(),
+                offset,
+            )
+        };
+        match NonNull::new(p.cast::<AtomicU64>()) {
+            Some(words) if p != libc::MAP_FAILED => Ok(Window {
+                number,
+                words,
+                bytes,
+            }),
+            _ => Err(Error::Call {
+                call: "mmap",
+                source: io::Error::last_os_error(),
+            }),
+        }
+    }
+
+    /// Calls `f` with the words of an element.
+    fn element<R>(&self, index: u32, f: impl FnOnce(&[AtomicU64]) -> R) -> Result<R, Error> {
         if index >= self.len {
             return Err(Error::OutOfRange {
                 index,
                 len: self.len,
             });
         }
-        // SAFETY: in range, so `WORDS` words stand there, page-aligned at the start; they live as long as `self`, and both
-        // sides touch them by whole-word accesses only. A mapping that is only readable is only read (`store`, `add`).
-        Ok(unsafe {
-            std::slice::from_raw_parts(
-                self.words.as_ptr().add(index as usize * Self::WORDS),
-                Self::WORDS,
-            )
-        })
+        let number = index / WINDOW;
+        let mut windows = self.windows();
+        if let Some(at) = windows.iter().position(|w| w.number == number) {
+            windows[..=at].rotate_right(1);
+        } else {
+            let window = self.open(number)?;
+            windows.truncate(KEPT - 1);
+            windows.insert(0, window);
+        }
+        let at = (index % WINDOW) as usize * Self::WORDS;
+        // SAFETY: in range of its window, so `WORDS` words stand there, page-aligned at the start; the window stays while it
+        // is locked, and both sides touch it by whole-word accesses only. One that is only readable is only read (`writable`).
+        let words =
+            unsafe { std::slice::from_raw_parts(windows[0].words.as_ptr().add(at), Self::WORDS) };
+        Ok(f(words))
     }
 
-    fn writable(&self, index: u32) -> Result<&[AtomicU64], Error> {
+    fn writable(&self, index: u32, f: impl FnOnce(&[AtomicU64])) -> Result<(), Error> {
         if self.writable {
-            self.element(index)
+            self.element(index, f)
         } else {
             Err(Error::Call {
                 call: "store",
@@ -138,45 +188,47 @@ impl<T: Pod> MappedArray<T> {
 
     /// Writes the words behind the first, then (release) the first: whoever sees the new first word sees the rest.
     pub fn store(&self, index: u32, value: &T) -> Result<(), Error> {
-        let element = self.writable(index)?;
         let source = std::ptr::from_ref(value).cast::<u64>();
         // SAFETY: `value` has `WORDS` words of plain integers without padding (`Pod`); read unaligned.
         let word = |i: usize| unsafe { source.add(i).read_unaligned() };
-        for (i, w) in element.iter().enumerate().skip(1) {
-            w.store(word(i), Ordering::Relaxed);
-        }
-        element[0].store(word(0), Ordering::Release);
-        Ok(())
+        self.writable(index, |element| {
+            for (i, w) in element.iter().enumerate().skip(1) {
+                w.store(word(i), Ordering::Relaxed);
+            }
+            element[0].store(word(0), Ordering::Release);
+        })
     }
 
     /// Reads the first word (acquire), then the rest.
     pub fn load(&self, index: u32) -> Result<T, Error> {
-        let element = self.element(index)?;
         let mut value = MaybeUninit::<T>::uninit();
         let target = value.as_mut_ptr().cast::<u64>();
-        for (i, w) in element.iter().enumerate() {
-            let w = w.load(if i == 0 {
-                Ordering::Acquire
-            } else {
-                Ordering::Relaxed
-            });
-            // SAFETY: `value` has room for `WORDS` words; written unaligned.
-            unsafe { target.add(i).write_unaligned(w) };
-        }
+        self.element(index, |element| {
+            for (i, w) in element.iter().enumerate() {
+                let w = w.load(if i == 0 {
+                    Ordering::Acquire
+                } else {
+                    Ordering::Relaxed
+                });
+                // SAFETY: `value` has room for `WORDS` words; written unaligned.
+                unsafe { target.add(i).write_unaligned(w) };
+            }
+        })?;
         // SAFETY: every byte was written; any bytes are a `T` (`Pod`).
         Ok(unsafe { value.assume_init() })
     }
 
     /// Adds to the first word (wrapping), as one atomic step for programs that add to it too.
     pub fn add(&self, index: u32, n: u64) -> Result<(), Error> {
-        self.writable(index)?[0].fetch_add(n, Ordering::Relaxed);
-        Ok(())
+        self.writable(index, |element| {
+            element[0].fetch_add(n, Ordering::Relaxed);
+        })
     }
 }
 
-impl<T> Drop for MappedArray<T> {
+impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, whole; nothing borrowed from it outlives `self`.
+        // SAFETY: our own mapping, whole; nothing borrowed from it outlives the lock under which it is looked up.
         unsafe { libc::munmap(self.words.as_ptr().cast(), self.bytes) };
     }
 }
