@@ -128,8 +128,7 @@ fn slice(of: &Service, n: usize) -> Slice {
         serving: true,
         terminating: e.draining,
         node: Some(Arc::from("elsewhere")),
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hints: None,
     };
     Slice {
         key: ObjectKey::new("default", &of.slice_name(n)),

@@ -93,8 +93,7 @@ fn slice(n: u8, random: &mut Random) -> Slice {
         serving: true,
         terminating: false,
         node: Some("n1".into()),
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hints: None,
     });
     Slice {
         key: key(n),

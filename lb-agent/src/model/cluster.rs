@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Event, Machine, Node, ObjectKey, Service, Slice};
+use super::{Event, Machine, Node, ObjectKey, Service, Slice, names::Names};
 
 /// Each with the interface that carries it.
 type Addresses = Vec<(IpAddr, u32)>;
@@ -28,6 +28,7 @@ pub struct Cluster {
     service_cidrs: Option<BTreeMap<String, Vec<(IpAddr, u8)>>>,
     synced: Synced,
     pending: Pending,
+    names: Names,
 }
 
 /// Which sources have listed everything once.
@@ -243,7 +244,8 @@ impl Cluster {
         self.synced
     }
 
-    fn put_service(&mut self, service: Service) {
+    fn put_service(&mut self, mut service: Service) {
+        self.names.of_service(&mut service);
         let key = service.key.clone();
         let before = self.services.insert(key.clone(), Arc::new(service));
         self.pending.services.entry(key).or_insert(before);
@@ -256,7 +258,8 @@ impl Cluster {
         }
     }
 
-    fn put_slice(&mut self, slice: Slice) {
+    fn put_slice(&mut self, mut slice: Slice) {
+        self.names.of_slice(&mut slice);
         let key = slice.key.clone();
         let slice = Arc::new(slice);
         let before = self.slices.insert(key.clone(), Arc::clone(&slice));

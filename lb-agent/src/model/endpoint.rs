@@ -47,8 +47,32 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
-    /// `hints.forZones`, names.
-    pub hint_zones: Vec<Arc<str>>,
-    /// `hints.forNodes`, names.
-    pub hint_nodes: Vec<Arc<str>>,
+    /// `hints`; most have none.
+    pub hints: Option<Box<Hints>>,
 }
+
+/// Whom an endpoint is meant for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Hints {
+    /// `forZones`, names.
+    pub zones: Vec<Arc<str>>,
+    /// `forNodes`, names.
+    pub nodes: Vec<Arc<str>>,
+}
+
+impl Endpoint {
+    /// Zones that its hints name.
+    #[must_use]
+    pub fn hint_zones(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+    }
+
+    /// Nodes that its hints name.
+    #[must_use]
+    pub fn hint_nodes(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
+    }
+}
+
+/// There are a hundred thousand of them in a large cluster.
+const _: () = assert!(size_of::<Endpoint>() <= 48);

@@ -5,11 +5,12 @@ pub mod endpoint;
 pub mod event;
 pub mod key;
 pub mod machine;
+mod names;
 pub mod node;
 pub mod service;
 
 pub use cluster::{Changes, Cluster, Synced, Trigger};
-pub use endpoint::{Endpoint, Slice, SlicePort};
+pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
 pub use machine::{Machine, ServiceCidr};

@@ -61,10 +61,10 @@ pub fn choose(candidates: &[Candidate<'_>], reach: Reach, place: Place<'_>) -> C
 fn hints(candidates: &[Candidate<'_>], place: Place<'_>) -> Hints {
     let (mut all_nodes, mut our_node, mut all_zones, mut our_zone) = (true, false, true, false);
     for e in candidates.iter().map(|c| c.endpoint).filter(|e| e.ready) {
-        all_nodes &= !e.hint_nodes.is_empty();
-        our_node |= e.hint_nodes.iter().any(|n| **n == *place.node);
-        all_zones &= !e.hint_zones.is_empty();
-        our_zone |= e.hint_zones.iter().any(|z| Some(&**z) == place.zone);
+        all_nodes &= !e.hint_nodes().is_empty();
+        our_node |= e.hint_nodes().iter().any(|n| **n == *place.node);
+        all_zones &= !e.hint_zones().is_empty();
+        our_zone |= e.hint_zones().iter().any(|z| Some(&**z) == place.zone);
     }
     if all_nodes && our_node {
         Hints::SameNode
@@ -78,9 +78,9 @@ fn hints(candidates: &[Candidate<'_>], place: Place<'_>) -> Hints {
 fn admitted(c: &Candidate<'_>, hints: Hints, place: Place<'_>) -> bool {
     match hints {
         Hints::None => true,
-        Hints::SameNode => c.endpoint.hint_nodes.iter().any(|n| **n == *place.node),
+        Hints::SameNode => c.endpoint.hint_nodes().iter().any(|n| **n == *place.node),
         Hints::SameZone => {
-            let mut zones = c.endpoint.hint_zones.iter();
+            let mut zones = c.endpoint.hint_zones().iter();
             zones.any(|z| Some(&**z) == place.zone)
         }
     }

@@ -25,15 +25,14 @@ fn endpoint(text: &str) -> Endpoint {
         serving,
         terminating,
         node: (!node.is_empty()).then(|| node.into()),
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hints: None,
     };
     for word in words {
         let (kind, names) = word.split_once(':').unwrap();
         let names = names.split(',').map(Into::into).collect();
         match kind {
-            "z" => e.hint_zones = names,
-            "h" => e.hint_nodes = names,
+            "z" => e.hints.get_or_insert_default().zones = names,
+            "h" => e.hints.get_or_insert_default().nodes = names,
             other => panic!("{other}"),
         }
     }

@@ -91,7 +91,7 @@ impl Troubles {
 
     /// Objects may ask for something that this Node lacks.
     pub(super) fn arrived(&mut self, event: &Event) {
-        let hints = |slice: &Slice| slice.endpoints.iter().any(|e| !e.hint_zones.is_empty());
+        let hints = |slice: &Slice| slice.endpoints.iter().any(|e| !e.hint_zones().is_empty());
         self.hinted |= match event {
             Event::Slice(slice) => hints(slice),
             Event::Slices(all) => all.iter().any(hints),

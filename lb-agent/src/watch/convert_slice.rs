@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as api;
 
-use crate::model::{Endpoint, ObjectKey, Slice, SlicePort};
+use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort};
 
 use super::{
     ip::parse_ip,
@@ -117,8 +117,12 @@ fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) 
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             node: e.node_name.as_deref().map(Arc::from),
-            hint_zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
-            hint_nodes: nodes.iter().map(|n| n.name.as_str().into()).collect(),
+            hints: (!zones.is_empty() || !nodes.is_empty()).then(|| {
+                Box::new(Hints {
+                    zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
+                    nodes: nodes.iter().map(|n| n.name.as_str().into()).collect(),
+                })
+            }),
         });
     }
     // One sentence a kind of mistake, however many endpoints share it: each becomes an Event.
@@ -183,8 +187,8 @@ endpoints:
             ]
         );
         assert_eq!(s.endpoints[2].node.as_deref(), Some("n1"));
-        assert_eq!(s.endpoints[2].hint_zones, ["a".into(), "b".into()]);
-        assert_eq!(s.endpoints[2].hint_nodes, ["n1".into()]);
+        assert_eq!(s.endpoints[2].hint_zones(), ["a".into(), "b".into()]);
+        assert_eq!(s.endpoints[2].hint_nodes(), ["n1".into()]);
         assert_eq!(s.ports.len(), 1, "a port without a number is no port");
         assert_eq!((&*s.ports[0].name, s.ports[0].port.get()), ("http", 8080));
         assert!(s.problems.is_empty());

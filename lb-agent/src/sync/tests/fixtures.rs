@@ -70,8 +70,7 @@ pub(crate) fn endpoint(addr: &str, node: &str) -> Endpoint {
         serving: true,
         terminating: false,
         node: Some(node.into()),
-        hint_zones: vec![],
-        hint_nodes: vec![],
+        hints: None,
     }
 }
 

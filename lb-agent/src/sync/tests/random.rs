@@ -147,8 +147,8 @@ fn ends(s: u8, list: &[(u8, u8, bool)]) -> Vec<Endpoint> {
         };
         match kind {
             1 => e.ready = false,
-            2 => e.hint_zones = vec!["z1".into()],
-            3 => e.hint_zones = vec!["z2".into(), "z1".into()],
+            2 => e.hints.get_or_insert_default().zones = vec!["z1".into()],
+            3 => e.hints.get_or_insert_default().zones = vec!["z2".into(), "z1".into()],
             _ => {}
         }
         e

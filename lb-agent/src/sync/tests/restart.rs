@@ -129,8 +129,8 @@ fn a_node_in_another_zone_plans_everything_anew() {
     let mut rig = Rig::new();
     rig.put(service("web", "10.96.0.1"));
     let mut ends = vec![endpoint("10.1.0.1", "a"), endpoint("10.1.0.2", "b")];
-    ends[0].hint_zones = vec!["red".into()];
-    ends[1].hint_zones = vec!["blue".into()];
+    ends[0].hints.get_or_insert_default().zones = vec!["red".into()];
+    ends[1].hints.get_or_insert_default().zones = vec!["blue".into()];
     rig.put_slice(slice("web-1", ends));
     let zone = |zone: &str| {
         Event::Node(Node {
