@@ -1,6 +1,6 @@
 //! Watches the API server: lists as one event each, changes one by one. A server that is lost changes nothing but a metric.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -24,6 +24,7 @@ use crate::{
 };
 
 use super::{
+    converted::Converted,
     kind::Watched,
     object::{HEADLESS, PROXY_NAME},
 };
@@ -53,29 +54,11 @@ pub async fn follow(
         .fields(&format!("metadata.name={node}"))
         .timeout(RENEW_SECS);
     tokio::try_join!(
-        one_kind::<core::Service>(
-            Api::all(client.clone()),
-            services,
-            patience,
-            &events,
-            &metrics
-        ),
-        one_kind::<discovery::EndpointSlice>(
-            Api::all(client.clone()),
-            slices,
-            patience,
-            &events,
-            &metrics
-        ),
-        one_kind::<core::Node>(
-            Api::all(client.clone()),
-            our_node,
-            patience,
-            &events,
-            &metrics
-        ),
+        one_kind::<core::Service>(&client, services, patience, &events, &metrics),
+        one_kind::<discovery::EndpointSlice>(&client, slices, patience, &events, &metrics),
+        one_kind::<core::Node>(&client, our_node, patience, &events, &metrics),
         one_kind::<networking::ServiceCIDR>(
-            Api::all(client),
+            &client,
             watcher::Config::default().timeout(RENEW_SECS),
             patience,
             &events,
@@ -86,20 +69,18 @@ pub async fn follow(
 }
 
 async fn one_kind<K>(
-    api: Api<K>,
+    client: &Client,
     config: watcher::Config,
     patience: u32,
     events: &Sender<Event>,
     metrics: &Metrics,
 ) -> Result<()>
 where
-    K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Watched + Resource<DynamicType = ()> + DeserializeOwned + 'static,
 {
     let kind = K::KIND;
-    let mut stream = watcher(api, config)
-        .modify(|object| object.meta_mut().managed_fields = None)
-        .default_backoff()
-        .boxed();
+    let api = Api::<Converted<K>>::all(client.clone());
+    let mut stream = watcher(api, config).default_backoff().boxed();
     let mut list = Vec::new();
     let mut failures = 0;
     loop {
@@ -143,18 +124,18 @@ where
                 continue;
             }
             watcher::Event::InitApply(object) => {
-                list.extend(object.convert());
+                list.extend(object.model);
                 continue;
             }
             watcher::Event::InitDone => {
                 debug!(%kind, objects = list.len(), "listed");
                 K::all(std::mem::take(&mut list))
             }
-            watcher::Event::Apply(object) => match object.convert() {
+            watcher::Event::Apply(Converted { meta, model }) => match model {
                 Some(model) => K::one(model),
-                None => K::gone(object.meta()),
+                None => K::gone(&meta),
             },
-            watcher::Event::Delete(object) => K::gone(object.meta()),
+            watcher::Event::Delete(object) => K::gone(&object.meta),
         };
         if failures > 0 {
             info!(%kind, failures, "watch works again");

@@ -16,7 +16,7 @@ use super::{convert_node, convert_service, convert_slice, object};
 /// A kind that is watched.
 pub trait Watched {
     /// What the model makes of it.
-    type Model;
+    type Model: Clone + Send + 'static;
     /// Its label in metrics and logs.
     const KIND: Kind;
     /// An API server may not know it, and may not let us see it: then there is none.

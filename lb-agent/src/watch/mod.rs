@@ -4,6 +4,7 @@ pub mod api;
 pub mod convert_node;
 pub mod convert_service;
 pub mod convert_slice;
+mod converted;
 pub mod ip;
 pub mod kind;
 pub mod manifests;
