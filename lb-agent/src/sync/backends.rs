@@ -1,7 +1,12 @@
 //! Backends: an id for each address, port and protocol, shared by all services that use it. Owns the ids and what a
 //! backend's entry shows when its users disagree.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher as _, RandomState},
+};
+
+use hashbrown::HashTable;
 
 use lb_common::{
     Addr, Proto,
@@ -29,8 +34,11 @@ pub(super) struct BackendKey {
 /// A mirror of `lb_backends`, and who uses what.
 pub(super) struct Backends {
     ids: Ids,
-    by_key: HashMap<BackendKey, u32>,
-    by_id: HashMap<u32, Entry>,
+    /// The entry of an id stands at its place; ids are given out from the smallest on.
+    by_id: Vec<Option<Entry>>,
+    /// The id of each key; the key itself stands in the entry alone.
+    by_key: HashTable<u32>,
+    hasher: RandomState,
     /// Entries whose value in the map may be out of date.
     touched: BTreeSet<u32>,
 }
@@ -54,9 +62,13 @@ struct Entry {
 impl Backends {
     /// As read from the map; users come by [`Backends::pin`] and [`Backends::join`].
     pub(super) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
-        let mut ids = Ids::restored(limit, &found.keys().copied().collect());
-        let mut by_key = HashMap::with_capacity(found.len());
-        let mut by_id = HashMap::with_capacity(found.len());
+        let mut all = Self {
+            ids: Ids::restored(limit, &found.keys().copied().collect()),
+            by_id: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: RandomState::new(),
+            touched: BTreeSet::new(),
+        };
         for (&id, b) in found {
             let key = BackendKey {
                 addr: b.addr,
@@ -65,23 +77,22 @@ impl Backends {
             };
             // The same backend twice would be the work of an interrupted agent: the first id holds, the other is let go by
             // whoever uses it.
-            by_key.entry(key).or_insert(id);
+            let is_second = all.find(&key).is_some();
             let mut entry = Entry::new(key, (b.state, b.flags));
             entry.stands = true;
-            by_id.insert(id, entry);
-            ids.retire(id);
+            all.put(id, entry);
+            if !is_second {
+                all.name(id, &key);
+            }
+            all.ids.retire(id);
         }
-        Self {
-            ids,
-            by_key,
-            by_id,
-            touched: BTreeSet::new(),
-        }
+        all
     }
 
     /// The id of a backend that has one.
     pub(super) fn find(&self, key: &BackendKey) -> Option<u32> {
-        self.by_key.get(key).copied()
+        let is_it = |id: &u32| self.get(*id).is_some_and(|e| e.key == *key);
+        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     /// A new id, pinned, and what to write under it; `None` when none is free.
@@ -90,31 +101,31 @@ impl Backends {
         let mut entry = Entry::new(key, shown(bits));
         entry.users = 1;
         let value = entry.value(entry.written);
-        self.by_key.insert(key, id);
-        self.by_id.insert(id, entry);
+        self.put(id, entry);
+        self.name(id, &key);
         Some((id, value))
     }
 
     /// Its entry stands in the map.
     pub(super) fn stands(&self, id: u32) -> bool {
-        self.by_id.get(&id).is_some_and(|e| e.stands)
+        self.get(id).is_some_and(|e| e.stands)
     }
 
     /// What stands in the map under an id, by all that was written; `None`: nothing.
     pub(super) fn standing(&self, id: u32) -> Option<Backend> {
-        let entry = self.by_id.get(&id).filter(|e| e.stands)?;
+        let entry = self.get(id).filter(|e| e.stands)?;
         Some(entry.value(entry.written))
     }
 
     /// What to write first under an id whose entry does not stand yet.
     pub(super) fn unwritten(&self, id: u32) -> Option<Backend> {
-        let entry = self.by_id.get(&id).filter(|e| !e.stands)?;
+        let entry = self.get(id).filter(|e| !e.stands)?;
         Some(entry.value(entry.written))
     }
 
     /// Keeps the id from being retired until [`Backends::join`] or [`Backends::unpin`].
     pub(super) fn pin(&mut self, id: u32) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.users += 1;
             self.ids.revive(id);
         }
@@ -122,7 +133,7 @@ impl Backends {
 
     /// The membership that it was pinned for did not come about.
     pub(super) fn unpin(&mut self, id: u32) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.users -= 1;
             if entry.users == 0 {
                 self.ids.retire(id);
@@ -132,7 +143,7 @@ impl Backends {
 
     /// A pin has become a membership.
     pub(super) fn join(&mut self, id: u32, bits: Bits) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.members += 1;
             entry.count(bits, true);
             self.touch(id);
@@ -141,7 +152,7 @@ impl Backends {
 
     /// A membership shows something else.
     pub(super) fn change(&mut self, id: u32, before: Bits, now: Bits) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.count(before, false);
             entry.count(now, true);
             self.touch(id);
@@ -150,7 +161,7 @@ impl Backends {
 
     /// A membership has ended.
     pub(super) fn leave(&mut self, id: u32, bits: Bits) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.members -= 1;
             entry.count(bits, false);
             self.touch(id);
@@ -162,13 +173,13 @@ impl Backends {
     pub(super) fn stale(&self) -> Vec<(u32, Backend)> {
         let touched = self.touched.iter();
         touched
-            .filter_map(|id| self.by_id.get(id).map(|e| (*id, e.value(e.wanted()))))
+            .filter_map(|id| self.get(*id).map(|e| (*id, e.value(e.wanted()))))
             .collect()
     }
 
     /// The entry stands in the map as `value`.
     pub(super) fn written(&mut self, id: u32, value: &Backend) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
+        if let Some(entry) = self.get_mut(id) {
             entry.written = (value.state, value.flags);
             entry.stands = true;
         }
@@ -182,17 +193,22 @@ impl Backends {
 
     /// A barrier has passed and the entry is cleared.
     pub(super) fn release(&mut self, id: u32) {
-        if let Some(entry) = self.by_id.remove(&id)
-            && self.by_key.get(&entry.key) == Some(&id)
+        let key = self.get(id).map(|entry| entry.key);
+        let hash = key.map(|key| self.hasher.hash_one(key));
+        if let Some(hash) = hash
+            && let Ok(named) = self.by_key.find_entry(hash, |named| *named == id)
         {
-            self.by_key.remove(&entry.key);
+            named.remove();
+        }
+        if let Some(place) = self.by_id.get_mut(id as usize) {
+            *place = None;
         }
         self.ids.release(id);
     }
 
     /// Bits of a membership as far as the entry in the map tells.
     pub(super) fn shown(&self, id: u32) -> Bits {
-        let (state, flags) = self.by_id.get(&id).map_or((0, 0), |e| e.written);
+        let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
         Bits::default()
             .with(Bits::TERMINATING, state == state::TERMINATING)
             .with(Bits::LOCAL, flags & flags::LOCAL != 0)
@@ -200,7 +216,7 @@ impl Backends {
 
     /// Of UDP?
     pub(super) fn is_udp(&self, id: u32) -> bool {
-        let entry = self.by_id.get(&id);
+        let entry = self.get(id);
         entry.is_some_and(|e| e.key.proto == Proto::Udp.number())
     }
 
@@ -209,9 +225,40 @@ impl Backends {
         self.ids.used()
     }
 
+    fn get(&self, id: u32) -> Option<&Entry> {
+        self.by_id.get(id as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut Entry> {
+        self.by_id.get_mut(id as usize)?.as_mut()
+    }
+
+    fn put(&mut self, id: u32, entry: Entry) {
+        let place = id as usize;
+        if self.by_id.len() <= place {
+            self.by_id.resize_with(place + 1, || None);
+        }
+        self.by_id[place] = Some(entry);
+    }
+
+    /// From now on the key leads to this id, whose entry stands at its place.
+    fn name(&mut self, id: u32, key: &BackendKey) {
+        let Self {
+            by_id,
+            by_key,
+            hasher,
+            ..
+        } = self;
+        let hash = |id: &u32| {
+            let entry = by_id.get(*id as usize).and_then(Option::as_ref);
+            hasher.hash_one(entry.map(|e| e.key).as_ref().unwrap_or(key))
+        };
+        by_key.insert_unique(hasher.hash_one(key), id, hash);
+    }
+
     fn touch(&mut self, id: u32) {
         let stale = |e: &Entry| e.members > 0 && e.wanted() != e.written;
-        if self.by_id.get(&id).is_some_and(stale) {
+        if self.get(id).is_some_and(stale) {
             self.touched.insert(id);
         } else {
             self.touched.remove(&id);

@@ -16,13 +16,14 @@ use crate::{
 
 use super::{
     apply::{self, Job},
-    fronts::Claim,
-    pool::PoolState,
     publish::{self, NODEPORTS, SERVICES},
     report::{Failure, FailureCause, HealthCheck, Report},
     restore::restore,
     state::State,
 };
+
+/// Services that are planned before their maps are written, where they need not all be.
+const PART: usize = 500;
 
 /// Model, plan and sync of one node. One task owns it; no clock, nothing asynchronous.
 pub struct Engine {
@@ -131,32 +132,30 @@ impl Engine {
             // Those that win contested frontends come first, and recognise the indices that these lead to.
             changed.sort_by_cached_key(|key| self.cluster.service(key).map(|s| s.rank()));
         }
-        let mut jobs = Vec::new();
-        for key in &changed {
-            report.planned += 1;
-            self.problems_changed |= self.errors.remove(key).is_some();
-            self.refused.remove(key);
-            match self.cluster.service(key).cloned() {
-                Some(service) => self.plan(&service, &mut jobs, maps, &mut report),
-                None => self.forget(key),
+        // A first sync onto empty maps, winners first, has nothing to move or to take away, so it need not hold all that it
+        // is about to write.
+        let part = if report.first_synced && !self.has_leftovers() {
+            PART
+        } else {
+            usize::MAX
+        };
+        let mut touched = BTreeSet::new();
+        let mut parts = changed.chunks(part).peekable();
+        loop {
+            let jobs = self.plan_all(parts.next().unwrap_or_default(), maps, &mut report);
+            let is_last = parts.peek().is_none();
+            if is_last && report.first_synced {
+                self.sweep();
+                self.synced = true;
+            }
+            self.write(jobs, maps, &mut report, &mut touched);
+            if is_last {
+                break;
             }
         }
-        if report.first_synced {
-            self.sweep();
-            self.synced = true;
-        }
-
-        let mut touched: BTreeSet<ObjectKey> = jobs.iter().map(|j| j.service.clone()).collect();
-        let state = &mut self.state;
-        apply::rise(&mut jobs, state, maps, &mut report);
-        publish::publish(&SERVICES, state, maps, &mut report, &mut touched);
-        publish::publish(&NODEPORTS, state, maps, &mut report, &mut touched);
-        apply::fall(&mut jobs, state, maps, &mut report);
-        apply::bury(state, maps, &mut report);
-        apply::refresh_backends(state, maps, &mut report);
         if self.addresses_dirty {
             let wanted = self.cluster.addresses();
-            self.addresses_dirty = !publish::addresses(wanted, state, maps, &mut report);
+            self.addresses_dirty = !publish::addresses(wanted, &mut self.state, maps, &mut report);
         }
         report.services_changed = touched.len();
         report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
@@ -199,6 +198,44 @@ impl Engine {
             dirty.append(&mut self.deferred);
         }
         dirty
+    }
+
+    /// Plans these Services, and lets go of those that are no more.
+    fn plan_all(
+        &mut self,
+        changed: &[ObjectKey],
+        maps: &mut dyn Maps,
+        report: &mut Report,
+    ) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for key in changed {
+            report.planned += 1;
+            self.problems_changed |= self.errors.remove(key).is_some();
+            self.refused.remove(key);
+            match self.cluster.service(key).cloned() {
+                Some(service) => self.plan(&service, &mut jobs, maps, report),
+                None => self.forget(key),
+            }
+        }
+        jobs
+    }
+
+    /// Writes what was planned; adds to `touched` the Services of which something was.
+    fn write(
+        &mut self,
+        mut jobs: Vec<Job>,
+        maps: &mut dyn Maps,
+        report: &mut Report,
+        touched: &mut BTreeSet<ObjectKey>,
+    ) {
+        touched.extend(jobs.iter().map(|j| j.service.clone()));
+        let state = &mut self.state;
+        apply::rise(&mut jobs, state, maps, report);
+        publish::publish(&SERVICES, state, maps, report, touched);
+        publish::publish(&NODEPORTS, state, maps, report, touched);
+        apply::fall(&mut jobs, state, maps, report);
+        apply::bury(state, maps, report);
+        apply::refresh_backends(state, maps, report);
     }
 
     /// Plans a Service, finds its indices, and makes a job of each pool that differs.
@@ -285,87 +322,6 @@ impl Engine {
         written.map(|r| r.index)
     }
 
-    /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if that is left
-    /// over from a pool of this Service that is no more (a port that was renamed, a policy that was changed), or from a
-    /// previous agent and everything that leads there is this Service's today; else a free one.
-    fn indices(
-        &mut self,
-        service: &ObjectKey,
-        plan: &ServicePlan,
-        maps: &mut dyn Maps,
-        report: &mut Report,
-    ) -> Result<Vec<u32>, MapError> {
-        let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);
-        let had = |id: &PoolId| old.iter().find(|(known, _)| known == id).map(|(_, i)| *i);
-        let mut taken: BTreeSet<u32> = plan.pools.iter().filter_map(|p| had(&p.id)).collect();
-        let written: Vec<Option<u32>> = plan
-            .frontends
-            .iter()
-            .filter(|f| f.pool.is_some())
-            .map(|f| self.written(&f.key))
-            .collect();
-        let leading = |index| {
-            let count = written.iter().filter(|w| **w == Some(index)).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        };
-        let mut found = Vec::with_capacity(plan.pools.len());
-        for (n, pool) in plan.pools.iter().enumerate() {
-            let mut index = had(&pool.id);
-            let fronts = plan.frontends.iter().filter(|f| f.pool == Some(n));
-            for led in fronts.filter_map(|f| self.written(&f.key)) {
-                let ours = || old.iter().any(|(_, i)| *i == led);
-                let left = |p: &PoolState| ours() || !p.owned && p.fronts == leading(led);
-                if index.is_none()
-                    && self.state.pools.get(&led).is_some_and(left)
-                    && taken.insert(led)
-                {
-                    index = Some(led);
-                }
-            }
-            found.push(index);
-        }
-        let gone: Vec<u32> = old.iter().map(|(_, i)| *i).collect();
-        let missing = found.iter().filter(|index| index.is_none()).count();
-        let fresh = self.state.take_indices(missing, maps, report)?;
-        let mut fresh = fresh.into_iter();
-        let indices: Vec<u32> = found
-            .into_iter()
-            .filter_map(|index| index.or_else(|| fresh.next()))
-            .collect();
-        for index in &indices {
-            let pool = self.state.pools.entry(*index);
-            pool.or_insert_with(PoolState::new).owned = true;
-            self.state.condemned.remove(index);
-        }
-        let unused = gone.into_iter().filter(|i| !indices.contains(i));
-        self.state.condemned.extend(unused);
-        Ok(indices)
-    }
-
-    /// Claims the plan's frontends, and lets go of those that it no longer has.
-    fn claim(&mut self, service: &Service, plan: &ServicePlan, indices: &[u32]) {
-        let keys: BTreeSet<FrontKey> = plan.frontends.iter().map(|f| f.key).collect();
-        if let Some(old) = self.planned.get(&service.key) {
-            let gone = old.fronts.iter().filter(|key| !keys.contains(key));
-            for key in gone {
-                release(&mut self.state, key, &service.key);
-            }
-        }
-        for front in &plan.frontends {
-            let claim = Claim {
-                service: service.key.clone(),
-                created: service.created,
-                index: front.pool.and_then(|n| indices.get(n).copied()),
-                asks: front.asks.and_then(|n| indices.get(n).copied()),
-                flags: front.flags,
-            };
-            match front.key {
-                FrontKey::Address(key) => self.state.services.claim(key, claim),
-                FrontKey::NodePort(key) => self.state.nodeports.claim(key, claim),
-            }
-        }
-    }
-
     /// The Service is gone.
     fn forget(&mut self, key: &ObjectKey) {
         self.deferred.remove(key);
@@ -376,7 +332,7 @@ impl Engine {
         };
         self.no_local = self.no_local.replaced(planned.no_local, NoLocal::default());
         for front in &planned.fronts {
-            release(&mut self.state, front, key);
+            self.state.release(front, key);
         }
         let indices = planned.pools.iter().map(|(_, index)| *index);
         self.state.condemned.extend(indices);
@@ -389,12 +345,5 @@ impl Engine {
         let left = self.state.pools.iter().filter(|(_, p)| !p.owned);
         let left: Vec<u32> = left.map(|(index, _)| *index).collect();
         self.state.condemned.extend(left);
-    }
-}
-
-fn release(state: &mut State, key: &FrontKey, service: &ObjectKey) {
-    match key {
-        FrontKey::Address(key) => state.services.release(*key, service),
-        FrontKey::NodePort(key) => state.nodeports.release(*key, service),
     }
 }

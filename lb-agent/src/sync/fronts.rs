@@ -1,10 +1,8 @@
 //! Frontends: who claims which, who wins, and what stands in the map. Owns the order of precedence between services.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-};
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use lb_common::service::{ServiceRef, frontend};
 
@@ -13,10 +11,8 @@ use crate::model::ObjectKey;
 /// A Service's wish for a frontend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Claim {
-    /// Who.
-    pub(super) service: ObjectKey,
-    /// Its age.
-    pub(super) created: Option<Timestamp>,
+    /// Who. All claims of a Service share it.
+    pub(super) by: Arc<Claimant>,
     /// Service index; `None` for the mark of a VIP, which any number of services may share.
     pub(super) index: Option<u32>,
     /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
@@ -25,16 +21,26 @@ pub(super) struct Claim {
     pub(super) flags: u32,
 }
 
+/// A Service that claims frontends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Claimant {
+    /// Its name.
+    pub(super) service: ObjectKey,
+    /// Its age.
+    pub(super) created: Option<Timestamp>,
+}
+
 impl Claim {
     /// See [`Service::rank`](crate::model::Service::rank).
     fn rank(&self) -> (bool, Option<Timestamp>, &ObjectKey) {
-        (self.created.is_none(), self.created, &self.service)
+        let Claimant { service, created } = &*self.by;
+        (created.is_none(), *created, service)
     }
 }
 
 /// One kind of frontends: a map of the ABI.
 pub(super) struct Fronts<K> {
-    by_key: HashMap<K, Front>,
+    by_key: IndexMap<K, Front>,
     /// How many stand in the map.
     standing: usize,
     /// Keys whose entry may have to change.
@@ -50,6 +56,7 @@ pub(super) struct Fronts<K> {
 #[derive(Default)]
 struct Front {
     written: Option<ServiceRef>,
+    /// Almost always one, hence room for no more.
     claims: Vec<Claim>,
 }
 
@@ -87,10 +94,17 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     /// The Service wants this, in place of what it wanted of the key before.
     pub(super) fn claim(&mut self, key: K, claim: Claim) {
         let front = self.by_key.entry(key).or_default();
-        match front.claims.iter_mut().find(|c| c.service == claim.service) {
+        match front
+            .claims
+            .iter_mut()
+            .find(|c| c.by.service == claim.by.service)
+        {
             Some(known) if *known == claim => return,
             Some(known) => *known = claim,
-            None => front.claims.push(claim),
+            None => {
+                front.claims.reserve_exact(1);
+                front.claims.push(claim);
+            }
         }
         self.touch(key);
     }
@@ -98,7 +112,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     /// The Service no longer wants it.
     pub(super) fn release(&mut self, key: K, service: &ObjectKey) {
         if let Some(front) = self.by_key.get_mut(&key) {
-            front.claims.retain(|c| c.service != *service);
+            front.claims.retain(|c| c.by.service != *service);
             self.touch(key);
         }
     }
@@ -127,7 +141,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         self.standing += usize::from(value.is_some());
         self.standing -= usize::from(before.is_some());
         if value.is_none() && front.claims.is_empty() {
-            self.by_key.remove(&key);
+            self.by_key.swap_remove(&key);
         }
         self.dirty.remove(&key);
         before
@@ -183,7 +197,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
             let winner = claims.iter().min_by_key(|c| c.rank());
             claims.iter().filter_map(move |c| {
                 let winner = winner?;
-                (c.service != winner.service).then_some((*key, c, &winner.service))
+                (c.by.service != winner.by.service).then_some((*key, c, &winner.by.service))
             })
         })
     }
@@ -201,7 +215,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         };
         self.contest |= was || contest;
         if front.claims.is_empty() && front.written.is_none() {
-            self.by_key.remove(&key);
+            self.by_key.swap_remove(&key);
         }
     }
 }
@@ -215,6 +229,6 @@ impl Front {
             None => self.claims.iter().fold(0, |all, c| all | c.flags),
         };
         let index = winner.index.or(winner.asks).unwrap_or(0);
-        Some((ServiceRef { index, flags }, &winner.service))
+        Some((ServiceRef { index, flags }, &winner.by.service))
     }
 }

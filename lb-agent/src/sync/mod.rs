@@ -10,6 +10,7 @@ mod apply;
 mod audit;
 mod backends;
 mod batch;
+mod claiming;
 mod diff;
 pub mod dump;
 mod elements;

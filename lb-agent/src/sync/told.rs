@@ -31,11 +31,11 @@ impl Engine {
         };
         for (key, claim, winner) in self.state.services.losers() {
             let what = format!("{} port {}", key.addr, key.port);
-            add(&claim.service, taken(&what, key.proto, winner));
+            add(&claim.by.service, taken(&what, key.proto, winner));
         }
         for (key, claim, winner) in self.state.nodeports.losers() {
             let what = format!("node port {}", key.port);
-            add(&claim.service, taken(&what, key.proto, winner));
+            add(&claim.by.service, taken(&what, key.proto, winner));
         }
         for (key, error) in &self.errors {
             add(key, error.to_string());

@@ -3,6 +3,7 @@
 mod audit;
 mod basic;
 pub(crate) mod fixtures;
+mod parts;
 mod random;
 mod readers;
 mod refused;
