@@ -49,6 +49,7 @@ fn start(cli: Cli, given: impl Fn(&str) -> bool) -> Result<ExitCode> {
                 warn!(fields, "--config: these fields have no meaning here");
             }
             let config = Config::new(pins, run, file)?;
+            lb_sys::keep_heap_small();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

@@ -5,6 +5,7 @@
 //! never a buffer that is too short.
 
 mod call;
+mod heap;
 mod link;
 mod map;
 mod mapped;
@@ -14,6 +15,7 @@ mod percpu;
 mod program;
 
 pub use call::{Error, write_calls};
+pub use heap::{keep_heap_small, trim_heap};
 pub use link::{
     CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
     create_xdp, detach, link_info, read_iter, update,

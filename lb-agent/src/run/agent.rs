@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result, bail};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::sleep_until,
 };
 use tracing::{debug, info, warn};
 
@@ -34,7 +33,7 @@ use super::{
     Stop,
     auditing::AuditRun,
     lb0::Lb0,
-    node_ports,
+    moment, node_ports,
     parts::Parts,
     recounting,
     resetting::Resetting,
@@ -170,7 +169,7 @@ impl Agent {
                     }
                 }
                 // What is on this machine decides where services are reached: nothing is planned before it is known.
-                () = sleep_until(at.into()), if self.node.is_some() => match due {
+                () = moment::until(at), if self.node.is_some() => match due {
                     Some(Due::Sync) => self.sync()?,
                     Some(Due::Settle) => self.settle(),
                     Some(Due::Audit) => self.audit(),
@@ -266,6 +265,7 @@ impl Agent {
         if self.schedule.begin(start) {
             self.engine.retry();
         }
+        let many = self.tell.many_arrived();
         let report = self.engine.sync(&mut self.maps);
         let end = Instant::now();
         let snapshot = self.engine.snapshot();
@@ -307,6 +307,9 @@ impl Agent {
             refused: snapshot.retrying,
         };
         self.health.synced(outcome, jiff::Timestamp::now());
+        if many {
+            lb_sys::trim_heap();
+        }
         if report.health_changed {
             let checks = Arc::new(self.engine.health_checks().clone());
             self.checks.send_modify(|wanted| wanted.checks = checks);

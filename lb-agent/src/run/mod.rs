@@ -52,6 +52,7 @@ mod auditing;
 mod descriptors;
 mod host;
 mod lb0;
+mod moment;
 mod node_ports;
 mod parts;
 mod recounting;

@@ -17,6 +17,9 @@ use crate::{
     watch::notices::{About, Notice},
 };
 
+/// Objects in a cluster, or a change, that is not small.
+const MANY: u64 = 1000;
+
 /// By Service.
 type Problems = BTreeMap<ObjectKey, Vec<String>>;
 
@@ -73,6 +76,11 @@ impl Tell {
             1 => metrics.kubeproxy.endpoints.came(n),
             _ => {}
         }
+    }
+
+    /// So much has come since the last sync that what was let go meanwhile, or is by it, is worth giving back.
+    pub(super) fn many_arrived(&self) -> bool {
+        self.arrived.iter().map(|(_, n)| n).sum::<u64>() >= MANY
     }
 
     /// A sync has ended.
