@@ -12,6 +12,7 @@ use aya::programs::{
     },
 };
 use lb_sys::TcHook;
+use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 
 use super::{
@@ -100,12 +101,15 @@ pub(crate) fn prune(dir: &BpfDir, wanted: &[Device]) -> Result<Vec<String>> {
             }
             _ => continue,
         };
-        // Without a name the device is gone, and its filters with it.
-        if let Ok(device) = if_indextoname(ifindex) {
+        // Without a name the device is gone, and its filters with it. (nix 0.31 gives an empty name instead of the error.)
+        let device = if_indextoname(ifindex).ok();
+        if let Some(device) = device.filter(|name| !name.is_empty()) {
             let device = device.to_string_lossy();
             match qdisc_detach_program(&device, kind(hook), program) {
                 Ok(()) => tracing::info!(program, device = %device, "detached"),
-                Err(TcError::IoError(e)) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(TcError::IoError(e))
+                    if e.kind() == std::io::ErrorKind::NotFound
+                        || e.raw_os_error() == Some(Errno::ENODEV as i32) => {}
                 Err(e) => {
                     return Err(e).with_context(|| {
                         format!("cannot remove the filter {program} of {device}")

@@ -208,6 +208,29 @@ fn clsact_does_where_tcx_is_missing() -> Result<()> {
 }
 
 #[test]
+fn a_device_that_goes_takes_its_filters_along() -> Result<()> {
+    let bed = Bed::new()?;
+    let eth0 = bed.device("eth0", false)?;
+    let filters =
+        || -> Result<usize> { Ok(std::fs::read_dir(bed.pins.path().join("clsact"))?.count()) };
+    bed.netns.block(|| {
+        let (mut running, _maps) = start(
+            bed.pins.path(),
+            bed.cgroup.path(),
+            &Options::default(),
+            TcMode::Clsact,
+            std::slice::from_ref(&eth0),
+        )?;
+        ensure!(filters()? > 0, "no filter was made");
+        bed.netns.ip("link del eth0\n")?;
+        let problems = running.follow(&[])?;
+        ensure!(problems.is_empty(), "{problems:?}");
+        ensure!(filters()? == 0, "pins of filters that are gone");
+        Ok(())
+    })
+}
+
+#[test]
 fn cleanup_leaves_nothing_and_refuses_while_an_agent_runs() -> Result<()> {
     let bed = Bed::new()?;
     let eth0 = bed.device("eth0", true)?;
