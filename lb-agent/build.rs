@@ -1,4 +1,4 @@
-//! Owns the compilation of `lb-ebpf` into `$OUT_DIR/lb-ebpf.o`, which the agent embeds.
+//! Owns the compilation of `lb-ebpf` into `$OUT_DIR/lb-ebpf.o`, which the agent embeds without its debug sections.
 //! Knows nothing of what is in it.
 
 use std::env;
@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use object::build::elf::{Builder, SectionData};
+use object::elf;
 
 fn main() -> ExitCode {
     match embed() {
@@ -48,7 +50,34 @@ fn embed() -> Result<()> {
         &lb_build::target_dir_of(&out_dir),
     )?;
     let embedded = out_dir.join("lb-ebpf.o");
-    fs::copy(&object, &embedded)
-        .with_context(|| format!("copy {} to {}", object.display(), embedded.display()))?;
-    Ok(())
+    let whole = fs::read(&object).with_context(|| format!("read {}", object.display()))?;
+    let small = without_dwarf(&whole)
+        .with_context(|| format!("take the debug sections out of {}", object.display()))?;
+    fs::write(&embedded, small).with_context(|| format!("write {}", embedded.display()))
+}
+
+/// Three quarters of the object, which the agent would read at each start: what the kernel is told of lines and types stands
+/// in BTF.
+fn without_dwarf(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    // The linker keeps names of sections and of symbols in one table, the builder in two.
+    if builder
+        .sections
+        .iter()
+        .all(|s| !matches!(s.data, SectionData::SectionString))
+    {
+        let names = builder.sections.add();
+        names.name = b".shstrtab"[..].into();
+        names.sh_type = elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    let mut small = Vec::new();
+    builder.write(&mut small)?;
+    Ok(small)
 }
