@@ -11,6 +11,7 @@ mod map;
 mod mapped;
 mod netns;
 mod object;
+mod page;
 mod percpu;
 mod program;
 
@@ -24,5 +25,6 @@ pub use map::{Done, Map};
 pub use mapped::MappedArray;
 pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
+pub use page::Page;
 pub use percpu::PerCpuArray;
 pub use program::{load_xdp, run_live_frames, xdp_pass};

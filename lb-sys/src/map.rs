@@ -43,23 +43,21 @@ pub(crate) struct ElemAttr {
     pub(crate) flags: u64,
 }
 
+/// What the commands on many elements read.
 #[repr(C)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
+pub(crate) struct BatchAttr {
+    pub(crate) in_batch: u64,
+    pub(crate) out_batch: u64,
+    pub(crate) keys: u64,
+    pub(crate) values: u64,
+    pub(crate) count: u32,
+    pub(crate) map_fd: u32,
+    pub(crate) elem_flags: u64,
+    pub(crate) flags: u64,
 }
 
 /// `BPF_MAP_TYPE_{PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, CGROUP_STORAGE_PERCPU}`: a value for each CPU at once.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
-
-/// Elements of one lookup batch; doubled when a bucket has more.
-const CHUNK: usize = 4096;
 
 impl<K: Pod, V: Pod> Map<K, V> {
     /// Takes the descriptor, if the map's layout is that of the types.
@@ -87,7 +85,13 @@ impl<K: Pod, V: Pod> Map<K, V> {
         &self.info
     }
 
-    fn elem(&self, command: Command, key: u64, value: u64, flags: u64) -> Result<(), Error> {
+    pub(crate) fn elem(
+        &self,
+        command: Command,
+        key: u64,
+        value: u64,
+        flags: u64,
+    ) -> Result<(), Error> {
         let mut attr = ElemAttr {
             map_fd: raw(&self.fd),
             pad: 0,
@@ -121,17 +125,6 @@ impl<K: Pod, V: Pod> Map<K, V> {
         match self.elem(Command::MapDelete, ptr(key), 0, 0) {
             Ok(()) => Ok(true),
             Err(e) if e.errno() == Some(libc::ENOENT) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn next_key(&self, key: Option<&K>) -> Result<Option<K>, Error> {
-        let mut next = MaybeUninit::<K>::zeroed();
-        let from = key.map_or(0, |k| ptr(k));
-        match self.elem(Command::MapNextKey, from, ptr(next.as_mut_ptr()), 0) {
-            // SAFETY: the kernel has written all of it; any bytes are a `K` (`Pod`).
-            Ok(()) => Ok(Some(unsafe { next.assume_init() })),
-            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -241,75 +234,6 @@ impl<K: Pod, V: Pod> Map<K, V> {
         }
         Done { count, error: None }
     }
-
-    /// Everything in it, in no order. A map that changes meanwhile may show an element twice or not at all.
-    pub fn entries(&self) -> Result<Vec<(K, V)>, Error> {
-        let mut all = Vec::new();
-        match self.lookup_batches(&mut all) {
-            Ok(()) => Ok(all),
-            Err(e) if lacks_batches(&e) || e.errno() == Some(libc::EINTR) => self.walk(),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn lookup_batches(&self, all: &mut Vec<(K, V)>) -> Result<(), Error> {
-        // The token of a hash is a u32, of other types a key: room for both.
-        let token = size_of::<K>().max(8);
-        let (mut from, mut to) = (vec![0u8; token], vec![0u8; token]);
-        let mut chunk = CHUNK;
-        let mut first = true;
-        loop {
-            let mut keys = Vec::<K>::with_capacity(chunk);
-            let mut values = Vec::<V>::with_capacity(chunk);
-            let mut attr = BatchAttr {
-                in_batch: if first { 0 } else { ptr(from.as_ptr()) },
-                out_batch: ptr(to.as_mut_ptr()),
-                keys: ptr(keys.as_mut_ptr()),
-                values: ptr(values.as_mut_ptr()),
-                count: u32::try_from(chunk).unwrap_or(u32::MAX),
-                map_fd: raw(&self.fd),
-                elem_flags: 0,
-                flags: 0,
-            };
-            // SAFETY: the layout of BPF_MAP_LOOKUP_BATCH; the kernel writes at most `count` keys and values, for which there
-            // is room, and a token of at most a key or four bytes.
-            let result = unsafe { bpf(Command::MapLookupBatch, &mut attr) };
-            let end = match result {
-                Ok(_) => false,
-                Err(e) if e.errno() == Some(libc::ENOENT) => true,
-                // One bucket holds more than the chunk.
-                Err(e) if e.errno() == Some(libc::ENOSPC) && chunk < (1 << 24) => {
-                    chunk *= 2;
-                    continue;
-                }
-                Err(e) => return Err(e),
-            };
-            let n = (attr.count as usize).min(chunk);
-            // SAFETY: the kernel has written that many; any bytes are a `K` or `V` (`Pod`).
-            unsafe {
-                keys.set_len(n);
-                values.set_len(n);
-            }
-            all.extend(keys.into_iter().zip(values));
-            if end {
-                return Ok(());
-            }
-            first = false;
-            std::mem::swap(&mut from, &mut to);
-        }
-    }
-
-    fn walk(&self) -> Result<Vec<(K, V)>, Error> {
-        let mut all = Vec::new();
-        let mut key = self.next_key(None)?;
-        while let Some(k) = key {
-            if let Some(v) = self.get(&k)? {
-                all.push((k, v));
-            }
-            key = self.next_key(Some(&k))?;
-        }
-        Ok(all)
-    }
 }
 
 impl<K, V> AsFd for Map<K, V> {
@@ -318,7 +242,7 @@ impl<K, V> AsFd for Map<K, V> {
     }
 }
 
-fn lacks_batches(e: &Error) -> bool {
+pub(crate) fn lacks_batches(e: &Error) -> bool {
     matches!(e.errno(), Some(ENOTSUPP | libc::EOPNOTSUPP))
 }
 

@@ -1,7 +1,7 @@
 //! One pinned map as one table of [`super::table`]. Owns the translation of the kernel's errors into words that name the
 //! map and the remedy.
 
-use std::{fmt, os::fd::OwnedFd, path::Path};
+use std::{collections::HashSet, fmt, os::fd::OwnedFd, path::Path};
 
 use aya::{Pod, maps::lpm_trie::Key};
 use lb_common::{maps::MapSpec, srcrange::SourceRange};
@@ -9,7 +9,7 @@ use lb_sys::{Done, Error, Map, MappedArray};
 
 use super::{
     dir::BpfDir,
-    table::{ArrayTable, Batch, HashTable, MapError, SourceRangeKey},
+    table::{ArrayTable, Batch, HashTable, MapError, Page, SourceRangeKey, Token},
 };
 
 /// How a map is opened.
@@ -123,6 +123,30 @@ impl<K: Pod, V: Pod> HashTable<K, V> for HashPin<K, V> {
             .map_err(|e| failed(&self.spec, "read", &e))
     }
 
+    fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
+        let from = from.map(|token| &*token.0);
+        let page = self.map.page(from, count);
+        let lb_sys::Page { entries, next } = page.map_err(|e| failed(&self.spec, "read", &e))?;
+        Ok(Page {
+            entries,
+            next: next.map(Token),
+        })
+    }
+
+    fn gone(&self, entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError> {
+        let mut gone = Vec::new();
+        for (key, value) in entries {
+            let found = self.map.get(&key);
+            if found
+                .map_err(|e| failed(&self.spec, "look up", &e))?
+                .is_none()
+            {
+                gone.push((key, value));
+            }
+        }
+        Ok(gone)
+    }
+
     fn capacity(&self) -> u32 {
         self.map.info().max_entries
     }
@@ -143,6 +167,11 @@ fn key(k: &SourceRangeKey) -> Key<SourceRange> {
     Key::new(k.prefix_len, k.data)
 }
 
+fn ours((k, value): (Key<SourceRange>, u8)) -> (SourceRangeKey, u8) {
+    let (prefix_len, data) = (k.prefix_len(), k.data());
+    (SourceRangeKey { prefix_len, data }, value)
+}
+
 impl HashTable<SourceRangeKey, u8> for RangesPin {
     fn insert(&mut self, entries: &[(SourceRangeKey, u8)]) -> Batch {
         let entries: Vec<_> = entries.iter().map(|(k, v)| (key(k), *v)).collect();
@@ -155,16 +184,27 @@ impl HashTable<SourceRangeKey, u8> for RangesPin {
     }
 
     fn entries(&self) -> Result<Vec<(SourceRangeKey, u8)>, MapError> {
-        let ours = |k: Key<SourceRange>| SourceRangeKey {
-            prefix_len: k.prefix_len(),
-            data: k.data(),
-        };
-        Ok(self
-            .0
-            .entries()?
-            .into_iter()
-            .map(|(k, v)| (ours(k), v))
-            .collect())
+        Ok(self.0.entries()?.into_iter().map(ours).collect())
+    }
+
+    fn page(
+        &self,
+        from: Option<&Token>,
+        count: usize,
+    ) -> Result<Page<SourceRangeKey, u8>, MapError> {
+        let Page { entries, next } = self.0.page(from, count)?;
+        let entries = entries.into_iter().map(ours).collect();
+        Ok(Page { entries, next })
+    }
+
+    /// A lookup in a trie is by the longest prefix, and says nothing of the key itself: all of it is read.
+    fn gone(
+        &self,
+        mut entries: Vec<(SourceRangeKey, u8)>,
+    ) -> Result<Vec<(SourceRangeKey, u8)>, MapError> {
+        let there: HashSet<_> = self.entries()?.into_iter().map(|(key, _)| key).collect();
+        entries.retain(|(key, _)| !there.contains(key));
+        Ok(entries)
     }
 
     fn capacity(&self) -> u32 {

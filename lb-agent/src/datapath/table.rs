@@ -46,6 +46,19 @@ pub struct Batch {
     pub error: Option<MapError>,
 }
 
+/// Where to go on in a map that is read in pages; the map's own word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token(pub Box<[u8]>);
+
+/// Some of a map's entries.
+#[derive(Debug)]
+pub struct Page<K, V> {
+    /// In no order.
+    pub entries: Vec<(K, V)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Token>,
+}
+
 /// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
 pub trait HashTable<K, V> {
     /// Inserts; an existing key is overwritten. In `lb_services`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
@@ -55,6 +68,11 @@ pub trait HashTable<K, V> {
     fn remove(&mut self, keys: &[K]) -> Batch;
     /// Everything in it, in no order.
     fn entries(&self) -> Result<Vec<(K, V)>, MapError>;
+    /// About `count` entries from the token on, in no order. From the first page to the last, each entry that stands there
+    /// all the time is among them, whatever changes beside it; others may come twice.
+    fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError>;
+    /// Those of the entries whose keys are not in it.
+    fn gone(&self, entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError>;
     /// Entries it can hold.
     fn capacity(&self) -> u32;
 }

@@ -1,6 +1,6 @@
 //! Metrics of the audits of the maps. Owns their names; what an audit is, and what it does, is the engine's business.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -19,6 +19,7 @@ use crate::sync::Part;
 #[derive(Clone, Debug)]
 pub struct Audits {
     duration: Histogram,
+    longest: Gauge<f64, AtomicU64>,
     drift: Family<OfMap, Gauge>,
     repaired: Family<OfMap, Counter>,
 }
@@ -34,6 +35,7 @@ impl Audits {
         let audits = Self {
             // 100 µs to 1.6 s.
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            longest: Gauge::default(),
             drift: Family::default(),
             repaired: Family::default(),
         };
@@ -45,6 +47,12 @@ impl Audits {
             "Time of one audit of all maps",
             Unit::Seconds,
             audits.duration.clone(),
+        );
+        registry.register_with_unit(
+            "audit_longest_step",
+            "The longest that a change could have waited for a step of the last audit",
+            Unit::Seconds,
+            audits.longest.clone(),
         );
         registry.register(
             "map_drift_entries",
@@ -68,7 +76,8 @@ impl Audits {
     }
 
     /// All of them have.
-    pub fn ended(&self, took: Duration) {
+    pub fn ended(&self, took: Duration, longest: Duration) {
         self.duration.observe(took.as_secs_f64());
+        self.longest.set(longest.as_secs_f64());
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     apply::{self, Job},
     publish::{self, NODEPORTS, SERVICES},
-    report::{Failure, FailureCause, HealthCheck, Report},
+    report::{Failure, FailureCause, HealthCheck, Report, Writes},
     restore::restore,
     state::State,
 };
@@ -49,6 +49,8 @@ pub struct Engine {
     pub(super) synced: bool,
     /// Over all that is planned.
     pub(super) no_local: NoLocal,
+    /// Since the start.
+    pub(super) wrote: Writes,
 }
 
 /// What the engine remembers of a plan.
@@ -79,6 +81,7 @@ impl Engine {
             problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
+            wrote: Writes::default(),
         })
     }
 
@@ -168,6 +171,7 @@ impl Engine {
             self.problems_changed |= std::mem::take(contest);
         }
         report.problems_changed = std::mem::take(&mut self.problems_changed);
+        self.wrote.add(&report.writes);
         report
     }
 
@@ -180,6 +184,7 @@ impl Engine {
         {
             publish::fail(&mut report, None, error);
         }
+        self.wrote.add(&report.writes);
         report
     }
 

@@ -179,10 +179,18 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         steps
     }
 
-    /// Every key in the map, with its entry.
-    pub(super) fn standing(&self) -> impl Iterator<Item = (K, ServiceRef)> {
-        let all = self.by_key.iter();
-        all.filter_map(|(key, front)| Some((*key, front.written?)))
+    /// So many keys before the place `end`, each with its entry where it stands in the map, and the place of the first of
+    /// them. Whoever goes on from there to the first place of all meets every key that is there all the time: new ones come
+    /// at the end, and the last one takes the place of one that goes.
+    pub(super) fn before(
+        &self,
+        end: usize,
+        count: usize,
+    ) -> (usize, impl Iterator<Item = (K, Option<ServiceRef>)>) {
+        let end = end.min(self.by_key.len());
+        let start = end.saturating_sub(count);
+        let some = (start..end).filter_map(|place| self.by_key.get_index(place));
+        (start, some.map(|(key, front)| (*key, front.written)))
     }
 
     /// Keys in the map.

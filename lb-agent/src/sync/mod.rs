@@ -27,7 +27,7 @@ mod stale;
 mod state;
 mod told;
 
-pub use audit::{Audit, Part};
+pub use audit::{Audit, Part, Place};
 pub use engine::Engine;
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
 pub use stale::Pair;

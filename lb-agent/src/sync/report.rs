@@ -105,6 +105,28 @@ pub struct Writes {
 }
 
 impl Writes {
+    /// These too.
+    pub fn add(&mut self, more: &Self) {
+        let Self {
+            services,
+            nodeports,
+            nodeaddrs,
+            members,
+            srcranges,
+            svc,
+            slots,
+            backends,
+        } = *more;
+        self.services += services;
+        self.nodeports += nodeports;
+        self.nodeaddrs += nodeaddrs;
+        self.members += members;
+        self.srcranges += srcranges;
+        self.svc += svc;
+        self.slots += slots;
+        self.backends += backends;
+    }
+
     /// By name of the map.
     #[must_use]
     pub fn by_map(&self) -> [(&'static str, u64); 8] {

@@ -27,7 +27,7 @@ pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     let capacity = Capacity::of(maps);
     let services = maps.services().entries()?;
     let nodeports = maps.nodeports().entries()?;
-    let nodeaddrs: HashMap<_, _> = maps.nodeaddrs().entries()?.into_iter().collect();
+    let nodeaddrs: BTreeMap<_, _> = maps.nodeaddrs().entries()?.into_iter().collect();
 
     let mut pools = entries_of_svc(maps, capacity.svc)?;
     let refs = services.iter().map(|(_, r)| *r);

@@ -1,7 +1,7 @@
 //! What stands in the maps, as far as the agent knows: the mirror. Owns barriers, and with them the moment at which what
 //! was retired becomes free.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{
     Addr,
@@ -40,7 +40,7 @@ pub(super) struct State {
     /// `lb_nodeports`
     pub(super) nodeports: Fronts<NodePortKey>,
     /// `lb_nodeaddrs`
-    pub(super) nodeaddrs: HashMap<Addr, NodeAddr>,
+    pub(super) nodeaddrs: BTreeMap<Addr, NodeAddr>,
     /// See [`Fronts::freed`].
     pub(super) nodeaddrs_freed: bool,
     /// Entries of `lb_members`.

@@ -1,9 +1,12 @@
 //! One table of the maps in memory. Owns the contract of batches: leading elements done, the rest untouched.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher as _},
+};
 
 use super::{
-    super::table::{ArrayTable, Batch, HashTable, MapError},
+    super::table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
     Shared,
     judge::{Guard, Store, World},
     lock,
@@ -44,7 +47,16 @@ impl<K, V> HashHandle<K, V> {
     }
 }
 
-impl<K: Copy + Ord + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> for HashHandle<K, V> {
+/// Where pages can begin and end, as those of the kernel's hashes can.
+const BUCKETS: u8 = 64;
+
+fn bucket<K: Hash>(key: &K) -> u8 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    (hasher.finish() % u64::from(BUCKETS)) as u8
+}
+
+impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> for HashHandle<K, V> {
     fn insert(&mut self, entries: &[(K, V)]) -> Batch {
         let mut world = lock(&self.world);
         for (done, (key, value)) in entries.iter().enumerate() {
@@ -110,6 +122,30 @@ impl<K: Copy + Ord + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> for HashH
         let mut world = lock(&self.world);
         let table = (self.select)(&mut world);
         Ok(table.entries.iter().map(|(k, v)| (*k, *v)).collect())
+    }
+
+    fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
+        let mut world = lock(&self.world);
+        let table = (self.select)(&mut world);
+        let from = from.and_then(|token| token.0.first().copied());
+        let mut entries = Vec::new();
+        for at in from.unwrap_or(0)..BUCKETS {
+            if entries.len() >= count {
+                let next = Some(Token([at].into()));
+                return Ok(Page { entries, next });
+            }
+            let here = table.entries.iter().filter(|(key, _)| bucket(*key) == at);
+            entries.extend(here.map(|(key, value)| (*key, *value)));
+        }
+        let next = None;
+        Ok(Page { entries, next })
+    }
+
+    fn gone(&self, mut entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError> {
+        let mut world = lock(&self.world);
+        let there = &(self.select)(&mut world).entries;
+        entries.retain(|(key, _)| !there.contains_key(key));
+        Ok(entries)
     }
 
     fn capacity(&self) -> u32 {

@@ -8,23 +8,36 @@ use lb_common::{
     service::{NodeAddr, Service, ServiceRef, Slot},
 };
 
-use super::fixtures::{Rig, endpoint, ip, node_port, service, slice};
+use super::fixtures::{Rig, endpoint, ip, key, node_port, service, slice};
 use crate::{
     datapath::table::{HashTable, Maps},
     model::{Event, ServiceType},
-    sync::{Audit, Part},
+    sync::{Audit, Place, report::Writes},
 };
 
 impl Rig {
     /// Audits every map; entries that differed, and writes.
     pub(super) fn audit(&mut self) -> (u64, u64) {
-        let mut all = (0, 0);
-        for part in Part::ALL {
-            let Audit { drift, report, .. } = self.engine.audit(part, &mut self.maps);
-            all.0 += drift;
-            all.1 += report.writes.total();
+        let (drift, report) = self.audit_with(Place::default());
+        (drift, report.total())
+    }
+
+    /// From this place to the end, and what was written by the way.
+    fn audit_with(&mut self, mut place: Place) -> (u64, Writes) {
+        let (mut all, mut writes) = (0, Writes::default());
+        loop {
+            let Audit {
+                drift,
+                report,
+                ended,
+                ..
+            } = self.engine.audit(&mut place, &mut self.maps);
+            all += drift;
+            writes.add(&report.writes);
+            if ended {
+                return (all, writes);
+            }
         }
-        all
     }
 }
 
@@ -192,19 +205,68 @@ const DEEDS: &[Deed] = &[
 #[test]
 fn whatever_somebody_changed_is_found_counted_and_repaired() {
     for (what, wrong, deed) in DEEDS {
-        let mut rig = rig();
-        let before = raw(&mut rig);
-        deed(&mut rig);
-        // The rules bind the agent, not the one who broke in.
-        rig.maps.world().violations.clear();
-        assert_eq!(raw(&mut rig) == before, *wrong == 0, "{what}");
-        let (drift, _) = rig.audit();
-        assert_eq!(drift, *wrong, "{what}");
-        assert_eq!(raw(&mut rig), before, "{what}");
-        assert_eq!(rig.audit(), (0, 0), "{what}: audited twice");
-        rig.maps.world().violations.clear();
-        rig.empty();
+        // Whatever the size of the pages.
+        for page in [1, 3, 2048] {
+            let mut rig = rig();
+            let before = raw(&mut rig);
+            deed(&mut rig);
+            // The rules bind the agent, not the one who broke in.
+            rig.maps.world().violations.clear();
+            assert_eq!(raw(&mut rig) == before, *wrong == 0, "{what}");
+            let (drift, _) = rig.audit_with(Place::with_pages(page));
+            assert_eq!(drift, *wrong, "{what}, in pages of {page}");
+            assert_eq!(raw(&mut rig), before, "{what}, in pages of {page}");
+            assert_eq!(rig.audit(), (0, 0), "{what}: audited twice");
+            rig.maps.world().violations.clear();
+            rig.empty();
+        }
     }
+}
+
+#[test]
+fn what_somebody_changed_for_good_is_found_while_services_come_and_go() {
+    for (what, wrong, deed) in DEEDS {
+        let mut rig = rig();
+        deed(&mut rig);
+        rig.maps.world().violations.clear();
+        let (mut place, mut found, mut turn) = (Place::with_pages(16), 0, 0);
+        loop {
+            let Audit { drift, ended, .. } = rig.engine.audit(&mut place, &mut rig.maps);
+            found += drift;
+            if ended {
+                break;
+            }
+            // As many frontends, members and backends come as go, so that no count tells.
+            let of = |n: u32| format!("other-{}", n % 3);
+            let other = service(&of(turn), &format!("10.96.9.{}", turn % 3));
+            rig.engine.handle(Event::Service(other));
+            let ends = vec![endpoint(&format!("10.1.9.{}", turn % 3), "here")];
+            let ends = slice(&format!("{}-1", of(turn)), ends);
+            rig.engine.handle(Event::Slice(ends));
+            rig.engine.handle(Event::ServiceGone(key(&of(turn + 1))));
+            // Not judged: the one who broke in has kept no rule.
+            drop(rig.engine.sync(&mut rig.maps));
+            turn += 1;
+        }
+        assert!(turn > 20, "only {turn} steps");
+        assert_eq!(found, *wrong, "{what}");
+        assert_eq!(rig.audit(), (0, 0), "{what}: audited twice");
+    }
+}
+
+#[test]
+fn a_step_reads_no_more_than_its_page() {
+    let mut rig = rig();
+    let (mut place, mut steps) = (Place::with_pages(4), 0);
+    while !rig.engine.audit(&mut place, &mut rig.maps).ended {
+        steps += 1;
+    }
+    let world = rig.maps.world();
+    let elements = world.backends.len() + world.svc.len();
+    assert!(
+        steps > elements / 4,
+        "{steps} steps for {elements} elements"
+    );
 }
 
 #[test]
@@ -214,8 +276,8 @@ fn a_repair_that_fails_is_told_and_tried_again() {
     take(rig.maps.services());
     rig.maps.world().violations.clear();
     rig.maps.world().fail(1, 1000);
-    let Audit { drift, report, .. } = rig.engine.audit(Part::Services, &mut rig.maps);
-    assert!(drift == 1 && !report.failed.is_empty());
+    let (drift, writes) = rig.audit_with(Place::default());
+    assert_eq!((drift, writes.total()), (1, 0));
     rig.maps.world().fail(0, 0);
     assert_eq!(rig.audit().0, 1);
     assert_eq!(raw(&mut rig), before);

@@ -14,7 +14,7 @@ use crate::{
     datapath::mem::{Limits, MemMaps},
     model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice},
     plan::FrontKey,
-    sync::Engine,
+    sync::{Audit, Engine, Place},
 };
 
 const SERVICES: u8 = 5;
@@ -218,6 +218,8 @@ impl Truth {
 fn run(steps: &[Step], seed: u64, per_mille: u64) {
     let mut truth = Truth::default();
     let mut rig = Rig::unsynced(MemMaps::new(LIMITS));
+    // An audit that goes on through all of it, a few entries at a time.
+    let mut place = Place::with_pages(3);
     let mut readers = Readers::new(seed, ByNumber);
     rig.maps
         .world()
@@ -233,6 +235,10 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
                 drop(rig.sync());
                 // Whatever failed: what the agent believes to have written is what stands there.
                 assert_eq!(rig.audit(), (0, 0));
+                for _ in 0..20 {
+                    let Audit { drift, report, .. } = rig.engine.audit(&mut place, &mut rig.maps);
+                    assert_eq!((drift, report.writes.total()), (0, 0));
+                }
             }
             Step::Settle => drop(rig.engine.settle(&mut rig.maps)),
             Step::Restart => {
@@ -242,6 +248,7 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
                         break engine;
                     }
                 };
+                place = Place::with_pages(3);
             }
             _ => truth.relist(&mut rig.engine),
         }
