@@ -10,12 +10,14 @@ mod yaml;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_agent::datapath::bpf_maps::BpfMaps;
 use lb_agent::datapath::dir::BpfDir;
 use lb_agent::datapath::pinned::Access;
+use lb_agent::plan::PlanConfig;
+use lb_agent::sync::{Engine, Place, Report};
 use lb_tests::agent::{CHANGE, Start};
 use lb_tests::poll;
 use lb_tests::probe::{HammerPlan, Kind};
@@ -193,6 +195,7 @@ fn nothing_changes(scene: &mut Scene, all: &[Service]) -> Result<()> {
         Ok(all_written(scene)? == before + 10)
     })?;
     scene.agent.take().context("it runs")?.kill()?;
+    audited(scene)?;
     let mut agent = Start::new().without_waiting(&scene.node)?;
     agent.wait_ready_within(&scene.node, READ)?;
     scene.agent = Some(agent);
@@ -202,6 +205,33 @@ fn nothing_changes(scene: &mut Scene, all: &[Service]) -> Result<()> {
         all_written(scene)?
     );
     compare(scene, all)
+}
+
+/// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a change would have waited.
+fn audited(scene: &Scene) -> Result<()> {
+    let mut maps = BpfMaps::open(&BpfDir::at(scene.node.bpf_dir()), Access::Write)?;
+    let mut engine = Engine::restore(&mut maps, PlanConfig::default())?;
+    for (what, mut place) in [
+        ("a page", Place::default()),
+        ("a map", Place::with_pages(1 << 24)),
+    ] {
+        let (mut steps, mut longest, mut whole) = (0, Duration::ZERO, Duration::ZERO);
+        loop {
+            let start = Instant::now();
+            let audit = engine.audit(&mut place, &mut maps);
+            let took = start.elapsed();
+            ensure!(
+                audit.drift == 0 && audit.report == Report::default(),
+                "{audit:?}"
+            );
+            (steps, longest, whole) = (steps + 1, longest.max(took), whole + took);
+            if audit.ended {
+                break;
+            }
+        }
+        println!("an audit by {what}: {steps} steps, {whole:?} in all, the longest {longest:?}");
+    }
+    Ok(())
 }
 
 /// Of a small Service among ten thousand.

@@ -1,13 +1,9 @@
 //! Programs onto hooks, and kept there as devices come and go. Owns every link and `lb_devs`; an existing link is swapped in
 //! place, so that no hook is ever without a program.
 
-use std::{
-    collections::BTreeSet,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use aya::{Ebpf, programs::Program};
 use lb_common::{lb0, maps};
 use lb_sys::{CgroupHook, LinkTarget, TcHook, Xdp};
@@ -207,7 +203,7 @@ impl Attachments {
         if self.done.contains(spec.name) {
             return Ok(());
         }
-        let Some(program) = program(&self.ebpf, spec.name)? else {
+        let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
             return Ok(());
         };
         let id = self.cgroup.id;
@@ -233,7 +229,7 @@ impl Attachments {
         if self.iter.is_some() {
             return Ok(());
         }
-        let Some(program) = program(&self.ebpf, spec.name)? else {
+        let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
             return Ok(());
         };
         let map = pinned::open(&self.dir, &maps::SK, Access::Write)?;
@@ -258,7 +254,7 @@ impl Attachments {
             }
             return Ok(());
         }
-        let Some(program) = program(&self.ebpf, spec.name)? else {
+        let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
             return Ok(());
         };
         let ifindex = device.ifindex;
@@ -286,7 +282,7 @@ impl Attachments {
         if self.done.contains(&name) || self.without_xdp.contains(&ifindex) {
             return Ok(());
         }
-        let Some(program) = program(&self.ebpf, spec.name)? else {
+        let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
             return Ok(());
         };
         let attached = put(
@@ -389,22 +385,4 @@ impl Attachments {
             .error
             .map_or(Ok(()), |e| Err(e.into()))
     }
-}
-
-/// The descriptor of a loaded program; `None` if the object does not contain it.
-fn program<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
-    let Some(program) = ebpf.program(name) else {
-        return Ok(None);
-    };
-    let fd = match program {
-        Program::CgroupSockAddr(p) => p.fd(),
-        Program::CgroupSock(p) => p.fd(),
-        Program::SockOps(p) => p.fd(),
-        Program::SchedClassifier(p) => p.fd(),
-        Program::Xdp(p) => p.fd(),
-        Program::Iter(p) => p.fd(),
-        _ => return Err(anyhow!("program {name}: of a kind that is never attached")),
-    };
-    let fd = fd.with_context(|| format!("program {name} is not loaded"))?;
-    Ok(Some(fd.as_fd()))
 }

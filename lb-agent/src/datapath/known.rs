@@ -7,7 +7,7 @@ use lb_common::{Addr, known, maps, service::ServiceKey};
 use super::{
     dir::BpfDir,
     pinned::{Access, ArrayPin, HashPin},
-    table::{ArrayTable, Batch, HashTable, MapError},
+    table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
 };
 
 /// A key that is looked for only if the bit of its address is set.
@@ -107,6 +107,16 @@ impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
         let entries = self.table.entries()?;
         self.announce_all(&entries)?;
         Ok(entries)
+    }
+
+    fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
+        let page = self.table.page(from, count)?;
+        self.announce_all(&page.entries)?;
+        Ok(page)
+    }
+
+    fn gone(&self, entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError> {
+        self.table.gone(entries)
     }
 
     fn capacity(&self) -> u32 {

@@ -1,6 +1,8 @@
 //! Every program of the object, and the hook that it belongs to. Owns the order in which they are attached: whoever undoes a
 //! translation before whoever makes one.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use anyhow::{Context, Result, bail};
 use aya::{Btf, Ebpf, programs::Program};
 use lb_sys::CgroupHook;
@@ -99,6 +101,24 @@ pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
         bail!("program {name}: not in the agent's list, so nobody would attach it");
     }
     Ok(())
+}
+
+/// The descriptor of a loaded program; `None` if the object does not contain it.
+pub(super) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
+    let Some(program) = ebpf.program(name) else {
+        return Ok(None);
+    };
+    let fd = match program {
+        Program::CgroupSockAddr(p) => p.fd(),
+        Program::CgroupSock(p) => p.fd(),
+        Program::SockOps(p) => p.fd(),
+        Program::SchedClassifier(p) => p.fd(),
+        Program::Xdp(p) => p.fd(),
+        Program::Iter(p) => p.fd(),
+        _ => bail!("program {name}: of a kind that is never attached"),
+    };
+    let fd = fd.with_context(|| format!("program {name} is not loaded"))?;
+    Ok(Some(fd.as_fd()))
 }
 
 #[cfg(test)]

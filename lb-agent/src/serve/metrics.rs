@@ -5,7 +5,7 @@ use std::{fmt, sync::atomic::AtomicU64};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    encoding::text,
     metrics::{
         counter::Counter,
         family::Family,
@@ -18,7 +18,12 @@ use prometheus_client::{
 
 use crate::{datapath::recount::Recounted, reset, sync::Writes};
 
-use super::{audits::Audits, kubeproxy::KubeProxyMetrics};
+pub use super::labels::{Kind, KindLabels, SyncLabels, SyncResult};
+use super::{
+    audits::Audits,
+    kubeproxy::KubeProxyMetrics,
+    labels::{MapLabels, SkipLabels, SkipReason},
+};
 
 /// Everything that is counted outside the kernel.
 #[derive(Debug)]
@@ -69,100 +74,6 @@ pub struct Metrics {
     kubeproxy_registry: Registry,
     /// Resets of UDP sockets.
     pub reset: reset::metrics::Metrics,
-}
-
-/// Which map.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct MapLabels {
-    map: &'static str,
-}
-
-/// Why a port is not carried.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct SkipLabels {
-    reason: SkipReason,
-}
-
-/// Why a port is not carried.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
-enum SkipReason {
-    /// Its protocol is SCTP.
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    sctp,
-}
-
-/// Which objects.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct KindLabels {
-    /// The label.
-    pub kind: Kind,
-}
-
-/// A kind of object.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
-pub enum Kind {
-    /// Services
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    service,
-    /// `EndpointSlice`s
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    endpointslice,
-    /// `ServiceCIDR`s
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    servicecidr,
-    /// Our Node
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    node,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::service => "Service",
-            Self::endpointslice => "EndpointSlice",
-            Self::servicecidr => "ServiceCIDR",
-            Self::node => "Node",
-        })
-    }
-}
-
-/// How a sync ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct SyncLabels {
-    /// The label.
-    pub result: SyncResult,
-}
-
-/// How a sync ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
-pub enum SyncResult {
-    /// Everything was written.
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    ok,
-    /// Some of it was not, and will be tried again.
-    #[expect(
-        non_camel_case_types,
-        reason = "the derive writes the label as it stands here"
-    )]
-    failed,
 }
 
 impl Metrics {

@@ -7,5 +7,6 @@ pub mod health;
 pub mod http;
 pub mod kernel;
 pub mod kubeproxy;
+pub mod labels;
 pub mod metrics;
 mod probe;

@@ -11,7 +11,7 @@ use lb_tests::node::Node;
 
 use super::programs::{Shape, generator, tally};
 use super::stage::{Hop, LOCAL, Stage, neighbours};
-use super::{SMALL, settle};
+use super::{SMALL, settle::settle};
 use crate::client::Client;
 use crate::wire::Program;
 

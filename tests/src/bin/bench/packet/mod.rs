@@ -7,6 +7,7 @@ mod balancers;
 mod found;
 mod programs;
 mod sample;
+mod settle;
 mod stage;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use lb_tests::host::Host;
 
 use self::balancers::{LOCAL_PORT, REMOTE_PORT, TARGET};
 use self::programs::{Cell, Shape, Sink, Then, generator};
+use self::settle::settled;
 use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
 use crate::client::Client;
 use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
@@ -381,23 +383,6 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
     row.sink().reset(Then::Drop)?;
     woken.insert(number, Instant::now());
     Ok(())
-}
-
-fn settled(sink: &Sink) -> Result<u64> {
-    settle(|| sink.count())
-}
-
-/// A count once it stands still: the last packets are on their way when their sender is done.
-fn settle(count: impl Fn() -> Result<u64>) -> Result<u64> {
-    let mut last = count()?;
-    loop {
-        std::thread::sleep(Duration::from_millis(1));
-        let now = count()?;
-        if now == last {
-            return Ok(now);
-        }
-        last = now;
-    }
 }
 
 fn float(count: u64) -> f64 {

@@ -1,0 +1,99 @@
+//! Labels of the agent's metrics. Owns their values, as dashboards know them; counts nothing.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+/// Which map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct MapLabels {
+    pub(super) map: &'static str,
+}
+
+/// Why a port is not carried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct SkipLabels {
+    pub(super) reason: SkipReason,
+}
+
+/// Why a port is not carried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub(super) enum SkipReason {
+    /// Its protocol is SCTP.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    sctp,
+}
+
+/// Which objects.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct KindLabels {
+    /// The label.
+    pub kind: Kind,
+}
+
+/// A kind of object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum Kind {
+    /// Services
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    service,
+    /// `EndpointSlice`s
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    endpointslice,
+    /// `ServiceCIDR`s
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    servicecidr,
+    /// Our Node
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    node,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::service => "Service",
+            Self::endpointslice => "EndpointSlice",
+            Self::servicecidr => "ServiceCIDR",
+            Self::node => "Node",
+        })
+    }
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub struct SyncLabels {
+    /// The label.
+    pub result: SyncResult,
+}
+
+/// How a sync ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub enum SyncResult {
+    /// Everything was written.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    ok,
+    /// Some of it was not, and will be tried again.
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    failed,
+}
