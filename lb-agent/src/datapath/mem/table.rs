@@ -53,7 +53,7 @@ const BUCKETS: u8 = 64;
 fn bucket<K: Hash>(key: &K) -> u8 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    (hasher.finish() % u64::from(BUCKETS)) as u8
+    u8::try_from(hasher.finish() % u64::from(BUCKETS)).unwrap_or(0)
 }
 
 impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> for HashHandle<K, V> {

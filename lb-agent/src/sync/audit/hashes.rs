@@ -22,13 +22,16 @@ const REPLACED: usize = 32;
 /// Of these, in one step.
 const AT_ONCE: usize = 1;
 
+/// A page of the mirror, and where the next one begins.
+type Mirrored<K, V> = (Vec<(K, V)>, Option<At>);
+
 /// What is to be known of a map.
-pub(super) struct Table<K: 'static, V: 'static> {
+pub(super) struct Audited<K: 'static, V: 'static> {
     table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, V>,
     /// What should stand under a key.
     wanted: fn(&State, &K) -> Option<V>,
     /// So much of what should stand there, and where to go on.
-    page: fn(&State, At, usize) -> (Vec<(K, V)>, Option<At>),
+    page: fn(&State, At, usize) -> Mirrored<K, V>,
     /// How much should stand there.
     count: fn(&State) -> usize,
     writes: fn(&mut Writes) -> &mut u64,
@@ -36,7 +39,7 @@ pub(super) struct Table<K: 'static, V: 'static> {
     freed: Option<fn(&mut State) -> &mut bool>,
 }
 
-pub(super) const MEMBERS: Table<MemberKey, MemberFlags> = Table {
+pub(super) const MEMBERS: Audited<MemberKey, MemberFlags> = Audited {
     table: |maps| maps.members(),
     wanted: |state, key| {
         let bits = state.pools.get(&key.service)?.members.get(&key.backend)?;
@@ -48,7 +51,7 @@ pub(super) const MEMBERS: Table<MemberKey, MemberFlags> = Table {
     freed: None,
 };
 
-pub(super) const RANGES: Table<SourceRangeKey, u8> = Table {
+pub(super) const RANGES: Audited<SourceRangeKey, u8> = Audited {
     table: |maps| maps.srcranges(),
     wanted: |state, key| {
         let pool = state.pools.get(&key.data.service)?;
@@ -65,7 +68,7 @@ pub(super) const RANGES: Table<SourceRangeKey, u8> = Table {
     freed: None,
 };
 
-pub(super) const SERVICES: Table<ServiceKey, ServiceRef> = Table {
+pub(super) const SERVICES: Audited<ServiceKey, ServiceRef> = Audited {
     table: |maps| maps.services(),
     wanted: |state, key| state.services.written(key),
     page: |state, at, count| fronts(&state.services, at, count),
@@ -74,7 +77,7 @@ pub(super) const SERVICES: Table<ServiceKey, ServiceRef> = Table {
     freed: Some(|state| &mut state.services.freed),
 };
 
-pub(super) const NODEPORTS: Table<NodePortKey, ServiceRef> = Table {
+pub(super) const NODEPORTS: Audited<NodePortKey, ServiceRef> = Audited {
     table: |maps| maps.nodeports(),
     wanted: |state, key| state.nodeports.written(key),
     page: |state, at, count| fronts(&state.nodeports, at, count),
@@ -83,7 +86,7 @@ pub(super) const NODEPORTS: Table<NodePortKey, ServiceRef> = Table {
     freed: Some(|state| &mut state.nodeports.freed),
 };
 
-pub(super) const NODEADDRS: Table<Addr, NodeAddr> = Table {
+pub(super) const NODEADDRS: Audited<Addr, NodeAddr> = Audited {
     table: |maps| maps.nodeaddrs(),
     wanted: |state, key| state.nodeaddrs.get(key).copied(),
     // A machine has a handful.
@@ -102,7 +105,7 @@ fn fronts<K: Copy + Ord + Hash>(
     fronts: &Fronts<K>,
     at: At,
     count: usize,
-) -> (Vec<(K, ServiceRef)>, Option<At>) {
+) -> Mirrored<K, ServiceRef> {
     let end = match at {
         At::Before(place) => place,
         _ => usize::MAX,
@@ -113,7 +116,7 @@ fn fronts<K: Copy + Ord + Hash>(
 }
 
 /// By pool, each by backend.
-fn members(state: &State, at: At, count: usize) -> (Vec<(MemberKey, MemberFlags)>, Option<At>) {
+fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, MemberFlags> {
     let mut found = Vec::new();
     let (mut service, mut from) = match at {
         At::Index(service, from) => (service, from),
@@ -139,7 +142,7 @@ fn members(state: &State, at: At, count: usize) -> (Vec<(MemberKey, MemberFlags)
     (found, None)
 }
 
-impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Table<K, V> {
+impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Audited<K, V> {
     /// One page; the next stage, or `None` when the part is through. `quiet`: nothing was written to the map since the part
     /// began.
     pub(super) fn step(

@@ -201,12 +201,11 @@ impl Engine {
             Part::NodeAddresses => hashes::NODEADDRS.step(state, maps, place, quiet, &mut audit),
         };
         self.wrote.add(&audit.report.writes);
-        match audit.take(next) {
-            Some(stage) => place.stage = stage,
-            None => {
-                audit.last = true;
-                audit.ended = place.turn();
-            }
+        if let Some(stage) = audit.take(next) {
+            place.stage = stage;
+        } else {
+            audit.last = true;
+            audit.ended = place.turn();
         }
         audit
     }
