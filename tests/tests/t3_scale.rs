@@ -208,6 +208,7 @@ fn nothing_changes(scene: &mut Scene, all: &[Service]) -> Result<()> {
 }
 
 /// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a change would have waited.
+#[expect(clippy::print_stdout, reason = "what was measured")]
 fn audited(scene: &Scene) -> Result<()> {
     let mut maps = BpfMaps::open(&BpfDir::at(scene.node.bpf_dir()), Access::Write)?;
     let mut engine = Engine::restore(&mut maps, PlanConfig::default())?;
