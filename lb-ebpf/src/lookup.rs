@@ -8,7 +8,7 @@ use lb_common::{
     Addr, Reason,
     affinity::{Affinity, AffinityKey},
     backend::{self, Backend},
-    known,
+    known, lb0,
     select::{self, Input, Need},
     service::{
         MemberKey, NodePortKey, Service, ServiceKey, ServiceRef, Slot, Word, flags, frontend,
@@ -120,6 +120,17 @@ pub fn vip(addr: &Addr) -> Option<ServiceRef> {
     };
     // SAFETY: as in `frontend`.
     unsafe { SERVICES.get(&mark) }.copied()
+}
+
+/// Who says what there is to say of packets to `addr`, as it comes in on `lb0`: the address itself if it is routed there. Of
+/// an address that has only some of its ports led there, an ICMP error, which has no port, would be dropped by a strict
+/// reverse path filter (IPv6 has none).
+#[inline(always)]
+pub fn speaker(addr: &Addr) -> Addr {
+    match vip(addr) {
+        Some(mark) if addr.is_v4() && mark.flags & frontend::ROUTED == 0 => lb0::SOURCE_V4,
+        _ => *addr,
+    }
 }
 
 /// Has the service a backend to choose? False for an index that points nowhere.

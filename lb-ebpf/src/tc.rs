@@ -14,6 +14,7 @@ use crate::{
     decide::{self, Action},
     done,
     icmp::{self, Answer},
+    lookup,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
     quote, reset,
     route::{self, For, Route},
@@ -162,8 +163,9 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
         _ => return NEXT,
     };
     // What goes to another node, or to the client, comes from an address that it can know; what stays keeps its sender.
-    let known = hop || matches!(action, Action::Hand);
-    let from = if known || packet::same(&q.from, &p.src) {
+    let from = if matches!(action, Action::Hand) {
+        lookup::speaker(&s.flow.src)
+    } else if hop || packet::same(&q.from, &p.src) {
         s.flow.src
     } else {
         q.from

@@ -4,6 +4,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, TC_ACT_SHOT},
+    helpers::bpf_l3_csum_replace,
     macros::classifier,
     programs::TcContext,
 };
@@ -14,7 +15,8 @@ use crate::{
     decide::{self, Action},
     echo::{self, Echo},
     icmp::{self, Answer},
-    packet::{self, Packet},
+    lookup,
+    packet::{self, ETH, Packet},
     quote, reset, route,
     scratch::{self, Scratch},
     skb,
@@ -149,7 +151,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
         _ => false,
     };
     // From an address that is routed to where it comes in.
-    let from = s.flow.src;
+    let from = lookup::speaker(&s.flow.src);
     if quote::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
     }
@@ -184,8 +186,27 @@ fn refuse(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> i32 {
 /// Says so to the client; what was counted already is dropped if nothing can be said.
 #[inline(always)]
 fn answer(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
-    match icmp::turn(skb, p, s, what) {
+    match icmp::turn(skb, p, s, what).and_then(|()| speak(skb, p)) {
         Ok(()) => route::hand(skb, p.v4, p.ifindex),
         Err(()) => TC_ACT_SHOT,
+    }
+}
+
+/// Lets an answer behind an Ethernet header come from who may give it.
+#[inline(always)]
+fn speak(skb: *mut __sk_buff, p: &Packet) -> Result<(), ()> {
+    if !p.v4 {
+        return Ok(());
+    }
+    let (vip, from) = (p.dst.words()[3], lookup::speaker(&p.dst).words()[3]);
+    if from == vip {
+        return Ok(());
+    }
+    // SAFETY: the helpers check offsets and lengths against the buffer.
+    unsafe {
+        let rc = bpf_l3_csum_replace(skb, ETH + 10, u64::from(vip), u64::from(from), 4);
+        skb::ok(rc)
+            .and_then(|()| skb::store(skb, ETH + 12, &from, 0))
+            .map_err(|_| ())
     }
 }
