@@ -12,7 +12,6 @@ const BITS: u32 = WORDS.trailing_zeros() + 6;
 /// neither a VIP nor one that node ports answer on; one that is 1 says nothing.
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "the upper eighteen bits")]
 pub const fn bit(addr: &Addr) -> (u32, u64) {
     let w = addr.words();
     // What differs most, the end of the address, in the lower half: a product carries upwards alone.

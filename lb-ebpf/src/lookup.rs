@@ -122,13 +122,12 @@ pub fn vip(addr: &Addr) -> Option<ServiceRef> {
     unsafe { SERVICES.get(&mark) }.copied()
 }
 
-/// Who says what there is to say of packets to `addr`, as it comes in on `lb0`: the address itself if it is routed there. Of
-/// an address that has only some of its ports led there, an ICMP error, which has no port, would be dropped by a strict
-/// reverse path filter (IPv6 has none).
+/// Who says what there is to say of packets to `addr`, as it comes in on `lb0`: the address itself if it is routed there, else
+/// [`lb0::SPEAKER_V4`].
 #[inline(always)]
 pub fn speaker(addr: &Addr) -> Addr {
     match vip(addr) {
-        Some(mark) if addr.is_v4() && mark.flags & frontend::ROUTED == 0 => lb0::SOURCE_V4,
+        Some(mark) if addr.is_v4() && mark.flags & frontend::ROUTED == 0 => lb0::SPEAKER_V4,
         _ => *addr,
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Error, Result};
 use futures::TryStreamExt as _;
-use lb_common::lb0::{DEVICE, PEER, SOURCE_V4, SOURCE_V6};
+use lb_common::lb0::{DEVICE, PEER, SOURCE_V4, SOURCE_V6, SPEAKER_V4};
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::{
@@ -44,6 +44,11 @@ enum Step {
     Remove(Goal, Way),
 }
 
+/// See [`SPEAKER_V4`].
+fn speaker() -> Net {
+    (SPEAKER_V4.into(), 32)
+}
+
 /// Brings the routes up to date; returns what failed, and does the rest.
 pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Result<Vec<Error>> {
     let there = list(netlink, pair).await?;
@@ -59,7 +64,9 @@ pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Resu
 /// How many networks are routed to the device.
 pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
     let all = list(netlink, pair).await?;
-    let there = |((table, _), way): &(&Goal, &Way)| *table == MAIN && way.ifindex == pair.device;
+    let there = |((table, net), way): &(&Goal, &Way)| {
+        *table == MAIN && way.ifindex == pair.device && *net != speaker()
+    };
     Ok(all.iter().filter(there).count())
 }
 
@@ -81,6 +88,9 @@ fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
         let to = |ifindex, source| Way { ifindex, source };
         ways.insert((table, net), to(pair.device, source));
         ways.insert((MAIN, back), to(pair.peer, None));
+        if net.0.is_ipv4() {
+            ways.insert((MAIN, speaker()), to(pair.device, None));
+        }
     }
     ways
 }
@@ -252,7 +262,7 @@ mod tests {
             ),
             "{first:?}"
         );
-        assert_eq!(first.len(), 4);
+        assert_eq!(first.len(), 5, "the speaker's too: {first:?}");
         assert!(steps(&desired, &desired, true).is_empty());
     }
 

@@ -11,6 +11,7 @@ use lb_tests::lan::Offloads;
 use lb_tests::manifest::Service;
 use lb_tests::node::{Node, PodNetwork};
 use lb_tests::outside::{LOCAL, Outside};
+use lb_tests::pod::Pod;
 use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
 use lb_tests::scene::{PORT, TARGET};
@@ -107,6 +108,33 @@ fn is_within_reach(stage: &Outside) -> Result<()> {
     Ok(())
 }
 
+/// Without endpoints the guarded port is closed for who may ask, and that is said: by a reset, and by an ICMP error, whose
+/// source no rule leads anywhere.
+fn nobody_listens(stage: &Outside, pod: &Pod, ranges: &[String]) -> Result<()> {
+    stage.apply(&guarded(ranges))?;
+    for family in FAMILIES {
+        for ip in [FAR, addr::lb(1)] {
+            for kind in KINDS {
+                let to = ip.at(family, PORT);
+                poll::until_true(CHANGE, &format!("{kind:?} {to} is refused"), || {
+                    let refused = pod.host().ask(kind, to).err().map(|e| e.kind());
+                    Ok(refused == Some(std::io::ErrorKind::ConnectionRefused))
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The service `local` without endpoints.
+fn guarded(ranges: &[String]) -> Service {
+    Service::new("local", addr::vip(1))
+        .node_port(PORT, TARGET, 30001)
+        .ingress(addr::lb(1))
+        .ingress(FAR)
+        .spec(&format!("loadBalancerSourceRanges: {ranges:?}"))
+}
+
 /// Answered by the Service's pods.
 fn answered(host: &Host, to: SocketAddr) -> Result<()> {
     for kind in KINDS {
@@ -164,6 +192,8 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
         stage.near.netns().sysctls(&[(name.as_str(), "1")])?;
     }
     judged()?;
+    nobody_listens(&stage, pod, &only(pod.addr()))?;
+    put(&stage, Some(&only(pod.addr())))?;
     // Somebody takes rules and the way away, and adds one that is none of ours.
     let whole = rules(&stage.near)?;
     let (v4, v6) = (FAR.v4.to_string(), FAR.v6.to_string());
