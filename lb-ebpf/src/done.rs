@@ -4,8 +4,7 @@
 //! A driver without metadata carries no mark: then tc looks, and finds nothing to do.
 
 use aya_ebpf::{
-    EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta,
-    programs::XdpContext,
+    EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext,
 };
 
 use crate::packet::{load, store};

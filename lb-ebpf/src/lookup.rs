@@ -19,9 +19,7 @@ use lb_common::{
 use crate::{
     atomic, config,
     count::count,
-    maps::{
-        AFFINITY, BACKENDS, KNOWN, MEMBERS, NODEADDRS, NODEPORTS, SCHED, SERVICES, SLOTS, SVC,
-    },
+    maps::{AFFINITY, BACKENDS, KNOWN, MEMBERS, NODEADDRS, NODEPORTS, SCHED, SERVICES, SLOTS, SVC},
 };
 
 /// What a destination is to us.
