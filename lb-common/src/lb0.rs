@@ -18,8 +18,8 @@ pub const MAC: [u8; 6] = [0x02, 0x6c, 0x62, 0x30, 0x00, 0x01];
 /// assigned to no device, so that what comes from it is no martian.
 pub const SOURCE_V4: Addr = Addr::v4([169, 254, 108, 98]);
 /// Who says what there is to say of packets to an address of a load balancer, which may be led to [`DEVICE`] by some of its
-/// ports alone: routed to the device, assigned to none. A strict reverse path filter asks for an ICMP error's source, which has no port (IPv6 has
-/// no such filter).
+/// ports alone: routed to the device, assigned to none. A strict reverse path filter asks for the way to an ICMP error's
+/// source, and rules by port lead none there (IPv6 has no such filter).
 pub const SPEAKER_V4: Addr = Addr::v4([169, 254, 108, 99]);
 /// The same as [`SOURCE_V4`] for IPv6; unique local (RFC 4193), since link-local addresses are not routed.
 pub const SOURCE_V6: Addr = Addr::v6([0xfd, 0x6c, 0x62, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

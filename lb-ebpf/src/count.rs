@@ -2,7 +2,11 @@
 
 use lb_common::{Reason, service::ServiceStats};
 
-use crate::maps::{COUNTERS, SVC_STATS};
+use crate::{
+    maps::{COUNTERS, SVC_STATS},
+    packet::Packet,
+    scratch::Scratch,
+};
 
 /// One more of `reason` on this CPU.
 #[inline(always)]
@@ -38,6 +42,13 @@ pub fn packet(index: u32, bytes: u64) {
             (*s).bytes += bytes;
         }
     }
+}
+
+/// Counts a packet that was rewritten as `reason` says.
+#[inline(always)]
+pub fn carried(p: &Packet, s: &Scratch, reason: Reason) {
+    count(reason);
+    packet(s.flow.service, u64::from(p.len));
 }
 
 /// One more connection or packet refused or dropped.

@@ -184,7 +184,7 @@ fn established(
             return None;
         }
         twin.client_sent(flow::bits(p), now);
-        found.prove(p.ifindex, now);
+        found.prove(&s.key, &s.flow, p.ifindex, now);
         s.flow.ifindex = p.ifindex;
         s.flow.last_seen_ns = now;
         flow::promote(p, s, found.new, &twin);
@@ -247,72 +247,6 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     }
     found.server_sent(flow::bits(p), flow::now());
     Action::Reply
-}
-
-/// An ICMP error, by a packet `p` that would answer what it quotes: coming in, or on its way `out`.
-#[inline(always)]
-pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action {
-    s.key = p.key();
-    let Some(found) = flow::find(&s.key) else {
-        return Action::Pass;
-    };
-    found.copy_to(&mut s.flow);
-    if s.flow.kind == kind::NETFILTER {
-        return Action::Pass;
-    }
-    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
-    // Replies of local backends alone are seen on their way out.
-    if (reply && local) != out || !found.still(&s.key, &s.flow) {
-        return Action::Pass;
-    }
-    if flow::is_lb0(&s.flow) {
-        return if reply && !local {
-            Action::Hand
-        } else {
-            Action::Pass
-        };
-    }
-    if out {
-        return Action::Reply;
-    }
-    if local {
-        return Action::Deliver;
-    }
-    if p.ttl <= 1 {
-        return Action::Drop(Reason::PktTtlExpired);
-    }
-    let what = if reply { For::Reply } else { For::Forward };
-    send(route::find(
-        ctx,
-        &mut s.fib,
-        p,
-        (&s.flow.src, &s.flow.dst),
-        0,
-        what,
-    ))
-}
-
-/// An ICMP error on its way out by `lb0`, or by its other end if it is about what a local backend `replied` to: by a packet
-/// `p` that would answer what it quotes.
-#[inline(always)]
-pub fn vip_error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, replied: bool) -> Action {
-    s.key = p.key();
-    let Some(found) = flow::find(&s.key) else {
-        return Action::Drop(Reason::PktNoFlow);
-    };
-    found.copy_to(&mut s.flow);
-    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
-    if !flow::is_lb0(&s.flow) || reply != replied || !found.still(&s.key, &s.flow) {
-        return Action::Drop(Reason::PktNoFlow);
-    }
-    if local {
-        return Action::Deliver;
-    }
-    if reply || p.ttl <= 1 {
-        return Action::Drop(Reason::PktTtlExpired);
-    }
-    let ends = (&s.flow.src, &s.flow.dst);
-    send(route::find(ctx, &mut s.fib, p, ends, 0, For::Forward))
 }
 
 /// The first packet of a flow, or one whose records are lost.
@@ -440,7 +374,7 @@ fn open(
 
 /// The action for a packet whose way was asked for.
 #[inline(always)]
-fn send(way: Route) -> Action {
+pub fn send(way: Route) -> Action {
     match way {
         Route::Found { neighbour } => Action::Send { neighbour },
         Route::TooBig => Action::TooBig,
@@ -460,11 +394,4 @@ fn admitted(p: &Packet, service: u32) -> bool {
         },
     );
     SRCRANGES.get(&key).is_some()
-}
-
-/// Counts a packet that was rewritten as `reason` says.
-#[inline(always)]
-pub fn carried(p: &Packet, s: &Scratch, reason: Reason) {
-    count(reason);
-    count::packet(s.flow.service, u64::from(p.len));
 }

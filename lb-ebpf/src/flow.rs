@@ -137,13 +137,15 @@ impl Found {
         }
     }
 
-    /// Notes in a forward record that its reply record was looked at, for a packet that came in on `ifindex`. Written to an
-    /// element that belongs to another key meanwhile, it puts off that one's next look, no longer than a proof holds.
+    /// Notes in the forward record of `key`, copied to `flow`, that its reply record was looked at, for a packet that came in
+    /// on `ifindex`. A time that is written to an element which belongs to another key meanwhile puts off that one's next
+    /// look, no longer than a proof holds; a device would stay there, so the element is looked for again first.
     #[inline(always)]
-    pub fn prove(&self, ifindex: u32, now: u64) {
+    pub fn prove(&self, key: &FlowKey, flow: &Flow, ifindex: u32, now: u64) {
+        let moved = flow.ifindex != ifindex && self.still(key, flow);
         // SAFETY: a map element that lives while the program runs; aligned stores.
         unsafe {
-            if core::ptr::read_volatile(&raw const (*self.ptr).ifindex) != ifindex {
+            if moved {
                 core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
             }
             core::ptr::write_volatile(&raw mut (*self.ptr).last_seen_ns, now);

@@ -8,6 +8,7 @@ mod claim;
 mod config;
 mod count;
 mod decide;
+mod decide_error;
 mod done;
 mod draft;
 mod echo;

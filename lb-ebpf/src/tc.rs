@@ -12,7 +12,7 @@ use lb_common::{Reason, flow::kind};
 use crate::{
     count::{self, count},
     decide::{self, Action},
-    done,
+    decide_error, done,
     icmp::{self, Answer},
     lookup,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
@@ -97,7 +97,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             if skb::write(ctx.skb.skb, p, &s.flow, false).is_err() {
                 return drop(Reason::PktWriteFailed);
             }
-            decide::carried(p, s, Reason::PktLocal);
+            count::carried(p, s, Reason::PktLocal);
             NEXT
         }
         Action::Hand => {
@@ -106,7 +106,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             {
                 return drop(Reason::PktWriteFailed);
             }
-            decide::carried(p, s, Reason::PktReply);
+            count::carried(p, s, Reason::PktReply);
             route::hand(ctx.skb.skb, p.v4, s.flow.ifindex)
         }
         Action::Send { .. } => {
@@ -118,7 +118,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             } else {
                 Reason::PktForwarded
             };
-            decide::carried(p, s, reason);
+            count::carried(p, s, reason);
             send(ctx, p, s)
         }
     }
@@ -139,7 +139,7 @@ fn packet_out(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
     if skb::write(ctx.skb.skb, p, &s.flow, false).is_err() {
         return drop(Reason::PktWriteFailed);
     }
-    decide::carried(p, s, Reason::PktReply);
+    count::carried(p, s, Reason::PktReply);
     leave(ctx, p, s)
 }
 
@@ -155,7 +155,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     let Some((p, s)) = scratch::hold(q.answer) else {
         return NEXT;
     };
-    let action = decide::error(ctx.as_ptr(), p, s, out);
+    let action = decide_error::error(ctx.as_ptr(), p, s, out);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
         Action::Deliver | Action::Reply | Action::Hand => false,

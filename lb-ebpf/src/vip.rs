@@ -13,6 +13,7 @@ use lb_common::Reason;
 use crate::{
     count::{self, count},
     decide::{self, Action},
+    decide_error,
     echo::{self, Echo},
     icmp::{self, Answer},
     lookup,
@@ -81,14 +82,14 @@ fn request(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             if skb::write(skb, p, &s.flow, false).is_err() {
                 return drop(Reason::PktWriteFailed);
             }
-            decide::carried(p, s, Reason::PktLocal);
+            count::carried(p, s, Reason::PktLocal);
             NEXT
         }
         Action::Send { .. } => {
             if skb::write(skb, p, &s.flow, true).is_err() {
                 return drop(Reason::PktWriteFailed);
             }
-            decide::carried(p, s, Reason::PktForwarded);
+            count::carried(p, s, Reason::PktForwarded);
             tc::send(ctx, p, s)
         }
         Action::Pass | Action::Reply | Action::Hand => TC_ACT_SHOT,
@@ -107,7 +108,7 @@ fn reply(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
     if skb::write(skb, p, &s.flow, false).is_err() {
         return drop(Reason::PktWriteFailed);
     }
-    decide::carried(p, s, Reason::PktReply);
+    count::carried(p, s, Reason::PktReply);
     NEXT
 }
 
@@ -144,14 +145,18 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
     let Some((p, s)) = scratch::hold(q.answer) else {
         return drop(Reason::PktVipUnread);
     };
-    let action = decide::vip_error(ctx.as_ptr(), p, s, replied);
+    let action = decide_error::vip_error(ctx.as_ptr(), p, s, replied);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
         Action::Send { .. } => true,
         _ => false,
     };
-    // From an address that is routed to where it comes in.
-    let from = lookup::speaker(&s.flow.src);
+    // To another node from this one's address; else from an address that is routed to where it comes in.
+    let from = if hop {
+        s.flow.src
+    } else {
+        lookup::speaker(&s.flow.src)
+    };
     if quote::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
     }

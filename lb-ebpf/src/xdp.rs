@@ -14,7 +14,7 @@ use lb_common::{
 };
 
 use crate::{
-    count::count,
+    count::{self, count},
     decide::{self, Action},
     done,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, load, store},
@@ -54,7 +54,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
                 count(Reason::XdpToTc);
                 return XDP_PASS;
             }
-            decide::carried(p, s, Reason::PktLocal);
+            count::carried(p, s, Reason::PktLocal);
             done::mark(ctx);
             XDP_PASS
         }
@@ -73,7 +73,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
             } else {
                 Reason::PktForwarded
             };
-            decide::carried(p, s, reason);
+            count::carried(p, s, reason);
             if out == p.ifindex {
                 XDP_TX
             } else {

@@ -120,8 +120,9 @@ impl Engine {
     }
 
     /// Writes what has changed since the last call, and tries again what failed then, but for what did not fit into a map
-    /// (see [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node are known completely, only services are carried that no previous agent
-    /// has left in the maps and that have an endpoint; nothing is taken away.
+    /// (see [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node
+    /// are known completely, only services are carried that no previous agent has left in the maps and that have an
+    /// endpoint; nothing is taken away.
     #[must_use = "it tells what failed"]
     pub fn sync(&mut self, maps: &mut dyn Maps) -> Report {
         let mut report = Report {

@@ -1,5 +1,5 @@
 //! From pinned maps to a mirror: what a previous agent left is taken over as it stands. Owns the judgement of what in it
-//! can be trusted; nothing is written here.
+//! can be trusted; no entry is written here (the tables see to the bits of `lb_known` as they are read).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
