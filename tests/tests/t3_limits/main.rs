@@ -261,6 +261,8 @@ fn every_map_has_its_limit_tried() {
         "lb_counters",
         "lb_sk",
         "lb_snat_peers",
+        // Of a fixed size: what stands behind the end of a smaller one is looked for in any case.
+        "lb_known",
     ];
     let untried: Vec<&str> = lb_common::maps::ALL
         .iter()
