@@ -9,14 +9,12 @@ use lb_common::{Addr, Reason};
 
 use crate::{
     lookup,
-    packet::{self, load, load_v6},
+    packet::{self, ICMP, ICMPV6, load, load_v6},
     skb::{ok, store},
 };
 
 /// Time to live of an answer, as of any packet that is made here.
 const HOPS: u8 = 64;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 
 /// What an ICMP message is.
 pub enum Echo {
@@ -95,7 +93,7 @@ pub fn turn(skb: *mut __sk_buff, net: u32, is_v4: bool, from: &Addr, to: &Addr) 
         if is_v4 {
             // What is left of its time to live is read from where it stands.
             let old = ttl(skb, net + 8)?;
-            let word = |ttl| u64::from(u16::from_ne_bytes([ttl, ICMP]));
+            let word = |ttl| u64::from(packet::life(ttl, ICMP));
             ok(bpf_l3_csum_replace(skb, net + 10, word(old), word(HOPS), 2))?;
             store(skb, net + 8, &HOPS, 0)?;
             store(skb, net + 12, &[src[3], dst[3]], 0)

@@ -13,8 +13,8 @@ pub const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+pub const ICMP: u8 = 1;
+pub const ICMPV6: u8 = 58;
 const V6_FRAGMENT: u8 = 44;
 
 const FIN: u8 = 1;
@@ -112,6 +112,13 @@ impl Packet {
         self.tcp_flags & (SYN | FIN | RST) == 0
     }
 
+    /// Takes a hop from an IPv4 header: the sum of its changes, `sum`, with this one.
+    #[inline(always)]
+    pub fn hop(&self, sum: u64) -> u64 {
+        let word = |ttl| life(ttl, self.proto);
+        csum::replace(sum, [word(self.ttl)], [word(self.ttl - 1)])
+    }
+
     /// Offset of the transport checksum in the transport header.
     #[inline(always)]
     pub fn sum_offset(&self) -> u32 {
@@ -156,6 +163,12 @@ pub unsafe fn store<T: Copy>(at: usize, value: T) {
 pub unsafe fn load_v6(at: usize) -> Addr {
     // SAFETY: the caller's promise.
     unsafe { Addr::from_words([load(at), load(at + 4), load(at + 8), load(at + 12)]) }
+}
+
+/// Time to live and protocol, which are one word of an IPv4 header's sum.
+#[inline(always)]
+pub fn life(ttl: u8, proto: u8) -> u32 {
+    u32::from(u16::from_ne_bytes([ttl, proto]))
 }
 
 /// An IPv4 address from its word as loaded.

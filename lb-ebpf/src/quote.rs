@@ -8,7 +8,7 @@ use aya_ebpf::{
 use lb_common::{Addr, csum, flow::Flow};
 
 use crate::{
-    packet::{self, Packet, TCP, UDP, load, load_v6},
+    packet::{self, ICMP, Packet, TCP, UDP, load, load_v6},
     skb::{ok, store},
 };
 
@@ -126,7 +126,8 @@ pub fn write(
         if p.v4 {
             let mut header = outer;
             if hop {
-                let word = |ttl| u32::from(u16::from_ne_bytes([ttl, 1]));
+                // `p` is what the error quotes; the error itself is ICMP.
+                let word = |ttl| packet::life(ttl, ICMP);
                 header = csum::replace(header, [word(p.ttl)], [word(p.ttl - 1)]);
                 store(skb, net + 8, &(p.ttl - 1), 0)?;
             }

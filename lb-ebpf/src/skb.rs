@@ -23,12 +23,6 @@ struct V4Tail {
 
 const _: () = assert!(size_of::<V4Tail>() == 12);
 
-/// Time to live and protocol, which are one word of the header's sum.
-#[inline(always)]
-fn life(ttl: u8, proto: u8) -> u32 {
-    u32::from(u16::from_ne_bytes([ttl, proto]))
-}
-
 /// Rewrites addresses and ports to what `flow` says; with `hop`, takes one from the time to live.
 #[inline(always)]
 pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64> {
@@ -63,7 +57,7 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
             let mut ttl = p.ttl;
             if hop {
                 ttl -= 1;
-                header = csum::replace(header, [life(p.ttl, p.proto)], [life(ttl, p.proto)]);
+                header = p.hop(header);
             }
             // The header's own sum makes up for what changes in it, also in a sum over the whole packet that a card made.
             let tail = V4Tail {

@@ -151,9 +151,7 @@ fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
         if p.v4 {
             let mut change = addrs;
             if fib.is_some() {
-                // Time to live and protocol are one word of the header's sum.
-                let word = |ttl| u32::from(u16::from_ne_bytes([ttl, p.proto]));
-                change = csum::replace(change, [word(p.ttl)], [word(p.ttl - 1)]);
+                change = p.hop(change);
                 store(ip + 8, p.ttl - 1);
             }
             store(ip + 10, csum::update(p.header_sum, change));

@@ -9,6 +9,7 @@ use crate::lan::{Lan, Offloads};
 use crate::manifest::{self, Endpoint, Service};
 use crate::node::{Node, PodNetwork};
 use crate::pod::Pod;
+use crate::probe::{Family, Hammer, HammerPlan, Kind};
 
 /// The web pods.
 pub const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];
@@ -60,6 +61,16 @@ impl Scene {
     #[must_use]
     pub fn client(&self) -> &Pod {
         self.node.pod(WEB.len())
+    }
+
+    /// Connects from the client pod to the service `web` by TCP, again and again.
+    pub fn hammer_web(&self) -> Result<Hammer> {
+        Ok(self.client().hammer(HammerPlan {
+            kind: Kind::Tcp,
+            connected: true,
+            to: WEB_VIP.at(Family::V4, PORT),
+            allowed: Vec::new(),
+        })?)
     }
 
     /// Writes the service's manifest anew.

@@ -125,6 +125,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     })?;
     ensure!(!elements(&scene, "lb_services")?.contains(&(key, value)));
 
+    let known = repaired(&scene, "lb_services")?;
     // Without its bit an entry is passed over, which is as bad as if it were gone.
     for (key, value) in elements(&scene, "lb_known")? {
         if value.iter().any(|b| b != "0x00") {
@@ -141,6 +142,9 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         Ok(scene.client().ask(Kind::Tcp, to).is_ok())
     })?;
 
+    poll::until_true(CHANGE, "that they were missing is counted", || {
+        Ok(repaired(&scene, "lb_services")? > known + 0.5)
+    })?;
     scene.client().ask(Kind::Tcp, to)?;
     poll::until_true(CHANGE, "an audit finds nothing", || {
         let drift = shown::metrics(&scene.node)?;

@@ -12,8 +12,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::{self, CHANGE};
 use lb_tests::poll;
-use lb_tests::probe::{Family, HammerPlan, Kind};
-use lb_tests::scene::{PORT, Scene, WEB_VIP};
+use lb_tests::scene::Scene;
 use lb_tests::shown;
 
 use table::{Bad, PAIR, Said, TABLE};
@@ -60,12 +59,7 @@ fn check_complains(scene: &Scene) -> Result<()> {
 fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     let scene = Scene::new()?;
     let agent = scene.agent.as_ref().context("it runs")?;
-    let hammer = scene.client().hammer(HammerPlan {
-        kind: Kind::Tcp,
-        connected: true,
-        to: WEB_VIP.at(Family::V4, PORT),
-        allowed: Vec::new(),
-    })?;
+    let hammer = scene.hammer_web()?;
     assert_eq!(shown::not_honoured(&scene.node)?, []);
     ensure!(!agent::verb(&scene.node, &["get", "services"])?.contains("Not honoured"));
 

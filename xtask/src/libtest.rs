@@ -1,7 +1,9 @@
 //! Owns the reading of what Rust's test harness prints.
 //! Knows nothing of which program printed it.
 
-/// What one or more test programs reported.
+use std::fmt;
+
+/// What one or more test programs reported; displayed as its counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Tests that passed.
@@ -27,6 +29,22 @@ impl Outcome {
         self.failed += failed;
         self.ignored.extend(ignored);
         self.failures.push_str(&failures);
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            passed,
+            failed,
+            ignored,
+            failures: _,
+        } = self;
+        write!(
+            f,
+            "{passed} passed, {failed} failed, {} ignored",
+            ignored.len()
+        )
     }
 }
 

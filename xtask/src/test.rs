@@ -140,13 +140,7 @@ fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<
         outcome.failures += &["\n", &title, "\n", &said, "\n"].concat();
     }
     if outcome.passed + outcome.failed > 0 {
-        println!(
-            "  {name}: {} passed, {} failed, {} ignored ({})",
-            outcome.passed,
-            outcome.failed,
-            outcome.ignored.len(),
-            minutes(start.elapsed())
-        );
+        println!("  {name}: {outcome} ({})", minutes(start.elapsed()));
     }
     if outcome.failed > 0 {
         println!("    log: {}", shortened(step.log()).display());

@@ -14,7 +14,7 @@ use lb_common::{
 use super::{
     counts::{self, Counts},
     dir::BpfDir,
-    known::AddressPin,
+    known::{AddressPin, Known},
     pinned::{Access, ArrayPin, BarrierPin, HashPin, RangesPin},
     table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey},
 };
@@ -51,10 +51,14 @@ pub struct BpfMaps {
 impl BpfMaps {
     /// Opens every pin. With [`Access::Read`] the kernel refuses each write through these handles.
     pub fn open(dir: &BpfDir, access: Access) -> Result<Self, MapError> {
+        let known = match access {
+            Access::Write => Some(Known::open(dir)?),
+            Access::Read => None,
+        };
         Ok(Self {
-            services: AddressPin::open(dir, maps::SERVICES, access)?,
+            services: AddressPin::open(dir, maps::SERVICES, known.clone())?,
             nodeports: HashPin::open(dir, maps::NODEPORTS, access)?,
-            nodeaddrs: AddressPin::open(dir, maps::NODEADDRS, access)?,
+            nodeaddrs: AddressPin::open(dir, maps::NODEADDRS, known)?,
             members: HashPin::open(dir, maps::MEMBERS, access)?,
             srcranges: RangesPin::open(dir, maps::SRCRANGES, access)?,
             devs: HashPin::open(dir, maps::DEVS, access)?,

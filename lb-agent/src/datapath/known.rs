@@ -1,6 +1,8 @@
 //! The tables whose keys hold addresses, each with its bit in `lb_known`: set before the entry is, and never taken back, so
 //! that no program passes over an entry. Knows nothing of what the entries mean.
 
+use std::sync::Arc;
+
 use aya::Pod;
 use lb_common::{Addr, known, maps, service::ServiceKey};
 
@@ -28,59 +30,69 @@ impl OfAddress for Addr {
     }
 }
 
+/// `lb_known`, for those who write.
+#[derive(Debug)]
+pub(super) struct Known(ArrayPin<u64>);
+
+impl Known {
+    /// Opens the pin.
+    pub(super) fn open(dir: &BpfDir) -> Result<Arc<Self>, MapError> {
+        let map = ArrayPin::open(dir, maps::KNOWN, Access::Write)?;
+        Ok(Arc::new(Self(map)))
+    }
+
+    /// Sets the address's bit; true if it was not set.
+    fn announce(&self, addr: &Addr) -> Result<bool, MapError> {
+        let Self(map) = self;
+        let (word, bit) = known::bit(addr);
+        // Of a map that was made smaller: what has no bit is looked for in any case.
+        if word >= map.len() || map.load(word)? & bit != 0 {
+            return Ok(false);
+        }
+        // Nobody else writes, so that adding it is setting it.
+        map.add(word, bit.cast_signed())?;
+        Ok(true)
+    }
+}
+
 /// `lb_services` or `lb_nodeaddrs`.
 #[derive(Debug)]
 pub struct AddressPin<K, V> {
     table: HashPin<K, V>,
     /// Only for those who write.
-    known: Option<ArrayPin<u64>>,
+    known: Option<Arc<Known>>,
 }
 
 impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
-    /// Opens the pins.
+    /// Opens the pin. `known`: only for those who write.
     pub(super) fn open(
         dir: &BpfDir,
         spec: maps::MapSpec,
-        access: Access,
+        known: Option<Arc<Known>>,
     ) -> Result<Self, MapError> {
-        Ok(Self {
-            table: HashPin::open(dir, spec, access)?,
-            known: match access {
-                Access::Write => Some(ArrayPin::open(dir, maps::KNOWN, access)?),
-                Access::Read => None,
-            },
-        })
+        let access = match &known {
+            Some(_) => Access::Write,
+            None => Access::Read,
+        };
+        let table = HashPin::open(dir, spec, access)?;
+        Ok(Self { table, known })
     }
 
     /// Sets the key's bit; true if it was not set.
     fn announce(&self, key: &K) -> Result<bool, MapError> {
-        let (word, bit) = known::bit(key.address());
-        let Some(known) = self.known.as_ref().filter(|known| word < known.len()) else {
-            // Of a map that was made smaller: what has no bit is looked for in any case.
-            return Ok(false);
-        };
-        if known.load(word)? & bit != 0 {
-            return Ok(false);
+        match &self.known {
+            Some(known) => known.announce(key.address()),
+            None => Ok(false),
         }
-        // Nobody else writes, so that adding it is setting it.
-        known.add(word, bit.cast_signed())?;
-        Ok(true)
     }
 
-    /// Sets the bits that are missing of what stands in the table.
-    fn announce_all(&self, entries: &[(K, V)]) -> Result<(), MapError> {
-        let mut missing = 0_usize;
+    /// Sets the bits that are missing of what stands in the table; returns of how many entries they were.
+    fn announce_all(&self, entries: &[(K, V)]) -> Result<u64, MapError> {
+        let mut missing = 0;
         for (key, _) in entries {
-            missing += usize::from(self.announce(key)?);
+            missing += u64::from(self.announce(key)?);
         }
-        if missing > 0 {
-            tracing::warn!(
-                map = maps::KNOWN.name,
-                bits = missing,
-                "somebody else has changed this map: it is as it should be again"
-            );
-        }
-        Ok(())
+        Ok(missing)
     }
 }
 
@@ -110,8 +122,8 @@ impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
     }
 
     fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
-        let page = self.table.page(from, count)?;
-        self.announce_all(&page.entries)?;
+        let mut page = self.table.page(from, count)?;
+        page.unseen += self.announce_all(&page.entries)?;
         Ok(page)
     }
 

@@ -130,6 +130,7 @@ impl<K: Pod, V: Pod> HashTable<K, V> for HashPin<K, V> {
         Ok(Page {
             entries,
             next: next.map(Token),
+            unseen: 0,
         })
     }
 
@@ -192,9 +193,17 @@ impl HashTable<SourceRangeKey, u8> for RangesPin {
         from: Option<&Token>,
         count: usize,
     ) -> Result<Page<SourceRangeKey, u8>, MapError> {
-        let Page { entries, next } = self.0.page(from, count)?;
+        let Page {
+            entries,
+            next,
+            unseen,
+        } = self.0.page(from, count)?;
         let entries = entries.into_iter().map(ours).collect();
-        Ok(Page { entries, next })
+        Ok(Page {
+            entries,
+            next,
+            unseen,
+        })
     }
 
     /// A lookup in a trie is by the longest prefix, and says nothing of the key itself: all of it is read.

@@ -57,6 +57,8 @@ pub struct Page<K, V> {
     pub entries: Vec<(K, V)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Token>,
+    /// Entries that no program looked for, since the bits of their addresses in `lb_known` were 0. They are set now.
+    pub unseen: u64,
 }
 
 /// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.

@@ -53,7 +53,7 @@ fn speaker() -> Net {
 pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Result<Vec<Error>> {
     let there = list(netlink, pair).await?;
     let mut problems = Vec::new();
-    for step in steps(&there, &desired(pair, wanted), wanted.whole) {
+    for step in steps(&there, &desired(pair, wanted), wanted) {
         if let Err(e) = carry_out(netlink, pair, step).await {
             problems.push(e);
         }
@@ -95,8 +95,8 @@ fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
     ways
 }
 
-/// From what is there to what is desired; the ways back first. Nothing is taken away unless `whole`.
-fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, whole: bool) -> Vec<Step> {
+/// From what is there to what is desired; the ways back first. Nothing is taken away that may be wanted and is not known yet.
+fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, wanted: &Wanted) -> Vec<Step> {
     let mut steps = Vec::new();
     let back = |goal: &Goal| [SOURCE_V4, SOURCE_V6].map(IpAddr::from).contains(&goal.1.0);
     let (first, rest): (Vec<_>, Vec<_>) = desired.iter().partition(|(net, _)| back(net));
@@ -107,11 +107,19 @@ fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, whole: bool
             None => steps.push(Step::Add(*net, *way)),
         }
     }
-    if whole {
-        let gone = there.iter().filter(|(net, _)| !desired.contains_key(net));
+    if wanted.whole {
+        let left = |(_, net): &Goal| wanted.networks_known || is_address(net);
+        let gone = there
+            .iter()
+            .filter(|(goal, _)| !desired.contains_key(goal) && left(goal));
         steps.extend(gone.map(|(net, way)| Step::Remove(*net, *way)));
     }
     steps
+}
+
+/// Is it one address, rather than a network?
+fn is_address((net, prefix): &Net) -> bool {
+    *prefix == if net.is_ipv4() { 32 } else { 128 }
 }
 
 /// Routes of the main table and of the rules' that lead to the pair.
@@ -247,14 +255,16 @@ mod tests {
             networks: networks.iter().map(|n| net(n)).collect(),
             source_v4: Some(Ipv4Addr::new(198, 18, 0, 11)),
             whole: true,
+            networks_known: true,
             ..Wanted::default()
         }
     }
 
     #[test]
     fn what_is_right_is_not_written_again_and_the_way_back_comes_first() {
-        let desired = desired(PAIR, &wanted(&["10.96.0.0/16", "fd66:96::/112"]));
-        let first = steps(&BTreeMap::new(), &desired, true);
+        let wanted = wanted(&["10.96.0.0/16", "fd66:96::/112"]);
+        let desired = desired(PAIR, &wanted);
+        let first = steps(&BTreeMap::new(), &desired, &wanted);
         let backs = first[..2].iter();
         assert!(
             backs.into_iter().all(
@@ -263,7 +273,7 @@ mod tests {
             "{first:?}"
         );
         assert_eq!(first.len(), 5, "the speaker's too: {first:?}");
-        assert!(steps(&desired, &desired, true).is_empty());
+        assert!(steps(&desired, &desired, &wanted).is_empty());
     }
 
     #[test]
@@ -272,15 +282,37 @@ mod tests {
         let mut other = wanted(&["10.96.0.0/16"]);
         other.source_v4 = Some(Ipv4Addr::new(198, 18, 0, 12));
         let desired = desired(PAIR, &other);
-        let some = steps(&there, &desired, false);
+        let unknown = Wanted {
+            whole: false,
+            ..other.clone()
+        };
+        let some = steps(&there, &desired, &unknown);
         assert!(
             matches!(some[..], [Step::Replace((MAIN, n), _)] if n == net("10.96.0.0/16")),
             "{some:?}"
         );
-        let all = steps(&there, &desired, true);
+        let all = steps(&there, &desired, &other);
         assert!(
             matches!(all[..], [Step::Replace(..), Step::Remove((MAIN, n), _)] if n == net("10.97.0.1/32")),
             "{all:?}"
+        );
+    }
+
+    /// An API server before 1.33 tells no service networks: each VIP has a route of its own, and loses it.
+    #[test]
+    fn without_the_list_of_networks_addresses_go_and_networks_stay() {
+        let there = desired(
+            PAIR,
+            &wanted(&["10.96.0.0/16", "10.97.0.1/32", "10.97.0.2/32"]),
+        );
+        let some = Wanted {
+            networks_known: false,
+            ..wanted(&["10.97.0.1/32"])
+        };
+        let steps = steps(&there, &desired(PAIR, &some), &some);
+        assert!(
+            matches!(steps[..], [Step::Remove((MAIN, n), _)] if n == net("10.97.0.2/32")),
+            "{steps:?}"
         );
     }
 }

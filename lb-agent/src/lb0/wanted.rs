@@ -51,8 +51,10 @@ pub struct Wanted {
     /// Bytes of the largest packet that any way to a backend carries, as far as it is known: who sends larger ones is told by
     /// the kernel, before anything is translated.
     pub mtu: Option<u32>,
-    /// Everything is listed: routes that are not wanted are left over, and go.
+    /// Every Service is listed: rules and routes of single addresses that are not wanted are left over, and go.
     pub whole: bool,
+    /// The service networks are known: routes of networks that are not wanted go too.
+    pub networks_known: bool,
     /// The programs are in place on these devices: routes may lead there.
     pub ready: Option<super::Pair>,
 }

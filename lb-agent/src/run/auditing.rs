@@ -50,6 +50,7 @@ impl AuditRun {
             last,
             ended,
             drift,
+            unseen,
             examples,
             report,
         } = engine.audit(&mut self.place, maps);
@@ -59,7 +60,7 @@ impl AuditRun {
         let repaired = report.writes.by_map();
         let repaired = repaired.iter().find(|(map, _)| *map == part.map());
         self.map.drift += drift;
-        self.map.repaired += repaired.map_or(0, |(_, n)| *n);
+        self.map.repaired += repaired.map_or(0, |(_, n)| *n) + unseen;
         self.map.examples.extend(examples);
         metrics.wrote(&report.writes);
         for failure in &report.failed {

@@ -134,7 +134,7 @@ impl Lb0 {
         } else {
             Some(self.given.clone())
         };
-        let whole = synced && cidrs.is_some();
+        let networks_known = cidrs.is_some();
         let (cidrs, mut problems) =
             wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
         let (source_v4, source_v6) = machine.sources;
@@ -163,7 +163,8 @@ impl Lb0 {
                 source_v4,
                 source_v6,
                 mtu: machine.mtu,
-                whole,
+                whole: synced,
+                networks_known,
                 ready: w.ready,
             };
             let changed = *w != new;

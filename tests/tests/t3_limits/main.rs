@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::agent::{self, CHANGE, Start};
 use lb_tests::poll;
-use lb_tests::probe::{Family, HammerPlan, Kind};
+use lb_tests::probe::{Family, Kind};
 use lb_tests::scene::{self, NODE_PORT, PORT, Scene, WEB_VIP};
 use lb_tests::shown;
 
@@ -145,12 +145,7 @@ fn fills(limit: &Limit) -> Result<()> {
         vec![scene::web(node)]
     })?;
     ensure!(refused(&scene)?.is_empty(), "{map}: {:?}", refused(&scene)?);
-    let hammer = scene.client().hammer(HammerPlan {
-        kind: Kind::Tcp,
-        connected: true,
-        to: WEB_VIP.at(Family::V4, PORT),
-        allowed: Vec::new(),
-    })?;
+    let hammer = scene.hammer_web()?;
     for n in 1..=FILLERS {
         scene.node.write_manifest(&file(n), &filler(n, spec))?;
     }

@@ -37,13 +37,7 @@ pub(super) fn run(kernels: &[Kernel], agent: &Path, filter: &[String]) -> Result
         let name = kernel.line.name();
         let begun = Instant::now();
         let outcome = on(kernel, agent, &built, filter)?;
-        println!(
-            "Linux {name}: {} passed, {} failed, {} ignored ({})",
-            outcome.passed,
-            outcome.failed,
-            outcome.ignored.len(),
-            minutes(begun.elapsed())
-        );
+        println!("Linux {name}: {outcome} ({})", minutes(begun.elapsed()));
         total.add(outcome);
     }
     if !total.failures.is_empty() {

@@ -129,16 +129,20 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
         let table = (self.select)(&mut world);
         let from = from.and_then(|token| token.0.first().copied());
         let mut entries = Vec::new();
+        let mut next = None;
         for at in from.unwrap_or(0)..BUCKETS {
             if entries.len() >= count {
-                let next = Some(Token([at].into()));
-                return Ok(Page { entries, next });
+                next = Some(Token([at].into()));
+                break;
             }
             let here = table.entries.iter().filter(|(key, _)| bucket(*key) == at);
             entries.extend(here.map(|(key, value)| (*key, *value)));
         }
-        let next = None;
-        Ok(Page { entries, next })
+        Ok(Page {
+            entries,
+            next,
+            unseen: 0,
+        })
     }
 
     fn gone(&self, mut entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError> {

@@ -157,7 +157,12 @@ impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Audited<K, V> {
         let before = *(self.writes)(&mut audit.report.writes);
         match place.stage.clone() {
             Stage::Stands(from) => {
-                let Page { entries, next } = (self.table)(maps).page(from.as_ref(), page)?;
+                let Page {
+                    entries,
+                    next,
+                    unseen,
+                } = (self.table)(maps).page(from.as_ref(), page)?;
+                audit.passed_over(unseen);
                 let again = self.stands(entries, state, maps, place, audit)?;
                 if again {
                     return Ok(Some(Stage::Stands(from)));

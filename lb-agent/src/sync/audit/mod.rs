@@ -89,6 +89,8 @@ pub struct Audit {
     pub ended: bool,
     /// Entries that differed.
     pub drift: u64,
+    /// Of these, the ones that stood as they should and that no program looked for; they are looked for again.
+    pub unseen: u64,
     /// Some of them, in words.
     pub examples: Vec<String>,
     /// What was written, and what failed.
@@ -184,6 +186,7 @@ impl Engine {
             last: false,
             ended: false,
             drift: 0,
+            unseen: 0,
             examples: Vec::new(),
             report: Report::default(),
         };
@@ -217,6 +220,18 @@ impl Audit {
         if self.examples.len() < EXAMPLES {
             self.examples.push(what());
         }
+    }
+
+    /// Entries whose addresses had no bit in `lb_known`.
+    fn passed_over(&mut self, entries: u64) {
+        if entries == 0 {
+            return;
+        }
+        self.drift += entries;
+        self.unseen += entries;
+        let known = maps::KNOWN.name;
+        self.examples
+            .push(format!("{entries} without their bits in {known}"));
     }
 
     /// A map that cannot be read is left for the next audit.
