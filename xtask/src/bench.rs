@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,7 +27,10 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         for_guest,
     } = Asked::of(args);
     if guest {
+        let begun = Instant::now();
         in_guest(&for_guest)?;
+        // Its page knows no time: the guest's clock counts instructions.
+        eprintln!("{IN_GUEST} took {} s", begun.elapsed().as_secs());
     }
     if !host {
         return Ok(());

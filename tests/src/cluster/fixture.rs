@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::Result;
+use serde_json::Value;
 
-use super::{Client, ControlPlane};
+use super::{Client, ControlPlane, etcd};
 use crate::addr::{self, Both};
 use crate::lan::{self, Lan, Offloads};
 use crate::node::{Node, PodNetwork};
@@ -116,6 +117,11 @@ impl Cluster {
     #[must_use]
     pub fn client(&self) -> &Client {
         self.control_plane.client()
+    }
+
+    /// Puts objects into etcd behind the API server's back, by their keys there: as it stores them, many thousand a second.
+    pub fn put_stored(&self, entries: &[(String, Value)]) -> Result<()> {
+        self.machine.netns().block(|| etcd::put(entries))
     }
 
     /// A kubeconfig of the administrator.

@@ -7,6 +7,7 @@ pub mod container;
 mod control_plane;
 pub mod coredns;
 mod daemon;
+mod etcd;
 mod fixture;
 pub mod haproxy;
 mod kube_proxy;

@@ -17,6 +17,7 @@ use crate::chi::evenness;
 use crate::client::Client;
 use crate::header::Header;
 use crate::packet::balance::Ways;
+use crate::progress::say;
 use crate::report::{Report, Table, add};
 use crate::stats::Spread;
 use crate::wire::Where;
@@ -138,7 +139,7 @@ pub(crate) fn run(quick: bool, _rounds: usize) -> Result<Report> {
     let picks = if quick { 20_000 } else { 200_000 };
     let mut all = Vec::new();
     for case in Case::all() {
-        eprintln!("balance: {} of {}", case.scheduler, case.size);
+        say(format_args!("balance: {} of {}", case.scheduler, case.size));
         all.push(judged(case, "socket", || {
             by_socket(&mut client, &ways, case, picks)
         })?);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::frame::{Compared, Samples};
+use crate::samples::{Compared, Samples};
 use crate::stats::Spread;
 
 /// A promise beside its measured value.
@@ -12,6 +12,8 @@ pub(crate) struct Bar {
     says: String,
     found: Compared,
     limit: f64,
+    /// A value of fewer says so.
+    rounds: usize,
     /// Else at most the limit.
     at_least: bool,
     /// After the point.
@@ -62,7 +64,7 @@ impl<'a> Of<'a> {
 impl Bar {
     /// `row` over `base` is at most this.
     pub(crate) fn at_most_times(says: impl Into<String>, of: Of<'_>, limit: f64) -> Self {
-        Self::new(says, of.compare(Samples::ratio), limit, 2)
+        Self::new(says, of.compare(Samples::ratio), limit, 2).of_rounds(of.samples)
     }
 
     /// `row` over `base` is at least this.
@@ -75,7 +77,7 @@ impl Bar {
 
     /// `row` less `base` is at most this.
     pub(crate) fn at_most_more(says: impl Into<String>, of: Of<'_>, limit: f64) -> Self {
-        Self::new(says, of.compare(Samples::difference), limit, 0)
+        Self::new(says, of.compare(Samples::difference), limit, 0).of_rounds(of.samples)
     }
 
     /// The values themselves are at most this; `None` where there are none.
@@ -89,8 +91,16 @@ impl Bar {
             says: says.into(),
             found,
             limit,
+            rounds: 0,
             at_least: false,
             digits,
+        }
+    }
+
+    fn of_rounds(self, samples: &Samples) -> Self {
+        Self {
+            rounds: samples.wanted(),
+            ..self
         }
     }
 
@@ -100,7 +110,7 @@ impl Bar {
     }
 
     fn measured(&self) -> String {
-        compared(self.found, self.digits)
+        compared(self.found, self.digits, self.rounds)
     }
 
     fn verdict(&self) -> &'static str {
@@ -114,6 +124,10 @@ impl Bar {
         match self.found {
             Compared::Is(spread) if kept(spread.median) => "kept",
             Compared::Is(_) => "**missed**",
+            // What is more than this may be anything beyond.
+            Compared::AtLeast(spread) if self.at_least && kept(spread.median) => "kept",
+            Compared::AtLeast(spread) if !self.at_least && !kept(spread.median) => "**missed**",
+            Compared::AtLeast(_) => "undecided: given up",
             Compared::Drifted(_) => "no verdict",
             Compared::Nothing => "not measured",
         }
@@ -140,16 +154,30 @@ impl Bar {
     }
 }
 
-/// A comparison in words.
-pub(crate) fn compared(value: Compared, digits: usize) -> String {
+/// A comparison in words, and of how many rounds it is if of fewer than these.
+pub(crate) fn compared(value: Compared, digits: usize, rounds: usize) -> String {
+    let words = |s: Spread| {
+        let range = if s.count == 1 {
+            String::new()
+        } else {
+            format!(" [{:.digits$}–{:.digits$}]", s.min, s.max)
+        };
+        format!("{:.digits$}{range}{}", s.median, few(s.count, rounds))
+    };
     match value {
-        Compared::Is(s) if s.count == 1 => format!("{:.digits$}", s.median),
-        Compared::Is(s) => format!(
-            "{:.digits$} [{:.digits$}–{:.digits$}]",
-            s.median, s.min, s.max
-        ),
+        Compared::Is(spread) => words(spread),
+        Compared::AtLeast(spread) => format!("≥ {}", words(spread)),
         Compared::Drifted(by) => format!("none: the control drifted by {:.0} %", by * 100.0),
         Compared::Nothing => String::new(),
+    }
+}
+
+/// What a cell says whose value is of fewer rounds than others.
+pub(crate) fn few(count: usize, rounds: usize) -> String {
+    match count {
+        _ if count >= rounds => String::new(),
+        1 => " (1 round)".to_owned(),
+        _ => format!(" ({count} rounds)"),
     }
 }
 
@@ -167,5 +195,24 @@ mod tests {
         least.at_least = true;
         assert!(least.line().contains("≥ 3.00"));
         assert!(least.line().contains("**missed**"));
+    }
+
+    #[test]
+    fn a_bound_decides_only_what_is_beyond_it() {
+        let spread = Spread::of(&[12.0]).unwrap();
+        let mut bar = Bar::new("x", Compared::AtLeast(spread), 10.0, 1);
+        assert!(bar.line().contains("| ≥ 12.0 | **missed** |"));
+        bar.at_least = true;
+        assert!(bar.line().contains("| ≥ 12.0 | kept |"));
+        bar.limit = 13.0;
+        assert!(bar.line().contains("undecided"));
+    }
+
+    #[test]
+    fn a_cell_of_fewer_rounds_says_so() {
+        let spread = Spread::of(&[1.0, 2.0, 3.0]).unwrap();
+        let says = |rounds| compared(Compared::Is(spread), 1, rounds);
+        assert_eq!(says(7), "2.0 [1.0–3.0] (3 rounds)");
+        assert_eq!(says(3), "2.0 [1.0–3.0]");
     }
 }

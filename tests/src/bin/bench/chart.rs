@@ -1,8 +1,8 @@
 //! Owns the picture of one metric: a bar for each row, its end the median, with a line from the lowest round to the highest.
 //! Knows nothing of what the rows are.
 
-use crate::frame::Samples;
 use crate::report::add;
+use crate::samples::Samples;
 
 /// Pixels.
 const LEFT: f64 = 330.0;

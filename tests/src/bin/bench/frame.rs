@@ -1,13 +1,15 @@
 //! Owns the order of a run: every row is measured in every round, in turns, and the control row says which rounds count.
 //! Knows nothing of what is measured.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::stats::{Spread, median};
+use crate::progress::say;
+use crate::samples::{Samples, Wanted};
+use crate::stats::median;
 
-/// A control that is further from its own median than this makes its round void for ratios.
-pub(crate) const DRIFT: f64 = 0.15;
 /// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the other rows; the round's value
 /// is their median.
 pub(crate) const BLOCKS: usize = 3;
@@ -25,10 +27,29 @@ pub(crate) struct Metric {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) metrics: &'static [Metric],
+    /// Of what takes too long for the plan's rounds: so many, and one block in each.
+    pub(crate) few: Option<usize>,
+}
+
+impl Step {
+    /// Measured in all rounds and blocks of the plan.
+    pub(crate) const fn new(metrics: &'static [Metric]) -> Self {
+        Self { metrics, few: None }
+    }
+
+    /// In no more than so many rounds, by one block in each.
+    pub(crate) const fn few(metrics: &'static [Metric], rounds: usize) -> Self {
+        Self {
+            metrics,
+            few: Some(rounds),
+        }
+    }
 }
 
 /// What is to be measured; rows and steps are known by their number.
 pub(crate) struct Plan<'a> {
+    /// As progress calls it.
+    pub(crate) suite: &'static str,
     pub(crate) rows: Vec<String>,
     pub(crate) steps: &'a [Step],
     /// The row that nothing of what is compared can change; none where the values are no times.
@@ -41,187 +62,130 @@ pub(crate) struct Plan<'a> {
     pub(crate) blocks: usize,
 }
 
-/// Every value, by row, metric and round; `None` where a row has no such metric.
-#[derive(Debug, Serialize)]
-pub(crate) struct Samples {
-    pub(crate) rows: Vec<String>,
-    pub(crate) metrics: Vec<Metric>,
-    control: Option<usize>,
-    wanted: usize,
-    values: Vec<Vec<Vec<Option<f64>>>>,
+/// A row's turn in a step of a round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub(crate) round: usize,
+    pub(crate) row: usize,
+    pub(crate) step: usize,
 }
 
-/// A ratio or difference of two rows, or why there is none.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Compared {
-    /// Over the rounds that count.
-    Is(Spread),
-    /// The control moved too much: its range over its median.
-    Drifted(f64),
-    /// One of the rows has no such metric.
-    Nothing,
+impl Plan<'_> {
+    /// Rounds of a step: those that are to count, and those that are run at most for it.
+    fn rounds_of(&self, step: &Step) -> (usize, usize) {
+        let wanted = step.few.map_or(self.rounds, |few| few.min(self.rounds));
+        let more = self.most.saturating_sub(self.rounds);
+        (wanted, wanted + more.min(wanted))
+    }
+
+    fn samples(&self) -> Samples {
+        let metrics = self.steps.iter().flat_map(|step| {
+            let (rounds, _) = self.rounds_of(step);
+            step.metrics
+                .iter()
+                .map(move |metric| (*metric, Wanted(rounds)))
+        });
+        Samples::new(self.rows.clone(), metrics, self.control)
+    }
 }
 
-/// Runs all rounds. `block` measures one row in one step, or says `None` where the row has none, and NaN for a single metric
-/// that it has not.
+/// Runs all rounds; a round more than wanted measures only what does not count yet. `block` measures one row in one step, or
+/// says `None` where the row has none, and NaN for a single metric that it has not.
 pub(crate) fn run(
     plan: &Plan<'_>,
-    mut tell: impl FnMut(usize),
-    mut block: impl FnMut(usize, usize) -> Result<Option<Vec<f64>>>,
+    mut block: impl FnMut(Turn) -> Result<Option<Vec<f64>>>,
 ) -> Result<Samples> {
-    let Plan {
-        rows,
-        steps,
-        control,
-        rounds,
-        most,
-        blocks: turns,
-    } = plan;
-    let metrics: Vec<Metric> = steps.iter().flat_map(|s| s.metrics).copied().collect();
-    let mut samples = Samples {
-        rows: rows.clone(),
-        values: vec![vec![Vec::new(); metrics.len()]; rows.len()],
-        metrics,
-        control: *control,
-        wanted: *rounds,
-    };
-    for round in 0..*most {
-        if round >= *rounds && samples.enough() {
-            break;
-        }
-        tell(round);
+    let mut samples = plan.samples();
+    let mut times = vec![Duration::ZERO; plan.steps.len()];
+    for round in 0..plan.most {
         let mut first = 0;
-        for (number, step) in steps.iter().enumerate() {
-            let mut blocks = vec![Vec::new(); rows.len()];
-            for turn in 0..*turns {
-                // No row always follows the same one at the same distance from the control.
-                for row in (0..rows.len()).map(|row| (row + round + turn) % rows.len()) {
-                    if let Some(values) =
-                        block(row, number).with_context(|| format!("measure {}", rows[row]))?
-                    {
-                        blocks[row].push(values);
-                    }
-                }
+        let mut any = false;
+        for (number, step) in plan.steps.iter().enumerate() {
+            let metrics = first..first + step.metrics.len();
+            first = metrics.end;
+            let (wanted, most) = plan.rounds_of(step);
+            let counts = metrics.clone().all(|metric| samples.is_enough(metric));
+            if round >= most || (round >= wanted && counts) {
+                samples.skip(metrics);
+                continue;
             }
+            if !any {
+                say(format_args!("{}: round {}", plan.suite, round + 1));
+                any = true;
+            }
+            let begun = Instant::now();
+            let blocks = step_of(plan, round, number, &mut block)?;
+            times[number] += begun.elapsed();
             for (row, blocks) in blocks.iter().enumerate() {
-                for (index, _) in step.metrics.iter().enumerate() {
+                for (index, metric) in metrics.clone().enumerate() {
                     let of_metric: Vec<f64> = blocks
                         .iter()
                         .filter_map(|b| b.get(index).copied())
                         .filter(|value| !value.is_nan())
                         .collect();
-                    samples.values[row][first + index].push(median(&of_metric));
+                    samples.push(row, metric, median(&of_metric));
                 }
             }
-            first += step.metrics.len();
+        }
+        if !any {
+            samples.forget_last();
+            break;
         }
     }
+    tell(plan, &times);
     Ok(samples)
 }
 
-impl Samples {
-    /// The row of this name.
-    pub(crate) fn row(&self, name: &str) -> Option<usize> {
-        self.rows.iter().position(|row| row == name)
-    }
-
-    /// The metric of this name.
-    pub(crate) fn metric(&self, name: &str) -> Option<usize> {
-        self.metrics.iter().position(|metric| metric.name == name)
-    }
-
-    /// The number of rounds that were run.
-    pub(crate) fn rounds(&self) -> usize {
-        self.values
-            .first()
-            .and_then(|row| row.first())
-            .map_or(0, Vec::len)
-    }
-
-    /// Over all rounds, void ones too.
-    pub(crate) fn spread(&self, row: usize, metric: usize) -> Option<Spread> {
-        let values: Vec<f64> = self.values[row][metric].iter().flatten().copied().collect();
-        Spread::of(&values)
-    }
-
-    /// One row over another, round by round.
-    pub(crate) fn ratio(&self, row: usize, base: usize, metric: usize) -> Compared {
-        self.compare(row, base, metric, |a, b| a / b)
-    }
-
-    /// One row less another, round by round.
-    pub(crate) fn difference(&self, row: usize, base: usize, metric: usize) -> Compared {
-        self.compare(row, base, metric, |a, b| a - b)
-    }
-
-    /// How many rounds count for this metric.
-    pub(crate) fn counting(&self, metric: usize) -> usize {
-        self.counts(metric)
-            .into_iter()
-            .filter(|count| *count)
-            .count()
-    }
-
-    fn compare(
-        &self,
-        row: usize,
-        base: usize,
-        metric: usize,
-        of: impl Fn(f64, f64) -> f64,
-    ) -> Compared {
-        let counts = self.counts(metric);
-        if self.counting(metric) < self.wanted {
-            let spread = self.control.and_then(|row| self.spread(row, metric));
-            return Compared::Drifted(spread.map_or(f64::NAN, |s| (s.max - s.min) / s.median));
+/// What each row's blocks yield, by row.
+fn step_of(
+    plan: &Plan<'_>,
+    round: usize,
+    step: usize,
+    block: &mut impl FnMut(Turn) -> Result<Option<Vec<f64>>>,
+) -> Result<Vec<Vec<Vec<f64>>>> {
+    let rows = plan.rows.len();
+    let mut blocks = vec![Vec::new(); rows];
+    let turns = plan.steps[step].few.map_or(plan.blocks, |_| 1);
+    for turn in 0..turns {
+        // No row always follows the same one at the same distance from the control.
+        for row in (0..rows).map(|row| (row + round + turn) % rows) {
+            let values = block(Turn { round, row, step })
+                .with_context(|| format!("measure {}", plan.rows[row]))?;
+            blocks[row].extend(values);
         }
-        let pairs = self.values[row][metric]
-            .iter()
-            .zip(&self.values[base][metric])
-            .zip(counts)
-            .filter(|(_, counts)| *counts);
-        let values: Vec<f64> = pairs
-            .filter_map(|((a, b), _)| Some(of((*a)?, (*b)?)))
-            // Nothing over nothing is no ratio.
-            .filter(|value| value.is_finite())
-            .collect();
-        Spread::of(&values).map_or(Compared::Nothing, Compared::Is)
     }
+    Ok(blocks)
+}
 
-    fn enough(&self) -> bool {
-        (0..self.metrics.len()).all(|metric| self.counting(metric) >= self.wanted)
-    }
-
-    /// A metric that the control does not have is held by nothing: each of its rounds counts.
-    fn counts(&self, metric: usize) -> Vec<bool> {
-        let Some(control) = self.control else {
-            return vec![true; self.rounds()];
-        };
-        let control = &self.values[control][metric];
-        let known: Vec<f64> = control.iter().flatten().copied().collect();
-        if known.is_empty() {
-            return vec![true; self.rounds()];
-        }
-        let middle = median(&known).unwrap_or(f64::NAN);
-        let still = |value: &Option<f64>| value.is_some_and(|v| (v / middle - 1.0).abs() <= DRIFT);
-        control.iter().map(still).collect()
+/// Where the time went, if there is more than one place.
+fn tell(plan: &Plan<'_>, times: &[Duration]) {
+    if let [_, _, ..] = times {
+        let each = plan.steps.iter().zip(times).filter_map(|(step, time)| {
+            let metric = step.metrics.first()?;
+            Some(format!("{} {:.0} s", metric.name, time.as_secs_f64()))
+        });
+        let each: Vec<String> = each.collect();
+        say(format_args!("{}: {}", plan.suite, each.join(", ")));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::Compared;
 
-    const STEPS: &[Step] = &[Step {
-        metrics: &[Metric {
-            name: "time",
-            unit: "ns",
-        }],
-    }];
+    const fn metric(name: &'static str) -> [Metric; 1] {
+        [Metric { name, unit: "ns" }]
+    }
 
-    fn plan() -> Plan<'static> {
+    const STEPS: &[Step] = &[Step::new(&metric("time"))];
+    const TWO: &[Step] = &[Step::new(&metric("time")), Step::few(&metric("slow"), 3)];
+
+    fn plan(steps: &'static [Step]) -> Plan<'static> {
         Plan {
+            suite: "test",
             rows: vec!["control".into(), "row".into(), "other".into()],
-            steps: STEPS,
+            steps,
             control: Some(0),
             rounds: 7,
             most: 7 * PATIENCE,
@@ -229,23 +193,18 @@ mod tests {
         }
     }
 
-    /// The control of each round; the row is always twice that.
-    fn samples(control: impl Fn(usize) -> f64) -> Samples {
-        let round = std::cell::Cell::new(0);
-        run(
-            &plan(),
-            |r| round.set(r),
-            |row, _| {
-                let value = control(round.get());
-                Ok([Some(vec![value]), Some(vec![2.0 * value]), None][row].clone())
-            },
-        )
+    /// The control of each step and round; the row is always twice that.
+    fn samples(steps: &'static [Step], control: impl Fn(usize, usize) -> f64) -> Samples {
+        run(&plan(steps), |turn| {
+            let value = control(turn.step, turn.round);
+            Ok([Some(vec![value]), Some(vec![2.0 * value]), None][turn.row].clone())
+        })
         .unwrap()
     }
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        let samples = samples(|round| if round % 2 == 0 { 100.0 } else { 110.0 });
+        let samples = samples(STEPS, |_, round| if round % 2 == 0 { 100.0 } else { 110.0 });
         assert_eq!(samples.rounds(), 7);
         let Compared::Is(ratio) = samples.ratio(1, 0, 0) else {
             panic!("no ratio")
@@ -256,26 +215,51 @@ mod tests {
 
     #[test]
     fn a_round_in_which_the_control_moved_does_not_count_and_is_run_again() {
-        let samples = samples(|round| if round == 3 { 120.0 } else { 100.0 });
+        let samples = samples(STEPS, |_, round| if round == 3 { 120.0 } else { 100.0 });
         assert_eq!((samples.rounds(), samples.counting(0)), (8, 7));
         assert!(matches!(samples.ratio(1, 0, 0), Compared::Is(_)));
+    }
+
+    #[test]
+    fn a_round_more_measures_only_what_does_not_count_yet() {
+        let samples = samples(TWO, |step, round| {
+            if (step, round) == (1, 2) {
+                120.0
+            } else {
+                100.0
+            }
+        });
+        // The round of the slow step that does not count is run again in the fourth; nothing is run after the seventh.
+        assert_eq!((samples.rounds(), samples.counting(0)), (7, 7));
+        assert_eq!(samples.counting(1), 3);
+        assert_eq!(samples.spread(1, 1).unwrap().count, 4);
+        assert!(matches!(samples.ratio(1, 0, 1), Compared::Is(s) if s.count == 3));
+    }
+
+    #[test]
+    fn a_step_of_few_rounds_has_one_block_in_each() {
+        let mut blocks = [0; 2];
+        let samples = run(&plan(TWO), |turn| {
+            blocks[turn.step] += 1;
+            Ok(Some(vec![100.0]))
+        })
+        .unwrap();
+        assert_eq!(blocks, [7 * 3 * BLOCKS, 3 * 3]);
+        let counts = [0, 1].map(|metric| samples.spread(1, metric).unwrap().count);
+        assert_eq!(counts, [7, 3]);
     }
 
     #[test]
     fn without_a_control_each_round_counts() {
         let plan = Plan {
             control: None,
-            ..plan()
+            ..plan(STEPS)
         };
         let mut value = 0.0;
-        let samples = run(
-            &plan,
-            |_| {},
-            |_, _| {
-                value += 100.0;
-                Ok(Some(vec![value]))
-            },
-        )
+        let samples = run(&plan, |_| {
+            value += 100.0;
+            Ok(Some(vec![value]))
+        })
         .unwrap();
         assert_eq!((samples.rounds(), samples.counting(0)), (7, 7));
         assert!(matches!(samples.ratio(1, 0, 0), Compared::Is(_)));
@@ -283,8 +267,19 @@ mod tests {
 
     #[test]
     fn a_control_that_never_stands_still_gives_no_ratio() {
-        let samples = samples(|round| [100.0, 125.0, 160.0, 200.0][round % 4]);
+        let samples = samples(TWO, |_, round| [100.0, 125.0, 160.0, 200.0][round % 4]);
         assert_eq!(samples.rounds(), 14);
-        assert!(matches!(samples.ratio(1, 0, 0), Compared::Drifted(_)));
+        assert_eq!(samples.spread(1, 1).unwrap().count, 6);
+        for metric in [0, 1] {
+            assert!(matches!(samples.ratio(1, 0, metric), Compared::Drifted(_)));
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_bounds_a_ratio_from_below() {
+        let mut samples = samples(STEPS, |_, _| 100.0);
+        samples.is_at_least(1, 0);
+        assert!(matches!(samples.ratio(1, 0, 0), Compared::AtLeast(s) if s.median > 1.9));
+        assert_eq!(samples.ratio(0, 1, 0), Compared::Nothing);
     }
 }

@@ -15,10 +15,11 @@ use serde_json::json;
 use crate::bar::Bar;
 use crate::bulk::{self, NAMESPACE};
 use crate::client::Client;
-use crate::frame::{self, Metric, Plan, Samples, Step};
+use crate::frame::{self, Metric, Plan, Step};
 use crate::header::Header;
 use crate::peer::{Home, Kind, Running};
 use crate::report::{Part, Report};
+use crate::samples::Samples;
 use crate::services::{backend, endpoints_json, service_json, slice_json, vip};
 use crate::stats::Spread;
 use crate::wire::{Knocked, Where};
@@ -62,8 +63,8 @@ enum Event {
 }
 
 /// Clients knock for so long around an event, of which the first part is before it; less with `--quick`.
-const KNOCK: Duration = Duration::from_millis(2500);
-const QUICK_KNOCK: Duration = Duration::from_millis(1300);
+const KNOCK: Duration = Duration::from_millis(1600);
+const QUICK_KNOCK: Duration = Duration::from_millis(1200);
 const BEFORE: Duration = Duration::from_millis(300);
 /// How long a killed one is dead.
 const DEAD: Duration = Duration::from_millis(500);
@@ -121,18 +122,15 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         })
         .collect::<Result<_>>()?;
     let plan = Plan {
+        suite: "liveness",
         rows: kinds.map(Kind::name).to_vec(),
-        steps: &[Step { metrics: &METRICS }],
+        steps: &[Step::new(&METRICS)],
         control: None,
         rounds,
         most: rounds,
         blocks: 1,
     };
-    let samples = frame::run(
-        &plan,
-        |round| eprintln!("liveness: round {}", round + 1),
-        |row, _| scene.all(&homes[row]).map(Some),
-    )?;
+    let samples = frame::run(&plan, |turn| scene.all(&homes[turn.row]).map(Some))?;
     Ok(Report {
         suite: "liveness",
         quick,

@@ -17,11 +17,14 @@ mod look;
 mod memory;
 mod packet;
 mod peer;
+mod progress;
 mod report;
+mod samples;
 mod server;
 mod services;
 mod socket;
 mod stats;
+mod stored;
 mod sync;
 mod wire;
 mod worker;
@@ -29,10 +32,13 @@ mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use lb_tests::stop;
+
+use self::progress::{minutes, say};
 
 /// Measures lb-agent beside no load balancer and beside the real kube-proxy, and removes everything at its end.
 #[derive(Parser)]
@@ -124,6 +130,7 @@ fn bench(options: &Options) -> Result<()> {
     lb_tests::process::be_the_helper(&[HELPER])?;
     stop::on_signals()?;
     let folder = folder()?;
+    let (all, mut took_each) = (progress::begin(), Vec::new());
     for suite in Suite::value_variants() {
         // By itself only: it is for a guest, which has what it needs and nothing else.
         if suites.contains(suite) || suites.is_empty() && *suite != Suite::Ipvs {
@@ -137,8 +144,22 @@ fn bench(options: &Options) -> Result<()> {
                 Suite::Ipvs => ipvs::run,
             };
             let rounds = rounds.unwrap_or(if *quick { QUICK_ROUNDS } else { ROUNDS });
-            run(*quick, usize::from(rounds))?.write(&folder)?;
+            let begun = Instant::now();
+            let report = run(*quick, usize::from(rounds))?;
+            let took = begun.elapsed();
+            // The guest's clock counts instructions.
+            let told = (*suite != Suite::Ipvs).then_some(took);
+            report.write(&folder, told)?;
+            took_each.push(format!("{} {}", report.suite, minutes(took)));
+            say(format_args!("{} took {}", report.suite, minutes(took)));
         }
+    }
+    if let [_, _, ..] = took_each.as_slice() {
+        say(format_args!(
+            "all took {}: {}",
+            minutes(all.elapsed()),
+            took_each.join(", ")
+        ));
     }
     Ok(())
 }

@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result};
 use lb_common::maps::{self, MapSpec};
 
 use crate::bar::Bar;
-use crate::frame::{self, Metric, Plan, Samples, Step};
+use crate::frame::{self, Metric, Plan, Step};
 use crate::header::Header;
 use crate::peer::{Home, Kind};
+use crate::progress::say;
 use crate::report::{Part, Report, Table, number};
+use crate::samples::Samples;
 use crate::world::{Shape, World};
 
 const METRICS: &[Metric] = &[
@@ -62,7 +64,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
             services,
             endpoints: ENDPOINTS,
         };
-        eprintln!("memory: writing {}", shape.says());
+        say(format_args!("memory: writing {}", shape.says()));
         let world = World::new(shape)?;
         // Bytes are no times: one round is nearly as good as the next.
         let (samples, weight) = one(&world, if quick { 1 } else { rounds.min(ROUNDS) })?;
@@ -108,8 +110,9 @@ fn one(world: &World, rounds: usize) -> Result<(Samples, Vec<Weight>)> {
         (Kind::KubeProxy("iptables"), 1),
     ];
     let plan = Plan {
+        suite: "memory",
         rows: kinds.iter().map(|(kind, _)| kind.name()).collect(),
-        steps: &[Step { metrics: METRICS }],
+        steps: &[Step::new(METRICS)],
         control: None,
         rounds,
         most: rounds,
@@ -117,42 +120,34 @@ fn one(world: &World, rounds: usize) -> Result<(Samples, Vec<Weight>)> {
     };
     let mut weights = Vec::new();
     let mut number = 0;
-    let round = std::cell::Cell::new(0);
-    let samples = frame::run(
-        &plan,
-        |this| {
-            eprintln!("memory: round {}", this + 1);
-            round.set(this);
-        },
-        |row, _| {
-            let (kind, times) = kinds[row];
-            // Once is enough for what takes so long and moves so little.
-            if round.get() >= times {
-                return Ok(None);
-            }
-            number += 1;
-            let (cluster, services) = (&world.cluster, world.shape.services);
-            let home = Home::new(cluster, &world.ground, number, kind, services)?;
-            let mut running = home.spawn(cluster)?;
-            let begun = Instant::now();
-            while !home.is_done(&mut running)? && begun.elapsed() < BOUND {
-                thread::sleep(LOOK);
-            }
-            thread::sleep(REST);
-            let (now, most) = running.memory()?;
-            let maps = if kind == Kind::Ours {
-                weights = maps::ALL
-                    .iter()
-                    .map(|spec| weigh(home.node.bpf_dir(), spec, &home))
-                    .collect::<Result<_>>()?;
-                weights.iter().map(|weight| weight.bytes).sum::<f64>() / 1e6
-            } else {
-                f64::NAN
-            };
-            running.stop()?;
-            Ok(Some(vec![now, most, maps]))
-        },
-    )?;
+    let samples = frame::run(&plan, |turn| {
+        let (kind, times) = kinds[turn.row];
+        // Once is enough for what takes so long and moves so little.
+        if turn.round >= times {
+            return Ok(None);
+        }
+        number += 1;
+        let (cluster, services) = (&world.cluster, world.shape.services);
+        let home = Home::new(cluster, &world.ground, number, kind, services)?;
+        let mut running = home.spawn(cluster)?;
+        let begun = Instant::now();
+        while !home.is_done(&mut running)? && begun.elapsed() < BOUND {
+            thread::sleep(LOOK);
+        }
+        thread::sleep(REST);
+        let (now, most) = running.memory()?;
+        let maps = if kind == Kind::Ours {
+            weights = maps::ALL
+                .iter()
+                .map(|spec| weigh(home.node.bpf_dir(), spec, &home))
+                .collect::<Result<_>>()?;
+            weights.iter().map(|weight| weight.bytes).sum::<f64>() / 1e6
+        } else {
+            f64::NAN
+        };
+        running.stop()?;
+        Ok(Some(vec![now, most, maps]))
+    })?;
     Ok((samples, weights))
 }
 

@@ -4,14 +4,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::bar::{Bar, compared};
+use crate::bar::{Bar, compared, few};
 use crate::chart;
-use crate::frame::{DRIFT, Samples};
 use crate::header::Header;
+use crate::progress::minutes;
+use crate::samples::{DRIFT, Samples};
 use crate::stats::Spread;
 
 /// A table beside the rounds.
@@ -64,16 +66,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Writes `<suite>.json`, `<suite>.md` and the charts, and shows the page.
+    /// Writes `<suite>.json`, `<suite>.md` and the charts, and shows the page. `took`: all of the suite, where a clock tells.
     #[expect(clippy::print_stdout, reason = "the page is what was asked for")]
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn write(&self, folder: &Path, took: Option<Duration>) -> Result<()> {
         let put = |name: String, text: &str| {
             let path = folder.join(name);
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))
         };
-        let raw = serde_json::to_string_pretty(&self.json()).context("write JSON")?;
+        let raw = serde_json::to_string_pretty(&self.json(took)).context("write JSON")?;
         put(format!("{}.json", self.suite), &raw)?;
-        let mut page = self.markdown();
+        let mut page = self.markdown(took);
         let charts = self
             .parts
             .iter()
@@ -94,7 +96,7 @@ impl Report {
         Ok(())
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, took: Option<Duration>) -> Value {
         let bars: Vec<Value> = self.bars.iter().map(Bar::json).collect();
         let parts: Vec<Value> = self
             .parts
@@ -109,6 +111,7 @@ impl Report {
         json!({
             "suite": self.suite,
             "quick": self.quick,
+            "seconds": took.map(|took| took.as_secs()),
             "header": self.header,
             "parts": parts,
             "bars": bars,
@@ -117,11 +120,14 @@ impl Report {
         })
     }
 
-    fn markdown(&self) -> String {
+    fn markdown(&self, took: Option<Duration>) -> String {
         let mut text = format!("# Suite {}\n\n{}", self.suite, self.header.markdown());
         let rounds = self.parts.iter().map(|part| part.samples.rounds());
         if let Some(rounds) = rounds.max() {
             add(&mut text, format_args!("- {rounds} rounds\n"));
+        }
+        if let Some(took) = took {
+            add(&mut text, format_args!("- took {}\n", minutes(took)));
         }
         if self.quick {
             text.push_str(
@@ -173,7 +179,14 @@ impl Part {
         );
         self.rows(text, |row, metric| {
             let spread = samples.spread(row, metric);
-            spread.map_or_else(String::new, |spread| words(spread, samples.rounds()))
+            spread.map_or_else(String::new, |spread| {
+                let more = if samples.bounds(row, metric) {
+                    "≥ "
+                } else {
+                    ""
+                };
+                format!("{more}{}", words(spread, samples.wanted()))
+            })
         });
         let Some(Over { says, bases }) = over else {
             return;
@@ -183,7 +196,7 @@ impl Part {
             format_args!("\n## {of}{says}, in the same round: median [min–max]\n\n"),
         );
         self.rows(text, |row, metric| {
-            compared(samples.ratio(row, bases[row], metric), 2)
+            compared(samples.ratio(row, bases[row], metric), 2, samples.wanted())
         });
         text.push_str("\nRounds that count for ratios (the control within ");
         add(text, format_args!("{:.0} % of its median):", DRIFT * 100.0));
@@ -217,7 +230,7 @@ impl Part {
     }
 }
 
-/// A value with its range, and from how many rounds it is if not from all.
+/// A value with its range, and of how many rounds it is if of fewer than these.
 pub(crate) fn words(spread: Spread, rounds: usize) -> String {
     let Spread {
         median,
@@ -230,12 +243,7 @@ pub(crate) fn words(spread: Spread, rounds: usize) -> String {
     } else {
         format!(" [{}–{}]", number(min), number(max))
     };
-    let of = if count == rounds {
-        String::new()
-    } else {
-        format!(" ({count} of {rounds} rounds)")
-    };
-    format!("{}{range}{of}", number(median))
+    format!("{}{range}{}", number(median), few(count, rounds))
 }
 
 /// Three digits are more than the noise leaves.

@@ -1,6 +1,7 @@
 //! Owns a real API server that knows so many services, and changes them: the server of their endpoints answers on each address.
 //! Knows nothing of who follows.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use serde_json::json;
 use crate::bulk::{self, NAMESPACE};
 use crate::ground::Ground;
 use crate::services::{backend, endpoints_json, service_json, slice_json, vip};
+use crate::stored;
 
 /// Endpoints of all services are among so many addresses.
 const ADDRESSES: u32 = 240_000;
@@ -24,7 +26,7 @@ const LARGE_NUMBER: u32 = 65_000;
 /// That of the service `probe`.
 const PROBE_NUMBER: u32 = 65_001;
 /// One service of so many has its endpoints replaced in a rolling update.
-const ROLLED: usize = 10;
+const ROLLED: u32 = 10;
 
 /// How many there are of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) ground: Ground,
     pub(crate) shape: Shape,
+    /// Which of its two endpoints the service `probe` has.
+    probe_is_odd: Cell<bool>,
+    /// Whether a tenth of the services has other endpoints than at first.
+    rolled: Cell<bool>,
 }
 
 impl World {
@@ -47,11 +53,11 @@ impl World {
         let cluster = Cluster::start()?;
         let api = cluster.client();
         api.add_namespace(NAMESPACE)?;
-        let services = (0..shape.services).map(|i| service_json(&name(i), vip(i).ip()));
-        bulk::create::<Service>(api, services)?;
-        let slices =
-            (0..shape.services).map(|i| slice_json(&name(i), "a", &shape.addresses(i, false)));
-        bulk::create::<EndpointSlice>(api, slices)?;
+        let objects = (0..shape.services).map(|i| {
+            let slice = slice_json(&name(i), "a", &shape.addresses(i, false));
+            (service_json(&name(i), vip(i).ip()), slice)
+        });
+        stored::create(&cluster, objects)?;
         bulk::create::<Service>(api, [service_json("probe", probe_vip().ip())])?;
         let slice = slice_json("probe", "a", &[probe(false).ip()]);
         bulk::create::<EndpointSlice>(api, [slice])?;
@@ -59,18 +65,35 @@ impl World {
             cluster,
             ground: Ground::new()?,
             shape,
+            probe_is_odd: Cell::new(false),
+            rolled: Cell::new(false),
         })
     }
 
-    /// Moves the one endpoint of the service `probe`.
-    pub(crate) fn move_probe(&self, odd: bool) -> Result<()> {
+    /// The endpoint that the service `probe` has not now.
+    pub(crate) fn other_probe(&self) -> SocketAddr {
+        probe(!self.probe_is_odd.get())
+    }
+
+    /// The one that it has.
+    pub(crate) fn this_probe(&self) -> SocketAddr {
+        probe(self.probe_is_odd.get())
+    }
+
+    /// Moves the one endpoint of the service `probe` to the other one.
+    pub(crate) fn move_probe(&self) -> Result<()> {
+        let odd = !self.probe_is_odd.get();
+        self.probe_is_odd.set(odd);
         let patch = json!({"endpoints": endpoints_json(&[probe(odd).ip()])});
         bulk::patch::<EndpointSlice>(self.cluster.client(), [("probe-a".to_owned(), patch)])
     }
 
-    /// Replaces every endpoint of a tenth of the services, all by one.
-    pub(crate) fn roll(&self, odd: bool) -> Result<()> {
-        let patches = (0..self.shape.services).step_by(ROLLED).map(|i| {
+    /// Replaces every endpoint of a tenth of the services, all by one; the next time, back.
+    pub(crate) fn roll(&self) -> Result<()> {
+        let odd = !self.rolled.get();
+        self.rolled.set(odd);
+        let services = (0..self.shape.services).filter(|i| i.is_multiple_of(ROLLED));
+        let patches = services.map(|i| {
             let endpoints = endpoints_json(&self.shape.addresses(i, odd));
             (format!("{}-a", name(i)), json!({"endpoints": endpoints}))
         });
@@ -108,8 +131,13 @@ impl World {
     pub(crate) fn sample(&self) -> Vec<(SocketAddr, Vec<IpAddr>)> {
         let last = self.shape.services - 1;
         let some = [0, last / 3, last / 2, last];
-        some.map(|i| (vip(i), self.shape.addresses(i, false)))
+        some.map(|i| (vip(i), self.shape.addresses(i, self.is_rolled(i))))
             .to_vec()
+    }
+
+    /// Whether it has other endpoints than at first.
+    fn is_rolled(&self, i: u32) -> bool {
+        self.rolled.get() && i.is_multiple_of(ROLLED)
     }
 }
 
@@ -138,7 +166,7 @@ pub(crate) fn probe_vip() -> SocketAddr {
 }
 
 /// Its endpoint.
-pub(crate) fn probe(odd: bool) -> SocketAddr {
+fn probe(odd: bool) -> SocketAddr {
     backend(PROBES[usize::from(odd)])
 }
 

@@ -11,10 +11,12 @@ use lb_tests::netns::Netns;
 use self::rules::Virtual;
 use crate::bar::{Bar, Of};
 use crate::client::Client;
-use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Samples, Step};
+use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
 use crate::ground::Ground;
 use crate::header::Header;
+use crate::progress::say;
 use crate::report::{Over, Part, Report};
+use crate::samples::Samples;
 use crate::services::{Class, shuffled};
 use crate::socket::{Balanced, Rows, place_of, verify};
 use crate::wire::Work;
@@ -30,6 +32,8 @@ const TCP_CONNECT: &str = "TCP connect p50";
 const TRANSACTION: &str = "connect-request-close";
 const STEPS: [&[Metric]; 3] = [&[WORKS[0].2], &[WORKS[1].2], &[WORKS[2].2]];
 
+/// Where instructions are counted, one round is like the next.
+const ROUNDS: usize = 3;
 const DIRECT: &str = "direct";
 
 const fn metric(name: &'static str) -> Metric {
@@ -62,7 +66,9 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
 
     let mut there = Vec::new();
     for (number, &scale) in (1..).zip(scales) {
-        eprintln!("ipvs: {scale} services, by IPVS and by an agent");
+        say(format_args!(
+            "ipvs: {scale} services, by IPVS and by an agent"
+        ));
         let classes = vec![Class::Plain; usize::try_from(scale)?];
         there.push((
             scale,
@@ -87,24 +93,21 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
 
     verify(&ground, client, &rows)?;
     let plan = Plan {
+        suite: "ipvs",
         rows: rows.iter().map(|row| row.name.clone()).collect(),
-        steps: &STEPS.map(|metrics| Step { metrics }),
+        steps: &STEPS.map(Step::new),
         control: Some(0),
-        rounds,
-        most: rounds * PATIENCE,
+        rounds: rounds.min(ROUNDS),
+        most: rounds.min(ROUNDS) * PATIENCE,
         blocks: BLOCKS,
     };
     let part = if quick { 2 } else { 1 };
-    let samples = frame::run(
-        &plan,
-        |round| eprintln!("ipvs: round {}", round + 1),
-        |row, step| {
-            let (row, (work, calls, _)) = (&rows[row], WORKS[step]);
-            client
-                .measure(&row.place, row.set, work, calls / part)
-                .map(Some)
-        },
-    )?;
+    let samples = frame::run(&plan, |turn| {
+        let (row, (work, calls, _)) = (&rows[turn.row], WORKS[turn.step]);
+        client
+            .measure(&row.place, row.set, work, calls / part)
+            .map(Some)
+    })?;
     verify(&ground, client, &rows)?;
     Ok(Report {
         suite: "ipvs",

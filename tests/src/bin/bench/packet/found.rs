@@ -3,8 +3,8 @@
 
 use super::{KINDS, MANY, REDIRECT, Row};
 use crate::bar::{Bar, Of};
-use crate::frame::Samples;
 use crate::report::{Table, number};
+use crate::samples::Samples;
 
 /// What a packet costs beyond being sent.
 pub(super) fn marginal(samples: &Samples) -> Table {

@@ -27,6 +27,7 @@ use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
 use crate::client::Client;
 use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
 use crate::header::Header;
+use crate::progress::say;
 use crate::report::{Over, Part, Report};
 use crate::wire::Program;
 
@@ -40,6 +41,12 @@ const WARM: Duration = Duration::from_secs(15);
 
 /// From so many flows on, those of other rows must make room.
 const CROWD: u32 = 100_000;
+/// To wake them takes longer than all the rest: they are woken once in a round, in so many rounds, and all of them are sent in
+/// one block.
+const CROWDED_ROUNDS: usize = 3;
+/// Frames of a block, and with `--quick`.
+const FRAMES: u32 = 60_000;
+const QUICK_FRAMES: u32 = 30_000;
 
 /// How packets differ.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +57,35 @@ struct Kind {
     length: usize,
     /// Counted where they come back.
     replies: bool,
+}
+
+impl Kind {
+    /// So many flows that waking them is what takes the time.
+    const fn is_crowd(self) -> bool {
+        self.mask > CROWD && !self.is_new()
+    }
+
+    /// No flow is ever seen again.
+    const fn is_new(self) -> bool {
+        self.mask == u32::MAX
+    }
+
+    fn step(&self) -> Step {
+        if self.is_crowd() {
+            Step::few(self.metrics, CROWDED_ROUNDS)
+        } else {
+            Step::new(self.metrics)
+        }
+    }
+
+    /// In a block.
+    fn frames(self, quick: bool) -> u32 {
+        match (self.is_crowd(), quick) {
+            (true, _) => self.mask + 1,
+            (false, true) => QUICK_FRAMES,
+            (false, false) => FRAMES,
+        }
+    }
 }
 
 const fn kpps(name: &'static str) -> Metric {
@@ -112,7 +148,8 @@ struct Row {
     balanced: Option<Balanced>,
     /// Whose table of flows is to be emptied before new ones.
     by_rules: bool,
-    woken: RefCell<BTreeMap<usize, Instant>>,
+    /// By the mask of flows: frames of another length, or that are answered, are of the same.
+    woken: RefCell<BTreeMap<u32, Instant>>,
     lost: RefCell<BTreeMap<usize, f64>>,
 }
 
@@ -142,33 +179,30 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let stage = Stage::new()?;
     let mut client = Client::start()?;
     let rows = rows(&cluster, &stage)?;
+    say(format_args!("packet: all rules and maps are written"));
     for row in &rows {
         if let Some(balanced) = row.balanced {
             sample::verify(&stage, &mut client, row, balanced)?;
         }
     }
+    say(format_args!("packet: every row's packets were verified"));
     let plan = Plan {
+        suite: "packet",
         rows: rows.iter().map(|row| row.name.clone()).collect(),
-        steps: &KINDS.map(|kind| Step {
-            metrics: kind.metrics,
-        }),
+        steps: &KINDS.each_ref().map(Kind::step),
         control: Some(0),
         rounds,
         most: rounds * PATIENCE,
         blocks: BLOCKS,
     };
-    let frames = if quick { 30_000 } else { 100_000 };
-    let samples = frame::run(
-        &plan,
-        |round| eprintln!("packet: round {}", round + 1),
-        |row, kind| {
-            // To wake so many flows takes longer than all the rest.
-            if quick && KINDS[kind].mask > CROWD && KINDS[kind].mask != u32::MAX {
-                return Ok(None);
-            }
-            block(&stage, &mut client, &rows[row], kind, frames)
-        },
-    )?;
+    let samples = frame::run(&plan, |turn| {
+        let kind = KINDS[turn.step];
+        if quick && kind.is_crowd() {
+            return Ok(None);
+        }
+        let frames = kind.frames(quick);
+        block(&stage, &mut client, &rows[turn.row], turn.step, frames)
+    })?;
     for row in &rows {
         if let Some(balanced) = row.balanced {
             sample::verify(&stage, &mut client, row, balanced)?;
@@ -338,7 +372,7 @@ fn block(
     }
     let (program, _) = &row.generators[number];
     let place = stage.place();
-    if kind.mask == u32::MAX {
+    if kind.is_new() {
         if row.by_rules {
             row.hop.node.run(&["conntrack", "-F"])?;
         }
@@ -365,12 +399,12 @@ fn block(
 
 /// Every flow has had an answer and asked again, as flows do that last.
 fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<()> {
-    let mut woken = row.woken.borrow_mut();
-    if woken.get(&number).is_some_and(|at| at.elapsed() < WARM) {
+    let (mut woken, mask) = (row.woken.borrow_mut(), KINDS[number].mask);
+    if woken.get(&mask).is_some_and(|at| at.elapsed() < WARM) {
         return Ok(());
     }
-    let flows = KINDS[number].mask + 1;
-    if row.by_rules && flows > CROWD {
+    let flows = mask + 1;
+    if row.by_rules && KINDS[number].is_crowd() {
         // The kernel's table holds as many as these are, and no more.
         row.hop.node.run(&["conntrack", "-F"])?;
         woken.clear();
@@ -381,7 +415,7 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
     }
     settled(&row.hop.at_client)?;
     row.sink().reset(Then::Drop)?;
-    woken.insert(number, Instant::now());
+    woken.insert(mask, Instant::now());
     Ok(())
 }
 

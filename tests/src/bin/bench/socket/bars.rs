@@ -4,8 +4,8 @@
 use super::{DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6};
 use super::{missed, ours};
 use crate::bar::{Bar, Of};
-use crate::frame::Samples;
 use crate::report::Over;
+use crate::samples::Samples;
 
 /// In the order of their importance.
 pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {

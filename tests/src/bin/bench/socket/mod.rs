@@ -20,6 +20,7 @@ use crate::client::{Client, Set};
 use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
 use crate::ground::Ground;
 use crate::header::Header;
+use crate::progress::say;
 use crate::report::{Part, Report};
 use crate::services::{Class, backends, backends_v6, shuffled, vip, vip_v6};
 use crate::wire::{Where, Work};
@@ -27,8 +28,6 @@ use crate::wire::{Where, Work};
 const fn metric(name: &'static str, unit: &'static str) -> Metric {
     Metric { name, unit }
 }
-
-const STEP: fn(&'static [Metric]) -> Step = |metrics| Step { metrics };
 
 /// Work, its calls in a block, what comes of it.
 const WORKS: [(Work, u32, &[Metric]); 6] = [
@@ -103,7 +102,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let free = Cgroup::new("direct")?;
     let mut client = Client::start()?;
 
-    eprintln!("socket: kube-proxy writes its rules");
+    say(format_args!("socket: kube-proxy writes its rules"));
     let Rules { ruled, missing } = proxies::rules(
         &ground,
         &mut client,
@@ -132,29 +131,27 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
 
     verify(&ground, client, &rows)?;
     let plan = Plan {
+        suite: "socket",
         rows: rows.iter().map(|row| row.name.clone()).collect(),
-        steps: &WORKS.map(|(_, _, metrics)| STEP(metrics)),
+        steps: &WORKS.map(|(_, _, metrics)| Step::new(metrics)),
         control: Some(0),
         rounds,
         most: rounds * PATIENCE,
         blocks: BLOCKS,
     };
     let part = if quick { 4 } else { 1 };
-    let samples = frame::run(
-        &plan,
-        |round| eprintln!("socket: round {}", round + 1),
-        |row, step| {
-            let (row, (work, calls, _)) = (&rows[row], WORKS[step]);
-            if row.by_rules && work == Work::UdpConnect {
-                return Ok(None);
-            }
-            client
-                .measure(&row.place, row.set, work, calls / part)
-                .map(Some)
-        },
-    )?;
+    let samples = frame::run(&plan, |turn| {
+        let (row, (work, calls, _)) = (&rows[turn.row], WORKS[turn.step]);
+        if row.by_rules && work == Work::UdpConnect {
+            return Ok(None);
+        }
+        client
+            .measure(&row.place, row.set, work, calls / part)
+            .map(Some)
+    })?;
     verify(&ground, client, &rows)?;
     let run_times = run_time::table(client, &rows)?;
+    say(format_args!("socket: run times are counted"));
     Ok(Report {
         suite: "socket",
         quick,
@@ -184,11 +181,11 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
             }
         }
         let one = Balanced::new(lan, number, &classes)?;
-        eprintln!(
+        say(format_args!(
             "socket: an agent has taken {} services from manifests, {} ms after its start",
             classes.len(),
             one.took.as_millis()
-        );
+        ));
         balanced.push((scale, one));
     }
     Ok(balanced)

@@ -4,22 +4,22 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use lb_tests::cluster::{Client as ApiClient, Cluster, KubeProxy};
+use lb_tests::cluster::{Cluster, KubeProxy};
 use lb_tests::node::Node;
 use lb_tests::poll;
 
 use super::place_of;
-use crate::bulk::{self, NAMESPACE};
+use crate::bulk::NAMESPACE;
 use crate::client::Client;
 use crate::ground::Ground;
+use crate::progress::say;
 use crate::services::{backends, json, vip};
+use crate::stored;
 
 /// By then it must have written them.
 const RULES: Duration = Duration::from_mins(2);
 /// No more than this is waited for rules that may take longer than anybody has time for.
-const BOUND: Duration = Duration::from_mins(1);
+const BOUND: Duration = Duration::from_secs(30);
 /// Services that are asked whether they have rules.
 const SAMPLE: usize = 50;
 
@@ -51,7 +51,7 @@ pub(super) fn rules(
     let (mut ruled, mut missing) = (Vec::new(), Vec::new());
     let (mut there, mut number) = (0, 0);
     for &services in scales {
-        create(cluster.client(), there..services)?;
+        stored::create(&cluster, (there..services).map(json))?;
         there = services;
         for &mode in modes {
             number += 1;
@@ -65,7 +65,7 @@ pub(super) fn rules(
                     node,
                 }),
                 Err(error) if is_slow => {
-                    eprintln!("socket: {error:#}");
+                    say(format_args!("socket: {error:#}"));
                     missing.push(format!(
                         "kube-proxy in {mode} mode had not written the rules of {services} services after {} s: no such row",
                         BOUND.as_secs()
@@ -101,9 +101,4 @@ fn write(
             .zip(&sample)
             .all(|(reached, &i)| backends(i).contains(&reached.tcp)))
     })
-}
-
-fn create(api: &ApiClient, numbers: std::ops::Range<u32>) -> Result<()> {
-    bulk::create::<Service>(api, numbers.clone().map(|i| json(i).0))?;
-    bulk::create::<EndpointSlice>(api, numbers.map(|i| json(i).1))
 }

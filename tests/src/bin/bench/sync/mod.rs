@@ -5,18 +5,20 @@ mod map;
 mod phases;
 mod plain;
 
-use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use self::phases::{PATIENCE, Phases, control};
+use self::phases::{Extent, PATIENCE, Phases, control};
 use crate::bar::{Bar, Of};
 use crate::client::Client;
-use crate::frame::{self, Metric, Plan, Samples, Step};
+use crate::frame::{self, Metric, Plan, Step};
 use crate::header::Header;
 use crate::peer::{Home, Kind};
+use crate::progress::say;
 use crate::report::{Over, Part, Report, Table, number};
+use crate::samples::Samples;
 use crate::stats::{Spread, quantile};
 use crate::world::{Shape, World};
 
@@ -27,7 +29,7 @@ const METRICS: &[Metric] = &[
     metric("cold start, writing by its own account", "s"),
     metric("cold start, elements written", "n"),
     metric("cold start, system calls for it", "n"),
-    metric("warm start", "s"),
+    metric(WARM, "s"),
     metric("warm start, CPU", "s"),
     metric(WARM_WRITES, "n"),
     metric("a change in the map p50", "ms"),
@@ -45,6 +47,7 @@ const METRICS: &[Metric] = &[
 ];
 const COLD: &str = "cold start";
 const COLD_CPU: &str = "cold start, CPU";
+const WARM: &str = "warm start";
 const WARM_WRITES: &str = "warm start, elements written";
 const SEEN: &str = "a change seen p50";
 const SEEN_P99: &str = "a change seen p99";
@@ -58,11 +61,19 @@ const PLAIN: &str = "a client that only lists and watches";
 /// A scale, and how much time its peers get.
 struct Scale {
     shape: Shape,
-    /// The mode, in how many rounds it is tried, and its bound.
-    peers: &'static [(&'static str, usize, Duration)],
+    peers: &'static [Peer],
     rounds: usize,
-    /// With the large service.
-    large: bool,
+    /// What our agent does.
+    extent: Extent,
+}
+
+/// kube-proxy at a scale.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    mode: &'static str,
+    /// In how many rounds it is tried.
+    rounds: usize,
+    extent: Extent,
 }
 
 /// By row, the milliseconds of every change.
@@ -75,7 +86,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let mut bars = Vec::new();
     let mut lines = Vec::new();
     for scale in scales(quick, rounds) {
-        let (samples, changes) = one(&scale, quick)?;
+        let (samples, changes) = one(&scale)?;
         bars.extend(scale_bars(&samples, &changes, scale.shape));
         for (name, millis) in &changes {
             let p = |q| quantile(millis, q).map_or_else(String::new, number);
@@ -111,63 +122,79 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         notes: vec![
             "one balancer at a time runs beside the API server, on the same CPUs as that".to_owned(),
             "clients look every 0.2 ms, maps are looked at every 0.05 ms".to_owned(),
-            "kube-proxy's cold start that was given up counts with the time that it got, and is shorter here than it is"
-                .to_owned(),
+            format!(
+                "a start that takes longer than {} s is given up: `≥` says that it would have taken more",
+                PATIENCE.as_secs()
+            ),
         ],
     })
 }
 
-/// Rounds that are run in place of those that do not count: one takes minutes.
-const MORE: usize = 2;
-/// What a peer's cold start gets.
-const MINUTE: Duration = Duration::from_mins(1);
-/// Rounds where one takes a minute.
-const FEW: usize = 4;
+/// Rounds that are run in place of those that do not count: one takes most of a minute.
+const MORE: usize = 1;
+/// Rounds at the smallest scale, and at the others.
+const FIVE: usize = 5;
+const FEW: usize = 3;
+
+const fn peer(mode: &'static str, rounds: usize, extent: Extent) -> Peer {
+    Peer {
+        mode,
+        rounds,
+        extent,
+    }
+}
+
+/// Where both modes have a first sync in seconds.
+const BOTH: &[Peer] = &[
+    peer("nftables", 2, Extent::Large),
+    peer("iptables", 1, Extent::Large),
+];
+/// The rules of iptables took more than four minutes.
+const ONE: &[Peer] = &[peer("nftables", 1, Extent::Usual)];
+/// Its warm start alone takes more than a minute.
+const COLD_ONE: &[Peer] = &[peer("nftables", 1, Extent::Cold)];
 
 fn scales(quick: bool, rounds: usize) -> Vec<Scale> {
-    let scale = |services, endpoints, peers, rounds, large| Scale {
+    let scale = |services, endpoints, peers, most, extent| Scale {
         shape: Shape {
             services,
             endpoints,
         },
         peers,
-        rounds,
-        large,
+        rounds: rounds.min(most),
+        extent,
     };
     if quick {
-        let peers = &[("nftables", 1, MINUTE), ("iptables", 1, MINUTE)];
-        return vec![scale(200, 4, peers, rounds, false)];
+        const PEERS: &[Peer] = &[
+            peer("nftables", 1, Extent::Usual),
+            peer("iptables", 1, Extent::Usual),
+        ];
+        return vec![scale(200, 4, PEERS, rounds, Extent::Usual)];
     }
-    let both = &[("nftables", 3, MINUTE), ("iptables", 2, MINUTE)];
-    let few = rounds.min(FEW);
     vec![
-        scale(1000, 4, both, rounds, true),
-        // The rules of iptables took more than four minutes.
-        scale(10_000, 4, &[("nftables", 2, MINUTE)], rounds, false),
-        scale(5000, 50, &[("nftables", 1, MINUTE)], few, false),
-        scale(50_000, 2, &[], few, false),
+        scale(1000, 4, BOTH, FIVE, Extent::Large),
+        scale(10_000, 4, ONE, FEW, Extent::Usual),
+        scale(5000, 50, COLD_ONE, FEW, Extent::Usual),
+        scale(50_000, 2, &[], FEW, Extent::Usual),
     ]
 }
 
 /// One round after the other at one scale; each change's milliseconds, by row.
-fn one(scale: &Scale, quick: bool) -> Result<(Samples, Changes)> {
-    eprintln!("sync: writing {}", scale.shape.says());
-    let begun = Instant::now();
+fn one(scale: &Scale) -> Result<(Samples, Changes)> {
+    let says = scale.shape.says();
+    say(format_args!("sync: writing {says}"));
     let world = World::new(scale.shape)?;
-    eprintln!("sync: written in {} s", begun.elapsed().as_secs());
+    say(format_args!("sync: {says} are written"));
     let mut client = Client::start_unhurried()?;
-    let mut kinds = vec![(Kind::Ours, usize::MAX, PATIENCE)];
-    kinds.extend(
-        scale
-            .peers
-            .iter()
-            .map(|(mode, rounds, bound)| (Kind::KubeProxy(mode), *rounds, *bound)),
-    );
+    let mut kinds = vec![(Kind::Ours, usize::MAX, scale.extent)];
+    let peers = scale.peers.iter();
+    kinds.extend(peers.map(|peer| (Kind::KubeProxy(peer.mode), peer.rounds, peer.extent)));
     let names = kinds.iter().map(|(kind, _, _)| kind.name());
     let rows: Vec<String> = std::iter::once(PLAIN.to_owned()).chain(names).collect();
     let plan = Plan {
+        suite: "sync",
         rows: rows.clone(),
-        steps: &[Step { metrics: METRICS }],
+        steps: &[Step::new(METRICS)],
         control: Some(0),
         rounds: scale.rounds,
         most: scale.rounds + MORE,
@@ -175,43 +202,37 @@ fn one(scale: &Scale, quick: bool) -> Result<(Samples, Changes)> {
     };
     let changes: RefCell<Changes> =
         RefCell::new(rows.into_iter().map(|name| (name, Vec::new())).collect());
-    let round = Cell::new(0);
+    let mut given_up = BTreeSet::new();
     let mut number = 0;
-    let samples = frame::run(
-        &plan,
-        |this| {
-            eprintln!("sync: round {}", this + 1);
-            round.set(this);
-        },
-        |row, _| {
-            let mut seen = Vec::new();
-            let values = match row.checked_sub(1).map(|peer| kinds[peer]) {
-                None => Some(control(&world, &mut seen)?),
-                Some((_, rounds, _)) if round.get() >= rounds => None,
-                Some((kind, _, bound)) => {
-                    number += 1;
-                    let home = Home::new(
-                        &world.cluster,
-                        &world.ground,
-                        number,
-                        kind,
-                        scale.shape.services,
-                    )?;
-                    let mut phases = Phases {
-                        world: &world,
-                        client: &mut client,
-                        home: &home,
-                    };
-                    // The rules of iptables take a minute for it.
-                    let slow = kind == Kind::KubeProxy("iptables");
-                    let large = scale.large && !(slow && (quick || round.get() > 0));
-                    Some(phases.all(bound, large, &mut seen)?)
-                }
-            };
-            changes.borrow_mut()[row].1.extend(seen);
-            Ok(values)
-        },
-    )?;
+    let mut samples = frame::run(&plan, |turn| {
+        let mut seen = Vec::new();
+        let values = match turn.row.checked_sub(1).map(|peer| kinds[peer]) {
+            None => Some(control(&world, &mut seen)?),
+            Some((_, rounds, _)) if turn.round >= rounds => None,
+            Some((kind, _, extent)) => {
+                number += 1;
+                let (cluster, ground) = (&world.cluster, &world.ground);
+                let home = Home::new(cluster, ground, number, kind, scale.shape.services)?;
+                let mut phases = Phases {
+                    world: &world,
+                    client: &mut client,
+                    home: &home,
+                    bound: PATIENCE,
+                    extent,
+                };
+                let done = phases.all(&mut seen)?;
+                given_up.extend(done.given_up.map(|name| (turn.row, name)));
+                Some(done.values)
+            }
+        };
+        changes.borrow_mut()[turn.row].1.extend(seen);
+        Ok(values)
+    })?;
+    for (row, name) in given_up {
+        if let Some(metric) = samples.metric(name) {
+            samples.is_at_least(row, metric);
+        }
+    }
     Ok((samples, changes.into_inner()))
 }
 

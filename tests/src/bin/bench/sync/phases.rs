@@ -1,6 +1,7 @@
 //! Owns what is done with one balancer in one round: started cold, stopped, started warm, told of changes, stopped; and what
 //! the control has of that. Knows nothing of rounds.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::map::Look;
 use super::plain::{self, Watch};
-use super::{COLD, METRICS, SEEN, SEEN_P99};
+use super::{COLD, METRICS, SEEN, SEEN_P99, WARM};
 use crate::client::Client;
 use crate::peer::{Home, Kind, Took};
+use crate::progress::say;
 use crate::stats::quantile;
-use crate::world::{World, probe, probe_vip};
+use crate::world::{World, probe_vip};
 
 /// Changes of one endpoint in a round, an even number, of ours and of the control; kube-proxy takes a second for each.
 const CHANGES: usize = 60;
@@ -30,6 +32,38 @@ pub(super) struct Phases<'a> {
     pub(super) world: &'a World,
     pub(super) client: &'a mut Client,
     pub(super) home: &'a Home,
+    /// Of a start, cold or warm.
+    pub(super) bound: Duration,
+    pub(super) extent: Extent,
+}
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extent {
+    /// A cold start, and nothing more.
+    Cold,
+    /// All but the large service.
+    Usual,
+    Large,
+}
+
+/// What came of it.
+pub(super) struct Done {
+    /// NaN for what was not done.
+    pub(super) values: Vec<f64>,
+    /// The start that was given up, if one was: its time is the bound.
+    pub(super) given_up: Option<&'static str>,
+}
+
+impl Done {
+    fn given_up(mut values: Vec<f64>, name: &'static str, bound: Duration) -> Self {
+        values.resize(METRICS.len(), f64::NAN);
+        put(&mut values, name, bound.as_secs_f64());
+        Self {
+            values,
+            given_up: Some(name),
+        }
+    }
 }
 
 /// Everything that the control has.
@@ -37,11 +71,11 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
     let api = world.cluster.client();
     let cold = plain::list(api)?;
     let watch = Watch::new(api)?;
-    for n in 0..CHANGES {
-        let odd = n % 2 == 0;
+    for _ in 0..CHANGES {
+        let wanted = world.other_probe().ip();
         let start = Instant::now();
-        world.move_probe(odd)?;
-        let heard = watch.heard(probe(odd).ip())?;
+        world.move_probe()?;
+        let heard = watch.heard(wanted)?;
         seen.push(millis(heard - start));
         thread::sleep(PAUSE);
     }
@@ -54,18 +88,19 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
 
 impl Phases<'_> {
     /// Everything that a balancer has: started cold, stopped, started warm, told of changes, stopped.
-    pub(super) fn all(
-        &mut self,
-        bound: Duration,
-        large: bool,
-        seen: &mut Vec<f64>,
-    ) -> Result<Vec<f64>> {
-        let (home, cluster) = (self.home, &self.world.cluster);
+    pub(super) fn all(&mut self, seen: &mut Vec<f64>) -> Result<Done> {
+        let mut told = Told::new(self.home);
+        let done = self.each(&mut told, seen)?;
+        told.say();
+        Ok(done)
+    }
+
+    fn each(&mut self, told: &mut Told, seen: &mut Vec<f64>) -> Result<Done> {
+        let (home, cluster, bound) = (self.home, &self.world.cluster, self.bound);
         let nothing = || f64::NAN;
         let Some((running, took)) = home.start(cluster, bound)? else {
-            let mut values = vec![f64::NAN; METRICS.len()];
-            put(&mut values, COLD, bound.as_secs_f64());
-            return Ok(values);
+            told.done("cold start, given up");
+            return Ok(Done::given_up(Vec::new(), COLD, bound));
         };
         self.reaches_all()?;
         let Took {
@@ -80,26 +115,43 @@ impl Phases<'_> {
             home.calls().unwrap_or_else(nothing),
         ];
         running.stop()?;
-        let (running, took) = home
-            .start(cluster, PATIENCE)?
-            .context("a warm start takes longer than a cold one")?;
+        told.done("cold start");
+        if self.extent == Extent::Cold {
+            self.client.go(&self.world.ground.place())?;
+            values.resize(METRICS.len(), f64::NAN);
+            return Ok(Done {
+                values,
+                given_up: None,
+            });
+        }
+        let Some((running, took)) = home.start(cluster, bound)? else {
+            told.done("warm start, given up");
+            self.client.go(&self.world.ground.place())?;
+            return Ok(Done::given_up(values, WARM, bound));
+        };
         // What is written too much may come later.
         thread::sleep(REST);
+        told.done("warm start");
         values.extend([
             took.seconds,
             took.cpu_seconds,
             home.written().unwrap_or_else(nothing),
         ]);
         values.extend(self.changed(seen)?);
+        told.done("changes");
         values.extend(self.rolled()?);
-        if large {
+        told.done("rolling update");
+        if self.extent == Extent::Large {
             values.extend(self.grown()?);
-        } else {
-            values.extend([f64::NAN; 4]);
+            told.done("5,000 endpoints");
         }
+        values.resize(METRICS.len(), f64::NAN);
         running.stop().context("stop a balancer")?;
         self.client.go(&self.world.ground.place())?;
-        Ok(values)
+        Ok(Done {
+            values,
+            given_up: None,
+        })
     }
 
     /// A sync that leaves something out must not count.
@@ -108,6 +160,7 @@ impl Phases<'_> {
             world,
             client,
             home,
+            ..
         } = self;
         let sample = world.sample();
         let targets = sample.iter().map(|(vip, _)| *vip).collect();
@@ -129,6 +182,7 @@ impl Phases<'_> {
             world,
             client,
             home,
+            ..
         } = self;
         let (times, pause, look) = if home.kind == Kind::Ours {
             let look = Look::new(home.node.bpf_dir(), probe_vip())?;
@@ -136,16 +190,14 @@ impl Phases<'_> {
         } else {
             (THEIR_CHANGES, THEIR_PAUSE, None)
         };
-        // The endpoint is an even one at first, whatever came before.
-        world.move_probe(false)?;
         client
-            .until_reached(&home.place(), probe_vip(), probe(false))?
+            .until_reached(&home.place(), probe_vip(), world.this_probe())?
             .wait()?;
         thread::sleep(THEIR_PAUSE);
         let (written, calls) = (home.written(), home.calls());
         let mut mapped = Vec::new();
-        for n in 0..times {
-            let (map, client) = self.change(n % 2 == 0, look.as_ref())?;
+        for _ in 0..times {
+            let (map, client) = self.change(look.as_ref())?;
             seen.push(client);
             mapped.extend(map);
             thread::sleep(pause);
@@ -164,17 +216,19 @@ impl Phases<'_> {
     }
 
     /// Moves the probe once; milliseconds until the map leads to its new endpoint, if that is looked at, and a client.
-    fn change(&mut self, odd: bool, look: Option<&Look>) -> Result<(Option<f64>, f64)> {
+    fn change(&mut self, look: Option<&Look>) -> Result<(Option<f64>, f64)> {
         let Self {
             world,
             client,
             home,
+            ..
         } = self;
+        let wanted = world.other_probe();
         thread::scope(|scope| {
-            let watching = look.map(|look| scope.spawn(move || in_map(look, odd)));
-            let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
+            let watching = look.map(|look| scope.spawn(move || in_map(look, wanted.ip())));
+            let waiting = client.until_reached(&home.place(), probe_vip(), wanted)?;
             let (start, begun) = (crate::wire::now(), Instant::now());
-            world.move_probe(odd)?;
+            world.move_probe()?;
             let seen = (waiting.wait()? - start) * 1e3;
             let mapped = watching.map(|watching| {
                 let found = watching.join();
@@ -189,13 +243,11 @@ impl Phases<'_> {
         let (world, home) = (self.world, self.home);
         thread::sleep(REST);
         let (cpu, written) = (home.cpu_seconds()?, home.written());
-        world.roll(true)?;
-        let behind = self.behind(true, |_| Ok(()))?;
+        world.roll()?;
+        let behind = self.behind(|_| Ok(()))?;
         thread::sleep(REST);
         let used = home.cpu_seconds()? - cpu;
         let elements = more(written, home.written());
-        world.roll(false)?;
-        self.behind(false, |_| Ok(()))?;
         Ok([behind, used, elements])
     }
 
@@ -205,37 +257,68 @@ impl Phases<'_> {
         thread::sleep(REST);
         let cpu = home.cpu_seconds()?;
         world.add_large()?;
-        let added = self.behind(true, |_| Ok(()))?;
+        let added = self.behind(|_| Ok(()))?;
         thread::sleep(REST);
         let used = home.cpu_seconds()? - cpu;
         let written = home.written();
-        let moved = self.behind(false, World::move_in_large)?;
+        let moved = self.behind(World::move_in_large)?;
         thread::sleep(REST);
         let elements = more(written, home.written());
         world.remove_large()?;
-        self.behind(true, |_| Ok(()))?;
-        world.move_probe(false)?;
+        self.behind(|_| Ok(()))?;
         Ok([added, used, moved, elements])
     }
 
     /// Milliseconds from the last write until the probe, moved as the last one, is seen to have moved.
-    fn behind(&mut self, odd: bool, before: impl Fn(&World) -> Result<()>) -> Result<f64> {
+    fn behind(&mut self, before: impl Fn(&World) -> Result<()>) -> Result<f64> {
         let Self {
             world,
             client,
             home,
+            ..
         } = self;
-        let waiting = client.until_reached(&home.place(), probe_vip(), probe(odd))?;
+        let waiting = client.until_reached(&home.place(), probe_vip(), world.other_probe())?;
         let start = crate::wire::now();
         before(world)?;
-        world.move_probe(odd)?;
+        world.move_probe()?;
         Ok((waiting.wait()? - start) * 1e3)
     }
 }
 
-fn in_map(look: &Look, odd: bool) -> Result<Instant> {
+/// Where the time of one balancer goes.
+struct Told {
+    name: String,
+    since: Instant,
+    phases: Vec<String>,
+}
+
+impl Told {
+    fn new(home: &Home) -> Self {
+        Self {
+            name: home.kind.name(),
+            since: Instant::now(),
+            phases: Vec::new(),
+        }
+    }
+
+    fn done(&mut self, phase: &str) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        self.phases.push(format!("{phase} {seconds:.1} s"));
+        self.since = Instant::now();
+    }
+
+    fn say(&self) {
+        say(format_args!(
+            "sync: {}: {}",
+            self.name,
+            self.phases.join(", ")
+        ));
+    }
+}
+
+fn in_map(look: &Look, wanted: IpAddr) -> Result<Instant> {
     let start = Instant::now();
-    while look.first()? != probe(odd).ip() {
+    while look.first()? != wanted {
         ensure!(start.elapsed() < PATIENCE, "the change is in no map");
         thread::sleep(Duration::from_micros(50));
     }
