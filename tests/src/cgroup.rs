@@ -34,6 +34,19 @@ impl Cgroup {
         Ok(Self { path })
     }
 
+    /// CPU time of all that runs and ran in it.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let path = self.path().join("cpu.stat");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let micros = text
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        let micros: f64 = micros
+            .and_then(|text| text.parse().ok())
+            .with_context(|| format!("{} tells no usage", path.display()))?;
+        Ok(micros / 1e6)
+    }
+
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {

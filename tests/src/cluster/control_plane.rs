@@ -46,7 +46,7 @@ pub struct ControlPlane {
     _etcd: Daemon,
     address: IpAddr,
     place: Place,
-    _cgroup: Cgroup,
+    cgroup: Cgroup,
     dir: TempDir,
 }
 
@@ -89,7 +89,7 @@ impl ControlPlane {
             _etcd: etcd,
             address,
             place,
-            _cgroup: cgroup,
+            cgroup,
             dir,
         })
     }
@@ -98,6 +98,11 @@ impl ControlPlane {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// CPU time of all its processes.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        self.cgroup.cpu_seconds()
     }
 
     /// Where the API server listens.

@@ -188,15 +188,7 @@ impl Home {
 
     /// Of everything that runs as the host's on this node.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let path = self.node.cgroup().path().join("cpu.stat");
-        let text = read(&path)?;
-        let micros = text
-            .lines()
-            .find_map(|line| line.strip_prefix("usage_usec "));
-        let micros: f64 = micros
-            .and_then(|text| text.parse().ok())
-            .with_context(|| format!("{} tells no usage", path.display()))?;
-        Ok(micros / 1e6)
+        self.node.cgroup().cpu_seconds()
     }
 }
 
