@@ -92,13 +92,14 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let (client, rows) = rows.into_parts();
 
     verify(&ground, client, &rows)?;
+    let rounds = rounds.min(if quick { 1 } else { ROUNDS });
     let plan = Plan {
         suite: "ipvs",
         rows: rows.iter().map(|row| row.name.clone()).collect(),
         steps: &STEPS.map(Step::new),
         control: Some(0),
-        rounds: rounds.min(ROUNDS),
-        most: rounds.min(ROUNDS) * PATIENCE,
+        rounds,
+        most: rounds * PATIENCE,
         blocks: BLOCKS,
     };
     let part = if quick { 2 } else { 1 };

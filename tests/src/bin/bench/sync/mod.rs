@@ -167,7 +167,7 @@ fn scales(quick: bool, rounds: usize) -> Vec<Scale> {
     if quick {
         const PEERS: &[Peer] = &[
             peer("nftables", 1, Extent::Usual),
-            peer("iptables", 1, Extent::Usual),
+            peer("iptables", 1, Extent::Cold),
         ];
         return vec![scale(200, 4, PEERS, rounds, Extent::Usual)];
     }
