@@ -9,9 +9,10 @@ use lb_sys::{Map, MapInfo};
 use lb_tests::cluster::Cluster;
 use lb_tests::node::Node;
 
+use super::kinds::SMALL;
 use super::programs::{Shape, generator, tally};
+use super::settle::settle;
 use super::stage::{Hop, LOCAL, Stage, neighbours};
-use super::{SMALL, settle::settle};
 use crate::client::Client;
 use crate::wire::Program;
 

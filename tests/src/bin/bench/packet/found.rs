@@ -1,7 +1,8 @@
 //! Owns what the suite `packet` makes of its samples: costs, losses, bars.
 //! Knows nothing of how they were measured.
 
-use super::{KINDS, MANY, REDIRECT, Row};
+use super::kinds::{KINDS, MANY};
+use super::{REDIRECT, Row};
 use crate::bar::{Bar, Of};
 use crate::report::{Table, number};
 use crate::samples::Samples;

@@ -5,6 +5,7 @@ mod asm;
 pub(crate) mod balance;
 mod balancers;
 mod found;
+mod kinds;
 mod programs;
 mod sample;
 mod settle;
@@ -21,11 +22,12 @@ use lb_tests::cluster::Cluster;
 use lb_tests::host::Host;
 
 use self::balancers::{LOCAL_PORT, REMOTE_PORT, TARGET};
+use self::kinds::{KINDS, Kind, MANY, NEW, SMALL};
 use self::programs::{Cell, Shape, Sink, Then, generator};
 use self::settle::settled;
 use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
 use crate::client::Client;
-use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
+use crate::frame::{self, BLOCKS, PATIENCE, Plan};
 use crate::header::Header;
 use crate::progress::say;
 use crate::report::{Over, Part, Report};
@@ -33,88 +35,8 @@ use crate::wire::Program;
 
 pub(crate) use self::programs::template;
 
-/// Without the wire's own sum of four bytes.
-const SMALL: usize = 60;
-const LARGE: usize = 1400;
 /// Flows die when nothing comes for half a minute, in the kernel's table and in ours: before that they are woken.
 const WARM: Duration = Duration::from_secs(15);
-
-/// From so many flows on, those of other rows must make room.
-const CROWD: u32 = 100_000;
-/// To wake them takes longer than all the rest: they are woken once in a round, in so many rounds, and all of them are sent in
-/// one block.
-const CROWDED_ROUNDS: usize = 3;
-/// Frames of a block, and with `--quick`.
-const FRAMES: u32 = 60_000;
-const QUICK_FRAMES: u32 = 30_000;
-
-/// How packets differ.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    metrics: &'static [Metric],
-    /// The number of flows, a power of two, less one.
-    mask: u32,
-    length: usize,
-    /// Counted where they come back.
-    replies: bool,
-}
-
-impl Kind {
-    /// So many flows that waking them is what takes the time.
-    const fn is_crowd(self) -> bool {
-        self.mask > CROWD && !self.is_new()
-    }
-
-    /// No flow is ever seen again.
-    const fn is_new(self) -> bool {
-        self.mask == u32::MAX
-    }
-
-    fn step(&self) -> Step {
-        if self.is_crowd() {
-            Step::few(self.metrics, CROWDED_ROUNDS)
-        } else {
-            Step::new(self.metrics)
-        }
-    }
-
-    /// In a block.
-    fn frames(self, quick: bool) -> u32 {
-        match (self.is_crowd(), quick) {
-            (true, _) => self.mask + 1,
-            (false, true) => QUICK_FRAMES,
-            (false, false) => FRAMES,
-        }
-    }
-}
-
-const fn kpps(name: &'static str) -> Metric {
-    Metric {
-        name,
-        unit: "thousand/s",
-    }
-}
-
-const MANY: &str = "16k flows";
-const NEW: &str = "new flows";
-
-const KINDS: [Kind; 6] = [
-    kind(&[kpps("1 flow")], 0, SMALL, false),
-    kind(&[kpps(MANY)], 0x3fff, SMALL, false),
-    kind(&[kpps("256k flows")], 0x3_ffff, SMALL, false),
-    kind(&[kpps(NEW)], u32::MAX, SMALL, false),
-    kind(&[kpps("16k flows of 1400 bytes")], 0x3fff, LARGE, false),
-    kind(&[kpps("16k flows, there and back")], 0x3fff, SMALL, true),
-];
-
-const fn kind(metrics: &'static [Metric], mask: u32, length: usize, replies: bool) -> Kind {
-    Kind {
-        metrics,
-        mask,
-        length,
-        replies,
-    }
-}
 
 /// Where a row's packets end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
