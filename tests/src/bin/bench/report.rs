@@ -122,8 +122,9 @@ impl Report {
 
     fn markdown(&self, took: Option<Duration>) -> String {
         let mut text = format!("# Suite {}\n\n{}", self.suite, self.header.markdown());
-        let rounds = self.parts.iter().map(|part| part.samples.rounds());
-        if let Some(rounds) = rounds.max() {
+        // Of several parts each says its own.
+        if let [part] = self.parts.as_slice() {
+            let rounds = part.samples.rounds();
             add(&mut text, format_args!("- {rounds} rounds\n"));
         }
         if let Some(took) = took {
@@ -175,7 +176,10 @@ impl Part {
         };
         add(
             text,
-            format_args!("\n## {of}values: median [min–max] of the rounds\n\n"),
+            format_args!(
+                "\n## {of}values: median [min–max], rounds: {}\n\n",
+                samples.rounds()
+            ),
         );
         self.rows(text, |row, metric| {
             let spread = samples.spread(row, metric);
