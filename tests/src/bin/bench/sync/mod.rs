@@ -237,10 +237,7 @@ fn one(scale: &Scale) -> Result<(Samples, Changes)> {
 }
 
 fn scale_bars(samples: &Samples, changes: &[(String, Vec<f64>)], shape: Shape) -> Vec<Bar> {
-    let Shape {
-        services,
-        endpoints,
-    } = shape;
+    let services = shape.services;
     let says = shape.says();
     let value = |name: &str| samples.spread(1, samples.metric(name)?);
     let mut bars = vec![Bar::at_most(
@@ -262,7 +259,8 @@ fn scale_bars(samples: &Samples, changes: &[(String, Vec<f64>)], shape: Shape) -
         let says = format!("cold start, the agent's CPU time, s ({says})");
         bars.push(Bar::at_most(says, value(COLD_CPU), 2.0));
     }
-    if endpoints == 50 || services >= 10_000 || services == 1000 {
+    // At the largest scale nobody waits for it.
+    if samples.row("kube-proxy nftables").is_some() && services >= 1000 {
         let says = format!("cold start, kube-proxy nftables over lb-agent ({says})");
         let of = Of::new(samples, COLD, "kube-proxy nftables", "lb-agent");
         bars.push(Bar::at_least_times(says, of, 10.0));
