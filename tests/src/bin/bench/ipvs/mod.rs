@@ -100,7 +100,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         control: Some(0),
         rounds,
         most: rounds * PATIENCE,
-        blocks: BLOCKS,
+        blocks: if quick { 1 } else { BLOCKS },
     };
     let part = if quick { 2 } else { 1 };
     let samples = frame::run(&plan, |turn| {

@@ -115,7 +115,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         control: Some(0),
         rounds,
         most: rounds * PATIENCE,
-        blocks: BLOCKS,
+        blocks: if quick { 1 } else { BLOCKS },
     };
     let samples = frame::run(&plan, |turn| {
         let kind = KINDS[turn.step];
