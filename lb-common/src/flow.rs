@@ -58,8 +58,8 @@ pub struct Flow {
 }
 
 impl FlowKey {
-    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being adopted: a TCP segment that
-    /// opens nothing and has no record is passed.
+    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being adopted: a TCP segment, or a
+    /// packet of SCTP, that opens nothing and has no record is passed.
     pub const ADOPTING: Self = Self {
         src: Addr::ZERO,
         dst: Addr::ZERO,
@@ -94,19 +94,20 @@ pub mod flags {
 pub mod seen {
     /// A packet.
     pub const PACKET: u8 = 1;
-    /// A TCP FIN.
+    /// A TCP FIN; of SCTP a SHUTDOWN, or what answers it.
     pub const FIN: u8 = 1 << 1;
-    /// A TCP RST.
+    /// A TCP RST; of SCTP an ABORT.
     pub const RST: u8 = 1 << 2;
-    /// A TCP segment without SYN.
+    /// A TCP segment without SYN; of SCTP a packet without INIT and INIT ACK.
     pub const DATA: u8 = 1 << 3;
 }
 
 /// How long a record is kept from being taken over by another flow that wants its tuple, in nanoseconds. None is longer
-/// than what `nf_conntrack` grants by default, beside which the local backends' flows live.
+/// than what `nf_conntrack` grants TCP and UDP by default, beside which the local backends' flows live; SCTP, which has
+/// heartbeats, is kept as TCP is.
 pub mod idle {
     const SECOND: u64 = 1_000_000_000;
-    /// TCP, a handshake that no reply has confirmed.
+    /// TCP and SCTP, a handshake that no reply has confirmed.
     pub const TCP_NEW: u64 = 60 * SECOND;
     /// TCP, open.
     pub const TCP: u64 = 24 * 3600 * SECOND;
@@ -154,7 +155,7 @@ impl Flow {
         now_ns.wrapping_sub(self.last_seen_ns) < PROOF_NS
     }
 
-    /// A TCP connection that has ended: reset by either side, or finished by both. Asked of a reply record.
+    /// A connection that has ended: reset by either side, or finished by both. Asked of a reply record.
     #[inline(always)]
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -164,9 +165,9 @@ impl Flow {
     /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of a reply record.
     #[inline(always)]
     #[must_use]
-    pub const fn keep_ns(&self, tcp: bool, ports_short: bool) -> u64 {
+    pub const fn keep_ns(&self, connects: bool, ports_short: bool) -> u64 {
         let answered = self.server & seen::PACKET != 0;
-        if !tcp {
+        if !connects {
             return if answered { idle::UDP } else { idle::UDP_NEW };
         }
         if self.is_closed() {

@@ -9,6 +9,7 @@
 pub mod addr;
 pub mod affinity;
 pub mod backend;
+pub mod crc32c;
 pub mod csum;
 pub mod dev;
 pub mod flow;

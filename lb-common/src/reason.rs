@@ -97,7 +97,7 @@ reasons! {
     PktEcho = 32, "pkt_echo";
     /// Packet dropped: it was routed to `lb0` as a service's address, and no Service has that address.
     PktUnallocated = 33, "pkt_unallocated";
-    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP nor UDP nor an echo request.
+    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP, UDP, SCTP nor an echo request.
     PktVipUnread = 34, "pkt_vip_unread";
 }
 

@@ -86,8 +86,9 @@ pub mod frontend {
     /// answers ping. With [`CLUSTER_IP`] its undefined ports are refused; with
     /// [`LOAD_BALANCER`] alone they are not (such an address may be a node's own, with other listeners).
     pub const VIP_MARK: u32 = 1 << 4;
-    /// Beside [`VIP_MARK`]: the agent routes the address to `lb0`. In a frontend with [`LOAD_BALANCER`]: it leads this port
-    /// there, since its service has source ranges: sockets are not translated, and their packets are judged there.
+    /// Beside [`VIP_MARK`]: the agent routes the address to `lb0`. In a frontend with [`LOAD_BALANCER`] or [`EXTERNAL_IP`]: it
+    /// leads this port there, since its service has source ranges or it is of SCTP: sockets are not translated, and their
+    /// packets are judged or balanced there.
     pub const ROUTED: u32 = 1 << 5;
 }
 

@@ -12,7 +12,7 @@ use crate::{
     atomic, config,
     count::count,
     flow,
-    packet::{Packet, TCP, same},
+    packet::{Packet, UDP, same},
     scratch::Scratch,
 };
 
@@ -143,10 +143,10 @@ fn occupant(s: &mut Scratch, ports_short: bool) -> Occupant {
         s.twin.generation = generation;
         return Occupant::Us;
     }
-    let tcp = s.twin_key.proto == TCP;
+    let connects = s.twin_key.proto != UDP;
     let age = s.twin.last_seen_ns.wrapping_sub(f.last_seen_ns);
     // A time of another CPU may lie a tick ahead of ours.
-    if age > i64::MAX as u64 || age < f.keep_ns(tcp, ports_short) {
+    if age > i64::MAX as u64 || age < f.keep_ns(connects, ports_short) {
         return Occupant::Other;
     }
     // SAFETY: an aligned u32 of a map element that lives while the program runs. Who turns it to 0 alone may remove it.

@@ -18,7 +18,7 @@ use crate::{
     flow::{self, Found},
     lookup::{self, Client, Frontend, Refusal},
     maps::SRCRANGES,
-    packet::{Packet, TCP, UDP},
+    packet::Packet,
     route::{self, For, Route},
     scratch::Scratch,
 };
@@ -169,8 +169,8 @@ fn established(
     if s.flow.generation == 0 {
         return None;
     }
-    // UDP moves on when its backend stops serving; TCP keeps it, but opens nothing there.
-    let moves = p.proto == UDP || p.is_syn();
+    // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
+    let moves = !p.connects() || p.is_syn();
     let over = moves && !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING);
     let now = flow::now();
     let local = flow::is_local(&s.flow);
@@ -259,7 +259,7 @@ fn new(
     whole: u16,
     via: Via,
 ) -> Action {
-    if via == Via::Outside && p.proto == TCP && !p.is_syn() && flow::adopting() {
+    if via == Via::Outside && p.connects() && !p.is_syn() && flow::adopting() {
         return Action::Pass;
     }
     if service.flags & frontend::LOAD_BALANCER != 0

@@ -119,7 +119,7 @@ impl Found {
         self.touch(now);
     }
 
-    /// A TCP connection that has ended; asked of a reply record.
+    /// A connection that has ended; asked of a reply record.
     #[inline(always)]
     pub fn is_closed(&self) -> bool {
         // SAFETY: a map element that lives while the program runs.
@@ -248,7 +248,7 @@ pub fn promote(p: &Packet, s: &mut Scratch, new: bool, twin: &Found) {
     }
     // SAFETY: a map element that lives while the program runs; one load.
     let server = unsafe { core::ptr::read_volatile(&raw const (*twin.ptr).server) };
-    if server & seen::PACKET == 0 || (p.is_tcp() && p.has_syn()) {
+    if server & seen::PACKET == 0 || p.has_syn() {
         return;
     }
     if twin.new {

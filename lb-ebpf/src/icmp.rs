@@ -13,6 +13,7 @@ use crate::{
     draft::{self, word},
     packet::{ETH, Packet},
     scratch::Scratch,
+    sctp,
 };
 
 /// What is said of a packet.
@@ -57,8 +58,18 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         // With options in it, nobody who needs an answer.
         return Err(());
     }
-    // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off.
-    let quoted = header + if p.is_tcp() { 20 } else { 8 };
+    // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off. So may that of SCTP, and of an
+    // INIT the tag behind it proves that the error is none that anybody could make.
+    let quoted = header
+        + if p.is_tcp() {
+            20
+        } else if !p.is_sctp() {
+            8
+        } else if u32::from(p.len) >= header + sctp::QUOTE {
+            sctp::QUOTE
+        } else {
+            sctp::HEADER
+        };
     let room = least + 8 + if p.net == 0 { ETH } else { 0 };
     let draft = &mut s.draft;
     draft.quote = [0; QUOTE / 4];
@@ -72,7 +83,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
             return Err(());
         }
     }
-    let sum = quote_sum(p, &draft.quote);
+    let sum = quote_sum(p, &draft.quote, quoted == header + sctp::QUOTE);
     let (kind, rest) = answer.words(p.v4);
     let length = (quoted + 8) as u16;
     let mut icmp_sum = csum::add(csum::add(sum, u32::from(kind)), rest);
@@ -92,21 +103,31 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
 
 /// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the
 /// device will fill it in also here, over what is left of the packet: header and checksum then add up to the complement of
-/// the pseudo header's sum, which now stands in its place.
+/// the pseudo header's sum, which now stands in its place. That of SCTP can be told beforehand, `longer` quote or not.
 #[inline(always)]
-fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4]) -> u64 {
+fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], longer: bool) -> u64 {
     let network = if p.v4 { 5 } else { 10 };
     let unfinished = p.sum_is_unfinished();
     let mut sum = 0;
     let mut i = 0;
     while i < QUOTE / 4 {
-        if i < network || !unfinished {
+        if i < network || !unfinished || p.is_sctp() {
             sum = csum::add(sum, quote[i]);
         }
         i += 1;
     }
     if unfinished {
-        sum = csum::add(sum, u32::from(!p.sum));
+        let made = if !p.is_sctp() {
+            u32::from(!(p.sum as u16))
+        } else if p.v4 {
+            sctp::made([quote[5], quote[6], quote[7], quote[8], quote[9]], longer)
+        } else {
+            sctp::made(
+                [quote[10], quote[11], quote[12], quote[13], quote[14]],
+                longer,
+            )
+        };
+        sum = csum::add(sum, made);
     }
     sum
 }

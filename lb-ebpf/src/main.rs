@@ -22,6 +22,7 @@ mod quote;
 mod reset;
 mod route;
 mod scratch;
+mod sctp;
 mod sent;
 mod skb;
 mod sock;

@@ -2,7 +2,7 @@
 
 use lb_common::{Addr, csum, flow::FlowKey};
 
-use crate::{draft, quote};
+use crate::{draft, quote, sctp};
 
 /// Length of an Ethernet header.
 pub const ETH: u32 = 14;
@@ -13,16 +13,17 @@ pub const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const SCTP: u8 = 132;
 pub const ICMP: u8 = 1;
 pub const ICMPV6: u8 = 58;
 const V6_FRAGMENT: u8 = 44;
 
-const FIN: u8 = 1;
-const SYN: u8 = 1 << 1;
-const RST: u8 = 1 << 2;
-const ACK: u8 = 1 << 4;
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 1 << 1;
+pub const RST: u8 = 1 << 2;
+pub const ACK: u8 = 1 << 4;
 
-/// What the headers of a TCP segment or UDP datagram say.
+/// What the headers of a TCP segment, a UDP datagram or an SCTP packet say.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Packet {
@@ -33,9 +34,9 @@ pub struct Packet {
     /// Host byte order.
     pub dport: u16,
     pub proto: u8,
-    /// TCP's flag byte; 0 for UDP.
-    pub tcp_flags: u8,
-    /// Bytes of the transport header, by its own word.
+    /// TCP's flag byte; 0 for UDP; for SCTP what means the same, see [`sctp::flags`].
+    pub flags: u8,
+    /// Bytes of the transport header, by its own word; of SCTP the common header.
     pub l4_len: u8,
     /// Time to live or hop limit.
     pub ttl: u8,
@@ -43,8 +44,9 @@ pub struct Packet {
     pub v4: bool,
     /// The IPv4 header's checksum as loaded; 0 in IPv6.
     pub header_sum: u16,
-    /// The transport checksum as loaded; 0 in UDP over IPv4 means that there is none.
-    pub sum: u16,
+    /// The transport checksum as loaded, the sixteen bits of TCP and UDP or the thirty-two of SCTP; 0 in UDP over IPv4 means
+    /// that there is none, in SCTP that it is still to be made.
+    pub sum: u32,
     /// Bytes from the network header on, by the header's word.
     pub len: u16,
     /// Offset of the network header from the start of the frame.
@@ -85,31 +87,42 @@ impl Packet {
         self.proto == TCP
     }
 
+    #[inline(always)]
+    pub fn is_sctp(&self) -> bool {
+        self.proto == SCTP
+    }
+
+    /// Has connections that are opened and closed, rather than datagrams alone.
+    #[inline(always)]
+    pub fn connects(&self) -> bool {
+        self.proto != UDP
+    }
+
     /// Opens a connection: SYN without ACK.
     #[inline(always)]
     pub fn is_syn(&self) -> bool {
-        self.tcp_flags & (SYN | ACK) == SYN
+        self.flags & (SYN | ACK) == SYN
     }
 
     #[inline(always)]
     pub fn has_syn(&self) -> bool {
-        self.tcp_flags & SYN != 0
+        self.flags & SYN != 0
     }
 
     #[inline(always)]
     pub fn is_fin(&self) -> bool {
-        self.tcp_flags & FIN != 0
+        self.flags & FIN != 0
     }
 
     #[inline(always)]
     pub fn is_rst(&self) -> bool {
-        self.tcp_flags & RST != 0
+        self.flags & RST != 0
     }
 
     /// Neither opens a connection nor ends one, on either side.
     #[inline(always)]
     pub fn changes_nothing(&self) -> bool {
-        self.tcp_flags & (SYN | FIN | RST) == 0
+        self.flags & (SYN | FIN | RST) == 0
     }
 
     /// Takes a hop from an IPv4 header: the sum of its changes, `sum`, with this one.
@@ -119,19 +132,22 @@ impl Packet {
         csum::replace(sum, [word(self.ttl)], [word(self.ttl - 1)])
     }
 
-    /// Offset of the transport checksum in the transport header.
+    /// Offset of the transport checksum of TCP and UDP in the transport header.
     #[inline(always)]
     pub fn sum_offset(&self) -> u32 {
         if self.is_tcp() { 16 } else { 6 }
     }
 
     /// Is the transport sum still to be filled in by a card (`CHECKSUM_PARTIAL`)? Such packets come from local senders
-    /// through virtual devices alone, with the sum of the pseudo header where the checksum will stand. A finished sum looks
-    /// so by chance, once in 65,536.
+    /// through virtual devices alone, with the sum of the pseudo header where the checksum will stand, or with 0 for SCTP. A
+    /// finished sum looks so by chance, once in 65,536; one of SCTP once in four milliards.
     #[inline(always)]
     pub fn sum_is_unfinished(&self) -> bool {
+        if self.is_sctp() {
+            return self.sum == 0;
+        }
         let l4_len = self.len.wrapping_sub((self.l4 - self.net) as u16);
-        csum::fold(draft::pseudo(self, self.proto, l4_len)) == self.sum
+        u32::from(csum::fold(draft::pseudo(self, self.proto, l4_len))) == self.sum
     }
 }
 
@@ -246,7 +262,7 @@ pub fn parse(
         }
     }
     let l4 = ip + header;
-    let (sport, dport, tcp_flags, sum, l4_len, least);
+    let (sport, dport, flags, sum, l4_len, least);
     if proto == TCP {
         if l4 + 20 > end {
             return Err(Unread::Malformed);
@@ -257,21 +273,39 @@ pub fn parse(
             sport = u16::from_be(load(l4));
             dport = u16::from_be(load(l4 + 2));
             l4_len = (load::<u8>(l4 + 12) >> 4) << 2;
-            tcp_flags = load(l4 + 13);
-            sum = load(l4 + 16);
+            flags = load(l4 + 13);
+            sum = u32::from(load::<u16>(l4 + 16));
         }
     } else if proto == UDP {
         if l4 + 8 > end {
             return Err(Unread::Malformed);
         }
         least = header + 8;
-        tcp_flags = 0;
+        flags = 0;
         l4_len = 8;
         // SAFETY: the eight bytes were checked.
         unsafe {
             sport = u16::from_be(load(l4));
             dport = u16::from_be(load(l4 + 2));
-            sum = load(l4 + 6);
+            sum = u32::from(load::<u16>(l4 + 6));
+        }
+    } else if proto == SCTP {
+        if l4 + sctp::HEADER as usize > end {
+            return Err(Unread::Malformed);
+        }
+        least = header + sctp::HEADER as usize;
+        l4_len = sctp::HEADER as u8;
+        // SAFETY: the twelve bytes were checked, the type of the chunk behind them is checked here.
+        unsafe {
+            sport = u16::from_be(load(l4));
+            dport = u16::from_be(load(l4 + 2));
+            sum = load(l4 + sctp::SUM as usize);
+            // Of what a sender has left to cut, the chunks lie elsewhere, and they are data.
+            flags = if l4 + sctp::READ as usize > end {
+                ACK
+            } else {
+                sctp::flags(load(l4 + sctp::HEADER as usize))
+            };
         }
     } else {
         return Err(Unread::Other);
@@ -286,7 +320,7 @@ pub fn parse(
         sport,
         dport,
         proto,
-        tcp_flags,
+        flags,
         l4_len,
         ttl,
         v4: is_v4,
@@ -300,9 +334,10 @@ pub fn parse(
 }
 
 /// How many bytes from the network header on must lie in one piece for [`parse`], or for [`quote::parse`] if it is ICMP
-/// (the second word). `None` if less lies there than tells.
+/// (the second word). `None` if less lies there than tells. Where a sender left it to others to `cut` the packet, the pieces
+/// of SCTP's begin behind its common header: nothing of them may be pulled before it.
 #[inline(always)]
-pub fn needed(data: usize, end: usize, net: u32, is_v4: bool) -> Option<(u32, bool)> {
+pub fn needed(data: usize, end: usize, net: u32, is_v4: bool, cut: bool) -> Option<(u32, bool)> {
     let ip = data + net as usize;
     if ip + 20 > end {
         return None;
@@ -310,10 +345,13 @@ pub fn needed(data: usize, end: usize, net: u32, is_v4: bool) -> Option<(u32, bo
     // SAFETY: the twenty bytes were checked.
     let (first, v4_proto, v6_proto): (u8, u8, u8) =
         unsafe { (load(ip), load(ip + 9), load(ip + 6)) };
+    let sctp = if cut { sctp::HEADER } else { sctp::READ };
     Some(match (is_v4, v4_proto, v6_proto) {
         (true, ICMP, _) => (quote::V4, true),
+        (true, SCTP, _) => ((u32::from(first & 0xf) << 2) + sctp, false),
         (true, ..) => ((u32::from(first & 0xf) << 2) + 20, false),
         (false, _, ICMPV6) => (quote::V6, true),
+        (false, _, SCTP) => (40 + sctp, false),
         (false, ..) => (60, false),
     })
 }

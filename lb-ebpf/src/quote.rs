@@ -8,7 +8,7 @@ use aya_ebpf::{
 use lb_common::{Addr, csum, flow::Flow};
 
 use crate::{
-    packet::{self, ICMP, Packet, TCP, UDP, load, load_v6},
+    packet::{self, ICMP, Packet, SCTP, TCP, UDP, load, load_v6},
     skb::{ok, store},
 };
 
@@ -17,7 +17,7 @@ pub const V4: u32 = 20 + 8 + 20 + 8;
 /// The same for IPv6.
 pub const V6: u32 = 40 + 8 + 40 + 8;
 
-/// An ICMP error about a TCP segment or UDP datagram.
+/// An ICMP error about a TCP segment, a UDP datagram or an SCTP packet.
 #[derive(Clone, Copy)]
 pub struct Quote {
     /// A packet that would answer the quoted one: its tuple is the quoted one turned round. `ttl`, `len` and `net` are
@@ -71,7 +71,7 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Op
             l4 = 88;
         }
         // An error goes to whoever sent what it quotes.
-        if (proto != TCP && proto != UDP) || !packet::same(&to, &src) {
+        if (proto != TCP && proto != UDP && proto != SCTP) || !packet::same(&to, &src) {
             return None;
         }
         Some(Quote {
@@ -81,7 +81,7 @@ pub fn parse(data: usize, end: usize, net: u32, is_v4: bool, ifindex: u32) -> Op
                 sport: u16::from_be(load(ip + l4 + 2)),
                 dport: u16::from_be(load(ip + l4)),
                 proto,
-                tcp_flags: 0,
+                flags: 0,
                 l4_len: 8,
                 ttl,
                 v4: is_v4,
@@ -158,7 +158,7 @@ pub fn write(
     }
 }
 
-/// Changes the checksum of a quoted UDP datagram (that of a TCP segment is mostly cut off), if it has one; returns the whole
+/// Changes the checksum of a quoted UDP datagram (those of TCP and SCTP are mostly cut off), if it has one; returns the whole
 /// change of its header.
 #[inline(always)]
 fn quoted_sum(skb: *mut __sk_buff, p: &Packet, addrs: u64, ports: u64) -> Result<u64, i64> {

@@ -41,7 +41,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
     let data = u32::from(p.len)
         .wrapping_sub(header)
         .wrapping_sub(u32::from(p.l4_len));
-    let (seq, ack, flags) = if p.tcp_flags & ACK != 0 {
+    let (seq, ack, flags) = if p.flags & ACK != 0 {
         (ack, 0, RST)
     } else {
         let next = seq.wrapping_add(data).wrapping_add(u32::from(p.has_syn()));

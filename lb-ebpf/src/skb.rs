@@ -9,7 +9,10 @@ use aya_ebpf::{
 };
 use lb_common::{csum, flow::Flow};
 
-use crate::packet::{self, ETH, Packet};
+use crate::{
+    packet::{self, ETH, Packet},
+    sctp,
+};
 
 /// An IPv4 header from the time to live on: all of it that a rewrite changes.
 #[repr(C)]
@@ -34,24 +37,31 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
     let new_ports = packet::ports(flow.sport, flow.dport);
     let port_change = u64::from(csum::fold(csum::replace(0, [old_ports], [new_ports])));
 
-    let sum_at = p.l4 + p.sum_offset();
-    // A UDP sum of 0 is left 0, and none becomes 0.
-    let udp = if p.is_tcp() {
-        0
-    } else {
-        u64::from(BPF_F_MARK_MANGLED_0)
-    };
     // SAFETY: the helpers check offsets and lengths against the buffer.
     unsafe {
-        ok(bpf_l4_csum_replace(
-            skb,
-            sum_at,
-            0,
-            u64::from(addrs),
-            u64::from(BPF_F_PSEUDO_HDR) | udp,
-        ))?;
-        ok(bpf_l4_csum_replace(skb, sum_at, 0, port_change, udp))?;
-        store(skb, p.l4, &new_ports, 0)?;
+        if p.is_sctp() {
+            let sum = sctp::sum(p, flow.sport, flow.dport);
+            let at = p.l4 + sctp::SUM;
+            store(skb, at, &sum, u64::from(BPF_F_RECOMPUTE_CSUM))?;
+            store(skb, p.l4, &new_ports, u64::from(BPF_F_RECOMPUTE_CSUM))?;
+        } else {
+            let sum_at = p.l4 + p.sum_offset();
+            // A UDP sum of 0 is left 0, and none becomes 0.
+            let udp = if p.is_tcp() {
+                0
+            } else {
+                u64::from(BPF_F_MARK_MANGLED_0)
+            };
+            ok(bpf_l4_csum_replace(
+                skb,
+                sum_at,
+                0,
+                u64::from(addrs),
+                u64::from(BPF_F_PSEUDO_HDR) | udp,
+            ))?;
+            ok(bpf_l4_csum_replace(skb, sum_at, 0, port_change, udp))?;
+            store(skb, p.l4, &new_ports, 0)?;
+        }
         if p.v4 {
             let mut header = u64::from(addrs);
             let mut ttl = p.ttl;
@@ -69,9 +79,14 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
             };
             store(skb, p.net + 8, &tail, 0)?;
         } else {
-            // The sum over the whole packet, if a card made one, was changed by the helper as if a header sum made up for
-            // the addresses, as in IPv4.
-            let _ = bpf_csum_update(skb, u32::from(addrs));
+            // The sum over the whole packet, if a card made one: the helper changed it as if a header sum made up for the
+            // addresses, as in IPv4; SCTP's sum does not know of them.
+            let whole = if p.is_sctp() {
+                u64::from(BPF_F_RECOMPUTE_CSUM)
+            } else {
+                let _ = bpf_csum_update(skb, u32::from(addrs));
+                0
+            };
             if hop {
                 store(
                     skb,
@@ -86,7 +101,7 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
                 &[
                     src[0], src[1], src[2], src[3], dst[0], dst[1], dst[2], dst[3],
                 ],
-                0,
+                whole,
             )?;
         }
     }

@@ -26,6 +26,8 @@ use crate::{
 pub const NEXT: i32 = -1;
 /// `skb->pkt_type` of a frame that a promiscuous device took in for somebody else.
 const PACKET_OTHERHOST: u32 = 3;
+/// `gso_size` of packets of SCTP, whose pieces differ in length.
+const GSO_BY_FRAGS: u32 = 0xffff;
 /// Packets that come in on a node device.
 #[classifier]
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
@@ -109,7 +111,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             count::carried(p, s, Reason::PktReply);
             route::hand(ctx.skb.skb, p.v4, s.flow.ifindex)
         }
-        Action::Send { .. } => {
+        Action::Send { neighbour } => {
             if skb::write(ctx.skb.skb, p, &s.flow, true).is_err() {
                 return drop(Reason::PktWriteFailed);
             }
@@ -119,7 +121,7 @@ fn packet_in(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
                 Reason::PktForwarded
             };
             count::carried(p, s, reason);
-            send(ctx, p, s)
+            send(ctx, p, s, neighbour)
         }
     }
 }
@@ -175,7 +177,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     }
     count(Reason::PktIcmpError);
     match action {
-        Action::Send { .. } => send(ctx, p, s),
+        Action::Send { neighbour } => send(ctx, p, s, neighbour),
         Action::Reply => leave(ctx, p, s),
         Action::Hand => {
             if skb::link_header(ctx.skb.skb, p).is_err() {
@@ -187,14 +189,19 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     }
 }
 
-/// Sends a rewritten packet by the way found.
+/// Sends a rewritten packet by the way found. While the `neighbour` has to be asked for, the packet waits, and goes where its
+/// route leads: one that was on its way out has a route already, to where it was going, so the kernel looks for another.
 #[inline(always)]
-pub fn send(ctx: &TcContext, p: &Packet, s: &Scratch) -> i32 {
+pub fn send(ctx: &TcContext, p: &Packet, s: &Scratch, neighbour: bool) -> i32 {
     if skb::link_header(ctx.skb.skb, p).is_err() {
         return drop(Reason::PktWriteFailed);
     }
     sent::mark(ctx.skb.skb);
-    route::send(&s.fib)
+    if neighbour {
+        route::send(&s.fib)
+    } else {
+        route::send_by(s.fib.ifindex)
+    }
 }
 
 /// Lets a rewritten reply go on, by the device that the client's packets come in on if a way to the client leads there.
@@ -206,7 +213,7 @@ fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
     }
     let ends = (&s.flow.src, &s.flow.dst);
     match route::find(ctx.as_ptr(), &mut s.fib, p, ends, 0, For::Device(device)) {
-        Route::Found { .. } if s.fib.ifindex == device => send(ctx, p, s),
+        Route::Found { neighbour } if s.fib.ifindex == device => send(ctx, p, s, neighbour),
         _ => NEXT,
     }
 }
@@ -220,11 +227,11 @@ pub fn drop(reason: Reason) -> i32 {
 /// Refuses as a port without a listener does: a reset, or ICMP port unreachable.
 #[inline(always)]
 fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
-    if !p.is_tcp() {
-        return answer(ctx, p, s, Answer::PortUnreachable);
-    }
     if p.is_rst() {
         return TC_ACT_SHOT;
+    }
+    if !p.is_tcp() {
+        return answer(ctx, p, s, Answer::PortUnreachable);
     }
     match reset::turn(ctx.skb.skb, p, s) {
         Ok(()) => route::send_by(p.ifindex),
@@ -247,12 +254,13 @@ fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer) -> i32 {
 pub fn find(ctx: &TcContext) -> Found {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the program's own context, read one by one.
-    let (protocol, tagged, kind, ifindex) = unsafe {
+    let (protocol, tagged, kind, ifindex, cut) = unsafe {
         (
             (*skb).protocol as u16,
             (*skb).vlan_present,
             (*skb).pkt_type,
             (*skb).ifindex,
+            (*skb).gso_size != 0,
         )
     };
     let is_v4 = match protocol {
@@ -273,7 +281,7 @@ pub fn find(ctx: &TcContext) -> Found {
         count(Reason::PktMalformed);
         return Found::Other;
     }
-    let Some((needed, icmp)) = packet::needed(ctx.data(), ctx.data_end(), net, is_v4) else {
+    let Some((needed, icmp)) = packet::needed(ctx.data(), ctx.data_end(), net, is_v4, cut) else {
         count(Reason::PktMalformed);
         return Found::Other;
     };
@@ -305,6 +313,9 @@ pub fn length(ctx: &TcContext, p: &Packet) -> u16 {
     let cut = unsafe { (*ctx.skb.skb).gso_size };
     if cut == 0 {
         p.len
+    } else if cut == GSO_BY_FRAGS {
+        // Each piece is as long as its sender made it.
+        0
     } else {
         (p.l4 - p.net + u32::from(p.l4_len) + cut) as u16
     }

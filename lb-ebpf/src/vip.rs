@@ -85,12 +85,12 @@ fn request(skb: *mut __sk_buff, net: u32, is_v4: bool) -> i32 {
             count::carried(p, s, Reason::PktLocal);
             NEXT
         }
-        Action::Send { .. } => {
+        Action::Send { neighbour } => {
             if skb::write(skb, p, &s.flow, true).is_err() {
                 return drop(Reason::PktWriteFailed);
             }
             count::carried(p, s, Reason::PktForwarded);
-            tc::send(ctx, p, s)
+            tc::send(ctx, p, s, neighbour)
         }
         Action::Pass | Action::Reply | Action::Hand => TC_ACT_SHOT,
     }
@@ -161,7 +161,10 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
         return drop(Reason::PktWriteFailed);
     }
     count(Reason::PktIcmpError);
-    if hop { tc::send(ctx, p, s) } else { NEXT }
+    match action {
+        Action::Send { neighbour } => tc::send(ctx, p, s, neighbour),
+        _ => NEXT,
+    }
 }
 
 /// Reads the headers.
@@ -176,11 +179,11 @@ fn hold(ctx: &TcContext, net: u32, is_v4: bool) -> Option<(&'static Packet, &'st
 /// Nobody listens there.
 #[inline(always)]
 fn refuse(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> i32 {
-    if !p.is_tcp() {
-        return answer(skb, p, s, Answer::PortUnreachable);
-    }
     if p.is_rst() {
         return TC_ACT_SHOT;
+    }
+    if !p.is_tcp() {
+        return answer(skb, p, s, Answer::PortUnreachable);
     }
     match reset::turn(skb, p, s) {
         Ok(()) => route::hand(skb, p.v4, p.ifindex),

@@ -19,7 +19,7 @@ use crate::{
     done,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, load, store},
     route::{self, Fib},
-    scratch,
+    scratch, sctp,
 };
 
 /// Frames that come in on a device named by `--attach-xdp`.
@@ -109,6 +109,11 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
 /// False, with nothing written, if the frame is not as long as it was.
 #[inline(always)]
 fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
+    let crc = if p.is_sctp() {
+        sctp::sum(p, flow.sport, flow.dport)
+    } else {
+        0
+    };
     let (data, end) = (ctx.data(), ctx.data_end());
     let ip = data + ETH as usize;
     // At most 14 + 60; the mask repeats that for the verifier.
@@ -127,8 +132,14 @@ fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
     );
     let change = csum::replace(addrs, [old_ports], [new_ports]);
 
-    let sum = csum::update(p.sum, change);
-    if p.is_tcp() {
+    let sum = csum::update(p.sum as u16, change);
+    if p.is_sctp() {
+        if l4 + sctp::HEADER as usize > end {
+            return false;
+        }
+        // SAFETY: the twelve bytes were checked; XDP may write its frames.
+        unsafe { store(l4 + sctp::SUM as usize, crc) };
+    } else if p.is_tcp() {
         if l4 + 20 > end {
             return false;
         }

@@ -23,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod referee;
 pub mod scene;
+pub mod sctp;
 pub mod shown;
 pub mod stop;
 pub mod sweep;

@@ -102,7 +102,11 @@ impl Service {
     /// One port of one protocol.
     #[must_use]
     pub fn one_port(mut self, kind: Kind, port: u16, target: u16, node_port: Option<u16>) -> Self {
-        let protocol = if kind == Kind::Udp { "UDP" } else { "TCP" };
+        let protocol = match kind {
+            Kind::Udp => "UDP",
+            Kind::Sctp | Kind::SctpPackets => "SCTP",
+            Kind::Tcp | Kind::Mptcp | Kind::Ping => "TCP",
+        };
         let name = format!("{}-{port}", protocol.to_lowercase());
         self.ports.push(Port {
             name,

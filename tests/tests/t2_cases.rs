@@ -137,6 +137,7 @@ impl Case {
             "scheduler" => {
                 self.config.scheduler = Scheduler::parse(value).context("no scheduler")?;
             }
+            "lb0" => self.config.lb0 = value.parse()?,
             "address" => self.addresses.push((value.parse()?, 2)),
             _ => bail!("unknown key"),
         }

@@ -94,7 +94,7 @@ fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
                 .get(&f.twin_key(k.proto))
                 .filter(|r| r.generation == f.generation);
             let closed =
-                reply.is_some_and(|r| k.proto == lb_common::Proto::Tcp.number() && r.is_closed());
+                reply.is_some_and(|r| k.proto != lb_common::Proto::Udp.number() && r.is_closed());
             Row {
                 protocol: protocol(k.proto),
                 client: endpoint(k.src, k.sport),

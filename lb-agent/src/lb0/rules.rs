@@ -108,7 +108,7 @@ fn explain(what: &str, port: Port, done: Result<(), rtnetlink::Error>) -> Result
     match done {
         Err(error) if is_error(&error, nix::libc::EEXIST) => Ok(()),
         other => other.with_context(|| {
-            format!("cannot {what} the routing rule of {port}: its source ranges are not asked of this node's own sockets")
+            format!("cannot {what} the routing rule of {port}: this node's own clients reach the load balancer itself there")
         }),
     }
 }

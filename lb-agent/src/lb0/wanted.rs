@@ -15,11 +15,11 @@ use super::Net;
 /// Ports that are led by a rule each. Every packet that looks for a route asks them one after the other, some 8 ns each.
 pub const MOST_PORTS: usize = 128;
 
-/// A port of a load balancer's address, led to `lb0` alone: what else is at the address is none of our business, and the
+/// A port of a load balancer's or external address, led to `lb0` alone: what else is at the address is none of our business, and the
 /// address may be another node's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Port {
-    /// A load balancer's.
+    /// A load balancer's, or an external one.
     pub addr: IpAddr,
     /// As in the IP header.
     pub proto: u8,
@@ -96,9 +96,9 @@ pub fn apart(networks: Vec<Net>, links: &[Net]) -> (Vec<Net>, Vec<String>) {
 #[must_use]
 pub fn ports(
     services: &[Net],
-    guarded: impl Iterator<Item = Port>,
+    led: impl Iterator<Item = Port>,
 ) -> (BTreeSet<Port>, Option<String>) {
-    let alone = guarded.filter(|port| !services.iter().any(|net| in_cidr(port.addr, *net)));
+    let alone = led.filter(|port| !services.iter().any(|net| in_cidr(port.addr, *net)));
     let mut ports: BTreeSet<Port> = alone.collect();
     let all = ports.len();
     let Some(first) = ports.iter().nth(MOST_PORTS).copied() else {
@@ -106,7 +106,7 @@ pub fn ports(
     };
     let left = ports.split_off(&first);
     let problem = format!(
-        "{} of {all} ports of load balancers with source ranges do not fit, {first} the first: this node's own sockets reach the load balancer itself there (route its addresses whole: --service-cidrs, with the networks of the cluster IPs)",
+        "{} of {all} ports of load balancers with source ranges, or of SCTP, do not fit, {first} the first: this node's own clients reach the load balancer itself there (route its addresses whole: --service-cidrs, with the networks of the cluster IPs)",
         left.len()
     );
     (ports, Some(problem))

@@ -64,10 +64,19 @@ pub fn translated(socket: &mut Socket) -> Result<Vec<Connection>> {
     Ok(all.iter().filter_map(connection).collect())
 }
 
-/// Is there a TCP connection with a translated destination?
-pub fn any_tcp(socket: &mut Socket) -> Result<bool> {
-    let all = translated(socket)?;
-    Ok(all.iter().any(|c| c.proto == Proto::Tcp.number()))
+/// Is there a connection with a translated destination that is opened and closed by its ends?
+pub fn any_lasting(socket: &mut Socket) -> Result<bool> {
+    Ok(translated(socket)?.iter().any(Connection::lasts))
+}
+
+impl Connection {
+    /// Of a protocol whose ends open and close it, and which breaks when it is led elsewhere: TCP and SCTP.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        [Proto::Tcp, Proto::Sctp]
+            .map(Proto::number)
+            .contains(&self.proto)
+    }
 }
 
 /// Forgets one. False if it was gone already.

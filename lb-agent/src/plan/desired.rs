@@ -18,7 +18,8 @@ pub struct ServicePlan {
     pub frontends: Vec<Frontend>,
     /// What could not be honoured, for people.
     pub problems: Vec<String>,
-    /// Ports that are not carried because they are SCTP; each is among the problems too.
+    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`; each is among the
+    /// problems too.
     pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
-    Addr,
+    Addr, Proto,
     service::{NodePortKey, ServiceKey, frontend, scope},
 };
 
@@ -41,7 +41,7 @@ pub struct Family {
     lb0: bool,
     external: Vec<IpAddr>,
     ingress: Vec<IpAddr>,
-    /// Those of `ingress` whose ports can be led there.
+    /// Those of `external` and `ingress` whose ports can be led there.
     led: Vec<IpAddr>,
 }
 
@@ -84,7 +84,8 @@ impl Addresses {
         }
         // What is this machine's own is delivered before any rule is asked.
         let own = &config.machine.own;
-        let elsewhere = ingress.iter().filter(|ip| config.lb0 && !own.contains(ip));
+        let outer = ingress.iter().chain(&allowed);
+        let elsewhere = outer.filter(|ip| config.lb0 && !own.contains(ip));
         let led: Vec<IpAddr> = elsewhere.copied().collect();
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
@@ -194,14 +195,17 @@ impl Family {
                 add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
             }
         }
+        // By their packets sources are judged, and SCTP is carried at all.
         let judged = !self.source_ranges(service).is_empty();
+        let sctp = port.proto == Proto::Sctp;
         let outer = [
             (&self.ingress, frontend::LOAD_BALANCER),
             (&self.external, frontend::EXTERNAL_IP),
         ];
         for (ips, kind) in outer {
             for ip in ips {
-                let led = judged && kind == frontend::LOAD_BALANCER && self.led.contains(ip);
+                let by_packets = sctp || (judged && kind == frontend::LOAD_BALANCER);
+                let led = by_packets && self.led.contains(ip);
                 let flags = kind | if led { frontend::ROUTED } else { 0 };
                 add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
                 add(address(*ip, scope::OUTSIDE), flags, external);

@@ -66,13 +66,12 @@ pub fn plan(
     let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
     addresses.marks(&mut plan.frontends);
     for port in &service.ports {
-        if port.proto == Proto::Sctp {
+        if port.proto == Proto::Sctp && !config.lb0 {
             plan.sctp_ports += 1;
             plan.problems.push(format!(
-                "ports: {}/SCTP is not carried, TCP and UDP alone are: label the Service service.kubernetes.io/service-proxy-name to leave it whole to another proxy",
+                "ports: {}/SCTP is carried for packets from outside alone: no socket is translated for SCTP, so pods and processes of this node need the device lb0 (do not start the agent with --lb0 off)",
                 port.port
             ));
-            continue;
         }
         for family in &addresses.families {
             family_of_port(service, port, slices, zone, config, family, &mut plan);

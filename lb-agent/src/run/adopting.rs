@@ -95,7 +95,7 @@ where
 /// Is the table there that no connection needs? Removed, if that was so before.
 fn let_go(unneeded: bool) -> Result<bool> {
     let mut socket = Socket::open().context("open a socket to netfilter")?;
-    if !keeper::is_there(&mut socket)? || conntrack::any_tcp(&mut socket)? {
+    if !keeper::is_there(&mut socket)? || conntrack::any_lasting(&mut socket)? {
         return Ok(false);
     }
     if unneeded {

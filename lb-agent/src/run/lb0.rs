@@ -147,13 +147,13 @@ impl Lb0 {
             .collect();
         let vips = engine.routed().filter(|vip| !api.contains(vip));
         let networks = wanted::networks(&cidrs, vips);
-        let guarded = engine.guarded().map(|key| Port {
+        let led = engine.led().map(|key| Port {
             addr: key.addr.into(),
             proto: key.proto,
             port: key.port,
         });
-        let guarded = guarded.filter(|port| !api.contains(&port.addr));
-        let (ports, too_many) = wanted::ports(&cidrs, guarded);
+        let led = led.filter(|port| !api.contains(&port.addr));
+        let (ports, too_many) = wanted::ports(&cidrs, led);
         problems.extend(too_many);
         self.say(1, problems, metrics);
         self.wanted.send_if_modified(|w| {

@@ -19,12 +19,12 @@ pub(super) struct SkipLabels {
 /// Why a port is not carried.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
 pub(super) enum SkipReason {
-    /// Its protocol is SCTP.
+    /// Its protocol is SCTP, and there is no `lb0` to carry what clients of this node send.
     #[expect(
         non_camel_case_types,
         reason = "the derive writes the label as it stands here"
     )]
-    sctp,
+    sctp_without_lb0,
 }
 
 /// Which objects.

@@ -233,9 +233,9 @@ impl Metrics {
         }
     }
 
-    /// Ports that are not carried because they are SCTP.
+    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`.
     pub fn skipped(&self, sctp: usize) {
-        let reason = SkipReason::sctp;
+        let reason = SkipReason::sctp_without_lb0;
         let gauge = self.skipped_ports.get_or_create(&SkipLabels { reason });
         gauge.set(i64::try_from(sctp).unwrap_or(i64::MAX));
     }
@@ -298,7 +298,7 @@ pub(crate) mod tests {
             "lb_watch_errors_total{kind=\"endpointslice\"} 1",
             "lb_syncs_total{result=\"failed\"} 0",
             "lb_map_writes_total{map=\"lb_members\"} 0",
-            "lb_skipped_ports{reason=\"sctp\"} 0",
+            "lb_skipped_ports{reason=\"sctp_without_lb0\"} 0",
             "lb_missing_devices 0",
             "lb_attach_problems 0",
             "lb_connections_drift 0",

@@ -110,12 +110,11 @@ impl Engine {
         })
     }
 
-    /// Ports of load balancers' addresses whose packets are to be judged on `lb0`, as far as they are planned.
-    pub fn guarded(&self) -> impl Iterator<Item = ServiceKey> {
+    /// Ports of load balancers' and external addresses whose packets are to be led to `lb0`, as far as they are planned.
+    pub fn led(&self) -> impl Iterator<Item = ServiceKey> {
         self.state.services.claimed().filter_map(|(key, flags)| {
-            let wanted = frontend::LOAD_BALANCER | frontend::ROUTED;
-            let found = key.scope == scope::INSIDE && flags & wanted == wanted;
-            (found && flags & frontend::VIP_MARK == 0).then_some(key)
+            let port = flags & (frontend::VIP_MARK | frontend::ROUTED) == frontend::ROUTED;
+            (key.scope == scope::INSIDE && port).then_some(key)
         })
     }
 

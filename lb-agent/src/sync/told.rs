@@ -43,7 +43,7 @@ impl Engine {
         all
     }
 
-    /// Ports that are not carried because they are SCTP.
+    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`.
     #[must_use]
     pub fn sctp_ports(&self) -> usize {
         let troubled = self.troubled.iter().filter_map(|key| self.planned.get(key));

@@ -1,5 +1,5 @@
-//! TCP connections that kube-proxy opened from outside, left to netfilter: a record in `lb_flows` for each direction, so that
-//! the packet path passes their packets instead of choosing a backend in the middle of a connection.
+//! TCP and SCTP connections that kube-proxy opened from outside, left to netfilter: a record in `lb_flows` for each direction,
+//! so that the packet path passes their packets instead of choosing a backend in the middle of a connection.
 //!
 //! Owns the order at a takeover: no stray segment is taken for ours from before the first frontend is written until every
 //! connection has its record that was opened before that.
@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 use lb_common::{
-    Addr, Proto,
+    Addr,
     flow::{Flow, FlowKey, kind, seen},
     maps,
 };
@@ -79,23 +79,23 @@ fn ours(flows: &HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<HashSet<FlowKey>
         .collect())
 }
 
-/// Two for each TCP connection.
+/// Two for each connection of TCP and SCTP.
 fn records(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
     connections
         .iter()
-        .filter(|c| c.proto == Proto::Tcp.number())
-        .flat_map(|c| [key(&c.original), key(&c.reply)])
+        .filter(|c| c.lasts())
+        .flat_map(|c| [key(c.proto, &c.original), key(c.proto, &c.reply)])
         .map(|key| (key, record(now)))
         .collect()
 }
 
-fn key(tuple: &Tuple) -> FlowKey {
+fn key(proto: u8, tuple: &Tuple) -> FlowKey {
     FlowKey {
         src: tuple.src,
         dst: tuple.dst,
         sport: tuple.sport,
         dport: tuple.dport,
-        proto: Proto::Tcp.number(),
+        proto,
         pad: [0; 3],
     }
 }

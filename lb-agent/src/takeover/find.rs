@@ -53,7 +53,7 @@ pub struct Leftovers {
     pub(super) ipvs: usize,
     /// UDP connections to Services that netfilter translates.
     pub(super) udp: Vec<Connection>,
-    /// TCP connections that netfilter translates, whoever opened them.
+    /// TCP and SCTP connections that netfilter translates, whoever opened them.
     pub(super) tcp: usize,
     /// The table that keeps them.
     pub(super) keeper: bool,
@@ -89,10 +89,7 @@ impl Leftovers {
                 .collect(),
             device: listed(names::DEVICE),
             ipvs: ipvs(),
-            tcp: connections
-                .iter()
-                .filter(|c| c.proto == Proto::Tcp.number())
-                .count(),
+            tcp: connections.iter().filter(|c| c.lasts()).count(),
             udp: udp(connections, frontends),
             route_localnet: fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet")
                 .is_ok_and(|text| text.trim() == "1"),
@@ -177,7 +174,7 @@ impl Leftovers {
         self.udp.len()
     }
 
-    /// TCP connections that our table keeps; `None` while it is not there.
+    /// TCP and SCTP connections that our table keeps; `None` while it is not there.
     #[must_use]
     pub fn kept(&self) -> Option<usize> {
         self.keeper.then_some(self.tcp)

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Frame;
+use crate::sctp;
 
 /// How often the recorder looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -117,6 +118,7 @@ fn look(bytes: &[u8]) -> Option<Frame> {
     let ports = match packet.transport.as_ref() {
         Some(TransportSlice::Tcp(tcp)) => (tcp.source_port(), tcp.destination_port()),
         Some(TransportSlice::Udp(udp)) => (udp.source_port(), udp.destination_port()),
+        _ if proto == IpNumber::SCTP => sctp::ports(payload.payload).unwrap_or_default(),
         _ => (0, 0),
     };
     let (name, pseudo) = match packet.transport.as_ref() {
@@ -127,10 +129,14 @@ fn look(bytes: &[u8]) -> Option<Frame> {
         Some(TransportSlice::Udp(_)) => ("udp".to_owned(), true),
         Some(TransportSlice::Icmpv4(_)) => ("icmp".to_owned(), false),
         Some(TransportSlice::Icmpv6(_)) => ("icmpv6".to_owned(), true),
+        None if proto == IpNumber::SCTP => ("sctp".to_owned(), false),
         None => (format!("{proto:?}"), false),
     };
     let summed = packet.transport.is_some() && (name != "udp" || pseudo);
     if summed && sum(from, to, proto.0, payload.payload, pseudo) != 0xffff {
+        wrong.push("transport");
+    }
+    if proto == IpNumber::SCTP && sctp::read(payload.payload).is_err() {
         wrong.push("transport");
     }
     let sums = if wrong.is_empty() {

@@ -38,7 +38,7 @@ impl Listener {
         let thread = thread::spawn(move || {
             let result = match kind {
                 Kind::Udp => answer_datagrams(server, &name, &seen),
-                _ => accept(server, &name, &seen),
+                _ => accept(server, kind, &name, &seen),
             };
             if let Err(error) = result {
                 eprintln!("echo server {name} on {addr}: {error}");
@@ -78,7 +78,7 @@ fn answer_datagrams(server: Socket, name: &str, end: &AtomicBool) -> io::Result<
     Ok(())
 }
 
-fn accept(server: Socket, name: &str, end: &AtomicBool) -> io::Result<()> {
+fn accept(server: Socket, kind: Kind, name: &str, end: &AtomicBool) -> io::Result<()> {
     server.set_read_timeout(Some(LOOK))?;
     let server = TcpListener::from(server);
     while !end.load(Ordering::Relaxed) {
@@ -87,7 +87,7 @@ fn accept(server: Socket, name: &str, end: &AtomicBool) -> io::Result<()> {
                 let name = name.to_owned();
                 thread::spawn(move || {
                     // A reset by the client ends the conversation as well as a close does.
-                    let _ = converse(stream, &name, from);
+                    let _ = converse(stream, kind, &name, from);
                 });
             }
             Err(error) if again(&error) => {}
@@ -97,8 +97,10 @@ fn accept(server: Socket, name: &str, end: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-fn converse(stream: TcpStream, name: &str, from: SocketAddr) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+fn converse(stream: TcpStream, kind: Kind, name: &str, from: SocketAddr) -> io::Result<()> {
+    if kind != Kind::Sctp {
+        stream.set_nodelay(true)?;
+    }
     stream.set_read_timeout(None)?;
     let mut writer = stream.try_clone()?;
     for text in BufReader::new(stream).lines() {

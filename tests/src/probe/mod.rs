@@ -76,6 +76,10 @@ pub enum Kind {
     Mptcp,
     /// `SOCK_DGRAM` with `IPPROTO_ICMP`
     Ping,
+    /// `SOCK_STREAM` with `IPPROTO_SCTP`, where the kernel has it
+    Sctp,
+    /// `SOCK_RAW` with `IPPROTO_SCTP`: whole packets, on any kernel
+    SctpPackets,
 }
 
 /// Which address family a socket has; an IPv6 one reaches IPv4 by mapped addresses.
@@ -144,6 +148,15 @@ enum Request {
         sock: u32,
         within_ms: u64,
     },
+    SendPacket {
+        sock: u32,
+        to: IpAddr,
+        bytes: Vec<u8>,
+    },
+    TakePacket {
+        sock: u32,
+        within_ms: u64,
+    },
     Peer {
         sock: u32,
     },
@@ -194,6 +207,7 @@ enum Reply {
     Id(u32),
     Addr(SocketAddr),
     Received(Received),
+    Packet(IpAddr, Vec<u8>),
     Tally(Tally),
     Frames(Vec<Frame>),
     Survey(Vec<Heard>),
@@ -256,7 +270,7 @@ pub struct Frame {
     pub from: IpAddr,
     /// Destination address.
     pub to: IpAddr,
-    /// `tcp`, `udp`, `icmp`, `icmpv6`, or a number.
+    /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6`, or a number.
     pub proto: String,
     /// Ports, 0 where there are none.
     pub ports: (u16, u16),

@@ -86,6 +86,14 @@ impl Things {
                 socket::receive(self.socket(sock)?, Duration::from_millis(within_ms))
                     .map(Reply::Received)
             }
+            Request::SendPacket { sock, to, bytes } => {
+                socket::send_packet(self.socket(sock)?, to, &bytes).map(done)
+            }
+            Request::TakePacket { sock, within_ms } => {
+                let within = Duration::from_millis(within_ms);
+                let (from, bytes) = socket::take_packet(self.socket(sock)?, within)?;
+                Ok(Reply::Packet(from, bytes))
+            }
             Request::Peer { sock } => socket::peer(self.socket(sock)?).map(Reply::Addr),
             Request::Local { sock } => socket::local(self.socket(sock)?).map(Reply::Addr),
             Request::Share { sock } => {

@@ -2,7 +2,7 @@
 //! Knows nothing of what is tested with it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +104,27 @@ impl Sock {
             within_ms,
         })? {
             Reply::Received(received) => Ok(received),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// sendto(2) of a whole packet, for [`Kind::SctpPackets`]
+    pub fn send_packet(&self, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
+        self.line.done(&Request::SendPacket {
+            sock: self.id,
+            to,
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    /// recvfrom(2) of a whole packet, for at most this long; its sender too
+    pub fn packet_within(&self, within: Duration) -> io::Result<(IpAddr, Vec<u8>)> {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        match self.line.ask(&Request::TakePacket {
+            sock: self.id,
+            within_ms,
+        })? {
+            Reply::Packet(from, bytes) => Ok((from, bytes)),
             other => Err(unexpected(&other)),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -35,9 +35,11 @@ pub(super) fn open(kind: Kind, family: Family) -> io::Result<Socket> {
         (Kind::Mptcp, _) => (Type::STREAM, Protocol::MPTCP),
         (Kind::Ping, Family::V4) => (Type::DGRAM, Protocol::ICMPV4),
         (Kind::Ping, Family::V6) => (Type::DGRAM, Protocol::ICMPV6),
+        (Kind::Sctp, _) => (Type::STREAM, Protocol::from(libc::IPPROTO_SCTP)),
+        (Kind::SctpPackets, _) => (Type::RAW, Protocol::from(libc::IPPROTO_SCTP)),
     };
     let socket = Socket::new(domain, socket_type, Some(protocol))?;
-    if family == Family::V6 {
+    if family == Family::V6 && kind != Kind::SctpPackets {
         socket.set_only_v6(false)?;
     }
     socket.set_write_timeout(Some(patient(PATIENCE)))?;
@@ -107,6 +109,28 @@ pub(super) fn receive(socket: &Socket, within: Duration) -> io::Result<Received>
         text: text(&bytes[..length]),
         from: from.as_ref().and_then(address),
     })
+}
+
+/// One packet behind an IP header that the kernel writes.
+pub(super) fn send_packet(socket: &Socket, to: IpAddr, bytes: &[u8]) -> io::Result<()> {
+    let to = SockAddr::from(SocketAddr::new(to, 0));
+    socket.send_to(bytes, &to).map(drop)
+}
+
+/// The next packet, without its IP header, and who sent it.
+pub(super) fn take_packet(socket: &Socket, within: Duration) -> io::Result<(IpAddr, Vec<u8>)> {
+    socket.set_read_timeout(Some(within))?;
+    let mut bytes = vec![0; MESSAGE];
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut bytes)?;
+    bytes.truncate(length);
+    let from = from.as_ref().and_then(address);
+    let from = from.ok_or_else(|| io::Error::other("a packet without a sender"))?;
+    if from.is_ipv4() {
+        // Raw sockets of IPv4 show the header too.
+        let header = usize::from(bytes.first().unwrap_or(&0) & 0xf) * 4;
+        bytes.drain(..header.min(length));
+    }
+    Ok((from.ip(), bytes))
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {

@@ -103,8 +103,6 @@ pub(crate) const TABLE: &[Bad] = &[
         yaml: concat!(service!("p7", "10.96.7.7", "ports: [{name: http, port: 80}, {name: http, port: 81}]"), slice!("p7", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "protocol-unknown", said: OfService("p8", "protocol \"QUIC\" of port 443 is none of TCP, UDP, SCTP"), serves: Some(("10.96.7.8", 80, 1)), api: Refuses,
         yaml: concat!(service!("p8", "10.96.7.8", "ports: [{name: http, port: 80}, {name: q, port: 443, protocol: QUIC}]"), slice!("p8", "[{addresses: [10.1.1.1]}]")) },
-    Bad { name: "sctp", said: OfService("p9", "36412/SCTP is not carried"), serves: Some(("10.96.7.9", 80, 1)), api: Takes,
-        yaml: concat!(service!("p9", "10.96.7.9", "ports: [{name: http, port: 80}, {name: s, port: 36412, protocol: SCTP}]"), slice!("p9", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "cluster-ip-twice", said: OfService("p11", "10.96.7.10 port 80/TCP belongs to Service default/p10"), serves: Some(("10.96.7.10", 80, 1)), api: Refuses,
         yaml: concat!(service!("p10", "10.96.7.10", "ports: [{name: http, port: 80}]"), slice!("p10", "[{addresses: [10.1.1.1]}]"), "---\n", service!("p11", "10.96.7.10", "ports: [{name: http, port: 80}]")) },
     Bad { name: "node-port-twice", said: OfService("p13", "node port 30777/TCP belongs to Service default/p12"), serves: Some(("*", 30777, 1)), api: Refuses,

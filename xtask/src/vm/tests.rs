@@ -13,14 +13,16 @@ use crate::cargo::{Executable, binary, compile};
 use crate::libtest::{self, Outcome};
 use crate::step::{Step, minutes};
 
-/// Programs of tier 3 that say something of the kernel, and which of their tests where all would take too long by emulation.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+/// Programs of tier 3 that say something of the kernel, and which of their tests where all would take too long by emulation;
+/// and those that are for guests alone.
+const PROGRAMS: [(&str, &[&str]); 7] = [
     ("t3_datapath", &[]),
     ("t3_lb0", &["a_vip_answers_ping"]),
     ("t3_packet_affinity", &["stays_with_its_backend"]),
     ("t3_packet_behaviour", &["load_balancer_addresses"]),
     ("t3_socket_reach", &[]),
     ("t3_socket_state", &[]),
+    ("t5_sctp_sockets", &[]),
 ];
 /// Everything takes so many times as long as tests expect.
 const PATIENCE: u32 = 10;

@@ -1,0 +1,67 @@
+//! SCTP in TCP's words (RFC 9260): what the first chunk of a packet does to its association, and the checksum after a rewrite.
+//! Owns the layout of its headers; knows nothing of flows and buffers.
+
+use lb_common::crc32c;
+
+use crate::packet::{ACK, FIN, Packet, RST, SYN, ports};
+
+/// Ports, verification tag, checksum.
+pub const HEADER: u32 = 12;
+/// Offset of the checksum.
+pub const SUM: u32 = 8;
+/// The common header and that of the first chunk.
+pub const READ: u32 = HEADER + 4;
+/// Of an INIT, what the kernel looks at before it believes an ICMP error about it: the initiate tag and all before.
+pub const QUOTE: u32 = HEADER + 8;
+
+const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
+const ABORT: u8 = 6;
+const SHUTDOWN: u8 = 7;
+const SHUTDOWN_ACK: u8 = 8;
+const SHUTDOWN_COMPLETE: u8 = 14;
+
+/// TCP's flags that mean what a chunk of this type does. Each of these types stands alone in its packet or first, but for the
+/// SHUTDOWN behind a SACK, which is sent again alone or answered by a SHUTDOWN ACK.
+#[inline(always)]
+pub fn flags(chunk: u8) -> u8 {
+    match chunk {
+        INIT => SYN,
+        INIT_ACK => SYN | ACK,
+        ABORT => RST,
+        SHUTDOWN => FIN,
+        SHUTDOWN_ACK | SHUTDOWN_COMPLETE => FIN | ACK,
+        _ => ACK,
+    }
+}
+
+/// The checksum of the packet with these ports (host order) instead of its own; addresses are not in it. 0 stays 0: it is
+/// still to be made, over a field that must be 0.
+#[inline(always)]
+pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
+    if p.sum == 0 {
+        return 0;
+    }
+    let length = u32::from(p.len).wrapping_sub(p.l4 - p.net);
+    p.sum ^ after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
+}
+
+/// The checksum that will stand in a packet of the first three of these words, or of all five: its field, the third, is 0.
+#[inline(always)]
+pub fn made(words: [u32; 5], all: bool) -> u32 {
+    let mut crc = crc32c::BEGIN;
+    let mut i = 0;
+    while i < 5 {
+        if i < 3 || all {
+            crc = after(crc ^ words[i], 4);
+        }
+        i += 1;
+    }
+    !crc
+}
+
+/// Not inlined: what it needs to remember is on no stack but its own.
+#[inline(never)]
+fn after(crc: u32, bytes: u32) -> u32 {
+    crc32c::after(crc, bytes as u16)
+}
