@@ -212,8 +212,10 @@ fn established(
 /// A reply of a backend on another node, to an address and port of ours.
 #[inline(always)]
 fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole: u16) -> Action {
-    found.copy_to(&mut s.flow);
-    if s.flow.kind != kind::REPLY || flow::is_local(&s.flow) || !found.still(&s.key, &s.flow) {
+    let Some(found) = found.current(&s.key, &mut s.flow) else {
+        return Action::Pass;
+    };
+    if s.flow.kind != kind::REPLY || flow::is_local(&s.flow) {
         return Action::Pass;
     }
     found.server_sent(flow::bits(p), flow::now());
@@ -241,8 +243,10 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     let Some(found) = flow::find(&s.key) else {
         return Action::Pass;
     };
-    found.copy_to(&mut s.flow);
-    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) || !found.still(&s.key, &s.flow) {
+    let Some(found) = found.current(&s.key, &mut s.flow) else {
+        return Action::Pass;
+    };
+    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) {
         return Action::Pass;
     }
     found.server_sent(flow::bits(p), flow::now());

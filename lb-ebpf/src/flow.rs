@@ -93,6 +93,19 @@ impl Found {
         }
     }
 
+    /// Copies the record of `key`, which this one is or was, and tells which: a promotion may have moved it meanwhile. `None` if
+    /// it is gone.
+    #[inline(always)]
+    pub fn current(&self, key: &FlowKey, flow: &mut Flow) -> Option<Self> {
+        self.copy_to(flow);
+        if self.still(key, flow) {
+            return Some(*self);
+        }
+        let moved = find_moved(key)?;
+        moved.copy_to(flow);
+        moved.still(key, flow).then_some(moved)
+    }
+
     /// Notes a packet of the client's side in a reply record.
     #[inline(always)]
     pub fn client_sent(&self, bits: u8, now: u64) {
