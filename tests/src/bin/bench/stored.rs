@@ -116,7 +116,8 @@ fn stored((_, _, folder): (&str, &str, &str), mut object: Value, n: usize) -> (S
     if let Some(fields) = metadata.as_object_mut() {
         fields.remove("resourceVersion");
     }
-    let kind = folder.len();
+    // No two kinds have the same.
+    let kind = folder.bytes().map(u32::from).sum::<u32>() & 0xfff;
     metadata["uid"] = format!("00000000-0000-4000-8{kind:03x}-{n:012x}").into();
     let name = text(&metadata["name"]);
     let key = match metadata["namespace"].as_str() {

@@ -18,8 +18,6 @@ use crate::stored;
 
 /// By then it must have written them.
 const RULES: Duration = Duration::from_mins(2);
-/// No more than this is waited for rules that may take longer than anybody has time for.
-const BOUND: Duration = Duration::from_secs(30);
 /// Services that are asked whether they have rules.
 const SAMPLE: usize = 50;
 
@@ -37,14 +35,14 @@ pub(super) struct Rules {
     pub(super) missing: Vec<String>,
 }
 
-/// One node for each mode and each number of services, which must grow. Of the modes in `slow` at the last number only as much
-/// time is waited as anybody would.
+/// One node for each mode and each number of services, which must grow. Of those in `slow` no more than a time is waited for, and
+/// they are missing then.
 pub(super) fn rules(
     ground: &Ground,
     client: &mut Client,
     modes: &[&'static str],
     scales: &[u32],
-    slow: Option<(&str, u32)>,
+    slow: &[(&str, u32, Duration)],
 ) -> Result<Rules> {
     let cluster = Cluster::start()?;
     cluster.client().add_namespace(NAMESPACE)?;
@@ -57,18 +55,29 @@ pub(super) fn rules(
             number += 1;
             let node = cluster.node(number)?;
             ground.plug(node.netns())?;
-            let is_slow = slow == Some((mode, services));
-            match write(&cluster, client, &node, (mode, services), is_slow) {
-                Ok(()) => ruled.push(Ruled {
-                    mode,
-                    services,
-                    node,
-                }),
-                Err(error) if is_slow => {
+            let bound = slow
+                .iter()
+                .find(|slow| (slow.0, slow.1) == (mode, services))
+                .map(|slow| slow.2);
+            let patience = bound.unwrap_or(RULES);
+            match write(&cluster, client, &node, (mode, services), patience) {
+                Ok(()) => {
+                    say(format_args!(
+                        "socket: kube-proxy {mode} has written the rules of {services} services"
+                    ));
+                    ruled.push(Ruled {
+                        mode,
+                        services,
+                        node,
+                    });
+                }
+                Err(error) if bound.is_some() => {
+                    // Who is on a node goes with it.
+                    client.go(&ground.place())?;
                     say(format_args!("socket: {error:#}"));
                     missing.push(format!(
                         "kube-proxy in {mode} mode had not written the rules of {services} services after {} s: no such row",
-                        BOUND.as_secs()
+                        patience.as_secs()
                     ));
                 }
                 Err(error) => return Err(error),
@@ -84,9 +93,8 @@ fn write(
     client: &mut Client,
     node: &Node,
     (mode, services): (&str, u32),
-    is_slow: bool,
+    patience: Duration,
 ) -> Result<()> {
-    let patience = if is_slow { BOUND } else { RULES };
     let mut kube_proxy =
         KubeProxy::start_within(cluster, node.place(), node.name(), mode, patience)?;
     // Its healthz may be a moment ahead of its rules.
