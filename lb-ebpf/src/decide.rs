@@ -144,12 +144,10 @@ pub fn vip_reply(p: &Packet, s: &mut Scratch) -> Action {
     if found.is_none() {
         found = flow::find_moved(&s.key);
     }
-    let Some(found) = found else {
+    let Some(found) = found.and_then(|found| found.current(&s.key, &mut s.flow)) else {
         return Action::Drop(Reason::PktNoFlow);
     };
-    found.copy_to(&mut s.flow);
-    let ours = s.flow.kind == kind::REPLY && flow::is_local(&s.flow) && flow::is_lb0(&s.flow);
-    if !ours || !found.still(&s.key, &s.flow) {
+    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) || !flow::is_lb0(&s.flow) {
         return Action::Drop(Reason::PktNoFlow);
     }
     found.server_sent(flow::bits(p), flow::now());

@@ -16,16 +16,13 @@ use crate::{
 #[inline(always)]
 pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action {
     s.key = p.key();
-    let Some(found) = flow::find(&s.key) else {
-        return Action::Pass;
-    };
-    found.copy_to(&mut s.flow);
-    if s.flow.kind == kind::NETFILTER {
+    let found = flow::find(&s.key).and_then(|found| found.current(&s.key, &mut s.flow));
+    if found.is_none() || s.flow.kind == kind::NETFILTER {
         return Action::Pass;
     }
     let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
     // Replies of local backends alone are seen on their way out.
-    if (reply && local) != out || !found.still(&s.key, &s.flow) {
+    if (reply && local) != out {
         return Action::Pass;
     }
     if flow::is_lb0(&s.flow) {
@@ -60,12 +57,9 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
 #[inline(always)]
 pub fn vip_error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, replied: bool) -> Action {
     s.key = p.key();
-    let Some(found) = flow::find(&s.key) else {
-        return Action::Drop(Reason::PktNoFlow);
-    };
-    found.copy_to(&mut s.flow);
+    let found = flow::find(&s.key).and_then(|found| found.current(&s.key, &mut s.flow));
     let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
-    if !flow::is_lb0(&s.flow) || reply != replied || !found.still(&s.key, &s.flow) {
+    if found.is_none() || !flow::is_lb0(&s.flow) || reply != replied {
         return Action::Drop(Reason::PktNoFlow);
     }
     if local {

@@ -11,7 +11,7 @@ use lb_common::csum;
 
 use crate::{
     draft::{self, word},
-    packet::{ETH, Packet},
+    packet::{ETH, ICMP, ICMPV6, Packet},
     scratch::Scratch,
     sctp,
 };
@@ -45,8 +45,6 @@ impl Answer {
 
 /// At most: an IPv6 header and a TCP header without options.
 pub const QUOTE: usize = 60;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 
 /// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its device, which finds the
 /// neighbour. An error means that it is to be dropped: half of it may be written.

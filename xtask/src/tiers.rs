@@ -93,7 +93,7 @@ pub(crate) fn tier_of(program: &Executable) -> Result<Option<Tier>> {
     }
 }
 
-/// Tests that need what this machine's kernel may lack, and guests' kernels have: `cargo xtask vm` alone runs them.
+/// Tests that need what a kernel may lack, and those of the guests have: `cargo xtask vm` alone runs them.
 fn is_for_guests(name: &str) -> bool {
     name.starts_with("t5_")
 }

@@ -43,6 +43,8 @@ pub struct Family {
     ingress: Vec<IpAddr>,
     /// Those of `external` and `ingress` whose ports can be led there.
     led: Vec<IpAddr>,
+    /// Those that cannot, since they are the machine's own.
+    pub own: Vec<IpAddr>,
 }
 
 impl Addresses {
@@ -85,8 +87,8 @@ impl Addresses {
         // What is this machine's own is delivered before any rule is asked.
         let own = &config.machine.own;
         let outer = ingress.iter().chain(&allowed);
-        let elsewhere = outer.filter(|ip| config.lb0 && !own.contains(ip));
-        let led: Vec<IpAddr> = elsewhere.copied().collect();
+        let (here, elsewhere): (Vec<IpAddr>, Vec<IpAddr>) = outer.partition(|ip| own.contains(ip));
+        let led = if config.lb0 { elsewhere } else { Vec::new() };
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             held: own.contains(cluster),
@@ -94,6 +96,7 @@ impl Addresses {
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
             led: of_family(&led, cluster),
+            own: of_family(&here, cluster),
         });
         Self {
             families: families.collect(),

@@ -66,12 +66,8 @@ pub fn plan(
     let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
     addresses.marks(&mut plan.frontends);
     for port in &service.ports {
-        if port.proto == Proto::Sctp && !config.lb0 {
-            plan.sctp_ports += 1;
-            plan.problems.push(format!(
-                "ports: {}/SCTP is carried for packets from outside alone: no socket is translated for SCTP, so pods and processes of this node need the device lb0 (do not start the agent with --lb0 off)",
-                port.port
-            ));
+        if port.proto == Proto::Sctp {
+            sctp(port, config, &addresses, &mut plan);
         }
         for family in &addresses.families {
             family_of_port(service, port, slices, zone, config, family, &mut plan);
@@ -80,6 +76,28 @@ pub fn plan(
     frontends::ask(&mut plan);
     plan.health = endpoints::health(service, slices, &config.node_name);
     plan
+}
+
+/// What clients of this node do not reach of a port of SCTP: no hook translates their sockets, so that their packets must be
+/// led to `lb0`.
+fn sctp(
+    port: &ServicePort,
+    config: &PlanConfig,
+    addresses: &frontends::Addresses,
+    plan: &mut ServicePlan,
+) {
+    let port = port.port;
+    if !config.lb0 {
+        plan.sctp_ports += 1;
+        plan.problems.push(format!(
+            "ports: {port}/SCTP is carried for packets from outside alone: no socket is translated for SCTP, so pods and processes of this node need the device lb0 (do not start the agent with --lb0 off)"
+        ));
+        return;
+    }
+    let own = addresses.families.iter().flat_map(|family| &family.own);
+    plan.problems.extend(own.map(|ip| {
+        format!("ports: {port}/SCTP at {ip} is carried for packets from outside alone: the address is this node's own, so its own pods and processes reach the node itself there (let them use the cluster IP)")
+    }));
 }
 
 /// Pools and frontends of one port in one family.

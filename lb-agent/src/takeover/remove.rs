@@ -172,7 +172,7 @@ impl Work {
         }
         let verb = self.verb("made", "would make");
         self.say(format_args!(
-            "{verb} table inet {}: it keeps {connections} TCP connections open that netfilter translates, and goes with the last of them",
+            "{verb} table inet {}: it keeps {connections} connections of TCP and SCTP open that netfilter translates, and goes with the last of them",
             keeper::TABLE
         ));
         Ok(())
