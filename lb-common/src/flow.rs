@@ -1,7 +1,7 @@
 //! Connections that the packet path translates: one record a direction. Owns the layout of `lb_flows`, `lb_newflows` and
 //! `lb_snat_peers`, which outlive upgrades: it is frozen, growth goes into the reserved fields.
 
-use crate::addr::Addr;
+use crate::addr::{Addr, Proto};
 
 /// Key of `lb_flows` and `lb_newflows`: a packet's tuple as it comes in, of either direction.
 #[repr(C, align(4))]
@@ -55,6 +55,14 @@ pub struct Flow {
     /// `CLOCK_MONOTONIC`. In the reply record: of a packet of either direction, about a second coarse. In the forward record:
     /// of its last proof, when its reply record was looked at (see [`Flow::is_proved`]).
     pub last_seen_ns: u64,
+}
+
+/// Does a protocol that we balance, by its IANA number, have connections that are opened and closed, rather than datagrams
+/// alone?
+#[inline(always)]
+#[must_use]
+pub const fn connects(proto: u8) -> bool {
+    proto != Proto::Udp.number()
 }
 
 impl FlowKey {

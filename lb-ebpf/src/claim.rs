@@ -6,13 +6,13 @@ use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_prandom_u32, bpf_loop},
 };
-use lb_common::Reason;
+use lb_common::{Reason, flow::connects};
 
 use crate::{
     atomic, config,
     count::count,
     flow,
-    packet::{Packet, UDP, same},
+    packet::{Packet, same},
     scratch::Scratch,
 };
 
@@ -143,7 +143,7 @@ fn occupant(s: &mut Scratch, ports_short: bool) -> Occupant {
         s.twin.generation = generation;
         return Occupant::Us;
     }
-    let connects = s.twin_key.proto != UDP;
+    let connects = connects(s.twin_key.proto);
     let age = s.twin.last_seen_ns.wrapping_sub(f.last_seen_ns);
     // A time of another CPU may lie a tick ahead of ours.
     if age > i64::MAX as u64 || age < f.keep_ns(connects, ports_short) {

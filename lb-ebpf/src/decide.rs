@@ -238,10 +238,7 @@ fn reply_in(ctx: *mut c_void, p: &Packet, s: &mut Scratch, found: &Found, whole:
 #[inline(always)]
 pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     s.key = p.key();
-    let Some(found) = flow::find(&s.key) else {
-        return Action::Pass;
-    };
-    let Some(found) = found.current(&s.key, &mut s.flow) else {
+    let Some(found) = flow::read(&s.key, &mut s.flow) else {
         return Action::Pass;
     };
     if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) {

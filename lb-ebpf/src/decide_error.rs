@@ -16,7 +16,7 @@ use crate::{
 #[inline(always)]
 pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action {
     s.key = p.key();
-    let found = flow::find(&s.key).and_then(|found| found.current(&s.key, &mut s.flow));
+    let found = flow::read(&s.key, &mut s.flow);
     if found.is_none() || s.flow.kind == kind::NETFILTER {
         return Action::Pass;
     }
@@ -57,7 +57,7 @@ pub fn error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, out: bool) -> Action
 #[inline(always)]
 pub fn vip_error(ctx: *mut c_void, p: &Packet, s: &mut Scratch, replied: bool) -> Action {
     s.key = p.key();
-    let found = flow::find(&s.key).and_then(|found| found.current(&s.key, &mut s.flow));
+    let found = flow::read(&s.key, &mut s.flow);
     let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
     if found.is_none() || !flow::is_lb0(&s.flow) || reply != replied {
         return Action::Drop(Reason::PktNoFlow);

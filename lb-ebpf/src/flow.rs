@@ -47,6 +47,12 @@ pub fn find(key: &FlowKey) -> Option<Found> {
     Some(Found { ptr, new: true })
 }
 
+/// Copies the record of a key, and tells which of the two maps it stands in.
+#[inline(always)]
+pub fn read(key: &FlowKey, flow: &mut Flow) -> Option<Found> {
+    find(key)?.current(key, flow)
+}
+
 /// The record in `lb_flows`: to be asked again by whoever missed in both, since a promotion inserts before it deletes.
 #[inline(always)]
 pub fn find_moved(key: &FlowKey) -> Option<Found> {

@@ -1,6 +1,9 @@
 //! Packets as they lie in memory: the only pointer arithmetic on them. Owns the bounds checks; knows nothing of services.
 
-use lb_common::{Addr, csum, flow::FlowKey};
+use lb_common::{
+    Addr, csum,
+    flow::{FlowKey, connects},
+};
 
 use crate::{draft, quote, sctp};
 
@@ -95,7 +98,7 @@ impl Packet {
     /// Has connections that are opened and closed, rather than datagrams alone.
     #[inline(always)]
     pub fn connects(&self) -> bool {
-        self.proto != UDP
+        connects(self.proto)
     }
 
     /// Opens a connection: SYN without ACK.

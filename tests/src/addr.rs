@@ -43,6 +43,12 @@ impl Both {
     }
 }
 
+/// What a local backend sees of clients that come over `lb0`: `lb_common::lb0`'s addresses as people write them.
+pub const LB0: Both = Both {
+    v4: Ipv4Addr::new(169, 254, 108, 98),
+    v6: Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
+};
+
 /// The segment that nodes and outside clients share: 198.18.0.0/24 and fd66:18::/64.
 #[must_use]
 pub const fn lan(host: u8) -> Both {

@@ -38,15 +38,19 @@ impl Answer {
 /// Asks from there, on a connection of its own.
 pub fn ask(from: &Host, to: SocketAddr, method: &str, path: &str) -> Result<Answer> {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
-    let text = from.block(|| {
-        let mut stream = TcpStream::connect_timeout(&to, patient(PATIENCE))?;
-        stream.set_read_timeout(Some(patient(PATIENCE)))?;
-        stream.write_all(request.as_bytes())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    })?;
+    let text = from.block(|| exchange(to, &request, patient(PATIENCE)))?;
     parse(&text).with_context(|| format!("{method} {to}{path} was answered by {text:?}"))
+}
+
+/// One request and all that is said to it, from the namespace that this is called in. `patience`: for the connection, and for
+/// each piece of the answer.
+pub(crate) fn exchange(to: SocketAddr, request: &str, patience: Duration) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// GET, for what the status is.

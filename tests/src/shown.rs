@@ -1,10 +1,11 @@
-//! Owns the reading of what the agent shows: `get services -o json` and `/metrics`, by the names that are promised to be
-//! stable. Knows nothing of where it takes them from.
+//! Owns the reading of what the agent shows: `get services -o json`, `status -o json` and `/metrics`, by the names that are
+//! promised to be stable, and its rules. Knows nothing of where it takes them from.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::agent;
 use crate::node::Node;
@@ -153,4 +154,25 @@ pub fn metric(node: &Node, name: &str) -> Result<f64> {
         .with_context(|| format!("no metric {name} in\n{text}"))?
         .parse()
         .context("a metric is a number")
+}
+
+/// A counter of the node's kernel side, by its reason.
+pub fn counted(node: &Node, reason: &str) -> Result<u64> {
+    let text = agent::verb(node, &["status", "-o", "json"])?;
+    let told: Value = serde_json::from_str(&text).context("read the JSON of status")?;
+    let reasons = told["reasons"].as_array().context("status tells reasons")?;
+    let found = reasons.iter().find(|r| r[0] == reason);
+    Ok(found.and_then(|r| r[1].as_u64()).unwrap_or(0))
+}
+
+/// The node's routing rules that the agent made, both families, sorted.
+pub fn rules(node: &Node) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for family in ["-4", "-6"] {
+        let text = node.run(&["ip", family, "rule", "show"])?;
+        let ours = text.lines().filter(|line| line.contains("proto 108"));
+        all.extend(ours.map(str::to_owned));
+    }
+    all.sort();
+    Ok(all)
 }

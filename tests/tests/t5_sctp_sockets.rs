@@ -10,20 +10,14 @@ use lb_tests::manifest::{Endpoint, Service};
 use lb_tests::node::{Node, PodNetwork};
 use lb_tests::outside::Outside;
 use lb_tests::pod::Pod;
-use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
+use lb_tests::{poll, shown};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PORT: u16 = 3868;
 const TARGET: u16 = 13868;
 const HERE: u16 = 30041;
 const THERE: u16 = 30042;
-/// What a local backend sees of clients that come over `lb0`.
-const LB0: Both = Both {
-    v4: std::net::Ipv4Addr::new(169, 254, 108, 98),
-    v6: std::net::Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
-};
-
 /// Two nodes, with an SCTP service of one pod here and one of a pod elsewhere.
 fn stage(start: Start) -> Result<Outside> {
     let start = start.args(&["--service-cidrs", "10.96.0.0/16,fd66:96::/112"]);
@@ -60,13 +54,11 @@ fn serve(pod: &Pod) -> Result<()> {
 
 /// Rules that lead ports of SCTP to `lb0`.
 fn rules(node: &Node) -> Result<usize> {
-    let mut found = 0;
-    for family in ["-4", "-6"] {
-        let text = node.run(&["ip", family, "rule", "show"])?;
-        let ours = text.lines().filter(|line| line.contains("proto 108"));
-        found += ours.filter(|line| line.contains("dport 3868")).count();
-    }
-    Ok(found)
+    let rules = shown::rules(node)?;
+    Ok(rules
+        .iter()
+        .filter(|rule| rule.contains("dport 3868"))
+        .count())
 }
 
 /// Who asks, what, and whom the server sees.
@@ -128,7 +120,7 @@ fn everywhere(start: Start) -> Result<()> {
             outside.ask(family)?;
         }
         for client in [pod.host(), &*stage.near] {
-            for (n, server, seen_from) in [(41, near, LB0), (42, far, there)] {
+            for (n, server, seen_from) in [(41, near, addr::LB0), (42, far, there)] {
                 for to in [addr::vip(n), addr::lb(n)] {
                     let inside = Question {
                         client,

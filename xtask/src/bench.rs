@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::build::agent_and;
 use crate::cargo::target_dir;
 use crate::setup::{self, Needs};
+use crate::step::minutes;
 use crate::vm::{self, Clock, Kernel, Line, Run};
 
 /// The suite whose peer is in few kernels, and in the guest's.
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         let begun = Instant::now();
         in_guest(&for_guest)?;
         // Its page knows no time: the guest's clock counts instructions.
-        eprintln!("{IN_GUEST} took {} s", begun.elapsed().as_secs());
+        eprintln!("{IN_GUEST} took {}", minutes(begun.elapsed()));
     }
     if !host {
         return Ok(());

@@ -93,8 +93,7 @@ fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
             let reply = replies
                 .get(&f.twin_key(k.proto))
                 .filter(|r| r.generation == f.generation);
-            let closed =
-                reply.is_some_and(|r| k.proto != lb_common::Proto::Udp.number() && r.is_closed());
+            let closed = reply.is_some_and(|r| lb_common::flow::connects(k.proto) && r.is_closed());
             Row {
                 protocol: protocol(k.proto),
                 client: endpoint(k.src, k.sport),

@@ -20,7 +20,7 @@ use rtnetlink::{
     },
 };
 
-use super::{Net, Pair, Wanted, rules};
+use super::{Net, Pair, Wanted, rules, wanted::alone};
 
 /// Who made them, as `ip route` shows it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
@@ -108,18 +108,13 @@ fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, wanted: &Wa
         }
     }
     if wanted.whole {
-        let left = |(_, net): &Goal| wanted.networks_known || is_address(net);
+        let left = |(_, net): &Goal| wanted.networks_known || *net == alone(net.0);
         let gone = there
             .iter()
             .filter(|(goal, _)| !desired.contains_key(goal) && left(goal));
         steps.extend(gone.map(|(net, way)| Step::Remove(*net, *way)));
     }
     steps
-}
-
-/// Is it one address, rather than a network?
-fn is_address((net, prefix): &Net) -> bool {
-    *prefix == if net.is_ipv4() { 32 } else { 128 }
 }
 
 /// Routes of the main table and of the rules' that lead to the pair.

@@ -112,13 +112,18 @@ pub fn ports(
     (ports, Some(problem))
 }
 
+/// One address as a network.
+pub(super) fn alone(ip: IpAddr) -> Net {
+    (ip, if ip.is_ipv4() { 32 } else { 128 })
+}
+
 /// The service networks, and each address that is in none of them.
 #[must_use]
 pub fn networks(services: &[Net], vips: impl Iterator<Item = IpAddr>) -> BTreeSet<Net> {
     let mut networks: BTreeSet<Net> = services.iter().copied().collect();
     for vip in vips {
         if !services.iter().any(|net| in_cidr(vip, *net)) {
-            networks.insert((vip, if vip.is_ipv4() { 32 } else { 128 }));
+            networks.insert(alone(vip));
         }
     }
     networks

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use lb_common::{Addr, Proto};
+use lb_common::{Addr, Proto, flow};
 
 use super::{
     Socket,
@@ -73,9 +73,7 @@ impl Connection {
     /// Of a protocol whose ends open and close it, and which breaks when it is led elsewhere: TCP and SCTP.
     #[must_use]
     pub fn lasts(&self) -> bool {
-        [Proto::Tcp, Proto::Sctp]
-            .map(Proto::number)
-            .contains(&self.proto)
+        Proto::from_number(self.proto).is_some() && flow::connects(self.proto)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Owns a way past the API server: objects put into etcd as it would have put them, a hundred at a time.
 //! Knows nothing of what they are: whoever calls has seen how the API server writes one of the kind.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+use crate::http;
 
 /// Where etcd listens in the control plane's namespace.
 pub(super) const PORT: u16 = 23_790;
@@ -36,17 +37,12 @@ pub(super) fn put(entries: &[(String, Value)]) -> Result<()> {
 
 fn transact(transaction: &Value) -> Result<()> {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let mut stream = TcpStream::connect_timeout(&at, PATIENCE).context("connect to etcd")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     let body = transaction.to_string();
-    let head = format!(
-        "POST /v3/kv/txn HTTP/1.0\r\nHost: etcd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+    let request = format!(
+        "POST /v3/kv/txn HTTP/1.0\r\nHost: etcd\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(head.as_bytes()).context("ask etcd")?;
-    stream.write_all(body.as_bytes()).context("ask etcd")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("hear etcd")?;
+    let answer = http::exchange(at, &request, PATIENCE).context("ask etcd")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
     let status = head.split(' ').nth(1);
     ensure!(status == Some("200"), "etcd says {answer}");

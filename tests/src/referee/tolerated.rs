@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::judge::{self, Case};
 use super::question::{Asker, Front};
 use super::world;
+use crate::addr;
 use crate::probe::Family;
 
 /// What differs.
@@ -114,7 +115,7 @@ pub const ALL: &[Toleration] = &[
                  a backend on this node sees lb0's, one on another node the node's",
         aspect: Aspect::Address,
         applies: |case| {
-            let lb0 = world::lb0().ip(case.question.family);
+            let lb0 = addr::LB0.ip(case.question.family);
             on_node(case)
                 && is_guarded(case)
                 && is_within(&case.we_saw(), &[vec![lb0], node(case)].concat())

@@ -208,15 +208,6 @@ pub const fn gateway() -> Both {
     }
 }
 
-/// What backends of the refereed node see of clients that came through lb0.
-#[must_use]
-pub const fn lb0() -> Both {
-    Both {
-        v4: Ipv4Addr::new(169, 254, 108, 98),
-        v6: Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
-    }
-}
-
 /// The node's own addresses, as its pods and others know it.
 #[must_use]
 pub fn node_ips() -> Vec<IpAddr> {

@@ -12,7 +12,7 @@ use lb_tests::outside::{LOCAL, Outside, REMOTE};
 use lb_tests::probe::{Answer, Family, Frame, Kind};
 use lb_tests::scene::PORT;
 
-use crate::common::{FAMILIES, KINDS, SOURCE, stage};
+use crate::common::{FAMILIES, KINDS, stage};
 
 /// Longer than a packet of TCP; a datagram that fits into one, overlay included.
 const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
@@ -22,7 +22,7 @@ fn whole_matrix(network: PodNetwork) -> Result<()> {
     for offloads in Offloads::ALL {
         let stage = stage(network, offloads)?;
         for (names, vip, source) in [
-            (LOCAL, addr::vip(1), SOURCE),
+            (LOCAL, addr::vip(1), addr::LB0),
             (REMOTE, addr::vip(2), stage.source_towards_far()),
         ] {
             for family in FAMILIES {
@@ -95,7 +95,7 @@ fn one(
     }
 
     let mut frames = at_client.stop(&client.addr().ips())?;
-    frames.retain(|frame| frame.from != SOURCE.ip(family));
+    frames.retain(|frame| frame.from != addr::LB0.ip(family));
     check(&mut frames, offloads, kind, "the client")?;
     ensure!(
         frames.iter().all(|frame| frame.from == to.ip()),

@@ -1,26 +1,18 @@
 //! What the tests of `lb0` share: the stage, names, and questions to the node.
 
-use anyhow::{Context as _, Result};
-use lb_tests::addr::Both;
-use lb_tests::agent::{self, CHANGE, Start};
+use anyhow::Result;
+use lb_tests::agent::{CHANGE, Start};
 use lb_tests::host::Host;
 use lb_tests::lan::Offloads;
 use lb_tests::node::{Node, PodNetwork};
 use lb_tests::outside::Outside;
 use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
-use serde_json::Value;
 
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 /// All VIPs of the testbed.
 pub(crate) const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
-/// What a local backend sees in the client's place: `lb_common::lb0`'s addresses as people write them.
-pub(crate) const SOURCE: Both = Both {
-    v4: std::net::Ipv4Addr::new(169, 254, 108, 98),
-    v6: std::net::Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
-};
-
 /// The same, and all load balancers' addresses.
 pub(crate) const CIDRS_AND_LB: &str = "10.96.0.0/16,fd66:96::/112,198.19.0.0/16,fd66:19::/64";
 
@@ -63,13 +55,4 @@ pub(crate) fn pings(host: &Host, to: std::net::IpAddr) -> Result<bool> {
         .output(&["ping", "-n", "-c", "1", "-W", "1", &to])?
         .status
         .success())
-}
-
-/// A counter of the node's kernel side.
-pub(crate) fn counted(node: &Node, reason: &str) -> Result<u64> {
-    let text = agent::verb(node, &["status", "-o", "json"])?;
-    let told: Value = serde_json::from_str(&text).context("read the JSON of status")?;
-    let reasons = told["reasons"].as_array().context("status tells reasons")?;
-    let found = reasons.iter().find(|r| r[0] == reason);
-    Ok(found.and_then(|r| r[1].as_u64()).unwrap_or(0))
 }

@@ -9,14 +9,14 @@ use lb_tests::agent::{self, CHANGE, Start};
 use lb_tests::host::Host;
 use lb_tests::lan::Offloads;
 use lb_tests::manifest::Service;
-use lb_tests::node::{Node, PodNetwork};
+use lb_tests::node::PodNetwork;
 use lb_tests::outside::{LOCAL, Outside};
 use lb_tests::pod::Pod;
-use lb_tests::poll;
 use lb_tests::probe::{Family, Kind};
 use lb_tests::scene::{PORT, TARGET};
+use lb_tests::{poll, shown};
 
-use crate::common::{CIDRS, FAMILIES, KINDS, counted, pings, routed, routes};
+use crate::common::{CIDRS, FAMILIES, KINDS, pings, routed, routes};
 
 /// The far node's own, reached by a router.
 const FAR: Both = Both {
@@ -65,25 +65,13 @@ fn put(stage: &Outside, ranges: Option<&[String]>) -> Result<()> {
     })?;
     let rules = 4 * FAMILIES.len() * usize::from(ranges.is_some());
     poll::until_true(CHANGE, &format!("{rules} rules"), || {
-        Ok(self::rules(&stage.near)?.len() == rules)
+        Ok(shown::rules(&stage.near)?.len() == rules)
     })
-}
-
-/// Rules of ours, both families, sorted.
-fn rules(node: &Node) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for family in ["-4", "-6"] {
-        let text = node.run(&["ip", family, "rule", "show"])?;
-        let ours = text.lines().filter(|line| line.contains("proto 108"));
-        all.extend(ours.map(str::to_owned));
-    }
-    all.sort();
-    Ok(all)
 }
 
 /// Everything of the far node that is not the Service's.
 fn is_within_reach(stage: &Outside) -> Result<()> {
-    let echoes = counted(&stage.near, "pkt_echo")?;
+    let echoes = shown::counted(&stage.near, "pkt_echo")?;
     for family in FAMILIES {
         let routes = routes(&stage.near)?;
         ensure!(
@@ -102,7 +90,7 @@ fn is_within_reach(stage: &Outside) -> Result<()> {
         }
     }
     ensure!(
-        counted(&stage.near, "pkt_echo")? == echoes,
+        shown::counted(&stage.near, "pkt_echo")? == echoes,
         "lb0 answered in the far node's place"
     );
     Ok(())
@@ -165,14 +153,17 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     put(&stage, Some(&only(pod.addr())))?;
     let denies = |family: Family| -> Result<()> {
         let to = FAR.at(family, PORT);
-        let before = counted(&stage.near, "pkt_source_denied")?;
+        let before = shown::counted(&stage.near, "pkt_source_denied")?;
         let sock = other.host().connect(Kind::Udp, to)?;
         sock.send("let me in")?;
         ensure!(
             sock.recv_within(std::time::Duration::from_millis(300))
                 .is_err()
         );
-        ensure!(counted(&stage.near, "pkt_source_denied")? > before, "{to}");
+        ensure!(
+            shown::counted(&stage.near, "pkt_source_denied")? > before,
+            "{to}"
+        );
         Ok(())
     };
     let judged = || -> Result<()> {
@@ -195,7 +186,7 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     nobody_listens(&stage, pod, &only(pod.addr()))?;
     put(&stage, Some(&only(pod.addr())))?;
     // Somebody takes rules and the way away, and adds one that is none of ours.
-    let whole = rules(&stage.near)?;
+    let whole = shown::rules(&stage.near)?;
     let (v4, v6) = (FAR.v4.to_string(), FAR.v6.to_string());
     for words in [
         &[
@@ -213,9 +204,9 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     }
     poll::until_true(CHANGE, "the rules are mended", || {
         let way = stage.near.run(&["ip", "route", "show", "table", "108"])?;
-        Ok(rules(&stage.near)? == whole && way.contains("lb0"))
+        Ok(shown::rules(&stage.near)? == whole && way.contains("lb0"))
     })
-    .with_context(|| format!("{whole:#?} became {:#?}", rules(&stage.near)))?;
+    .with_context(|| format!("{whole:#?} became {:#?}", shown::rules(&stage.near)))?;
     judged()?;
     // Open to everybody again, nothing is led to lb0.
     put(&stage, None)?;
@@ -226,13 +217,13 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
 #[test]
 fn cleaned_up_no_rule_is_left() -> Result<()> {
     let mut stage = stage(&[], Some(&["10.0.0.0/8", "fd66::/16"].map(str::to_owned)))?;
-    ensure!(!rules(&stage.near)?.is_empty());
+    ensure!(!shown::rules(&stage.near)?.is_empty());
     stage.agents.remove(0).stop()?;
     ensure!(
-        !rules(&stage.near)?.is_empty(),
+        !shown::rules(&stage.near)?.is_empty(),
         "they stay with the agent's other works"
     );
     agent::verb(&stage.near, &["cleanup"])?;
-    ensure!(rules(&stage.near)?.is_empty());
+    ensure!(shown::rules(&stage.near)?.is_empty());
     Ok(())
 }

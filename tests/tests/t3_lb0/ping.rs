@@ -7,10 +7,10 @@ use lb_tests::host::Host;
 use lb_tests::lan::Offloads;
 use lb_tests::manifest::Service;
 use lb_tests::node::PodNetwork;
-use lb_tests::poll;
 use lb_tests::scene::{PORT, TARGET};
+use lb_tests::{poll, shown};
 
-use crate::common::{FAMILIES, counted, pings, routed, stage};
+use crate::common::{FAMILIES, pings, routed, stage};
 
 #[test]
 fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
@@ -35,7 +35,7 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
             let vip = addr::vip(1).v4.to_string();
             pod.run(&[&["ping", "-c", "1", "-W", "2"][..], &words, &[vip.as_str()]].concat())?;
         }
-        ensure!(counted(&stage.near, "pkt_echo")? >= 14);
+        ensure!(shown::counted(&stage.near, "pkt_echo")? >= 14);
 
         // Its last endpoint goes, and it is silent; one comes back, and it answers.
         let service = || Service::new("local", addr::vip(1)).node_port(PORT, TARGET, 30001);
@@ -58,14 +58,14 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
 fn an_address_of_no_service_is_silent_and_counted() -> Result<()> {
     let stage = stage(PodNetwork::Routed, Offloads::On)?;
     for family in FAMILIES {
-        let before = counted(&stage.near, "pkt_unallocated")?;
+        let before = shown::counted(&stage.near, "pkt_unallocated")?;
         let nobody = addr::vip(99).ip(family);
         ensure!(
             !pings(stage.near.pod(0).host(), nobody)?,
             "{nobody} answers"
         );
         ensure!(
-            counted(&stage.near, "pkt_unallocated")? > before,
+            shown::counted(&stage.near, "pkt_unallocated")? > before,
             "not counted"
         );
         // Addresses that are nobody's service are none of our business.

@@ -10,11 +10,11 @@ use lb_tests::host::Host;
 use lb_tests::lan::Offloads;
 use lb_tests::manifest::Service;
 use lb_tests::node::PodNetwork;
-use lb_tests::poll;
 use lb_tests::probe::Kind;
 use lb_tests::scene::{PORT, TARGET};
+use lb_tests::{poll, shown};
 
-use crate::common::{FAMILIES, counted, stage};
+use crate::common::{FAMILIES, stage};
 
 #[expect(clippy::expect_used, reason = "a helper of tests")]
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
@@ -47,10 +47,10 @@ fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
             let stage = stage(network, offloads)?;
             for family in FAMILIES {
                 for host in [stage.near.pod(0).host(), &stage.near] {
-                    let before = counted(&stage.near, "pkt_unknown_port")?;
+                    let before = shown::counted(&stage.near, "pkt_unknown_port")?;
                     refused(host, addr::vip(1).at(family, 4444))?;
                     refused(host, addr::lb(1).at(family, 4444))?;
-                    ensure!(counted(&stage.near, "pkt_unknown_port")? >= before + 4);
+                    ensure!(shown::counted(&stage.near, "pkt_unknown_port")? >= before + 4);
                 }
             }
         }
@@ -67,11 +67,11 @@ fn a_service_without_endpoints_is_refused() -> Result<()> {
         poll::until_true(CHANGE, "the service is known", || {
             Ok(lb_tests::agent::verb(&stage.near, &["get", "services"])?.contains("30009"))
         })?;
-        let before = counted(&stage.near, "pkt_no_endpoint")?;
+        let before = shown::counted(&stage.near, "pkt_no_endpoint")?;
         for host in [stage.near.pod(0).host(), &stage.near] {
             refused(host, to)?;
         }
-        ensure!(counted(&stage.near, "pkt_no_endpoint")? >= before + 4);
+        ensure!(shown::counted(&stage.near, "pkt_no_endpoint")? >= before + 4);
     }
     Ok(())
 }
@@ -81,12 +81,12 @@ fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> 
     let stage = stage(PodNetwork::Routed, Offloads::On)?;
     for family in FAMILIES {
         for host in [stage.near.pod(0).host(), &stage.near] {
-            let before = counted(&stage.near, "pkt_unallocated")?;
+            let before = shown::counted(&stage.near, "pkt_unallocated")?;
             let sock = host.connect(Kind::Udp, addr::vip(99).at(family, PORT))?;
             sock.send("nobody")?;
             let error = errno(sock.recv_within(Duration::from_millis(300)));
             assert_eq!(error, Some(libc::EAGAIN));
-            ensure!(counted(&stage.near, "pkt_unallocated")? > before);
+            ensure!(shown::counted(&stage.near, "pkt_unallocated")? > before);
         }
     }
     Ok(())
@@ -114,7 +114,7 @@ fn nothing_goes_round_and_round() -> Result<()> {
         "ping", "-n", "-c", "1", "-W", "1", "-M", "dont", "-s", "4000", &v4,
     ])?;
     ensure!(
-        counted(&stage.near, "pkt_vip_unread")? > 0,
+        shown::counted(&stage.near, "pkt_vip_unread")? > 0,
         "nothing was counted"
     );
     ensure!(

@@ -11,11 +11,11 @@ use lb_tests::lan::Offloads;
 use lb_tests::manifest::Service;
 use lb_tests::node::PodNetwork;
 use lb_tests::outside::{LOCAL, Outside, REMOTE};
-use lb_tests::poll;
 use lb_tests::probe::Kind;
 use lb_tests::scene::{PORT, TARGET};
+use lb_tests::{poll, shown};
 
-use crate::common::{FAMILIES, KINDS, counted, routed};
+use crate::common::{FAMILIES, KINDS, routed};
 
 /// A service with a load-balancer IP that admits these networks alone.
 fn service(stage: &Outside, name: &str, n: u8, ranges: &[String]) -> Service {
@@ -59,7 +59,7 @@ fn admitted(host: &Host, names: [&str; 2], to: SocketAddr) -> Result<()> {
 
 /// Nothing comes, not even a refusal, and it is counted.
 fn denied(stage: &Outside, host: &Host, to: SocketAddr) -> Result<()> {
-    let before = counted(&stage.near, "pkt_source_denied")?;
+    let before = shown::counted(&stage.near, "pkt_source_denied")?;
     match host.connect(Kind::Tcp, to) {
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
         other => bail!("{to}: {other:?}, not a timeout"),
@@ -70,7 +70,7 @@ fn denied(stage: &Outside, host: &Host, to: SocketAddr) -> Result<()> {
         Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {}
         other => bail!("{to}: {other:?}, not silence"),
     }
-    ensure!(counted(&stage.near, "pkt_source_denied")? >= before + 2);
+    ensure!(shown::counted(&stage.near, "pkt_source_denied")? >= before + 2);
     Ok(())
 }
 

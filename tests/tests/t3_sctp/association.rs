@@ -27,16 +27,16 @@ pub(super) struct Association<'a> {
 /// An association between two sockets.
 pub(super) struct Open<'a> {
     of: &'a Association<'a>,
-    pub(super) client: Sock,
-    pub(super) server: Sock,
+    client: Sock,
+    server: Sock,
     /// As the server sees it.
-    pub(super) seen_port: u16,
+    seen_port: u16,
     sent: u8,
 }
 
 impl Association<'_> {
     /// Both ends are ready, nothing was sent.
-    pub(super) fn ends(&self) -> Result<(Sock, Sock)> {
+    fn ends(&self) -> Result<(Sock, Sock)> {
         let family = Family::of(&self.to);
         Ok((
             self.client.socket(Kind::SctpPackets, family)?,
@@ -80,7 +80,7 @@ impl Association<'_> {
 }
 
 impl Open<'_> {
-    pub(super) fn packet(&mut self, ports: (u16, u16), chunk: u8, length: usize) -> Packet {
+    fn packet(&mut self, ports: (u16, u16), chunk: u8, length: usize) -> Packet {
         self.sent += 1;
         Packet {
             ports,
@@ -104,11 +104,7 @@ impl Open<'_> {
         } = *self.of;
         let sent = self.packet((port, to.port()), chunk, length);
         self.client.send_packet(to.ip(), &sent.bytes())?;
-        let (from, bytes) = self
-            .server
-            .packet_within(poll::patient(WITHIN))
-            .with_context(|| format!("chunk {chunk} to {to}"))?;
-        let came = read(&bytes).with_context(|| format!("chunk {chunk} to {to}"))?;
+        let (from, came) = next(&self.server).with_context(|| format!("chunk {chunk} to {to}"))?;
         ensure!(from == seen_from, "the server saw {from}, not {seen_from}");
         if chunk == chunk::INIT {
             self.seen_port = came.ports.0;
@@ -131,11 +127,8 @@ impl Open<'_> {
         } = *self.of;
         let sent = self.packet((TARGET, self.seen_port), chunk, length);
         self.server.send_packet(seen_from, &sent.bytes())?;
-        let (from, bytes) = self
-            .client
-            .packet_within(poll::patient(WITHIN))
-            .with_context(|| format!("chunk {chunk} from {to}"))?;
-        let came = read(&bytes).with_context(|| format!("chunk {chunk} from {to}"))?;
+        let (from, came) =
+            next(&self.client).with_context(|| format!("chunk {chunk} from {to}"))?;
         let wanted = Packet {
             ports: (to.port(), port),
             ..sent
@@ -144,4 +137,10 @@ impl Open<'_> {
         ensure!(came == wanted, "{came:?} came, not {wanted:?}");
         Ok(())
     }
+}
+
+/// The next packet, whose sum is right, and who sent it.
+fn next(sock: &Sock) -> Result<(IpAddr, Packet)> {
+    let (from, bytes) = sock.packet_within(poll::patient(WITHIN))?;
+    Ok((from, read(&bytes)?))
 }

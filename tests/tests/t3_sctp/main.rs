@@ -32,12 +32,6 @@ const NOWHERE: u16 = 30043;
 const WITHIN: Duration = Duration::from_secs(5);
 const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
 const EXTERNAL: Both = addr::lb(77);
-/// What a local backend sees of clients that come over `lb0`.
-const LB0: Both = Both {
-    v4: std::net::Ipv4Addr::new(169, 254, 108, 98),
-    v6: std::net::Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),
-};
-
 fn services(stage: &Outside) -> [Service; 3] {
     let pod = |node: &Node| Endpoint::of(node, node.pod(0));
     [
@@ -117,14 +111,6 @@ fn state(node: &Node, port: u16) -> Result<Option<String>> {
         .map(str::to_owned))
 }
 
-fn counted(node: &Node, reason: &str) -> Result<u64> {
-    let text = agent::verb(node, &["status", "-o", "json"])?;
-    let told: Value = serde_json::from_str(&text).context("read the JSON of status")?;
-    let reasons = told["reasons"].as_array().context("status tells reasons")?;
-    let found = reasons.iter().find(|r| r[0] == reason);
-    Ok(found.and_then(|r| r[1].as_u64()).unwrap_or(0))
-}
-
 /// The error that an INIT to this address is answered with, as a socket hears it that sent it there.
 fn error_of_an_init(client: &Host, to: SocketAddr) -> Result<Option<i32>> {
     let sock = client.socket(Kind::SctpPackets, Family::of(&to))?;
@@ -154,7 +140,7 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
     let stage = stage(PodNetwork::Routed, Start::new().xdp("eth0"))?;
     node_ports(&stage)?;
     ensure!(
-        counted(&stage.near, "xdp_to_tc")? == 0,
+        shown::counted(&stage.near, "xdp_to_tc")? == 0,
         "XDP left some of it to tc"
     );
     // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it stands.
@@ -162,7 +148,7 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         let (client, server) = (&stage.client, stage.near.pod(0));
         let server = server.socket(Kind::SctpPackets, family)?;
         let client = client.socket(Kind::SctpPackets, family)?;
-        let before = counted(&stage.near, "xdp_to_tc")?;
+        let before = shown::counted(&stage.near, "xdp_to_tc")?;
         let to = stage.near.addr().at(family, HERE);
         let mut bytes = Packet {
             ports: (4321, HERE),
@@ -176,7 +162,7 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         let (_, came) = server.packet_within(poll::patient(WITHIN))?;
         bytes[2..4].copy_from_slice(&TARGET.to_be_bytes());
         ensure!(came == bytes, "{came:?} came, not {bytes:?}");
-        ensure!(counted(&stage.near, "xdp_to_tc")? == before + 1);
+        ensure!(shown::counted(&stage.near, "xdp_to_tc")? == before + 1);
     }
     Ok(())
 }
@@ -191,14 +177,10 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
     ]);
     let stage = stage(PodNetwork::Routed, start)?;
     poll::until_true(CHANGE, "rules lead to lb0", || {
-        let mut found = 0;
-        for family in ["-4", "-6"] {
-            let text = stage.near.run(&["ip", family, "rule", "show"])?;
-            let ours = text.lines().filter(|line| line.contains("proto 108"));
-            found += ours.filter(|line| line.contains("ipproto sctp")).count();
-        }
+        let rules = shown::rules(&stage.near)?;
+        let found = rules.iter().filter(|rule| rule.contains("ipproto sctp"));
         // Three ingress IPs and an external one.
-        Ok(found == 4 * FAMILIES.len())
+        Ok(found.count() == 4 * FAMILIES.len())
     })?;
     let mut port = 6000;
     for family in FAMILIES {
@@ -213,7 +195,7 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
         ];
         for (client, here, there) in clients {
             for (server, vip, source, keeps_port) in [
-                (stage.near.pod(0), here, LB0, true),
+                (stage.near.pod(0), here, addr::LB0, true),
                 (stage.far.pod(0), there, stage.near.addr(), false),
             ] {
                 port += 1;
@@ -248,10 +230,10 @@ fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<(
     let stage = stage(PodNetwork::Routed, Start::new())?;
     for family in FAMILIES {
         let near = stage.near.addr();
-        let before = counted(&stage.near, "pkt_no_endpoint")?;
+        let before = shown::counted(&stage.near, "pkt_no_endpoint")?;
         let error = error_of_an_init(&stage.client, near.at(family, NOWHERE))?;
         ensure!(error == Some(libc::ECONNREFUSED), "{error:?}");
-        ensure!(counted(&stage.near, "pkt_no_endpoint")? == before + 1);
+        ensure!(shown::counted(&stage.near, "pkt_no_endpoint")? == before + 1);
         // The pods' kernel has no SCTP and nobody else there takes its packets: it says so, to the VIP's client.
         let no_such_protocol = match family {
             Family::V4 => libc::ENOPROTOOPT,

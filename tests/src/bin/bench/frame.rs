@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::progress::say;
-use crate::samples::{Samples, Wanted};
+use crate::samples::Samples;
 use crate::stats::median;
 
 /// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the other rows; the round's value
@@ -81,9 +81,7 @@ impl Plan<'_> {
     fn samples(&self) -> Samples {
         let metrics = self.steps.iter().flat_map(|step| {
             let (rounds, _) = self.rounds_of(step);
-            step.metrics
-                .iter()
-                .map(move |metric| (*metric, Wanted(rounds)))
+            step.metrics.iter().map(move |metric| (*metric, rounds))
         });
         Samples::new(self.rows.clone(), metrics, self.control)
     }

@@ -12,17 +12,14 @@ use crate::stats::{Spread, median};
 /// A control that is further from its own median than this makes its round void for ratios.
 pub(crate) const DRIFT: f64 = 0.15;
 
-/// Rounds that are to count for a metric.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Wanted(pub(crate) usize);
-
 /// Every value, by row, metric and round; `None` where a row has no such metric, or was not asked in that round.
 #[derive(Debug, Serialize)]
 pub(crate) struct Samples {
     pub(crate) rows: Vec<String>,
     pub(crate) metrics: Vec<Metric>,
     control: Option<usize>,
-    wanted: Vec<Wanted>,
+    /// By metric, the rounds that are to count.
+    wanted: Vec<usize>,
     values: Vec<Vec<Vec<Option<f64>>>>,
     /// Row and metric of what was given up in some round: it would have taken longer.
     at_least: BTreeSet<(usize, usize)>,
@@ -45,10 +42,10 @@ impl Samples {
     /// None yet.
     pub(crate) fn new(
         rows: Vec<String>,
-        metrics: impl Iterator<Item = (Metric, Wanted)>,
+        metrics: impl Iterator<Item = (Metric, usize)>,
         control: Option<usize>,
     ) -> Self {
-        let (metrics, wanted): (Vec<Metric>, Vec<Wanted>) = metrics.unzip();
+        let (metrics, wanted): (Vec<Metric>, Vec<usize>) = metrics.unzip();
         Self {
             values: vec![vec![Vec::new(); metrics.len()]; rows.len()],
             rows,
@@ -110,7 +107,7 @@ impl Samples {
 
     /// The number of rounds that most metrics have: a value of fewer says so.
     pub(crate) fn wanted(&self) -> usize {
-        self.wanted.iter().map(|wanted| wanted.0).max().unwrap_or(0)
+        self.wanted.iter().copied().max().unwrap_or(0)
     }
 
     /// Over all rounds, void ones too.
@@ -147,7 +144,7 @@ impl Samples {
 
     /// Whether as many rounds count as are wanted.
     pub(crate) fn is_enough(&self, metric: usize) -> bool {
-        self.counting(metric) >= self.wanted[metric].0
+        self.counting(metric) >= self.wanted[metric]
     }
 
     fn compare(

@@ -5,7 +5,6 @@ mod map;
 mod phases;
 mod plain;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use anyhow::Result;
@@ -200,8 +199,7 @@ fn one(scale: &Scale) -> Result<(Samples, Changes)> {
         most: scale.rounds + MORE,
         blocks: 1,
     };
-    let changes: RefCell<Changes> =
-        RefCell::new(rows.into_iter().map(|name| (name, Vec::new())).collect());
+    let mut changes: Changes = rows.into_iter().map(|name| (name, Vec::new())).collect();
     let mut given_up = BTreeSet::new();
     let mut number = 0;
     let mut samples = frame::run(&plan, |turn| {
@@ -217,7 +215,6 @@ fn one(scale: &Scale) -> Result<(Samples, Changes)> {
                     world: &world,
                     client: &mut client,
                     home: &home,
-                    bound: PATIENCE,
                     extent,
                 };
                 let done = phases.all(&mut seen)?;
@@ -225,7 +222,7 @@ fn one(scale: &Scale) -> Result<(Samples, Changes)> {
                 Some(done.values)
             }
         };
-        changes.borrow_mut()[turn.row].1.extend(seen);
+        changes[turn.row].1.extend(seen);
         Ok(values)
     })?;
     for (row, name) in given_up {
@@ -233,7 +230,7 @@ fn one(scale: &Scale) -> Result<(Samples, Changes)> {
             samples.is_at_least(row, metric);
         }
     }
-    Ok((samples, changes.into_inner()))
+    Ok((samples, changes))
 }
 
 fn scale_bars(samples: &Samples, changes: &[(String, Vec<f64>)], shape: Shape) -> Vec<Bar> {

@@ -11,7 +11,7 @@ use super::map::Look;
 use super::plain::{self, Watch};
 use super::{COLD, METRICS, SEEN, SEEN_P99, WARM};
 use crate::client::Client;
-use crate::peer::{Home, Kind, Took};
+use crate::peer::{Home, Kind};
 use crate::progress::say;
 use crate::stats::quantile;
 use crate::world::{World, probe_vip};
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 const THEIR_PAUSE: Duration = Duration::from_millis(1200);
 /// What is retired is cleared after a second of rest.
 const REST: Duration = Duration::from_millis(1500);
-/// Nobody waits longer for a change.
+/// Nobody waits longer, for a start or a change.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A balancer on its node.
@@ -32,13 +32,11 @@ pub(super) struct Phases<'a> {
     pub(super) world: &'a World,
     pub(super) client: &'a mut Client,
     pub(super) home: &'a Home,
-    /// Of a start, cold or warm.
-    pub(super) bound: Duration,
     pub(super) extent: Extent,
 }
 
 /// How much is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// A cold start, and nothing more.
     Cold,
@@ -53,17 +51,6 @@ pub(super) struct Done {
     pub(super) values: Vec<f64>,
     /// The start that was given up, if one was: its time is the bound.
     pub(super) given_up: Option<&'static str>,
-}
-
-impl Done {
-    fn given_up(mut values: Vec<f64>, name: &'static str, bound: Duration) -> Self {
-        values.resize(METRICS.len(), f64::NAN);
-        put(&mut values, name, bound.as_secs_f64());
-        Self {
-            values,
-            given_up: Some(name),
-        }
-    }
 }
 
 /// Everything that the control has.
@@ -89,51 +76,48 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
 impl Phases<'_> {
     /// Everything that a balancer has: started cold, stopped, started warm, told of changes, stopped.
     pub(super) fn all(&mut self, seen: &mut Vec<f64>) -> Result<Done> {
-        let mut told = Told::new(self.home);
-        let done = self.each(&mut told, seen)?;
+        let (mut told, mut values) = (Told::new(self.home), Vec::new());
+        let given_up = self.each(&mut told, &mut values, seen)?;
         told.say();
-        Ok(done)
+        self.client.go(&self.world.ground.place())?;
+        values.resize(METRICS.len(), f64::NAN);
+        if let Some(start) = given_up {
+            put(&mut values, start, PATIENCE.as_secs_f64());
+        }
+        Ok(Done { values, given_up })
     }
 
-    fn each(&mut self, told: &mut Told, seen: &mut Vec<f64>) -> Result<Done> {
-        let (home, cluster, bound) = (self.home, &self.world.cluster, self.bound);
+    /// The start that was given up, if one was.
+    fn each(
+        &mut self,
+        told: &mut Told,
+        values: &mut Vec<f64>,
+        seen: &mut Vec<f64>,
+    ) -> Result<Option<&'static str>> {
+        let (home, cluster) = (self.home, &self.world.cluster);
         let nothing = || f64::NAN;
-        let Some((running, took)) = home.start(cluster, bound)? else {
-            self.must_be_a_peer("cold start")?;
-            told.done("cold start, given up");
-            return Ok(Done::given_up(Vec::new(), COLD, bound));
+        let Some((running, took)) = home.start(cluster, PATIENCE)? else {
+            return self.given_up(COLD, told);
         };
         self.reaches_all()?;
-        let Took {
-            seconds,
-            cpu_seconds,
-        } = took;
-        let mut values = vec![
-            seconds,
-            cpu_seconds,
+        values.extend([
+            took.seconds,
+            took.cpu_seconds,
             home.told_seconds().unwrap_or_else(nothing),
             home.written().unwrap_or_else(nothing),
             home.calls().unwrap_or_else(nothing),
-        ];
+        ]);
         running.stop()?;
-        told.done("cold start");
+        told.done(COLD);
         if self.extent == Extent::Cold {
-            self.client.go(&self.world.ground.place())?;
-            values.resize(METRICS.len(), f64::NAN);
-            return Ok(Done {
-                values,
-                given_up: None,
-            });
+            return Ok(None);
         }
-        let Some((running, took)) = home.start(cluster, bound)? else {
-            self.must_be_a_peer("warm start")?;
-            told.done("warm start, given up");
-            self.client.go(&self.world.ground.place())?;
-            return Ok(Done::given_up(values, WARM, bound));
+        let Some((running, took)) = home.start(cluster, PATIENCE)? else {
+            return self.given_up(WARM, told);
         };
         // What is written too much may come later.
         thread::sleep(REST);
-        told.done("warm start");
+        told.done(WARM);
         values.extend([
             took.seconds,
             took.cpu_seconds,
@@ -147,23 +131,18 @@ impl Phases<'_> {
             values.extend(self.grown()?);
             told.done("5,000 endpoints");
         }
-        values.resize(METRICS.len(), f64::NAN);
         running.stop().context("stop a balancer")?;
-        self.client.go(&self.world.ground.place())?;
-        Ok(Done {
-            values,
-            given_up: None,
-        })
+        Ok(None)
     }
 
     /// What is measured here is given up for nobody: a bar must not be lost with it.
-    fn must_be_a_peer(&self, phase: &str) -> Result<()> {
-        let Self { home, bound, .. } = self;
+    fn given_up(&self, start: &'static str, told: &mut Told) -> Result<Option<&'static str>> {
         ensure!(
-            home.kind != Kind::Ours,
-            "the {phase} of lb-agent takes longer than {bound:?}"
+            self.home.kind != Kind::Ours,
+            "the {start} of lb-agent takes longer than {PATIENCE:?}"
         );
-        Ok(())
+        told.done(&format!("{start}, given up"));
+        Ok(Some(start))
     }
 
     /// A sync that leaves something out must not count.
