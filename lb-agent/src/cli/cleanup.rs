@@ -9,7 +9,7 @@ use crate::{
     datapath::{cleanup, dir::BpfDir},
     lb0,
     netfilter::{Socket, keeper},
-    problems::ProblemFile,
+    observe::problem_file::ProblemFile,
     takeover::{
         connections::Frontends,
         find::Leftovers,

@@ -14,7 +14,7 @@ use crate::datapath::{
     stats,
     table::{ArrayTable as _, MapError},
 };
-use crate::problems::{ProblemFile, Unhonoured};
+use crate::observe::problem_file::{ProblemFile, Unhonoured};
 
 use super::{
     args::{Get, Output, What},

@@ -10,10 +10,9 @@ use tracing::{info, warn};
 use crate::{
     datapath::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
+    observe::node_events::Announce,
     takeover::{adopt, connections::Frontends, find::Leftovers},
 };
-
-use super::announce::Announce;
 
 /// How often the last of them is looked for.
 const LOOK: Duration = Duration::from_secs(15);

@@ -20,12 +20,14 @@ use crate::{
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
     model::Event,
     node,
-    serve::{
-        checks::Wanted,
+    observe::{
         health::{Health, Outcome},
         kernel::Kernel,
         metrics::Metrics,
+        node_conditions::Troubles,
+        sync_report::Tell,
     },
+    serve::checks::Wanted,
     sync::{Engine, Report, Snapshot, Usage},
 };
 
@@ -38,8 +40,6 @@ use super::{
     recounting,
     resetting::Resetting,
     schedule::{Due, Schedule},
-    tell::Tell,
-    troubles::Troubles,
 };
 
 /// Programs that could not be attached are tried again this often.

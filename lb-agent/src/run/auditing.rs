@@ -7,11 +7,9 @@ use tracing::{debug, error, warn};
 
 use crate::{
     datapath::bpf_maps::BpfMaps,
-    serve::metrics::Metrics,
+    observe::{metrics::Metrics, node_conditions::Troubles},
     sync::{Audit, Engine, Place},
 };
-
-use super::troubles::Troubles;
 
 /// Differences of a map that are described.
 const EXAMPLES: usize = 5;

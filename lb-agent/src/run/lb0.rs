@@ -15,7 +15,7 @@ use crate::{
     },
     model::{Cluster, Event, ObjectKey},
     node,
-    serve::metrics::Metrics,
+    observe::metrics::Metrics,
     sync::Engine,
 };
 

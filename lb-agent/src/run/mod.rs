@@ -23,31 +23,27 @@ use crate::{
         probe::Features,
     },
     node::{self, Selection},
+    observe::{
+        events, health::Health, kernel::Kernel, metrics::Metrics, node_conditions::Troubles,
+        node_events::Announce, problem_file::ProblemFile, sync_report::Tell,
+    },
     plan::PlanConfig,
-    problems::ProblemFile,
     serve::{
         self,
         checks::{self, Wanted},
-        health::Health,
-        kernel::Kernel,
-        metrics::Metrics,
     },
     sync::Engine,
-    watch::{notices, source},
+    watch::source,
 };
 
 use agent::Agent;
-use announce::Announce;
 use lb0::Lb0;
 use parts::Parts;
 use resetting::Resetting;
 use schedule::Schedule;
-use tell::Tell;
-use troubles::Troubles;
 
 mod adopting;
 mod agent;
-mod announce;
 mod auditing;
 mod descriptors;
 mod host;
@@ -58,8 +54,6 @@ mod parts;
 mod recounting;
 mod resetting;
 mod schedule;
-mod tell;
-mod troubles;
 
 /// Events that may wait for the engine; a full queue slows the watchers down, and loses nothing.
 const QUEUE: usize = 1024;
@@ -103,7 +97,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (events_tx, events_rx) = mpsc::channel(QUEUE);
     let (client_tx, client_rx) = watch::channel(None);
     let (notices_tx, notices_rx) = mpsc::channel(QUEUE);
-    tokio::spawn(notices::publish(
+    tokio::spawn(events::publish(
         config.node_name.clone(),
         client_rx,
         notices_rx,

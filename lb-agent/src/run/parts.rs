@@ -8,11 +8,15 @@ use crate::{
     bootstrap::{Known, Memory, StateFile},
     config::NodePortAddress,
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
-    serve::{checks::Wanted, health::Health, kernel::Kernel, metrics::Metrics},
+    observe::{
+        health::Health, kernel::Kernel, metrics::Metrics, node_conditions::Troubles,
+        sync_report::Tell,
+    },
+    serve::checks::Wanted,
     sync::Engine,
 };
 
-use super::{lb0::Lb0, resetting::Resetting, schedule::Schedule, tell::Tell, troubles::Troubles};
+use super::{lb0::Lb0, resetting::Resetting, schedule::Schedule};
 
 /// What the agent is made of.
 pub(super) struct Parts {

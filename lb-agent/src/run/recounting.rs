@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     datapath::recount::{Recount, Recounted},
-    serve::metrics::Metrics,
+    observe::metrics::Metrics,
 };
 
 /// Open connections are counted anew this often.

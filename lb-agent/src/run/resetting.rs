@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 use crate::{
     datapath::records::Records,
+    observe::metrics::Metrics,
     reset::{self, Failure, Outcome, Target, metrics::Metrics as ResetMetrics},
-    serve::metrics::Metrics,
     sync::{Engine, Pair},
 };
 

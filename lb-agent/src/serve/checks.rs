@@ -20,14 +20,16 @@ use tracing::{debug, info, warn};
 
 use crate::{
     model::ObjectKey,
+    observe::{
+        events::{About, Notice},
+        health::Health,
+        metrics::Metrics,
+    },
     sync::HealthCheck,
-    watch::notices::{About, Notice},
 };
 
 use super::{
     connection::{self, Places},
-    health::Health,
-    metrics::Metrics,
     probe::{Answer, Facts},
 };
 

@@ -1,6 +1,6 @@
 use std::num::NonZeroU16;
 
-use crate::{plan, serve::metrics::tests::Nothing};
+use crate::{observe::metrics::tests::Nothing, plan};
 
 use super::*;
 

@@ -23,12 +23,13 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::{
-    connection::{self, Places},
+use crate::observe::{
     health::{Health, Report},
     kubeproxy::{Codes, KubeProxyMetrics},
     metrics::Metrics,
 };
+
+use super::connection::{self, Places};
 
 /// Pause before an address that could not be bound is tried again.
 const REBIND: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub async fn health(
     let counted = |codes: &Codes| {
         let codes = codes.clone();
         map_response(move |response: Response| {
-            codes.answered(response.status());
+            codes.answered(response.status().as_u16());
             ready(response)
         })
     };

@@ -1,12 +1,6 @@
-//! What the agent tells others about itself: health and metrics over HTTP.
+//! The agent's HTTP servers: health, metrics, and the health check ports of Services.
 
-pub mod audits;
 pub mod checks;
 mod connection;
-pub mod health;
 pub mod http;
-pub mod kernel;
-pub mod kubeproxy;
-pub mod labels;
-pub mod metrics;
 mod probe;

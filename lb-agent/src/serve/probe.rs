@@ -18,9 +18,7 @@ use axum::{
 };
 use hyper::{body::Incoming, service::Service};
 
-use crate::model::ObjectKey;
-
-use super::health::Health;
+use crate::{model::ObjectKey, observe::health::Health};
 
 /// How many endpoints of the Service this node has, for load balancers that weigh nodes by it.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");

@@ -20,7 +20,10 @@ use tracing::{debug, info, warn};
 
 use crate::{
     model::Event,
-    serve::metrics::{KindLabels, Metrics},
+    observe::{
+        chain,
+        metrics::{KindLabels, Metrics},
+    },
 };
 
 use super::{
@@ -155,18 +158,4 @@ fn is_absent(error: &watcher::Error) -> bool {
         }
         _ => false,
     }
-}
-
-/// An error with its causes: the outermost alone says "failed".
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(c) = cause {
-        let c_text = c.to_string();
-        if !text.contains(&c_text) {
-            text = format!("{text}: {c_text}");
-        }
-        cause = c.source();
-    }
-    text
 }

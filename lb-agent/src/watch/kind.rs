@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::{
     model::{self, Event},
-    serve::metrics::Kind,
+    observe::metrics::Kind,
 };
 
 use super::{convert_node, convert_service, convert_slice, object};

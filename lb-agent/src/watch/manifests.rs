@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     model::{self, Event, ObjectKey},
-    serve::metrics::Metrics,
+    observe::metrics::Metrics,
 };
 
 use super::{

@@ -8,7 +8,6 @@ mod converted;
 pub mod ip;
 pub mod kind;
 pub mod manifests;
-pub mod notices;
 pub mod object;
 mod remarks;
 pub mod source;

@@ -18,7 +18,7 @@ use crate::{
     config::Source,
     kubeproxy::ClientRate,
     model::Event,
-    serve::metrics::Metrics,
+    observe::metrics::Metrics,
 };
 
 use super::{api, manifests};

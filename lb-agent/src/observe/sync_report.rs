@@ -11,10 +11,13 @@ use tracing::{debug, warn};
 
 use crate::{
     model::{Event, ObjectKey, Trigger},
-    problems::ProblemFile,
-    serve::metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
     sync::{Engine, Report},
-    watch::notices::{About, Notice},
+};
+
+use super::{
+    events::{About, Notice},
+    metrics::{Kind, KindLabels, Metrics, SyncLabels, SyncResult},
+    problem_file::ProblemFile,
 };
 
 /// Objects in a cluster, or a change, that is not small.
@@ -24,7 +27,7 @@ const MANY: u64 = 1000;
 type Problems = BTreeMap<ObjectKey, Vec<String>>;
 
 /// What has been said already.
-pub(super) struct Tell {
+pub(crate) struct Tell {
     notices: mpsc::Sender<Notice>,
     /// To [`keep`].
     file: watch::Sender<Arc<Problems>>,
@@ -40,7 +43,7 @@ pub(super) struct Tell {
 
 impl Tell {
     /// Nothing has been said. The file is written by a task of its own.
-    pub(super) fn new(notices: mpsc::Sender<Notice>, file: ProblemFile) -> Self {
+    pub(crate) fn new(notices: mpsc::Sender<Notice>, file: ProblemFile) -> Self {
         let (sender, problems) = watch::channel(Arc::default());
         tokio::spawn(keep(problems, file));
         Self {
@@ -59,7 +62,7 @@ impl Tell {
     }
 
     /// An event came.
-    pub(super) fn arrived(&mut self, event: &Event, metrics: &Metrics) {
+    pub(crate) fn arrived(&mut self, event: &Event, metrics: &Metrics) {
         let (slot, n) = match event {
             Event::Service(_) | Event::ServiceGone(_) => (0, 1),
             Event::Services(all) => (0, all.len() as u64),
@@ -79,12 +82,12 @@ impl Tell {
     }
 
     /// So much has come since the last sync that what was let go meanwhile, or is by it, is worth giving back.
-    pub(super) fn many_arrived(&self) -> bool {
+    pub(crate) fn many_arrived(&self) -> bool {
         self.arrived.iter().map(|(_, n)| n).sum::<u64>() >= MANY
     }
 
     /// A sync has ended.
-    pub(super) fn synced(
+    pub(crate) fn synced(
         &mut self,
         report: &Report,
         took: Duration,
@@ -199,5 +202,4 @@ async fn keep(mut problems: watch::Receiver<Arc<Problems>>, file: ProblemFile) {
 }
 
 #[cfg(test)]
-#[path = "tell_tests.rs"]
 mod tests;

@@ -10,15 +10,14 @@ use tracing::{error, info, warn};
 use crate::{
     config::NodePortAddress,
     model::{Cluster, Event, Slice},
-    serve::metrics::Metrics,
     sync::Usage,
 };
 
-use super::announce::Announce;
+use super::{metrics::Metrics, node_events::Announce};
 
 /// What has been said already.
 #[derive(Debug)]
-pub(super) struct Troubles {
+pub(crate) struct Troubles {
     announce: Announce,
     missing: Vec<String>,
     attach: Vec<String>,
@@ -28,7 +27,7 @@ pub(super) struct Troubles {
 
 impl Troubles {
     /// Nothing has been said.
-    pub(super) fn new(announce: Announce) -> Self {
+    pub(crate) fn new(announce: Announce) -> Self {
         Self {
             announce,
             missing: Vec::new(),
@@ -38,7 +37,7 @@ impl Troubles {
     }
 
     /// Named devices that are not there now.
-    pub(super) fn missing(&mut self, now: &[String], metrics: &Metrics) {
+    pub(crate) fn missing(&mut self, now: &[String], metrics: &Metrics) {
         let now = now.to_vec();
         let (came, went) = replace(&mut self.missing, now, &metrics.missing_devices);
         for device in came {
@@ -57,7 +56,7 @@ impl Troubles {
     }
 
     /// What could not be attached this time, and to which device.
-    pub(super) fn attach(&mut self, now: &[(String, Error)], metrics: &Metrics) {
+    pub(crate) fn attach(&mut self, now: &[(String, Error)], metrics: &Metrics) {
         let texts = now.iter().map(|(_, error)| format!("{error:#}")).collect();
         let (came, went) = replace(&mut self.attach, texts, &metrics.attach_problems);
         for problem in &came {
@@ -80,7 +79,7 @@ impl Troubles {
     }
 
     /// Devices that were to have XDP and whose driver has none.
-    pub(super) fn without_xdp<'d>(&self, devices: impl Iterator<Item = &'d str>) {
+    pub(crate) fn without_xdp<'d>(&self, devices: impl Iterator<Item = &'d str>) {
         for device in devices {
             let text = format!(
                 "device {device} has no native XDP: tc does its work, more slowly; take it out of --attach-xdp, or see its driver"
@@ -90,7 +89,7 @@ impl Troubles {
     }
 
     /// Objects may ask for something that this Node lacks.
-    pub(super) fn arrived(&mut self, event: &Event) {
+    pub(crate) fn arrived(&mut self, event: &Event) {
         let hints = |slice: &Slice| slice.endpoints.iter().any(|e| !e.hint_zones().is_empty());
         self.hinted |= match event {
             Event::Slice(slice) => hints(slice),
@@ -100,7 +99,7 @@ impl Troubles {
     }
 
     /// The addresses that node ports answer on.
-    pub(super) fn node_ports(&self, words: &[NodePortAddress], on: &[(IpAddr, u32)]) {
+    pub(crate) fn node_ports(&self, words: &[NodePortAddress], on: &[(IpAddr, u32)]) {
         let only_loopback = words
             .iter()
             .all(|w| matches!(w, NodePortAddress::Localhost));
@@ -114,7 +113,7 @@ impl Troubles {
     }
 
     /// After a sync: how full the maps are, and whether hints can be honoured.
-    pub(super) fn synced(&self, usage: &[Usage], cluster: &Cluster) {
+    pub(crate) fn synced(&self, usage: &[Usage], cluster: &Cluster) {
         for Usage {
             map,
             entries,
@@ -135,7 +134,7 @@ impl Troubles {
     }
 
     /// An audit found what the agent has not written.
-    pub(super) fn changed(&self, map: &str, drift: u64) {
+    pub(crate) fn changed(&self, map: &str, drift: u64) {
         let text = format!(
             "{drift} entries of map {map} were changed by somebody else, and are repaired: find out who writes to the agent's maps"
         );

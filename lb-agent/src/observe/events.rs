@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::model::ObjectKey;
 
-use super::api::chain;
+use super::chain;
 
 /// Events on one object at once; then one more each [`REFILL`]. As client-go limits its own.
 const BURST: u32 = 25;

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::watch::notices::{About, Notice};
+use super::events::{About, Notice};
 
 /// The same is not said again before.
 const AGAIN: Duration = Duration::from_hours(1);
@@ -22,14 +22,14 @@ type Said = HashMap<(&'static str, String), Instant>;
 
 /// May be given to every task.
 #[derive(Clone, Debug)]
-pub(super) struct Announce {
+pub(crate) struct Announce {
     notices: mpsc::Sender<Notice>,
     said: Arc<Mutex<Said>>,
 }
 
 impl Announce {
     /// Nothing has been said.
-    pub(super) fn new(notices: mpsc::Sender<Notice>) -> Self {
+    pub(crate) fn new(notices: mpsc::Sender<Notice>) -> Self {
         Self {
             notices,
             said: Arc::default(),
@@ -37,7 +37,7 @@ impl Announce {
     }
 
     /// `subject` tells Events of one reason apart, such as the name of a device; `text` may contain numbers that change.
-    pub(super) fn node(
+    pub(crate) fn node(
         &self,
         reason: &'static str,
         action: &'static str,

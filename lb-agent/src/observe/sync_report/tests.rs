@@ -1,7 +1,7 @@
 use crate::{
     datapath::mem::{Limits, MemMaps},
     model::Slice,
-    serve::metrics::tests::Nothing,
+    observe::metrics::tests::Nothing,
     sync::tests::fixtures::{LIMITS, Rig, endpoint, service, slice},
 };
 

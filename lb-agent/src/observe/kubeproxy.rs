@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::http::StatusCode;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{
@@ -154,8 +153,7 @@ impl KubeProxyMetrics {
         }
         metrics.no_local(NoLocal::default());
         for codes in [&metrics.healthz, &metrics.livez] {
-            for code in [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE] {
-                let code = code.as_u16();
+            for code in [200, 503] {
                 drop(codes.0.get_or_create(&OfCode { code }));
             }
         }
@@ -285,9 +283,8 @@ impl Changes {
 }
 
 impl Codes {
-    /// An answer was given.
-    pub fn answered(&self, code: StatusCode) {
-        let code = code.as_u16();
+    /// An answer with this HTTP status was given.
+    pub fn answered(&self, code: u16) {
         self.0.get_or_create(&OfCode { code }).inc();
     }
 }
@@ -310,7 +307,7 @@ mod tests {
         m.synced(Duration::from_millis(3), true, true);
         m.programmed(true, 0.3);
         m.endpoints.came(2);
-        m.healthz.answered(StatusCode::OK);
+        m.healthz.answered(200);
         m.no_local(NoLocal {
             v6: NoLocalOf {
                 internal: 0,
