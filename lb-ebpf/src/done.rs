@@ -7,7 +7,7 @@ use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext,
 };
 
-use crate::packet::{load, store};
+use crate::{packet::{load, store}};
 
 /// No other program is known to write this number.
 const DONE: u32 = u32::from_ne_bytes(*b"lb-x");

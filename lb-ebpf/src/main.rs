@@ -1,39 +1,23 @@
-//! The programs: each parses its context, calls one body, and returns its verdict.
+//! The programs that run in the kernel. `programs/` holds their entries; what they call is in the folders below them.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
 mod atomic;
-mod claim;
 mod config;
 mod count;
 mod decide;
-mod decide_error;
-mod done;
-mod draft;
-mod echo;
 mod flow;
-mod icmp;
-mod iter;
 mod lookup;
 mod maps;
+mod mark;
 mod packet;
-mod quote;
-mod reset;
+mod programs;
+mod reply;
+mod rewrite;
 mod route;
 mod scratch;
-mod sctp;
-mod sent;
-mod skb;
-mod sock;
-mod sock_connect;
-mod sock_ctx;
-mod sock_state;
-mod sock_udp;
-mod sockops;
-mod tc;
-mod vip;
-mod xdp;
+mod socket;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
 #[unsafe(no_mangle)]

@@ -20,7 +20,7 @@ use crate::{
     config,
     maps::DEVS,
     packet::{ETH_P_IP, ETH_P_IPV6, Packet},
-    skb,
+    rewrite::skb,
 };
 
 const AF_INET: u8 = 2;

@@ -4,7 +4,9 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::{claim::Claim, draft::Draft, maps::SCRATCH, packet::Packet, route::Fib};
+use crate::{
+    flow::snat_port::Claim, maps::SCRATCH, packet::Packet, reply::header::Draft, route::Fib,
+};
 
 /// What a decision reads and leaves behind.
 #[repr(C)]

@@ -7,8 +7,8 @@ use aya_ebpf::{
 use lb_common::csum;
 
 use crate::{
-    icmp::QUOTE,
     packet::{ETH, Packet},
+    reply::icmp::QUOTE,
 };
 
 const HOPS: u8 = 64;

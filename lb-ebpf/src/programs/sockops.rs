@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use lb_common::sock::{SockRecord, kind};
 
-use crate::sock_state as state;
+use crate::socket::record as state;
 
 /// Leaves the reply as it is, which is the kernel's default for every operation.
 const NEUTRAL: u32 = 1;

@@ -12,16 +12,18 @@ use lb_common::Reason;
 
 use crate::{
     count::{self, count},
+    decide::icmp_error,
     decide::{self, Action},
-    decide_error,
-    echo::{self, Echo},
-    icmp::{self, Answer},
     lookup,
     packet::{self, ETH, Packet},
-    quote, reset, route,
+    programs::tc::{self, Found, NEXT, drop},
+    reply::echo::{self, Echo},
+    reply::icmp::{self, Answer},
+    reply::tcp_reset,
+    rewrite::icmp_inner,
+    rewrite::skb,
+    route,
     scratch::{self, Scratch},
-    skb,
-    tc::{self, Found, NEXT, drop},
 };
 
 /// No verdict of tc: the message is no echo request.
@@ -139,13 +141,13 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
     let ctx = &TcContext::new(skb);
     // SAFETY: a field of the program's own context.
     let ifindex = unsafe { (*skb).ifindex };
-    let Some(q) = quote::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
+    let Some(q) = icmp_inner::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
         return drop(Reason::PktVipUnread);
     };
     let Some((p, s)) = scratch::hold(q.answer) else {
         return drop(Reason::PktVipUnread);
     };
-    let action = decide_error::vip_error(ctx.as_ptr(), p, s, replied);
+    let action = icmp_error::vip_error(ctx.as_ptr(), p, s, replied);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
         Action::Send { .. } => true,
@@ -157,7 +159,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
     } else {
         lookup::speaker(&s.flow.src)
     };
-    if quote::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
+    if icmp_inner::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
     }
     count(Reason::PktIcmpError);
@@ -185,7 +187,7 @@ fn refuse(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> i32 {
     if !p.is_tcp() {
         return answer(skb, p, s, Answer::PortUnreachable);
     }
-    match reset::turn(skb, p, s) {
+    match tcp_reset::turn(skb, p, s) {
         Ok(()) => route::hand(skb, p.v4, p.ifindex),
         Err(()) => TC_ACT_SHOT,
     }

@@ -12,9 +12,11 @@ use lb_common::{
     srcrange::SourceRange,
 };
 
+pub mod icmp_error;
+
 use crate::{
-    claim,
     count::{self, count},
+    flow::snat_port,
     flow::{self, Found},
     lookup::{self, Client, Frontend, Refusal},
     maps::SRCRANGES,
@@ -356,7 +358,7 @@ fn open(
             None => return Action::Drop(Reason::PktNoRoute),
         }
     }
-    if !claim::claim(p, s, local || flow::in_range(p.sport), hash) {
+    if !snat_port::claim(p, s, local || flow::in_range(p.sport), hash) {
         return Action::Drop(Reason::PktSnatExhausted);
     }
     if local {
@@ -366,7 +368,7 @@ fn open(
     } else {
         flow::remember_peer(s);
     }
-    claim::record(s);
+    snat_port::record(s);
     count::connection(s.flow.service);
     if local { Action::Deliver } else { send(way) }
 }

@@ -10,8 +10,8 @@ use aya_ebpf::{
 use lb_common::{csum, flow::Flow};
 
 use crate::{
+    packet::sctp,
     packet::{self, ETH, Packet},
-    sctp,
 };
 
 /// An IPv4 header from the time to live on: all of it that a rewrite changes.

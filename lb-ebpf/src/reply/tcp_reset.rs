@@ -8,10 +8,10 @@ use aya_ebpf::{
 use lb_common::csum;
 
 use crate::{
-    draft::{self, word},
     packet::{self, Packet, TCP},
+    reply::header::{self, word},
+    rewrite::skb,
     scratch::Scratch,
-    skb,
 };
 
 const ACK: u8 = 1 << 4;
@@ -49,14 +49,14 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
     };
     let unfinished = p.sum_is_unfinished();
     let h = &mut draft.head;
-    draft::network(h, p, TCP, LENGTH);
+    header::network(h, p, TCP, LENGTH);
     let tcp = [
         packet::ports(p.dport, p.sport),
         seq,
         ack,
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
-    let mut sum = draft::pseudo(p, TCP, LENGTH);
+    let mut sum = header::pseudo(p, TCP, LENGTH);
     // A device that was to fill in the segment's checksum fills in this one, over the sum of the pseudo header.
     let field = if unfinished {
         csum::fold(sum)
@@ -76,5 +76,5 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
     h[at + 4] = word(field, 0);
     // The network header is where it was, behind whatever stands before it.
     skb::link_header(skb, p).map_err(|_| ())?;
-    draft::store(skb, h, header + u32::from(LENGTH))
+    header::store(skb, h, header + u32::from(LENGTH))
 }

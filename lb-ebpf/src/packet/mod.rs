@@ -1,11 +1,13 @@
 //! Packets as they lie in memory: the only pointer arithmetic on them. Owns the bounds checks; knows nothing of services.
 
+pub mod sctp;
+
 use lb_common::{
     Addr, csum,
     flow::{FlowKey, connects},
 };
 
-use crate::{draft, quote, sctp};
+use crate::{reply::header, rewrite::icmp_inner};
 
 /// Length of an Ethernet header.
 pub const ETH: u32 = 14;
@@ -150,7 +152,7 @@ impl Packet {
             return self.sum == 0;
         }
         let l4_len = self.len.wrapping_sub((self.l4 - self.net) as u16);
-        u32::from(csum::fold(draft::pseudo(self, self.proto, l4_len))) == self.sum
+        u32::from(csum::fold(header::pseudo(self, self.proto, l4_len))) == self.sum
     }
 }
 
@@ -336,7 +338,7 @@ pub fn parse(
     })
 }
 
-/// How many bytes from the network header on must lie in one piece for [`parse`], or for [`quote::parse`] if it is ICMP
+/// How many bytes from the network header on must lie in one piece for [`parse`], or for [`icmp_inner::parse`] if it is ICMP
 /// (the second word). `None` if less lies there than tells. Where a sender left it to others to `cut` the packet, the pieces
 /// of SCTP's begin behind its common header: nothing of them may be pulled before it.
 #[inline(always)]
@@ -350,10 +352,10 @@ pub fn needed(data: usize, end: usize, net: u32, is_v4: bool, cut: bool) -> Opti
         unsafe { (load(ip), load(ip + 9), load(ip + 6)) };
     let sctp = if cut { sctp::HEADER } else { sctp::READ };
     Some(match (is_v4, v4_proto, v6_proto) {
-        (true, ICMP, _) => (quote::V4, true),
+        (true, ICMP, _) => (icmp_inner::V4, true),
         (true, SCTP, _) => ((u32::from(first & 0xf) << 2) + sctp, false),
         (true, ..) => ((u32::from(first & 0xf) << 2) + 20, false),
-        (false, _, ICMPV6) => (quote::V6, true),
+        (false, _, ICMPV6) => (icmp_inner::V6, true),
         (false, _, SCTP) => (40 + sctp, false),
         (false, ..) => (60, false),
     })

@@ -16,10 +16,11 @@ use lb_common::{
 use crate::{
     count::{self, count},
     decide::{self, Action},
-    done,
+    mark,
+    packet::sctp,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, load, store},
     route::{self, Fib},
-    scratch, sctp,
+    scratch,
 };
 
 /// Frames that come in on a device named by `--attach-xdp`.
@@ -55,7 +56,7 @@ fn ingress(ctx: &XdpContext) -> u32 {
                 return XDP_PASS;
             }
             count::carried(p, s, Reason::PktLocal);
-            done::mark(ctx);
+            mark::rewritten_by_xdp(ctx);
             XDP_PASS
         }
         Action::Send { neighbour: true } => {

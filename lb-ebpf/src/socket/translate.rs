@@ -13,9 +13,9 @@ use crate::{
     config,
     count::{connection, count, reject},
     lookup::{self, Chosen, Client, Frontend, Refusal},
-    sock_connect::{bind, connect, getpeername},
-    sock_ctx::{Ctx, Family, V4, V6, by_agent, errno, refuse},
-    sock_udp::{recvmsg, sendmsg},
+    socket::connect::{bind, connect, getpeername},
+    socket::context::{Ctx, Family, V4, V6, by_agent, errno, refuse},
+    socket::udp::{recvmsg, sendmsg},
 };
 
 macro_rules! entries {

@@ -10,7 +10,7 @@ use lb_common::{Addr, Reason};
 use crate::{
     lookup,
     packet::{self, ICMP, ICMPV6, load, load_v6},
-    skb::{ok, store},
+    rewrite::skb::{ok, store},
 };
 
 /// Time to live of an answer, as of any packet that is made here.

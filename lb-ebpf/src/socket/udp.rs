@@ -9,10 +9,10 @@ use lb_common::{
 use crate::{
     count::count,
     lookup::{self, Chosen},
-    sock::{Destination, Ours, destination, protocol, record, translate},
-    sock_connect::answers_for,
-    sock_ctx::{Ctx, Family, PASS, errno, refuse},
-    sock_state as state,
+    socket::connect::answers_for,
+    socket::context::{Ctx, Family, PASS, errno, refuse},
+    socket::record as state,
+    socket::translate::{Destination, Ours, destination, protocol, record, translate},
 };
 
 /// sendto() and sendmsg() with an address. The socket keeps its backend for a VIP as long as that one serves.

@@ -11,6 +11,8 @@ use lb_common::{
     select,
 };
 
+pub mod snat_port;
+
 use crate::{
     config,
     count::count,

@@ -9,7 +9,7 @@ use lb_common::{Addr, csum, flow::Flow};
 
 use crate::{
     packet::{self, ICMP, Packet, SCTP, TCP, UDP, load, load_v6},
-    skb::{ok, store},
+    rewrite::skb::{ok, store},
 };
 
 /// Bytes from the network header to the end of the quoted ports, without options or extension headers.

@@ -11,9 +11,9 @@ use crate::{
     config,
     count::count,
     lookup::{self, Frontend},
-    sock::{Destination, Ours, destination, protocol, record, translate},
-    sock_ctx::{Ctx, Family, PASS, errno, refuse},
-    sock_state as state,
+    socket::context::{Ctx, Family, PASS, errno, refuse},
+    socket::record as state,
+    socket::translate::{Destination, Ours, destination, protocol, record, translate},
 };
 
 /// connect(): translated once, here; runs again on every retry. Not run by a disconnect (AF_UNSPEC).

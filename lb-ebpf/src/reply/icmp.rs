@@ -10,10 +10,10 @@ use aya_ebpf::{
 use lb_common::csum;
 
 use crate::{
-    draft::{self, word},
+    packet::sctp,
     packet::{ETH, ICMP, ICMPV6, Packet},
+    reply::header::{self, word},
     scratch::Scratch,
-    sctp,
 };
 
 /// What is said of a packet.
@@ -87,16 +87,16 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
     let mut icmp_sum = csum::add(csum::add(sum, u32::from(kind)), rest);
     let h = &mut draft.head;
     if p.v4 {
-        draft::network(h, p, ICMP, length);
+        header::network(h, p, ICMP, length);
         h[5] = word(kind, !csum::fold(icmp_sum));
         h[6] = rest;
     } else {
-        draft::network(h, p, ICMPV6, length);
-        icmp_sum += draft::pseudo(p, ICMPV6, length);
+        header::network(h, p, ICMPV6, length);
+        icmp_sum += header::pseudo(p, ICMPV6, length);
         h[10] = word(kind, !csum::fold(icmp_sum));
         h[11] = rest;
     }
-    draft::store(skb, h, least + 8)
+    header::store(skb, h, least + 8)
 }
 
 /// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the

@@ -11,15 +11,16 @@ use lb_common::{Reason, flow::kind};
 
 use crate::{
     count::{self, count},
+    decide::icmp_error,
     decide::{self, Action},
-    decide_error, done,
-    icmp::{self, Answer},
-    lookup,
+    lookup, mark,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Packet, Unread},
-    quote, reset,
+    reply::icmp::{self, Answer},
+    reply::tcp_reset,
+    rewrite::icmp_inner,
+    rewrite::skb,
     route::{self, For, Route},
     scratch::{self, Scratch},
-    sent, skb,
 };
 
 /// The next program, or the stack: TCX_NEXT and TC_ACT_UNSPEC are the same number.
@@ -32,8 +33,8 @@ const GSO_BY_FRAGS: u32 = 0xffff;
 #[classifier]
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
     // Marked in another namespace, by whoever it was.
-    sent::take(ctx.skb.skb);
-    if done::by_xdp(ctx.skb.skb) {
+    mark::take_sent(ctx.skb.skb);
+    if mark::is_rewritten_by_xdp(ctx.skb.skb) {
         return NEXT;
     }
     match find(&ctx) {
@@ -46,7 +47,7 @@ pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
 /// Packets that leave by a node device.
 #[classifier]
 pub fn lb_tc_egress(ctx: TcContext) -> i32 {
-    if sent::take(ctx.skb.skb) {
+    if mark::take_sent(ctx.skb.skb) {
         return NEXT;
     }
     match find(&ctx) {
@@ -151,13 +152,13 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     let ctx = &TcContext::new(skb);
     // SAFETY: a field of the program's own context.
     let ifindex = unsafe { (*skb).ifindex };
-    let Some(q) = quote::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
+    let Some(q) = icmp_inner::parse(ctx.data(), ctx.data_end(), net, is_v4, ifindex) else {
         return NEXT;
     };
     let Some((p, s)) = scratch::hold(q.answer) else {
         return NEXT;
     };
-    let action = decide_error::error(ctx.as_ptr(), p, s, out);
+    let action = icmp_error::error(ctx.as_ptr(), p, s, out);
     let hop = match action {
         Action::Drop(reason) => return drop(reason),
         Action::Deliver | Action::Reply | Action::Hand => false,
@@ -172,7 +173,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     } else {
         q.from
     };
-    if quote::write(ctx.skb.skb, p, &q.from, &from, &s.flow, hop).is_err() {
+    if icmp_inner::write(ctx.skb.skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
     }
     count(Reason::PktIcmpError);
@@ -196,7 +197,7 @@ pub fn send(ctx: &TcContext, p: &Packet, s: &Scratch, neighbour: bool) -> i32 {
     if skb::link_header(ctx.skb.skb, p).is_err() {
         return drop(Reason::PktWriteFailed);
     }
-    sent::mark(ctx.skb.skb);
+    mark::sent(ctx.skb.skb);
     if neighbour {
         route::send(&s.fib)
     } else {
@@ -233,7 +234,7 @@ fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> i32 {
     if !p.is_tcp() {
         return answer(ctx, p, s, Answer::PortUnreachable);
     }
-    match reset::turn(ctx.skb.skb, p, s) {
+    match tcp_reset::turn(ctx.skb.skb, p, s) {
         Ok(()) => route::send_by(p.ifindex),
         Err(()) => TC_ACT_SHOT,
     }

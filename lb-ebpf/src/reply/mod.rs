@@ -1,0 +1,6 @@
+//! Packets that we make ourselves, each from the packet in hand.
+
+pub mod echo;
+pub mod header;
+pub mod icmp;
+pub mod tcp_reset;

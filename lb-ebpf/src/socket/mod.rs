@@ -1,0 +1,7 @@
+//! What sockets do: connect, sendmsg, recvmsg, getpeername, bind, and the release of a socket.
+
+pub mod connect;
+pub mod context;
+pub mod record;
+pub mod translate;
+pub mod udp;
