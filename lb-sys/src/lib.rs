@@ -14,6 +14,7 @@ mod object;
 mod page;
 mod percpu;
 mod program;
+mod run;
 
 pub use call::{Error, write_calls};
 pub use heap::{keep_heap_small, trim_heap};
@@ -27,4 +28,5 @@ pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
 pub use page::Page;
 pub use percpu::PerCpuArray;
-pub use program::{load_xdp, run_live_frames, xdp_pass};
+pub use program::{load_xdp, xdp_pass};
+pub use run::{SkbContext, SkbRun, XdpRun, run_live_frames, run_skb, run_xdp};

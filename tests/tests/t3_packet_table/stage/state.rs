@@ -1,0 +1,82 @@
+//! What the programs remember between packets: read, written and forgotten by the table.
+
+use anyhow::{Result, ensure};
+use lb_agent::datapath::{
+    dir::BpfDir,
+    pinned::{Access, HashPin},
+    table::HashTable as _,
+};
+use lb_common::{
+    affinity::{Affinity, AffinityKey},
+    flow::{Flow, FlowKey},
+    maps,
+};
+
+/// The maps that only programs write.
+pub(crate) struct State {
+    pub(crate) established: HashPin<FlowKey, Flow>,
+    pub(crate) new: HashPin<FlowKey, Flow>,
+    pub(crate) peers: HashPin<FlowKey, u32>,
+    pub(crate) affinity: HashPin<AffinityKey, Affinity>,
+}
+
+/// How many records stand where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// No record at all.
+    Nowhere,
+    /// In `lb_newflows` alone.
+    New,
+    /// In `lb_flows` alone.
+    Established,
+    /// In both.
+    Both,
+}
+
+impl State {
+    pub(crate) fn open(dir: &BpfDir) -> Result<Self> {
+        Ok(Self {
+            established: HashPin::open(dir, maps::FLOWS, Access::Write)?,
+            new: HashPin::open(dir, maps::NEWFLOWS, Access::Write)?,
+            peers: HashPin::open(dir, maps::SNAT_PEERS, Access::Write)?,
+            affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
+        })
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        clear(&mut self.established)?;
+        clear(&mut self.new)?;
+        clear(&mut self.peers)?;
+        clear(&mut self.affinity)
+    }
+
+    /// Where flow records stand now.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let new = !self.new.entries()?.is_empty();
+        let established = !self.established.entries()?.is_empty();
+        Ok(match (new, established) {
+            (false, false) => Place::Nowhere,
+            (true, false) => Place::New,
+            (false, true) => Place::Established,
+            (true, true) => Place::Both,
+        })
+    }
+}
+
+fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashPin<K, V>) -> Result<()> {
+    let entries = map.entries()?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<K> = entries.into_iter().map(|(key, _)| key).collect();
+    let done = map.remove(&keys);
+    ensure!(done.error.is_none(), "{done:?}");
+    Ok(())
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, as the programs read it.
+pub(crate) fn now() -> Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
+}
