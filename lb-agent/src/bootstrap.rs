@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    config::Source,
     model::{Event, ObjectKey, Service, Slice},
+    settings::values::Source,
 };
 
 /// How long one address may take to answer.

@@ -4,9 +4,7 @@
 
 pub mod bootstrap;
 pub mod cli;
-pub mod config;
 pub mod datapath;
-pub mod kubeproxy;
 pub mod lb0;
 pub mod logging;
 pub mod model;
@@ -17,6 +15,7 @@ pub mod plan;
 pub mod reset;
 pub mod run;
 pub mod serve;
+pub mod settings;
 pub mod sync;
 pub mod takeover;
 pub mod watch;

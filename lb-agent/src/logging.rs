@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::LogFormat;
+use crate::settings::values::LogFormat;
 
 /// Sets up the log of this process, once. `RUST_LOG` is not read: the flag has its own variable.
 pub fn init(format: LogFormat, filter: &str) -> Result<()> {

@@ -10,9 +10,8 @@ use lb_agent::{
         self,
         args::{Cli, Verb},
     },
-    config::Config,
-    kubeproxy::KubeProxy,
     logging, run,
+    settings::{Config, file::KubeProxy},
 };
 use tracing::warn;
 

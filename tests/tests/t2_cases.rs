@@ -6,10 +6,10 @@ use std::{fs, net::IpAddr, path::Path};
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::{
     datapath::mem::{Limits, MemMaps},
-    model::{Event, Scheduler},
+    model::{Cidr, Event, Scheduler},
     plan::PlanConfig,
     sync::{Engine, HealthCheck, dump::dump},
-    watch::{convert_service, convert_slice, ip::parse_cidr, object::Object, yaml},
+    watch::{convert_service, convert_slice, object::Object, yaml},
 };
 
 const NODE: &str = "n1";
@@ -131,7 +131,7 @@ impl Case {
         let (key, value) = line.split_once(' ').context("not KEY VALUE")?;
         match key {
             "external-ips" => {
-                let network = parse_cidr(value).context("no network")?;
+                let network = Cidr::parse(value).context("no network")?;
                 self.config.external_ips.push(network);
             }
             "scheduler" => {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use lb_agent::{
     datapath::{
-        attach::{Attachments, TcMode, XdpMode},
+        attach::{Attachments, TcMode},
         bpf_maps::BpfMaps,
         cgroup::Cgroup as AgentCgroup,
         dir::BpfDir,
@@ -26,6 +26,7 @@ use lb_agent::{
         SlicePort,
     },
     plan::PlanConfig,
+    settings::values::XdpMode,
     sync::Engine,
 };
 use lb_common::{

@@ -19,17 +19,7 @@ use super::{
     recount::{self, Recount, Recounts},
     table::HashTable,
 };
-use crate::{lb0::Pair, node::Device};
-
-/// `--xdp-mode`
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum XdpMode {
-    /// Native where the driver can, else tc alone.
-    #[default]
-    Auto,
-    /// Native, and a failure where the driver cannot: of the agent's start, or of a device that comes later.
-    Native,
-}
+use crate::{lb0::Pair, node::Device, settings::values::XdpMode};
 
 /// How programs get onto a device's traffic control.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,22 +20,10 @@ use super::{
     pinned::Access,
     programs,
 };
+use crate::settings::values::SocketLb;
 
 /// The programs and their maps, as `lb-ebpf` was compiled with this agent.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
-
-/// `--socket-lb`, by its number in the programs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(u32)]
-pub enum SocketLb {
-    /// No socket is translated.
-    Off = 0,
-    /// Only sockets of the host's network namespace.
-    Host = 1,
-    /// Sockets of the host and of every pod.
-    #[default]
-    All = 2,
-}
 
 /// What the programs are loaded with.
 #[expect(
@@ -247,7 +235,11 @@ fn pinned_layout(path: &Path) -> Result<Option<Layout>> {
 fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Result<Ebpf> {
     let cookie =
         lb_sys::netns_cookie().context("cannot tell the cookie of the network namespace")?;
-    let socket_lb = options.socket_lb as u32;
+    let socket_lb: u32 = match options.socket_lb {
+        SocketLb::Off => 0,
+        SocketLb::Host => 1,
+        SocketLb::All => 2,
+    };
     let bind_hold = u32::from(options.bind_hold);
     let skip_bound_device = u32::from(options.skip_bound_device);
     let mptcp = u32::from(options.mptcp);

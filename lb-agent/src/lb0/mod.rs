@@ -13,9 +13,6 @@ pub use device::Pair;
 pub use follow::{Told, follow};
 pub use wanted::Wanted;
 
-/// A network: its first address and the length of its prefix.
-pub type Net = (std::net::IpAddr, u8);
-
 /// Does this on a runtime of its own: for verbs, which have none.
 pub fn blocking<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()

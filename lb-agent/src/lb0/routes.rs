@@ -20,14 +20,16 @@ use rtnetlink::{
     },
 };
 
-use super::{Net, Pair, Wanted, rules, wanted::alone};
+use crate::model::Cidr;
+
+use super::{Pair, Wanted, rules};
 
 /// Who made them, as `ip route` shows it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
 const MAIN: u8 = RouteHeader::RT_TABLE_MAIN;
 
 /// The table that a route stands in, and its network.
-type Goal = (u8, Net);
+type Goal = (u8, Cidr);
 
 /// Where a route leads, and what it asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +47,16 @@ enum Step {
 }
 
 /// See [`SPEAKER_V4`].
-fn speaker() -> Net {
-    (SPEAKER_V4.into(), 32)
+fn speaker() -> Cidr {
+    Cidr::host(SPEAKER_V4.into())
+}
+
+/// The network of the default route of this address's family.
+fn everything(any: IpAddr) -> Cidr {
+    Cidr {
+        net: any,
+        prefix: 0,
+    }
 }
 
 /// Brings the routes up to date; returns what failed, and does the rest.
@@ -75,20 +85,20 @@ pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
 fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
     let whole = wanted.networks.iter().map(|net| (MAIN, *net));
     let by_rule = wanted.ports.iter().map(|port| match port.addr {
-        IpAddr::V4(_) => (rules::TABLE, (Ipv4Addr::UNSPECIFIED.into(), 0)),
-        IpAddr::V6(_) => (rules::TABLE, (Ipv6Addr::UNSPECIFIED.into(), 0)),
+        IpAddr::V4(_) => (rules::TABLE, everything(Ipv4Addr::UNSPECIFIED.into())),
+        IpAddr::V6(_) => (rules::TABLE, everything(Ipv6Addr::UNSPECIFIED.into())),
     });
     let mut ways = BTreeMap::new();
     for (table, net) in whole.chain(by_rule) {
-        let back: Net = match net.0 {
-            IpAddr::V4(_) => (SOURCE_V4.into(), 32),
-            IpAddr::V6(_) => (SOURCE_V6.into(), 128),
-        };
+        let back = Cidr::host(match net.net {
+            IpAddr::V4(_) => SOURCE_V4.into(),
+            IpAddr::V6(_) => SOURCE_V6.into(),
+        });
         let source = wanted.source(net);
         let to = |ifindex, source| Way { ifindex, source };
         ways.insert((table, net), to(pair.device, source));
         ways.insert((MAIN, back), to(pair.peer, None));
-        if net.0.is_ipv4() {
+        if net.net.is_ipv4() {
             ways.insert((MAIN, speaker()), to(pair.device, None));
         }
     }
@@ -98,7 +108,11 @@ fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
 /// From what is there to what is desired; the ways back first. Nothing is taken away that may be wanted and is not known yet.
 fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, wanted: &Wanted) -> Vec<Step> {
     let mut steps = Vec::new();
-    let back = |goal: &Goal| [SOURCE_V4, SOURCE_V6].map(IpAddr::from).contains(&goal.1.0);
+    let back = |goal: &Goal| {
+        [SOURCE_V4, SOURCE_V6]
+            .map(IpAddr::from)
+            .contains(&goal.1.net)
+    };
     let (first, rest): (Vec<_>, Vec<_>) = desired.iter().partition(|(net, _)| back(net));
     for (net, way) in first.into_iter().chain(rest) {
         match there.get(net) {
@@ -108,7 +122,7 @@ fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, wanted: &Wa
         }
     }
     if wanted.whole {
-        let left = |(_, net): &Goal| wanted.networks_known || *net == alone(net.0);
+        let left = |(_, net): &Goal| wanted.networks_known || *net == Cidr::host(net.net);
         let gone = there
             .iter()
             .filter(|(goal, _)| !desired.contains_key(goal) && left(goal));
@@ -159,7 +173,10 @@ fn ours(message: &RouteMessage, pair: Pair) -> Option<(Goal, Way)> {
         AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         _ => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let net = (net.unwrap_or(any), header.destination_prefix_length);
+    let net = Cidr {
+        net: net.unwrap_or(any),
+        prefix: header.destination_prefix_length,
+    };
     Some(((header.table, net), Way { ifindex, source }))
 }
 
@@ -172,12 +189,12 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 async fn carry_out(netlink: &Handle, pair: Pair, step: Step) -> Result<()> {
-    let (what, (table, (net, prefix)), way) = match step {
+    let (what, (table, net), way) = match step {
         Step::Add(goal, way) => ("add", goal, way),
         Step::Replace(goal, way) => ("replace", goal, way),
         Step::Remove(goal, way) => ("remove", goal, way),
     };
-    let mut route = message((net, prefix), way);
+    let mut route = message(net, way);
     route.header.table = table;
     if let Step::Remove(..) = step {
         // Whoever made it, and however.
@@ -201,14 +218,12 @@ async fn carry_out(netlink: &Handle, pair: Pair, step: Step) -> Result<()> {
         Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ESRCH => Ok(()),
         other => other.map_err(Error::from),
     };
-    result.with_context(|| {
-        format!("cannot {what} the route {net}/{prefix} of the device {device}")
-    })?;
+    result.with_context(|| format!("cannot {what} the route {net} of the device {device}"))?;
     tracing::debug!(?step, "route");
     Ok(())
 }
 
-fn message((net, prefix): Net, way: Way) -> RouteMessage {
+fn message(Cidr { net, prefix }: Cidr, way: Way) -> RouteMessage {
     let Way { ifindex, source } = way;
     match net {
         IpAddr::V4(net) => {
@@ -241,8 +256,8 @@ mod tests {
 
     const PAIR: Pair = Pair { device: 7, peer: 6 };
 
-    fn net(text: &str) -> Net {
-        crate::watch::ip::parse_cidr(text).unwrap()
+    fn net(text: &str) -> Cidr {
+        text.parse().unwrap()
     }
 
     fn wanted(networks: &[&str]) -> Wanted {

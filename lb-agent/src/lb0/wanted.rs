@@ -8,9 +8,7 @@ use std::{
 
 use lb_common::Proto;
 
-use crate::watch::ip::in_cidr;
-
-use super::Net;
+use crate::model::Cidr;
 
 /// Ports that are led by a rule each. Every packet that looks for a route asks them one after the other, some 8 ns each.
 pub const MOST_PORTS: usize = 128;
@@ -41,7 +39,7 @@ impl fmt::Display for Port {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     /// Networks routed to `lb0`.
-    pub networks: BTreeSet<Net>,
+    pub networks: BTreeSet<Cidr>,
     /// Ports led there, of addresses outside of those networks.
     pub ports: BTreeSet<Port>,
     /// The node's address, preferred as the source of what goes there.
@@ -62,8 +60,8 @@ pub struct Wanted {
 impl Wanted {
     /// The preferred source of a network's route.
     #[must_use]
-    pub fn source(&self, net: Net) -> Option<IpAddr> {
-        match net.0 {
+    pub fn source(&self, net: Cidr) -> Option<IpAddr> {
+        match net.net {
             IpAddr::V4(_) => self.source_v4.map(IpAddr::V4),
             IpAddr::V6(_) => self.source_v6.map(IpAddr::V6),
         }
@@ -73,18 +71,14 @@ impl Wanted {
 /// The networks that do not overlap one on a link of this machine, and what is wrong with the others: routing them away
 /// would cut the machine off.
 #[must_use]
-pub fn apart(networks: Vec<Net>, links: &[Net]) -> (Vec<Net>, Vec<String>) {
-    let overlaps = |(net, prefix): Net, (ip, bits): Net| {
-        in_cidr(ip, (net, prefix.min(bits))) && net.is_ipv4() == ip.is_ipv4()
-    };
+pub fn apart(networks: Vec<Cidr>, links: &[Cidr]) -> (Vec<Cidr>, Vec<String>) {
     let mut problems = Vec::new();
     let mut kept = networks;
     kept.retain(|net| {
-        let link = links.iter().find(|link| overlaps(*net, **link));
-        if let Some((ip, bits)) = link {
+        let link = links.iter().find(|link| net.overlaps(**link));
+        if let Some(link) = link {
             problems.push(format!(
-                "the service network {}/{} overlaps {ip}/{bits}, which is on a device of this machine: it is not routed to lb0 (give the right ones with --service-cidrs)",
-                net.0, net.1
+                "the service network {net} overlaps {link}, which is on a device of this machine: it is not routed to lb0 (give the right ones with --service-cidrs)"
             ));
         }
         link.is_none()
@@ -95,10 +89,10 @@ pub fn apart(networks: Vec<Net>, links: &[Net]) -> (Vec<Net>, Vec<String>) {
 /// The ports whose addresses are in none of the service networks, which are routed whole, and what is wrong with them.
 #[must_use]
 pub fn ports(
-    services: &[Net],
+    services: &[Cidr],
     led: impl Iterator<Item = Port>,
 ) -> (BTreeSet<Port>, Option<String>) {
-    let alone = led.filter(|port| !services.iter().any(|net| in_cidr(port.addr, *net)));
+    let alone = led.filter(|port| !services.iter().any(|net| net.contains(port.addr)));
     let mut ports: BTreeSet<Port> = alone.collect();
     let all = ports.len();
     let Some(first) = ports.iter().nth(MOST_PORTS).copied() else {
@@ -112,18 +106,13 @@ pub fn ports(
     (ports, Some(problem))
 }
 
-/// One address as a network.
-pub(super) fn alone(ip: IpAddr) -> Net {
-    (ip, if ip.is_ipv4() { 32 } else { 128 })
-}
-
 /// The service networks, and each address that is in none of them.
 #[must_use]
-pub fn networks(services: &[Net], vips: impl Iterator<Item = IpAddr>) -> BTreeSet<Net> {
-    let mut networks: BTreeSet<Net> = services.iter().copied().collect();
+pub fn networks(services: &[Cidr], vips: impl Iterator<Item = IpAddr>) -> BTreeSet<Cidr> {
+    let mut networks: BTreeSet<Cidr> = services.iter().copied().collect();
     for vip in vips {
-        if !services.iter().any(|net| in_cidr(vip, *net)) {
-            networks.insert(alone(vip));
+        if !services.iter().any(|net| net.contains(vip)) {
+            networks.insert(Cidr::host(vip));
         }
     }
     networks
@@ -135,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_network_on_a_link_is_not_routed_away() {
-        let net = |s: &str| crate::watch::ip::parse_cidr(s).unwrap();
+        let net = |s: &str| s.parse::<Cidr>().unwrap();
         let links = [net("10.96.7.0/24"), net("198.18.0.0/16")];
         let all = vec![
             net("10.96.0.0/16"),
@@ -149,7 +138,7 @@ mod tests {
 
     #[test]
     fn ports_of_a_routed_network_need_no_rule_and_too_many_are_told() {
-        let cidr = [crate::watch::ip::parse_cidr("10.96.0.0/16").unwrap()];
+        let cidr = ["10.96.0.0/16".parse::<Cidr>().unwrap()];
         let port = |addr: &str, port| Port {
             addr: addr.parse().unwrap(),
             proto: 6,
@@ -172,11 +161,11 @@ mod tests {
     #[test]
     fn a_network_stands_for_its_addresses() {
         let ip = |s: &str| s.parse::<IpAddr>().unwrap();
-        let cidr = [(ip("10.96.0.0"), 16)];
+        let cidr = ["10.96.0.0/16".parse().unwrap()];
         let vips = ["10.96.0.1", "10.97.0.1", "fd66::1"].map(ip);
         let found: Vec<String> = networks(&cidr, vips.into_iter())
             .into_iter()
-            .map(|(ip, prefix)| format!("{ip}/{prefix}"))
+            .map(|net| net.to_string())
             .collect();
         assert_eq!(found, ["10.96.0.0/16", "10.97.0.1/32", "fd66::1/128"]);
         assert_eq!(networks(&[], vips.into_iter()).len(), 3);

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Event, Machine, Node, ObjectKey, Service, Slice, names::Names};
+use super::{Cidr, Event, Machine, Node, ObjectKey, Service, Slice, names::Names};
 
 /// Each with the interface that carries it.
 type Addresses = Vec<(IpAddr, u32)>;
@@ -25,7 +25,7 @@ pub struct Cluster {
     addresses: Option<Addresses>,
     machine: Machine,
     /// `None` until they are known.
-    service_cidrs: Option<BTreeMap<String, Vec<(IpAddr, u8)>>>,
+    service_cidrs: Option<BTreeMap<String, Vec<Cidr>>>,
     synced: Synced,
     pending: Pending,
     names: Names,
@@ -233,7 +233,7 @@ impl Cluster {
 
     /// The networks of cluster IPs; `None` while the source has not told whether it knows any.
     #[must_use]
-    pub fn service_cidrs(&self) -> Option<Vec<(IpAddr, u8)>> {
+    pub fn service_cidrs(&self) -> Option<Vec<Cidr>> {
         let all = self.service_cidrs.as_ref()?;
         Some(all.values().flatten().copied().collect())
     }

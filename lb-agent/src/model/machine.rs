@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
+use super::Cidr;
+
 /// A `ServiceCIDR`: networks that cluster IPs are taken from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServiceCidr {
     /// Its name.
     pub name: String,
-    /// Each by an address and the length of its prefix.
-    pub networks: Vec<(IpAddr, u8)>,
+    /// Empty until one is assigned.
+    pub networks: Vec<Cidr>,
 }
 
 /// Addresses and networks from which no service address is routed away.
@@ -17,5 +19,5 @@ pub struct Machine {
     /// Addresses of this machine's devices, loopback included; sorted, each once.
     pub own: Vec<IpAddr>,
     /// Networks on its links: an address in them, and the length of the prefix. Other nodes may be there.
-    pub links: Vec<(IpAddr, u8)>,
+    pub links: Vec<Cidr>,
 }

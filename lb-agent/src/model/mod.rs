@@ -1,5 +1,6 @@
 //! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and nothing here is asynchronous.
 
+pub mod cidr;
 pub mod cluster;
 pub mod endpoint;
 pub mod event;
@@ -9,6 +10,7 @@ mod names;
 pub mod node;
 pub mod service;
 
+pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;

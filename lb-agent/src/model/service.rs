@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{Proto, service::scheduler};
 
-use super::ObjectKey;
+use super::{Cidr, ObjectKey};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,8 +29,8 @@ pub struct Service {
     pub internal_policy: Policy,
     /// Session affinity `ClientIP`: its timeout in seconds; `None` is off.
     pub affinity_secs: Option<u32>,
-    /// `spec.loadBalancerSourceRanges`: network and prefix length; empty admits everybody.
-    pub source_ranges: Vec<(IpAddr, u8)>,
+    /// `spec.loadBalancerSourceRanges`: empty admits everybody.
+    pub source_ranges: Vec<Cidr>,
     /// `spec.healthCheckNodePort`.
     pub health_check_node_port: Option<NonZeroU16>,
     /// From the annotation `lb-agent.io/scheduler`; `None` is the agent's default.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use lb_common::lb0;
 
 use super::facts::Facts;
-use crate::model::Machine;
+use crate::model::{Cidr, Machine};
 
 /// Where kube-proxy's IPVS mode leaves service addresses: they are no node addresses.
 const IPVS_DEVICE: &str = "kube-ipvs0";
@@ -47,7 +47,10 @@ pub fn machine(facts: &Facts) -> Machine {
         own: counted().map(|a| a.ip).collect(),
         links: counted()
             .filter(|a| a.is_reachable() && a.has_network())
-            .map(|a| (a.ip, a.prefix))
+            .map(|a| Cidr {
+                net: a.ip,
+                prefix: a.prefix,
+            })
             .collect(),
     };
     machine.own.sort_unstable();

@@ -8,8 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::NodePortAddress,
     model::{Cluster, Event, Slice},
+    settings::values::NodePortAddress,
     sync::Usage,
 };
 

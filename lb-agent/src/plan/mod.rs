@@ -7,12 +7,12 @@ pub mod frontends;
 pub mod no_local;
 pub mod topology;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use lb_common::{Proto, service::flags};
 use thiserror::Error;
 
-use crate::model::{Machine, Policy, Scheduler, Service, ServicePort, Slice};
+use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
 
 pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
 
@@ -22,7 +22,7 @@ pub struct PlanConfig {
     /// This node: endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
     /// Networks in which `spec.externalIPs` are honoured; none by default (CVE-2020-8554).
-    pub external_ips: Vec<(IpAddr, u8)>,
+    pub external_ips: Vec<Cidr>,
     /// For services that name none.
     pub scheduler: Scheduler,
     /// VIPs are routed to `lb0`.

@@ -16,7 +16,6 @@ use tracing::{debug, info, warn};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
-    config::NodePortAddress,
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
     model::Event,
     node,
@@ -28,6 +27,7 @@ use crate::{
         sync_report::Tell,
     },
     serve::checks::Wanted,
+    settings::values::NodePortAddress,
     sync::{Engine, Report, Snapshot, Usage},
 };
 

@@ -5,7 +5,7 @@ use std::{fs, io::ErrorKind, path::Path, time::Duration};
 
 use tracing::{info, warn};
 
-use crate::kubeproxy::Conntrack;
+use crate::settings::values::Conntrack;
 
 /// Writes what is asked for.
 pub(super) fn apply(oom_score_adj: Option<i64>, conntrack: Conntrack) {

@@ -8,21 +8,21 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::{
-    config,
     lb0::{
-        self, Net, Pair, Told, Wanted,
+        self, Pair, Told, Wanted,
         wanted::{self, Port},
     },
-    model::{Cluster, Event, ObjectKey},
+    model::{Cidr, Cluster, Event, ObjectKey},
     node,
     observe::metrics::Metrics,
+    settings::values::Lb0Mode,
     sync::Engine,
 };
 
 /// What is wanted of it, and how it is.
 pub(super) struct Lb0 {
     /// `--service-cidrs`
-    given: Vec<Net>,
+    given: Vec<Cidr>,
     /// `None` with `--lb0 off`.
     told: Option<mpsc::Receiver<Told>>,
     wanted: watch::Sender<Wanted>,
@@ -34,16 +34,16 @@ pub(super) struct Lb0 {
 }
 
 /// Makes the device, or takes it away where it is not wanted; returns it where it is there.
-pub(super) async fn prepare(switch: config::Lb0) -> Option<Pair> {
+pub(super) async fn prepare(switch: Lb0Mode) -> Option<Pair> {
     match switch {
-        config::Lb0::On => match lb0::ensure().await {
+        Lb0Mode::On => match lb0::ensure().await {
             Ok(pair) => Some(pair),
             Err(problem) => {
                 error!(error = %format!("{problem:#}"), "without lb0: service addresses answer no ping, and sockets alone are balanced");
                 None
             }
         },
-        config::Lb0::Off => {
+        Lb0Mode::Off => {
             if let Err(problem) = lb0::remove().await {
                 warn!(error = %format!("{problem:#}"), "what is left of lb0 stays");
             }
@@ -54,13 +54,13 @@ pub(super) async fn prepare(switch: config::Lb0) -> Option<Pair> {
 
 impl Lb0 {
     /// Follows the device, [prepared](prepare) as `pair`, unless it is switched off.
-    pub(super) fn new(switch: config::Lb0, given: Vec<Net>, pair: Option<Pair>) -> Result<Self> {
+    pub(super) fn new(switch: Lb0Mode, given: Vec<Cidr>, pair: Option<Pair>) -> Result<Self> {
         let (wanted, receiver) = watch::channel(Wanted::default());
         Ok(Self {
             given,
             told: match switch {
-                config::Lb0::On => Some(lb0::follow(receiver)?),
-                config::Lb0::Off => None,
+                Lb0Mode::On => Some(lb0::follow(receiver)?),
+                Lb0Mode::Off => None,
             },
             wanted,
             // Known from the start: what a previous agent attached there stays.

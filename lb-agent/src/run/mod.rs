@@ -12,13 +12,12 @@ use tracing::{info, warn};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
-    config::{self, Config, Devices},
     datapath::{
-        attach::{Attachments, TcMode, XdpMode},
+        attach::{Attachments, TcMode},
         bpf_maps::BpfMaps,
         cgroup::Cgroup,
         dir::BpfDir,
-        load::{self, Commit, Loaded, Options, SocketLb},
+        load::{self, Commit, Loaded, Options},
         lock::DirLock,
         probe::Features,
     },
@@ -31,6 +30,10 @@ use crate::{
     serve::{
         self,
         checks::{self, Wanted},
+    },
+    settings::{
+        Config,
+        values::{Devices, Lb0Mode, SocketReset},
     },
     sync::Engine,
     watch::source,
@@ -81,7 +84,7 @@ pub async fn run(config: Config) -> Result<()> {
         node_name: config.node_name.as_str().into(),
         external_ips: config.external_ip_cidrs.clone(),
         scheduler: config.scheduler,
-        lb0: config.lb0 == config::Lb0::On,
+        lb0: config.lb0 == Lb0Mode::On,
         ..PlanConfig::default()
     };
     let engine =
@@ -153,7 +156,7 @@ pub async fn run(config: Config) -> Result<()> {
         ),
         troubles: Troubles::new(announce),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
-        resetting: Resetting::new(config.socket_reset == config::SocketReset::Auto),
+        resetting: Resetting::new(config.socket_reset == SocketReset::Auto),
         first_sync,
     });
     tokio::select! {
@@ -215,11 +218,7 @@ fn datapath(
         info!(cgroup = %Path::display(&cgroup.path), "not the root of the hierarchy: sockets outside of it are not translated");
     }
     let options = Options {
-        socket_lb: match config.socket_lb {
-            config::SocketLb::All => SocketLb::All,
-            config::SocketLb::Host => SocketLb::Host,
-            config::SocketLb::Off => SocketLb::Off,
-        },
+        socket_lb: config.socket_lb,
         fib_source: features.fib_source,
         mptcp: features.mptcp,
         loopback_ports: node_ports::on_loopback(&config.node_port_addresses),
@@ -239,11 +238,7 @@ fn datapath(
     } else {
         TcMode::Clsact
     };
-    let xdp = match config.xdp_mode {
-        config::XdpMode::Auto => XdpMode::Auto,
-        config::XdpMode::Native => XdpMode::Native,
-    };
-    let attachments = Attachments::new(ebpf, dir, cgroup, tc, xdp)?;
+    let attachments = Attachments::new(ebpf, dir, cgroup, tc, config.xdp_mode)?;
     Ok((attachments, maps, commit, replaced))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{config::NodePortAddress, model::Cluster, serve::checks::Listen};
+use crate::{model::Cluster, serve::checks::Listen, settings::values::NodePortAddress};
 
 /// Loopback of each family.
 const LOOPBACK: [IpAddr; 2] = [

@@ -6,13 +6,13 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     bootstrap::{Known, Memory, StateFile},
-    config::NodePortAddress,
     datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
     observe::{
         health::Health, kernel::Kernel, metrics::Metrics, node_conditions::Troubles,
         sync_report::Tell,
     },
     serve::checks::Wanted,
+    settings::values::NodePortAddress,
     sync::Engine,
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Parts {
     pub(super) lb0: Lb0,
     /// Which addresses node ports answer on.
     pub(super) node_port_addresses: Vec<NodePortAddress>,
-    /// See [`crate::config::Config::node_ip`].
+    /// See [`crate::settings::Config::node_ip`].
     pub(super) node_ip: Option<IpAddr>,
     /// What is learnt of the API server's addresses.
     pub(super) memory: Memory,

@@ -2,9 +2,7 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::model::Node;
-
-use super::ip::parse_ip;
+use crate::model::{Node, cidr::parse_ip};
 
 /// Label of the node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";

@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as api;
 
-use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort};
+use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
 
-use super::{
-    ip::parse_ip,
-    object::{HEADLESS, NotOurs, carries, key, port, proto},
-};
+use super::object::{HEADLESS, NotOurs, carries, key, port, proto};
 
 /// The Service a slice belongs to.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -5,7 +5,6 @@ pub mod convert_node;
 pub mod convert_service;
 pub mod convert_slice;
 mod converted;
-pub mod ip;
 pub mod kind;
 pub mod manifests;
 pub mod object;

@@ -8,9 +8,9 @@ use k8s_openapi::{
 };
 use lb_common::Proto;
 
-use crate::model::{Event, ObjectKey, ServiceCidr};
+use crate::model::{Cidr, Event, ObjectKey, ServiceCidr};
 
-use super::{convert_node, convert_service, convert_slice, ip::parse_cidr};
+use super::{convert_node, convert_service, convert_slice};
 
 /// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice it means nothing.
 pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -65,7 +65,7 @@ pub(super) fn service_cidr(object: &networking::ServiceCIDR) -> ServiceCidr {
     let cidrs = cidrs.unwrap_or_default().iter();
     ServiceCidr {
         name: object.metadata.name.clone().unwrap_or_default(),
-        networks: cidrs.filter_map(|cidr| parse_cidr(cidr)).collect(),
+        networks: cidrs.filter_map(|cidr| Cidr::parse(cidr)).collect(),
     }
 }
 

@@ -15,10 +15,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     bootstrap::{self, Known},
-    config::Source,
-    kubeproxy::ClientRate,
     model::Event,
     observe::metrics::Metrics,
+    settings::values::{ClientRate, Source},
 };
 
 use super::{api, manifests};

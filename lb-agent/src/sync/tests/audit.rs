@@ -46,7 +46,7 @@ fn rig() -> Rig {
     let mut web = node_port("web", "10.96.0.1", 30080);
     web.kind = ServiceType::LoadBalancer;
     web.ingress_ips = vec![ip("203.0.113.1")];
-    web.source_ranges = vec![(ip("10.0.0.0"), 8)];
+    web.source_ranges = vec!["10.0.0.0/8".parse().unwrap()];
     let ends = ["10.1.0.1", "10.1.0.2", "10.1.0.3"].map(|a| endpoint(a, "here"));
     let _ = rig.put(web);
     let _ = rig.put(service("dns", "fd66::10"));

@@ -276,7 +276,7 @@ fn a_load_balancer_with_everything() {
     s.kind = ServiceType::LoadBalancer;
     s.ingress_ips = vec![ip("203.0.113.1")];
     s.external_ips = vec![ip("198.51.100.1"), ip("192.0.2.1")];
-    s.source_ranges = vec![(ip("10.0.0.0"), 8), (ip("fd00::"), 8)];
+    s.source_ranges = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
     s.affinity_secs = Some(60);
     s.scheduler = Some(Scheduler::SourceHash);
     s.external_policy = Policy::Local;

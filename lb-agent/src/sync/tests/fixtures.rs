@@ -114,7 +114,7 @@ pub(crate) const LIMITS: Limits = Limits {
 pub(crate) fn config() -> PlanConfig {
     PlanConfig {
         node_name: "here".into(),
-        external_ips: vec![(ip("198.51.100.0"), 24)],
+        external_ips: vec!["198.51.100.0/24".parse().unwrap()],
         ..PlanConfig::default()
     }
 }

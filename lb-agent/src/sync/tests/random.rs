@@ -125,7 +125,7 @@ fn build(s: u8, shape: &Shape) -> Service {
     out.ingress_ips = vec![ip(&format!("203.0.113.{}", s + 1))];
     out.external_ips = vec![ip(&format!("198.51.100.{}", s + 1))];
     out.source_ranges = (0..shape.ranges)
-        .map(|n| (ip(&format!("10.{n}.0.0")), 16))
+        .map(|n| format!("10.{n}.0.0/16").parse().unwrap())
         .collect();
     out.affinity_secs = shape.affinity.then_some(60);
     out.scheduler = shape.affinity.then_some(Scheduler::RoundRobin);

@@ -3,9 +3,12 @@
 
 use anyhow::{Result, ensure};
 
-use crate::{model::Scheduler, watch::ip::parse_cidr};
+use crate::{
+    model::{Cidr, Scheduler},
+    settings::values::Conntrack,
+};
 
-use super::{Conntrack, KubeProxy, Mode, duration, fields::Fields};
+use super::{KubeProxy, Mode, duration, fields::Fields};
 
 /// kube-proxy's own mark.
 const MASQUERADE_BIT: i64 = 14;
@@ -159,7 +162,7 @@ fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Res
     let excluded = ipvs.texts("excludeCIDRs")?;
     for (n, text) in excluded.iter().enumerate() {
         ensure!(
-            !counts || text.trim() == text && parse_cidr(text).is_some(),
+            !counts || text.trim() == text && Cidr::parse(text).is_some(),
             "ipvs.excludeCIDRs[{n}]: {text:?} is no network"
         );
     }

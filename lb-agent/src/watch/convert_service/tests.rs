@@ -14,6 +14,10 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn cidr(text: &str) -> Cidr {
+    text.parse().unwrap()
+}
+
 #[test]
 fn a_load_balancer_with_everything() {
     let s = service(&read(
@@ -58,7 +62,7 @@ status:
         (Policy::Local, Policy::Cluster)
     );
     assert_eq!(s.affinity_secs, Some(60));
-    assert_eq!(s.source_ranges, [(ip("10.0.0.0"), 8), (ip("fd66::"), 16)]);
+    assert_eq!(s.source_ranges, [cidr("10.0.0.0/8"), cidr("fd66::/16")]);
     assert_eq!(s.health_check_node_port.unwrap().get(), 32000);
     assert_eq!(s.scheduler, Some(Scheduler::RoundRobin));
     let ports: Vec<_> = s
@@ -167,9 +171,9 @@ fn an_unknown_scheduler_leaves_the_default() {
 #[test]
 fn source_ranges_that_cannot_be_read_admit_nobody() {
     let s = spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.1', 'all']}").unwrap();
-    assert_eq!(s.source_ranges, [(ip("0.0.0.0"), 32), (ip("::"), 128)]);
+    assert_eq!(s.source_ranges, [cidr("0.0.0.0/32"), cidr("::/128")]);
     assert_eq!(s.problems.len(), 3);
     let s =
         spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.0/8', 'all']}").unwrap();
-    assert_eq!(s.source_ranges, [(ip("10.0.0.0"), 8)]);
+    assert_eq!(s.source_ranges, [cidr("10.0.0.0/8")]);
 }

@@ -8,12 +8,9 @@ use std::{
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::model::{Policy, Scheduler, Service, ServicePort, ServiceType};
+use crate::model::{Cidr, Policy, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip};
 
-use super::{
-    ip::{parse_cidr, parse_ip},
-    object::{NotOurs, PROXY_NAME, carries, key, port, proto},
-};
+use super::object::{NotOurs, PROXY_NAME, carries, key, port, proto};
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
@@ -229,14 +226,14 @@ fn affinity(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Option<u32> 
 }
 
 /// An empty list admits everybody, so a list of which nothing can be read must not become one: it admits nobody.
-fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<(IpAddr, u8)> {
+fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<Cidr> {
     let texts = spec
         .load_balancer_source_ranges
         .as_deref()
         .unwrap_or_default();
     let mut ranges = Vec::with_capacity(texts.len());
     for text in texts {
-        match parse_cidr(text) {
+        match Cidr::parse(text) {
             Some(range) => ranges.push(range),
             None => problems.push(format!(
                 "loadBalancerSourceRanges: {text:?} is no network such as 10.0.0.0/8: skipped"
@@ -246,8 +243,8 @@ fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<(Ip
     if ranges.is_empty() && !texts.is_empty() {
         problems
             .push("loadBalancerSourceRanges: none can be read, so nobody is admitted".to_owned());
-        ranges.push((Ipv4Addr::UNSPECIFIED.into(), 32));
-        ranges.push((Ipv6Addr::UNSPECIFIED.into(), 128));
+        ranges.push(Cidr::host(Ipv4Addr::UNSPECIFIED.into()));
+        ranges.push(Cidr::host(Ipv6Addr::UNSPECIFIED.into()));
     }
     ranges
 }
@@ -294,5 +291,4 @@ fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Schedu
 }
 
 #[cfg(test)]
-#[path = "convert_service_tests.rs"]
 mod tests;

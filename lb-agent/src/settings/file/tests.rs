@@ -78,7 +78,7 @@ logging: {format: json, verbosity: 4}
             scheduler: None,
             node_port_addresses: vec![
                 NodePortAddress::Localhost,
-                NodePortAddress::Cidr("10.0.0.0".parse().unwrap(), 8)
+                NodePortAddress::Cidr("10.0.0.0/8".parse().unwrap())
             ],
             min_sync_period: Some(Duration::from_secs(2)),
             sync_period: Some(Duration::from_mins(1)),

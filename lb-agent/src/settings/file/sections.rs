@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::config::LogFormat;
+use crate::settings::values::{ClientRate, LogFormat};
 
 use super::{
-    ClientRate, KubeProxy, Mode, addresses, duration,
+    KubeProxy, Mode, addresses, duration,
     fields::{Fields, whole},
-    periods,
+    modes,
 };
 
 /// Formats of objects that the agent can read from the API server.
@@ -33,8 +33,8 @@ pub(super) fn all(mut fields: Fields) -> Result<KubeProxy> {
     addresses::bind(f, &mut read)?;
     addresses::node_ports(f, mode, &mut read)?;
     addresses::detect_local(f, &mut read.remarks)?;
-    periods::modes(f, mode, &mut read)?;
-    read.conntrack = periods::conntrack(f, &mut read.remarks)?;
+    modes::modes(f, mode, &mut read)?;
+    read.conntrack = modes::conntrack(f, &mut read.remarks)?;
     read.oom_score_adj = f.number("oomScoreAdj", -1000, 1000)?;
     logging(f, &gates, &mut read)?;
     if f.flag("enableProfiling")? == Some(true) {

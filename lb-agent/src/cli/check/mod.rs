@@ -7,13 +7,10 @@ use anyhow::Result;
 use crate::{
     datapath::{cgroup::Cgroup, dir::require_bpffs, probe},
     lb0,
+    settings::flags::DeviceArgs,
 };
 
-use super::{
-    args::{Check, DeviceArgs},
-    ask,
-    output::print,
-};
+use super::{args::Check, ask, output::print};
 
 mod leftovers;
 

@@ -4,8 +4,7 @@
 mod addresses;
 mod duration;
 mod fields;
-mod fill;
-mod periods;
+mod modes;
 mod sections;
 
 use std::{
@@ -18,10 +17,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{
-    config::{LogFormat, NodePortAddress},
-    model::Scheduler,
-};
+use crate::model::Scheduler;
+
+use super::values::{ClientRate, Conntrack, LogFormat, NodePortAddress};
 
 use fields::Fields;
 
@@ -65,34 +63,6 @@ pub struct KubeProxy {
     pub remarks: Vec<String>,
     /// The file as it was read, for `/configz`.
     pub raw: Value,
-}
-
-/// How fast the API server may be asked.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct ClientRate {
-    /// Requests a second, above 0.
-    pub qps: f64,
-    /// Requests at once, above 0.
-    pub burst: u32,
-}
-
-/// The kernel's connection tracking: what it is to be set to. Absent and zero leave it as it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Conntrack {
-    /// Entries for each CPU.
-    pub max_per_core: Option<u32>,
-    /// Entries at least, if there is a `max_per_core`.
-    pub min: Option<u32>,
-    /// Packets out of a connection's window are not invalid.
-    pub be_liberal: bool,
-    /// TCP, established.
-    pub tcp_established: Option<Duration>,
-    /// TCP, in CLOSE_WAIT.
-    pub tcp_close_wait: Option<Duration>,
-    /// UDP with one packet.
-    pub udp: Option<Duration>,
-    /// UDP with answers.
-    pub udp_stream: Option<Duration>,
 }
 
 impl KubeProxy {
@@ -160,5 +130,4 @@ impl Mode {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

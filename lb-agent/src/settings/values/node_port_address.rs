@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use crate::watch::ip::{in_cidr, parse_cidr};
+use crate::model::Cidr;
 
 /// One word of `--node-port-addresses`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +14,7 @@ pub enum NodePortAddress {
     /// Loopback.
     Localhost,
     /// Addresses of this network.
-    Cidr(IpAddr, u8),
+    Cidr(Cidr),
 }
 
 impl FromStr for NodePortAddress {
@@ -25,11 +25,9 @@ impl FromStr for NodePortAddress {
             "all" => Ok(Self::All),
             "primary" => Ok(Self::Primary),
             "localhost" => Ok(Self::Localhost),
-            other => parse_cidr(other)
-                .map(|(net, prefix)| Self::Cidr(net, prefix))
-                .ok_or_else(|| {
-                    "neither all, primary, localhost nor a network such as 10.0.0.0/8".to_owned()
-                }),
+            other => Cidr::parse(other).map(Self::Cidr).ok_or_else(|| {
+                "neither all, primary, localhost nor a network such as 10.0.0.0/8".to_owned()
+            }),
         }
     }
 }
@@ -40,7 +38,7 @@ impl fmt::Display for NodePortAddress {
             Self::All => f.write_str("all"),
             Self::Primary => f.write_str("primary"),
             Self::Localhost => f.write_str("localhost"),
-            Self::Cidr(net, prefix) => write!(f, "{net}/{prefix}"),
+            Self::Cidr(net) => net.fmt(f),
         }
     }
 }
@@ -53,7 +51,7 @@ impl NodePortAddress {
             Self::All => true,
             Self::Primary => primary.contains(&addr),
             Self::Localhost => addr.is_loopback(),
-            Self::Cidr(net, prefix) => in_cidr(addr, (net, prefix)),
+            Self::Cidr(net) => net.contains(addr),
         }
     }
 }

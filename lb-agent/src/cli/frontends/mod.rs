@@ -351,5 +351,4 @@ fn kinds(bits: u32) -> Vec<&'static str> {
 }
 
 #[cfg(test)]
-#[path = "frontends_tests.rs"]
 mod tests;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    config::NodePortAddress,
-    watch::ip::{parse_cidr, parse_ip},
+    model::cidr::{Cidr, parse_ip},
+    settings::values::NodePortAddress,
 };
 
 use super::{KubeProxy, Mode, fields::Fields};
@@ -66,11 +66,14 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) 
     ];
     for everywhere in families {
         let narrowed = |word: &NodePortAddress| match word {
-            NodePortAddress::Cidr(net, _) => net.is_ipv4() == everywhere.is_ipv4(),
+            NodePortAddress::Cidr(Cidr { net, .. }) => net.is_ipv4() == everywhere.is_ipv4(),
             _ => true,
         };
         if !all.iter().any(narrowed) {
-            all.push(NodePortAddress::Cidr(everywhere, 0));
+            all.push(NodePortAddress::Cidr(Cidr {
+                net: everywhere,
+                prefix: 0,
+            }));
         }
     }
     read.node_port_addresses = all;
@@ -134,8 +137,9 @@ fn dual_stack(text: &str) -> Result<()> {
     );
     let mut families = Vec::new();
     for one in all {
-        let net = parse_cidr(one).filter(|_| one.trim() == one);
-        let (net, _) = net.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
+        let cidr = Cidr::parse(one).filter(|_| one.trim() == one);
+        let Cidr { net, .. } =
+            cidr.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
         ensure!(
             !families.contains(&net.is_ipv4()),
             "clusterCIDR: {text} has more than one network a family"

@@ -381,5 +381,4 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-#[path = "manifests_tests.rs"]
 mod tests;

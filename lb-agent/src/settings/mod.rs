@@ -1,26 +1,27 @@
 //! What the agent was told, checked once: a `Config` holds no wrong value. Knows nothing of flags' spelling in the shell.
 
+pub mod file;
+pub mod flags;
+mod merge;
+pub mod values;
+
 use std::{
     env,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    str::FromStr,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::ValueEnum;
-use lb_common::maps::{self, MapSpec};
 
-use crate::{
-    cli::args::{CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg},
-    kubeproxy::{ClientRate, Conntrack, KubeProxy},
-    model::Scheduler,
+use crate::model::{Cidr, Scheduler};
+
+use file::KubeProxy;
+use flags::{CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg};
+use values::{
+    ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb, SocketReset,
+    Source, XdpMode,
 };
-
-mod node_port_address;
-
-pub use node_port_address::NodePortAddress;
 
 /// The maps are proved this often, as kube-proxy resyncs.
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
@@ -43,9 +44,9 @@ pub struct Config {
     /// What becomes of connected UDP sockets whose backend stops serving.
     pub socket_reset: SocketReset,
     /// Whether service addresses are routed to `lb0`.
-    pub lb0: Lb0,
+    pub lb0: Lb0Mode,
     /// Networks of cluster IPs; empty: told by the source of objects.
-    pub service_cidrs: Vec<(IpAddr, u8)>,
+    pub service_cidrs: Vec<Cidr>,
     /// `None` is the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// Directory of the pins.
@@ -59,7 +60,7 @@ pub struct Config {
     /// Which of the machine's addresses node ports answer on; never empty.
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are honoured.
-    pub external_ip_cidrs: Vec<(IpAddr, u8)>,
+    pub external_ip_cidrs: Vec<Cidr>,
     /// Entries of maps that do not have their default.
     pub map_capacity: Vec<MapCapacity>,
     /// Survives restarts.
@@ -80,87 +81,6 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// The file of `--config` as it was read.
     pub file: serde_json::Value,
-}
-
-/// Where objects come from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
-    /// The cluster this process is a Pod of.
-    InCluster,
-    /// The cluster that a kubeconfig names.
-    Kubeconfig(PathBuf),
-    /// YAML files of a folder.
-    Manifests(PathBuf),
-}
-
-/// Devices of the packet path.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Devices {
-    /// Those with a node address, a default route or a route to backends, followed live.
-    Auto,
-    /// Exactly these.
-    Named(Vec<String>),
-}
-
-/// Where a driver lacks native XDP; and whether XDP sends out of veth devices, whose other end must have it too.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum XdpMode {
-    /// The device is left to tc.
-    #[default]
-    Auto,
-    /// The agent refuses to start.
-    Native,
-}
-
-/// Whose sockets are translated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum SocketLb {
-    /// Every Pod's and the host's.
-    #[default]
-    All,
-    /// Those in the host's network namespace.
-    Host,
-    /// None.
-    Off,
-}
-
-/// What becomes of connected UDP sockets whose backend stops serving.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum SocketReset {
-    /// They are reset, as far as the agent may: their owners see ECONNABORTED and connect anew.
-    #[default]
-    Auto,
-    /// They are left alone, and talk to nobody.
-    Off,
-}
-
-/// Are service addresses routed to the device `lb0`?
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Lb0 {
-    /// Yes: it answers ping and balances what no socket hook saw.
-    #[default]
-    On,
-    /// No; one that is there is removed.
-    Off,
-}
-
-/// Format of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Entries of one map.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MapCapacity {
-    /// Which map.
-    pub map: &'static MapSpec,
-    /// At least 1.
-    pub entries: u32,
 }
 
 impl Config {
@@ -220,7 +140,7 @@ impl Config {
             scheduler,
             node_port_addresses,
             external_ip_cidrs,
-            map_capacity: together(map_capacity)?,
+            map_capacity: MapCapacity::complete(map_capacity)?,
             state_dir,
             node_ip: file.node_ip,
             bind_hard_fail: file.bind_hard_fail,
@@ -255,34 +175,6 @@ impl Config {
             },
         })
     }
-}
-
-/// What is counted by service index or backend id has as many entries as there are of those, unless it is named too.
-fn together(mut given: Vec<MapCapacity>) -> Result<Vec<MapCapacity>> {
-    for (lead, follower) in [
-        (&maps::SVC, &maps::SCHED),
-        (&maps::SVC, &maps::SVC_STATS),
-        (&maps::BACKENDS, &maps::ACTIVE),
-    ] {
-        let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
-        match (of(lead), of(follower)) {
-            (Some(entries), None) => given.push(MapCapacity {
-                map: follower,
-                entries,
-            }),
-            (leads, Some(follows)) => {
-                let entries = leads.unwrap_or(lead.capacity);
-                ensure!(
-                    follows >= entries,
-                    "--map-capacity {}={follows} is less than the {entries} entries of {}, for each of which it counts: leave it out",
-                    follower.name,
-                    lead.name
-                );
-            }
-            (None, None) => {}
-        }
-    }
-    Ok(given)
 }
 
 fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
@@ -327,31 +219,6 @@ fn devices_of(devices: Vec<String>, attach_tc: Vec<String>) -> Result<Devices> {
     })
 }
 
-impl FromStr for MapCapacity {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, entries) = text
-            .split_once('=')
-            .ok_or("looks like lb_services=524288")?;
-        let map = maps::ALL
-            .iter()
-            .find(|map| map.name == name && map.capacity > 1 && *map != &maps::COUNTERS)
-            .ok_or_else(|| {
-                let known: Vec<&str> = maps::ALL
-                    .iter()
-                    .filter(|m| m.capacity > 1 && *m != &maps::COUNTERS)
-                    .map(|m| m.name)
-                    .collect();
-                format!("known maps are {}", known.join(", "))
-            })?;
-        match entries.parse() {
-            Ok(entries) if entries > 0 => Ok(Self { map, entries }),
-            _ => Err("the number of entries is from 1 to 4294967295".to_owned()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,24 +236,5 @@ mod tests {
             Devices::Named(v(&["eth0", "eth1"]))
         );
         assert!(devices_of(v(&["auto", "eth0"]), vec![]).is_err());
-    }
-
-    #[test]
-    fn what_is_counted_by_index_has_the_size_of_what_it_counts() {
-        let all = |words: &[&str]| -> Vec<MapCapacity> {
-            together(words.iter().map(|w| w.parse().unwrap()).collect()).unwrap()
-        };
-        assert!(together(vec!["lb_sched=9".parse().unwrap()]).is_err());
-        assert_eq!(all(&["lb_slots=9"]).len(), 1);
-        assert_eq!(
-            all(&["lb_svc=7", "lb_backends=9", "lb_sched=8"]),
-            all(&[
-                "lb_svc=7",
-                "lb_backends=9",
-                "lb_sched=8",
-                "lb_svc_stats=7",
-                "lb_active=9"
-            ])
-        );
     }
 }

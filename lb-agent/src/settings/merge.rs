@@ -3,9 +3,7 @@
 
 use std::env;
 
-use crate::cli::args::RunArgs;
-
-use super::KubeProxy;
+use super::{file::KubeProxy, flags::RunArgs};
 
 impl KubeProxy {
     /// Writes what the file says into every flag that `given` (by the name of its field) denies.
@@ -74,8 +72,8 @@ mod tests {
     use super::*;
     use crate::{
         cli::args::Cli,
-        config::{LogFormat, NodePortAddress},
         model::Scheduler,
+        settings::values::{LogFormat, NodePortAddress},
     };
 
     const FILE: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1

@@ -1,0 +1,19 @@
+//! The types of single settings. A value of these types is valid by itself.
+
+mod client_rate;
+mod conntrack;
+mod devices;
+mod log_format;
+mod map_capacity;
+mod modes;
+mod node_port_address;
+mod source;
+
+pub use client_rate::ClientRate;
+pub use conntrack::Conntrack;
+pub use devices::Devices;
+pub use log_format::LogFormat;
+pub use map_capacity::MapCapacity;
+pub use modes::{Lb0Mode, SocketLb, SocketReset, XdpMode};
+pub use node_port_address::NodePortAddress;
+pub use source::Source;
