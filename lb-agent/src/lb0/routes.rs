@@ -85,8 +85,8 @@ pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
 fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
     let whole = wanted.networks.iter().map(|net| (MAIN, *net));
     let by_rule = wanted.ports.iter().map(|port| match port.addr {
-        IpAddr::V4(_) => (rules::TABLE, everything(Ipv4Addr::UNSPECIFIED.into())),
-        IpAddr::V6(_) => (rules::TABLE, everything(Ipv6Addr::UNSPECIFIED.into())),
+        IpAddr::V4(_) => (rules::TABLE, Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0)),
+        IpAddr::V6(_) => (rules::TABLE, Cidr::new(Ipv6Addr::UNSPECIFIED.into(), 0)),
     });
     let mut ways = BTreeMap::new();
     for (table, net) in whole.chain(by_rule) {
@@ -173,10 +173,7 @@ fn ours(message: &RouteMessage, pair: Pair) -> Option<(Goal, Way)> {
         AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         _ => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let net = Cidr {
-        net: net.unwrap_or(any),
-        prefix: header.destination_prefix_length,
-    };
+    let net = Cidr::new(net.unwrap_or(any), header.destination_prefix_length);
     Some(((header.table, net), Way { ifindex, source }))
 }
 

@@ -16,6 +16,12 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The network of an address in it, which need not be its first one.
+    #[must_use]
+    pub const fn new(net: IpAddr, prefix: u8) -> Self {
+        Self { net, prefix }
+    }
+
     /// Reads `10.0.0.0/8`, with the leniency of [`parse_ip`]; bits behind the prefix are cleared.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -29,7 +35,7 @@ impl Cidr {
     #[must_use]
     pub fn host(ip: IpAddr) -> Self {
         let prefix = if ip.is_ipv4() { 32 } else { 128 };
-        Self { net: ip, prefix }
+        Self::new(ip, prefix)
     }
 
     /// Is `ip` an address of this network? Never for an address of the other family.

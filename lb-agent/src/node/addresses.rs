@@ -47,10 +47,7 @@ pub fn machine(facts: &Facts) -> Machine {
         own: counted().map(|a| a.ip).collect(),
         links: counted()
             .filter(|a| a.is_reachable() && a.has_network())
-            .map(|a| Cidr {
-                net: a.ip,
-                prefix: a.prefix,
-            })
+            .map(|a| Cidr::new(a.ip, a.prefix))
             .collect(),
     };
     machine.own.sort_unstable();

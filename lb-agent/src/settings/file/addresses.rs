@@ -70,10 +70,7 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) 
             _ => true,
         };
         if !all.iter().any(narrowed) {
-            all.push(NodePortAddress::Cidr(Cidr {
-                net: everywhere,
-                prefix: 0,
-            }));
+            all.push(NodePortAddress::Cidr(Cidr::new(everywhere, 0)));
         }
     }
     read.node_port_addresses = all;

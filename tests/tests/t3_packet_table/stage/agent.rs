@@ -18,7 +18,7 @@ use lb_agent::{
         stats::Stats,
         table::{ArrayTable, HashTable, Maps as _},
     },
-    model::{Event, Machine, Scheduler},
+    model::{Cidr, Event, Machine, Scheduler},
     plan::PlanConfig,
     sync::Engine,
 };
@@ -173,8 +173,8 @@ fn fill(maps: &mut BpfMaps, indices: &BTreeMap<Device, u32>) -> Result<()> {
     let config = PlanConfig {
         node_name: NODE_NAME.into(),
         external_ips: vec![
-            (services::EXTERNAL.v4.into(), 24),
-            (services::EXTERNAL.v6.into(), 64),
+            Cidr::new(services::EXTERNAL.v4.into(), 24),
+            Cidr::new(services::EXTERNAL.v6.into(), 64),
         ],
         scheduler: Scheduler::Random,
         lb0: true,

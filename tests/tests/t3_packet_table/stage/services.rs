@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use lb_agent::model::{
-    Endpoint, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
+    Cidr, Endpoint, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
 };
 use lb_common::Proto;
 use lb_tests::addr::{Both, lan};
@@ -68,7 +68,7 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
     });
     add(S_RANGES, &far(), |s| {
         let Both { v4, v6 } = lan(0);
-        s.source_ranges = vec![(v4.into(), 24), (v6.into(), 64)];
+        s.source_ranges = vec![Cidr::new(v4.into(), 24), Cidr::new(v6.into(), 64)];
     });
     let pair = || [(FAR.addr, On::AnotherNode), (FAR2.addr, On::AnotherNode)];
     add(S_PAIR, &pair(), plainly);
