@@ -4,25 +4,19 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::Parser as _;
 use lb_agent::{
     cli::{
         self,
         args::{Cli, Verb},
     },
     logging, run,
-    settings::{Config, file::KubeProxy},
+    settings::{self, Config, file::ConfigFile},
 };
 use tracing::warn;
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let given = |flag: &str| {
-        let source = matches.value_source(flag);
-        source.is_some_and(|source| source != ValueSource::DefaultValue)
-    };
-    match start(cli, given) {
+    match start(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lb-agent: {error:#}");
@@ -31,23 +25,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// `given` tells whether a flag, by its field, was set on the command line or by its variable.
-fn start(cli: Cli, given: impl Fn(&str) -> bool) -> Result<ExitCode> {
+fn start(cli: Cli) -> Result<ExitCode> {
     let Cli {
         verb,
         pins,
-        mut run,
+        run: flags,
     } = cli;
     match verb {
         None => {
-            let file = run.config.as_deref().map(KubeProxy::load).transpose()?;
-            let mut file = file.unwrap_or_default();
-            file.fill(&mut run, given);
-            logging::init(run.log_format, &run.log_level)?;
-            if let Some(fields) = file.warning() {
+            let file = flags.config.as_deref().map(ConfigFile::load).transpose()?;
+            let merged = settings::merge(flags.settings(pins)?, file.unwrap_or_default());
+            let (format, filter) = merged.settings.log();
+            logging::init(format, filter)?;
+            if let Some(fields) = merged.warning() {
                 warn!(fields, "--config: these fields have no meaning here");
             }
-            let config = Config::new(pins, run, file)?;
+            let config = Config::new(merged.settings, merged.raw)?;
             lb_sys::keep_heap_small();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -378,13 +378,13 @@ fn what_kube_proxy_writes_is_read_without_a_word() -> Result<()> {
         .output()?;
     ensure!(done.status.success());
     assert_eq!(agent(&file)?, None);
-    let read = lb_agent::settings::file::KubeProxy::read(&fs::read_to_string(&file)?)?;
+    let read = lb_agent::settings::file::ConfigFile::read(&fs::read_to_string(&file)?)?;
     assert_eq!(read.warning(), None, "defaults ask for nothing");
     for mode in ["nftables", "ipvs"] {
         fs::write(&file, format!("{HEAD}mode: {mode}\n"))?;
         ensure!(kube_proxy(&file)?.status.success());
         let written = fs::read_to_string(file.with_extension("out"))?;
-        let read = lb_agent::settings::file::KubeProxy::read(&written)?;
+        let read = lb_agent::settings::file::ConfigFile::read(&written)?;
         assert_eq!(read.warning(), None, "{written}");
     }
     Ok(())

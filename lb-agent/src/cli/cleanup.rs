@@ -30,9 +30,10 @@ pub fn run(args: &Cleanup) -> Result<ExitCode> {
 /// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent runs.
 fn agent(args: &Cleanup) -> Result<()> {
     // Under the lock, which says that no agent runs; first, so that nothing is routed to where no program is.
-    cleanup::run_after(&BpfDir::at(&args.pins.bpf_dir), || {
-        lb0::blocking(lb0::remove())
-    })?;
+    cleanup::run_after(
+        &BpfDir::at(args.pins.dir()),
+        || lb0::blocking(lb0::remove()),
+    )?;
     // Who may not ask netfilter could not have made it.
     if let Ok(mut socket) = Socket::open()
         && keeper::is_there(&mut socket).unwrap_or(false)
@@ -40,9 +41,9 @@ fn agent(args: &Cleanup) -> Result<()> {
         keeper::remove(&mut socket)
             .with_context(|| format!("remove the nftables table inet {}", keeper::TABLE))?;
     }
-    let state_dir = &args.state.state_dir;
+    let state_dir = args.state.dir();
     StateFile::in_dir(state_dir).remove()?;
-    ProblemFile::of(state_dir, &args.pins.bpf_dir).remove()?;
+    ProblemFile::of(state_dir, args.pins.dir()).remove()?;
     match fs::remove_dir(state_dir) {
         // Somebody else's files may be there too.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
@@ -54,7 +55,7 @@ fn agent(args: &Cleanup) -> Result<()> {
 
 /// Removes kube-proxy's leftovers, and says each.
 fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
-    let dir = &args.pins.bpf_dir;
+    let dir = args.pins.dir();
     let frontends = match Frontends::read(&BpfDir::at(dir)) {
         Ok(frontends) if !frontends.is_empty() || args.force => frontends,
         Err(_) if args.force => Frontends::default(),

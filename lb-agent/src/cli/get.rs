@@ -27,10 +27,10 @@ pub(super) const API_VERSION: &str = "lb-agent.io/v1";
 
 /// Carries the verb out.
 pub fn run(get: &Get) -> Result<()> {
-    let dir = BpfDir::at(&get.pins.bpf_dir);
+    let dir = BpfDir::at(get.pins.dir());
     let text = match get.what {
         What::Services => {
-            let file = ProblemFile::of(&get.state.state_dir, &get.pins.bpf_dir);
+            let file = ProblemFile::of(get.state.dir(), get.pins.dir());
             services(&open(&dir)?, file.load()?, get.output)?
         }
         What::Backends => backends(&open(&dir)?, get.output)?,

@@ -49,10 +49,10 @@ struct Told {
 
 /// Carries the verb out; 1 when no agent runs or no program is attached.
 pub fn run(status: &Status) -> Result<ExitCode> {
-    let told = look(&status.pins.bpf_dir, status.health.health_bind_address)?;
+    let told = look(status.pins.dir(), status.health.address())?;
     let text = match status.output {
         Output::Json => serde_json::to_string_pretty(&told).context("encode JSON")? + "\n",
-        Output::Table | Output::Wide => text(&told, &status.pins.bpf_dir),
+        Output::Table | Output::Wide => text(&told, status.pins.dir()),
     };
     print(&text)?;
     let good = told.running && told.links > 0 && told.live != Some(false);

@@ -51,14 +51,6 @@ fn speaker() -> Cidr {
     Cidr::host(SPEAKER_V4.into())
 }
 
-/// The network of the default route of this address's family.
-fn everything(any: IpAddr) -> Cidr {
-    Cidr {
-        net: any,
-        prefix: 0,
-    }
-}
-
 /// Brings the routes up to date; returns what failed, and does the rest.
 pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Result<Vec<Error>> {
     let there = list(netlink, pair).await?;

@@ -1,36 +1,39 @@
 //! The flags of the running agent, some of which verbs take too. The doc comments are the help.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
+use anyhow::Result;
 use clap::Args;
 
 use crate::model::{Cidr, Scheduler};
 
-use super::values::{
-    Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, XdpMode,
+use super::{
+    partial::Partial,
+    values::{
+        Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, Source,
+        XdpMode, defaults,
+    },
 };
 
 /// Where the pins are: every verb takes it.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Pins {
-    /// Directory on a bpffs where maps, programs and links are pinned
-    #[arg(
-        long,
-        env = "LB_AGENT_BPF_DIR",
-        value_name = "DIR",
-        default_value = "/sys/fs/bpf/lb"
-    )]
-    pub bpf_dir: PathBuf,
+    /// Directory on a bpffs where maps, programs and links are pinned [default: /sys/fs/bpf/lb]
+    #[arg(long, env = "LB_AGENT_BPF_DIR", value_name = "DIR")]
+    pub bpf_dir: Option<PathBuf>,
 }
 
 /// Flags of the running agent.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Running")]
-pub struct RunArgs {
-    /// Read this KubeProxyConfiguration (v1alpha1), as kube-proxy does; flags and their variables win over it
+pub struct Flags {
+    /// Read this KubeProxyConfiguration (v1alpha1), as kube-proxy does; flags and their variables take precedence
     #[arg(long, env = "LB_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Reach the API server by this kubeconfig, instead of the Pod's service account
+    /// Connect to the API server with this kubeconfig instead of the Pod's service account
     #[arg(
         long,
         env = "LB_AGENT_KUBECONFIG",
@@ -38,7 +41,8 @@ pub struct RunArgs {
         conflicts_with = "manifests"
     )]
     pub kubeconfig: Option<PathBuf>,
-    /// Take Services, EndpointSlices and Nodes from the YAML files of this folder and follow their edits: no API server
+    /// Read Services, EndpointSlices and Nodes from the YAML files in this directory and follow their edits, without an
+    /// API server
     #[arg(long, env = "LB_AGENT_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// Name of this Node [default: $NODE_NAME, else the host name]
@@ -47,95 +51,92 @@ pub struct RunArgs {
     /// Where packets come in.
     #[command(flatten)]
     pub devices: DeviceArgs,
-    /// Where a driver has no native XDP: `auto` leaves the device to tc, `native` refuses to start. XDP on a veth device
-    /// sends to other nodes with `native` only: the other end must have XDP too, or the packets are lost
-    #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum, default_value_t)]
-    pub xdp_mode: XdpMode,
-    /// Whose sockets are translated when they connect: every Pod's, the host's alone, or none
-    #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum, default_value_t)]
-    pub socket_lb: SocketLb,
-    /// Connected UDP sockets whose backend stops serving: `auto` resets them in every network namespace that the agent may
-    /// enter (CAP_SYS_ADMIN), so that their owners connect anew; `off` leaves them
-    #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum, default_value_t)]
-    pub socket_reset: SocketReset,
-    /// Route service addresses to the device `lb0`, which answers ping and balances what no socket hook saw
-    #[arg(long, env = "LB_AGENT_LB0", value_enum, default_value_t)]
-    pub lb0: Lb0Mode,
-    /// Networks of cluster IPs, and of load balancers where all addresses are theirs alone: routed to `lb0` whole [default:
-    /// those of the ServiceCIDR objects, else each cluster IP]
+    /// Devices of `--attach-xdp` whose driver has no native XDP: `auto` leaves the device to tc, `native` refuses to
+    /// start. On a veth device, XDP forwards to other nodes only with `native`: the peer device must run XDP too, or the
+    /// packets are lost [default: auto]
+    #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum)]
+    pub xdp_mode: Option<XdpMode>,
+    /// Which sockets are load-balanced when they connect: those of every Pod and the host, the host's only, or none
+    /// [default: all]
+    #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum)]
+    pub socket_lb: Option<SocketLb>,
+    /// Connected UDP sockets whose backend stops serving: `auto` resets them in every network namespace the agent may
+    /// enter (CAP_SYS_ADMIN), so that applications reconnect; `off` leaves them [default: auto]
+    #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum)]
+    pub socket_reset: Option<SocketReset>,
+    /// Route service addresses to the device `lb0`, which answers ping and load-balances traffic that no socket hook
+    /// handled [default: on]
+    #[arg(long, env = "LB_AGENT_LB0", value_enum)]
+    pub lb0: Option<Lb0Mode>,
+    /// Service networks to route to `lb0` as a whole: those of cluster IPs, and of load balancers if all their addresses
+    /// belong to this cluster [default: the networks in ServiceCIDR objects, else each cluster IP]
     #[arg(
         long,
         env = "LB_AGENT_SERVICE_CIDRS",
         value_name = "CIDR",
         value_delimiter = ','
     )]
-    pub service_cidrs: Vec<Cidr>,
+    pub service_cidrs: Option<Vec<Cidr>>,
     /// Where sockets are.
     #[command(flatten)]
     pub cgroup: CgroupArg,
-    /// Where health is told.
+    /// Where health is served.
     #[command(flatten)]
     pub health: HealthArg,
-    /// Where metrics are told.
+    /// Where metrics are served.
     #[command(flatten)]
     pub metrics: MetricsArg,
-    /// How a backend is chosen where a Service does not say
-    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", default_value = "random", value_parser = scheduler)]
-    pub scheduler: Scheduler,
-    /// Addresses that node ports answer on: all, primary (the Node's own), localhost, or networks; lists combine. On
-    /// loopback they answer the host's own processes alone
+    /// Scheduler of Services that do not name one [default: random]
+    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", value_parser = scheduler)]
+    pub scheduler: Option<Scheduler>,
+    /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or networks; lists combine. On
+    /// loopback, node ports answer processes of the host only [default: all]
     #[arg(
         long,
         env = "LB_AGENT_NODE_PORT_ADDRESSES",
         value_name = "all|primary|localhost|CIDR,…",
-        value_delimiter = ',',
-        default_value = "all"
+        value_delimiter = ','
     )]
-    pub node_port_addresses: Vec<NodePortAddress>,
-    /// Networks from which a Service's externalIPs are honoured; none by default
+    pub node_port_addresses: Option<Vec<NodePortAddress>>,
+    /// Networks from which externalIPs of Services are accepted [default: none]
     #[arg(
         long,
         env = "LB_AGENT_EXTERNAL_IP_CIDRS",
         value_name = "CIDR",
         value_delimiter = ','
     )]
-    pub external_ip_cidrs: Vec<Cidr>,
-    /// Entries of a map, such as `lb_services=524288`; may be repeated
+    pub external_ip_cidrs: Option<Vec<Cidr>>,
+    /// Number of entries of a map, such as `lb_services=524288`; may be repeated
     #[arg(
         long,
         env = "LB_AGENT_MAP_CAPACITY",
         value_name = "MAP=N",
         value_delimiter = ','
     )]
-    pub map_capacity: Vec<MapCapacity>,
+    pub map_capacity: Option<Vec<MapCapacity>>,
     /// What is kept on disk.
     #[command(flatten)]
     pub state: StateArg,
-    /// Format of the log
-    #[arg(long, env = "LB_AGENT_LOG_FORMAT", value_enum, default_value_t)]
-    pub log_format: LogFormat,
-    /// What is logged: a level, or a filter such as `info,lb_agent::watch=debug`
-    #[arg(
-        long,
-        env = "LB_AGENT_LOG_LEVEL",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    pub log_level: String,
+    /// Log format [default: text]
+    #[arg(long, env = "LB_AGENT_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Log level, or a filter such as `info,lb_agent::watch=debug` [default: info]
+    #[arg(long, env = "LB_AGENT_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
 }
 
 /// Devices, for running and for checking.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// Devices on which packets from outside come: `auto` follows the node's addresses and routes, live
+    /// Devices that receive traffic from outside the node; `auto` follows the node's addresses and routes, live [default:
+    /// auto]
     #[arg(
         long,
         env = "LB_AGENT_DEVICES",
         value_name = "auto|IFACE,…",
-        value_delimiter = ',',
-        default_value = "auto"
+        value_delimiter = ','
     )]
-    pub devices: Vec<String>,
+    pub devices: Option<Vec<String>>,
     /// Put XDP in front of tc on this device; may be repeated
     #[arg(
         long,
@@ -143,62 +144,125 @@ pub struct DeviceArgs {
         value_name = "IFACE",
         value_delimiter = ','
     )]
-    pub attach_xdp: Vec<String>,
-    /// Name a device instead of `--devices auto`; may be repeated
+    pub attach_xdp: Option<Vec<String>>,
+    /// Use this device instead of `--devices auto`; may be repeated
     #[arg(
         long,
         env = "LB_AGENT_ATTACH_TC",
         value_name = "IFACE",
         value_delimiter = ','
     )]
-    pub attach_tc: Vec<String>,
+    pub attach_tc: Option<Vec<String>>,
 }
 
 /// The cgroup, for running and for checking.
 #[derive(Args, Debug)]
 pub struct CgroupArg {
-    /// The cgroup whose sockets are translated [default: the root of cgroup v2]
+    /// The cgroup whose sockets are load-balanced [default: the root of cgroup v2]
     #[arg(long, env = "LB_AGENT_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
 }
 
-/// The health address, for serving and for asking.
+/// The health address, for serving and for queries.
 #[derive(Args, Debug)]
 pub struct HealthArg {
-    /// Serves /livez, /readyz and /healthz here
-    #[arg(
-        long,
-        env = "LB_AGENT_HEALTH_BIND_ADDRESS",
-        value_name = "ADDR",
-        default_value = "0.0.0.0:10256"
-    )]
-    pub health_bind_address: SocketAddr,
+    /// Address of /livez, /readyz and /healthz [default: 0.0.0.0:10256]
+    #[arg(long, env = "LB_AGENT_HEALTH_BIND_ADDRESS", value_name = "ADDR")]
+    pub health_bind_address: Option<SocketAddr>,
 }
 
-/// The metrics address, for serving and for asking.
+/// The metrics address, for serving and for queries.
 #[derive(Args, Debug)]
 pub struct MetricsArg {
-    /// Serves /metrics here
-    #[arg(
-        long,
-        env = "LB_AGENT_METRICS_BIND_ADDRESS",
-        value_name = "ADDR",
-        default_value = "127.0.0.1:10249"
-    )]
-    pub metrics_bind_address: SocketAddr,
+    /// Address of /metrics [default: 127.0.0.1:10249]
+    #[arg(long, env = "LB_AGENT_METRICS_BIND_ADDRESS", value_name = "ADDR")]
+    pub metrics_bind_address: Option<SocketAddr>,
 }
 
 /// The state directory, for keeping and for removing.
 #[derive(Args, Debug)]
 pub struct StateArg {
-    /// Where the agent keeps the last known addresses of the API server, and what of its Services it cannot honour
-    #[arg(
-        long,
-        env = "LB_AGENT_STATE_DIR",
-        value_name = "DIR",
-        default_value = "/var/lib/lb-agent"
-    )]
-    pub state_dir: PathBuf,
+    /// Directory for the last known addresses of the API server, and for the list of Services that are only partly
+    /// programmed [default: /var/lib/lb-agent]
+    #[arg(long, env = "LB_AGENT_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Pins {
+    /// The directory, given or by default.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        let given = self.bpf_dir.as_deref();
+        given.unwrap_or(Path::new(defaults::BPF_DIR))
+    }
+}
+
+impl StateArg {
+    /// The directory, given or by default.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        let given = self.state_dir.as_deref();
+        given.unwrap_or(Path::new(defaults::STATE_DIR))
+    }
+}
+
+impl HealthArg {
+    /// The address, given or by default.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.health_bind_address.unwrap_or(defaults::HEALTH_ADDRESS)
+    }
+}
+
+impl MetricsArg {
+    /// The address, given or by default.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.metrics_bind_address
+            .unwrap_or(defaults::METRICS_ADDRESS)
+    }
+}
+
+impl Flags {
+    /// What was given on the command line or by a variable, and nothing else.
+    pub fn settings(self, pins: Pins) -> Result<Partial> {
+        let DeviceArgs {
+            devices,
+            attach_xdp,
+            attach_tc,
+        } = self.devices;
+        let kubeconfig = self.kubeconfig.map(Source::Kubeconfig);
+        Ok(Partial {
+            source: kubeconfig.or(self.manifests.map(Source::Manifests)),
+            node_name: self.node_name,
+            devices: Devices::of(devices, attach_tc)?,
+            xdp: attach_xdp,
+            xdp_mode: self.xdp_mode,
+            socket_lb: self.socket_lb,
+            socket_reset: self.socket_reset,
+            lb0: self.lb0,
+            service_cidrs: self.service_cidrs,
+            cgroup: self.cgroup.cgroup,
+            bpf_dir: pins.bpf_dir,
+            health_address: self.health.health_bind_address,
+            metrics_address: self.metrics.metrics_bind_address,
+            scheduler: self.scheduler,
+            node_port_addresses: self.node_port_addresses,
+            external_ip_cidrs: self.external_ip_cidrs,
+            map_capacity: self.map_capacity,
+            state_dir: self.state.state_dir,
+            log_format: self.log_format,
+            log_level: self.log_level,
+            // The file alone has these.
+            node_ip: None,
+            bind_hard_fail: None,
+            client_rate: None,
+            min_sync_period: None,
+            sync_period: None,
+            oom_score_adj: None,
+            conntrack: None,
+        })
+    }
 }
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {

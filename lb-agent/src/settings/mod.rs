@@ -1,8 +1,10 @@
-//! What the agent was told, checked once: a `Config` holds no wrong value. Knows nothing of flags' spelling in the shell.
+//! The settings of the running agent: flags and variables over the file over defaults. Once made, a [`Config`] holds no
+//! wrong value.
 
 pub mod file;
 pub mod flags;
 mod merge;
+pub mod partial;
 pub mod values;
 
 use std::{
@@ -12,21 +14,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::model::{Cidr, Scheduler};
 
-use file::KubeProxy;
-use flags::{CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg};
+pub use merge::merge;
+
+use partial::Partial;
 use values::{
     ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb, SocketReset,
-    Source, XdpMode,
+    Source, XdpMode, defaults,
 };
 
-/// The maps are proved this often, as kube-proxy resyncs.
-const SYNC_PERIOD: Duration = Duration::from_secs(30);
-
-/// Everything the running agent is told.
+/// Every setting of the running agent.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where objects come from.
@@ -35,126 +35,97 @@ pub struct Config {
     pub node_name: String,
     /// Devices of the packet path.
     pub devices: Devices,
-    /// Devices with XDP in front of tc.
+    /// Devices that run XDP in front of tc.
     pub xdp: Vec<String>,
-    /// What to do where a driver lacks native XDP.
+    /// What to do if a driver has no native XDP.
     pub xdp_mode: XdpMode,
-    /// Whose sockets are translated.
+    /// Which sockets are load-balanced.
     pub socket_lb: SocketLb,
-    /// What becomes of connected UDP sockets whose backend stops serving.
+    /// Whether connected UDP sockets are reset when their backend stops serving.
     pub socket_reset: SocketReset,
     /// Whether service addresses are routed to `lb0`.
     pub lb0: Lb0Mode,
-    /// Networks of cluster IPs; empty: told by the source of objects.
+    /// Service networks; if empty, those of the ServiceCIDR objects.
     pub service_cidrs: Vec<Cidr>,
     /// `None` is the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// Directory of the pins.
     pub bpf_dir: PathBuf,
-    /// Of /livez, /readyz and /healthz.
+    /// Where /livez, /readyz and /healthz are served.
     pub health_address: SocketAddr,
-    /// Of /metrics.
+    /// Where /metrics is served.
     pub metrics_address: SocketAddr,
-    /// Where a Service names none.
+    /// Scheduler of Services that name none.
     pub scheduler: Scheduler,
-    /// Which of the machine's addresses node ports answer on; never empty.
+    /// Addresses on which node ports answer; never empty.
     pub node_port_addresses: Vec<NodePortAddress>,
-    /// Networks from which externalIPs are honoured.
+    /// Networks from which externalIPs are accepted.
     pub external_ip_cidrs: Vec<Cidr>,
-    /// Entries of maps that do not have their default.
+    /// Map sizes that differ from the default.
     pub map_capacity: Vec<MapCapacity>,
-    /// Survives restarts.
+    /// Directory of what survives a reboot.
     pub state_dir: PathBuf,
-    /// The Node's own address of its family, whatever its status says.
+    /// The Node's address of this family; overrides the status of the Node.
     pub node_ip: Option<IpAddr>,
-    /// An address of ours that is taken ends the agent.
+    /// The agent ends if it cannot bind one of its own addresses.
     pub bind_hard_fail: bool,
-    /// How fast the API server may be asked; `None` is without a limit.
+    /// Rate limit of requests to the API server; `None`: no limit.
     pub client_rate: Option<ClientRate>,
-    /// Between two syncs at least; `None` is our own short pause.
+    /// Shortest time between two syncs; `None`: our own short pause.
     pub min_sync_period: Option<Duration>,
-    /// Between two audits of the maps.
+    /// Interval of the map audit.
     pub sync_period: Duration,
-    /// Of this process; `None` leaves it.
+    /// OOM score adjustment of this process; `None`: unchanged.
     pub oom_score_adj: Option<i64>,
-    /// Of this machine.
+    /// The kernel's connection tracking.
     pub conntrack: Conntrack,
-    /// The file of `--config` as it was read.
+    /// The file of `--config`, as read.
     pub file: serde_json::Value,
 }
 
 impl Config {
-    /// Checks the flags, into which the file has been [merged](KubeProxy::fill), and finds what was left to be found.
-    pub fn new(pins: Pins, args: RunArgs, file: KubeProxy) -> Result<Self> {
-        let RunArgs {
-            config: _,
-            kubeconfig,
-            manifests,
-            node_name,
-            devices:
-                DeviceArgs {
-                    devices,
-                    attach_xdp,
-                    attach_tc,
-                },
-            xdp_mode,
-            socket_lb,
-            socket_reset,
-            lb0,
-            service_cidrs,
-            cgroup: CgroupArg { cgroup },
-            health: HealthArg {
-                health_bind_address,
-            },
-            metrics: MetricsArg {
-                metrics_bind_address,
-            },
-            scheduler,
-            node_port_addresses,
-            external_ip_cidrs,
-            map_capacity,
-            state: StateArg { state_dir },
-            log_format: _,
-            log_level: _,
-        } = args;
-        let Pins { bpf_dir } = pins;
+    /// Checks the [merged](merge) settings, fills in defaults, and finds what is left to be found on this machine. `file`
+    /// is the file as it was read.
+    pub fn new(settings: Partial, file: serde_json::Value) -> Result<Self> {
+        let bpf_dir = settings.bpf_dir.unwrap_or(defaults::BPF_DIR.into());
         ensure!(
             bpf_dir.is_absolute(),
             "--bpf-dir {} is not absolute",
             bpf_dir.display()
         );
+        let all = || vec![NodePortAddress::All];
         Ok(Self {
-            source: source(kubeconfig, manifests)?,
-            node_name: node_name_or_found(node_name)?,
-            devices: devices_of(devices, attach_tc)?,
-            xdp: attach_xdp,
-            xdp_mode,
-            socket_lb,
-            socket_reset,
-            lb0,
-            service_cidrs,
-            cgroup,
+            source: settings.source.map_or_else(in_cluster, Ok)?,
+            node_name: node_name_or_found(settings.node_name)?,
+            devices: settings.devices.unwrap_or_default(),
+            xdp: settings.xdp.unwrap_or_default(),
+            xdp_mode: settings.xdp_mode.unwrap_or_default(),
+            socket_lb: settings.socket_lb.unwrap_or_default(),
+            socket_reset: settings.socket_reset.unwrap_or_default(),
+            lb0: settings.lb0.unwrap_or_default(),
+            service_cidrs: settings.service_cidrs.unwrap_or_default(),
+            cgroup: settings.cgroup,
             bpf_dir,
-            health_address: health_bind_address,
-            metrics_address: metrics_bind_address,
-            scheduler,
-            node_port_addresses,
-            external_ip_cidrs,
-            map_capacity: MapCapacity::complete(map_capacity)?,
-            state_dir,
-            node_ip: file.node_ip,
-            bind_hard_fail: file.bind_hard_fail,
-            client_rate: file.client_rate,
-            min_sync_period: file.min_sync_period,
-            sync_period: file.sync_period.unwrap_or(SYNC_PERIOD),
-            oom_score_adj: file.oom_score_adj,
-            conntrack: file.conntrack,
-            file: file.raw,
+            health_address: settings.health_address.unwrap_or(defaults::HEALTH_ADDRESS),
+            metrics_address: settings
+                .metrics_address
+                .unwrap_or(defaults::METRICS_ADDRESS),
+            scheduler: settings.scheduler.unwrap_or_default(),
+            node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
+            external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
+            map_capacity: MapCapacity::complete(settings.map_capacity.unwrap_or_default())?,
+            state_dir: settings.state_dir.unwrap_or(defaults::STATE_DIR.into()),
+            node_ip: settings.node_ip,
+            bind_hard_fail: settings.bind_hard_fail.unwrap_or_default(),
+            client_rate: settings.client_rate,
+            min_sync_period: settings.min_sync_period,
+            sync_period: settings.sync_period.unwrap_or(defaults::SYNC_PERIOD),
+            oom_score_adj: settings.oom_score_adj,
+            conntrack: settings.conntrack.unwrap_or_default(),
+            file,
         })
     }
-}
 
-impl Config {
     /// What `/configz` shows: the file, under kube-proxy's name for it, and what holds, flags included.
     #[must_use]
     pub fn page(&self) -> serde_json::Value {
@@ -177,15 +148,12 @@ impl Config {
     }
 }
 
-fn source(kubeconfig: Option<PathBuf>, manifests: Option<PathBuf>) -> Result<Source> {
-    match (kubeconfig, manifests) {
-        (Some(file), _) => Ok(Source::Kubeconfig(file)),
-        (_, Some(dir)) => Ok(Source::Manifests(dir)),
-        (None, None) if env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Ok(Source::InCluster),
-        (None, None) => bail!(
-            "no source of Services: this is no Pod (KUBERNETES_SERVICE_HOST is not set), so give --kubeconfig FILE or --manifests DIR"
-        ),
-    }
+fn in_cluster() -> Result<Source> {
+    ensure!(
+        env::var_os("KUBERNETES_SERVICE_HOST").is_some(),
+        "no source of Services: this is no Pod (KUBERNETES_SERVICE_HOST is not set), so give --kubeconfig FILE or --manifests DIR"
+    );
+    Ok(Source::InCluster)
 }
 
 fn node_name_or_found(given: Option<String>) -> Result<String> {
@@ -201,40 +169,4 @@ fn node_name_or_found(given: Option<String>) -> Result<String> {
         .ok()
         .context("the host name is no UTF-8: give --node-name")?;
     Ok(host.to_lowercase())
-}
-
-fn devices_of(devices: Vec<String>, attach_tc: Vec<String>) -> Result<Devices> {
-    let auto = devices.iter().any(|d| d == "auto");
-    ensure!(
-        !auto || devices.len() == 1,
-        "--devices auto stands alone: devices beside it are found anyway"
-    );
-    let mut named = if auto { Vec::new() } else { devices };
-    named.extend(attach_tc);
-    named.retain(|d| !d.is_empty());
-    Ok(if named.is_empty() {
-        Devices::Auto
-    } else {
-        Devices::Named(named)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_named_by_either_flag() {
-        let v = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(devices_of(v(&["auto"]), vec![]).unwrap(), Devices::Auto);
-        assert_eq!(
-            devices_of(v(&["auto"]), v(&["eth0"])).unwrap(),
-            Devices::Named(v(&["eth0"]))
-        );
-        assert_eq!(
-            devices_of(v(&["eth0"]), v(&["eth1"])).unwrap(),
-            Devices::Named(v(&["eth0", "eth1"]))
-        );
-        assert!(devices_of(v(&["auto", "eth0"]), vec![]).is_err());
-    }
 }

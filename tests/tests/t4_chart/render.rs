@@ -227,7 +227,7 @@ fn the_configuration_of_kube_proxy_reaches_the_agent() -> Result<()> {
     let (set, map) = with_file(&values)?;
     let map = map.context("no ConfigMap")?;
     let data = map.data.context("an empty ConfigMap")?;
-    lb_agent::settings::file::KubeProxy::read(&data["config.conf"])?;
+    lb_agent::settings::file::ConfigFile::read(&data["config.conf"])?;
     let name = map.metadata.name.context("a ConfigMap without a name")?;
     let pod = set.spec.template.spec.as_ref().context("no pod")?;
     let mounted = |volume: &&k8s_openapi::api::core::v1::Volume| {

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::flags::{
-    CgroupArg, DeviceArgs, HealthArg, MetricsArg, Pins, RunArgs, StateArg,
-};
+use crate::settings::flags::{CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, StateArg};
 
 /// Takes kube-proxy's place on this node, by eBPF.
 ///
@@ -30,7 +28,7 @@ pub struct Cli {
     pub pins: Pins,
     /// For running.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: Flags,
 }
 
 /// What to do instead of running.

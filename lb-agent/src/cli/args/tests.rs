@@ -1,6 +1,10 @@
 use clap::{CommandFactory, Parser};
 
 use super::*;
+use crate::{
+    model::Scheduler,
+    settings::values::{Lb0Mode, LogFormat, SocketLb, SocketReset, XdpMode, defaults},
+};
 
 #[test]
 fn the_definition_is_sound() {
@@ -16,6 +20,40 @@ fn every_flag_has_its_environment_variable() {
         let want = format!("LB_AGENT_{}", long.replace('-', "_").to_uppercase());
         assert_eq!(arg.get_env().unwrap().to_str(), Some(want.as_str()));
     }
+}
+
+/// Flags are optional, so that the file can stand under them: their help names the default by hand.
+#[test]
+fn the_help_names_the_defaults() {
+    let help = |flag: &str| {
+        let command = Cli::command();
+        let arg = command.get_arguments().find(|a| a.get_long() == Some(flag));
+        arg.unwrap().get_help().unwrap().to_string()
+    };
+    let scheduler = Scheduler::default().name();
+    for (flag, default) in [
+        ("bpf-dir", defaults::BPF_DIR),
+        ("state-dir", defaults::STATE_DIR),
+        ("health-bind-address", &defaults::HEALTH_ADDRESS.to_string()),
+        (
+            "metrics-bind-address",
+            &defaults::METRICS_ADDRESS.to_string(),
+        ),
+        ("log-level", defaults::LOG_LEVEL),
+        ("scheduler", scheduler),
+        ("log-format", &word(LogFormat::default())),
+        ("xdp-mode", &word(XdpMode::default())),
+        ("socket-lb", &word(SocketLb::default())),
+        ("socket-reset", &word(SocketReset::default())),
+        ("lb0", &word(Lb0Mode::default())),
+    ] {
+        let help = help(flag);
+        assert!(help.ends_with(&format!("[default: {default}]")), "{help}");
+    }
+}
+
+fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().unwrap().get_name().to_owned()
 }
 
 #[test]
@@ -35,17 +73,18 @@ fn lists_repeat_and_take_commas() {
     ])
     .unwrap();
     assert!(cli.verb.is_none());
-    assert_eq!(cli.run.devices.attach_xdp, ["eth0", "eth1", "eth2"]);
-    assert_eq!(cli.run.node_port_addresses.len(), 2);
-    assert_eq!(cli.run.map_capacity[0].entries, 4096);
-    assert_eq!(cli.run.external_ip_cidrs.len(), 2);
+    let attach_xdp = cli.run.devices.attach_xdp.unwrap();
+    assert_eq!(attach_xdp, ["eth0", "eth1", "eth2"]);
+    assert_eq!(cli.run.node_port_addresses.unwrap().len(), 2);
+    assert_eq!(cli.run.map_capacity.unwrap()[0].entries, 4096);
+    assert_eq!(cli.run.external_ip_cidrs.unwrap().len(), 2);
 }
 
 #[test]
 fn flags_of_a_verb_stand_behind_it() {
     let cli = Cli::try_parse_from(["lb-agent", "get", "services", "--bpf-dir", "/x"]).unwrap();
     assert!(
-        matches!(cli.verb, Some(Verb::Get(get)) if get.pins.bpf_dir == std::path::Path::new("/x"))
+        matches!(cli.verb, Some(Verb::Get(get)) if get.pins.dir() == std::path::Path::new("/x"))
     );
     // In front of it they would mean nothing, so they are not taken in silence.
     assert!(Cli::try_parse_from(["lb-agent", "--bpf-dir", "/x", "get", "services"]).is_err());

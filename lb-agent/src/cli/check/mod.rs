@@ -51,7 +51,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         })
         .collect();
     lines.extend([
-        bpf_dir(&args.pins.bpf_dir),
+        bpf_dir(args.pins.dir()),
         cgroup(args.cgroup.cgroup.as_deref()),
         port_range(),
         forwarding("IPv4 forwarding", "net.ipv4.ip_forward"),
@@ -59,8 +59,8 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         device_lb0(),
     ]);
     lines.extend(devices(&args.devices));
-    lines.extend(leftovers::lines(&args.pins.bpf_dir));
-    lines.extend(running(args.metrics.metrics_bind_address));
+    lines.extend(leftovers::lines(args.pins.dir()));
+    lines.extend(running(args.metrics.address()));
     let text: String = lines.iter().map(Line::text).collect();
     print(&text)?;
     let bad = lines.iter().any(|l| l.verdict == Verdict::Bad);
@@ -184,12 +184,10 @@ fn overlaps(range: &str, (first, last): (u16, u16)) -> bool {
 }
 
 fn devices(args: &DeviceArgs) -> Vec<Line> {
-    let named = args
-        .attach_xdp
-        .iter()
-        .chain(&args.attach_tc)
-        .chain(args.devices.iter().filter(|d| *d != "auto"));
+    let named = [&args.attach_xdp, &args.attach_tc, &args.devices];
+    let named = named.into_iter().flatten().flatten();
     named
+        .filter(|device| *device != "auto")
         .map(|device| {
             let exists = Path::new("/sys/class/net").join(device).exists();
             let verdict = if exists { Verdict::Good } else { Verdict::Bad };

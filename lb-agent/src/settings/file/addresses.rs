@@ -1,4 +1,4 @@
-//! Addresses and networks of the file. Owns their defaults and their spelling, which is as lenient as kube-proxy's.
+//! Addresses and networks of the file, read as leniently as kube-proxy reads them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,21 +6,18 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     model::cidr::{Cidr, parse_ip},
-    settings::values::NodePortAddress,
+    settings::values::{NodePortAddress, defaults},
 };
 
-use super::{KubeProxy, Mode, fields::Fields};
-
-/// Of `/healthz` and of `/metrics`.
-const PORTS: (u16, u16) = (10256, 10249);
+use super::{ConfigFile, Mode, fields::Fields};
 
 /// `bindAddress` and those whose defaults depend on its family.
-pub(super) fn bind(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
+pub(super) fn bind(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
     let bind = match fields.text("bindAddress")? {
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Some(text) => ip(&text).with_context(|| format!("bindAddress: {text} is no address"))?,
     };
-    read.node_ip = (!bind.is_unspecified()).then_some(bind);
+    read.settings.node_ip = (!bind.is_unspecified()).then_some(bind);
     let (everywhere, loopback): (IpAddr, IpAddr) = if bind.is_ipv4() {
         (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into())
     } else {
@@ -34,14 +31,22 @@ pub(super) fn bind(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
             format!("{name}: {text} is neither an address nor an address with a port from 1 on")
         })
     };
-    read.health_address = Some(server("healthzBindAddress", everywhere, PORTS.0)?);
-    read.metrics_address = Some(server("metricsBindAddress", loopback, PORTS.1)?);
-    read.bind_hard_fail = fields.flag("bindAddressHardFail")?.unwrap_or(false);
+    read.settings.health_address = Some(server(
+        "healthzBindAddress",
+        everywhere,
+        defaults::HEALTH_PORT,
+    )?);
+    read.settings.metrics_address = Some(server(
+        "metricsBindAddress",
+        loopback,
+        defaults::METRICS_PORT,
+    )?);
+    read.settings.bind_hard_fail = fields.flag("bindAddressHardFail")?;
     Ok(())
 }
 
 /// `nodePortAddresses`; without any, the primary ones in mode nftables and all in the others.
-pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Result<()> {
+pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut ConfigFile) -> Result<()> {
     let mut all: Vec<NodePortAddress> = Vec::new();
     for (n, text) in fields.texts("nodePortAddresses")?.iter().enumerate() {
         let path = format!("nodePortAddresses[{n}]");
@@ -73,12 +78,12 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) 
             all.push(NodePortAddress::Cidr(Cidr::new(everywhere, 0)));
         }
     }
-    read.node_port_addresses = all;
+    read.settings.node_port_addresses = Some(all);
     Ok(())
 }
 
 /// `detectLocalMode`, `detectLocal` and `clusterCIDR`.
-pub(super) fn detect_local(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<()> {
+pub(super) fn detect_local(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<()> {
     let mode = fields.text("detectLocalMode")?;
     let mut section = fields.section("detectLocal")?;
     let bridge = section.text("bridgeInterface")?;
@@ -118,7 +123,7 @@ pub(super) fn detect_local(fields: &mut Fields, remarks: &mut Vec<String>) -> Re
     ];
     named.extend(others.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
     if !named.is_empty() {
-        remarks.push(format!(
+        warnings.push(format!(
             "{}: a socket of this node is known to be local by itself, whatever its address or device",
             named.join(", ")
         ));

@@ -1,4 +1,4 @@
-//! Durations as Kubernetes writes them: `1h30m`, `500ms`, `0`. Owns their spelling.
+//! Durations as Kubernetes writes them: `1h30m`, `500ms`, `0`.
 
 use std::time::Duration;
 

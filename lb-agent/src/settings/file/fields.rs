@@ -1,5 +1,5 @@
-//! Fields of a mapping, taken one by one by those who know them. Owns the errors: each names its field by its whole path;
-//! what nobody has taken is unknown.
+//! Fields of a mapping, taken one by one. Each error names the field by its whole path; a field that no caller has taken is
+//! unknown.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -119,10 +119,10 @@ impl Fields {
     }
 
     /// A field whose meaning was dropped before 1.37, and that old files still have.
-    pub(super) fn dropped(&mut self, name: &str, remarks: &mut Vec<String>) {
+    pub(super) fn dropped(&mut self, name: &str, warnings: &mut Vec<String>) {
         if self.left.remove(name).is_some() {
             let path = self.path(name);
-            remarks.push(format!("{path}: Kubernetes has dropped this field"));
+            warnings.push(format!("{path}: Kubernetes has dropped this field"));
         }
     }
 

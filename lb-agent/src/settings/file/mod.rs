@@ -1,5 +1,5 @@
-//! `KubeProxyConfiguration` v1alpha1 as kube-proxy 1.37 reads it: every field has a meaning here, or a remark that says why
-//! it has none. Owns the reading and its errors; what is done with the values is the business of `config`.
+//! `KubeProxyConfiguration` v1alpha1 as kube-proxy 1.37 reads it: every field has a meaning here, or a warning that says
+//! why it has none.
 
 mod addresses;
 mod duration;
@@ -7,65 +7,30 @@ mod fields;
 mod modes;
 mod sections;
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::model::Scheduler;
-
-use super::values::{ClientRate, Conntrack, LogFormat, NodePortAddress};
+use super::partial::Partial;
 
 use fields::Fields;
 
 const VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";
 
-/// What a file says. `None` and empty lists: it is silent, and our own default holds.
+/// A file, read and checked.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct KubeProxy {
-    /// `hostnameOverride`, in lower case.
-    pub node_name: Option<String>,
-    /// `bindAddress`, if it is one address: the Node's own of its family.
-    pub node_ip: Option<IpAddr>,
-    /// `healthzBindAddress`
-    pub health_address: Option<SocketAddr>,
-    /// `metricsBindAddress`
-    pub metrics_address: Option<SocketAddr>,
-    /// `bindAddressHardFail`
-    pub bind_hard_fail: bool,
-    /// `clientConnection.kubeconfig`
-    pub kubeconfig: Option<PathBuf>,
-    /// `clientConnection.qps` and `.burst`.
-    pub client_rate: Option<ClientRate>,
-    /// `ipvs.scheduler`, in mode ipvs.
-    pub scheduler: Option<Scheduler>,
-    /// `nodePortAddresses`, or their default in the file's mode.
-    pub node_port_addresses: Vec<NodePortAddress>,
-    /// `minSyncPeriod` of the mode's section.
-    pub min_sync_period: Option<Duration>,
-    /// `syncPeriod` of the mode's section.
-    pub sync_period: Option<Duration>,
-    /// `oomScoreAdj`
-    pub oom_score_adj: Option<i64>,
-    /// `conntrack`
-    pub conntrack: Conntrack,
-    /// `logging.format`
-    pub log_format: Option<LogFormat>,
-    /// The level that `logging.verbosity` stands for.
-    pub log_level: Option<&'static str>,
+pub struct ConfigFile {
+    /// What it says.
+    pub settings: Partial,
     /// Fields that have no meaning here, each with the reason.
-    pub remarks: Vec<String>,
+    pub warnings: Vec<String>,
     /// The file as it was read, for `/configz`.
     pub raw: Value,
 }
 
-impl KubeProxy {
+impl ConfigFile {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)
@@ -98,7 +63,7 @@ impl KubeProxy {
     /// The one warning, if there is anything to say.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        (!self.remarks.is_empty()).then(|| self.remarks.join("; "))
+        (!self.warnings.is_empty()).then(|| self.warnings.join("; "))
     }
 }
 

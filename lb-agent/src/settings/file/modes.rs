@@ -1,5 +1,5 @@
-//! How often things are done: the periods of the mode's section, those of connection tracking, and the scheduler. Owns that
-//! only the section of the file's mode counts, as in kube-proxy.
+//! The sections `iptables`, `nftables` and `ipvs`, of which only that of the file's mode counts, as in kube-proxy; and the
+//! section `conntrack`.
 
 use anyhow::{Result, ensure};
 
@@ -8,28 +8,29 @@ use crate::{
     settings::values::Conntrack,
 };
 
-use super::{KubeProxy, Mode, duration, fields::Fields};
+use super::{ConfigFile, Mode, duration, fields::Fields};
 
 /// kube-proxy's own mark.
 const MASQUERADE_BIT: i64 = 14;
 const SECOND: i64 = 1_000_000_000;
 /// kube-proxy's `syncPeriod` where the file is silent.
 const SYNC: i64 = 30 * SECOND;
-/// Shorter ones are this: maps would be proved without a pause, and a change that waits for twice as long is ill health.
+/// Shorter periods are raised to this: the map audit would never pause, and a change that is pending for twice the period
+/// makes the agent unhealthy.
 const SHORTEST_SYNC: i64 = SECOND;
 
 /// The sections `iptables`, `ipvs` and `nftables`.
-pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Result<()> {
+pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut ConfigFile) -> Result<()> {
     let mut iptables = fields.section("iptables")?;
-    masquerade(&mut iptables, mode, true, &mut read.remarks)?;
+    masquerade(&mut iptables, mode, true, &mut read.warnings)?;
     if iptables.flag("localhostNodePorts")? == Some(false) && mode == Mode::IpTables {
-        read.remarks.push(
+        read.warnings.push(
             "iptables.localhostNodePorts: nodePortAddresses say whether node ports answer on loopback; no packet from outside reaches them there"
                 .to_owned(),
         );
     }
     if iptables.flag("snatNodeInternalIP")? == Some(true) {
-        read.remarks.push(
+        read.warnings.push(
             "iptables.snatNodeInternalIP: the source is that of the route to the backend"
                 .to_owned(),
         );
@@ -39,7 +40,7 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Re
 
     let mut nftables = fields.section("nftables")?;
     let ours = mode == Mode::NfTables;
-    masquerade(&mut nftables, mode, ours, &mut read.remarks)?;
+    masquerade(&mut nftables, mode, ours, &mut read.warnings)?;
     periods(&mut nftables, ours, SECOND, read)?;
     nftables.end()?;
 
@@ -49,16 +50,16 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut KubeProxy) -> Re
     if mode == Mode::Ipvs {
         let name = wanted.as_deref().unwrap_or("rr");
         match scheduler(name) {
-            Ok(found) => read.scheduler = Some(found),
-            Err(reason) => read.remarks.push(reason),
+            Ok(found) => read.settings.scheduler = Some(found),
+            Err(reason) => read.warnings.push(reason),
         }
     } else if wanted.is_some() {
-        read.remarks.push(format!(
+        read.warnings.push(format!(
             "ipvs.scheduler: the mode is {}, and it counts in mode ipvs only",
             mode.name()
         ));
     }
-    rest_of_ipvs(&mut ipvs, mode, &mut read.remarks)?;
+    rest_of_ipvs(&mut ipvs, mode, &mut read.warnings)?;
     ipvs.end()
 }
 
@@ -67,7 +68,7 @@ fn masquerade(
     section: &mut Fields,
     mode: Mode,
     checked: bool,
-    remarks: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<()> {
     let bit = section.number("masqueradeBit", i32::MIN.into(), i32::MAX.into())?;
     let path = section.path("masqueradeBit");
@@ -76,7 +77,7 @@ fn masquerade(
             !checked || (0..32).contains(&bit),
             "{path}: {bit} is not from 0 to 31"
         );
-        remarks.push(format!("{path}: no packet is marked"));
+        warnings.push(format!("{path}: no packet is marked"));
     }
     if section.flag("masqueradeAll")? == Some(true) {
         let path = section.path("masqueradeAll");
@@ -85,13 +86,13 @@ fn masquerade(
         } else {
             "it belongs to another mode"
         };
-        remarks.push(format!("{path}: {reason}"));
+        warnings.push(format!("{path}: {reason}"));
     }
     Ok(())
 }
 
 /// The periods of a section, which count if it is the mode's own.
-fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut KubeProxy) -> Result<()> {
+fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut ConfigFile) -> Result<()> {
     let given_min = section.duration("minSyncPeriod")?.filter(|n| *n != 0);
     let given = section.duration("syncPeriod")?.filter(|n| *n != 0);
     if !counts {
@@ -107,16 +108,16 @@ fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut KubeProxy) -
         duration::show(period),
         duration::show(min)
     );
-    read.min_sync_period = given_min.map(duration::std);
+    read.settings.min_sync_period = given_min.map(duration::std);
     if given.is_some_and(|given| given < SHORTEST_SYNC) {
-        read.remarks.push(format!(
-            "{path}: {} is too short to prove all maps in, {} holds",
+        read.warnings.push(format!(
+            "{path}: {} is too short for an audit of all maps, {} is used instead",
             duration::show(period),
             duration::show(SHORTEST_SYNC)
         ));
     }
     let given = given.map(|given| given.max(SHORTEST_SYNC));
-    read.sync_period = given.map(duration::std);
+    read.settings.sync_period = given.map(duration::std);
     Ok(())
 }
 
@@ -145,7 +146,7 @@ fn scheduler(name: &str) -> Result<Scheduler, String> {
     ))
 }
 
-fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Result<()> {
+fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, warnings: &mut Vec<String>) -> Result<()> {
     let counts = mode == Mode::Ipvs;
     for name in ["tcpTimeout", "tcpFinTimeout", "udpTimeout"] {
         let timeout = ipvs.duration(name)?.unwrap_or(0);
@@ -156,7 +157,7 @@ fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Res
             duration::show(timeout)
         );
         if timeout != 0 {
-            remarks.push(format!("{path}: there is no table of IPVS"));
+            warnings.push(format!("{path}: there is no table of IPVS"));
         }
     }
     let excluded = ipvs.texts("excludeCIDRs")?;
@@ -167,10 +168,10 @@ fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Res
         );
     }
     if !excluded.is_empty() {
-        remarks.push("ipvs.excludeCIDRs: there are no rules of IPVS to spare".to_owned());
+        warnings.push("ipvs.excludeCIDRs: there are no rules of IPVS to spare".to_owned());
     }
     if ipvs.flag("strictARP")? == Some(true) {
-        remarks.push(
+        warnings.push(
             "ipvs.strictARP: no address is assigned to a device, so no ARP answer is to be held back"
                 .to_owned(),
         );
@@ -179,7 +180,10 @@ fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, remarks: &mut Vec<String>) -> Res
 }
 
 /// The section `conntrack`.
-pub(super) fn conntrack(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<Conntrack> {
+pub(super) fn conntrack(
+    fields: &mut Fields,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Conntrack>> {
     let mut section = fields.section("conntrack")?;
     let mut number = |name: &str| -> Result<Option<u32>> {
         let number = section.number(name, 0, i32::MAX.into())?;
@@ -197,7 +201,7 @@ pub(super) fn conntrack(fields: &mut Fields, remarks: &mut Vec<String>) -> Resul
         udp: period("udpTimeout")?,
         udp_stream: period("udpStreamTimeout")?,
     };
-    section.dropped("max", remarks);
+    section.dropped("max", warnings);
     section.end()?;
-    Ok(read)
+    Ok(Some(read).filter(|read| *read != Conntrack::default()))
 }

@@ -1,12 +1,12 @@
-//! The rest of the file, field by field. Owns the remarks on fields that have no meaning here.
+//! The rest of the file, field by field, with a warning for each field that has no meaning here.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::settings::values::{ClientRate, LogFormat};
+use crate::settings::values::{ClientRate, LogFormat, Source};
 
 use super::{
-    KubeProxy, Mode, addresses, duration,
+    ConfigFile, Mode, addresses, duration,
     fields::{Fields, whole},
     modes,
 };
@@ -20,34 +20,34 @@ const MINUTE: i64 = 60_000_000_000;
 const BUFFER_GATES: [&str; 2] = ["LoggingAlphaOptions", "AllAlpha"];
 
 /// Every field but `apiVersion` and `kind`.
-pub(super) fn all(mut fields: Fields) -> Result<KubeProxy> {
-    let mut read = KubeProxy::default();
+pub(super) fn all(mut fields: Fields) -> Result<ConfigFile> {
+    let mut read = ConfigFile::default();
     let f = &mut fields;
-    let gates = feature_gates(f, &mut read.remarks)?;
+    let gates = feature_gates(f, &mut read.warnings)?;
     let mode = Mode::take(f)?;
     let name = f.text("hostnameOverride")?;
-    read.node_name = name
+    read.settings.node_name = name
         .map(|name| name.trim().to_lowercase())
         .filter(|name| !name.is_empty());
     client(f, &mut read)?;
     addresses::bind(f, &mut read)?;
     addresses::node_ports(f, mode, &mut read)?;
-    addresses::detect_local(f, &mut read.remarks)?;
+    addresses::detect_local(f, &mut read.warnings)?;
     modes::modes(f, mode, &mut read)?;
-    read.conntrack = modes::conntrack(f, &mut read.remarks)?;
-    read.oom_score_adj = f.number("oomScoreAdj", -1000, 1000)?;
+    read.settings.conntrack = modes::conntrack(f, &mut read.warnings)?;
+    read.settings.oom_score_adj = f.number("oomScoreAdj", -1000, 1000)?;
     logging(f, &gates, &mut read)?;
     if f.flag("enableProfiling")? == Some(true) {
         let reason = "enableProfiling: /debug/pprof is Go's own profiler; perf and bpftool prog profile work on this agent";
-        read.remarks.push(reason.to_owned());
+        read.warnings.push(reason.to_owned());
     }
-    without_meaning(f, &mut read.remarks)?;
+    without_meaning(f, &mut read.warnings)?;
     fields.end()?;
     Ok(read)
 }
 
 /// The names of those that are open.
-fn feature_gates(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<Vec<String>> {
+fn feature_gates(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<Vec<String>> {
     let mut open = Vec::new();
     let mut names = Vec::new();
     for (name, value) in fields.section("featureGates")?.rest() {
@@ -60,7 +60,7 @@ fn feature_gates(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<Vec<S
         names.push(name);
     }
     if !names.is_empty() {
-        remarks.push(format!(
+        warnings.push(format!(
             "featureGates ({}): they switch parts of kube-proxy's own code",
             names.join(", ")
         ));
@@ -68,9 +68,10 @@ fn feature_gates(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<Vec<S
     Ok(open)
 }
 
-fn client(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
+fn client(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
     let mut section = fields.section("clientConnection")?;
-    read.kubeconfig = section.text("kubeconfig")?.map(Into::into);
+    let kubeconfig = section.text("kubeconfig")?;
+    read.settings.source = kubeconfig.map(|path| Source::Kubeconfig(path.into()));
     for (name, usual) in [
         ("contentType", &[JSON, PROTOBUF][..]),
         ("acceptContentTypes", &[JSON][..]),
@@ -78,7 +79,7 @@ fn client(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
         let types = section.text(name)?;
         if types.is_some_and(|types| !usual.contains(&types.as_str())) {
             let path = section.path(name);
-            read.remarks
+            read.warnings
                 .push(format!("{path}: objects are read as {JSON} alone"));
         }
     }
@@ -90,7 +91,7 @@ fn client(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
     // As in kube-proxy, 0 is its default and less than that is no limit; ours is no limit either way.
     let qps = qps.filter(|qps| *qps > 0.0);
     let burst = burst.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-    read.client_rate = match (qps, burst) {
+    read.settings.client_rate = match (qps, burst) {
         (None, None) => None,
         (qps, burst) => Some(ClientRate {
             qps: qps.unwrap_or(5.0),
@@ -100,16 +101,16 @@ fn client(fields: &mut Fields, read: &mut KubeProxy) -> Result<()> {
     Ok(())
 }
 
-fn logging(fields: &mut Fields, gates: &[String], read: &mut KubeProxy) -> Result<()> {
+fn logging(fields: &mut Fields, gates: &[String], read: &mut ConfigFile) -> Result<()> {
     let mut section = fields.section("logging")?;
-    read.log_format = match section.text("format")?.as_deref() {
+    read.settings.log_format = match section.text("format")?.as_deref() {
         None => None,
         Some("text") => Some(LogFormat::Text),
         Some("json") => Some(LogFormat::Json),
         Some(other) => bail!("logging.format: {other} is neither text nor json"),
     };
     let verbosity = section.number("verbosity", 0, i32::MAX.into())?;
-    read.log_level = verbosity.filter(|v| *v > 0).map(level);
+    read.settings.log_level = verbosity.filter(|v| *v > 0).map(|v| level(v).to_owned());
     let flush = section.take("flushFrequency", "a duration such as 5s", |value| {
         value.as_str().map_or_else(|| whole(value), duration::parse)
     })?;
@@ -120,7 +121,7 @@ fn logging(fields: &mut Fields, gates: &[String], read: &mut KubeProxy) -> Resul
         duration::show(flush)
     );
     if ![0, 5_000_000_000].contains(&flush) {
-        read.remarks
+        read.warnings
             .push("logging.flushFrequency: every line is written at once".to_owned());
     }
     vmodule(&mut section, read)?;
@@ -139,7 +140,7 @@ fn logging(fields: &mut Fields, gates: &[String], read: &mut KubeProxy) -> Resul
             "{path}: the feature gate LoggingAlphaOptions is not open"
         );
         if split || buffered {
-            read.remarks.push(format!(
+            read.warnings.push(format!(
                 "logging.options.{format}: there is one stream, standard error, without a buffer"
             ));
         }
@@ -158,7 +159,7 @@ fn level(verbosity: i64) -> &'static str {
     }
 }
 
-fn vmodule(section: &mut Fields, read: &mut KubeProxy) -> Result<()> {
+fn vmodule(section: &mut Fields, read: &mut ConfigFile) -> Result<()> {
     let items = section.take("vmodule", "a list", |value| value.as_array().cloned())?;
     let items = items.unwrap_or_default();
     let any = !items.is_empty();
@@ -173,10 +174,10 @@ fn vmodule(section: &mut Fields, read: &mut KubeProxy) -> Result<()> {
     }
     if any {
         ensure!(
-            read.log_format != Some(LogFormat::Json),
+            read.settings.log_format != Some(LogFormat::Json),
             "logging.vmodule: only for the format text"
         );
-        read.remarks.push(
+        read.warnings.push(
             "logging.vmodule: it names files of kube-proxy; --log-level takes a filter by module"
                 .to_owned(),
         );
@@ -198,7 +199,7 @@ fn quantity(value: &Value) -> Option<f64> {
 }
 
 /// Fields that are read and checked, and nothing more.
-fn without_meaning(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<()> {
+fn without_meaning(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<()> {
     let sync = fields.duration("configSyncPeriod")?.unwrap_or(0);
     ensure!(
         sync >= 0,
@@ -206,7 +207,7 @@ fn without_meaning(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<()>
         duration::show(sync)
     );
     if ![0, 15 * MINUTE].contains(&sync) {
-        remarks.push(
+        warnings.push(
             "configSyncPeriod: nothing is kept beside the watches that would have to be fetched again; syncPeriod proves the maps"
                 .to_owned(),
         );
@@ -219,10 +220,10 @@ fn without_meaning(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<()>
             .with_context(|| {
                 format!("showHiddenMetricsForVersion: {version} is no version such as 1.36")
             })?;
-        remarks.push("showHiddenMetricsForVersion: no metric is hidden".to_owned());
+        warnings.push("showHiddenMetricsForVersion: no metric is hidden".to_owned());
     }
     if fields.text("portRange")?.is_some() {
-        remarks.push("portRange: kube-proxy does not read it either".to_owned());
+        warnings.push("portRange: kube-proxy does not read it either".to_owned());
     }
     let mut windows = fields.section("winkernel")?;
     let mut set = false;
@@ -235,10 +236,10 @@ fn without_meaning(fields: &mut Fields, remarks: &mut Vec<String>) -> Result<()>
     windows.end()?;
     set |= fields.flag("windowsRunAsService")?.unwrap_or(false);
     if set {
-        remarks.push("winkernel, windowsRunAsService: this is Linux".to_owned());
+        warnings.push("winkernel, windowsRunAsService: this is Linux".to_owned());
     }
     for old in ["udpIdleTimeout", "resourceContainer"] {
-        fields.dropped(old, remarks);
+        fields.dropped(old, warnings);
     }
     Ok(())
 }

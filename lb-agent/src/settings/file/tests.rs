@@ -1,11 +1,17 @@
+use std::time::Duration;
+
 use super::*;
+use crate::{
+    model::Scheduler,
+    settings::values::{ClientRate, Conntrack, LogFormat, NodePortAddress, Source},
+};
 
 fn file(body: &str) -> String {
     format!("apiVersion: {VERSION}\nkind: {KIND}\n{body}\n")
 }
 
-fn read(body: &str) -> KubeProxy {
-    KubeProxy::read(&file(body)).unwrap_or_else(|error| panic!("{body}: {error:#}"))
+fn read(body: &str) -> ConfigFile {
+    ConfigFile::read(&file(body)).unwrap_or_else(|error| panic!("{body}: {error:#}"))
 }
 
 #[test]
@@ -14,12 +20,15 @@ fn a_silent_file_asks_for_nothing() {
     assert_eq!(silent.warning(), None);
     assert_eq!(
         silent,
-        KubeProxy {
-            health_address: Some("0.0.0.0:10256".parse().unwrap()),
-            metrics_address: Some("127.0.0.1:10249".parse().unwrap()),
-            node_port_addresses: vec![NodePortAddress::All],
+        ConfigFile {
+            settings: Partial {
+                health_address: Some("0.0.0.0:10256".parse().unwrap()),
+                metrics_address: Some("127.0.0.1:10249".parse().unwrap()),
+                node_port_addresses: Some(vec![NodePortAddress::All]),
+                ..Partial::default()
+            },
+            warnings: Vec::new(),
             raw: silent.raw.clone(),
-            ..KubeProxy::default()
         }
     );
     // As kubeadm writes it into its ConfigMap: every field, each of them empty.
@@ -30,13 +39,17 @@ fn a_silent_file_asks_for_nothing() {
             .1,
     );
     assert_eq!(
-        KubeProxy {
+        ConfigFile {
             raw: silent.raw.clone(),
             ..kubeadm
         },
-        KubeProxy {
-            kubeconfig: Some("/var/lib/kube-proxy/kubeconfig.conf".into()),
-            remarks: vec![
+        ConfigFile {
+            settings: Partial {
+                source: Some(Source::Kubeconfig("/var/lib/kube-proxy/kubeconfig.conf".into())),
+                bind_hard_fail: Some(false),
+                ..silent.settings
+            },
+            warnings: vec![
                 "clusterCIDR: a socket of this node is known to be local by itself, whatever its address or device"
                     .to_owned()
             ],
@@ -65,56 +78,67 @@ conntrack: {maxPerCore: 100, min: 5, tcpBeLiberal: true, udpTimeout: 10s, tcpEst
 logging: {format: json, verbosity: 4}
 "#,
     );
+    assert_eq!(read.warning(), None);
     assert_eq!(
-        read,
-        KubeProxy {
+        read.settings,
+        Partial {
             node_name: Some("node-7".to_owned()),
             node_ip: Some("10.0.0.7".parse().unwrap()),
             health_address: Some("[::1]:10256".parse().unwrap()),
             metrics_address: Some("[fd66::7]:9999".parse().unwrap()),
-            bind_hard_fail: true,
-            kubeconfig: Some("/k".into()),
+            bind_hard_fail: Some(true),
+            source: Some(Source::Kubeconfig("/k".into())),
             client_rate: Some(ClientRate { qps: 2.5, burst: 7 }),
-            scheduler: None,
-            node_port_addresses: vec![
+            node_port_addresses: Some(vec![
                 NodePortAddress::Localhost,
                 NodePortAddress::Cidr("10.0.0.0/8".parse().unwrap())
-            ],
+            ]),
             min_sync_period: Some(Duration::from_secs(2)),
             sync_period: Some(Duration::from_mins(1)),
             oom_score_adj: Some(-5),
-            conntrack: Conntrack {
+            conntrack: Some(Conntrack {
                 max_per_core: Some(100),
                 min: Some(5),
                 be_liberal: true,
                 udp: Some(Duration::from_secs(10)),
                 ..Conntrack::default()
-            },
+            }),
             log_format: Some(LogFormat::Json),
-            log_level: Some("debug"),
-            remarks: Vec::new(),
-            raw: read.raw.clone(),
+            log_level: Some("debug".to_owned()),
+            ..Partial::default()
         }
     );
 }
 
 #[test]
 fn defaults_follow_the_mode_and_the_family() {
-    let v6 = read("bindAddress: '::'");
+    let v6 = read("bindAddress: '::'").settings;
     assert_eq!(v6.node_ip, None);
     assert_eq!(v6.health_address, Some("[::]:10256".parse().unwrap()));
     assert_eq!(v6.metrics_address, Some("[::1]:10249".parse().unwrap()));
-    let primary = vec![NodePortAddress::Primary];
-    assert_eq!(read("mode: nftables").node_port_addresses, primary);
-    let one_family = read("nodePortAddresses: [10.0.0.0/8]").node_port_addresses;
-    let shown: Vec<String> = one_family.iter().map(ToString::to_string).collect();
+    let primary = Some(vec![NodePortAddress::Primary]);
+    assert_eq!(read("mode: nftables").settings.node_port_addresses, primary);
+    let one_family = read("nodePortAddresses: [10.0.0.0/8]")
+        .settings
+        .node_port_addresses;
+    let shown: Vec<String> = one_family
+        .iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(shown, ["10.0.0.0/8", "::/0"]);
-    assert_eq!(read("mode: ipvs").scheduler, Some(Scheduler::RoundRobin));
+    assert_eq!(
+        read("mode: ipvs").settings.scheduler,
+        Some(Scheduler::RoundRobin)
+    );
     for (mode, min) in [("iptables", 1), ("nftables", 2), ("ipvs", 3)] {
         let sections = "iptables: {minSyncPeriod: 1s}\nnftables: {minSyncPeriod: 2s}\nipvs: {minSyncPeriod: 3s}";
         let read = read(&format!("mode: {mode}\n{sections}"));
-        assert_eq!(read.min_sync_period, Some(Duration::from_secs(min)));
-        assert_eq!(read.sync_period, None);
+        assert_eq!(
+            read.settings.min_sync_period,
+            Some(Duration::from_secs(min))
+        );
+        assert_eq!(read.settings.sync_period, None);
     }
 }
 
@@ -128,7 +152,7 @@ fn maps_are_not_proved_more_often_than_once_a_second() {
     ] {
         let read = read(&format!("mode: ipvs\nipvs: {{syncPeriod: {given}}}"));
         assert_eq!(
-            read.sync_period,
+            read.settings.sync_period,
             Some(Duration::from_millis(held)),
             "{given}"
         );
@@ -138,7 +162,10 @@ fn maps_are_not_proved_more_often_than_once_a_second() {
         assert_eq!(named, given.ends_with("ms") && held == 1000, "{given}");
     }
     let elsewhere = read("ipvs: {syncPeriod: 1ms}");
-    assert_eq!((elsewhere.sync_period, elsewhere.warning()), (None, None));
+    assert_eq!(
+        (elsewhere.settings.sync_period, elsewhere.warning()),
+        (None, None)
+    );
 }
 
 #[test]
@@ -151,14 +178,15 @@ fn schedulers_of_ipvs_are_found_or_explained() {
         // A scheduler of its own for wrr would do as well: all weights are the same.
         let read = read(&format!("mode: ipvs\nipvs: {{scheduler: {name}}}"));
         assert!(
-            read.scheduler == Some(found) || read.scheduler == Scheduler::parse(name),
+            read.settings.scheduler == Some(found)
+                || read.settings.scheduler == Scheduler::parse(name),
             "{name}"
         );
         assert_eq!(read.warning(), None, "{name}");
     }
     for name in ["dh", "sed", "nq", "lblc", "lblcr", "nonsense"] {
         let read = read(&format!("mode: ipvs\nipvs: {{scheduler: {name}}}"));
-        assert_eq!(read.scheduler, None, "{name}");
+        assert_eq!(read.settings.scheduler, None, "{name}");
         let warning = read.warning().unwrap();
         assert!(
             warning.contains(&format!("ipvs.scheduler: {name}: ")),
@@ -166,7 +194,7 @@ fn schedulers_of_ipvs_are_found_or_explained() {
         );
     }
     let elsewhere = read("ipvs: {scheduler: rr}");
-    assert_eq!(elsewhere.scheduler, None);
+    assert_eq!(elsewhere.settings.scheduler, None);
     assert!(elsewhere.warning().unwrap().contains("mode ipvs only"));
 }
 
@@ -237,7 +265,7 @@ fn what_has_no_meaning_is_named() {
         ("conntrack: {max: 1}", "conntrack.max"),
     ] {
         let read = read(body);
-        assert_eq!(read.remarks.len(), 1, "{body}: {:?}", read.remarks);
+        assert_eq!(read.warnings.len(), 1, "{body}: {:?}", read.warnings);
         let warning = read.warning().unwrap();
         assert!(
             warning.starts_with(named) || warning.contains(&format!(", {named}")),
@@ -357,13 +385,13 @@ const WRONG: &[(&str, &str)] = &[
 #[test]
 fn errors_name_the_field() {
     for (body, field) in WRONG {
-        let error = format!("{:#}", KubeProxy::read(&file(body)).expect_err(body));
+        let error = format!("{:#}", ConfigFile::read(&file(body)).expect_err(body));
         assert!(error.starts_with(field), "{body}: {error}");
     }
     // A field twice, and what is no such file at all.
     let twice = format!(
         "{:#}",
-        KubeProxy::read(&file("mode: ipvs\nmode: ipvs")).unwrap_err()
+        ConfigFile::read(&file("mode: ipvs\nmode: ipvs")).unwrap_err()
     );
     assert!(twice.contains("mode"), "{twice}");
     for (text, word) in [
@@ -384,7 +412,7 @@ fn errors_name_the_field() {
         ("[]", "the file: [] is no mapping"),
         ("a: [", "line"),
     ] {
-        let error = format!("{:#}", KubeProxy::read(text).expect_err(text));
+        let error = format!("{:#}", ConfigFile::read(text).expect_err(text));
         assert!(error.contains(word), "{text}: {error}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod client_rate;
 mod conntrack;
+pub mod defaults;
 mod devices;
 mod log_format;
 mod map_capacity;
