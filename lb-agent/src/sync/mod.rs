@@ -6,31 +6,16 @@
 //! it can still be running. Barriers are lazy: what is retired waits until its place is needed, or until
 //! [`Engine::settle`].
 
-mod apply;
 mod audit;
-mod backends;
-mod batch;
-mod claiming;
-mod diff;
 pub mod dump;
-mod elements;
 mod engine;
-mod fronts;
-mod ids;
-mod pool;
-mod publish;
-mod ranges;
+mod mirror;
 mod report;
-mod restore;
-mod retry;
-mod stale;
-mod state;
-mod told;
+mod write;
 
 pub use audit::{Audit, Part, Place};
-pub use engine::Engine;
+pub use engine::{Engine, stale_sockets::Pair};
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
-pub use stale::Pair;
 
 #[cfg(test)]
 pub(crate) mod tests;

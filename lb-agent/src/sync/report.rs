@@ -206,3 +206,11 @@ pub struct HealthCheck {
     /// Its node ports stand in the maps. One that was refused is not served here, however many endpoints it has.
     pub carried: bool,
 }
+
+/// Adds a failure to the report.
+pub(super) fn fail(report: &mut Report, service: Option<ObjectKey>, error: MapError) {
+    report.failed.push(Failure {
+        service,
+        error: FailureCause::Map(error),
+    });
+}

@@ -15,7 +15,7 @@ use lb_common::{
 use crate::datapath::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
 
 use super::{At, Audit, Place, Report, Stage, State, Writes};
-use crate::sync::{batch, fronts::Fronts, publish::fail};
+use crate::sync::{mirror::frontends::Fronts, report::fail, write::batch};
 
 /// Overwritten frontends that one audit of a map repairs, with a barrier (8 ms) before each; the next one does the rest.
 const REPLACED: usize = 32;

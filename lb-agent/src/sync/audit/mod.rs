@@ -12,9 +12,8 @@ use crate::datapath::table::{MapError, Maps, Token};
 
 use super::{
     engine::Engine,
-    publish::fail,
-    report::{Report, Writes},
-    state::State,
+    mirror::state::State,
+    report::{Report, Writes, fail},
 };
 
 /// Elements of a step: about a millisecond of an optimised agent.

@@ -9,4 +9,4 @@ mod readers;
 mod refused;
 mod restart;
 mod size;
-mod stale;
+mod stale_sockets;

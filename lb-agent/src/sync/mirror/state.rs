@@ -17,60 +17,59 @@ use crate::{
 
 use super::{
     backends::Backends,
-    fronts::Fronts,
+    frontends::Fronts,
     ids::Ids,
     pool::PoolState,
-    publish::fail,
-    ranges::{Range, Ranges},
-    report::{Report, Usage},
+    slot_ranges::{Range, Ranges},
 };
+use crate::sync::report::{Report, Usage, fail};
 
 /// The mirror of every map that services live in.
-pub(super) struct State {
+pub(in crate::sync) struct State {
     /// Service index → what stands under it.
-    pub(super) pools: HashMap<u32, PoolState>,
+    pub(in crate::sync) pools: HashMap<u32, PoolState>,
     /// Service indices.
-    pub(super) indices: Ids,
+    pub(in crate::sync) indices: Ids,
     /// `lb_slots`
-    pub(super) ranges: Ranges,
+    pub(in crate::sync) ranges: Ranges,
     /// `lb_backends`
-    pub(super) backends: Backends,
+    pub(in crate::sync) backends: Backends,
     /// `lb_services`
-    pub(super) services: Fronts<ServiceKey>,
+    pub(in crate::sync) services: Fronts<ServiceKey>,
     /// `lb_nodeports`
-    pub(super) nodeports: Fronts<NodePortKey>,
+    pub(in crate::sync) nodeports: Fronts<NodePortKey>,
     /// `lb_nodeaddrs`
-    pub(super) nodeaddrs: BTreeMap<Addr, NodeAddr>,
+    pub(in crate::sync) nodeaddrs: BTreeMap<Addr, NodeAddr>,
     /// See [`Fronts::freed`].
-    pub(super) nodeaddrs_freed: bool,
+    pub(in crate::sync) nodeaddrs_freed: bool,
     /// Entries of `lb_members`.
-    pub(super) members: u32,
+    pub(in crate::sync) members: u32,
     /// Entries of `lb_srcranges`.
-    pub(super) source_ranges: u32,
+    pub(in crate::sync) source_ranges: u32,
     /// Pools that nobody wants any more, and that are not yet empty.
-    pub(super) condemned: BTreeSet<u32>,
+    pub(in crate::sync) condemned: BTreeSet<u32>,
     /// See [`Report::udp_left`].
-    pub(super) udp_left: u64,
+    pub(in crate::sync) udp_left: u64,
     /// Entries of each map.
-    pub(super) capacity: Capacity,
+    pub(in crate::sync) capacity: Capacity,
 }
 
 /// Entries of the maps that have limits here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Capacity {
-    pub(super) services: u32,
-    pub(super) nodeports: u32,
-    pub(super) nodeaddrs: u32,
-    pub(super) members: u32,
-    pub(super) srcranges: u32,
-    pub(super) svc: u32,
-    pub(super) slots: u32,
-    pub(super) backends: u32,
+pub(in crate::sync) struct Capacity {
+    pub(in crate::sync) services: u32,
+    pub(in crate::sync) nodeports: u32,
+    pub(in crate::sync) nodeaddrs: u32,
+    pub(in crate::sync) members: u32,
+    pub(in crate::sync) srcranges: u32,
+    pub(in crate::sync) svc: u32,
+    pub(in crate::sync) slots: u32,
+    pub(in crate::sync) backends: u32,
 }
 
 impl Capacity {
     /// As the maps have them.
-    pub(super) fn of(maps: &mut dyn Maps) -> Self {
+    pub(in crate::sync) fn of(maps: &mut dyn Maps) -> Self {
         Self {
             services: maps.services().capacity(),
             nodeports: maps.nodeports().capacity(),
@@ -86,14 +85,14 @@ impl Capacity {
 
 impl State {
     /// What stands under the index is what its Service wants.
-    pub(super) fn prove(&mut self, index: u32) {
+    pub(in crate::sync) fn prove(&mut self, index: u32) {
         if let Some(pool) = self.pools.get_mut(&index) {
             pool.proven = true;
         }
     }
 
     /// Waits until no program can still see what was retired, then frees it.
-    pub(super) fn barrier(
+    pub(in crate::sync) fn barrier(
         &mut self,
         maps: &mut dyn Maps,
         report: &mut Report,
@@ -127,7 +126,7 @@ impl State {
     }
 
     /// A membership has changed, or ended (`now` is `None`).
-    pub(super) fn member_left(&mut self, id: u32, before: Bits, now: Option<Bits>) {
+    pub(in crate::sync) fn member_left(&mut self, id: u32, before: Bits, now: Option<Bits>) {
         let serves = |bits: Bits| bits.has(Bits::SERVING);
         if serves(before) && !now.is_some_and(serves) && self.backends.is_udp(id) {
             self.udp_left += 1;
@@ -135,7 +134,7 @@ impl State {
     }
 
     /// A barrier would free something.
-    pub(super) fn unsettled(&self) -> bool {
+    pub(in crate::sync) fn unsettled(&self) -> bool {
         self.ranges.has_retired()
             || !self.indices.retired().is_empty()
             || !self.backends.retired().is_empty()
@@ -143,7 +142,7 @@ impl State {
 
     /// So many free service indices, under which nothing is counted yet; all of them or none. Where they cannot be had, not
     /// even behind a barrier, nothing is waited for.
-    pub(super) fn take_indices(
+    pub(in crate::sync) fn take_indices(
         &mut self,
         count: usize,
         maps: &mut dyn Maps,
@@ -179,7 +178,7 @@ impl State {
     }
 
     /// Room for `count` slots.
-    pub(super) fn take_range(
+    pub(in crate::sync) fn take_range(
         &mut self,
         count: u32,
         maps: &mut dyn Maps,
@@ -198,7 +197,7 @@ impl State {
     }
 
     /// A frontend has come to lead elsewhere.
-    pub(super) fn led(
+    pub(in crate::sync) fn led(
         &mut self,
         is_udp: bool,
         before: Option<ServiceRef>,
@@ -218,7 +217,7 @@ impl State {
     }
 
     /// How full the maps are.
-    pub(super) fn usage(&self) -> Vec<Usage> {
+    pub(in crate::sync) fn usage(&self) -> Vec<Usage> {
         let n = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let Capacity {
             services,

@@ -22,17 +22,17 @@ const WEIGHT: u16 = 100;
 
 /// What a backend is known by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct BackendKey {
+pub(in crate::sync) struct BackendKey {
     /// Where it listens.
-    pub(super) addr: Addr,
+    pub(in crate::sync) addr: Addr,
     /// Host byte order.
-    pub(super) port: u16,
+    pub(in crate::sync) port: u16,
     /// IANA number.
-    pub(super) proto: u8,
+    pub(in crate::sync) proto: u8,
 }
 
 /// A mirror of `lb_backends`, and who uses what.
-pub(super) struct Backends {
+pub(in crate::sync) struct Backends {
     ids: Ids,
     /// The entry of an id stands at its place; ids are given out from the smallest on.
     by_id: Vec<Option<Entry>>,
@@ -61,7 +61,7 @@ struct Entry {
 
 impl Backends {
     /// As read from the map; users come by [`Backends::pin`] and [`Backends::join`].
-    pub(super) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
+    pub(in crate::sync) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
         let mut all = Self {
             ids: Ids::restored(limit, &found.keys().copied().collect()),
             by_id: Vec::new(),
@@ -90,13 +90,17 @@ impl Backends {
     }
 
     /// The id of a backend that has one.
-    pub(super) fn find(&self, key: &BackendKey) -> Option<u32> {
+    pub(in crate::sync) fn find(&self, key: &BackendKey) -> Option<u32> {
         let is_it = |id: &u32| self.get(*id).is_some_and(|e| e.key == *key);
         self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     /// A new id, pinned, and what to write under it; `None` when none is free.
-    pub(super) fn create(&mut self, key: BackendKey, bits: Bits) -> Option<(u32, Backend)> {
+    pub(in crate::sync) fn create(
+        &mut self,
+        key: BackendKey,
+        bits: Bits,
+    ) -> Option<(u32, Backend)> {
         let id = self.ids.take()?;
         let mut entry = Entry::new(key, shown(bits));
         entry.users = 1;
@@ -107,24 +111,24 @@ impl Backends {
     }
 
     /// Its entry stands in the map.
-    pub(super) fn stands(&self, id: u32) -> bool {
+    pub(in crate::sync) fn stands(&self, id: u32) -> bool {
         self.get(id).is_some_and(|e| e.stands)
     }
 
     /// What stands in the map under an id, by all that was written; `None`: nothing.
-    pub(super) fn standing(&self, id: u32) -> Option<Backend> {
+    pub(in crate::sync) fn standing(&self, id: u32) -> Option<Backend> {
         let entry = self.get(id).filter(|e| e.stands)?;
         Some(entry.value(entry.written))
     }
 
     /// What to write first under an id whose entry does not stand yet.
-    pub(super) fn unwritten(&self, id: u32) -> Option<Backend> {
+    pub(in crate::sync) fn unwritten(&self, id: u32) -> Option<Backend> {
         let entry = self.get(id).filter(|e| !e.stands)?;
         Some(entry.value(entry.written))
     }
 
     /// Keeps the id from being retired until [`Backends::join`] or [`Backends::unpin`].
-    pub(super) fn pin(&mut self, id: u32) {
+    pub(in crate::sync) fn pin(&mut self, id: u32) {
         if let Some(entry) = self.get_mut(id) {
             entry.users += 1;
             self.ids.revive(id);
@@ -132,7 +136,7 @@ impl Backends {
     }
 
     /// The membership that it was pinned for did not come about.
-    pub(super) fn unpin(&mut self, id: u32) {
+    pub(in crate::sync) fn unpin(&mut self, id: u32) {
         if let Some(entry) = self.get_mut(id) {
             entry.users -= 1;
             if entry.users == 0 {
@@ -142,7 +146,7 @@ impl Backends {
     }
 
     /// A pin has become a membership.
-    pub(super) fn join(&mut self, id: u32, bits: Bits) {
+    pub(in crate::sync) fn join(&mut self, id: u32, bits: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.members += 1;
             entry.count(bits, true);
@@ -151,7 +155,7 @@ impl Backends {
     }
 
     /// A membership shows something else.
-    pub(super) fn change(&mut self, id: u32, before: Bits, now: Bits) {
+    pub(in crate::sync) fn change(&mut self, id: u32, before: Bits, now: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.count(before, false);
             entry.count(now, true);
@@ -160,7 +164,7 @@ impl Backends {
     }
 
     /// A membership has ended.
-    pub(super) fn leave(&mut self, id: u32, bits: Bits) {
+    pub(in crate::sync) fn leave(&mut self, id: u32, bits: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.members -= 1;
             entry.count(bits, false);
@@ -170,7 +174,7 @@ impl Backends {
     }
 
     /// Entries to write anew, with their values.
-    pub(super) fn stale(&self) -> Vec<(u32, Backend)> {
+    pub(in crate::sync) fn stale(&self) -> Vec<(u32, Backend)> {
         let touched = self.touched.iter();
         touched
             .filter_map(|id| self.get(*id).map(|e| (*id, e.value(e.wanted()))))
@@ -178,7 +182,7 @@ impl Backends {
     }
 
     /// The entry stands in the map as `value`.
-    pub(super) fn written(&mut self, id: u32, value: &Backend) {
+    pub(in crate::sync) fn written(&mut self, id: u32, value: &Backend) {
         if let Some(entry) = self.get_mut(id) {
             entry.written = (value.state, value.flags);
             entry.stands = true;
@@ -187,12 +191,12 @@ impl Backends {
     }
 
     /// Ids that wait for a barrier.
-    pub(super) fn retired(&self) -> &BTreeSet<u32> {
+    pub(in crate::sync) fn retired(&self) -> &BTreeSet<u32> {
         self.ids.retired()
     }
 
     /// A barrier has passed and the entry is cleared.
-    pub(super) fn release(&mut self, id: u32) {
+    pub(in crate::sync) fn release(&mut self, id: u32) {
         let key = self.get(id).map(|entry| entry.key);
         let hash = key.map(|key| self.hasher.hash_one(key));
         if let Some(hash) = hash
@@ -207,7 +211,7 @@ impl Backends {
     }
 
     /// Bits of a membership as far as the entry in the map tells.
-    pub(super) fn shown(&self, id: u32) -> Bits {
+    pub(in crate::sync) fn shown(&self, id: u32) -> Bits {
         let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
         Bits::default()
             .with(Bits::TERMINATING, state == state::TERMINATING)
@@ -215,13 +219,13 @@ impl Backends {
     }
 
     /// Of UDP?
-    pub(super) fn is_udp(&self, id: u32) -> bool {
+    pub(in crate::sync) fn is_udp(&self, id: u32) -> bool {
         let entry = self.get(id);
         entry.is_some_and(|e| e.key.proto == Proto::Udp.number())
     }
 
     /// Entries in use or retired.
-    pub(super) fn used(&self) -> u32 {
+    pub(in crate::sync) fn used(&self) -> u32 {
         self.ids.used()
     }
 

@@ -1,6 +1,11 @@
 //! The engine: facts in, map writes out. Owns what is planned, what is retried, and the rule that nothing a previous agent
 //! left is taken away before every watch has finished its first list.
 
+mod ownership;
+mod queries;
+mod retry;
+pub(in crate::sync) mod stale_sockets;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
@@ -15,11 +20,12 @@ use crate::{
 };
 
 use super::{
-    apply::{self, Job},
-    publish::{self, NODEPORTS, SERVICES},
-    report::{Failure, FailureCause, HealthCheck, Report, Writes},
-    restore::restore,
-    state::State,
+    mirror::{restore::restore, state::State},
+    report::{Failure, FailureCause, HealthCheck, Report, Writes, fail},
+    write::{
+        frontends::{self, NODEPORTS, SERVICES},
+        pools::{self, Job},
+    },
 };
 
 /// Services that are planned before their maps are written, where they need not all be.
@@ -28,38 +34,38 @@ const PART: usize = 500;
 /// Model, plan and sync of one node. One task owns it; no clock, nothing asynchronous.
 pub struct Engine {
     config: PlanConfig,
-    pub(super) cluster: Cluster,
-    pub(super) state: State,
-    pub(super) planned: HashMap<ObjectKey, Planned>,
+    pub(in crate::sync) cluster: Cluster,
+    pub(in crate::sync) state: State,
+    pub(in crate::sync) planned: HashMap<ObjectKey, Planned>,
     /// Those of which a plan has problems.
-    pub(super) troubled: BTreeSet<ObjectKey>,
+    pub(in crate::sync) troubled: BTreeSet<ObjectKey>,
     /// To be planned at the next sync.
-    pub(super) dirty: BTreeSet<ObjectKey>,
+    pub(in crate::sync) dirty: BTreeSet<ObjectKey>,
     /// What did not fit: to be planned when something has changed about it, or at [`Engine::retry`].
-    pub(super) refused: BTreeSet<ObjectKey>,
+    pub(in crate::sync) refused: BTreeSet<ObjectKey>,
     /// To be planned when every watch has finished its first list.
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
-    pub(super) errors: BTreeMap<ObjectKey, FailureCause>,
+    pub(in crate::sync) errors: BTreeMap<ObjectKey, FailureCause>,
     /// What the health checks of Services tell.
-    pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
+    pub(in crate::sync) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     /// See [`Report::problems_changed`].
-    pub(super) problems_changed: bool,
-    pub(super) synced: bool,
+    pub(in crate::sync) problems_changed: bool,
+    pub(in crate::sync) synced: bool,
     /// Over all that is planned.
-    pub(super) no_local: NoLocal,
+    pub(in crate::sync) no_local: NoLocal,
     /// Since the start.
-    pub(super) wrote: Writes,
+    pub(in crate::sync) wrote: Writes,
 }
 
 /// What the engine remembers of a plan.
-pub(super) struct Planned {
-    pub(super) pools: Box<[(PoolId, u32)]>,
-    pub(super) fronts: Box<[FrontKey]>,
-    pub(super) problems: Box<[String]>,
-    pub(super) sctp_ports: usize,
-    pub(super) health: Option<plan::HealthCheck>,
+pub(in crate::sync) struct Planned {
+    pub(in crate::sync) pools: Box<[(PoolId, u32)]>,
+    pub(in crate::sync) fronts: Box<[FrontKey]>,
+    pub(in crate::sync) problems: Box<[String]>,
+    pub(in crate::sync) sctp_ports: usize,
+    pub(in crate::sync) health: Option<plan::HealthCheck>,
     no_local: NoLocal,
 }
 
@@ -158,7 +164,8 @@ impl Engine {
         }
         if self.addresses_dirty {
             let wanted = self.cluster.addresses();
-            self.addresses_dirty = !publish::addresses(wanted, &mut self.state, maps, &mut report);
+            self.addresses_dirty =
+                !frontends::addresses(wanted, &mut self.state, maps, &mut report);
         }
         report.services_changed = touched.len();
         report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
@@ -182,7 +189,7 @@ impl Engine {
         if self.state.unsettled()
             && let Err(error) = self.state.barrier(maps, &mut report)
         {
-            publish::fail(&mut report, None, error);
+            fail(&mut report, None, error);
         }
         self.wrote.add(&report.writes);
         report
@@ -235,12 +242,12 @@ impl Engine {
     ) {
         touched.extend(jobs.iter().map(|j| j.service.clone()));
         let state = &mut self.state;
-        apply::rise(&mut jobs, state, maps, report);
-        publish::publish(&SERVICES, state, maps, report, touched);
-        publish::publish(&NODEPORTS, state, maps, report, touched);
-        apply::fall(&mut jobs, state, maps, report);
-        apply::bury(state, maps, report);
-        apply::refresh_backends(state, maps, report);
+        pools::rise(&mut jobs, state, maps, report);
+        frontends::publish(&SERVICES, state, maps, report, touched);
+        frontends::publish(&NODEPORTS, state, maps, report, touched);
+        pools::fall(&mut jobs, state, maps, report);
+        pools::bury(state, maps, report);
+        pools::refresh_backends(state, maps, report);
     }
 
     /// Plans a Service, finds its indices, and makes a job of each pool that differs.
@@ -261,7 +268,7 @@ impl Engine {
         let indices = match self.indices(&service.key, &plan, maps, report) {
             Ok(indices) => indices,
             Err(error) => {
-                publish::fail(report, Some(service.key.clone()), error);
+                fail(report, Some(service.key.clone()), error);
                 return;
             }
         };
@@ -319,7 +326,7 @@ impl Engine {
             || plan.frontends.iter().any(|f| restored(&f.key))
     }
 
-    pub(super) fn written(&self, key: &FrontKey) -> Option<u32> {
+    pub(in crate::sync) fn written(&self, key: &FrontKey) -> Option<u32> {
         let written = match key {
             FrontKey::Address(key) => self.state.services.written(key),
             FrontKey::NodePort(key) => self.state.nodeports.written(key),

@@ -10,24 +10,24 @@ use crate::model::ObjectKey;
 
 /// A Service's wish for a frontend.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Claim {
+pub(in crate::sync) struct Claim {
     /// Who. All claims of a Service share it.
-    pub(super) by: Arc<Claimant>,
+    pub(in crate::sync) by: Arc<Claimant>,
     /// Service index; `None` for the mark of a VIP, which any number of services may share.
-    pub(super) index: Option<u32>,
+    pub(in crate::sync) index: Option<u32>,
     /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
-    pub(super) asks: Option<u32>,
+    pub(in crate::sync) asks: Option<u32>,
     /// See [`lb_common::service::frontend`].
-    pub(super) flags: u32,
+    pub(in crate::sync) flags: u32,
 }
 
 /// A Service that claims frontends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Claimant {
+pub(in crate::sync) struct Claimant {
     /// Its name.
-    pub(super) service: ObjectKey,
+    pub(in crate::sync) service: ObjectKey,
     /// Its age.
-    pub(super) created: Option<Timestamp>,
+    pub(in crate::sync) created: Option<Timestamp>,
 }
 
 impl Claim {
@@ -39,7 +39,7 @@ impl Claim {
 }
 
 /// One kind of frontends: a map of the ABI.
-pub(super) struct Fronts<K> {
+pub(in crate::sync) struct Fronts<K> {
     by_key: IndexMap<K, Front>,
     /// How many stand in the map.
     standing: usize,
@@ -48,9 +48,9 @@ pub(super) struct Fronts<K> {
     /// Keys with more than one claim.
     contested: BTreeSet<K>,
     /// A claim on one of these came, went or changed since this was last taken.
-    pub(super) contest: bool,
+    pub(in crate::sync) contest: bool,
     /// An element was freed since the last barrier: the next one taken could be the same, under a reader's eyes.
-    pub(super) freed: bool,
+    pub(in crate::sync) freed: bool,
 }
 
 #[derive(Default)]
@@ -62,7 +62,7 @@ struct Front {
 
 /// What is to happen to one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(in crate::sync) enum Step {
     /// Nothing stands there.
     Insert(ServiceRef, ObjectKey),
     /// Something else stands there.
@@ -73,7 +73,7 @@ pub(super) enum Step {
 
 impl<K: Copy + Ord + Hash> Fronts<K> {
     /// As read from the map.
-    pub(super) fn restored(found: &[(K, ServiceRef)]) -> Self {
+    pub(in crate::sync) fn restored(found: &[(K, ServiceRef)]) -> Self {
         let by_key = found.iter().map(|(key, value)| {
             let front = Front {
                 written: Some(*value),
@@ -92,7 +92,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// The Service wants this, in place of what it wanted of the key before.
-    pub(super) fn claim(&mut self, key: K, claim: Claim) {
+    pub(in crate::sync) fn claim(&mut self, key: K, claim: Claim) {
         let front = self.by_key.entry(key).or_default();
         match front
             .claims
@@ -110,7 +110,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// The Service no longer wants it.
-    pub(super) fn release(&mut self, key: K, service: &ObjectKey) {
+    pub(in crate::sync) fn release(&mut self, key: K, service: &ObjectKey) {
         if let Some(front) = self.by_key.get_mut(&key) {
             front.claims.retain(|c| c.by.service != *service);
             self.touch(key);
@@ -118,24 +118,28 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// What nobody has claimed by now is to go.
-    pub(super) fn sweep(&mut self) {
+    pub(in crate::sync) fn sweep(&mut self) {
         let unclaimed = self.by_key.iter().filter(|(_, f)| f.claims.is_empty());
         self.dirty.extend(unclaimed.map(|(key, _)| *key));
     }
 
     /// Every key that somebody claims, with all the claims' flags.
-    pub(super) fn claimed(&self) -> impl Iterator<Item = (K, u32)> {
+    pub(in crate::sync) fn claimed(&self) -> impl Iterator<Item = (K, u32)> {
         let claimed = self.by_key.iter().filter(|(_, f)| !f.claims.is_empty());
         claimed.map(|(key, f)| (*key, f.claims.iter().fold(0, |all, c| all | c.flags)))
     }
 
     /// What stands in the map under the key.
-    pub(super) fn written(&self, key: &K) -> Option<ServiceRef> {
+    pub(in crate::sync) fn written(&self, key: &K) -> Option<ServiceRef> {
         self.by_key.get(key)?.written
     }
 
     /// The map now holds this; returns what it held.
-    pub(super) fn set_written(&mut self, key: K, value: Option<ServiceRef>) -> Option<ServiceRef> {
+    pub(in crate::sync) fn set_written(
+        &mut self,
+        key: K,
+        value: Option<ServiceRef>,
+    ) -> Option<ServiceRef> {
         let front = self.by_key.entry(key).or_default();
         let before = std::mem::replace(&mut front.written, value);
         self.standing += usize::from(value.is_some());
@@ -148,7 +152,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// What is to be done, by key; keys that stand as they should are forgotten. A key whose pool `live` denies waits.
-    pub(super) fn steps(&mut self, live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
+    pub(in crate::sync) fn steps(&mut self, live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
         let mut steps = Vec::new();
         let mut settled = Vec::new();
         for &key in &self.dirty {
@@ -182,7 +186,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     /// So many keys before the place `end`, each with its entry where it stands in the map, and the place of the first of
     /// them. Whoever goes on from there to the first place of all meets every key that is there all the time: new ones come
     /// at the end, and the last one takes the place of one that goes.
-    pub(super) fn before(
+    pub(in crate::sync) fn before(
         &self,
         end: usize,
         count: usize,
@@ -194,12 +198,12 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// Keys in the map.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::sync) fn len(&self) -> usize {
         self.standing
     }
 
     /// Each claim that lost, with the Service that won.
-    pub(super) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
+    pub(in crate::sync) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
         self.contested.iter().flat_map(|key| {
             let claims = self.by_key.get(key).map_or(&[][..], |f| &f.claims);
             let winner = claims.iter().min_by_key(|c| c.rank());

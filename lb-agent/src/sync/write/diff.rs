@@ -10,31 +10,31 @@ use crate::{
     plan::desired::{Bits, Pool},
 };
 
-use super::pool::PoolState;
+use crate::sync::mirror::pool::PoolState;
 
 /// What to write for one pool. Empty when nothing differs.
 #[derive(PartialEq, Eq, Debug, Default)]
-pub(super) struct PoolDiff {
+pub(in crate::sync) struct PoolDiff {
     /// Members to insert before the switch: new ones, and those that gain a flag.
-    pub(super) rises: Vec<(u32, Bits)>,
+    pub(in crate::sync) rises: Vec<(u32, Bits)>,
     /// Members that lose a flag and stay, written after the switch.
-    pub(super) falls: Vec<(u32, Bits)>,
+    pub(in crate::sync) falls: Vec<(u32, Bits)>,
     /// Members of which only the backend's entry shows a difference.
-    pub(super) quiet: Vec<(u32, Bits)>,
+    pub(in crate::sync) quiet: Vec<(u32, Bits)>,
     /// Members to remove after the switch.
-    pub(super) leaves: Vec<u32>,
+    pub(in crate::sync) leaves: Vec<u32>,
     /// The new version of the slots.
-    pub(super) slots: Option<Box<[u32]>>,
+    pub(in crate::sync) slots: Option<Box<[u32]>>,
     /// The entry of `lb_svc`; its word 0 is filled in when the slots are placed.
-    pub(super) entry: Option<Service>,
+    pub(in crate::sync) entry: Option<Service>,
     /// Source ranges to insert before the switch.
-    pub(super) ranges_in: Vec<SourceRangeKey>,
+    pub(in crate::sync) ranges_in: Vec<SourceRangeKey>,
     /// Source ranges to remove after it.
-    pub(super) ranges_out: Vec<SourceRangeKey>,
+    pub(in crate::sync) ranges_out: Vec<SourceRangeKey>,
 }
 
 /// `members` are the pool's, with ids, in its order.
-pub(super) fn diff(
+pub(in crate::sync) fn diff(
     pool: &Pool,
     index: u32,
     members: &[(u32, Bits)],

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A run of slots that belongs to one service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Range {
+pub(in crate::sync) struct Range {
     /// First slot.
-    pub(super) base: u32,
+    pub(in crate::sync) base: u32,
     /// Slots; at least as many as are used (see [`class`]).
-    pub(super) len: u32,
+    pub(in crate::sync) len: u32,
 }
 
 /// The allocator.
-pub(super) struct Ranges {
+pub(in crate::sync) struct Ranges {
     limit: u32,
     /// First slot → length; no two touch each other.
     free: BTreeMap<u32, u32>,
@@ -23,7 +23,7 @@ pub(super) struct Ranges {
 
 /// The length given out for `count` slots: four steps a doubling, so that a service that grows and shrinks a little finds
 /// the holes that it left, and a hole is at most a quarter too large.
-pub(super) fn class(count: u32) -> u32 {
+pub(in crate::sync) fn class(count: u32) -> u32 {
     if count <= 4 {
         return count.next_power_of_two();
     }
@@ -33,7 +33,7 @@ pub(super) fn class(count: u32) -> u32 {
 
 impl Ranges {
     /// All slots free but the given ranges, which must not overlap.
-    pub(super) fn new(limit: u32, used: &BTreeSet<Range>) -> Self {
+    pub(in crate::sync) fn new(limit: u32, used: &BTreeSet<Range>) -> Self {
         let mut ranges = Self {
             limit,
             free: BTreeMap::new(),
@@ -50,7 +50,7 @@ impl Ranges {
     }
 
     /// A range with room for `count` slots (not 0); `None` when no hole is large enough.
-    pub(super) fn take(&mut self, count: u32) -> Option<Range> {
+    pub(in crate::sync) fn take(&mut self, count: u32) -> Option<Range> {
         // Near the end of the room an exact fit is better than none.
         [class(count), count].into_iter().find_map(|len| {
             let &(found, base) = self.by_len.range((len, 0)..).next()?;
@@ -61,7 +61,7 @@ impl Ranges {
     }
 
     /// Gives back a range that no reader has ever been led to.
-    pub(super) fn give(&mut self, range: Range) {
+    pub(in crate::sync) fn give(&mut self, range: Range) {
         let Range { mut base, mut len } = range;
         if let Some((&before, &before_len)) = self.free.range(..base).next_back()
             && before + before_len == base
@@ -78,24 +78,24 @@ impl Ranges {
     }
 
     /// Nothing leads to it any more; readers may still be in it until the next barrier.
-    pub(super) fn retire(&mut self, range: Range) {
+    pub(in crate::sync) fn retire(&mut self, range: Range) {
         self.retired.push(range);
     }
 
     /// A barrier has passed: every retired range is free.
-    pub(super) fn release(&mut self) {
+    pub(in crate::sync) fn release(&mut self) {
         for range in std::mem::take(&mut self.retired) {
             self.give(range);
         }
     }
 
     /// Ranges wait for a barrier.
-    pub(super) fn has_retired(&self) -> bool {
+    pub(in crate::sync) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
     /// Slots that are not free.
-    pub(super) fn used(&self) -> u32 {
+    pub(in crate::sync) fn used(&self) -> u32 {
         self.limit - self.free.values().sum::<u32>()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 /// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map means "none".
-pub(super) struct Ids {
+pub(in crate::sync) struct Ids {
     limit: u32,
     /// Never given out yet, from here on.
     next: u32,
@@ -14,7 +14,7 @@ pub(super) struct Ids {
 
 impl Ids {
     /// All numbers free but those that stand in the maps.
-    pub(super) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
+    pub(in crate::sync) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
         let next = used.last().map_or(1, |last| last + 1);
         let free = (1..next).filter(|n| !used.contains(n)).collect();
         Self {
@@ -27,7 +27,7 @@ impl Ids {
 
     /// A free number; `None` when there is none that no reader can still hold. As late as possible one that was in use:
     /// records of flows and clients outlive what they name, and must not find another thing there while they are fresh.
-    pub(super) fn take(&mut self) -> Option<u32> {
+    pub(in crate::sync) fn take(&mut self) -> Option<u32> {
         let spare = self.next < self.limit;
         let rested = self.free.len() as u64 * 8 >= u64::from(self.limit);
         if spare && !rested {
@@ -38,40 +38,40 @@ impl Ids {
     }
 
     /// How many [`Ids::take`] would give out.
-    pub(super) fn free(&self) -> usize {
+    pub(in crate::sync) fn free(&self) -> usize {
         let spare = self.limit.saturating_sub(self.next);
         self.free.len() + usize::try_from(spare).unwrap_or(usize::MAX)
     }
 
     /// Gives back a number that no reader has ever been led to.
-    pub(super) fn give(&mut self, id: u32) {
+    pub(in crate::sync) fn give(&mut self, id: u32) {
         self.free.push_back(id);
     }
 
     /// Nothing leads to it any more; readers may still hold it until the next barrier.
-    pub(super) fn retire(&mut self, id: u32) {
+    pub(in crate::sync) fn retire(&mut self, id: u32) {
         self.retired.insert(id);
     }
 
     /// It is wanted again, as the same thing that it was.
-    pub(super) fn revive(&mut self, id: u32) {
+    pub(in crate::sync) fn revive(&mut self, id: u32) {
         self.retired.remove(&id);
     }
 
     /// Numbers that wait for a barrier.
-    pub(super) fn retired(&self) -> &BTreeSet<u32> {
+    pub(in crate::sync) fn retired(&self) -> &BTreeSet<u32> {
         &self.retired
     }
 
     /// A barrier has passed and its entry is cleared.
-    pub(super) fn release(&mut self, id: u32) {
+    pub(in crate::sync) fn release(&mut self, id: u32) {
         if self.retired.remove(&id) {
             self.free.push_back(id);
         }
     }
 
     /// Numbers in use or retired.
-    pub(super) fn used(&self) -> u32 {
+    pub(in crate::sync) fn used(&self) -> u32 {
         self.next - 1 - u32::try_from(self.free.len()).unwrap_or(u32::MAX)
     }
 }

@@ -16,19 +16,21 @@ use crate::{
     model::ObjectKey,
 };
 
-use super::{
-    batch,
-    fronts::{Fronts, Step},
-    pool::PoolState,
-    report::{Failure, FailureCause, Report, Writes},
-    state::State,
+use super::batch;
+use crate::sync::{
+    mirror::{
+        frontends::{Fronts, Step},
+        pool::PoolState,
+        state::State,
+    },
+    report::{Report, Writes, fail},
 };
 
 /// A map's frontends, and the pools that they lead to.
 type Mirror<'a, K> = (&'a mut Fronts<K>, &'a HashMap<u32, PoolState>);
 
 /// One of the two maps of frontends: its mirror, its table and its counter.
-pub(super) struct Side<K: 'static> {
+pub(in crate::sync) struct Side<K: 'static> {
     mirror: fn(&mut State) -> Mirror<'_, K>,
     table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, ServiceRef>,
     writes: fn(&mut Writes) -> &mut u64,
@@ -37,7 +39,7 @@ pub(super) struct Side<K: 'static> {
 }
 
 /// `lb_services`
-pub(super) const SERVICES: Side<ServiceKey> = Side {
+pub(in crate::sync) const SERVICES: Side<ServiceKey> = Side {
     mirror: |state| (&mut state.services, &state.pools),
     table: |maps| maps.services(),
     writes: |writes| &mut writes.services,
@@ -45,7 +47,7 @@ pub(super) const SERVICES: Side<ServiceKey> = Side {
 };
 
 /// `lb_nodeports`
-pub(super) const NODEPORTS: Side<NodePortKey> = Side {
+pub(in crate::sync) const NODEPORTS: Side<NodePortKey> = Side {
     mirror: |state| (&mut state.nodeports, &state.pools),
     table: |maps| maps.nodeports(),
     writes: |writes| &mut writes.nodeports,
@@ -53,7 +55,7 @@ pub(super) const NODEPORTS: Side<NodePortKey> = Side {
 };
 
 /// Brings one map of frontends up to date. What fails stays dirty.
-pub(super) fn publish<K: Copy + Ord + Hash>(
+pub(in crate::sync) fn publish<K: Copy + Ord + Hash>(
     side: &Side<K>,
     state: &mut State,
     maps: &mut dyn Maps,
@@ -156,7 +158,7 @@ impl<K: Copy + Ord + Hash> Side<K> {
 }
 
 /// Brings `lb_nodeaddrs` up to date; false if something failed.
-pub(super) fn addresses(
+pub(in crate::sync) fn addresses(
     wanted: &[(std::net::IpAddr, u32)],
     state: &mut State,
     maps: &mut dyn Maps,
@@ -213,12 +215,4 @@ pub(super) fn addresses(
         good = false;
     }
     good
-}
-
-/// Adds a failure to the report.
-pub(super) fn fail(report: &mut Report, service: Option<ObjectKey>, error: MapError) {
-    report.failed.push(Failure {
-        service,
-        error: FailureCause::Map(error),
-    });
 }

@@ -2,10 +2,8 @@
 
 use crate::datapath::table::MapError;
 
-use super::{
-    engine::Engine,
-    report::{Failure, FailureCause, Report},
-};
+use super::Engine;
+use crate::sync::report::{Failure, FailureCause, Report};
 
 impl Engine {
     /// The next sync tries again what did not fit either. For when room was made, and now and then.
@@ -14,13 +12,13 @@ impl Engine {
     }
 
     /// Something is to be tried again though nothing changes.
-    pub(super) fn waits_for_room(&self) -> bool {
+    pub(in crate::sync) fn waits_for_room(&self) -> bool {
         !self.refused.is_empty() || !self.dirty.is_empty()
     }
 
     /// What failed is planned again at the next sync; what did not fit, when there may be room; and what only a change of
     /// the Service can help, then.
-    pub(super) fn remember(&mut self, report: &Report) {
+    pub(in crate::sync) fn remember(&mut self, report: &Report) {
         for Failure { service, error } in &report.failed {
             let Some(key) = service else { continue };
             if self.cluster.service(key).is_none() {

@@ -11,10 +11,14 @@ use crate::{
     plan::desired::Bits,
 };
 
-use super::{apply::Job, batch, diff::PoolDiff, publish::fail, report::Report, state::State};
+use super::{batch, diff::PoolDiff, pools::Job};
+use crate::sync::{
+    mirror::state::State,
+    report::{Report, fail},
+};
 
 /// Inserts source ranges.
-pub(super) fn ranges_in(
+pub(in crate::sync) fn ranges_in(
     jobs: &mut [Job],
     state: &mut State,
     maps: &mut dyn Maps,
@@ -49,7 +53,7 @@ pub(super) fn ranges_in(
 }
 
 /// Inserts members or changes their flags.
-pub(super) fn write_members(
+pub(in crate::sync) fn write_members(
     jobs: &mut [Job],
     which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
     state: &mut State,
@@ -99,7 +103,7 @@ pub(super) fn write_members(
 }
 
 /// The mirror of a member, and with it the pin or the count of its backend.
-pub(super) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
+pub(in crate::sync) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
     let Some(pool) = state.pools.get_mut(&job.index) else {
         return;
     };
@@ -116,7 +120,7 @@ pub(super) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) 
 }
 
 /// Removes members, given by service index and backend id, with the Service to blame.
-pub(super) fn remove_members(
+pub(in crate::sync) fn remove_members(
     gone: &[(u32, u32, Option<&ObjectKey>)],
     state: &mut State,
     maps: &mut dyn Maps,
@@ -153,7 +157,7 @@ pub(super) fn remove_members(
 }
 
 /// Removes source ranges, with the Service to blame.
-pub(super) fn remove_ranges(
+pub(in crate::sync) fn remove_ranges(
     gone: &[(SourceRangeKey, Option<&ObjectKey>)],
     state: &mut State,
     maps: &mut dyn Maps,

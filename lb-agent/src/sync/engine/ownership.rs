@@ -9,19 +9,21 @@ use crate::{
     plan::{FrontKey, PoolId, ServicePlan},
 };
 
-use super::{
-    engine::Engine,
-    fronts::{Claim, Claimant},
-    pool::PoolState,
+use super::Engine;
+use crate::sync::{
+    mirror::{
+        frontends::{Claim, Claimant},
+        pool::PoolState,
+        state::State,
+    },
     report::Report,
-    state::State,
 };
 
 impl Engine {
     /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if that is left
     /// over from a pool of this Service that is no more (a port that was renamed, a policy that was changed), or from a
     /// previous agent and everything that leads there is this Service's today; else a free one.
-    pub(super) fn indices(
+    pub(in crate::sync) fn indices(
         &mut self,
         service: &ObjectKey,
         plan: &ServicePlan,
@@ -76,7 +78,12 @@ impl Engine {
     }
 
     /// Claims the plan's frontends, and lets go of those that it no longer has.
-    pub(super) fn claim(&mut self, service: &Service, plan: &ServicePlan, indices: &[u32]) {
+    pub(in crate::sync) fn claim(
+        &mut self,
+        service: &Service,
+        plan: &ServicePlan,
+        indices: &[u32],
+    ) {
         let keys: BTreeSet<FrontKey> = plan.frontends.iter().map(|f| f.key).collect();
         if let Some(old) = self.planned.get(&service.key) {
             let gone = old.fronts.iter().filter(|key| !keys.contains(key));
@@ -105,7 +112,7 @@ impl Engine {
 
 impl State {
     /// The Service no longer wants this frontend.
-    pub(super) fn release(&mut self, key: &FrontKey, service: &ObjectKey) {
+    pub(in crate::sync) fn release(&mut self, key: &FrontKey, service: &ObjectKey) {
         match key {
             FrontKey::Address(key) => self.services.release(*key, service),
             FrontKey::NodePort(key) => self.nodeports.release(*key, service),

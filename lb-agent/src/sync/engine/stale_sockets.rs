@@ -9,7 +9,8 @@ use lb_common::{
 
 use crate::plan::desired::Bits;
 
-use super::{backends::BackendKey, engine::Engine};
+use super::Engine;
+use crate::sync::mirror::backends::BackendKey;
 
 /// What a connected UDP socket asked for, and what it got. The same for many sockets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -7,10 +7,8 @@ use crate::{
     plan::{FrontKey, no_local::NoLocal},
 };
 
-use super::{
-    engine::{Engine, Planned},
-    report::{HealthCheck, Snapshot},
-};
+use super::{Engine, Planned};
+use crate::sync::report::{HealthCheck, Snapshot};
 
 impl Engine {
     /// Everything that could not be honoured, by Service: values that make no sense, frontends that another Service has,
@@ -57,7 +55,7 @@ impl Engine {
     }
 
     /// Takes over what `changed` Services, or all that have a health check, tell now. Has anything become different?
-    pub(super) fn check_health(&mut self, changed: Vec<ObjectKey>, all: bool) -> bool {
+    pub(in crate::sync) fn check_health(&mut self, changed: Vec<ObjectKey>, all: bool) -> bool {
         let mut keys = changed;
         if all {
             keys.extend(self.checks.keys().cloned());

@@ -6,32 +6,32 @@ use lb_common::service::Service;
 
 use crate::{datapath::table::SourceRangeKey, plan::desired::Bits};
 
-use super::ranges::Range;
+use super::slot_ranges::Range;
 
 /// The mirror of one service index.
-pub(super) struct PoolState {
+pub(in crate::sync) struct PoolState {
     /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
-    pub(super) owned: bool,
+    pub(in crate::sync) owned: bool,
     /// What stands here is what its Service wants, or was. One that is recognised by a frontend may hold what another Service
     /// has left there, until it is written or found to be as it should.
-    pub(super) proven: bool,
+    pub(in crate::sync) proven: bool,
     /// The entry of `lb_svc`.
-    pub(super) svc: Service,
+    pub(in crate::sync) svc: Service,
     /// Its slots, if it has any.
-    pub(super) range: Option<Range>,
+    pub(in crate::sync) range: Option<Range>,
     /// Backend ids in the slots.
-    pub(super) slots: Box<[u32]>,
+    pub(in crate::sync) slots: Box<[u32]>,
     /// Entries of `lb_members`.
-    pub(super) members: BTreeMap<u32, Bits>,
+    pub(in crate::sync) members: BTreeMap<u32, Bits>,
     /// Entries of `lb_srcranges`.
-    pub(super) source_ranges: BTreeSet<SourceRangeKey>,
+    pub(in crate::sync) source_ranges: BTreeSet<SourceRangeKey>,
     /// Frontends that lead here.
-    pub(super) fronts: u32,
+    pub(in crate::sync) fronts: u32,
 }
 
 impl PoolState {
     /// Nothing in the maps.
-    pub(super) fn new() -> Self {
+    pub(in crate::sync) fn new() -> Self {
         Self {
             owned: true,
             proven: true,
@@ -45,7 +45,7 @@ impl PoolState {
     }
 
     /// Its entry in `lb_svc` is written and its Service's own, so that frontends may lead to it.
-    pub(super) fn live(&self) -> bool {
+    pub(in crate::sync) fn live(&self) -> bool {
         self.svc.id != 0 && self.proven
     }
 }

@@ -15,15 +15,15 @@ use crate::{
 
 use super::{
     backends::Backends,
-    fronts::Fronts,
+    frontends::Fronts,
     ids::Ids,
     pool::PoolState,
-    ranges::{Range, Ranges, class},
+    slot_ranges::{Range, Ranges, class},
     state::{Capacity, State},
 };
 
 /// Reads the maps.
-pub(super) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
+pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     let capacity = Capacity::of(maps);
     let services = maps.services().entries()?;
     let nodeports = maps.nodeports().entries()?;

@@ -5,7 +5,7 @@ use crate::datapath::table::{Batch, MapError};
 /// Runs `items` through `write` and tells `report` of each. Behind a failed element the rest is tried too, but for those of
 /// which `skip` says (asked when their turn comes) that they have lost their point. The cost grows with the number of items
 /// alone, even where all of them fail, as in a full map: behind a failure pieces are small, and double with each success.
-pub(super) fn run<T>(
+pub(in crate::sync) fn run<T>(
     items: &[T],
     mut write: impl FnMut(&[T]) -> Batch,
     mut report: impl FnMut(&T, Result<(), MapError>),

@@ -12,32 +12,31 @@ use crate::{
 };
 
 use super::{
-    backends::BackendKey,
     diff::{PoolDiff, diff},
-    elements::{ranges_in, remove_members, remove_ranges, set_member, write_members},
-    pool::PoolState,
-    publish::fail,
-    report::Report,
-    state::State,
+    members::{ranges_in, remove_members, remove_ranges, set_member, write_members},
+};
+use crate::sync::{
+    mirror::{backends::BackendKey, pool::PoolState, state::State},
+    report::{Report, fail},
 };
 
 /// One pool on its way into the maps.
-pub(super) struct Job {
+pub(in crate::sync) struct Job {
     /// Whose it is.
-    pub(super) service: ObjectKey,
-    pub(super) index: u32,
-    pub(super) diff: PoolDiff,
+    pub(in crate::sync) service: ObjectKey,
+    pub(in crate::sync) index: u32,
+    pub(in crate::sync) diff: PoolDiff,
     /// Backends whose entry is to be written first.
     created: Vec<(u32, Backend)>,
     /// Backends held for memberships to come.
-    pub(super) pinned: BTreeSet<u32>,
+    pub(in crate::sync) pinned: BTreeSet<u32>,
     /// The first thing that failed; nothing of this job is written behind it.
-    pub(super) error: Option<MapError>,
+    pub(in crate::sync) error: Option<MapError>,
 }
 
 impl Job {
     /// Finds or makes ids for the pool's backends, and compares. `None` if the pool stands as it should.
-    pub(super) fn new(
+    pub(in crate::sync) fn new(
         service: &ObjectKey,
         pool: &Pool,
         index: u32,
@@ -107,7 +106,12 @@ impl Job {
 }
 
 /// Everything that must stand before frontends may lead to the pools.
-pub(super) fn rise(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
+pub(in crate::sync) fn rise(
+    jobs: &mut [Job],
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
     for job in jobs.iter_mut().filter(|job| job.error.is_none()) {
         for (id, value) in &job.created {
             // Two jobs may count on the same new backend: the first one that can writes it.
@@ -207,7 +211,12 @@ fn place(base: u32, slots: &[u32], service: u32, maps: &mut dyn Maps) -> Result<
 }
 
 /// Everything that may go once nothing leads to it any more.
-pub(super) fn fall(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
+pub(in crate::sync) fn fall(
+    jobs: &mut [Job],
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
     let before: Vec<bool> = jobs.iter().map(|j| j.error.is_some()).collect();
     write_members(jobs, |d| &d.falls, state, maps, report);
     for job in jobs.iter_mut().filter(|j| j.error.is_none()) {
@@ -232,7 +241,7 @@ pub(super) fn fall(jobs: &mut [Job], state: &mut State, maps: &mut dyn Maps, rep
 }
 
 /// Empties pools that nobody wants and nothing leads to; those that are empty are retired.
-pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
+pub(in crate::sync) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
     let State {
         pools, condemned, ..
     } = &*state;
@@ -264,7 +273,11 @@ pub(super) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) 
 }
 
 /// Brings the entries of backends up to date whose users have changed their mind.
-pub(super) fn refresh_backends(state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
+pub(in crate::sync) fn refresh_backends(
+    state: &mut State,
+    maps: &mut dyn Maps,
+    report: &mut Report,
+) {
     for (id, value) in state.backends.stale() {
         match maps.backends().store(id, &value) {
             Ok(()) => {
