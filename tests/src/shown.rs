@@ -51,9 +51,9 @@ pub struct Backend {
     pub state: String,
 }
 
-/// A Service that is not carried as it asks to be.
+/// A Service that is only partly programmed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct NotHonoured {
+pub struct PartiallyProgrammed {
     /// Namespace and name.
     pub service: String,
     /// Sentences.
@@ -61,15 +61,16 @@ pub struct NotHonoured {
 }
 
 /// What `get services -o json` says beside the frontends.
-pub fn not_honoured(node: &Node) -> Result<Vec<NotHonoured>> {
+pub fn partially_programmed(node: &Node) -> Result<Vec<PartiallyProgrammed>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Beside {
-        not_honoured: Vec<NotHonoured>,
+        partially_programmed: Vec<PartiallyProgrammed>,
     }
     let text = agent::verb_with_state(node, &["get", "services", "-o", "json"])?;
-    let beside: Beside = serde_json::from_str(&text).context("notHonoured is not as promised")?;
-    Ok(beside.not_honoured)
+    let beside: Beside =
+        serde_json::from_str(&text).context("partiallyProgrammed is not as promised")?;
+    Ok(beside.partially_programmed)
 }
 
 /// The sum of a metric over all its labels, such as `lb_map_writes_total`.

@@ -154,7 +154,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         Ok(drift.all(|line| line.ends_with(" 0")))
     })?;
     let log = scene.agent.as_ref().expect("it was started").log()?;
-    ensure!(log.contains("somebody else has changed this map"));
+    ensure!(log.contains("another process has changed this map"));
     ensure!(
         log.contains("lb_known"),
         "that its bits were missing is not told"

@@ -60,8 +60,8 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     let scene = Scene::new()?;
     let agent = scene.agent.as_ref().context("it runs")?;
     let hammer = scene.hammer_web()?;
-    assert_eq!(shown::not_honoured(&scene.node)?, []);
-    ensure!(!agent::verb(&scene.node, &["get", "services"])?.contains("Not honoured"));
+    assert_eq!(shown::partially_programmed(&scene.node)?, []);
+    ensure!(!agent::verb(&scene.node, &["get", "services"])?.contains("Partially programmed"));
 
     for bad in TABLE {
         scene
@@ -80,7 +80,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     }
     assert_eq!(backends(&scene, "10.96.7.99", 80)?, Some(HUGE));
     // Nothing is said of those that are none of ours to judge.
-    let named: Vec<String> = shown::not_honoured(&scene.node)?
+    let named: Vec<String> = shown::partially_programmed(&scene.node)?
         .into_iter()
         .map(|n| n.service)
         .collect();
@@ -101,7 +101,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     }
     let table = agent::verb_with_state(&scene.node, &["get", "services"])?;
     for words in [
-        "Not honoured",
+        "Partially programmed",
         "default/p8: ports: protocol \"QUIC\" of port 443 is none of TCP, UDP, SCTP",
     ] {
         ensure!(table.contains(words), "no {words} in\n{table}");
@@ -123,7 +123,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
         .node
         .write_manifest("load-balancer-ip-twice.yaml", rest)?;
     poll::until_true(CHANGE, "the newer one has the address", || {
-        let named = shown::not_honoured(&scene.node)?;
+        let named = shown::partially_programmed(&scene.node)?;
         Ok(backends(&scene, address, 80)? == Some(2)
             && named.iter().all(|n| !n.service.ends_with(newer)))
     })?;
@@ -137,7 +137,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
             .iter()
             .map(|name| shown::metric(&scene.node, name))
             .collect();
-        Ok(all?.iter().all(|n| *n < 0.5) && shown::not_honoured(&scene.node)?.is_empty())
+        Ok(all?.iter().all(|n| *n < 0.5) && shown::partially_programmed(&scene.node)?.is_empty())
     })?;
     let tally = hammer.stop()?;
     ensure!(tally.attempts > 0 && tally.failures.is_empty(), "{tally:?}");
@@ -149,7 +149,7 @@ fn told(scene: &Scene, log: &str, bad: &Bad) -> Result<bool> {
     let file = format!("{}.yaml", bad.name);
     Ok(match bad.said {
         Said::OfService(service, reason) => {
-            let named = shown::not_honoured(&scene.node)?;
+            let named = shown::partially_programmed(&scene.node)?;
             let of = named
                 .iter()
                 .find(|n| n.service == format!("default/{service}"));

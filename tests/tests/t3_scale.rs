@@ -142,7 +142,7 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
         wanted.backends.len(),
         rss_mb(&scene)?
     );
-    ensure!(shown::not_honoured(&scene.node)?.is_empty());
+    ensure!(shown::partially_programmed(&scene.node)?.is_empty());
 
     nothing_changes(&mut scene, &all)?;
     one_endpoint(&scene, &mut all)?;

@@ -14,7 +14,7 @@ use crate::datapath::{
     stats,
     table::{ArrayTable as _, MapError},
 };
-use crate::observe::problem_file::{ProblemFile, Unhonoured};
+use crate::observe::problem_file::{PartiallyProgrammed, ProblemFile};
 
 use super::{
     args::{Get, Output, What},
@@ -45,7 +45,7 @@ pub fn run(get: &Get) -> Result<()> {
 struct Services<'a> {
     #[serde(flatten)]
     list: List<'a, Frontend>,
-    not_honoured: Vec<Unhonoured>,
+    partially_programmed: Vec<PartiallyProgrammed>,
 }
 
 #[derive(Serialize)]
@@ -98,7 +98,11 @@ pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
     Ok(frontends::read(&mut maps, &counters)?)
 }
 
-fn services(all: &[Frontend], not_honoured: Vec<Unhonoured>, output: Output) -> Result<String> {
+fn services(
+    all: &[Frontend],
+    partially_programmed: Vec<PartiallyProgrammed>,
+    output: Output,
+) -> Result<String> {
     if output == Output::Json {
         return encode(&Services {
             list: List {
@@ -106,14 +110,14 @@ fn services(all: &[Frontend], not_honoured: Vec<Unhonoured>, output: Output) -> 
                 kind: "FrontendList",
                 items: all,
             },
-            not_honoured,
+            partially_programmed,
         });
     }
     let mut text = ipvsadm(all, output == Output::Wide);
-    if !not_honoured.is_empty() {
-        text.push_str("\nNot honoured, by the agent's last word:\n");
+    if !partially_programmed.is_empty() {
+        text.push_str("\nPartially programmed, as last reported by the agent:\n");
     }
-    for Unhonoured { service, problems } in not_honoured {
+    for PartiallyProgrammed { service, problems } in partially_programmed {
         for problem in problems {
             let _ = writeln!(text, "  {service}: {problem}");
         }

@@ -1,9 +1,8 @@
-//! Metrics of the audits of the maps. Owns their names; what an audit is, and what it does, is the engine's business.
+//! Metrics, log and Events of the audits of the maps.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{mem, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -12,26 +11,129 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use tracing::{debug, error, warn};
 
-use crate::sync::Part;
+use crate::sync::{Audit, Part};
+
+use super::{labels::MapLabels, metrics::set};
+
+/// Differences of one map that are logged.
+const EXAMPLES: usize = 5;
+
+/// Drift of one map that an audit has found and repaired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Drift {
+    /// The map.
+    pub(crate) map: &'static str,
+    /// Entries that differed.
+    pub(crate) entries: u64,
+}
+
+/// Adds up the steps of an audit, and reports each map and each audit.
+#[derive(Debug)]
+pub(crate) struct AuditReporter {
+    metrics: AuditMetrics,
+    took: Duration,
+    longest: Duration,
+    /// Of all maps.
+    drift: u64,
+    map: OneMap,
+}
+
+/// What was found in the map at hand.
+#[derive(Debug, Default)]
+struct OneMap {
+    drift: u64,
+    repaired: u64,
+    examples: Vec<String>,
+}
+
+impl AuditReporter {
+    /// No audit has begun.
+    pub(crate) fn new(metrics: AuditMetrics) -> Self {
+        Self {
+            metrics,
+            took: Duration::ZERO,
+            longest: Duration::ZERO,
+            drift: 0,
+            map: OneMap::default(),
+        }
+    }
+
+    /// Takes in one step; returns the drift of a map whose last step it was.
+    pub(crate) fn step(&mut self, step: Audit, took: Duration) -> Option<Drift> {
+        let Audit {
+            part,
+            last,
+            ended: _,
+            drift,
+            unseen,
+            examples,
+            report,
+        } = step;
+        self.took += took;
+        self.longest = self.longest.max(took);
+        let repaired = report.writes.by_map();
+        let repaired = repaired.iter().find(|(map, _)| *map == part.map());
+        self.map.drift += drift;
+        self.map.repaired += repaired.map_or(0, |(_, n)| *n) + unseen;
+        self.map.examples.extend(examples);
+        for failure in &report.failed {
+            error!(map = part.map(), error = %failure.error, "the audit of this map failed");
+        }
+        if last { self.map_ended(part) } else { None }
+    }
+
+    fn map_ended(&mut self, part: Part) -> Option<Drift> {
+        let OneMap {
+            drift,
+            repaired,
+            mut examples,
+        } = mem::take(&mut self.map);
+        self.metrics.map(part, drift, repaired);
+        self.drift += drift;
+        if drift == 0 {
+            return None;
+        }
+        let map = part.map();
+        examples.truncate(EXAMPLES);
+        let examples = examples.join("; ");
+        warn!(
+            map,
+            drift, repaired, examples, "another process has changed this map; it is repaired"
+        );
+        Some(Drift {
+            map,
+            entries: drift,
+        })
+    }
+
+    /// All maps have been audited; returns how long that took.
+    pub(crate) fn ended(&mut self) -> Duration {
+        let (took, longest) = (mem::take(&mut self.took), mem::take(&mut self.longest));
+        self.metrics.ended(took, longest);
+        debug!(
+            drift = mem::take(&mut self.drift),
+            took_us = took.as_micros(),
+            longest_us = longest.as_micros(),
+            "audited"
+        );
+        took
+    }
+}
 
 /// What audits found and did.
-#[derive(Clone, Debug)]
-pub struct Audits {
+#[derive(Debug)]
+pub(crate) struct AuditMetrics {
     duration: Histogram,
     longest: Gauge<f64, AtomicU64>,
-    drift: Family<OfMap, Gauge>,
-    repaired: Family<OfMap, Counter>,
+    drift: Family<MapLabels, Gauge>,
+    repaired: Family<MapLabels, Counter>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct OfMap {
-    map: &'static str,
-}
-
-impl Audits {
-    /// Everything at zero.
-    pub fn new(registry: &mut Registry) -> Self {
+impl AuditMetrics {
+    /// Registers them, with every series at zero.
+    pub(crate) fn new(registry: &mut Registry) -> Self {
         let audits = Self {
             // 100 µs to 1.6 s.
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
@@ -61,22 +163,19 @@ impl Audits {
         );
         registry.register(
             "map_repaired_entries",
-            "Entries of a map that audits wrote anew or removed",
+            "Entries of a map that audits rewrote or removed",
             audits.repaired.clone(),
         );
         audits
     }
 
-    /// A map has been audited.
-    pub fn map(&self, part: Part, drift: u64, repaired: u64) {
-        let labels = OfMap { map: part.map() };
-        let drift = i64::try_from(drift).unwrap_or(i64::MAX);
-        self.drift.get_or_create(&labels).set(drift);
+    fn map(&self, part: Part, drift: u64, repaired: u64) {
+        let labels = MapLabels { map: part.map() };
+        set(&self.drift.get_or_create(&labels), drift);
         self.repaired.get_or_create(&labels).inc_by(repaired);
     }
 
-    /// All of them have.
-    pub fn ended(&self, took: Duration, longest: Duration) {
+    fn ended(&self, took: Duration, longest: Duration) {
         self.duration.observe(took.as_secs_f64());
         self.longest.set(longest.as_secs_f64());
     }

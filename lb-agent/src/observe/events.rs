@@ -1,5 +1,5 @@
-//! Events on Services whose objects ask for what cannot be honoured, and on our Node for what is wrong with it, so that
-//! `kubectl describe` shows it. Without an API server, or without the right to write Events, the log has them all the same.
+//! Events on Services that are only partly programmed, and on our Node for what is wrong with it, so that
+//! `kubectl describe` shows it. Without an API server, or without the right to write Events, the log alone has them.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use crate::model::ObjectKey;
 
 use super::chain;
 
-/// Events on one object at once; then one more each [`REFILL`]. As client-go limits its own.
+/// Burst of Events on one object; then one more every [`REFILL`]. As client-go limits its own.
 const BURST: u32 = 25;
 const REFILL: Duration = Duration::from_mins(5);
 
@@ -31,42 +31,65 @@ pub enum About {
     Node,
 }
 
-/// A problem that somebody should look at.
+/// A problem that an operator should look at.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Notice {
-    /// Whose.
+pub struct EventRequest {
+    /// The object concerned.
     pub about: About,
     /// One word, for machines.
     pub reason: &'static str,
     /// What was being done, one word.
     pub action: &'static str,
-    /// What cannot be honoured, and the remedy.
+    /// The problem and the remedy.
     pub text: String,
 }
 
-/// Publishes until nobody has anything to tell. What is told before there is a client waits for it.
+/// Where requests wait for [`publish`].
+#[derive(Clone, Debug)]
+pub struct EventQueue(mpsc::Sender<EventRequest>);
+
+impl EventQueue {
+    /// A queue with room for `most` requests, and its end for [`publish`].
+    #[must_use]
+    pub fn new(most: usize) -> (Self, mpsc::Receiver<EventRequest>) {
+        let (sender, receiver) = mpsc::channel(most);
+        (Self(sender), receiver)
+    }
+
+    /// Adds a request; false if the queue is full. Never waits: the log has the problem in any case.
+    pub fn push(&self, request: EventRequest) -> bool {
+        let (about, reason) = (request.about.clone(), request.reason);
+        let pushed = self.0.try_send(request).is_ok();
+        if !pushed {
+            debug!(?about, reason, "too many Events at once: only logged");
+        }
+        pushed
+    }
+}
+
+/// Publishes until every [`EventQueue`] is dropped. Requests that come before there is a client wait for it.
 pub async fn publish(
     node: String,
     mut client: watch::Receiver<Option<Client>>,
-    mut notices: mpsc::Receiver<Notice>,
+    mut requests: mpsc::Receiver<EventRequest>,
 ) {
     let mut limits = Limits::default();
-    while let Some(notice) = notices.recv().await {
+    while let Some(request) = requests.recv().await {
         if client.wait_for(Option::is_some).await.is_err() {
             // There never will be one.
-            return notices.close();
+            return requests.close();
         }
         let Some(client) = client.borrow().clone() else {
             continue;
         };
-        let Notice {
+        let EventRequest {
             about,
             reason,
             action,
             text,
-        } = notice;
+        } = request;
         if !limits.admit(&about, Instant::now()) {
-            debug!(?about, text, "too many Events: this one is only in the log");
+            debug!(?about, text, "too many Events: only logged");
             continue;
         }
         let reporter = Reporter {
@@ -86,7 +109,7 @@ pub async fn publish(
                     .publish(&event, &object)
                     .await
             }
-            // Gone meanwhile: there is nothing to describe.
+            // The object is gone: there is nothing to describe.
             Ok(None) => continue,
             Err(error) => Err(error),
         };
@@ -96,7 +119,7 @@ pub async fn publish(
     }
 }
 
-/// `kubectl describe` looks for the very object: by its uid, not by its name.
+/// `kubectl describe` looks for Events by the uid of the object, not by its name.
 async fn object(
     client: &Client,
     about: &About,
@@ -123,7 +146,7 @@ struct Limits(HashMap<About, (u32, Instant)>);
 
 impl Limits {
     fn admit(&mut self, about: &About, now: Instant) -> bool {
-        // Whose bucket is full again needs no entry.
+        // A full bucket needs no entry.
         self.0
             .retain(|_, (left, at)| *left + refilled(*at, now) < BURST);
         let (left, at) = self.0.entry(about.clone()).or_insert((BURST, now));
@@ -148,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_has_a_burst_of_events_and_then_one_now_and_then() {
+    fn an_object_has_a_burst_of_events_and_then_one_every_five_minutes() {
         let (mut limits, start) = (Limits::default(), Instant::now());
         let admitted =
             |limits: &mut Limits, now| (0..100).filter(|_| limits.admit(&About::Node, now)).count();

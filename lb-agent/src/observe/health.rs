@@ -1,5 +1,5 @@
-//! Is the agent well? Owns kube-proxy's two meanings: `/livez` (the agent does its work) and `/healthz` (and new traffic
-//! from outside may come to this Node). Knows nothing of HTTP; the caller brings the time.
+//! Whether the agent is healthy, in kube-proxy's two meanings: `/livez` (the agent works) and `/healthz` (and new traffic
+//! from outside may come to this Node). Never reads the clock: the caller brings the time.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,11 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Written by the event loop, read by the servers. Losing the API server changes nothing here: what does not come does not
-/// wait to be written.
+/// Written by the event loop, read by the servers. Losing the API server changes nothing here: a change that is not
+/// received is not pending.
 #[derive(Debug)]
 pub struct Health {
-    /// A change that has waited for so long has not been written, so something hangs.
+    /// A change that is pending for longer than this means that something hangs.
     timeout: Duration,
     state: Mutex<State>,
 }
@@ -21,32 +21,32 @@ pub struct Health {
 struct State {
     /// The first change that has not been written yet.
     queued: Option<Instant>,
-    /// When everything was written last; the start before that, as kube-proxy has it.
+    /// When everything was last written; the start before that, as in kube-proxy.
     updated: Timestamp,
     synced: bool,
     leaving: bool,
     refused: usize,
 }
 
-/// What the servers tell.
+/// What the servers report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// No change has been waiting for too long.
+    /// No change has been pending for too long.
     pub alive: bool,
-    /// The first full sync has been through, and programs run on it.
+    /// The first full sync has ended, and programs run on it.
     pub ready: bool,
     /// The Node is neither being deleted nor marked by the autoscaler.
     pub eligible: bool,
-    /// When everything was written last.
+    /// When everything was last written.
     pub last_updated: Timestamp,
     /// Services that could not be written.
     pub refused: usize,
 }
 
-/// What a sync came to.
+/// The result of a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// Nothing waits any more: what could not be written was refused for a reason that waiting does not cure.
+    /// Nothing is pending: what could not be written was refused, and a retry would not help.
     pub applied: bool,
     /// Every source has listed once, and programs run.
     pub complete: bool,
@@ -55,7 +55,7 @@ pub struct Outcome {
 }
 
 impl Health {
-    /// Well since `now`, and until a change has waited for `timeout` (kube-proxy: twice its `syncPeriod`).
+    /// Healthy from `now` on, until a change is pending for `timeout` (kube-proxy: twice its `syncPeriod`).
     #[must_use]
     pub fn new(timeout: Duration, now: Timestamp) -> Self {
         let state = State {
@@ -71,12 +71,12 @@ impl Health {
         }
     }
 
-    /// A change came that has to be written.
+    /// A change was received that has to be written.
     pub fn queued(&self, now: Instant) {
         self.lock().queued.get_or_insert(now);
     }
 
-    /// Everything that was queued has been through a sync.
+    /// A sync of everything that was queued has ended.
     pub fn synced(&self, outcome: Outcome, now: Timestamp) {
         let Outcome {
             applied,
@@ -92,12 +92,12 @@ impl Health {
         s.refused = refused;
     }
 
-    /// What had been written already is in use now.
+    /// Programs run now, on maps that had been written before.
     pub fn ready(&self) {
         self.lock().synced = true;
     }
 
-    /// Is the Node going away?
+    /// Whether the Node is going away.
     pub fn leaving(&self, leaving: bool) {
         self.lock().leaving = leaving;
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_waits_too_long_is_the_end_of_health() {
+    fn a_change_that_is_pending_too_long_makes_the_agent_unhealthy() {
         let (h, t0, start) = rig();
         assert!(h.report(t0).alive && !h.report(t0).ready);
         h.queued(t0);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_could_not_write_leaves_the_change_waiting() {
+    fn a_change_stays_pending_after_a_sync_that_could_not_write() {
         let (h, t0, start) = rig();
         h.queued(t0);
         let failed = Outcome {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_service_is_told_and_is_no_ill_health() {
+    fn a_refused_service_is_reported_and_leaves_the_agent_healthy() {
         let (h, t0, start) = rig();
         h.queued(t0);
         let refused = Outcome { refused: 3, ..DONE };
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_healthy() {
+    fn the_agent_stays_healthy_without_changes() {
         let (h, t0, start) = rig();
         h.synced(DONE, start);
         assert!(h.report(t0 + TIMEOUT * 100).alive);
     }
 
     #[test]
-    fn ready_waits_for_a_complete_sync_and_stays() {
+    fn the_agent_is_ready_after_a_complete_sync_and_stays_ready() {
         let (h, t0, start) = rig();
         let half = Outcome {
             complete: false,

@@ -1,4 +1,4 @@
-//! What the kernel counts and how full its maps are, read from the pins when somebody scrapes. Writes nothing.
+//! What the kernel counts and how full its maps are, read from the pins at each scrape. Never writes to a map.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::datapath::{
     table::{HashTable as _, MapError},
 };
 
-/// Maps that connections fill are walked to be counted, so not more often than this.
+/// Maps that connections fill are walked to be counted: no more often than this.
 const WALK: Duration = Duration::from_secs(30);
 
 /// Entries of a map: in use, and at most.
@@ -37,7 +37,7 @@ pub type Fill = (u64, u64);
 #[derive(Debug)]
 pub struct Kernel {
     dir: BpfDir,
-    /// Told by the sync engine, which knows without reading.
+    /// Set by the sync engine, which knows it without reading.
     config: Mutex<BTreeMap<&'static str, Fill>>,
     walked: Mutex<Option<(Instant, BTreeMap<&'static str, Fill>)>>,
 }
@@ -53,8 +53,8 @@ impl Kernel {
         }
     }
 
-    /// How full the maps are that the sync engine keeps.
-    pub fn told(&self, fill: impl IntoIterator<Item = (&'static str, Fill)>) {
+    /// How full the maps are that the sync engine writes.
+    pub fn set_usage(&self, fill: impl IntoIterator<Item = (&'static str, Fill)>) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         config.extend(fill);
     }

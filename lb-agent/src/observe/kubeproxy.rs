@@ -1,5 +1,5 @@
-//! Metrics under kube-proxy's names, where they mean the same, so that its dashboards and alerts go on working. Owns those
-//! names, labels and buckets; docs/compat.md lists which of its names are missing, and why.
+//! Metrics under kube-proxy's names, where they mean the same, so that its dashboards and alerts keep working.
+//! docs/compat.md lists the names that are missing, and why.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -19,7 +19,7 @@ use prometheus_client::{
 
 use crate::plan::no_local::NoLocal;
 
-/// kube-proxy has a proxy a family and a metric of each. One sync of ours writes both, and is told as one of each.
+/// kube-proxy has one proxy per family, and series for each. One sync of ours writes both families and counts in both.
 #[derive(Clone, Debug)]
 pub struct KubeProxyMetrics {
     sync: Family<OfFamily, Histogram, Buckets>,
@@ -28,15 +28,33 @@ pub struct KubeProxyMetrics {
     last: Family<OfFamily, Gauge<f64, AtomicU64>>,
     queued: Family<OfFamily, Gauge<f64, AtomicU64>>,
     programming: Family<OfFamily, Histogram, Buckets>,
-    /// Changes of endpoints: those that came, and those that wait.
+    /// Changes of endpoints: received, and pending.
     pub endpoints: Changes,
-    /// Changes of Services: those that came, and those that wait.
+    /// Changes of Services: received, and pending.
     pub services: Changes,
     no_local: Family<OfPolicy, Gauge>,
-    /// Answers of `/healthz`.
+    /// Responses of `/healthz`.
     pub healthz: Codes,
-    /// Answers of `/livez`.
+    /// Responses of `/livez`.
     pub livez: Codes,
+}
+
+/// What a sync looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncScope {
+    /// Everything: the first sync, and each audit.
+    Full,
+    /// What had changed.
+    Partial,
+}
+
+/// How much of it a sync wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Applied {
+    /// Nothing is pending any more.
+    Everything,
+    /// Something failed and is retried.
+    Partly,
 }
 
 /// Changes of one kind of objects.
@@ -46,7 +64,7 @@ pub struct Changes {
     pending: Gauge,
 }
 
-/// Answers by their status.
+/// Responses by HTTP status.
 #[derive(Clone, Debug, Default)]
 pub struct Codes(Family<OfCode, Counter>);
 
@@ -127,9 +145,9 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 impl KubeProxyMetrics {
-    /// With everything at zero, and a registry of their own.
+    /// Registers them, with every series at zero.
     #[must_use]
-    pub fn new() -> (Self, Registry) {
+    pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             sync: Family::new_with_constructor(Buckets::Sync),
             full: Family::new_with_constructor(Buckets::Sync),
@@ -157,9 +175,8 @@ impl KubeProxyMetrics {
                 drop(codes.0.get_or_create(&OfCode { code }));
             }
         }
-        let mut registry = Registry::with_prefix("kubeproxy");
-        metrics.register(&mut registry);
-        (metrics, registry)
+        metrics.register(registry);
+        metrics
     }
 
     fn register(&self, r: &mut Registry) {
@@ -180,29 +197,29 @@ impl KubeProxyMetrics {
         );
         r.register(
             "sync_proxy_rules_last_timestamp_seconds",
-            "Unix time of the last sync in which everything could be written",
+            "Unix time of the last sync that wrote everything",
             self.last.clone(),
         );
         r.register(
             "sync_proxy_rules_last_queued_timestamp_seconds",
-            "Unix time at which a sync was asked for last",
+            "Unix time at which a sync was last requested",
             self.queued.clone(),
         );
         r.register(
             "network_programming_duration_seconds",
-            "Time from the change of an endpoint, by its trigger time, to its end in the maps",
+            "Time from the change of an endpoint, by its trigger time, until it is in the maps",
             self.programming.clone(),
         );
         for (kind, changes) in [("endpoint", &self.endpoints), ("service", &self.services)] {
             let Changes { total, pending } = changes.clone();
             r.register(
                 format!("sync_proxy_rules_{kind}_changes"),
-                "Changes that came",
+                "Changes received",
                 total,
             );
             r.register(
                 format!("sync_proxy_rules_{kind}_changes_pending"),
-                "Changes that are not written yet",
+                "Changes not written yet",
                 pending,
             );
         }
@@ -214,13 +231,13 @@ impl KubeProxyMetrics {
         for (path, codes) in [("healthz", &self.healthz), ("livez", &self.livez)] {
             r.register(
                 format!("proxy_{path}"),
-                format!("Answers of /{path} by their status"),
+                format!("Responses of /{path} by HTTP status"),
                 codes.0.clone(),
             );
         }
     }
 
-    /// A sync was asked for.
+    /// A sync was requested.
     pub fn queued(&self) {
         let now = unix_now();
         for family in &FAMILIES {
@@ -228,14 +245,17 @@ impl KubeProxyMetrics {
         }
     }
 
-    /// A sync has ended; `whole` if it was the first one, `good` unless something waits to be written still.
-    pub fn synced(&self, took: Duration, whole: bool, good: bool) {
+    /// A sync has ended.
+    pub fn synced(&self, took: Duration, scope: SyncScope, applied: Applied) {
         let (took, now) = (took.as_secs_f64(), unix_now());
-        let kind = if whole { &self.full } else { &self.partial };
+        let kind = match scope {
+            SyncScope::Full => &self.full,
+            SyncScope::Partial => &self.partial,
+        };
         for family in &FAMILIES {
             self.sync.get_or_create(family).observe(took);
             kind.get_or_create(family).observe(took);
-            if good {
+            if applied == Applied::Everything {
                 self.last.get_or_create(family).set(now);
             }
         }
@@ -250,7 +270,7 @@ impl KubeProxyMetrics {
         }
     }
 
-    /// A change of endpoints is in the maps.
+    /// A change of endpoints took this long until it was in the maps.
     pub fn programmed(&self, v6: bool, seconds: f64) {
         let family = &FAMILIES[usize::from(v6)];
         self.programming.get_or_create(family).observe(seconds);
@@ -275,16 +295,16 @@ impl KubeProxyMetrics {
 }
 
 impl Changes {
-    /// So many came.
-    pub fn came(&self, n: u64) {
+    /// Changes were received.
+    pub fn received(&self, n: u64) {
         self.total.inc_by(n);
         self.pending.inc_by(i64::try_from(n).unwrap_or(i64::MAX));
     }
 }
 
 impl Codes {
-    /// An answer with this HTTP status was given.
-    pub fn answered(&self, code: u16) {
+    /// A response with this HTTP status was sent.
+    pub fn responded(&self, code: u16) {
         self.0.get_or_create(&OfCode { code }).inc();
     }
 }
@@ -296,18 +316,23 @@ fn unix_now() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::encoding::text;
+    use prometheus_client::encoding::text::encode_registry;
 
     use super::*;
     use crate::plan::no_local::NoLocalOf;
 
     #[test]
     fn names_and_labels_are_kube_proxys() {
-        let (m, registry) = KubeProxyMetrics::new();
-        m.synced(Duration::from_millis(3), true, true);
+        let mut registry = Registry::with_prefix("kubeproxy");
+        let m = KubeProxyMetrics::new(&mut registry);
+        m.synced(
+            Duration::from_millis(3),
+            SyncScope::Full,
+            Applied::Everything,
+        );
         m.programmed(true, 0.3);
-        m.endpoints.came(2);
-        m.healthz.answered(200);
+        m.endpoints.received(2);
+        m.healthz.responded(200);
         m.no_local(NoLocal {
             v6: NoLocalOf {
                 internal: 0,
@@ -315,8 +340,8 @@ mod tests {
             },
             ..NoLocal::default()
         });
-        let mut said = String::new();
-        text::encode_registry(&mut said, &registry).unwrap();
+        let mut text = String::new();
+        encode_registry(&mut text, &registry).unwrap();
         for line in [
             "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\",ip_family=\"IPv4\"} 1",
             "kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv6\"} 1",
@@ -331,7 +356,7 @@ mod tests {
             "kubeproxy_proxy_livez_total{code=\"503\"} 0",
             "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv4\"} 0.0",
         ] {
-            assert!(said.contains(line), "{line} is not in\n{said}");
+            assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Labels of the agent's metrics. Owns their values, as dashboards know them; counts nothing.
+//! Labels of the agent's metrics: their values are what dashboards select by.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ pub(super) struct MapLabels {
     pub(super) map: &'static str,
 }
 
-/// Why a port is not carried.
+/// Why a port is not programmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub(super) struct SkipLabels {
     pub(super) reason: SkipReason,
 }
 
-/// Why a port is not carried.
+/// Why a port is not programmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
 pub(super) enum SkipReason {
-    /// Its protocol is SCTP, and there is no `lb0` to carry what clients of this node send.
+    /// Its protocol is SCTP, and there is no `lb0` for what clients of this node send.
     #[expect(
         non_camel_case_types,
         reason = "the derive writes the label as it stands here"
@@ -63,6 +63,16 @@ pub enum Kind {
     node,
 }
 
+impl Kind {
+    /// All of them, for metrics that exist from the start.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::service,
+        Self::endpointslice,
+        Self::node,
+        Self::servicecidr,
+    ];
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -74,14 +84,14 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a sync ended.
+/// Result of a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 pub struct SyncLabels {
     /// The label.
     pub result: SyncResult,
 }
 
-/// How a sync ended.
+/// Result of a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
 pub enum SyncResult {
     /// Everything was written.
@@ -90,7 +100,7 @@ pub enum SyncResult {
         reason = "the derive writes the label as it stands here"
     )]
     ok,
-    /// Some of it was not, and will be tried again.
+    /// Something was not, and will be retried.
     #[expect(
         non_camel_case_types,
         reason = "the derive writes the label as it stands here"

@@ -1,6 +1,7 @@
-//! What the agent reports about itself: metrics, health, Events and the file of problems. Imports no HTTP and no settings.
+//! What the agent reports about itself: metrics, health, log, Events and the file of problems. Components return reports,
+//! and the reporters here turn them into these. Imports no HTTP, and of the settings the plain values alone.
 
-pub mod audits;
+pub(crate) mod audits;
 mod error_text;
 pub mod events;
 pub mod health;
@@ -10,7 +11,10 @@ pub mod labels;
 pub mod metrics;
 pub(crate) mod node_conditions;
 pub(crate) mod node_events;
+pub(crate) mod once;
 pub mod problem_file;
+pub(crate) mod recounts;
+pub(crate) mod socket_resets;
 pub(crate) mod sync_report;
 
 pub(crate) use error_text::chain;

@@ -1,5 +1,5 @@
-//! Events on our Node, for what somebody has to do on this machine. Owns that each is written once an hour at most, and that
-//! a machine in trouble does not flood the API server.
+//! Events on our Node, for what an operator has to do on this machine. Each is written once an hour at most, and their total
+//! is limited, so that a machine with many problems does not flood the API server.
 
 use std::{
     collections::HashMap,
@@ -7,36 +7,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
-use tracing::debug;
+use super::events::{About, EventQueue, EventRequest};
 
-use super::events::{About, Notice};
-
-/// The same is not said again before.
+/// The same Event is not written again before.
 const AGAIN: Duration = Duration::from_hours(1);
-/// So many different ones within that time; the rest is in the log, in metrics and in `lb-agent check`.
+/// Distinct Events within that time; the rest is in the log, in metrics and in `lb-agent check`.
 const MOST: usize = 20;
 
-/// When what was said, by its reason and what it is about.
-type Said = HashMap<(&'static str, String), Instant>;
+/// When each Event was requested, by its reason and subject.
+type Requested = HashMap<(&'static str, String), Instant>;
 
-/// May be given to every task.
+/// Requests Events on our Node; every task may have a clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Announce {
-    notices: mpsc::Sender<Notice>,
-    said: Arc<Mutex<Said>>,
+pub(crate) struct EventRecorder {
+    queue: EventQueue,
+    requested: Arc<Mutex<Requested>>,
 }
 
-impl Announce {
-    /// Nothing has been said.
-    pub(crate) fn new(notices: mpsc::Sender<Notice>) -> Self {
+impl EventRecorder {
+    /// Nothing has been requested.
+    pub(crate) fn new(queue: EventQueue) -> Self {
         Self {
-            notices,
-            said: Arc::default(),
+            queue,
+            requested: Arc::default(),
         }
     }
 
-    /// `subject` tells Events of one reason apart, such as the name of a device; `text` may contain numbers that change.
+    /// `subject` distinguishes Events of one reason, such as the name of a device; `text` may contain numbers that change.
     pub(crate) fn node(
         &self,
         reason: &'static str,
@@ -44,33 +41,30 @@ impl Announce {
         subject: &str,
         text: String,
     ) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requested = self
+            .requested
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (what, now) = ((reason, subject.to_owned()), Instant::now());
-        if !is_new(&mut said, &what, now) {
+        if !is_due(&mut requested, &what, now) {
             return;
         }
-        let notice = Notice {
+        let request = EventRequest {
             about: About::Node,
             reason,
             action,
             text,
         };
-        if self.notices.try_send(notice).is_err() {
-            // Not said, so that it is when it comes again.
-            debug!(
-                reason,
-                "too many Events at once: this one is only in the log"
-            );
-            return;
+        // One that found the queue full is requested the next time.
+        if self.queue.push(request) {
+            requested.insert(what, now);
         }
-        said.insert(what, now);
     }
 }
 
-/// Is it to be said now?
-fn is_new(said: &mut Said, what: &(&'static str, String), now: Instant) -> bool {
-    said.retain(|_, at| now.duration_since(*at) < AGAIN);
-    !said.contains_key(what) && said.len() < MOST
+fn is_due(requested: &mut Requested, what: &(&'static str, String), now: Instant) -> bool {
+    requested.retain(|_, at| now.duration_since(*at) < AGAIN);
+    !requested.contains_key(what) && requested.len() < MOST
 }
 
 #[cfg(test)]
@@ -78,34 +72,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_said_once_an_hour_and_not_too_much_in_all() {
-        let (mut said, start) = (Said::new(), Instant::now());
-        let mut says = |n: usize, now| {
+    fn an_event_is_written_once_an_hour_and_their_number_is_limited() {
+        let (mut requested, start) = (Requested::new(), Instant::now());
+        let mut request = |n: usize, now| {
             let what = ("DeviceMissing", format!("eth{n}"));
-            let new = is_new(&mut said, &what, now);
-            if new {
-                said.insert(what, now);
+            let due = is_due(&mut requested, &what, now);
+            if due {
+                requested.insert(what, now);
             }
-            new
+            due
         };
-        assert!(says(0, start));
-        assert!(!says(0, start + AGAIN / 2));
-        assert!(says(0, start + AGAIN));
-        let new = (1..100).filter(|n| says(*n, start + AGAIN));
-        assert_eq!(new.count(), MOST - 1);
+        assert!(request(0, start));
+        assert!(!request(0, start + AGAIN / 2));
+        assert!(request(0, start + AGAIN));
+        let due = (1..100).filter(|n| request(*n, start + AGAIN));
+        assert_eq!(due.count(), MOST - 1);
     }
 
     #[test]
-    fn what_a_full_queue_refused_is_said_the_next_time() {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let announce = Announce::new(sender);
+    fn an_event_that_a_full_queue_refused_is_written_the_next_time() {
+        let (queue, mut receiver) = EventQueue::new(1);
+        let recorder = EventRecorder::new(queue);
         for device in ["eth0", "eth1", "eth1"] {
-            announce.node("DeviceMissing", "Attach", device, device.to_owned());
+            recorder.node("DeviceMissing", "Attach", device, device.to_owned());
         }
         assert_eq!(receiver.try_recv().unwrap().text, "eth0");
         assert!(receiver.try_recv().is_err());
         for device in ["eth0", "eth1"] {
-            announce.node("DeviceMissing", "Attach", device, device.to_owned());
+            recorder.node("DeviceMissing", "Attach", device, device.to_owned());
         }
         assert_eq!(receiver.try_recv().unwrap().text, "eth1");
     }

@@ -1,5 +1,5 @@
-//! The file in which a running agent leaves what it cannot honour, for `get services`, which may ask when the agent is dead.
-//! Owns its place and its shape; knows nothing of why.
+//! The file in which a running agent keeps which Services are only partly programmed, for `get services`, which may run when
+//! the agent is dead.
 
 use std::{
     collections::BTreeMap,
@@ -20,21 +20,21 @@ pub struct ProblemFile {
     bpf_dir: PathBuf,
 }
 
-/// A Service that is not carried as it asks to be.
+/// A Service that is only partly programmed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Unhonoured {
+pub struct PartiallyProgrammed {
     /// Namespace and name.
     pub service: String,
-    /// In sentences that name the field and the remedy.
+    /// Sentences that name the field and the remedy.
     pub problems: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept {
-    /// Whose: several agents may share a state directory by mistake, and none speaks for another.
+    /// Of the agent that wrote it: several agents may share a state directory by mistake.
     bpf_dir: PathBuf,
-    services: Vec<Unhonoured>,
+    services: Vec<PartiallyProgrammed>,
 }
 
 impl ProblemFile {
@@ -47,8 +47,8 @@ impl ProblemFile {
         }
     }
 
-    /// What the agent of these pins said last; nothing if it never said anything.
-    pub fn load(&self) -> Result<Vec<Unhonoured>> {
+    /// What the agent of these pins reported last; nothing if it never did.
+    pub fn load(&self) -> Result<Vec<PartiallyProgrammed>> {
         let path = self.path.display();
         let text = match fs::read(&self.path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -63,17 +63,19 @@ impl ProblemFile {
         })
     }
 
-    /// Keeps this: a reader sees the old file or the new one.
+    /// Replaces the file: a reader sees the old one or the new one.
     pub fn store(&self, problems: &BTreeMap<ObjectKey, Vec<String>>) -> Result<()> {
         let path = self.path.display();
         let new = self.path.with_extension("new");
         if let Some(dir) = self.path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
-        let services = problems.iter().map(|(service, problems)| Unhonoured {
-            service: service.to_string(),
-            problems: problems.clone(),
-        });
+        let services = problems
+            .iter()
+            .map(|(service, problems)| PartiallyProgrammed {
+                service: service.to_string(),
+                problems: problems.clone(),
+            });
         let kept = Kept {
             bpf_dir: self.bpf_dir.clone(),
             services: services.collect(),
@@ -83,7 +85,7 @@ impl ProblemFile {
         fs::rename(&new, &self.path).with_context(|| format!("put {path} in its place"))
     }
 
-    /// Forgets it.
+    /// Removes the file.
     pub fn remove(&self) -> Result<()> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_read_by_those_who_ask_for_the_same_pins() {
+    fn the_file_is_read_for_the_pins_of_the_agent_that_wrote_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let file = ProblemFile::of(&state, Path::new("/sys/fs/bpf/lb"));

@@ -1,220 +1,97 @@
-//! The one task that writes: facts into the engine, the engine's writes into the maps, programs onto hooks. Owns when each
-//! of them happens; what is written is the engine's business.
+//! The event loop: the one task that writes. It feeds facts to the engine, has the engine write to the maps, and attaches
+//! the programs.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::pending, time::Instant};
 
-use anyhow::{Context as _, Result, bail};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-};
-use tracing::{debug, info, warn};
+use anyhow::{Context as _, Result};
+use tokio::{sync::mpsc, time::sleep_until};
 
-use crate::{
-    bootstrap::{Known, Memory, StateFile},
-    datapath::{attach::Attachments, bpf_maps::BpfMaps, load::Commit},
-    model::Event,
-    node,
-    observe::{
-        health::{Health, Outcome},
-        kernel::Kernel,
-        metrics::Metrics,
-        node_conditions::Troubles,
-        sync_report::Tell,
-    },
-    serve::checks::Wanted,
-    settings::values::NodePortAddress,
-    sync::{Engine, Report, Snapshot, Usage},
-};
+use crate::{lb0, model::Event, node, observe::node_conditions::Lb0Part};
 
 use super::{
     Stop,
-    auditing::AuditRun,
-    lb0::Lb0,
-    moment, node_ports,
-    parts::Parts,
-    recounting,
-    resetting::Resetting,
-    schedule::{Due, Schedule},
+    edges::Edges,
+    engine::Core,
+    hooks::Hooks,
+    machine::Machine,
+    observer::Observer,
+    phase::Phase,
+    schedule::{Due, Left, Schedule},
 };
 
-/// Programs that could not be attached are tried again this often.
-const REATTACH: Duration = Duration::from_secs(10);
 /// Events taken in before something is written.
 const DRAIN: usize = 10_000;
 
 /// The running agent.
 pub(super) struct Agent {
-    engine: Engine,
-    maps: BpfMaps,
-    attachments: Attachments,
-    commit: Option<Commit>,
-    wait_for_sync: bool,
-    lb0: Lb0,
-    node_port_addresses: Vec<NodePortAddress>,
-    node_ip: Option<IpAddr>,
-    memory: Memory,
-    file: StateFile,
-    known: watch::Sender<Known>,
-    checks: watch::Sender<Wanted>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    kernel: Arc<Kernel>,
-    tell: Tell,
-    first_sync: Option<oneshot::Sender<()>>,
-    troubles: Troubles,
-    schedule: Schedule,
-    audit: AuditRun,
-    node: Option<node::State>,
-    /// Addresses of node ports, as the engine knows them.
-    addresses: Option<Vec<(IpAddr, u32)>>,
-    synced: bool,
-    attached: bool,
-    reattach: Option<Instant>,
-    recount: Option<JoinHandle<()>>,
-    resetting: Resetting,
+    /// Engine and maps.
+    pub(super) core: Core,
+    /// Programs.
+    pub(super) hooks: Hooks,
+    /// Devices and addresses.
+    pub(super) machine: Machine,
+    /// When what is due.
+    pub(super) schedule: Schedule,
+    /// The API server's addresses, `lb0`, sockets.
+    pub(super) edges: Edges,
+    /// Log, metrics, Events, health.
+    pub(super) observer: Observer,
+    /// How far the start has come.
+    pub(super) phase: Phase,
+}
+
+/// What the event loop waits for.
+pub(super) struct Inputs {
+    /// From the source of objects.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// From netlink.
+    pub(super) machine: mpsc::Receiver<node::State>,
+    /// SIGTERM or SIGINT.
+    pub(super) stop: Stop,
 }
 
 impl Agent {
-    /// Nothing happens yet.
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
-            engine,
-            maps,
-            attachments,
-            commit,
-            wait_for_sync,
-            lb0,
-            node_port_addresses,
-            node_ip,
-            memory,
-            file,
-            known,
-            checks,
-            health,
-            metrics,
-            kernel,
-            tell,
-            troubles,
-            schedule,
-            resetting,
-            first_sync,
-        } = parts;
-        Self {
-            engine,
-            maps,
-            attachments,
-            commit: Some(commit),
-            wait_for_sync,
-            lb0,
-            node_port_addresses,
-            node_ip,
-            memory,
-            file,
-            known,
-            checks,
-            health,
-            metrics,
-            kernel,
-            tell,
-            first_sync: Some(first_sync),
-            troubles,
-            schedule,
-            audit: AuditRun::default(),
-            node: None,
-            addresses: None,
-            synced: false,
-            attached: false,
-            reattach: None,
-            recount: None,
-            resetting,
-        }
-    }
-
-    /// Until a signal comes. Fails where the programs cannot be attached at all.
-    pub(super) async fn run(
-        mut self,
-        mut events: mpsc::Receiver<Event>,
-        mut node: mpsc::Receiver<node::State>,
-        mut stop: Stop,
-    ) -> Result<()> {
+    /// Until a signal arrives. Fails where the programs cannot be attached at all.
+    pub(super) async fn run(mut self, inputs: Inputs) -> Result<()> {
+        let Inputs {
+            mut events,
+            mut machine,
+            mut stop,
+        } = inputs;
         loop {
-            let (at, due) = self.next();
+            let next = self.schedule.next();
             tokio::select! {
-                () = stop.wait() => break,
+                () = stop.wait() => return Ok(()),
                 event = events.recv() => {
-                    let Some(event) = event else { bail!("the source of objects has ended") };
-                    self.take(event);
+                    self.take(event.context("the source of objects has ended")?);
                     for _ in 0..DRAIN {
                         let Ok(event) = events.try_recv() else { break };
                         self.take(event);
                     }
                 }
-                state = node.recv() => {
-                    let Some(state) = state else { bail!("the watch of this machine's devices has ended") };
-                    self.troubles.missing(&state.missing, &self.metrics);
-                    self.see_machine(state);
-                    self.refresh_addresses();
-                    self.attach()?;
+                state = machine.recv() => {
+                    self.see_machine(state.context("the watch of this machine's devices has ended")?)?;
                 }
-                question = self.resetting.question() => question.answer(&self.engine),
-                told = self.lb0.next() => {
-                    let Some(told) = told else { bail!("the watch of lb0 has ended") };
-                    if self.lb0.take(told, &self.metrics) {
-                        self.attach()?;
-                    }
+                question = self.edges.sockets.question() => question.answer(self.core.engine()),
+                status = self.edges.lb0.next() => {
+                    self.see_lb0(status.context("the watch of lb0 has ended")?)?;
                 }
-                // What is on this machine decides where services are reached: nothing is planned before it is known.
-                () = moment::until(at), if self.node.is_some() => match due {
-                    Some(Due::Sync) => self.sync()?,
-                    Some(Due::Settle) => self.settle(),
-                    Some(Due::Audit) => self.audit(),
-                    None => self.attach()?,
+                // Where services are reached depends on this machine: nothing is planned before its state is known.
+                due = sleep_until_due(next), if self.machine.state().is_some() => match due {
+                    Due::Sync => self.sync()?,
+                    Due::Settle => self.settle(),
+                    Due::Audit => self.audit(),
+                    Due::Attach => self.attach()?,
                 },
             }
         }
-        if let Some(recount) = self.recount {
-            recount.abort();
-        }
-        Ok(())
-    }
-
-    fn next(&self) -> (Instant, Option<Due>) {
-        let reattach = self.reattach.map(|at| (at, None));
-        let planned = self.schedule.next().map(|(at, due)| (at, Some(due)));
-        let next = planned
-            .into_iter()
-            .chain(reattach)
-            .min_by_key(|(at, _)| *at);
-        // With nothing due, a look at the clock now and then does no harm.
-        next.unwrap_or_else(|| (Instant::now() + Duration::from_hours(1), Some(Due::Sync)))
     }
 
     fn take(&mut self, event: Event) {
-        if let Some(known) = self.memory.see(&event) {
-            if let Err(error) = self.file.store(known) {
-                warn!(error = %format!("{error:#}"), "cannot keep the API server's addresses for the next start");
-            }
-            self.known.send_replace(known.clone());
-        }
-        self.tell.arrived(&event, &self.metrics);
-        self.troubles.arrived(&event);
-        self.lb0.see(&event);
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
-        let leaving = match &event {
-            Event::Node(node) => Some(node.leaving),
-            // One that was never there takes nothing away; one that is deleted does.
-            Event::NodeGone if self.engine.cluster().node().is_some() => Some(true),
-            _ => None,
-        };
-        self.engine.handle(event);
-        if let Some(leaving) = leaving {
-            self.health.leaving(leaving);
-        }
+        self.edges.received(&event);
+        self.observer.received(&event);
+        self.core.handle(event);
         if of_node {
             self.refresh_addresses();
         }
@@ -223,178 +100,127 @@ impl Agent {
 
     /// Something is to be written.
     fn queued(&mut self, now: Instant) {
-        self.health.queued(now);
-        self.metrics.kubeproxy.queued();
+        self.observer.queued(now);
         self.schedule.change(now);
     }
 
-    /// Takes in what netlink tells of this machine.
-    fn see_machine(&mut self, state: node::State) {
-        let event = Event::Machine(state.machine.clone());
-        self.lb0.see(&event);
-        self.engine.handle(event);
-        self.node = Some(state);
+    /// Netlink has shown a change of this machine.
+    fn see_machine(&mut self, state: node::State) -> Result<()> {
+        self.observer.missing_devices(&state.missing);
+        let event = self.machine.update(state);
+        self.edges.lb0.received(&event);
+        self.core.handle(event);
         self.schedule.change(Instant::now());
+        self.refresh_addresses();
+        self.attach()
     }
 
-    /// Tells the engine on which of the machine's addresses node ports answer, if that is known and new.
+    /// Gives the engine the addresses that node ports answer on, if they are known and new.
     fn refresh_addresses(&mut self) {
-        let Some(state) = &self.node else { return };
-        let words = &self.node_port_addresses;
-        let found =
-            node_ports::addresses(words, self.node_ip, self.engine.cluster(), &state.addresses);
-        let Some(addresses) = found else { return };
-        if self.addresses.as_ref() == Some(&addresses) {
+        let Some(new) = self.machine.new_addresses(self.core.cluster()) else {
             return;
-        }
-        debug!(?addresses, "node ports answer on");
-        self.troubles.node_ports(words, &addresses);
-        self.addresses = Some(addresses.clone());
-        let listen = node_ports::listen(words, &addresses);
-        self.checks.send_if_modified(|wanted| {
-            let is_new = wanted.listen != listen;
-            wanted.listen = listen;
-            is_new
-        });
-        self.engine.handle(Event::Addresses(addresses));
+        };
+        self.observer.node_ports(self.machine.words(), &new);
+        self.core.handle(Event::Addresses(new.addresses));
         self.queued(Instant::now());
     }
 
-    fn sync(&mut self) -> Result<()> {
-        let start = Instant::now();
-        if self.schedule.begin(start) {
-            self.engine.retry();
-        }
-        let many = self.tell.many_arrived();
-        let report = self.engine.sync(&mut self.maps);
-        let end = Instant::now();
-        let snapshot = self.engine.snapshot();
-        self.schedule.synced(
-            end,
-            snapshot.waiting || !report.failed.is_empty(),
-            report.freed,
-            snapshot.unsettled,
-        );
-        self.tell_usage(&snapshot);
-        self.tell
-            .synced(&report, end - start, &self.engine, &self.metrics);
-        self.troubles.synced(&snapshot.usage, self.engine.cluster());
-        if report.first_synced || report.udp_left > 0 {
-            self.resetting.wake();
-        }
-        if report.first_synced {
-            self.schedule.complete(end);
-            if let Some(told) = self.first_sync.take() {
-                // Who does not listen any more need not know.
-                let _ = told.send(());
-            }
-            info!(
-                services = snapshot.services,
-                failed = report.failed.len(),
-                writes = report.writes.total(),
-                "everything is listed and written"
-            );
-        }
-        self.synced |= report.synced;
-        if self.synced && !self.attached {
+    fn see_lb0(&mut self, status: lb0::Told) -> Result<()> {
+        self.observer.lb0(Lb0Part::Device, &status.problems);
+        if self.edges.lb0.set_pair(status.pair) {
             self.attach()?;
-        }
-        self.lb0
-            .refresh(&self.engine, self.node.as_ref(), self.synced, &self.metrics);
-        let outcome = Outcome {
-            applied: report.applied(),
-            complete: self.synced && self.attached,
-            refused: snapshot.retrying,
-        };
-        self.health.synced(outcome, jiff::Timestamp::now());
-        if many {
-            lb_sys::trim_heap();
-        }
-        if report.health_changed {
-            let checks = Arc::new(self.engine.health_checks().clone());
-            self.checks.send_modify(|wanted| wanted.checks = checks);
         }
         Ok(())
     }
 
-    fn tell_usage(&self, snapshot: &Snapshot) {
-        let of = |u: &Usage| (u.map, (u.entries.into(), u.capacity.into()));
-        self.kernel.told(snapshot.usage.iter().map(of));
+    fn sync(&mut self) -> Result<()> {
+        if self.schedule.begin(Instant::now()) {
+            self.core.retry();
+        }
+        let done = self.core.sync();
+        self.schedule.synced(done.end, done.outcome());
+        if done.report.synced {
+            self.phase.synced();
+        }
+        self.observer.synced(&done, self.core.engine(), self.phase);
+        if self.phase == Phase::Synced {
+            self.attach()?;
+        }
+        let engine = self.core.engine();
+        let problems = self.edges.synced(&done, engine, &self.machine, self.phase);
+        if let Some(problems) = problems {
+            self.observer.lb0(Lb0Part::Routing, &problems);
+        }
+        Ok(())
     }
 
     fn settle(&mut self) {
-        let report: Report = self.engine.settle(&mut self.maps);
-        self.metrics.wrote(&report.writes);
-        for failure in &report.failed {
-            warn!(error = %failure.error, "cannot clear what is retired");
-        }
-        let snapshot = self.engine.snapshot();
-        self.schedule.settled(Instant::now(), snapshot.unsettled);
-        self.tell_usage(&snapshot);
+        let (report, snapshot) = self.core.settle();
+        let left = if snapshot.unsettled {
+            Left::Something
+        } else {
+            Left::Nothing
+        };
+        self.schedule.settled(Instant::now(), left);
+        self.observer.settled(&report, &snapshot);
     }
 
-    /// Proves the next map, and the first one again after the period.
     fn audit(&mut self) {
-        let Self { engine, maps, .. } = self;
-        let more = self.audit.step(engine, maps, &self.metrics, &self.troubles);
-        self.schedule.audited(Instant::now(), more);
+        let (step, took, left) = self.core.audit();
+        self.observer.audited(step, took, left);
+        self.schedule.audited(Instant::now(), left);
     }
 
-    /// Programs onto the hooks of the devices as they are now. Not before the maps are filled, if they are new: what runs
-    /// meanwhile is the previous agent's, on its own maps.
+    /// Attaches the programs to the devices as they are now.
     fn attach(&mut self) -> Result<()> {
-        self.reattach = None;
-        let Some(state) = &self.node else {
+        self.schedule.attaching();
+        let Some(state) = self.machine.state() else {
             return Ok(());
         };
-        if self.wait_for_sync && !self.synced {
-            info!("new maps: what a previous agent attached stays until they are filled");
+        let lb0 = self.edges.lb0.pair();
+        let Some(report) = self.hooks.attach(&state.devices, lb0, self.phase)? else {
             return Ok(());
+        };
+        self.phase.attached();
+        if !report.problems.is_empty() {
+            self.schedule.attach_failed(Instant::now());
         }
-        // The new maps are filled: from the first link on that runs on them, they are what the next agent must find.
-        let first = self.commit.take();
-        let is_first = first.is_some();
-        first.map_or(Ok(()), Commit::run)?;
-        self.attachments.set_lb0(self.lb0.pair());
-        let problems = self
-            .attachments
-            .follow(&state.devices)
-            .context("attach the programs")?;
-        self.troubles.attach(&problems, &self.metrics);
-        let all = state.devices.iter();
-        let without_xdp = all.filter(|d| self.attachments.lacks_xdp(d.ifindex));
-        self.troubles
-            .without_xdp(without_xdp.map(|d| d.name.as_str()));
-        let serving = self.lb0.pair();
-        self.lb0
-            .attached(serving.filter(|pair| self.attachments.serves_lb0(*pair)));
-        if !problems.is_empty() {
-            self.reattach = Some(Instant::now() + REATTACH);
-        }
-        if is_first {
-            let devices: Vec<&str> = state.devices.iter().map(|d| d.name.as_str()).collect();
-            info!(?devices, "programs are attached");
-        }
-        self.attached = true;
-        if self.synced {
-            self.health.ready();
-        }
-        if self.recount.is_none()
-            && let Some(recounts) = self.attachments.recounts()?
-        {
-            let metrics = Arc::clone(&self.metrics);
-            let first = recounts.start()?;
-            self.recount = Some(tokio::spawn(recounting::run(
-                first,
-                move || recounts.start(),
-                metrics,
-            )));
-        }
-        if self.resetting.waits()
-            && let Some(records) = self.attachments.records()?
-        {
-            self.resetting.start(records, Arc::clone(&self.metrics));
-        }
-        Ok(())
+        self.observer.attached(&report, self.phase);
+        self.edges.lb0.attached(report.lb0);
+        self.edges.sockets.start(self.hooks.attachments())
+    }
+}
+
+/// Returns what is due at its time, or at once if that has come: a timer would round it up to the next millisecond, and one
+/// more, which is many times the work of a change. Waits forever if nothing is due.
+async fn sleep_until_due(next: Option<(Instant, Due)>) -> Due {
+    let Some((at, due)) = next else {
+        return pending().await;
+    };
+    if at > Instant::now() {
+        sleep_until(at.into()).await;
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, time::Duration};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_does_not_wait_for_a_timer() {
+        let now = Instant::now();
+        let at_once = pin!(sleep_until_due(Some((now, Due::Sync)))).now_or_never();
+        assert_eq!(at_once, Some(Due::Sync));
+        let soon = now + Duration::from_millis(20);
+        let late = Some((soon + Duration::from_hours(1), Due::Sync));
+        assert_eq!(pin!(sleep_until_due(late)).now_or_never(), None);
+        assert_eq!(pin!(sleep_until_due(None)).now_or_never(), None);
+        assert_eq!(sleep_until_due(Some((soon, Due::Audit))).await, Due::Audit);
+        assert!(Instant::now() >= soon);
     }
 }

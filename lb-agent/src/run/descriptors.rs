@@ -1,4 +1,4 @@
-//! How many files and sockets the agent may have open. Owns the one system call; knows nothing of what opens them.
+//! How many files and sockets the agent may have open.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;

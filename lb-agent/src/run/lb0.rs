@@ -1,11 +1,11 @@
-//! `lb0` in the running agent: what is to be routed there as services come and go, and when routes may lead there. Owns what
-//! has been said of its troubles; the devices and routes are written by [`crate::lb0`].
+//! `lb0` in the running agent: what is to be routed there as services come and go, and when routes may lead there. The
+//! devices and routes are written by [`crate::lb0`].
 
 use std::{collections::BTreeSet, future::pending, net::IpAddr};
 
 use anyhow::Result;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::{
     lb0::{
@@ -14,38 +14,37 @@ use crate::{
     },
     model::{Cidr, Cluster, Event, ObjectKey},
     node,
-    observe::metrics::Metrics,
     settings::values::Lb0Mode,
     sync::Engine,
 };
 
-/// What is wanted of it, and how it is.
+use super::phase::Phase;
+
+/// Its desired and its actual state.
 pub(super) struct Lb0 {
     /// `--service-cidrs`
     given: Vec<Cidr>,
     /// `None` with `--lb0 off`.
-    told: Option<mpsc::Receiver<Told>>,
+    status: Option<mpsc::Receiver<Told>>,
     wanted: watch::Sender<Wanted>,
     pair: Option<Pair>,
-    /// Something has come that routes depend on.
+    /// An event was received that routes depend on.
     stale: bool,
-    /// By the device and its routes, and by what is to be routed.
-    problems: [Vec<String>; 2],
 }
 
-/// Makes the device, or takes it away where it is not wanted; returns it where it is there.
+/// Makes the device, or removes it with `--lb0 off`; returns it where it exists.
 pub(super) async fn prepare(switch: Lb0Mode) -> Option<Pair> {
     match switch {
         Lb0Mode::On => match lb0::ensure().await {
             Ok(pair) => Some(pair),
             Err(problem) => {
-                error!(error = %format!("{problem:#}"), "without lb0: service addresses answer no ping, and sockets alone are balanced");
+                error!(error = %format!("{problem:#}"), "without lb0: service addresses do not answer ping, and only sockets are balanced");
                 None
             }
         },
         Lb0Mode::Off => {
             if let Err(problem) = lb0::remove().await {
-                warn!(error = %format!("{problem:#}"), "what is left of lb0 stays");
+                warn!(error = %format!("{problem:#}"), "cannot remove lb0");
             }
             None
         }
@@ -58,33 +57,28 @@ impl Lb0 {
         let (wanted, receiver) = watch::channel(Wanted::default());
         Ok(Self {
             given,
-            told: match switch {
+            status: match switch {
                 Lb0Mode::On => Some(lb0::follow(receiver)?),
                 Lb0Mode::Off => None,
             },
             wanted,
-            // Known from the start: what a previous agent attached there stays.
+            // Known from the start, so that what a previous agent attached there stays.
             pair,
             stale: true,
-            problems: [Vec::new(), Vec::new()],
         })
     }
 
-    /// The next news of the device; never any when it is switched off.
+    /// The next status of the device; never one when it is switched off.
     pub(super) async fn next(&mut self) -> Option<Told> {
-        match &mut self.told {
-            Some(told) => told.recv().await,
+        match &mut self.status {
+            Some(status) => status.recv().await,
             None => pending().await,
         }
     }
 
-    /// Takes news in; true: its programs must be looked at.
-    pub(super) fn take(&mut self, told: Told, metrics: &Metrics) -> bool {
-        let Told { pair, problems } = told;
-        self.say(0, problems, metrics);
-        let other = self.pair != pair;
-        self.pair = pair;
-        other
+    /// Takes in the devices as they are now; true if they are others than before, so that programs must be attached.
+    pub(super) fn set_pair(&mut self, pair: Option<Pair>) -> bool {
+        std::mem::replace(&mut self.pair, pair) != pair
     }
 
     /// Its devices.
@@ -92,14 +86,14 @@ impl Lb0 {
         self.pair
     }
 
-    /// Its programs run, or do not: without them nothing is routed there.
+    /// The devices on which its programs run; without them nothing is routed there.
     pub(super) fn attached(&self, ready: Option<Pair>) {
         self.wanted
             .send_if_modified(|w| std::mem::replace(&mut w.ready, ready) != ready);
     }
 
-    /// An event came.
-    pub(super) fn see(&mut self, event: &Event) {
+    /// An event was received.
+    pub(super) fn received(&mut self, event: &Event) {
         self.stale |= matches!(
             event,
             Event::Service(_)
@@ -112,20 +106,18 @@ impl Lb0 {
         );
     }
 
-    /// A sync has ended: routes follow what is planned now. `synced`: everything is listed.
+    /// A sync has ended: routes follow what is planned now. Returns what cannot be routed, if that was looked at.
     pub(super) fn refresh(
         &mut self,
         engine: &Engine,
         machine: Option<&node::State>,
-        synced: bool,
-        metrics: &Metrics,
-    ) {
-        let known = self.wanted.borrow().whole;
-        let (Some(machine), true) = (machine, self.stale || known != synced) else {
-            return;
-        };
-        if self.told.is_none() {
-            return;
+        phase: Phase,
+    ) -> Option<Vec<String>> {
+        let machine = machine?;
+        self.status.as_ref()?;
+        let synced = phase.is_synced();
+        if !self.stale && self.wanted.borrow().whole == synced {
+            return None;
         }
         self.stale = false;
         let cluster: &Cluster = engine.cluster();
@@ -155,7 +147,6 @@ impl Lb0 {
         let led = led.filter(|port| !api.contains(&port.addr));
         let (ports, too_many) = wanted::ports(&cidrs, led);
         problems.extend(too_many);
-        self.say(1, problems, metrics);
         self.wanted.send_if_modified(|w| {
             let new = Wanted {
                 networks,
@@ -171,23 +162,6 @@ impl Lb0 {
             *w = new;
             changed
         });
-    }
-
-    /// Each problem once, when it is new, and when all have gone.
-    fn say(&mut self, of: usize, now: Vec<String>, metrics: &Metrics) {
-        let Some(known) = self.problems.get_mut(of) else {
-            return;
-        };
-        for problem in now.iter().filter(|p| !known.contains(p)) {
-            error!(error = problem, "lb0");
-        }
-        if now.is_empty() && !known.is_empty() {
-            info!("lb0 is as it should be");
-        }
-        *known = now;
-        let wrong = self.problems.iter().map(Vec::len).sum::<usize>();
-        metrics
-            .lb0_problems
-            .set(i64::try_from(wrong).unwrap_or(i64::MAX));
+        Some(problems)
     }
 }

@@ -1,4 +1,4 @@
-//! On which of the machine's addresses node ports answer. Owns the meaning of `--node-port-addresses` for this Node; pure.
+//! On which of the machine's addresses node ports answer: the meaning of `--node-port-addresses` for this Node. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

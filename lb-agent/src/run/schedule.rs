@@ -1,14 +1,16 @@
-//! When the next sync is due: the first change at once, more of them after a short pause, what failed after a longer one.
-//! Knows no clock; the caller brings the time.
+//! When the next step is due: the first change at once, more of them after a short pause, what failed after a longer one.
+//! Never reads the clock: the caller brings the time.
 
 use std::time::{Duration, Instant};
 
 /// Between the ends of two syncs, so that a burst of changes becomes one.
 const COALESCE: Duration = Duration::from_millis(10);
-/// Before what failed is tried again: the first pause, and the longest.
+/// Pause before what failed is retried: the first one, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
-/// Without a change for so long, what is retired is cleared.
+/// After this long without a change, what is retired is cleared.
 const IDLE: Duration = Duration::from_secs(1);
+/// Pause before programs that could not be attached are retried.
+const REATTACH: Duration = Duration::from_secs(10);
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,8 +19,33 @@ pub(super) enum Due {
     Sync,
     /// Clear what is retired.
     Settle,
-    /// Prove the next map.
+    /// Verify the next page of a map.
     Audit,
+    /// Attach what could not be attached.
+    Attach,
+}
+
+/// What a sync leaves to do.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct SyncOutcome {
+    /// Something has to be retried.
+    pub(super) failed: bool,
+    /// Room was freed, which may be what a failed write lacked.
+    pub(super) freed: bool,
+    /// Something is retired, and waits to be cleared.
+    pub(super) unsettled: bool,
+    /// Every source is listed, and all of it is written: audits may begin.
+    pub(super) complete: bool,
+}
+
+/// Whether a step has to be followed by another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// Everything is done.
+    Nothing,
+    /// There is more to do.
+    Something,
 }
 
 /// The plan of the next steps.
@@ -34,6 +61,7 @@ pub(super) struct Schedule {
     pause: Option<Duration>,
     settle: Option<Instant>,
     audit: Option<Instant>,
+    attach: Option<Instant>,
 }
 
 impl Schedule {
@@ -48,6 +76,7 @@ impl Schedule {
             pause: None,
             settle: None,
             audit: None,
+            attach: None,
         }
     }
 
@@ -56,19 +85,27 @@ impl Schedule {
         self.changed.get_or_insert(now);
     }
 
-    /// A sync begins; true if it is to try again what failed.
+    /// A sync begins; true if it has to retry what failed.
     pub(super) fn begin(&mut self, now: Instant) -> bool {
         self.retry.take_if(|at| *at <= now).is_some()
     }
 
-    /// A sync has ended. `failed`: something is to be tried again, soon if room was `freed` meanwhile, which may be what it
-    /// lacked. `unsettled`: something is retired.
-    pub(super) fn synced(&mut self, now: Instant, failed: bool, freed: bool, unsettled: bool) {
+    /// A sync has ended. What failed is retried soon where room was freed.
+    pub(super) fn synced(&mut self, now: Instant, outcome: SyncOutcome) {
+        let SyncOutcome {
+            failed,
+            freed,
+            unsettled,
+            complete,
+        } = outcome;
+        if complete {
+            self.audit.get_or_insert(now + self.period);
+        }
         self.changed = None;
         self.last = Some(now);
         self.settle = unsettled.then(|| now + IDLE);
         let before = self.pause.filter(|_| !freed);
-        // Syncs that only write what has changed do not put it off.
+        // Syncs that only write what has changed do not delay the retry.
         let known = self.retry.filter(|_| failed);
         if known.is_none() || freed {
             self.pause = failed.then(|| before.map_or(RETRY.0, |p| RETRY.1.min(p * 2)));
@@ -77,20 +114,28 @@ impl Schedule {
         }
     }
 
-    /// What was retired has been cleared; `unsettled` if not, and then it has time.
-    pub(super) fn settled(&mut self, now: Instant, unsettled: bool) {
-        self.settle = unsettled.then(|| now + RETRY.1);
+    /// What was retired has been cleared. Something left over is not urgent.
+    pub(super) fn settled(&mut self, now: Instant, left: Left) {
+        self.settle = (left == Left::Something).then(|| now + RETRY.1);
     }
 
-    /// Everything has been written once: from now on it is proved.
-    pub(super) fn complete(&mut self, now: Instant) {
-        self.audit.get_or_insert(now + self.period);
-    }
-
-    /// One map has been proved; `more`: others are left.
-    pub(super) fn audited(&mut self, now: Instant, more: bool) {
-        let pause = if more { Duration::ZERO } else { self.period };
+    /// A step of an audit has ended.
+    pub(super) fn audited(&mut self, now: Instant, left: Left) {
+        let pause = match left {
+            Left::Something => Duration::ZERO,
+            Left::Nothing => self.period,
+        };
         self.audit = Some(now + pause);
+    }
+
+    /// The programs are being attached.
+    pub(super) fn attaching(&mut self) {
+        self.attach = None;
+    }
+
+    /// Some programs could not be attached.
+    pub(super) fn attach_failed(&mut self, now: Instant) {
+        self.attach = Some(now + REATTACH);
     }
 
     /// What comes next, and when (the past means now).
@@ -102,7 +147,8 @@ impl Schedule {
         });
         let settle = self.settle.map(|at| (at, Due::Settle));
         let audit = self.audit.map(|at| (at, Due::Audit));
-        let all = sync.into_iter().chain(settle).chain(audit);
+        let attach = self.attach.map(|at| (at, Due::Attach));
+        let all = sync.into_iter().chain(settle).chain(audit).chain(attach);
         all.min_by_key(|(at, _)| *at)
     }
 }
@@ -111,6 +157,29 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const CLEAN: SyncOutcome = SyncOutcome {
+        failed: false,
+        freed: false,
+        unsettled: false,
+        complete: false,
+    };
+    const COMPLETE: SyncOutcome = SyncOutcome {
+        complete: true,
+        ..CLEAN
+    };
+    const FAILED: SyncOutcome = SyncOutcome {
+        failed: true,
+        ..CLEAN
+    };
+    const FAILED_AND_FREED: SyncOutcome = SyncOutcome {
+        freed: true,
+        ..FAILED
+    };
+    const UNSETTLED: SyncOutcome = SyncOutcome {
+        unsettled: true,
+        ..CLEAN
+    };
+
     impl Default for Schedule {
         fn default() -> Self {
             Self::new(None, Duration::from_secs(30))
@@ -118,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_pause_between_two_syncs_can_be_asked_for() {
+    fn a_longer_pause_between_two_syncs_can_be_configured() {
         let (min, t) = (Duration::from_secs(2), Instant::now());
         let mut s = Schedule::new(Some(min), Duration::from_secs(30));
         s.change(t);
         assert_eq!(s.next(), Some((t, Due::Sync)), "the first one at once");
-        s.synced(t, false, false, false);
+        s.synced(t, CLEAN);
         s.change(t + min / 2);
         assert_eq!(s.next(), Some((t + min, Due::Sync)));
         // One that is shorter than ours makes no difference.
@@ -132,17 +201,18 @@ mod tests {
     }
 
     #[test]
-    fn audits_come_again_and_again_and_do_not_hold_up_a_change() {
+    fn audits_repeat_and_do_not_hold_up_a_change() {
         let (mut s, t, period) = (Schedule::default(), Instant::now(), Duration::from_secs(30));
-        s.complete(t);
-        s.complete(t + period);
+        s.synced(t, COMPLETE);
+        s.synced(t + period / 2, COMPLETE);
         assert_eq!(s.next(), Some((t + period, Due::Audit)));
-        s.audited(t + period, true);
+        s.audited(t + period, Left::Something);
         assert_eq!(s.next(), Some((t + period, Due::Audit)));
         s.change(t);
-        assert_eq!(s.next(), Some((t, Due::Sync)));
-        s.synced(t + period, false, false, false);
-        s.audited(t + period, false);
+        let soon = t + period / 2 + COALESCE;
+        assert_eq!(s.next(), Some((soon, Due::Sync)));
+        s.synced(t + period, CLEAN);
+        s.audited(t + period, Left::Nothing);
         assert_eq!(s.next(), Some((t + period * 2, Due::Audit)));
     }
 
@@ -152,22 +222,22 @@ mod tests {
         assert_eq!(s.next(), None);
         s.change(t);
         assert_eq!(s.next(), Some((t, Due::Sync)));
-        s.synced(t, false, false, false);
+        s.synced(t, CLEAN);
         assert_eq!(s.next(), None);
         s.change(t + COALESCE / 2);
         s.change(t + COALESCE);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
-        s.synced(t + COALESCE, false, false, false);
+        s.synced(t + COALESCE, CLEAN);
         s.change(t + COALESCE * 9);
         assert_eq!(s.next(), Some((t + COALESCE * 9, Due::Sync)));
     }
 
     #[test]
-    fn what_failed_is_tried_again_after_longer_and_longer_pauses() {
+    fn what_failed_is_retried_after_longer_and_longer_pauses() {
         let (mut s, mut t) = (Schedule::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            s.synced(t, true, false, false);
+            s.synced(t, FAILED);
             let (at, due) = s.next().unwrap();
             assert_eq!(due, Due::Sync);
             pauses.push((at - t).as_secs());
@@ -175,21 +245,21 @@ mod tests {
             assert!(!s.begin(t.checked_sub(COALESCE).unwrap()) && s.begin(t));
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        s.synced(t, false, false, false);
+        s.synced(t, CLEAN);
         assert_eq!(s.next(), None);
-        s.synced(t, true, false, false);
+        s.synced(t, FAILED);
         assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
     }
 
     #[test]
-    fn changes_do_not_put_off_what_is_to_be_tried_again() {
+    fn changes_do_not_delay_a_retry() {
         let (mut s, start) = (Schedule::default(), Instant::now());
-        s.synced(start, true, false, false);
+        s.synced(start, FAILED);
         let mut t = start;
         while t < start + RETRY.0 {
             assert!(!s.begin(t));
-            // Nor does room that is made again and again.
-            s.synced(t, true, true, false);
+            // Nor does room that is freed again and again.
+            s.synced(t, FAILED_AND_FREED);
             t += COALESCE;
         }
         assert_eq!(s.next(), Some((start + RETRY.0, Due::Sync)));
@@ -197,35 +267,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_tried_again_keeps_to_the_pause_that_was_asked_for() {
+    fn a_retry_keeps_to_the_configured_pause() {
         let (min, t) = (RETRY.0 * 5, Instant::now());
         let mut s = Schedule::new(Some(min), Duration::from_secs(30));
-        s.synced(t, true, false, false);
+        s.synced(t, FAILED);
         assert_eq!(s.next(), Some((t + min, Due::Sync)));
         s.change(t);
         assert_eq!(s.next(), Some((t + min, Due::Sync)), "one for both");
     }
 
     #[test]
-    fn where_room_was_made_what_failed_is_tried_again_soon() {
+    fn what_failed_is_retried_soon_where_room_was_freed() {
         let (mut s, t) = (Schedule::default(), Instant::now());
         for _ in 0..8 {
             s.retry = None;
-            s.synced(t, true, false, false);
+            s.synced(t, FAILED);
         }
         assert_eq!(s.next(), Some((t + RETRY.1, Due::Sync)));
-        s.synced(t, true, true, false);
+        s.synced(t, FAILED_AND_FREED);
         assert_eq!(s.next(), Some((t + RETRY.0, Due::Sync)));
         let t = t + RETRY.0;
         assert!(s.begin(t));
-        s.synced(t, true, false, false);
+        s.synced(t, FAILED);
         assert_eq!(s.next(), Some((t + RETRY.0 * 2, Due::Sync)));
     }
 
     #[test]
     fn a_change_does_not_wait_for_the_retry() {
         let (mut s, t) = (Schedule::default(), Instant::now());
-        s.synced(t, true, false, false);
+        s.synced(t, FAILED);
         s.change(t);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
     }
@@ -233,12 +303,21 @@ mod tests {
     #[test]
     fn what_is_retired_is_cleared_when_nothing_happens() {
         let (mut s, t) = (Schedule::default(), Instant::now());
-        s.synced(t, false, false, true);
+        s.synced(t, UNSETTLED);
         assert_eq!(s.next(), Some((t + IDLE, Due::Settle)));
         s.change(t);
         assert_eq!(s.next(), Some((t + COALESCE, Due::Sync)));
-        s.synced(t, false, false, true);
-        s.settled(t + IDLE, false);
+        s.synced(t, UNSETTLED);
+        s.settled(t + IDLE, Left::Nothing);
+        assert_eq!(s.next(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_attached_is_retried_until_it_is() {
+        let (mut s, t) = (Schedule::default(), Instant::now());
+        s.attach_failed(t);
+        assert_eq!(s.next(), Some((t + REATTACH, Due::Attach)));
+        s.attaching();
         assert_eq!(s.next(), None);
     }
 }

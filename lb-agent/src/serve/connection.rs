@@ -1,5 +1,4 @@
-//! Connections of the small HTTP servers. Owns how one is taken in, served and ended, and how many there may be at once;
-//! knows no route.
+//! Connections of the HTTP servers: how one is accepted, served and ended, and how many may be open at once.
 
 use std::{
     convert::Infallible,
@@ -25,18 +24,18 @@ use tokio::{
 };
 use tracing::debug;
 
-/// A client whose first request has not come by then is sent away: it would keep a place from others.
+/// A connection whose first request has not arrived by then is closed: it would keep a place from others.
 const FIRST: Duration = Duration::from_secs(5);
-/// A client that asked once and says nothing for so long is sent away. No interval of checks that is common, so that the
-/// end does not meet the next question.
+/// A connection that is idle for this long is closed. No common interval of health checks, so that the close does not
+/// meet the next request.
 const SILENCE: Duration = Duration::from_secs(17);
-/// After a failed accept(), which means that descriptors have run out: some may be closed meanwhile.
+/// Pause after a failed accept(), which means that the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Connections at once, of all servers that share a [`Places`].
+/// Open connections of all servers that share a [`Places`].
 const MAX: usize = 4096;
 
-/// Places for connections: whoever comes when all are taken is sent away, so that clients from outside cannot take every
-/// descriptor of the agent, and whoever is silent gives its place up.
+/// Places for connections. A client that finds none free is closed at once, so that clients from outside cannot exhaust the
+/// descriptors of the agent; a silent client loses its place.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
@@ -60,7 +59,7 @@ impl Default for Places {
     }
 }
 
-/// Takes connections in, for ever. When the sender of `end` goes, those that are open end after the answer under way.
+/// Accepts connections forever. When the sender of `end` is dropped, open ones end after the response under way.
 pub(super) async fn serve<S>(
     listener: TcpListener,
     service: S,
@@ -86,7 +85,7 @@ pub(super) async fn serve<S>(
                 });
             }
             Err(error) => {
-                debug!(%error, "cannot take a connection in");
+                debug!(%error, "cannot accept a connection");
                 sleep(PAUSE).await;
             }
         }
@@ -99,16 +98,16 @@ where
     S::Future: Send + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&asked);
+    let has_asked = Arc::clone(&asked);
     let service = service_fn(move |request| {
-        told.store(true, Ordering::Relaxed);
+        has_asked.store(true, Ordering::Relaxed);
         service.call(request)
     });
     let connection = http1::Builder::new()
-        // As kube-proxy spells them: health checkers exist that compare text.
+        // As kube-proxy spells them: some health checkers compare text.
         .title_case_headers(true)
         .timer(TokioTimer::new())
-        // From the end of an answer, too: it bounds a connection that is kept open.
+        // It also counts from the end of a response, and so bounds a connection that is kept open.
         .header_read_timeout(places.silence)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -121,7 +120,7 @@ where
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = never_asked => return,
-        // Nothing is ever sent: this is the end of the sender.
+        // Nothing is ever sent: the sender was dropped.
         _ = end.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -157,7 +156,7 @@ mod tests {
         (at, open)
     }
 
-    /// A connection that asks and is kept open, if the server lets it in.
+    /// A connection with one request that stays open, if the server lets it in.
     fn ask(at: SocketAddr) -> Option<TcpStream> {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -179,7 +178,7 @@ mod tests {
         }
     }
 
-    /// Waits until somebody else is let in.
+    /// Waits until another client is let in.
     fn kept_out(at: SocketAddr) {
         let start = Instant::now();
         while ask(at).is_none() {

@@ -1,4 +1,4 @@
-//! The two HTTP servers. Owns addresses, routes and status codes; what they say comes from `health` and `metrics`.
+//! The two HTTP servers, of health and of metrics: their addresses, routes and status codes.
 
 use std::{
     future::ready,
@@ -26,31 +26,38 @@ use tracing::{error, info};
 use crate::observe::{
     health::{Health, Report},
     kubeproxy::{Codes, KubeProxyMetrics},
-    metrics::Metrics,
+    metrics::Registries,
+    once::Once,
 };
 
 use super::connection::{self, Places};
 
-/// Pause before an address that could not be bound is tried again.
+/// Pause before the bind of an address is retried.
 const REBIND: Duration = Duration::from_secs(5);
 
-/// What `/proxyMode` says, where kube-proxy names iptables, ipvs or nftables.
+/// The body of `/proxyMode`, where kube-proxy names iptables, ipvs or nftables.
 pub(crate) const MODE: &str = "ebpf";
 
-/// Who must know that an address is taken: `bindAddressHardFail` ends the agent then.
-pub type Taken = Option<mpsc::Sender<anyhow::Error>>;
+/// What happens where an address cannot be bound.
+#[derive(Clone, Debug)]
+pub enum BindFailure {
+    /// It is logged and retried: an address that kube-proxy still has must not stop the data path.
+    Retry,
+    /// The error is sent here and ends the agent, as `bindAddressHardFail` asks.
+    Fatal(mpsc::Sender<anyhow::Error>),
+}
 
-/// Serves `/livez`, `/readyz` and `/healthz`, for ever.
+/// Serves `/livez`, `/readyz` and `/healthz`, forever.
 pub async fn health(
     address: SocketAddr,
     health: Arc<Health>,
     counts: &KubeProxyMetrics,
-    taken: Taken,
+    failure: BindFailure,
 ) {
     let counted = |codes: &Codes| {
         let codes = codes.clone();
         map_response(move |response: Response| {
-            codes.answered(response.status().as_u16());
+            codes.responded(response.status().as_u16());
             ready(response)
         })
     };
@@ -60,15 +67,15 @@ pub async fn health(
         .route("/healthz", any(healthz).layer(counted(&counts.healthz)))
         .fallback(not_found)
         .with_state(health);
-    serve("--health-bind-address", address, routes, taken).await;
+    serve("--health-bind-address", address, routes, failure).await;
 }
 
-/// Serves `/metrics`, and what kube-proxy has beside it, for ever; `config` is what `/configz` shows.
+/// Serves `/metrics`, and what kube-proxy has beside it, forever; `config` is the body of `/configz`.
 pub async fn metrics(
     address: SocketAddr,
-    metrics: Arc<Metrics>,
+    registries: Arc<Registries>,
     config: serde_json::Value,
-    taken: Taken,
+    failure: BindFailure,
 ) {
     let text = |text: &'static str| {
         let headers = [
@@ -81,48 +88,50 @@ pub async fn metrics(
         .route("/metrics", get(scrape))
         .route("/healthz", text("ok"))
         .route("/proxyMode", text(MODE))
-        .route("/configz", any(move || ready(reply(true, &config))))
+        .route(
+            "/configz",
+            any(move || ready(reply(Verdict::Good, &config))),
+        )
         .fallback(not_found)
-        .with_state(metrics);
-    serve("--metrics-bind-address", address, routes, taken).await;
+        .with_state(registries);
+    serve("--metrics-bind-address", address, routes, failure).await;
 }
 
-/// A port that is taken (by kube-proxy, before it is removed) must not stop the data path, unless somebody wants to know:
-/// it is told, and tried again.
-async fn serve(flag: &str, address: SocketAddr, routes: Router, taken: Taken) {
-    let mut told = false;
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                if told {
-                    info!(%address, flag, "bound at last");
+/// Binds, and serves forever.
+async fn serve(flag: &str, address: SocketAddr, routes: Router, failure: BindFailure) {
+    let mut failing = Once::default();
+    let listener = loop {
+        let bound = TcpListener::bind(address).await;
+        let (appeared, gone) = failing.update(bound.as_ref().err().map(ToString::to_string));
+        match (bound, &failure) {
+            (Ok(listener), _) => {
+                if !gone.is_empty() {
+                    info!(%address, flag, "bound after a retry");
                 }
-                let routes = TowerToHyperService::new(routes);
-                // Its connections end with the process.
-                let (_open, end) = watch::channel(());
-                connection::serve(listener, routes, Places::default(), end).await;
-                return;
+                break listener;
             }
-            Err(error) if taken.is_some() => {
+            (Err(error), BindFailure::Fatal(failed)) => {
                 let error = anyhow::Error::new(error).context(format!(
                     "bind {address} ({flag}), as bindAddressHardFail asks"
                 ));
-                if let Some(taken) = &taken {
-                    let _ = taken.send(error).await;
-                }
+                // Without a receiver the agent is ending already.
+                let _ = failed.send(error).await;
                 return;
             }
-            Err(error) if !told => {
-                error!(%address, flag, %error, "cannot bind, trying on: is kube-proxy or another agent still running?");
-                told = true;
-            }
-            Err(_) => {}
+            (Err(_), BindFailure::Retry) => {}
+        }
+        for error in appeared {
+            error!(%address, flag, error, "cannot bind, will retry: is kube-proxy or another agent still running?");
         }
         tokio::time::sleep(REBIND).await;
-    }
+    };
+    let routes = TowerToHyperService::new(routes);
+    // Its connections end with the process.
+    let (_open, end) = watch::channel(());
+    connection::serve(listener, routes, Places::default(), end).await;
 }
 
-/// As kube-proxy's server says it.
+/// The text of kube-proxy's server.
 async fn not_found() -> Response {
     let headers = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     (StatusCode::NOT_FOUND, headers, "404 page not found\n").into_response()
@@ -130,17 +139,19 @@ async fn not_found() -> Response {
 
 async fn livez(State(health): State<Arc<Health>>) -> Response {
     let report = health.report(Instant::now());
-    reply(report.alive, &Told::new(&report, report.alive, None))
+    let verdict = Verdict::of(report.alive);
+    reply(verdict, &HealthzBody::new(&report, verdict, None))
 }
 
 async fn healthz(State(health): State<Arc<Health>>) -> Response {
     let report = health.report(Instant::now());
-    let good = report.alive && report.eligible;
-    reply(good, &Told::new(&report, good, Some(report.eligible)))
+    let verdict = Verdict::of(report.alive && report.eligible);
+    let body = HealthzBody::new(&report, verdict, Some(report.eligible));
+    reply(verdict, &body)
 }
 
-/// Ready is a node whose Services have been written, but for those that were refused by name: that one Service does not fit
-/// must not hold up a rollout or take the node from all others. Who wants to know reads how many.
+/// A node is ready once its Services have been written. Refused ones do not count: one Service that does not fit must not
+/// hold up a rollout, nor take the node from all others. The body says how many there are.
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
     let report = health.report(Instant::now());
     let body = serde_json::json!({
@@ -148,13 +159,13 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         "alive": report.alive,
         "refusedServices": report.refused,
     });
-    reply(report.ready, &body)
+    reply(Verdict::of(report.ready), &body)
 }
 
-/// What kube-proxy tells, with its keys in its order (pkg/proxy/healthcheck, `ProxyHealth`).
+/// kube-proxy's body, with its keys in its order (pkg/proxy/healthcheck, `ProxyHealth`).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct HealthzBody {
     last_updated: String,
     current_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,7 +174,7 @@ struct Told {
     status: Status,
 }
 
-/// kube-proxy has a proxy a family; here one writes both.
+/// kube-proxy has one proxy per family; the agent writes both.
 #[derive(Serialize)]
 struct Status {
     #[serde(rename = "IPv4")]
@@ -179,11 +190,14 @@ struct OfFamily {
     healthy: bool,
 }
 
-impl Told {
-    /// As kube-proxy has it, the last update is the present where the answer is good, and the real one in `status`.
-    fn new(report: &Report, good: bool, node_eligible: Option<bool>) -> Self {
+impl HealthzBody {
+    /// As in kube-proxy, the last update is the present where the verdict is good, and the real one in `status`.
+    fn new(report: &Report, verdict: Verdict, node_eligible: Option<bool>) -> Self {
         let now = jiff::Timestamp::now();
-        let updated = if good { now } else { report.last_updated };
+        let updated = match verdict {
+            Verdict::Good => now,
+            Verdict::Bad => report.last_updated,
+        };
         let family = OfFamily {
             last_updated: report.last_updated.to_string(),
             healthy: report.alive,
@@ -201,11 +215,23 @@ impl Told {
     }
 }
 
-fn reply(good: bool, body: &impl Serialize) -> Response {
-    let status = if good {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+/// Status 200 or 503.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Good,
+    Bad,
+}
+
+impl Verdict {
+    fn of(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
+fn reply(verdict: Verdict, body: &impl Serialize) -> Response {
+    let status = match verdict {
+        Verdict::Good => StatusCode::OK,
+        Verdict::Bad => StatusCode::SERVICE_UNAVAILABLE,
     };
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
@@ -217,9 +243,9 @@ fn reply(good: bool, body: &impl Serialize) -> Response {
     }
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+async fn scrape(State(registries): State<Arc<Registries>>) -> Response {
     // Reads maps: a blocking call for as long as a few system calls take.
-    match tokio::task::spawn_blocking(move || metrics.encode()).await {
+    match tokio::task::spawn_blocking(move || registries.encode()).await {
         Ok(Ok(text)) => {
             let headers = [(
                 header::CONTENT_TYPE,

@@ -1,5 +1,4 @@
-//! What a load balancer reads from a Service's health check port. Owns body, headers and status, which are kube-proxy's;
-//! knows nothing of listening.
+//! What a load balancer reads from a Service's health check port: kube-proxy's body, headers and status.
 
 use std::{
     convert::Infallible,
@@ -28,7 +27,7 @@ const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-we
 pub(super) struct Facts {
     service: ObjectKey,
     local_endpoints: AtomicU32,
-    carried: AtomicBool,
+    programmed: AtomicBool,
     health: Arc<Health>,
 }
 
@@ -38,14 +37,14 @@ impl Facts {
         Arc::new(Self {
             service,
             local_endpoints: AtomicU32::new(0),
-            carried: AtomicBool::new(false),
+            programmed: AtomicBool::new(false),
             health,
         })
     }
 
     /// From now on.
-    pub(super) fn set(&self, local_endpoints: u32, carried: bool) {
-        self.carried.store(carried, Ordering::Relaxed);
+    pub(super) fn set(&self, local_endpoints: u32, programmed: bool) {
+        self.programmed.store(programmed, Ordering::Relaxed);
         self.local_endpoints
             .store(local_endpoints, Ordering::Relaxed);
     }
@@ -53,7 +52,7 @@ impl Facts {
     fn answer(&self) -> Response<Body> {
         let n = self.local_endpoints.load(Ordering::Relaxed);
         let alive = self.health.report(Instant::now()).alive;
-        let healthy = alive && self.carried.load(Ordering::Relaxed);
+        let healthy = alive && self.programmed.load(Ordering::Relaxed);
         // Namespaces and names are DNS labels: nothing in them wants escaping.
         let ObjectKey { namespace, name } = &self.service;
         let body = format!(
@@ -73,7 +72,7 @@ impl Facts {
     }
 }
 
-/// Answers whatever is asked, by any method.
+/// Answers every path and method.
 #[derive(Clone, Debug)]
 pub(super) struct Answer(pub(super) Arc<Facts>);
 
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_endpoints_of_a_carried_service_on_a_well_node_are_worth_traffic() {
+    fn only_endpoints_of_a_programmed_service_on_a_healthy_node_are_worth_traffic() {
         let health = Arc::new(Health::new(Duration::from_mins(1), jiff::Timestamp::now()));
         let facts = Facts::new(ObjectKey::new("default", "web"), Arc::clone(&health));
         let status = || facts.answer().status().as_u16();

@@ -1,6 +1,6 @@
 //! Watches the API server: lists as one event each, changes one by one. A server that is lost changes nothing but a metric.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -20,22 +20,20 @@ use tracing::{debug, info, warn};
 
 use crate::{
     model::Event,
-    observe::{
-        chain,
-        metrics::{KindLabels, Metrics},
-    },
+    observe::{chain, once::Once},
 };
 
 use super::{
     converted::Converted,
     kind::Watched,
+    metrics::WatchMetrics,
     object::{HEADLESS, PROXY_NAME},
 };
 
 /// A watch is renewed this often, which is also how long a connection that died silently goes unnoticed, seconds.
 const RENEW_SECS: u32 = 60;
 
-/// A kind that an API server does not know, it may know after an upgrade: asked for again after this.
+/// A kind that the API server does not serve, it may serve after an upgrade: retried after this.
 const ABSENT: Duration = Duration::from_mins(10);
 
 /// Follows everything through one client, until the server has failed `patience` times in a row or nobody listens any more.
@@ -44,7 +42,7 @@ pub async fn follow(
     node: &str,
     patience: u32,
     events: Sender<Event>,
-    metrics: Arc<Metrics>,
+    metrics: &WatchMetrics,
 ) -> Result<()> {
     let services = watcher::Config::default()
         .labels(&format!("!{PROXY_NAME}"))
@@ -57,18 +55,27 @@ pub async fn follow(
         .fields(&format!("metadata.name={node}"))
         .timeout(RENEW_SECS);
     tokio::try_join!(
-        one_kind::<core::Service>(&client, services, patience, &events, &metrics),
-        one_kind::<discovery::EndpointSlice>(&client, slices, patience, &events, &metrics),
-        one_kind::<core::Node>(&client, our_node, patience, &events, &metrics),
+        one_kind::<core::Service>(&client, services, patience, &events, metrics),
+        one_kind::<discovery::EndpointSlice>(&client, slices, patience, &events, metrics),
+        one_kind::<core::Node>(&client, our_node, patience, &events, metrics),
         one_kind::<networking::ServiceCIDR>(
             &client,
             watcher::Config::default().timeout(RENEW_SECS),
             patience,
             &events,
-            &metrics
+            metrics
         ),
     )?;
     Ok(())
+}
+
+/// Why objects of a kind are not followed at present.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Outage {
+    /// The API server does not serve the kind, or does not let us read it.
+    Absent,
+    /// A list or the watch failed.
+    Failed,
 }
 
 async fn one_kind<K>(
@@ -76,7 +83,7 @@ async fn one_kind<K>(
     config: watcher::Config,
     patience: u32,
     events: &Sender<Event>,
-    metrics: &Metrics,
+    metrics: &WatchMetrics,
 ) -> Result<()>
 where
     K: Watched + Resource<DynamicType = ()> + DeserializeOwned + 'static,
@@ -86,31 +93,30 @@ where
     let mut stream = watcher(api, config).default_backoff().boxed();
     let mut list = Vec::new();
     let mut failures = 0;
+    let mut outage = Once::default();
     loop {
         let event = match stream.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => bail!("the watch of {kind} ended"),
             Err(error) if K::MAY_BE_ABSENT && is_absent(&error) => {
-                if failures == 0 {
-                    info!(%kind, error = %chain(&error), "this API server has none, or none for us");
+                let (appeared, _) = outage.update([Outage::Absent]);
+                if !appeared.is_empty() {
+                    info!(%kind, error = %chain(&error), "kind not served, or access denied");
                     if events.send(K::all(Vec::new())).await.is_err() {
                         return Ok(());
                     }
                 }
-                failures = 1;
                 sleep(ABSENT).await;
                 continue;
             }
             Err(error) => {
-                metrics
-                    .watch_errors
-                    .get_or_create(&KindLabels { kind })
-                    .inc();
+                metrics.failed(kind);
                 failures += 1;
-                if failures == 1 {
-                    warn!(%kind, error = %chain(&error), "watch failed, trying again; the data path stays as it is");
-                } else {
+                let (appeared, _) = outage.update([Outage::Failed]);
+                if appeared.is_empty() {
                     debug!(%kind, failures, error = %chain(&error), "watch failed again");
+                } else {
+                    warn!(%kind, error = %chain(&error), "watch failed, will retry; the data path stays as it is");
                 }
                 if failures >= patience {
                     bail!(
@@ -140,7 +146,8 @@ where
             },
             watcher::Event::Delete(object) => K::gone(&object.meta),
         };
-        if failures > 0 {
+        let (_, gone) = outage.update([]);
+        if !gone.is_empty() {
             info!(%kind, failures, "watch works again");
             failures = 0;
         }

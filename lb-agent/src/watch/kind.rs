@@ -8,7 +8,7 @@ use tracing::debug;
 
 use crate::{
     model::{self, Event},
-    observe::metrics::Kind,
+    observe::labels::Kind,
 };
 
 use super::{convert_node, convert_service, convert_slice, object};

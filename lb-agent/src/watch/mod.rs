@@ -7,6 +7,7 @@ pub mod convert_slice;
 mod converted;
 pub mod kind;
 pub mod manifests;
+pub mod metrics;
 pub mod object;
 mod remarks;
 pub mod source;

@@ -8,7 +8,10 @@ use std::{
 
 use tracing::info;
 
-use crate::model::{Event, ObjectKey};
+use crate::{
+    model::{Event, ObjectKey},
+    observe::once::Once,
+};
 
 use super::{
     convert_service, convert_slice,
@@ -18,26 +21,23 @@ use super::{
 /// More at once would hide everything else in the log.
 const MOST: usize = 100;
 
-/// What has been said already.
+/// Logs each remark once.
 #[derive(Default)]
-pub(super) struct Remarks {
-    said: BTreeSet<String>,
-}
+pub(super) struct Remarks(Once<String>);
 
 impl Remarks {
-    /// Says what is new.
-    pub(super) fn say(&mut self, now: BTreeSet<String>) {
-        let fresh: Vec<&String> = now.difference(&self.said).collect();
-        for remark in fresh.iter().take(MOST) {
+    /// Logs those that are new.
+    pub(super) fn update(&mut self, now: BTreeSet<String>) {
+        let (appeared, _) = self.0.update(now);
+        for remark in appeared.iter().take(MOST) {
             info!(remark, "of the manifests");
         }
-        if fresh.len() > MOST {
+        if appeared.len() > MOST {
             info!(
-                more = fresh.len() - MOST,
-                "of the manifests: too many remarks to say them all"
+                more = appeared.len() - MOST,
+                "of the manifests: too many remarks to log them all"
             );
         }
-        self.said = now;
     }
 }
 

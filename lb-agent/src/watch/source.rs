@@ -1,6 +1,6 @@
 //! Where events come from: the API server by whichever address answers, or a folder. Owns dialling again.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kube::{Client, client::ClientBuilder};
 use tokio::{
@@ -16,11 +16,11 @@ use tracing::{error, info, warn};
 use crate::{
     bootstrap::{self, Known},
     model::Event,
-    observe::metrics::Metrics,
+    observe::once::Once,
     settings::values::{ClientRate, Source},
 };
 
-use super::{api, manifests};
+use super::{api, manifests, metrics::WatchMetrics};
 
 /// Pauses between attempts to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -38,7 +38,7 @@ pub struct Wiring {
     /// Where they go.
     pub events: Sender<Event>,
     /// Counts what fails.
-    pub metrics: Arc<Metrics>,
+    pub metrics: WatchMetrics,
     /// The API server's own addresses, as they are learnt.
     pub known: Receiver<Known>,
     /// The client in use, for whoever writes to the API server.
@@ -61,15 +61,14 @@ pub async fn run(mut wiring: Wiring) {
         return;
     }
     let mut pause = RETRY.0;
-    let mut told = String::new();
+    let mut failing = Once::default();
     while !wiring.events.is_closed() {
-        match attempt(&mut wiring, &mut told).await {
+        match attempt(&mut wiring, &mut failing).await {
             Ok(()) => pause = RETRY.0,
             Err(error) => {
-                let text = format!("{error:#}");
-                if text != told {
-                    error!(error = %text, "no API server; the data path stays as it is");
-                    told = text;
+                let (appeared, _) = failing.update([format!("{error:#}")]);
+                for error in appeared {
+                    error!(error, "no API server; the data path stays as it is");
                 }
                 sleep(pause).await;
                 pause = RETRY.1.min(pause * 2);
@@ -89,7 +88,7 @@ fn client(config: kube::Config, rate: Option<ClientRate>) -> anyhow::Result<Clie
     Ok(builder.with_layer(&limit).build())
 }
 
-async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
+async fn attempt(wiring: &mut Wiring, failing: &mut Once<String>) -> anyhow::Result<()> {
     let Wiring {
         source,
         node,
@@ -104,7 +103,7 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
     let learnt = known.borrow_and_update().clone();
     let dialled = bootstrap::dial(&base, &learnt).await?;
     info!(url = %dialled.config.cluster_url, "following the API server");
-    told.clear();
+    failing.update([]);
     let patience = if dialled.alternatives {
         PATIENCE
     } else {
@@ -112,7 +111,7 @@ async fn attempt(wiring: &mut Wiring, told: &mut String) -> anyhow::Result<()> {
     };
     let client = client(dialled.config, *rate)?;
     shared.send_replace(Some(client.clone()));
-    let follow = api::follow(client, node, patience, events.clone(), Arc::clone(metrics));
+    let follow = api::follow(client, node, patience, events.clone(), metrics);
     tokio::pin!(follow);
     loop {
         tokio::select! {

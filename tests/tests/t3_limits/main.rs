@@ -114,7 +114,7 @@ fn carried(scene: &Scene, n: usize) -> Result<Option<usize>> {
 
 /// Those that are named, with what is said of them.
 fn refused(scene: &Scene) -> Result<Vec<(usize, String)>> {
-    let named = shown::not_honoured(&scene.node)?.into_iter();
+    let named = shown::partially_programmed(&scene.node)?.into_iter();
     let number = |name: &str| name.strip_prefix("default/f-")?.parse().ok();
     named
         .map(|n| {

@@ -285,7 +285,7 @@ fn without_lb0_it_is_told_and_packets_from_outside_are_carried() -> Result<()> {
     node_ports(&stage)?;
     let skipped = shown::metric(&stage.near, "lb_skipped_ports{reason=\"sctp_without_lb0\"}")?;
     ensure!((skipped - 3.0).abs() < 0.5, "{skipped} ports");
-    let named = shown::not_honoured(&stage.near)?;
+    let named = shown::partially_programmed(&stage.near)?;
     ensure!(named.len() == 3, "{named:?}");
     Ok(())
 }

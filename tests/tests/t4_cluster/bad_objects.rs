@@ -93,7 +93,7 @@ fn what_the_api_server_takes_and_we_do_not_carry_is_told_by_an_event() -> Result
             continue;
         };
         poll::until_true(CHANGE, &format!("{} is told", bad.name), || {
-            let named = shown::not_honoured(&node)?;
+            let named = shown::partially_programmed(&node)?;
             let of = named
                 .iter()
                 .find(|n| n.service == format!("{NAMESPACE}/{service}"));
@@ -112,7 +112,7 @@ fn what_the_api_server_takes_and_we_do_not_carry_is_told_by_an_event() -> Result
     let (older, newer, address) = PAIR;
     api.delete::<Service>(NAMESPACE, older)?;
     poll::until_true(CHANGE, "the newer one has the address", || {
-        let named = shown::not_honoured(&node)?;
+        let named = shown::partially_programmed(&node)?;
         let still = named.iter().any(|n| n.service.ends_with(newer));
         Ok(backends(&node, address, 80)? == Some(2) && !still)
     })

@@ -6,7 +6,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,11 +19,12 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     model::{self, Event, ObjectKey},
-    observe::metrics::Metrics,
+    observe::once::Once,
 };
 
 use super::{
     convert_node, convert_service, convert_slice,
+    metrics::WatchMetrics,
     object::{self, NotOurs, Object},
     remarks::{self, Remarks},
     yaml,
@@ -44,14 +44,14 @@ pub async fn follow(
     node: String,
     careful: bool,
     events: mpsc::Sender<Event>,
-    metrics: Arc<Metrics>,
+    metrics: WatchMetrics,
 ) {
     let (wake, mut woken) = mpsc::channel(1);
     let mut folder = Folder::new(dir);
     let mut watch = None;
     let mut outbox = Outbox::new(careful);
     let mut remarks = Remarks::default();
-    let mut trouble = String::new();
+    let mut failing = Once::default();
     while !events.is_closed() {
         if watch
             .as_ref()
@@ -66,19 +66,17 @@ pub async fn follow(
         let mut next = Instant::now() + REREAD;
         match folder.read() {
             Ok(unsettled) => {
-                if !trouble.is_empty() {
+                let (_, gone) = failing.update([]);
+                if !gone.is_empty() {
                     info!(dir = %folder.dir.display(), "folder can be read again");
-                    trouble.clear();
                 }
                 if unsettled {
                     next = Instant::now() + EMPTY;
                 }
-                metrics
-                    .bad_manifests
-                    .set(i64::try_from(folder.bad.len()).unwrap_or(i64::MAX));
+                metrics.bad_manifests(folder.bad.len());
                 let lists = folder.lists(&node);
                 if outbox.sent.as_ref() != Some(&lists) || folder.remarks_due {
-                    remarks.say(folder.remarks(&lists));
+                    remarks.update(folder.remarks(&lists));
                 }
                 for event in outbox.next(lists, folder.bad.is_empty()) {
                     if events.send(event).await.is_err() {
@@ -87,10 +85,12 @@ pub async fn follow(
                 }
             }
             Err(error) => {
-                let text = format!("{error:#}");
-                if text != trouble {
-                    error!(error = %text, "cannot read the manifests; the data path stays as it is");
-                    trouble = text;
+                let (appeared, _) = failing.update([format!("{error:#}")]);
+                for error in appeared {
+                    error!(
+                        error,
+                        "cannot read the manifests; the data path stays as it is"
+                    );
                 }
                 next = Instant::now() + Duration::from_secs(1);
             }
@@ -111,7 +111,7 @@ struct Outbox {
     sent: Option<[Event; 4]>,
     /// Not before every file could be read.
     careful: bool,
-    told: bool,
+    held_back: Once<()>,
 }
 
 impl Outbox {
@@ -119,7 +119,7 @@ impl Outbox {
         Self {
             sent: None,
             careful,
-            told: false,
+            held_back: Once::default(),
         }
     }
 
@@ -127,14 +127,15 @@ impl Outbox {
     fn next(&mut self, lists: [Event; 4], whole: bool) -> Vec<Event> {
         let was_careful = self.careful;
         self.careful &= !whole;
-        if self.careful && !self.told {
-            self.told = true;
+        let holds_back = self.careful.then_some(());
+        let (appeared, gone) = self.held_back.update(holds_back);
+        if !appeared.is_empty() {
             warn!(
-                "a file cannot be read at the start: nothing that a previous agent wrote is changed or taken away until every file can be read, and the agent is not ready"
+                "a file cannot be read at the start: nothing that a previous agent wrote is changed or removed until every file can be read, and the agent is not ready"
             );
         }
-        if was_careful && self.told && !self.careful {
-            info!("every file has been read: what is in none of them is taken away");
+        if !gone.is_empty() {
+            info!("every file has been read: what is in none of them is removed");
         }
         let released = was_careful && !self.careful;
         let events = if !released && self.sent.as_ref() == Some(&lists) {

@@ -1,18 +1,9 @@
 use std::os::unix::fs::symlink;
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 
 use super::*;
-
-#[derive(Debug)]
-struct NoKernel;
-
-impl Collector for NoKernel {
-    fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        Ok(())
-    }
-}
 
 fn service(name: &str) -> String {
     format!(
@@ -175,7 +166,7 @@ async fn edits_renames_and_swapped_links_are_followed() {
     symlink("..data/map.yaml", path("map.yaml")).unwrap();
 
     let (tx, mut rx) = mpsc::channel(64);
-    let metrics = Arc::new(Metrics::new(Box::new(NoKernel)));
+    let metrics = WatchMetrics::new(&mut Registry::default());
     let task = tokio::spawn(follow(
         dir.path().to_owned(),
         "n1".into(),

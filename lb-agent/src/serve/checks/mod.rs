@@ -1,5 +1,4 @@
-//! The servers on the health check ports of Services. Owns which listen, and that one which cannot is told and tried again
-//! while all others go on; what they answer is `probe`'s.
+//! The servers on the health check ports of Services. One that cannot listen is retried while the others keep running.
 
 use std::{
     collections::BTreeMap,
@@ -12,33 +11,29 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt::Ipv6V6Only};
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::{mpsc, watch},
+    sync::watch,
     task::JoinHandle,
     time::sleep,
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use crate::{
-    model::ObjectKey,
-    observe::{
-        events::{About, Notice},
-        health::Health,
-        metrics::Metrics,
-    },
-    sync::HealthCheck,
-};
+use crate::{model::ObjectKey, observe::health::Health, sync::HealthCheck};
 
 use super::{
     connection::{self, Places},
     probe::{Answer, Facts},
 };
 
-/// Before a port that could not be had is tried again.
+mod report;
+
+pub use report::{CheckMetrics, CheckReporter};
+
+/// Pause before failed ports are retried.
 const RETRY: Duration = Duration::from_secs(2);
-/// Connections that the kernel completes before they are taken in.
+/// Connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 128;
 
-/// What is to listen, and what it tells.
+/// What is to listen, and what it reports.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     /// By Service.
@@ -50,7 +45,7 @@ pub struct Wanted {
 /// Addresses to listen on: those that node ports answer on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Listen {
-    /// Whatever the machine has.
+    /// All addresses of the machine.
     Everywhere,
     /// These; none while they are not known.
     On(Vec<IpAddr>),
@@ -62,22 +57,15 @@ impl Default for Listen {
     }
 }
 
-/// Who is told.
-#[derive(Debug)]
-pub struct Tell {
-    /// Name of our Node.
-    pub node: String,
-    /// Events on Services.
-    pub notices: mpsc::Sender<Notice>,
-    /// How many listen, and how many cannot.
-    pub metrics: Arc<Metrics>,
-}
-
-/// Follows what is wanted until nobody wants anything any more; the servers end with it.
-pub async fn run(mut wanted: watch::Receiver<Wanted>, health: Arc<Health>, tell: Tell) {
+/// Follows what is wanted until the sender is dropped; the servers end with it.
+pub async fn run(
+    mut wanted: watch::Receiver<Wanted>,
+    health: Arc<Health>,
+    reporter: CheckReporter,
+) {
     let mut servers = Servers {
         health,
-        tell,
+        reporter,
         places: Places::default(),
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
@@ -110,7 +98,7 @@ type At = (ObjectKey, SocketAddr);
 #[derive(Debug)]
 struct Servers {
     health: Arc<Health>,
-    tell: Tell,
+    reporter: CheckReporter,
     places: Places,
     running: BTreeMap<At, Server>,
     failed: BTreeMap<At, Failed>,
@@ -119,9 +107,9 @@ struct Servers {
 /// One that cannot listen.
 #[derive(Clone, Debug)]
 struct Failed {
-    why: String,
+    error: String,
     local_endpoints: u32,
-    carried: bool,
+    programmed: bool,
 }
 
 /// One that listens.
@@ -145,7 +133,7 @@ impl Server {
 impl Servers {
     async fn follow(&mut self, wanted: &Wanted) {
         let desired = desired(wanted);
-        // First, since a port may have moved from one Service to another.
+        // Close first, since a port may have moved from one Service to another.
         let gone: Vec<At> = self.running.keys().cloned().collect();
         for at in gone.iter().filter(|at| !desired.contains_key(at)) {
             if let Some(server) = self.running.remove(at) {
@@ -154,51 +142,49 @@ impl Servers {
             }
         }
         self.failed.retain(|at, _| desired.contains_key(at));
-        for (at, (local_endpoints, carried)) in desired {
+        for (at, (local_endpoints, programmed)) in desired {
             match self.running.get(&at) {
-                Some(server) => server.facts.set(local_endpoints, carried),
-                None => self.open(at, local_endpoints, carried),
+                Some(server) => server.facts.set(local_endpoints, programmed),
+                None => self.open(at, local_endpoints, programmed),
             }
         }
-        self.count();
+        self.report();
     }
 
-    /// Those that cannot listen, and no others.
+    /// Tries to listen where it failed before.
     fn retry(&mut self) {
         for (at, failed) in self.failed.clone() {
-            self.open(at, failed.local_endpoints, failed.carried);
+            self.open(at, failed.local_endpoints, failed.programmed);
         }
-        self.count();
+        self.report();
     }
 
-    fn count(&self) {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let metrics = &self.tell.metrics;
-        metrics
-            .health_check_listeners
-            .set(count(self.running.len()));
-        metrics.health_check_failures.set(count(self.failed.len()));
+    fn report(&mut self) {
+        let listen: Vec<At> = self.running.keys().cloned().collect();
+        let failed = self.failed.iter();
+        let failed: Vec<_> = failed
+            .map(|(at, f)| (at.clone(), f.error.clone()))
+            .collect();
+        self.reporter.update(&listen, &failed);
     }
 
-    fn open(&mut self, at: At, local_endpoints: u32, carried: bool) {
+    fn open(&mut self, at: At, local_endpoints: u32, programmed: bool) {
         let listener = match listen(at.1) {
             Ok(listener) => listener,
             Err(error) => {
                 let failed = Failed {
-                    why: error.to_string(),
+                    error: error.to_string(),
                     local_endpoints,
-                    carried,
+                    programmed,
                 };
-                self.fail(at, failed);
+                self.failed.insert(at, failed);
                 return;
             }
         };
-        if self.failed.remove(&at).is_some() {
-            info!(service = %at.0, address = %at.1, "health check listens at last");
-        }
+        self.failed.remove(&at);
         debug!(service = %at.0, address = %at.1, "health check listens");
         let facts = Facts::new(at.0.clone(), Arc::clone(&self.health));
-        facts.set(local_endpoints, carried);
+        facts.set(local_endpoints, programmed);
         let (open, end) = watch::channel(());
         let answer = Answer(Arc::clone(&facts));
         let accepting = connection::serve(listener, answer, self.places.clone(), end);
@@ -209,45 +195,24 @@ impl Servers {
         };
         self.running.insert(at, server);
     }
-
-    /// Each failure is told once: in the log for every address, as an Event for every port.
-    fn fail(&mut self, at: At, failed: Failed) {
-        let why = &failed.why;
-        if self.failed.get(&at).is_some_and(|known| known.why == *why) {
-            self.failed.insert(at, failed);
-            return;
-        }
-        let (service, address) = &at;
-        warn!(%service, %address, error = why, "health check cannot listen, trying on: load balancers see this node as down");
-        let same = |(other, elsewhere): &At| other == service && elsewhere.port() == address.port();
-        if !self.failed.keys().any(same) {
-            let text = format!(
-                "node {} cannot listen for health checks of {service} on {address}: {why}; it is tried again",
-                self.tell.node
-            );
-            let notice = Notice {
-                about: About::Service(service.clone()),
-                reason: "FailedToStartServiceHealthcheck",
-                action: "Listen",
-                text,
-            };
-            if self.tell.notices.try_send(notice).is_err() {
-                debug!(%service, "too many Events at once: this one is only in the log");
-            }
-        }
-        self.failed.insert(at, failed);
-    }
 }
 
-/// What each server tells: local endpoints of its family, and whether the Service is carried.
+/// What each server reports: local endpoints of its family, and whether the Service is programmed.
 fn desired(wanted: &Wanted) -> BTreeMap<At, (u32, bool)> {
     let mut all = BTreeMap::new();
-    for (service, HealthCheck { facts, carried }) in &*wanted.checks {
+    for (
+        service,
+        HealthCheck {
+            facts,
+            carried: programmed,
+        },
+    ) in &*wanted.checks
+    {
         for (v6, count) in [false, true].into_iter().zip(facts.local_endpoints) {
             let Some(count) = count else { continue };
             for ip in wanted.listen.of_family(v6) {
                 let at = (service.clone(), SocketAddr::new(ip, facts.port.get()));
-                all.insert(at, (count, *carried));
+                all.insert(at, (count, *programmed));
             }
         }
     }
@@ -283,5 +248,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 #[cfg(test)]
-#[path = "checks_tests.rs"]
 mod tests;

@@ -1,5 +1,5 @@
-//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each sync that took one away,
-//! and reset beside the event loop. Owns the pace; the engine's task judges, another thread does the work.
+//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each sync that removed one, and
+//! reset beside the event loop. The engine's task decides which are stale; another thread resets them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,19 +14,18 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, sleep_until},
 };
-use tracing::{info, warn};
 
 use crate::{
     datapath::records::Records,
-    observe::metrics::Metrics,
-    reset::{self, Failure, Outcome, Target, metrics::Metrics as ResetMetrics},
+    observe::socket_resets::ResetReporter,
+    reset::{self, Outcome, Target},
     sync::{Engine, Pair},
 };
 
-/// Between two looks at least, so that a burst of changes becomes one.
+/// Shortest pause between two looks, so that a burst of changes becomes one.
 const QUIET: Duration = Duration::from_millis(100);
-/// After a look, until the next one as long as something was found: the first pause, and the longest. The first one comes in
-/// any case: a connect may have chosen its backend just before the sync, and written its record just after the look.
+/// Pause after a look, as long as something is found: the first one, and the longest. A second look follows in any case: a
+/// connect may have chosen its backend just before the sync, and written its record just after the first look.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// A backend that is absent for less than this keeps its sockets: an endpoint that moves from one slice to another is away
@@ -35,38 +34,35 @@ const GRACE: Duration = AGAIN.0;
 
 /// Which of these hold on to a backend that no longer serves?
 #[derive(Debug)]
-pub(super) struct Question {
+pub(in crate::run) struct Question {
     pairs: BTreeSet<Pair>,
     answer: oneshot::Sender<BTreeSet<Pair>>,
 }
 
 impl Question {
-    /// By what stands in the maps now.
-    pub(super) fn answer(self, engine: &Engine) {
+    /// By what is in the maps now.
+    pub(in crate::run) fn answer(self, engine: &Engine) {
         let Self { pairs, answer } = self;
         let stale = pairs.into_iter().filter(|p| engine.is_stale(p)).collect();
-        // Nobody waits any more when the agent ends.
+        // Without a receiver the agent is ending.
         drop(answer.send(stale));
     }
 }
 
 /// The event loop's end.
 #[derive(Debug)]
-pub(super) struct Resetting {
-    /// `--socket-reset auto`
-    on: bool,
+pub(super) struct Resets {
     wake: Arc<Notify>,
     asked: mpsc::Receiver<Question>,
     ask: mpsc::Sender<Question>,
     task: Option<JoinHandle<()>>,
 }
 
-impl Resetting {
-    /// Nothing is looked for yet, nor ever unless `on`.
-    pub(super) fn new(on: bool) -> Self {
+impl Resets {
+    /// Nothing is looked for yet.
+    pub(super) fn new() -> Self {
         let (ask, asked) = mpsc::channel(1);
         Self {
-            on,
             wake: Arc::default(),
             asked,
             ask,
@@ -74,23 +70,18 @@ impl Resetting {
         }
     }
 
-    /// Has it not begun, though it should?
-    pub(super) fn waits(&self) -> bool {
-        self.on && self.task.is_none()
-    }
-
-    /// From now on sockets are looked for.
-    pub(super) fn start(&mut self, records: Records, metrics: Arc<Metrics>) {
+    /// Looks for stale sockets from now on.
+    pub(super) fn start(&mut self, records: Arc<Records>, reporter: ResetReporter) {
         let looker = Looker {
-            records: Arc::new(records),
+            records,
             ask: self.ask.clone(),
             suspects: Suspects::default(),
         };
         let wake = Arc::clone(&self.wake);
-        self.task = Some(tokio::spawn(run(looker, wake, metrics)));
+        self.task = Some(tokio::spawn(run(looker, wake, reporter)));
     }
 
-    /// Something was taken away that sockets may hold on to.
+    /// Something was removed that sockets may hold on to.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
@@ -104,10 +95,29 @@ impl Resetting {
     }
 }
 
-impl Drop for Resetting {
+impl Drop for Resets {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
+        }
+    }
+}
+
+/// The result of a look.
+#[derive(Debug, Default)]
+struct Look {
+    outcome: Outcome,
+    /// A stale socket is new, and has to be looked at again.
+    fresh: bool,
+}
+
+impl Look {
+    fn found(&self) -> Found {
+        let Self { outcome, fresh } = self;
+        if *fresh || outcome.reset + outcome.left() > 0 {
+            Found::Something
+        } else {
+            Found::Nothing
         }
     }
 }
@@ -118,12 +128,12 @@ struct Looker {
     suspects: Suspects,
 }
 
-/// What did not serve at the last look, and since which one.
+/// Backends that did not serve at the last look, and since when.
 #[derive(Debug, Default)]
 struct Suspects(BTreeMap<Pair, Instant>);
 
 impl Suspects {
-    /// Takes in what does not serve now; returns what has not served for long enough, and whether anything is new.
+    /// Takes in what does not serve now. Returns what has not served for long enough, and whether anything is new.
     fn confirm(&mut self, stale: BTreeSet<Pair>, now: Instant) -> (BTreeSet<Pair>, bool) {
         let fresh = stale.iter().any(|pair| !self.0.contains_key(pair));
         let since = |pair: &Pair| self.0.get(pair).copied().unwrap_or(now);
@@ -134,8 +144,7 @@ impl Suspects {
 }
 
 impl Looker {
-    /// What came of it, and whether something is to be looked at again because it is new.
-    async fn look(&mut self) -> Result<(Outcome, bool)> {
+    async fn look(&mut self) -> Result<Look> {
         let records = Arc::clone(&self.records);
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
@@ -143,7 +152,7 @@ impl Looker {
         let pairs: BTreeSet<Pair> = records.iter().filter_map(Pair::of).collect();
         if pairs.is_empty() {
             self.suspects = Suspects::default();
-            return Ok((Outcome::default(), false));
+            return Ok(Look::default());
         }
         let (answer, answered) = oneshot::channel();
         let asked = self.ask.send(Question { pairs, answer }).await;
@@ -156,16 +165,19 @@ impl Looker {
             .map(Target::of)
             .collect();
         if targets.is_empty() {
-            return Ok((Outcome::default(), fresh));
+            return Ok(Look {
+                fresh,
+                ..Look::default()
+            });
         }
-        Ok((reset::reset(targets).await?, fresh))
+        let outcome = reset::reset(targets).await?;
+        Ok(Look { outcome, fresh })
     }
 }
 
-async fn run(mut looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
-    let metrics = &metrics.reset;
-    enabled(metrics).await;
-    let mut told = Told::default();
+async fn run(mut looker: Looker, wake: Arc<Notify>, mut reporter: ResetReporter) {
+    // Where other namespaces cannot be entered, those of our own are looked after all the same.
+    reporter.probed(reset::probe().await);
     let mut pace = Pace::default();
     loop {
         let due = pace.due;
@@ -177,14 +189,9 @@ async fn run(mut looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
             } } => {}
         }
         let looked = looker.look().await;
-        if let Ok((outcome, _)) = &looked {
-            metrics.tried(outcome);
-        }
-        let found = looked
-            .as_ref()
-            .map_or(true, |(o, fresh)| *fresh || o.reset + o.left() > 0);
-        told.tell(looked.map(|(outcome, _)| outcome));
+        let found = looked.as_ref().map_or(Found::Something, Look::found);
         pace.looked(found, Instant::now());
+        reporter.looked(looked.map(|look| look.outcome));
         if pace.due.is_none() {
             looker.suspects = Suspects::default();
         }
@@ -192,16 +199,11 @@ async fn run(mut looker: Looker, wake: Arc<Notify>, metrics: Arc<Metrics>) {
     }
 }
 
-/// Says once whether other namespaces can be entered. Where they cannot, those of our own are looked after all the same.
-async fn enabled(metrics: &ResetMetrics) {
-    match reset::probe().await {
-        Ok(()) => {
-            metrics.enabled.set(1);
-        }
-        Err(missing) => warn!(
-            "stale connected UDP sockets are not repaired in other network namespaces: {missing}"
-        ),
-    }
+/// Whether a look found stale sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    Something,
+    Nothing,
 }
 
 /// When the next look is due without a change.
@@ -212,56 +214,18 @@ struct Pace {
 }
 
 impl Pace {
-    /// Something changed: what comes is the first look.
+    /// Something changed: the next look is a first one.
     fn woken(&mut self) {
         self.pause = None;
     }
 
     /// A look has ended.
-    fn looked(&mut self, found: bool, now: Instant) {
+    fn looked(&mut self, found: Found, now: Instant) {
         self.pause = match self.pause {
             None => Some(AGAIN.0),
-            Some(pause) => found.then(|| AGAIN.1.min(pause * 2)),
+            Some(pause) => (found == Found::Something).then(|| AGAIN.1.min(pause * 2)),
         };
         self.due = self.pause.map(|pause| now + pause);
-    }
-}
-
-/// What has been said already.
-#[derive(Debug, Default)]
-struct Told {
-    failed: BTreeMap<Failure, u64>,
-    broken: bool,
-}
-
-impl Told {
-    /// Resets each time, what fails once.
-    fn tell(&mut self, looked: Result<Outcome>) {
-        let outcome = match looked {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                if !std::mem::replace(&mut self.broken, true) {
-                    warn!(error = %format!("{error:#}"), "cannot look for stale UDP sockets, trying on");
-                }
-                return;
-            }
-        };
-        self.broken = false;
-        if outcome.reset > 0 {
-            info!(
-                sockets = outcome.reset,
-                "reset connected UDP sockets whose backend stopped serving"
-            );
-        }
-        for (failure, n) in &outcome.failed {
-            if !self.failed.contains_key(failure) {
-                warn!(
-                    sockets = n,
-                    "connected UDP sockets hold on to a backend that stopped serving: {failure}"
-                );
-            }
-        }
-        self.failed = outcome.failed;
     }
 }
 
@@ -272,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_absent_only_briefly_is_left_alone() {
+    fn a_backend_that_is_absent_briefly_keeps_its_sockets() {
         let (mut suspects, t) = (Suspects::default(), Instant::now());
         let pair = |backend_port| Pair {
             vip: Addr::ZERO,
@@ -288,26 +252,29 @@ mod tests {
         assert_eq!(suspects.confirm(set(&[1, 2, 3]), t + short), all(&[], true));
         // One serves again, one still does not.
         assert_eq!(suspects.confirm(set(&[1, 3]), t + GRACE), all(&[1], false));
-        // It begins anew for what went again.
+        // It starts over for what went again.
         let late = t + GRACE + short;
         assert_eq!(suspects.confirm(set(&[1, 2, 3]), late), all(&[1, 3], true));
         assert_eq!(suspects.confirm(set(&[2]), late + GRACE), all(&[2], false));
     }
 
     #[test]
-    fn a_change_is_looked_at_twice_and_what_stays_ever_more_rarely() {
+    fn sockets_are_looked_at_twice_and_then_ever_more_rarely() {
         let mut pace = Pace::default();
         let now = Instant::now();
         let mut after = |found| {
             pace.looked(found, now);
             pace.due.map(|due| (due - now).as_secs())
         };
-        assert_eq!([after(false), after(false)], [Some(1), None]);
-        let pauses: Vec<_> = (0..9).map(|_| after(true)).collect();
+        assert_eq!(
+            [after(Found::Nothing), after(Found::Nothing)],
+            [Some(1), None]
+        );
+        let pauses: Vec<_> = (0..9).map(|_| after(Found::Something)).collect();
         let seconds = [1, 2, 4, 8, 16, 32, 60, 60, 60];
         assert_eq!(pauses, seconds.map(Some));
         pace.woken();
-        pace.looked(true, now);
+        pace.looked(Found::Something, now);
         assert_eq!(pace.due, Some(now + AGAIN.0));
     }
 }

@@ -1,20 +1,20 @@
-//! The recount of open connections, again and again beside the event loop. Owns its pace and that it never ends by itself.
+//! The recount of open connections, repeated beside the event loop.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::error;
 
 use crate::{
     datapath::recount::{Recount, Recounted},
-    observe::metrics::Metrics,
+    observe::recounts::RecountReporter,
 };
 
-/// Open connections are counted anew this often.
+/// Open connections are recounted this often.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What walks over all sockets; it may take a while where there are many.
+/// Walks over all sockets, which may take a while where there are many.
 pub(super) trait Walk: Send + 'static {
     /// One recount.
     fn walk(&mut self) -> Result<Recounted>;
@@ -26,17 +26,15 @@ impl Walk for Recount {
     }
 }
 
-/// Recounts until it is aborted. A recount that fails is told once and tried on; after one that panicked, `renew` makes the
-/// next.
+/// Recounts until it is aborted. A recount that fails is retried; after one that panicked, `renew` makes the next.
 pub(super) async fn run<W: Walk>(
     first: W,
     mut renew: impl FnMut() -> Result<W> + Send,
-    metrics: Arc<Metrics>,
+    mut reporter: RecountReporter,
 ) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut current = Some(first);
-    let mut failing = false;
     loop {
         ticks.tick().await;
         let walked = match current.take().map_or_else(&mut renew, Ok) {
@@ -58,40 +56,17 @@ pub(super) async fn run<W: Walk>(
                 }
             }
         };
-        match walked {
-            Ok(found) => {
-                if failing {
-                    failing = false;
-                    info!("open connections are recounted again");
-                }
-                metrics.recounted(&found);
-            }
-            Err(error) if !failing => {
-                failing = true;
-                warn!(error = %format!("{error:#}"), "cannot recount open connections, trying on");
-            }
-            Err(_) => {}
-        }
+        reporter.recounted(walked);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fmt;
-
-    use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+    use prometheus_client::registry::Registry;
     use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
-
-    #[derive(Debug)]
-    struct Nothing;
-
-    impl Collector for Nothing {
-        fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-            Ok(())
-        }
-    }
+    use crate::observe::recounts::RecountMetrics;
 
     struct Fake(bool, mpsc::UnboundedSender<()>);
 
@@ -106,12 +81,12 @@ mod tests {
     #[tokio::test]
     async fn a_recount_that_dies_is_followed_by_another() {
         let (tx, mut rx) = mpsc::unbounded_channel();
-        let metrics = Arc::new(Metrics::new(Box::new(Nothing)));
+        let metrics = RecountMetrics::new(&mut Registry::default());
         let renewed = tx.clone();
         let task = tokio::spawn(run(
             Fake(true, tx),
             move || Ok(Fake(false, renewed.clone())),
-            metrics,
+            RecountReporter::new(metrics),
         ));
         let walked = timeout(EVERY * 4, rx.recv()).await;
         task.abort();

@@ -1,6 +1,8 @@
 use std::num::NonZeroU16;
 
-use crate::{observe::metrics::tests::Nothing, plan};
+use prometheus_client::registry::Registry;
+
+use crate::{observe::events::EventQueue, plan};
 
 use super::*;
 
@@ -49,24 +51,20 @@ fn each_family_of_the_service_listens_with_a_count_of_its_own() {
 }
 
 fn servers() -> Servers {
-    let metrics = Arc::new(Metrics::new(Box::new(Nothing)));
+    let metrics = CheckMetrics::new(&mut Registry::default());
     let health = Health::new(Duration::from_mins(1), jiff::Timestamp::now());
     Servers {
         health: Arc::new(health),
-        tell: Tell {
-            node: "here".to_owned(),
-            notices: mpsc::channel(9).0,
-            metrics,
-        },
+        reporter: CheckReporter::new("here".to_owned(), EventQueue::new(9).0, metrics),
         places: Places::default(),
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
     }
 }
 
-/// Two Services, the first of which asks for a port that somebody else has.
+/// Two Services, the first of which asks for a port that another socket has.
 #[tokio::test]
-async fn a_port_that_is_taken_is_tried_again_alone() {
+async fn a_port_that_is_taken_is_retried_alone() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = |name: &str, port| {
         (

@@ -1,5 +1,5 @@
-//! The running agent and connections that kube-proxy opened: adopted around the first sync, and what keeps them removed after
-//! the last of them. Owns when; how is [`takeover`](crate::takeover)'s business.
+//! Connections that kube-proxy opened, in the running agent: adopted around the first sync; what keeps them is removed after
+//! the last of them. [`takeover`](crate::takeover) does the work.
 
 use std::{future::pending, time::Duration};
 
@@ -10,27 +10,29 @@ use tracing::{info, warn};
 use crate::{
     datapath::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
-    observe::node_events::Announce,
+    observe::{node_events::EventRecorder, once::Once},
     takeover::{adopt, connections::Frontends, find::Leftovers},
 };
 
-/// How often the last of them is looked for.
+use super::data_path::PinnedMaps;
+
+/// How often the agent looks whether one is left.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// To be awaited before anything is written.
-pub(super) async fn begin(dir: &BpfDir, leftovers: bool, replaced: bool) {
-    let (dir, fresh) = (dir.clone(), nobody_serves(leftovers, replaced));
-    tell(blocking(move || adopt::begin(&dir, fresh)).await);
+pub(super) async fn begin(dir: &BpfDir, leftovers: bool, maps: PinnedMaps) {
+    let (dir, fresh) = (dir.clone(), is_fresh(leftovers, maps));
+    report(blocking(move || adopt::begin(&dir, fresh)).await);
 }
 
-/// No frontend stands in the maps, and none stood in those that they were made instead of: the programs of a previous agent
-/// serve on those, and look for their flows in the same map as ours.
-fn nobody_serves(leftovers: bool, replaced: bool) -> bool {
-    !leftovers && !replaced
+/// No previous agent serves: there is no frontend in the maps, nor in maps that these replace. The programs of a previous
+/// agent serve on those, and look for their flows in the same map as ours.
+fn is_fresh(leftovers: bool, maps: PinnedMaps) -> bool {
+    !leftovers && maps == PinnedMaps::Reused
 }
 
-/// Runs on, from the first complete sync.
-pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce: Announce) {
+/// Runs forever, from the first complete sync on.
+pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, recorder: EventRecorder) {
     if synced.await.is_err() {
         return pending().await;
     }
@@ -40,9 +42,9 @@ pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce:
         let text = format!(
             "connections from outside that kube-proxy opened may break: {error:#}; does the kernel have nf_conntrack_netlink?"
         );
-        announce.node("ConnectionsNotAdopted", "TakeOver", "", text);
+        recorder.node("ConnectionsNotAdopted", "TakeOver", "", text);
     }
-    tell(adopted);
+    report(adopted);
     let left = blocking(move || Leftovers::find(&Frontends::read(&dir)?)).await;
     match left {
         Ok(left) if left.has_rules() => {
@@ -54,7 +56,7 @@ pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce:
             let text = format!(
                 "kube-proxy's rules are there: {left}; once it is stopped, run `lb-agent cleanup --kube-proxy` on this node"
             );
-            announce.node("KubeProxyLeftovers", "TakeOver", "", text);
+            recorder.node("KubeProxyLeftovers", "TakeOver", "", text);
         }
         Ok(_) => {}
         Err(error) => warn!(
@@ -65,33 +67,32 @@ pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, announce:
     look_on(LOOK, |unneeded| blocking(move || let_go(unneeded))).await;
 }
 
-/// For ever. `look` gets what it said the last time; one that fails is told once, until one succeeds.
+/// Runs forever. `look` gets what it returned the last time; a failure is logged once.
 async fn look_on<L>(period: Duration, mut look: impl FnMut(bool) -> L)
 where
     L: Future<Output = Result<bool>>,
 {
     let mut ticks = time::interval(period);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let (mut unneeded, mut told) = (false, false);
+    let mut unneeded = false;
+    let mut failing = Once::default();
     loop {
         ticks.tick().await;
         // Twice in a row, so that one look at a wrong moment does no harm.
-        match look(unneeded).await {
-            Ok(now) => (unneeded, told) = (now, false),
-            Err(error) => {
-                if !told {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "cannot see whether connections of kube-proxy's are left, trying again"
-                    );
-                }
-                (unneeded, told) = (false, true);
-            }
+        let now = look(unneeded).await;
+        let error = now.as_ref().err().map(|error| format!("{error:#}"));
+        let (appeared, _) = failing.update(error);
+        for error in appeared {
+            warn!(
+                error,
+                "cannot see whether connections of kube-proxy's are left, will retry"
+            );
         }
+        unneeded = now.unwrap_or(false);
     }
 }
 
-/// Is the table there that no connection needs? Removed, if that was so before.
+/// Whether the table exists and no connection needs it. Removes it if that was so before.
 fn let_go(unneeded: bool) -> Result<bool> {
     let mut socket = Socket::open().context("open a socket to netfilter")?;
     if !keeper::is_there(&mut socket)? || conntrack::any_lasting(&mut socket)? {
@@ -113,7 +114,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.context("a thread has ended")?
 }
 
-fn tell(adopted: Result<usize>) {
+fn report(adopted: Result<usize>) {
     match adopted {
         Ok(0) => {}
         Ok(connections) => info!(
@@ -134,11 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_without_a_record_are_passed_only_where_nobody_served_before() {
-        assert!(nobody_serves(false, false));
-        assert!(!nobody_serves(true, false));
-        // As a larger map or another layout has it.
-        assert!(!nobody_serves(false, true));
+    fn segments_without_a_record_are_passed_only_where_no_agent_served_before() {
+        assert!(is_fresh(false, PinnedMaps::Reused));
+        assert!(!is_fresh(true, PinnedMaps::Reused));
+        // After a change of a map's capacity or layout.
+        assert!(!is_fresh(false, PinnedMaps::Recreated));
     }
 
     #[tokio::test]
@@ -147,7 +148,7 @@ mod tests {
         let mut n = 0;
         let looks = look_on(Duration::from_millis(1), |unneeded| {
             sender.send(unneeded).unwrap();
-            // Unneeded, then nobody knows, then unneeded again: that is not twice in a row.
+            // Unneeded, then unknown, then unneeded again: that is not twice in a row.
             n += 1;
             async move {
                 if n == 2 {

@@ -1,0 +1,215 @@
+//! What is wrong with this machine, or with what was asked of it: devices, programs, lb0, maps, addresses, its zone. Each
+//! condition is logged once, written as an Event on the Node, and shown as a metric while it lasts.
+
+use std::net::IpAddr;
+
+use anyhow::Error;
+use tracing::{error, info, warn};
+
+use crate::{
+    model::{Cluster, Event, Slice},
+    settings::values::NodePortAddress,
+    sync::Usage,
+};
+
+use super::{audits::Drift, metrics::set, node_events::EventRecorder, once::Once};
+
+mod metrics;
+
+pub(crate) use metrics::NodeMetrics;
+
+/// The conditions that hold now.
+#[derive(Debug)]
+pub(crate) struct NodeConditions {
+    recorder: EventRecorder,
+    metrics: NodeMetrics,
+    missing: Once<String>,
+    unattached: Once<String>,
+    lb0_device: Once<String>,
+    lb0_routing: Once<String>,
+    /// Some endpoint had a hint for zones.
+    hinted: bool,
+}
+
+/// Where a problem of `lb0` comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lb0Part {
+    /// The device, its routes and its rules.
+    Device,
+    /// What is to be routed there.
+    Routing,
+}
+
+impl NodeConditions {
+    /// Nothing is wrong yet.
+    pub(crate) fn new(recorder: EventRecorder, metrics: NodeMetrics) -> Self {
+        Self {
+            recorder,
+            metrics,
+            missing: Once::default(),
+            unattached: Once::default(),
+            lb0_device: Once::default(),
+            lb0_routing: Once::default(),
+            hinted: false,
+        }
+    }
+
+    /// The named devices that do not exist now.
+    pub(crate) fn missing(&mut self, now: &[String]) {
+        let (appeared, gone) = self.missing.update(now.iter().cloned());
+        set(&self.metrics.missing_devices, now.len());
+        for device in appeared {
+            warn!(
+                device,
+                "a flag names this device, and it does not exist: continuing without it until it appears"
+            );
+            let text = format!(
+                "device {device}, which a flag names, does not exist: what comes in on it is not balanced; compare --devices, --attach-tc and --attach-xdp with `ip link`"
+            );
+            self.recorder.node("DeviceMissing", "Attach", &device, text);
+        }
+        for device in gone {
+            info!(device, "the device exists now");
+        }
+    }
+
+    /// Programs that could not be attached this time, each with its device, and devices that were to have XDP and whose
+    /// driver has none.
+    pub(crate) fn attached(&mut self, problems: &[(String, Error)], without_xdp: &[String]) {
+        let texts = problems.iter().map(|(_, error)| format!("{error:#}"));
+        let (appeared, gone) = self.unattached.update(texts);
+        set(&self.metrics.attach_problems, problems.len());
+        for problem in &appeared {
+            error!(error = problem, "cannot attach, will retry");
+        }
+        // By device, since the text of one device may differ each time.
+        for (device, error) in problems {
+            let text = format!("{error:#}");
+            self.recorder.node("CannotAttach", "Attach", device, text);
+        }
+        if problems.is_empty() && !gone.is_empty() {
+            info!("all programs are attached now");
+        }
+        for device in without_xdp {
+            let text = format!(
+                "device {device} has no native XDP: tc does its work, more slowly; take it out of --attach-xdp, or see its driver"
+            );
+            self.recorder.node("NoNativeXdp", "Attach", device, text);
+        }
+    }
+
+    /// The problems of `lb0` now.
+    pub(crate) fn lb0(&mut self, part: Lb0Part, problems: &[String]) {
+        let known = match part {
+            Lb0Part::Device => &mut self.lb0_device,
+            Lb0Part::Routing => &mut self.lb0_routing,
+        };
+        let (appeared, gone) = known.update(problems.iter().cloned());
+        for problem in appeared {
+            error!(error = problem, "lb0");
+        }
+        if problems.is_empty() && !gone.is_empty() {
+            info!("lb0 is healthy again");
+        }
+        let all = self.lb0_device.len() + self.lb0_routing.len();
+        set(&self.metrics.lb0_problems, all);
+    }
+
+    /// Objects may ask for something that this Node lacks.
+    pub(crate) fn received(&mut self, event: &Event) {
+        let hints = |slice: &Slice| slice.endpoints.iter().any(|e| !e.hint_zones().is_empty());
+        self.hinted |= match event {
+            Event::Slice(slice) => hints(slice),
+            Event::Slices(all) => all.iter().any(hints),
+            _ => false,
+        };
+    }
+
+    /// The addresses that node ports answer on.
+    pub(crate) fn node_ports(&self, words: &[NodePortAddress], on: &[(IpAddr, u32)]) {
+        let only_loopback = words
+            .iter()
+            .all(|w| matches!(w, NodePortAddress::Localhost));
+        if !on.is_empty() || only_loopback {
+            return;
+        }
+        warn!("node ports answer on no address of this machine");
+        let text = "--node-port-addresses admits no address of this machine but loopback, if that: clients outside cannot reach its node ports; compare it with `ip address`";
+        self.recorder
+            .node("NoNodePortAddress", "Program", "", text.to_owned());
+    }
+
+    /// After a sync: how full the maps are, and whether hints can be followed.
+    pub(crate) fn synced(&self, usage: &[Usage], cluster: &Cluster) {
+        for Usage {
+            map,
+            entries,
+            capacity,
+        } in usage.iter().filter(|usage| is_almost_full(usage))
+        {
+            let text = format!(
+                "map {map} holds {entries} of {capacity} entries: what does not fit is refused; start the agent with --map-capacity {map}=N"
+            );
+            self.recorder.node("MapAlmostFull", "Program", map, text);
+        }
+        if self.hinted && cluster.synced().node && cluster.node().is_some_and(|n| n.zone.is_none())
+        {
+            let text = "endpoints have hints for zones, and this Node has no label topology.kubernetes.io/zone: hints are not followed here";
+            self.recorder
+                .node("NoZoneLabel", "Program", "", text.to_owned());
+        }
+    }
+
+    /// An audit found entries of a map that the agent has not written.
+    pub(crate) fn drifted(&self, drift: Drift) {
+        let Drift { map, entries } = drift;
+        let text = format!(
+            "another process changed {entries} entries of map {map}; they are repaired: find out what writes to the agent's maps"
+        );
+        self.recorder.node("MapChangedByOthers", "Audit", map, text);
+    }
+}
+
+/// So full that the operator should make it larger before it is full: nine in ten, as `lb-agent check` has it.
+fn is_almost_full(usage: &Usage) -> bool {
+    u64::from(usage.entries) * 10 > u64::from(usage.capacity) * 9
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::{super::events::EventQueue, *};
+
+    #[test]
+    fn a_map_is_almost_full_above_nine_in_ten() {
+        let usage = |entries, capacity| Usage {
+            map: "lb_svc",
+            entries,
+            capacity,
+        };
+        assert!(!is_almost_full(&usage(90, 100)));
+        assert!(is_almost_full(&usage(91, 100)));
+        assert!(is_almost_full(&usage(u32::MAX, u32::MAX)));
+        assert!(!is_almost_full(&usage(0, 0)));
+    }
+
+    #[test]
+    fn a_device_that_fails_differently_each_time_leaves_room_for_others() {
+        let (queue, mut requests) = EventQueue::new(100);
+        let metrics = NodeMetrics::new(&mut Registry::default());
+        let mut conditions = NodeConditions::new(EventRecorder::new(queue), metrics);
+        for n in 0..50 {
+            let error = anyhow::anyhow!("cannot attach lb_tc_ingress to eth0: refused at {n}");
+            conditions.attached(&[("eth0".to_owned(), error)], &[]);
+        }
+        conditions.attached(&[("eth1".to_owned(), anyhow::anyhow!("busy"))], &[]);
+        let texts: Vec<String> = std::iter::from_fn(|| requests.try_recv().ok())
+            .map(|request| request.text)
+            .collect();
+        assert_eq!(
+            texts,
+            ["cannot attach lb_tc_ingress to eth0: refused at 0", "busy"]
+        );
+    }
+}

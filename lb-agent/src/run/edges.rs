@@ -1,0 +1,87 @@
+//! What else acts on this machine beside the maps: the memory of the API server's addresses, `lb0`, and the tasks that read
+//! sockets.
+
+use std::path::Path;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::{
+    bootstrap::{Known, Memory, StateFile},
+    model::Event,
+    sync::Engine,
+};
+
+use super::{engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, sockets::Sockets};
+
+/// The edges of the event loop.
+pub(super) struct Edges {
+    api: ApiAddresses,
+    /// The device and what is routed to it.
+    pub(super) lb0: Lb0,
+    /// Recounts and resets.
+    pub(super) sockets: Sockets,
+}
+
+impl Edges {
+    /// Nothing happens yet.
+    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets) -> Self {
+        Self { api, lb0, sockets }
+    }
+
+    /// An event was received.
+    pub(super) fn received(&mut self, event: &Event) {
+        self.api.received(event);
+        self.lb0.received(event);
+    }
+
+    /// A sync has ended: routes follow what is planned now, and stale sockets are looked for. Returns the problems of the
+    /// routes, if they were looked at.
+    pub(super) fn synced(
+        &mut self,
+        done: &Synced,
+        engine: &Engine,
+        machine: &Machine,
+        phase: Phase,
+    ) -> Option<Vec<String>> {
+        if done.report.first_synced || done.report.udp_left > 0 {
+            self.sockets.wake();
+        }
+        self.lb0.refresh(engine, machine.state(), phase)
+    }
+}
+
+/// The API server's own addresses, learnt from events and kept for the next start.
+pub(super) struct ApiAddresses {
+    memory: Memory,
+    file: StateFile,
+    known: watch::Sender<Known>,
+}
+
+impl ApiAddresses {
+    /// Begins with what a previous agent kept; the source of objects dials by what is received.
+    pub(super) fn load(state_dir: &Path) -> (Self, watch::Receiver<Known>) {
+        let file = StateFile::in_dir(state_dir);
+        let known = file.load().unwrap_or_else(|error| {
+            warn!(error = %format!("{error:#}"), "starting without the API server's last known addresses");
+            Known::default()
+        });
+        let (sender, receiver) = watch::channel(known.clone());
+        let addresses = Self {
+            memory: Memory::new(known),
+            file,
+            known: sender,
+        };
+        (addresses, receiver)
+    }
+
+    fn received(&mut self, event: &Event) {
+        let Some(known) = self.memory.see(event) else {
+            return;
+        };
+        if let Err(error) = self.file.store(known) {
+            warn!(error = %format!("{error:#}"), "cannot keep the API server's addresses for the next start");
+        }
+        self.known.send_replace(known.clone());
+    }
+}

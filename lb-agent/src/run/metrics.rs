@@ -1,0 +1,108 @@
+//! The metrics of every subsystem, registered in one place.
+
+use crate::{
+    observe::{
+        audits::AuditMetrics, kubeproxy::KubeProxyMetrics, metrics::Registries,
+        node_conditions::NodeMetrics, recounts::RecountMetrics, sync_report::SyncMetrics,
+    },
+    reset::metrics::Metrics as ResetMetrics,
+    serve::checks::CheckMetrics,
+    watch::metrics::WatchMetrics,
+};
+
+/// Each goes to the subsystem that it counts for.
+pub(super) struct Metrics {
+    pub(super) observer: ObserverMetrics,
+    pub(super) recounts: RecountMetrics,
+    pub(super) resets: ResetMetrics,
+    pub(super) watch: WatchMetrics,
+}
+
+/// Those of the event loop and the servers.
+pub(super) struct ObserverMetrics {
+    pub(super) syncs: SyncMetrics,
+    pub(super) kubeproxy: KubeProxyMetrics,
+    pub(super) audits: AuditMetrics,
+    pub(super) node: NodeMetrics,
+    pub(super) checks: CheckMetrics,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    pub(super) fn new(registries: &mut Registries) -> Self {
+        let kubeproxy = KubeProxyMetrics::new(registries.kubeproxy());
+        let r = registries.lb();
+        Self {
+            observer: ObserverMetrics {
+                kubeproxy,
+                syncs: SyncMetrics::new(r),
+                audits: AuditMetrics::new(r),
+                node: NodeMetrics::new(r),
+                checks: CheckMetrics::new(r),
+            },
+            recounts: RecountMetrics::new(r),
+            resets: ResetMetrics::new(r),
+            watch: WatchMetrics::new(r),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+
+    use super::*;
+
+    /// Reads nothing.
+    #[derive(Debug)]
+    struct NoKernel;
+
+    impl Collector for NoKernel {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_documentation() {
+        let mut registries = Registries::new(Box::new(NoKernel));
+        let _metrics = Metrics::new(&mut registries);
+        let text = registries.encode().unwrap();
+        for line in [
+            "lb_build_info{version=",
+            "lb_sync_duration_seconds_bucket{le=",
+            "lb_network_programming_duration_seconds_count 0",
+            "lb_sync_last_timestamp_seconds ",
+            "lb_watch_errors_total{kind=\"endpointslice\"} 0",
+            "lb_changes_total{kind=\"servicecidr\"} 0",
+            "lb_syncs_total{result=\"failed\"} 0",
+            "lb_map_writes_total{map=\"lb_members\"} 0",
+            "lb_services_with_problems 0",
+            "lb_skipped_ports{reason=\"sctp_without_lb0\"} 0",
+            "lb_bad_manifests 0",
+            "lb_missing_devices 0",
+            "lb_lb0_problems 0",
+            "lb_attach_problems 0",
+            "lb_health_check_listeners 0",
+            "lb_health_check_failures 0",
+            "lb_sockets 0",
+            "lb_open_connections 0",
+            "lb_connections_drift 0",
+            "lb_connections_repaired_total 0",
+            "lb_audit_duration_seconds_count 0",
+            "lb_audit_longest_step_seconds 0",
+            "lb_map_drift_entries{map=\"lb_services\"} 0",
+            "lb_map_repaired_entries_total{map=\"lb_services\"} 0",
+            "kubeproxy_sync_proxy_rules_service_changes_total 0",
+            "lb_udp_sockets_reset_total 0",
+            "lb_udp_reset_failures_total{reason=\"not_permitted\"} 0",
+            "lb_udp_sockets_stale 0",
+            "lb_udp_reset_enabled 0",
+            "# EOF",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What the event loop reports: to the log, metrics, Events, health, and the servers of health checks.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::Client;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use crate::{
+    datapath::dir::BpfDir,
+    model::Event,
+    observe::{
+        audits::AuditReporter,
+        events::{self, EventQueue},
+        health::{Health, Outcome},
+        kernel::Kernel,
+        node_conditions::{Lb0Part, NodeConditions},
+        node_events::EventRecorder,
+        problem_file::ProblemFile,
+        sync_report::SyncReporter,
+    },
+    serve::checks::{self, CheckReporter, Wanted},
+    settings::{Config, values::NodePortAddress},
+    sync::{Audit, Engine, Report, Snapshot, Usage},
+};
+
+use super::{
+    data_path, engine::Synced, hooks::AttachReport, machine::NewAddresses,
+    metrics::ObserverMetrics, phase::Phase, schedule::Left, takeover,
+};
+
+/// Events that may wait to be published; those that find no room are only logged.
+const QUEUE: usize = 1024;
+
+/// The reporters of the event loop.
+pub(super) struct Observer {
+    syncs: SyncReporter,
+    conditions: NodeConditions,
+    audits: AuditReporter,
+    kernel: Arc<Kernel>,
+    health: Arc<Health>,
+    /// To the servers of health checks.
+    checks: watch::Sender<Wanted>,
+    /// Sent once, when everything is listed and written.
+    first_sync: Option<oneshot::Sender<()>>,
+    /// The source of objects has our Node.
+    node_exists: bool,
+}
+
+impl Observer {
+    /// Starts the tasks that publish Events, serve health checks, and follow the connections that kube-proxy opened.
+    pub(super) fn start(
+        config: &Config,
+        dir: &BpfDir,
+        health: Arc<Health>,
+        kernel: Arc<Kernel>,
+        metrics: ObserverMetrics,
+        client: watch::Receiver<Option<Client>>,
+    ) -> Self {
+        let ObserverMetrics {
+            syncs,
+            kubeproxy,
+            audits,
+            node,
+            checks: check_metrics,
+        } = metrics;
+        let (events, requests) = EventQueue::new(QUEUE);
+        let name = config.node_name.clone();
+        tokio::spawn(events::publish(name.clone(), client, requests));
+        let recorder = EventRecorder::new(events.clone());
+        data_path::report_cgroup(config, &recorder);
+        let (first_sync, synced) = oneshot::channel();
+        tokio::spawn(takeover::follow(dir.clone(), synced, recorder.clone()));
+        let (checks, wanted) = watch::channel(Wanted::default());
+        let reporter = CheckReporter::new(name, events.clone(), check_metrics);
+        tokio::spawn(checks::run(wanted, Arc::clone(&health), reporter));
+        let file = ProblemFile::of(&config.state_dir, &config.bpf_dir);
+        Self {
+            syncs: SyncReporter::new(events, file, syncs, kubeproxy),
+            conditions: NodeConditions::new(recorder, node),
+            audits: AuditReporter::new(audits),
+            kernel,
+            health,
+            checks,
+            first_sync: Some(first_sync),
+            node_exists: false,
+        }
+    }
+
+    /// The named devices that do not exist now.
+    pub(super) fn missing_devices(&mut self, now: &[String]) {
+        self.conditions.missing(now);
+    }
+
+    /// An event was received.
+    pub(super) fn received(&mut self, event: &Event) {
+        self.syncs.received(event);
+        self.conditions.received(event);
+        match event {
+            Event::Node(node) => {
+                self.node_exists = true;
+                self.health.leaving(node.leaving);
+            }
+            // A Node that never existed takes nothing away; a deleted one does.
+            Event::NodeGone if self.node_exists => {
+                self.node_exists = false;
+                self.health.leaving(true);
+            }
+            _ => {}
+        }
+    }
+
+    /// Something is to be written.
+    pub(super) fn queued(&self, now: Instant) {
+        self.health.queued(now);
+        self.syncs.queued();
+    }
+
+    /// Node ports answer on other addresses.
+    pub(super) fn node_ports(&self, words: &[NodePortAddress], new: &NewAddresses) {
+        self.conditions.node_ports(words, &new.addresses);
+        self.checks.send_if_modified(|wanted| {
+            let is_new = wanted.listen != new.listen;
+            wanted.listen.clone_from(&new.listen);
+            is_new
+        });
+    }
+
+    /// A sync has ended.
+    pub(super) fn synced(&mut self, done: &Synced, engine: &Engine, phase: Phase) {
+        let Synced {
+            report,
+            snapshot,
+            took,
+            end: _,
+        } = done;
+        let many = self.syncs.received_many();
+        self.usage(snapshot);
+        self.syncs.synced(report, *took, engine);
+        self.conditions.synced(&snapshot.usage, engine.cluster());
+        if report.first_synced {
+            self.first_synced(report, snapshot);
+        }
+        let outcome = Outcome {
+            applied: report.applied(),
+            complete: phase == Phase::Running,
+            refused: snapshot.retrying,
+        };
+        self.health.synced(outcome, jiff::Timestamp::now());
+        if report.health_changed {
+            let checks = Arc::new(engine.health_checks().clone());
+            self.checks.send_modify(|wanted| wanted.checks = checks);
+        }
+        if many {
+            lb_sys::trim_heap();
+        }
+    }
+
+    fn first_synced(&mut self, report: &Report, snapshot: &Snapshot) {
+        if let Some(first_sync) = self.first_sync.take() {
+            // Without a receiver the agent is ending.
+            let _ = first_sync.send(());
+        }
+        info!(
+            services = snapshot.services,
+            failed = report.failed.len(),
+            writes = report.writes.total(),
+            "initial sync complete"
+        );
+    }
+
+    /// What was retired has been cleared, or not.
+    pub(super) fn settled(&self, report: &Report, snapshot: &Snapshot) {
+        self.syncs.wrote(&report.writes);
+        for failure in &report.failed {
+            warn!(error = %failure.error, "cannot clear what is retired");
+        }
+        self.usage(snapshot);
+    }
+
+    /// A step of an audit has ended.
+    pub(super) fn audited(&mut self, step: Audit, took: Duration, left: Left) {
+        self.syncs.wrote(&step.report.writes);
+        if let Some(drift) = self.audits.step(step, took) {
+            self.conditions.drifted(drift);
+        }
+        if left == Left::Nothing {
+            self.syncs.audited(self.audits.ended());
+        }
+    }
+
+    /// The programs are attached, as far as they could be.
+    pub(super) fn attached(&mut self, report: &AttachReport, phase: Phase) {
+        self.conditions
+            .attached(&report.problems, &report.without_xdp);
+        if phase == Phase::Running {
+            self.health.ready();
+        }
+    }
+
+    /// The problems of `lb0` now.
+    pub(super) fn lb0(&mut self, part: Lb0Part, problems: &[String]) {
+        self.conditions.lb0(part, problems);
+    }
+
+    fn usage(&self, snapshot: &Snapshot) {
+        let of = |u: &Usage| (u.map, (u.entries.into(), u.capacity.into()));
+        self.kernel.set_usage(snapshot.usage.iter().map(of));
+    }
+}
