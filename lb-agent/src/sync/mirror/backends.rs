@@ -13,7 +13,7 @@ use lb_common::{
     backend::{Backend, flags, state},
 };
 
-use crate::plan::desired::Bits;
+use crate::plan::desired::MemberFlags;
 
 use super::ids::Ids;
 
@@ -99,7 +99,7 @@ impl Backends {
     pub(in crate::sync) fn create(
         &mut self,
         key: BackendKey,
-        bits: Bits,
+        bits: MemberFlags,
     ) -> Option<(u32, Backend)> {
         let id = self.ids.take()?;
         let mut entry = Entry::new(key, shown(bits));
@@ -146,7 +146,7 @@ impl Backends {
     }
 
     /// A pin has become a membership.
-    pub(in crate::sync) fn join(&mut self, id: u32, bits: Bits) {
+    pub(in crate::sync) fn join(&mut self, id: u32, bits: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
             entry.members += 1;
             entry.count(bits, true);
@@ -155,7 +155,7 @@ impl Backends {
     }
 
     /// A membership shows something else.
-    pub(in crate::sync) fn change(&mut self, id: u32, before: Bits, now: Bits) {
+    pub(in crate::sync) fn change(&mut self, id: u32, before: MemberFlags, now: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
             entry.count(before, false);
             entry.count(now, true);
@@ -164,7 +164,7 @@ impl Backends {
     }
 
     /// A membership has ended.
-    pub(in crate::sync) fn leave(&mut self, id: u32, bits: Bits) {
+    pub(in crate::sync) fn leave(&mut self, id: u32, bits: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
             entry.members -= 1;
             entry.count(bits, false);
@@ -210,12 +210,12 @@ impl Backends {
         self.ids.release(id);
     }
 
-    /// Bits of a membership as far as the entry in the map tells.
-    pub(in crate::sync) fn shown(&self, id: u32) -> Bits {
+    /// MemberFlags of a membership as far as the entry in the map tells.
+    pub(in crate::sync) fn shown(&self, id: u32) -> MemberFlags {
         let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
-        Bits::default()
-            .with(Bits::TERMINATING, state == state::TERMINATING)
-            .with(Bits::LOCAL, flags & flags::LOCAL != 0)
+        MemberFlags::default()
+            .with(MemberFlags::TERMINATING, state == state::TERMINATING)
+            .with(MemberFlags::LOCAL, flags & flags::LOCAL != 0)
     }
 
     /// Of UDP?
@@ -283,12 +283,12 @@ impl Entry {
         }
     }
 
-    fn count(&mut self, bits: Bits, on: bool) {
+    fn count(&mut self, bits: MemberFlags, on: bool) {
         let step = |n: &mut u32| *n = if on { *n + 1 } else { *n - 1 };
-        if !bits.has(Bits::TERMINATING) {
+        if !bits.has(MemberFlags::TERMINATING) {
             step(&mut self.active);
         }
-        if bits.has(Bits::LOCAL) {
+        if bits.has(MemberFlags::LOCAL) {
             step(&mut self.local);
         }
     }
@@ -296,9 +296,9 @@ impl Entry {
     /// State and flags: active if any user says so, local if any user says so.
     fn wanted(&self) -> (u8, u16) {
         shown(
-            Bits::default()
-                .with(Bits::TERMINATING, self.active == 0)
-                .with(Bits::LOCAL, self.local > 0),
+            MemberFlags::default()
+                .with(MemberFlags::TERMINATING, self.active == 0)
+                .with(MemberFlags::LOCAL, self.local > 0),
         )
     }
 
@@ -314,8 +314,8 @@ impl Entry {
     }
 }
 
-fn shown(bits: Bits) -> (u8, u16) {
-    let terminating = bits.has(Bits::TERMINATING);
+fn shown(bits: MemberFlags) -> (u8, u16) {
+    let terminating = bits.has(MemberFlags::TERMINATING);
     let state = if terminating {
         state::TERMINATING
     } else {
@@ -323,7 +323,7 @@ fn shown(bits: Bits) -> (u8, u16) {
     };
     (
         state,
-        if bits.has(Bits::LOCAL) {
+        if bits.has(MemberFlags::LOCAL) {
             flags::LOCAL
         } else {
             0

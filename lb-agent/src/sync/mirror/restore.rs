@@ -10,15 +10,15 @@ use lb_common::{
 
 use crate::{
     datapath::table::{MapError, Maps},
-    plan::desired::Bits,
+    plan::desired::MemberFlags,
 };
 
 use super::{
     backends::Backends,
-    frontends::Fronts,
+    frontends::FrontendTable,
     ids::Ids,
     pool::PoolState,
-    slot_ranges::{Range, Ranges, class},
+    slot_ranges::{Range, SlotRanges, class},
     state::{Capacity, State},
 };
 
@@ -50,12 +50,12 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         let bits = backends.shown(key.backend);
         let bits = bits
             .with(
-                Bits::ELIGIBLE,
-                Bits::from_member_flags(flags).has(Bits::ELIGIBLE),
+                MemberFlags::ELIGIBLE,
+                MemberFlags::from_member_flags(flags).has(MemberFlags::ELIGIBLE),
             )
             .with(
-                Bits::SERVING,
-                Bits::from_member_flags(flags).has(Bits::SERVING),
+                MemberFlags::SERVING,
+                MemberFlags::from_member_flags(flags).has(MemberFlags::SERVING),
             );
         pool.members.insert(key.backend, bits);
         backends.pin(key.backend);
@@ -69,13 +69,13 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         indices,
         ranges,
         backends,
-        services: Fronts::restored(&services),
-        nodeports: Fronts::restored(&nodeports),
+        services: FrontendTable::restored(&services),
+        nodeports: FrontendTable::restored(&nodeports),
         nodeaddrs,
         nodeaddrs_freed: false,
         members: counts[0],
         source_ranges: counts[1],
-        condemned: BTreeSet::new(),
+        to_prune: BTreeSet::new(),
         udp_left: 0,
         capacity,
     })
@@ -84,7 +84,7 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
 fn orphan() -> PoolState {
     PoolState {
         owned: false,
-        proven: false,
+        verified: false,
         ..PoolState::new()
     }
 }
@@ -112,7 +112,7 @@ fn place_slots(
     pools: &mut HashMap<u32, PoolState>,
     maps: &mut dyn Maps,
     capacity: u32,
-) -> Result<Ranges, MapError> {
+) -> Result<SlotRanges, MapError> {
     let mut by_base: BTreeMap<u32, u32> = BTreeMap::new();
     for (index, pool) in &*pools {
         if pool.svc.count > 0 {
@@ -147,7 +147,7 @@ fn place_slots(
         }
         pool.range = Some(Range { base, len });
     }
-    Ok(Ranges::new(capacity, &used))
+    Ok(SlotRanges::new(capacity, &used))
 }
 
 fn entries_of_backends(maps: &mut dyn Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
