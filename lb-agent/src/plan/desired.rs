@@ -1,6 +1,6 @@
-//! The shape of a plan: pools of backends, and the frontends that lead to them.
+//! The shape of a plan: pools of backends, and the frontends that lead to them. Owns no rule.
 
-use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{fmt, num::NonZeroU16, sync::Arc};
 
 use lb_common::{
     Addr, Proto,
@@ -16,34 +16,15 @@ pub struct ServicePlan {
     pub pools: Vec<Pool>,
     /// No key twice.
     pub frontends: Vec<Frontend>,
-    /// What is not programmed as the object asks, in words.
+    /// What could not be honoured, for people.
     pub problems: Vec<String>,
-    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is among the problems too.
+    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`; each is among the
+    /// problems too.
     pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,
-    /// Ports with a local-only policy and no endpoint on this node.
+    /// Ports that nothing serves on this node, though their policy asks for it.
     pub no_local: NoLocal,
-}
-
-/// An IP family.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum IpFamily {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl IpFamily {
-    /// The family of an address.
-    #[must_use]
-    pub fn of(addr: &IpAddr) -> Self {
-        match addr {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
 }
 
 /// A Service's `healthCheckNodePort`.
@@ -56,26 +37,26 @@ pub struct HealthCheck {
     pub local_endpoints: [Option<u32>; 2],
 }
 
-/// Which endpoints serve a pool.
+/// Which endpoints a pool draws from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum TrafficPolicy {
+pub enum Reach {
     /// All of the cluster, by topology hints.
     Cluster,
     /// Those of this node.
     Local,
 }
 
-/// Names a pool among those of its Service; stable while the Service's ports keep their names.
+/// A pool among those of its Service; stable while the Service's ports keep their names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PoolId {
     /// Name of the port.
     pub port: Arc<str>,
     /// Its protocol.
     pub proto: Proto,
-    /// Its family.
-    pub family: IpFamily,
+    /// IPv6 rather than IPv4.
+    pub v6: bool,
     /// Which endpoints.
-    pub policy: TrafficPolicy,
+    pub reach: Reach,
 }
 
 /// The backends behind one or more frontends.
@@ -93,7 +74,7 @@ pub struct Pool {
     pub source_ranges: Box<[(Addr, u8)]>,
     /// Sorted by address and port, none twice.
     pub members: Vec<Member>,
-    /// Why it cannot be programmed; its entries in the maps stay as they are.
+    /// It cannot be carried like this: what stands for it stays.
     pub refused: Option<PlanError>,
 }
 
@@ -105,24 +86,24 @@ pub struct Member {
     /// Host byte order.
     pub port: u16,
     /// What it is to the pool.
-    pub flags: MemberFlags,
+    pub bits: Bits,
 }
 
 /// A member's flags: the two of `lb_members`, and two that the backend's entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemberFlags(u8);
+pub struct Bits(u8);
 
-impl MemberFlags {
-    /// Gets new connections: it has a slot.
+impl Bits {
+    /// Stands in the slots.
     pub const ELIGIBLE: Self = Self(1);
-    /// Keeps the connections that it has.
+    /// What it has stays valid.
     pub const SERVING: Self = Self(2);
     /// Terminating and no longer ready.
     pub const TERMINATING: Self = Self(4);
     /// Runs on this node.
     pub const LOCAL: Self = Self(8);
 
-    /// Adds `other` if `on`.
+    /// These and, if `on`, those.
     #[must_use]
     pub fn with(self, other: Self, on: bool) -> Self {
         if on { Self(self.0 | other.0) } else { self }
@@ -150,11 +131,10 @@ impl MemberFlags {
 }
 
 const _: () = assert!(
-    MemberFlags::ELIGIBLE.0 as u32 == member::ELIGIBLE
-        && MemberFlags::SERVING.0 as u32 == member::SERVING
+    Bits::ELIGIBLE.0 as u32 == member::ELIGIBLE && Bits::SERVING.0 as u32 == member::SERVING
 );
 
-impl fmt::Debug for MemberFlags {
+impl fmt::Debug for Bits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [
             (Self::ELIGIBLE, 'E'),
@@ -171,22 +151,22 @@ impl fmt::Debug for MemberFlags {
 
 /// Key of a frontend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum FrontendKey {
+pub enum FrontKey {
     /// In `lb_services`.
     Address(ServiceKey),
     /// In `lb_nodeports`.
     NodePort(NodePortKey),
 }
 
-/// An address and port, or a node port, that clients use.
+/// A way in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frontend {
     /// What a client names.
-    pub key: FrontendKey,
+    pub key: FrontKey,
     /// Index into [`ServicePlan::pools`]; `None` for the mark of a VIP.
     pub pool: Option<usize>,
-    /// For the mark of a VIP: the pool whose endpoints decide whether the address answers ping.
-    pub ping_pool: Option<usize>,
+    /// For the mark of a VIP: the pool whose endpoints tell whether the address answers ping.
+    pub asks: Option<usize>,
     /// See [`lb_common::service::frontend`].
     pub flags: u32,
 }

@@ -1,5 +1,5 @@
-//! Which addresses and ports lead to a Service, and from where. Holds the allow-list of external IPs, and the rule
-//! that traffic from inside reaches the whole cluster, whatever the external policy says.
+//! Which addresses and ports lead to a Service, and from where. Owns the allow-list of external IPs and the rule that
+//! traffic from inside reaches the whole cluster whatever the external policy.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -12,18 +12,18 @@ use crate::model::{Policy, Service, ServicePort, ServiceType};
 
 use super::{
     PlanConfig,
-    desired::{Frontend, FrontendKey, IpFamily, ServicePlan, TrafficPolicy},
+    desired::{FrontKey, Frontend, Reach, ServicePlan},
 };
 
-/// A frontend, and the endpoints that serve it.
+/// A frontend and the endpoints it wants.
 #[derive(Clone, Copy, Debug)]
-pub struct DesiredFrontend {
+pub struct Wanted {
     /// What a client names.
-    pub key: FrontendKey,
+    pub key: FrontKey,
     /// See [`frontend`].
     pub flags: u32,
     /// Which endpoints.
-    pub policy: TrafficPolicy,
+    pub reach: Reach,
 }
 
 /// The addresses of one Service, by family; a family without a cluster IP is not served (kube-proxy's rule).
@@ -35,14 +35,14 @@ pub struct Addresses {
 /// The addresses of one family.
 pub struct Family {
     cluster: IpAddr,
-    /// The cluster IP is assigned to a device of this machine (node-local DNS): the local listener serves it.
+    /// The cluster IP is on a device of this machine (a name server of the node's own): whoever listens there is meant.
     held: bool,
     /// Cluster IPs are routed to `lb0`.
     lb0: bool,
     external: Vec<IpAddr>,
     ingress: Vec<IpAddr>,
-    /// Those of `external` and `ingress` whose ports can be routed to `lb0`.
-    routed: Vec<IpAddr>,
+    /// Those of `external` and `ingress` whose ports can be led there.
+    led: Vec<IpAddr>,
     /// Those that cannot, since they are the machine's own.
     pub own: Vec<IpAddr>,
 }
@@ -65,7 +65,7 @@ impl Addresses {
             ServiceType::ClusterIp | ServiceType::NodePort => &[],
         };
         let of_family = |ips: &[IpAddr], of: &IpAddr| -> Vec<IpAddr> {
-            let same = ips.iter().filter(|ip| IpFamily::of(ip) == IpFamily::of(of));
+            let same = ips.iter().filter(|ip| ip.is_ipv6() == of.is_ipv6());
             same.copied().collect()
         };
         let of_no_family = |ip: &&IpAddr| {
@@ -84,18 +84,18 @@ impl Addresses {
             });
             problems.extend(skipped);
         }
-        // The kernel delivers to the machine's own addresses before it looks at any routing rule.
+        // What is this machine's own is delivered before any rule is asked.
         let own = &config.machine.own;
         let outer = ingress.iter().chain(&allowed);
         let (here, elsewhere): (Vec<IpAddr>, Vec<IpAddr>) = outer.partition(|ip| own.contains(ip));
-        let routed = if config.lb0 { elsewhere } else { Vec::new() };
+        let led = if config.lb0 { elsewhere } else { Vec::new() };
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             held: own.contains(cluster),
             lb0: config.lb0,
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
-            routed: of_family(&routed, cluster),
+            led: of_family(&led, cluster),
             own: of_family(&here, cluster),
         });
         Self {
@@ -103,8 +103,8 @@ impl Addresses {
         }
     }
 
-    /// The marks of the VIPs. Only cluster IPs are routed to `lb0` as a whole, with their unknown ports refused to
-    /// sockets: other programs may serve other ports of the remaining addresses.
+    /// The marks of the VIPs; cluster IPs alone are routed to `lb0` whole, and their unknown ports refused to sockets, since
+    /// other things may be behind the others.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
             let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
@@ -117,7 +117,7 @@ impl Addresses {
             let external = external.map(|ip| (*ip, frontend::EXTERNAL_IP));
             for (ip, kind) in cluster.chain(ingress).chain(external) {
                 for scope in [scope::INSIDE, scope::OUTSIDE] {
-                    let key = FrontendKey::Address(ServiceKey {
+                    let key = FrontKey::Address(ServiceKey {
                         addr: ip.into(),
                         port: 0,
                         proto: 0,
@@ -132,7 +132,7 @@ impl Addresses {
                         frontends.push(Frontend {
                             key,
                             pool: None,
-                            ping_pool: None,
+                            asks: None,
                             flags,
                         });
                     }
@@ -142,12 +142,11 @@ impl Addresses {
     }
 }
 
-/// Gives each mark of a VIP, as seen from inside, the pool that decides whether the address answers ping: the first one
-/// of its ports that has members, else the first one.
-pub fn set_ping_pools(plan: &mut ServicePlan) {
+/// Has each mark of a VIP, as seen from inside, ask the pool behind the first of its address's ports that has members, else behind the first.
+pub fn ask(plan: &mut ServicePlan) {
     let mut first: BTreeMap<(Addr, u8), usize> = BTreeMap::new();
     for front in &plan.frontends {
-        if let (FrontendKey::Address(key), Some(pool)) = (front.key, front.pool) {
+        if let (FrontKey::Address(key), Some(pool)) = (front.key, front.pool) {
             let known = first.entry((key.addr, key.scope)).or_insert(pool);
             let empty = |n: usize| plan.pools.get(n).is_none_or(|p| p.members.is_empty());
             if empty(*known) && !empty(pool) {
@@ -156,38 +155,38 @@ pub fn set_ping_pools(plan: &mut ServicePlan) {
         }
     }
     for front in &mut plan.frontends {
-        if let (FrontendKey::Address(key), None) = (front.key, front.pool) {
+        if let (FrontKey::Address(key), None) = (front.key, front.pool) {
             if key.scope == scope::OUTSIDE {
                 continue;
             }
-            front.ping_pool = first.get(&(key.addr, key.scope)).copied();
+            front.asks = first.get(&(key.addr, key.scope)).copied();
         }
     }
 }
 
 impl Family {
-    /// The family of its addresses.
+    /// IPv6?
     #[must_use]
-    pub fn ip_family(&self) -> IpFamily {
-        IpFamily::of(&self.cluster)
+    pub fn v6(&self) -> bool {
+        self.cluster.is_ipv6()
     }
 
     /// Every way in to `port`. From inside, all but the cluster IP reach the whole cluster; from outside,
     /// `externalTrafficPolicy` decides. An address in two roles is one entry with both flags; the first role decides.
     #[must_use]
-    pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<DesiredFrontend> {
-        let internal = traffic_policy(service.internal_policy);
-        let external = traffic_policy(service.external_policy);
-        let mut all: Vec<DesiredFrontend> = Vec::new();
-        let mut add = |key: FrontendKey, flags, policy| {
+    pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<Wanted> {
+        let internal = reach(service.internal_policy);
+        let external = reach(service.external_policy);
+        let mut all: Vec<Wanted> = Vec::new();
+        let mut add = |key: FrontKey, flags, reach| {
             if let Some(known) = all.iter_mut().find(|w| w.key == key) {
                 known.flags |= flags;
             } else {
-                all.push(DesiredFrontend { key, flags, policy });
+                all.push(Wanted { key, flags, reach });
             }
         };
         let address = |ip: IpAddr, scope| {
-            FrontendKey::Address(ServiceKey {
+            FrontKey::Address(ServiceKey {
                 addr: ip.into(),
                 port: port.port.get(),
                 proto: port.proto.number(),
@@ -199,7 +198,7 @@ impl Family {
                 add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
             }
         }
-        // Source ranges and SCTP work on packets only, so both need `lb0`.
+        // By their packets sources are judged, and SCTP is carried at all.
         let judged = !self.source_ranges(service).is_empty();
         let sctp = port.proto == Proto::Sctp;
         let outer = [
@@ -209,9 +208,9 @@ impl Family {
         for (ips, kind) in outer {
             for ip in ips {
                 let by_packets = sctp || (judged && kind == frontend::LOAD_BALANCER);
-                let routed = by_packets && self.routed.contains(ip);
-                let flags = kind | if routed { frontend::ROUTED } else { 0 };
-                add(address(*ip, scope::INSIDE), flags, TrafficPolicy::Cluster);
+                let led = by_packets && self.led.contains(ip);
+                let flags = kind | if led { frontend::ROUTED } else { 0 };
+                add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
                 add(address(*ip, scope::OUTSIDE), flags, external);
             }
         }
@@ -221,19 +220,15 @@ impl Family {
             let family = Addr::from(self.cluster);
             let key = |scope| {
                 let proto = port.proto.number();
-                FrontendKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
+                FrontKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
             };
-            add(
-                key(scope::INSIDE),
-                frontend::NODE_PORT,
-                TrafficPolicy::Cluster,
-            );
+            add(key(scope::INSIDE), frontend::NODE_PORT, Reach::Cluster);
             add(key(scope::OUTSIDE), frontend::NODE_PORT, external);
         }
         all
     }
 
-    /// The networks that may use the load-balancer IPs of this family. Empty admits every client, also when all ranges
+    /// The networks that may use the load-balancer IPs of this family: empty admits everybody, also when all the ranges
     /// are of the other family (kube-proxy's rule).
     #[must_use]
     pub fn source_ranges(&self, service: &Service) -> Box<[(Addr, u8)]> {
@@ -242,7 +237,7 @@ impl Family {
         }
         let ours = service.source_ranges.iter();
         let mut ranges: Vec<(Addr, u8)> = ours
-            .filter(|range| IpFamily::of(&range.net) == self.ip_family())
+            .filter(|range| range.net.is_ipv6() == self.v6())
             .map(|range| {
                 let bits = if range.net.is_ipv4() { 96 } else { 0 };
                 (range.net.into(), range.prefix + bits)
@@ -254,9 +249,9 @@ impl Family {
     }
 }
 
-fn traffic_policy(policy: Policy) -> TrafficPolicy {
+fn reach(policy: Policy) -> Reach {
     match policy {
-        Policy::Cluster => TrafficPolicy::Cluster,
-        Policy::Local => TrafficPolicy::Local,
+        Policy::Cluster => Reach::Cluster,
+        Policy::Local => Reach::Local,
     }
 }

@@ -1,5 +1,5 @@
-//! What this node's maps should hold for one Service: a pure function of facts with kube-proxy's traffic rules (see
-//! [`topology`]). Never looks at indices, ids or the maps.
+//! What this node's maps should hold for one Service: a pure function of facts. Owns the traffic rules (kube-proxy's, see
+//! [`topology`]); knows nothing of indices, ids or what stands in the maps.
 
 pub mod desired;
 pub mod endpoints;
@@ -14,18 +14,14 @@ use thiserror::Error;
 
 use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
 
-use no_local::NoLocalOf;
+pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
 
-pub use desired::{
-    Frontend, FrontendKey, HealthCheck, IpFamily, Member, Pool, PoolId, ServicePlan, TrafficPolicy,
-};
-
-/// Settings of the planner, fixed at start, and what it knows of this machine.
+/// What the planner is told once, at the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PlanConfig {
     /// This node: endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
-    /// Networks whose addresses are accepted in `spec.externalIPs`; none by default (CVE-2020-8554).
+    /// Networks in which `spec.externalIPs` are honoured; none by default (CVE-2020-8554).
     pub external_ips: Vec<Cidr>,
     /// For services that name none.
     pub scheduler: Scheduler,
@@ -35,7 +31,7 @@ pub struct PlanConfig {
     pub machine: Machine,
 }
 
-/// A pool that cannot be programmed. Its entries in the maps stay as they are.
+/// A pool that cannot be carried as it is; what stands in the maps for it stays.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PlanError {
     /// More endpoints than a service's range of slots can have.
@@ -64,8 +60,8 @@ pub fn plan(
     };
     for slice in slices {
         let name = &slice.key.name;
-        let problems = slice.problems.iter().map(|p| format!("slice {name}: {p}"));
-        plan.problems.extend(problems);
+        let told = slice.problems.iter().map(|p| format!("slice {name}: {p}"));
+        plan.problems.extend(told);
     }
     let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
     addresses.marks(&mut plan.frontends);
@@ -77,13 +73,13 @@ pub fn plan(
             family_of_port(service, port, slices, zone, config, family, &mut plan);
         }
     }
-    frontends::set_ping_pools(&mut plan);
+    frontends::ask(&mut plan);
     plan.health = endpoints::health(service, slices, &config.node_name);
     plan
 }
 
-/// Notes which part of an SCTP port clients of this node cannot reach: no hook translates SCTP sockets, so their packets
-/// have to be routed to `lb0`.
+/// What clients of this node do not reach of a port of SCTP: no hook translates their sockets, so that their packets must be
+/// led to `lb0`.
 fn sctp(
     port: &ServicePort,
     config: &PlanConfig,
@@ -114,60 +110,58 @@ fn family_of_port(
     family: &frontends::Family,
     plan: &mut ServicePlan,
 ) {
-    let desired = family.frontends(service, port);
+    let wanted = family.frontends(service, port);
     let ranges = family.source_ranges(service);
-    let candidates = endpoints::candidates(slices, port, family.ip_family(), &config.node_name);
+    let candidates = endpoints::candidates(slices, port, family.v6(), &config.node_name);
     let place = topology::Place {
         node: &config.node_name,
         zone,
     };
-    for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
-        if !desired.iter().any(|f| f.policy == policy) {
+    for reach in [Reach::Cluster, Reach::Local] {
+        if !wanted.iter().any(|f| f.reach == reach) {
             continue;
         }
-        let chosen = topology::choose(&candidates, policy, place);
-        let members = endpoints::members(&candidates, &chosen, policy, port.proto);
+        let chosen = topology::choose(&candidates, reach, place);
+        let members = endpoints::members(&candidates, &chosen, reach, port.proto);
         let count = chosen.eligible.iter().filter(|e| **e).count();
         let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
             port: Arc::clone(&port.name),
             count,
         });
-        let mut pool_flags = 0;
+        let mut bits = 0;
         if chosen.any {
-            pool_flags |= flags::HAS_ENDPOINTS;
+            bits |= flags::HAS_ENDPOINTS;
             if count == 0 {
-                pool_flags |= flags::NO_LOCAL;
-                let local = |of| policy == TrafficPolicy::Local && of == Policy::Local;
-                let port = NoLocalOf {
-                    internal: u32::from(local(service.internal_policy)),
-                    external: u32::from(local(service.external_policy)),
-                };
-                plan.no_local.add(family.ip_family(), port);
+                bits |= flags::NO_LOCAL;
+                let local = |policy| reach == Reach::Local && policy == Policy::Local;
+                let (internal, external) = (service.internal_policy, service.external_policy);
+                plan.no_local
+                    .add(family.v6(), local(internal), local(external));
             }
         }
         if !ranges.is_empty() {
-            pool_flags |= flags::SOURCE_RANGES;
+            bits |= flags::SOURCE_RANGES;
         }
         let pool = plan.pools.len();
         plan.pools.push(Pool {
             id: PoolId {
                 port: Arc::clone(&port.name),
                 proto: port.proto,
-                family: family.ip_family(),
-                policy,
+                v6: family.v6(),
+                reach,
             },
             scheduler: service.scheduler.unwrap_or(config.scheduler).number(),
             affinity_secs: service.affinity_secs.unwrap_or(0),
-            flags: pool_flags,
+            flags: bits,
             source_ranges: ranges.clone(),
             members,
             refused,
         });
-        let ours = desired.iter().filter(|f| f.policy == policy);
+        let ours = wanted.iter().filter(|f| f.reach == reach);
         plan.frontends.extend(ours.map(|f| Frontend {
             key: f.key,
             pool: Some(pool),
-            ping_pool: None,
+            asks: None,
             flags: f.flags,
         }));
     }

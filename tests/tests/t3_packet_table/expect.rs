@@ -51,6 +51,8 @@ enum To {
     OneOf(&'static [Backend]),
     /// One of these, and not the row's first.
     Another(&'static [Backend]),
+    /// One of these, and the row's first, by a connection of its own.
+    First(&'static [Backend]),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +106,11 @@ pub(crate) const fn to_another(backends: &'static [Backend]) -> Then {
     Then(What::Backend(To::Another(backends), None))
 }
 
+/// It goes to that one of these backends that the row's first packet went to.
+pub(crate) const fn to_the_first_of(backends: &'static [Backend]) -> Then {
+    Then(What::Backend(To::First(backends), None))
+}
+
 /// An ICMP error follows the flow it is about, and comes from there.
 pub(crate) const fn follows(out: Out, by: By) -> Then {
     Then(What::Error(out, by))
@@ -152,6 +159,11 @@ impl Then {
         }
     }
 
+    /// Is it answered by the node itself?
+    pub(crate) fn is_answer(self) -> bool {
+        matches!(self.0, What::Answered(_))
+    }
+
     /// Is whatever happens as expected?
     pub(crate) fn is_anything(self) -> bool {
         self.0 == What::Anything
@@ -190,6 +202,10 @@ fn to_backend(
             .iter()
             .find(|b| is(b) && Some(now.dst) != first)
             .ok_or("not another one of the backends")?,
+        To::First(some) => *some
+            .iter()
+            .find(|b| is(b) && Some(now.dst) == first)
+            .ok_or("not the first one's backend")?,
     };
     let src = match (backend.way, packet.at) {
         (Some(way), _) => way.source().ip(family),
@@ -204,6 +220,8 @@ fn to_backend(
     let sport = match (port, history.received()) {
         // A connection keeps the port that it got.
         (_, Some(first)) if again => first.sport,
+        // A later fragment has no ports.
+        _ if (before.sport, before.dport) == (0, 0) => 0,
         (Port::Own, _) => before.sport,
         (Port::Range, _) if now.sport >= 61_000 && now.sport != before.sport => now.sport,
         (Port::Range, _) => return Err(format!("source port {} is not of the range", now.sport)),
@@ -266,7 +284,10 @@ fn error(
     let Body::Error(_, quote) = &packet.body else {
         return None;
     };
-    let header = if family == Family::V4 { 20 } else { 40 };
+    let header = match family {
+        Family::V4 => usize::from(sent.first()? & 15) * 4,
+        Family::V6 => 40,
+    };
     let before = tuple(sent)?;
     let (n, _) = quote.index(history)?;
     // What the receiver of the error had sent, as far as it is quoted.

@@ -2,7 +2,109 @@
 //! that bears a mark and passes fails the table, and so does a mark that no row bears.
 
 /// Number and sentence.
-pub(crate) const MARKS: &[(&str, &str)] = &[];
+pub(crate) const MARKS: &[(&str, &str)] = &[
+    (
+        "K1",
+        "Fragments are not translated, in either direction, and a fragmented datagram is lost.",
+    ),
+    (
+        "K2",
+        "An IPv4 packet that routers may fragment is refused where the way on is too narrow.",
+    ),
+    (
+        "K4",
+        "XDP writes a checksum into a datagram of IPv6 that has none.",
+    ),
+    (
+        "S3",
+        "A flow counts as established by a client's segment that acknowledges nothing.",
+    ),
+    (
+        "S4",
+        "The reply record of a connection that is over still translates a direct one's answers.",
+    ),
+    (
+        "S5",
+        "A flow follows its backend's id, though the id has another address by now.",
+    ),
+    (
+        "S8",
+        "An affinity record that another CPU wrote a moment later counts as expired.",
+    ),
+    (
+        "O1",
+        "A Service's flow takes the tuple of an open direct connection to the same backend.",
+    ),
+    (
+        "O3",
+        "The answer to a connection of the node's own pods is taken for a client of a node port.",
+    ),
+    (
+        "O8",
+        "An endpoint that is itself a Service's address is balanced to, by way of lb0.",
+    ),
+    (
+        "O9",
+        "An endpoint without a node's name at another address of this node cannot be reached.",
+    ),
+    (
+        "O10",
+        "A remote backend behind a device that is no node device counts as local.",
+    ),
+    (
+        "O11",
+        "An endpoint's nodeName, and not the route, says whether a backend is local.",
+    ),
+    (
+        "O12",
+        "A pod of another node counts as a client from outside, under external policy Local.",
+    ),
+    (
+        "H1",
+        "Packets with a source that the stack would drop as a martian are sent on by tc and XDP.",
+    ),
+    ("H2", "Refusals are sent without a limit of their rate."),
+    (
+        "X1",
+        "An ICMP error that quotes a whole segment or the CRC of SCTP keeps the other side's sum.",
+    ),
+    (
+        "X2",
+        "TCP, UDP and SCTP behind extension headers of IPv6 are not seen.",
+    ),
+    (
+        "X3",
+        "Lengths in the headers of TCP and UDP are believed, whatever the packet's own length.",
+    ),
+    (
+        "X4",
+        "A packet that is shorter than its IP header says is translated and sent on.",
+    ),
+    (
+        "X5",
+        "tc sends on unicast packets that came in a broadcast or multicast frame.",
+    ),
+    (
+        "X6",
+        "XDP balances frames for other hosts that a promiscuous device takes in.",
+    ),
+    (
+        "X7",
+        "ICMP errors with IPv4 options, and those about packets with options, are not translated.",
+    ),
+    (
+        "X8",
+        "A fragment of an ICMP error is translated as if it were whole.",
+    ),
+    (
+        "X9",
+        "One packet that meets contradicting maps is counted twice.",
+    ),
+    (
+        "X10",
+        "The card's sum over a datagram without a UDP checksum is not corrected for the new ports.",
+    ),
+];
 
 /// The sentence of a number.
 pub(crate) fn meaning(number: &str) -> Option<&'static str> {

@@ -205,6 +205,17 @@ pub(crate) const QUIET: Backend = backend(
 );
 /// A pod of another node behind a bridge that is no node device.
 pub(crate) const PODNET: Backend = backend(pod(7, 10), None);
+/// The same as if its route were believed.
+pub(crate) const PODNET_ELSEWHERE: Backend = backend(
+    PODNET.addr,
+    Some(Way {
+        device: Device::Eth0,
+        hop: None,
+        xdp: false,
+    }),
+);
+/// The node itself, by its address on eth1.
+pub(crate) const SELF: Backend = backend(NODE_ETH1, None);
 /// A backend that no route leads to.
 pub(crate) const NOWHERE: Backend = backend(
     both([192, 0, 2, 10], [0xfd66, 0xc000, 0, 0, 0, 0, 0, 10]),

@@ -26,6 +26,10 @@ impl Hook {
     pub(crate) const ALL: [Self; 3] = [Self::Tc, Self::TcSummed, Self::Xdp];
     /// Those of tc.
     pub(crate) const TC: &'static [Self] = &[Self::Tc, Self::TcSummed];
+    /// tc where the card has told the whole sum.
+    pub(crate) const SUMMED: &'static [Self] = &[Self::TcSummed];
+    /// The others.
+    pub(crate) const UNSUMMED: &'static [Self] = &[Self::Tc, Self::Xdp];
     pub(crate) const XDP: &'static [Self] = &[Self::Xdp];
 }
 
@@ -105,12 +109,6 @@ impl Row {
     /// Next comes this packet.
     pub(crate) fn given(mut self, packet: Packet) -> Self {
         self.given = Some(packet);
-        self
-    }
-
-    /// It passes this hook, not the one that is usual for its kind.
-    pub(crate) fn at(mut self, at: At) -> Self {
-        self.given = self.given.map(|packet| packet.at(at));
         self
     }
 
@@ -196,13 +194,19 @@ impl Row {
         self
     }
 
-    /// The hooks it runs on: rows without a packet that comes in on a device need no XDP.
+    /// The hooks it runs on: rows without a packet that comes in on a device need no XDP, and of a
+    /// packet that is cut into its own answer the kernel no longer knows the card's sum.
     pub(crate) fn runs_on(&self) -> Vec<Hook> {
         let comes_in = |step: &Step| matches!(step.packet.at, At::Ingress(_));
         let segmented = |step: &Step| step.packet.segment != 0;
         let xdp = self.steps.iter().any(comes_in) && !self.steps.iter().any(segmented);
-        let hooks = self.hooks.iter().copied();
-        hooks.filter(|hook| xdp || *hook != Hook::Xdp).collect()
+        let summed = !self.steps.iter().any(|step| step.then.is_answer());
+        let fits = |hook: &Hook| match hook {
+            Hook::Tc => true,
+            Hook::TcSummed => summed,
+            Hook::Xdp => xdp,
+        };
+        self.hooks.iter().copied().filter(fits).collect()
     }
 
     /// Is it marked for this hook and family?

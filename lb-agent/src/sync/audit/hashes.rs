@@ -9,13 +9,13 @@ use std::{fmt::Debug, hash::Hash};
 
 use lb_common::{
     Addr,
-    service::{MemberKey, NodeAddr, NodePortKey, ServiceKey, ServiceRef},
+    service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, ServiceKey, ServiceRef},
 };
 
 use crate::datapath::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
 
 use super::{At, Audit, Place, Report, Stage, State, Writes};
-use crate::sync::{mirror::frontends::FrontendTable, report::fail, write::batch};
+use crate::sync::{mirror::frontends::Fronts, report::fail, write::batch};
 
 /// Overwritten frontends that one audit of a map repairs, with a barrier (8 ms) before each; the next one does the rest.
 const REPLACED: usize = 32;
@@ -39,7 +39,7 @@ pub(super) struct Audited<K: 'static, V: 'static> {
     freed: Option<fn(&mut State) -> &mut bool>,
 }
 
-pub(super) const MEMBERS: Audited<MemberKey, u32> = Audited {
+pub(super) const MEMBERS: Audited<MemberKey, MemberFlags> = Audited {
     table: |maps| maps.members(),
     wanted: |state, key| {
         let bits = state.pools.get(&key.service)?.members.get(&key.backend)?;
@@ -102,7 +102,7 @@ pub(super) const NODEADDRS: Audited<Addr, NodeAddr> = Audited {
 };
 
 fn fronts<K: Copy + Ord + Hash>(
-    fronts: &FrontendTable<K>,
+    fronts: &Fronts<K>,
     at: At,
     count: usize,
 ) -> Mirrored<K, ServiceRef> {
@@ -116,7 +116,7 @@ fn fronts<K: Copy + Ord + Hash>(
 }
 
 /// By pool, each by backend.
-fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, u32> {
+fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, MemberFlags> {
     let mut found = Vec::new();
     let (mut service, mut from) = match at {
         At::Index(service, from) => (service, from),

@@ -16,7 +16,7 @@ use lb_common::service::{ServiceKey, frontend, scope};
 use crate::{
     datapath::table::{MapError, Maps},
     model::{Cluster, Event, ObjectKey, Service},
-    plan::{self, FrontendKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
+    plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
 };
 
 use super::{
@@ -62,7 +62,7 @@ pub struct Engine {
 /// What the engine remembers of a plan.
 pub(in crate::sync) struct Planned {
     pub(in crate::sync) pools: Box<[(PoolId, u32)]>,
-    pub(in crate::sync) fronts: Box<[FrontendKey]>,
+    pub(in crate::sync) fronts: Box<[FrontKey]>,
     pub(in crate::sync) problems: Box<[String]>,
     pub(in crate::sync) sctp_ports: usize,
     pub(in crate::sync) health: Option<plan::HealthCheck>,
@@ -318,7 +318,7 @@ impl Engine {
     /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
     /// slices may not have come yet; one without endpoints gains nothing.
     fn waits(&self, plan: &ServicePlan) -> bool {
-        let restored = |key: &FrontendKey| {
+        let restored = |key: &FrontKey| {
             let written = self.written(key);
             written.is_some_and(|index| self.state.pools.get(&index).is_some_and(|p| !p.owned))
         };
@@ -326,10 +326,10 @@ impl Engine {
             || plan.frontends.iter().any(|f| restored(&f.key))
     }
 
-    pub(in crate::sync) fn written(&self, key: &FrontendKey) -> Option<u32> {
+    pub(in crate::sync) fn written(&self, key: &FrontKey) -> Option<u32> {
         let written = match key {
-            FrontendKey::Address(key) => self.state.services.written(key),
-            FrontendKey::NodePort(key) => self.state.nodeports.written(key),
+            FrontKey::Address(key) => self.state.services.written(key),
+            FrontKey::NodePort(key) => self.state.nodeports.written(key),
         };
         written.map(|r| r.index)
     }
@@ -347,7 +347,7 @@ impl Engine {
             self.state.release(front, key);
         }
         let indices = planned.pools.iter().map(|(_, index)| *index);
-        self.state.to_prune.extend(indices);
+        self.state.condemned.extend(indices);
     }
 
     /// Everything is listed: what a previous agent left and nobody has claimed is to go.
@@ -356,6 +356,6 @@ impl Engine {
         self.state.nodeports.sweep();
         let left = self.state.pools.iter().filter(|(_, p)| !p.owned);
         let left: Vec<u32> = left.map(|(index, _)| *index).collect();
-        self.state.to_prune.extend(left);
+        self.state.condemned.extend(left);
     }
 }

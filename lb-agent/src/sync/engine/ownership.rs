@@ -6,13 +6,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     datapath::table::{MapError, Maps},
     model::{ObjectKey, Service},
-    plan::{FrontendKey, PoolId, ServicePlan},
+    plan::{FrontKey, PoolId, ServicePlan},
 };
 
 use super::Engine;
 use crate::sync::{
     mirror::{
-        frontends::{Owner, Ownership},
+        frontends::{Claim, Claimant},
         pool::PoolState,
         state::State,
     },
@@ -70,10 +70,10 @@ impl Engine {
         for index in &indices {
             let pool = self.state.pools.entry(*index);
             pool.or_insert_with(PoolState::new).owned = true;
-            self.state.to_prune.remove(index);
+            self.state.condemned.remove(index);
         }
         let unused = gone.into_iter().filter(|i| !indices.contains(i));
-        self.state.to_prune.extend(unused);
+        self.state.condemned.extend(unused);
         Ok(indices)
     }
 
@@ -84,27 +84,27 @@ impl Engine {
         plan: &ServicePlan,
         indices: &[u32],
     ) {
-        let keys: BTreeSet<FrontendKey> = plan.frontends.iter().map(|f| f.key).collect();
+        let keys: BTreeSet<FrontKey> = plan.frontends.iter().map(|f| f.key).collect();
         if let Some(old) = self.planned.get(&service.key) {
             let gone = old.fronts.iter().filter(|key| !keys.contains(key));
             for key in gone {
                 self.state.release(key, &service.key);
             }
         }
-        let by = Arc::new(Owner {
+        let by = Arc::new(Claimant {
             service: service.key.clone(),
             created: service.created,
         });
         for front in &plan.frontends {
-            let claim = Ownership {
+            let claim = Claim {
                 by: Arc::clone(&by),
                 index: front.pool.and_then(|n| indices.get(n).copied()),
-                ping_pool: front.ping_pool.and_then(|n| indices.get(n).copied()),
+                asks: front.asks.and_then(|n| indices.get(n).copied()),
                 flags: front.flags,
             };
             match front.key {
-                FrontendKey::Address(key) => self.state.services.claim(key, claim),
-                FrontendKey::NodePort(key) => self.state.nodeports.claim(key, claim),
+                FrontKey::Address(key) => self.state.services.claim(key, claim),
+                FrontKey::NodePort(key) => self.state.nodeports.claim(key, claim),
             }
         }
     }
@@ -112,10 +112,10 @@ impl Engine {
 
 impl State {
     /// The Service no longer wants this frontend.
-    pub(in crate::sync) fn release(&mut self, key: &FrontendKey, service: &ObjectKey) {
+    pub(in crate::sync) fn release(&mut self, key: &FrontKey, service: &ObjectKey) {
         match key {
-            FrontendKey::Address(key) => self.services.release(*key, service),
-            FrontendKey::NodePort(key) => self.nodeports.release(*key, service),
+            FrontKey::Address(key) => self.services.release(*key, service),
+            FrontKey::NodePort(key) => self.nodeports.release(*key, service),
         }
     }
 }

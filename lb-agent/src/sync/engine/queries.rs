@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::ObjectKey,
-    plan::{FrontendKey, no_local::NoLocal},
+    plan::{FrontKey, no_local::NoLocal},
 };
 
 use super::{Engine, Planned};
@@ -27,11 +27,11 @@ impl Engine {
                 texts.push(text);
             }
         };
-        for (key, claim, winner) in self.state.services.conflicts() {
+        for (key, claim, winner) in self.state.services.losers() {
             let what = format!("{} port {}", key.addr, key.port);
             add(&claim.by.service, taken(&what, key.proto, winner));
         }
-        for (key, claim, winner) in self.state.nodeports.conflicts() {
+        for (key, claim, winner) in self.state.nodeports.losers() {
             let what = format!("node port {}", key.port);
             add(&claim.by.service, taken(&what, key.proto, winner));
         }
@@ -83,9 +83,9 @@ impl Engine {
     }
 
     /// Of node ports alone: does it stand in the map, and lead to this Service?
-    fn leads(&self, front: &FrontendKey, planned: &Planned) -> bool {
+    fn leads(&self, front: &FrontKey, planned: &Planned) -> bool {
         let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
-        matches!(front, FrontendKey::Address(_)) || self.written(front).is_some_and(ours)
+        matches!(front, FrontKey::Address(_)) || self.written(front).is_some_and(ours)
     }
 
     /// Ports that nothing serves on this node, though their policy asks for it.

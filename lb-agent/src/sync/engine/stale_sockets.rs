@@ -7,7 +7,7 @@ use lb_common::{
     sock::{SockRecord, kind},
 };
 
-use crate::plan::desired::MemberFlags;
+use crate::plan::desired::Bits;
 
 use super::Engine;
 use crate::sync::mirror::backends::BackendKey;
@@ -75,6 +75,6 @@ impl Engine {
             let pool = self.state.pools.get(&led.index)?;
             pool.members.get(&id).copied()
         });
-        member.is_some_and(|bits| bits.has(MemberFlags::SERVING))
+        member.is_some_and(|bits| bits.has(Bits::SERVING))
     }
 }

@@ -13,7 +13,7 @@ use lb_common::{
     backend::{Backend, flags, state},
 };
 
-use crate::plan::desired::MemberFlags;
+use crate::plan::desired::Bits;
 
 use super::ids::Ids;
 
@@ -99,7 +99,7 @@ impl Backends {
     pub(in crate::sync) fn create(
         &mut self,
         key: BackendKey,
-        bits: MemberFlags,
+        bits: Bits,
     ) -> Option<(u32, Backend)> {
         let id = self.ids.take()?;
         let mut entry = Entry::new(key, shown(bits));
@@ -146,7 +146,7 @@ impl Backends {
     }
 
     /// A pin has become a membership.
-    pub(in crate::sync) fn join(&mut self, id: u32, bits: MemberFlags) {
+    pub(in crate::sync) fn join(&mut self, id: u32, bits: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.members += 1;
             entry.count(bits, true);
@@ -155,7 +155,7 @@ impl Backends {
     }
 
     /// A membership shows something else.
-    pub(in crate::sync) fn change(&mut self, id: u32, before: MemberFlags, now: MemberFlags) {
+    pub(in crate::sync) fn change(&mut self, id: u32, before: Bits, now: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.count(before, false);
             entry.count(now, true);
@@ -164,7 +164,7 @@ impl Backends {
     }
 
     /// A membership has ended.
-    pub(in crate::sync) fn leave(&mut self, id: u32, bits: MemberFlags) {
+    pub(in crate::sync) fn leave(&mut self, id: u32, bits: Bits) {
         if let Some(entry) = self.get_mut(id) {
             entry.members -= 1;
             entry.count(bits, false);
@@ -210,12 +210,12 @@ impl Backends {
         self.ids.release(id);
     }
 
-    /// MemberFlags of a membership as far as the entry in the map tells.
-    pub(in crate::sync) fn shown(&self, id: u32) -> MemberFlags {
+    /// Bits of a membership as far as the entry in the map tells.
+    pub(in crate::sync) fn shown(&self, id: u32) -> Bits {
         let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
-        MemberFlags::default()
-            .with(MemberFlags::TERMINATING, state == state::TERMINATING)
-            .with(MemberFlags::LOCAL, flags & flags::LOCAL != 0)
+        Bits::default()
+            .with(Bits::TERMINATING, state == state::TERMINATING)
+            .with(Bits::LOCAL, flags & flags::LOCAL != 0)
     }
 
     /// Of UDP?
@@ -283,12 +283,12 @@ impl Entry {
         }
     }
 
-    fn count(&mut self, bits: MemberFlags, on: bool) {
+    fn count(&mut self, bits: Bits, on: bool) {
         let step = |n: &mut u32| *n = if on { *n + 1 } else { *n - 1 };
-        if !bits.has(MemberFlags::TERMINATING) {
+        if !bits.has(Bits::TERMINATING) {
             step(&mut self.active);
         }
-        if bits.has(MemberFlags::LOCAL) {
+        if bits.has(Bits::LOCAL) {
             step(&mut self.local);
         }
     }
@@ -296,9 +296,9 @@ impl Entry {
     /// State and flags: active if any user says so, local if any user says so.
     fn wanted(&self) -> (u8, u16) {
         shown(
-            MemberFlags::default()
-                .with(MemberFlags::TERMINATING, self.active == 0)
-                .with(MemberFlags::LOCAL, self.local > 0),
+            Bits::default()
+                .with(Bits::TERMINATING, self.active == 0)
+                .with(Bits::LOCAL, self.local > 0),
         )
     }
 
@@ -314,8 +314,8 @@ impl Entry {
     }
 }
 
-fn shown(bits: MemberFlags) -> (u8, u16) {
-    let terminating = bits.has(MemberFlags::TERMINATING);
+fn shown(bits: Bits) -> (u8, u16) {
+    let terminating = bits.has(Bits::TERMINATING);
     let state = if terminating {
         state::TERMINATING
     } else {
@@ -323,7 +323,7 @@ fn shown(bits: MemberFlags) -> (u8, u16) {
     };
     (
         state,
-        if bits.has(MemberFlags::LOCAL) {
+        if bits.has(Bits::LOCAL) {
             flags::LOCAL
         } else {
             0

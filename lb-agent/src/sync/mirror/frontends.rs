@@ -10,36 +10,36 @@ use crate::model::ObjectKey;
 
 /// A Service's wish for a frontend.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sync) struct Ownership {
+pub(in crate::sync) struct Claim {
     /// Who. All claims of a Service share it.
-    pub(in crate::sync) by: Arc<Owner>,
+    pub(in crate::sync) by: Arc<Claimant>,
     /// Service index; `None` for the mark of a VIP, which any number of services may share.
     pub(in crate::sync) index: Option<u32>,
-    /// For the mark of a VIP: the service index that it ping_pool. It may be given away meanwhile, which does no harm.
-    pub(in crate::sync) ping_pool: Option<u32>,
+    /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
+    pub(in crate::sync) asks: Option<u32>,
     /// See [`lb_common::service::frontend`].
     pub(in crate::sync) flags: u32,
 }
 
 /// A Service that claims frontends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sync) struct Owner {
+pub(in crate::sync) struct Claimant {
     /// Its name.
     pub(in crate::sync) service: ObjectKey,
     /// Its age.
     pub(in crate::sync) created: Option<Timestamp>,
 }
 
-impl Ownership {
+impl Claim {
     /// See [`Service::rank`](crate::model::Service::rank).
     fn rank(&self) -> (bool, Option<Timestamp>, &ObjectKey) {
-        let Owner { service, created } = &*self.by;
+        let Claimant { service, created } = &*self.by;
         (created.is_none(), *created, service)
     }
 }
 
 /// One kind of frontends: a map of the ABI.
-pub(in crate::sync) struct FrontendTable<K> {
+pub(in crate::sync) struct Fronts<K> {
     by_key: IndexMap<K, Front>,
     /// How many stand in the map.
     standing: usize,
@@ -57,7 +57,7 @@ pub(in crate::sync) struct FrontendTable<K> {
 struct Front {
     written: Option<ServiceRef>,
     /// Almost always one, hence room for no more.
-    claims: Vec<Ownership>,
+    claims: Vec<Claim>,
 }
 
 /// What is to happen to one key.
@@ -71,7 +71,7 @@ pub(in crate::sync) enum Step {
     Remove,
 }
 
-impl<K: Copy + Ord + Hash> FrontendTable<K> {
+impl<K: Copy + Ord + Hash> Fronts<K> {
     /// As read from the map.
     pub(in crate::sync) fn restored(found: &[(K, ServiceRef)]) -> Self {
         let by_key = found.iter().map(|(key, value)| {
@@ -92,7 +92,7 @@ impl<K: Copy + Ord + Hash> FrontendTable<K> {
     }
 
     /// The Service wants this, in place of what it wanted of the key before.
-    pub(in crate::sync) fn claim(&mut self, key: K, claim: Ownership) {
+    pub(in crate::sync) fn claim(&mut self, key: K, claim: Claim) {
         let front = self.by_key.entry(key).or_default();
         match front
             .claims
@@ -203,7 +203,7 @@ impl<K: Copy + Ord + Hash> FrontendTable<K> {
     }
 
     /// Each claim that lost, with the Service that won.
-    pub(in crate::sync) fn conflicts(&self) -> impl Iterator<Item = (K, &Ownership, &ObjectKey)> {
+    pub(in crate::sync) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
         self.contested.iter().flat_map(|key| {
             let claims = self.by_key.get(key).map_or(&[][..], |f| &f.claims);
             let winner = claims.iter().min_by_key(|c| c.rank());
@@ -240,7 +240,7 @@ impl Front {
             Some(_) => winner.flags,
             None => self.claims.iter().fold(0, |all, c| all | c.flags),
         };
-        let index = winner.index.or(winner.ping_pool).unwrap_or(0);
+        let index = winner.index.or(winner.asks).unwrap_or(0);
         Some((ServiceRef { index, flags }, &winner.by.service))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::service::Service;
 
-use crate::{datapath::table::SourceRangeKey, plan::desired::MemberFlags};
+use crate::{datapath::table::SourceRangeKey, plan::desired::Bits};
 
 use super::slot_ranges::Range;
 
@@ -14,7 +14,7 @@ pub(in crate::sync) struct PoolState {
     pub(in crate::sync) owned: bool,
     /// What stands here is what its Service wants, or was. One that is recognised by a frontend may hold what another Service
     /// has left there, until it is written or found to be as it should.
-    pub(in crate::sync) verified: bool,
+    pub(in crate::sync) proven: bool,
     /// The entry of `lb_svc`.
     pub(in crate::sync) svc: Service,
     /// Its slots, if it has any.
@@ -22,7 +22,7 @@ pub(in crate::sync) struct PoolState {
     /// Backend ids in the slots.
     pub(in crate::sync) slots: Box<[u32]>,
     /// Entries of `lb_members`.
-    pub(in crate::sync) members: BTreeMap<u32, MemberFlags>,
+    pub(in crate::sync) members: BTreeMap<u32, Bits>,
     /// Entries of `lb_srcranges`.
     pub(in crate::sync) source_ranges: BTreeSet<SourceRangeKey>,
     /// Frontends that lead here.
@@ -34,7 +34,7 @@ impl PoolState {
     pub(in crate::sync) fn new() -> Self {
         Self {
             owned: true,
-            verified: true,
+            proven: true,
             svc: Service::EMPTY,
             range: None,
             slots: Box::default(),
@@ -46,6 +46,6 @@ impl PoolState {
 
     /// Its entry in `lb_svc` is written and its Service's own, so that frontends may lead to it.
     pub(in crate::sync) fn live(&self) -> bool {
-        self.svc.id != 0 && self.verified
+        self.svc.id != 0 && self.proven
     }
 }

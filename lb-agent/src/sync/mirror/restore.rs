@@ -10,15 +10,15 @@ use lb_common::{
 
 use crate::{
     datapath::table::{MapError, Maps},
-    plan::desired::MemberFlags,
+    plan::desired::Bits,
 };
 
 use super::{
     backends::Backends,
-    frontends::FrontendTable,
+    frontends::Fronts,
     ids::Ids,
     pool::PoolState,
-    slot_ranges::{Range, SlotRanges, class},
+    slot_ranges::{Range, Ranges, class},
     state::{Capacity, State},
 };
 
@@ -50,12 +50,12 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         let bits = backends.shown(key.backend);
         let bits = bits
             .with(
-                MemberFlags::ELIGIBLE,
-                MemberFlags::from_member_flags(flags).has(MemberFlags::ELIGIBLE),
+                Bits::ELIGIBLE,
+                Bits::from_member_flags(flags).has(Bits::ELIGIBLE),
             )
             .with(
-                MemberFlags::SERVING,
-                MemberFlags::from_member_flags(flags).has(MemberFlags::SERVING),
+                Bits::SERVING,
+                Bits::from_member_flags(flags).has(Bits::SERVING),
             );
         pool.members.insert(key.backend, bits);
         backends.pin(key.backend);
@@ -69,13 +69,13 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
         indices,
         ranges,
         backends,
-        services: FrontendTable::restored(&services),
-        nodeports: FrontendTable::restored(&nodeports),
+        services: Fronts::restored(&services),
+        nodeports: Fronts::restored(&nodeports),
         nodeaddrs,
         nodeaddrs_freed: false,
         members: counts[0],
         source_ranges: counts[1],
-        to_prune: BTreeSet::new(),
+        condemned: BTreeSet::new(),
         udp_left: 0,
         capacity,
     })
@@ -84,7 +84,7 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
 fn orphan() -> PoolState {
     PoolState {
         owned: false,
-        verified: false,
+        proven: false,
         ..PoolState::new()
     }
 }
@@ -112,7 +112,7 @@ fn place_slots(
     pools: &mut HashMap<u32, PoolState>,
     maps: &mut dyn Maps,
     capacity: u32,
-) -> Result<SlotRanges, MapError> {
+) -> Result<Ranges, MapError> {
     let mut by_base: BTreeMap<u32, u32> = BTreeMap::new();
     for (index, pool) in &*pools {
         if pool.svc.count > 0 {
@@ -147,7 +147,7 @@ fn place_slots(
         }
         pool.range = Some(Range { base, len });
     }
-    Ok(SlotRanges::new(capacity, &used))
+    Ok(Ranges::new(capacity, &used))
 }
 
 fn entries_of_backends(maps: &mut dyn Maps) -> Result<BTreeMap<u32, Backend>, MapError> {

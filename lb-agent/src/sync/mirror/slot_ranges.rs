@@ -1,4 +1,4 @@
-//! SlotRanges of `lb_slots`: best fit, coalescing. Owns which slots are free, used, or waiting for a barrier.
+//! Ranges of `lb_slots`: best fit, coalescing. Owns which slots are free, used, or waiting for a barrier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ pub(in crate::sync) struct Range {
 }
 
 /// The allocator.
-pub(in crate::sync) struct SlotRanges {
+pub(in crate::sync) struct Ranges {
     limit: u32,
     /// First slot → length; no two touch each other.
     free: BTreeMap<u32, u32>,
@@ -31,7 +31,7 @@ pub(in crate::sync) fn class(count: u32) -> u32 {
     count.next_multiple_of(step)
 }
 
-impl SlotRanges {
+impl Ranges {
     /// All slots free but the given ranges, which must not overlap.
     pub(in crate::sync) fn new(limit: u32, used: &BTreeSet<Range>) -> Self {
         let mut ranges = Self {
@@ -89,7 +89,7 @@ impl SlotRanges {
         }
     }
 
-    /// SlotRanges wait for a barrier.
+    /// Ranges wait for a barrier.
     pub(in crate::sync) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn neighbours_grow_together() {
-        let mut r = SlotRanges::new(16, &BTreeSet::new());
+        let mut r = Ranges::new(16, &BTreeSet::new());
         let [a, b, c] = [4, 4, 8].map(|n| r.take(n).unwrap());
         assert_eq!(r.take(1), None);
         r.give(a);
@@ -140,14 +140,14 @@ mod tests {
 
     #[test]
     fn the_last_room_is_given_out_exactly() {
-        let mut r = SlotRanges::new(9, &BTreeSet::new());
+        let mut r = Ranges::new(9, &BTreeSet::new());
         assert_eq!(r.take(9), Some(Range { base: 0, len: 9 }));
     }
 
     #[test]
     fn retired_ranges_wait() {
         let used = BTreeSet::from([Range { base: 0, len: 8 }]);
-        let mut r = SlotRanges::new(8, &used);
+        let mut r = Ranges::new(8, &used);
         r.retire(Range { base: 0, len: 8 });
         assert!(r.take(1).is_none() && r.has_retired() && r.used() == 8);
         r.release();
@@ -160,7 +160,7 @@ mod tests {
         #[test]
         fn no_death_by_fragmentation(steps in prop::collection::vec((0usize..40, 1u32..1500), 1..600)) {
             const LIMIT: u32 = 40 * 1024;
-            let mut r = SlotRanges::new(LIMIT, &BTreeSet::new());
+            let mut r = Ranges::new(LIMIT, &BTreeSet::new());
             let mut live: BTreeMap<usize, Range> = BTreeMap::new();
             for (who, count) in steps {
                 let total: u32 = live.values().map(|x| x.len).sum();

@@ -12,15 +12,15 @@ use lb_common::{
 
 use crate::{
     datapath::table::{MapError, Maps},
-    plan::desired::MemberFlags,
+    plan::desired::Bits,
 };
 
 use super::{
     backends::Backends,
-    frontends::FrontendTable,
+    frontends::Fronts,
     ids::Ids,
     pool::PoolState,
-    slot_ranges::{Range, SlotRanges},
+    slot_ranges::{Range, Ranges},
 };
 use crate::sync::report::{Report, Usage, fail};
 
@@ -31,23 +31,23 @@ pub(in crate::sync) struct State {
     /// Service indices.
     pub(in crate::sync) indices: Ids,
     /// `lb_slots`
-    pub(in crate::sync) ranges: SlotRanges,
+    pub(in crate::sync) ranges: Ranges,
     /// `lb_backends`
     pub(in crate::sync) backends: Backends,
     /// `lb_services`
-    pub(in crate::sync) services: FrontendTable<ServiceKey>,
+    pub(in crate::sync) services: Fronts<ServiceKey>,
     /// `lb_nodeports`
-    pub(in crate::sync) nodeports: FrontendTable<NodePortKey>,
+    pub(in crate::sync) nodeports: Fronts<NodePortKey>,
     /// `lb_nodeaddrs`
     pub(in crate::sync) nodeaddrs: BTreeMap<Addr, NodeAddr>,
-    /// See [`FrontendTable::freed`].
+    /// See [`Fronts::freed`].
     pub(in crate::sync) nodeaddrs_freed: bool,
     /// Entries of `lb_members`.
     pub(in crate::sync) members: u32,
     /// Entries of `lb_srcranges`.
     pub(in crate::sync) source_ranges: u32,
     /// Pools that nobody wants any more, and that are not yet empty.
-    pub(in crate::sync) to_prune: BTreeSet<u32>,
+    pub(in crate::sync) condemned: BTreeSet<u32>,
     /// See [`Report::udp_left`].
     pub(in crate::sync) udp_left: u64,
     /// Entries of each map.
@@ -87,7 +87,7 @@ impl State {
     /// What stands under the index is what its Service wants.
     pub(in crate::sync) fn prove(&mut self, index: u32) {
         if let Some(pool) = self.pools.get_mut(&index) {
-            pool.verified = true;
+            pool.proven = true;
         }
     }
 
@@ -126,13 +126,8 @@ impl State {
     }
 
     /// A membership has changed, or ended (`now` is `None`).
-    pub(in crate::sync) fn member_left(
-        &mut self,
-        id: u32,
-        before: MemberFlags,
-        now: Option<MemberFlags>,
-    ) {
-        let serves = |bits: MemberFlags| bits.has(MemberFlags::SERVING);
+    pub(in crate::sync) fn member_left(&mut self, id: u32, before: Bits, now: Option<Bits>) {
+        let serves = |bits: Bits| bits.has(Bits::SERVING);
         if serves(before) && !now.is_some_and(serves) && self.backends.is_udp(id) {
             self.udp_left += 1;
         }

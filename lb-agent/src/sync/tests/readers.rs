@@ -7,12 +7,12 @@ use lb_common::service::{ServiceRef, Slot, frontend};
 
 use crate::{
     datapath::mem::{Moment, World},
-    plan::FrontendKey,
+    plan::FrontKey,
 };
 
 /// Whose backend may an address of this frontend lead to? Addresses and services by number.
 pub(super) trait Expect: Send + 'static {
-    fn allowed(&self, front: &FrontendKey, backend: lb_common::Addr) -> bool;
+    fn allowed(&self, front: &FrontKey, backend: lb_common::Addr) -> bool;
 }
 
 /// The readers under way.
@@ -23,7 +23,7 @@ pub(super) struct Readers<E> {
 }
 
 struct Reader {
-    front: FrontendKey,
+    front: FrontKey,
     at: ServiceRef,
     step: Step,
     retried: bool,
@@ -70,9 +70,9 @@ impl<E: Expect> Readers<E> {
 
     fn start(&mut self, world: &World) {
         let services = world.services.entries.iter();
-        let services = services.map(|(k, r)| (FrontendKey::Address(*k), *r));
+        let services = services.map(|(k, r)| (FrontKey::Address(*k), *r));
         let nodeports = world.nodeports.entries.iter();
-        let nodeports = nodeports.map(|(k, r)| (FrontendKey::NodePort(*k), *r));
+        let nodeports = nodeports.map(|(k, r)| (FrontKey::NodePort(*k), *r));
         let all: Vec<_> = services
             .chain(nodeports)
             .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)

@@ -7,7 +7,7 @@ use lb_common::{service::Service, srcrange::SourceRange};
 
 use crate::{
     datapath::table::SourceRangeKey,
-    plan::desired::{MemberFlags, Pool},
+    plan::desired::{Bits, Pool},
 };
 
 use crate::sync::mirror::pool::PoolState;
@@ -16,11 +16,11 @@ use crate::sync::mirror::pool::PoolState;
 #[derive(PartialEq, Eq, Debug, Default)]
 pub(in crate::sync) struct PoolDiff {
     /// Members to insert before the switch: new ones, and those that gain a flag.
-    pub(in crate::sync) rises: Vec<(u32, MemberFlags)>,
+    pub(in crate::sync) rises: Vec<(u32, Bits)>,
     /// Members that lose a flag and stay, written after the switch.
-    pub(in crate::sync) falls: Vec<(u32, MemberFlags)>,
+    pub(in crate::sync) falls: Vec<(u32, Bits)>,
     /// Members of which only the backend's entry shows a difference.
-    pub(in crate::sync) quiet: Vec<(u32, MemberFlags)>,
+    pub(in crate::sync) quiet: Vec<(u32, Bits)>,
     /// Members to remove after the switch.
     pub(in crate::sync) leaves: Vec<u32>,
     /// The new version of the slots.
@@ -37,11 +37,11 @@ pub(in crate::sync) struct PoolDiff {
 pub(in crate::sync) fn diff(
     pool: &Pool,
     index: u32,
-    members: &[(u32, MemberFlags)],
+    members: &[(u32, Bits)],
     stands: &PoolState,
 ) -> PoolDiff {
     let mut out = PoolDiff::default();
-    let wanted: BTreeMap<u32, MemberFlags> = members.iter().copied().collect();
+    let wanted: BTreeMap<u32, Bits> = members.iter().copied().collect();
     for (&id, &bits) in &wanted {
         match stands.members.get(&id) {
             Some(&before) if before == bits => {}
@@ -61,7 +61,7 @@ pub(in crate::sync) fn diff(
     let gone = stands.members.keys().filter(|id| !wanted.contains_key(id));
     out.leaves.extend(gone);
 
-    let eligible = members.iter().filter(|(_, b)| b.has(MemberFlags::ELIGIBLE));
+    let eligible = members.iter().filter(|(_, b)| b.has(Bits::ELIGIBLE));
     let slots: Box<[u32]> = eligible.map(|(id, _)| *id).collect();
     let entry = Service {
         affinity_secs: pool.affinity_secs,

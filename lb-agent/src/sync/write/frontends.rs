@@ -19,7 +19,7 @@ use crate::{
 use super::batch;
 use crate::sync::{
     mirror::{
-        frontends::{FrontendTable, Step},
+        frontends::{Fronts, Step},
         pool::PoolState,
         state::State,
     },
@@ -27,7 +27,7 @@ use crate::sync::{
 };
 
 /// A map's frontends, and the pools that they lead to.
-type Mirror<'a, K> = (&'a mut FrontendTable<K>, &'a HashMap<u32, PoolState>);
+type Mirror<'a, K> = (&'a mut Fronts<K>, &'a HashMap<u32, PoolState>);
 
 /// One of the two maps of frontends: its mirror, its table and its counter.
 pub(in crate::sync) struct Side<K: 'static> {

@@ -8,7 +8,7 @@ use lb_common::service::MemberKey;
 use crate::{
     datapath::table::{Maps, SourceRangeKey},
     model::ObjectKey,
-    plan::desired::MemberFlags,
+    plan::desired::Bits,
 };
 
 use super::{batch, diff::PoolDiff, pools::Job};
@@ -55,7 +55,7 @@ pub(in crate::sync) fn ranges_in(
 /// Inserts members or changes their flags.
 pub(in crate::sync) fn write_members(
     jobs: &mut [Job],
-    which: fn(&PoolDiff) -> &Vec<(u32, MemberFlags)>,
+    which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
     state: &mut State,
     maps: &mut dyn Maps,
     report: &mut Report,
@@ -103,7 +103,7 @@ pub(in crate::sync) fn write_members(
 }
 
 /// The mirror of a member, and with it the pin or the count of its backend.
-pub(in crate::sync) fn set_member(job: &mut Job, id: u32, bits: MemberFlags, state: &mut State) {
+pub(in crate::sync) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
     let Some(pool) = state.pools.get_mut(&job.index) else {
         return;
     };

@@ -8,7 +8,7 @@ use lb_common::{backend::Backend, maps, service::Slot};
 use crate::{
     datapath::table::{MapError, Maps},
     model::ObjectKey,
-    plan::{Pool, desired::MemberFlags},
+    plan::{Pool, desired::Bits},
 };
 
 use super::{
@@ -59,8 +59,8 @@ impl Job {
                 port: member.port,
                 proto: pool.id.proto.number(),
             };
-            match job.resolve(key, member.flags, state, maps, report) {
-                Ok(id) => members.push((id, member.flags)),
+            match job.resolve(key, member.bits, state, maps, report) {
+                Ok(id) => members.push((id, member.bits)),
                 Err(error) => {
                     job.error = Some(error);
                     return Some(job);
@@ -74,7 +74,7 @@ impl Job {
     fn resolve(
         &mut self,
         key: BackendKey,
-        bits: MemberFlags,
+        bits: Bits,
         state: &mut State,
         maps: &mut dyn Maps,
         report: &mut Report,
@@ -243,9 +243,9 @@ pub(in crate::sync) fn fall(
 /// Empties pools that nobody wants and nothing leads to; those that are empty are retired.
 pub(in crate::sync) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
     let State {
-        pools, to_prune, ..
+        pools, condemned, ..
     } = &*state;
-    let dead = to_prune.iter().filter_map(|i| Some((*i, pools.get(i)?)));
+    let dead = condemned.iter().filter_map(|i| Some((*i, pools.get(i)?)));
     let dead: Vec<_> = dead.filter(|(_, pool)| pool.fronts == 0).collect();
     let mut members = Vec::new();
     let mut ranges = Vec::new();
@@ -266,7 +266,7 @@ pub(in crate::sync) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut
         {
             state.ranges.retire(range);
         }
-        state.to_prune.remove(&index);
+        state.condemned.remove(&index);
         state.indices.retire(index);
         report.freed = true;
     }

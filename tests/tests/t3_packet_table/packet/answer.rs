@@ -11,7 +11,7 @@ use lb_tests::probe::Family;
 use super::{
     Error,
     build::icmpv6_message,
-    read::{Tuple, transport, tuple},
+    read::{Carried, Tuple, transport, tuple},
 };
 
 /// An answer.
@@ -32,7 +32,7 @@ pub(crate) fn answered(
     speaker: Option<Ipv4Addr>,
     out: &[u8],
 ) -> Option<Vec<u8>> {
-    let (at, protocol) = transport(sent)?;
+    let Carried { at, protocol, .. } = transport(sent)?;
     let turned = tuple(sent)?.turned();
     let family = if sent[0] >> 4 == 4 {
         Family::V4

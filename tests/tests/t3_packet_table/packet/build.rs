@@ -28,6 +28,7 @@ pub(crate) fn frame(
     let mut frame = link(packet, family, device)?;
     frame.extend(network);
     edit(packet, &mut frame);
+    frame.extend(vec![0xee; packet.padding]);
     frame.truncate(frame.len() - packet.cut);
     Ok(frame)
 }
@@ -278,6 +279,7 @@ fn edit(packet: &Packet, frame: &mut [u8]) {
     for (layer, offset, bytes) in &packet.edits {
         let at = offset
             + match layer {
+                Layer::Link => 0,
                 Layer::Ip => net,
                 Layer::Transport => net + header,
             };

@@ -49,7 +49,8 @@ impl Error {
                 }
             }
             Self::Time(code) => (if v4 { 11 } else { 3 }, code, [0; 4]),
-            Self::Parameter(code) if v4 => (12, code, [9, 0, 0, 0]),
+            // A pointer goes with code 0 alone.
+            Self::Parameter(code) if v4 => (12, code, [if code == 0 { 9 } else { 0 }, 0, 0, 0]),
             Self::Parameter(code) => (4, code, [0, 0, 0, 40]),
             Self::Quench => (4, 0, [0; 4]),
             Self::Redirect if v4 => (5, 1, [198, 18, 0, 9]),

@@ -97,6 +97,7 @@ pub(crate) enum Body {
 /// Which header an edit counts from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Layer {
+    Link,
     Ip,
     Transport,
 }
@@ -135,6 +136,8 @@ pub(crate) struct Packet {
     pub(crate) edits: Vec<(Layer, usize, Vec<u8>)>,
     /// Bytes of the frame that are cut off its end.
     pub(crate) cut: usize,
+    /// Bytes behind the packet's own end.
+    pub(crate) padding: usize,
     /// The socket buffer is to be cut into segments of so many bytes.
     pub(crate) segment: u32,
 }
@@ -156,6 +159,7 @@ fn packet(body: Body, payload: usize) -> Packet {
         mac: None,
         edits: vec![],
         cut: 0,
+        padding: 0,
         segment: 0,
     }
 }
@@ -310,6 +314,12 @@ impl Packet {
     /// Takes bytes off the end of the frame; its headers know nothing of it.
     pub(crate) fn cut(mut self, bytes: usize) -> Self {
         self.cut = bytes;
+        self
+    }
+
+    /// Puts bytes behind the packet's own end, as Ethernet does with short ones.
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
+        self.padding = bytes;
         self
     }
 

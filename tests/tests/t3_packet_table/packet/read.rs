@@ -47,12 +47,39 @@ pub(crate) fn net_offset(frame: &[u8]) -> usize {
     at + 2
 }
 
-/// Where the transport header of a packet begins, from its network header on, and its protocol.
-pub(crate) fn transport(packet: &[u8]) -> Option<(usize, u8)> {
+/// What a packet carries behind its network header and extension headers.
+pub(crate) struct Carried {
+    /// Where it begins.
+    pub(crate) at: usize,
+    /// Where it ends, or the packet.
+    pub(crate) end: usize,
+    pub(crate) protocol: u8,
+    /// It begins with a transport header.
+    pub(crate) headed: bool,
+}
+
+/// What a packet carries, from its network header on.
+pub(crate) fn transport(packet: &[u8]) -> Option<Carried> {
     let sliced = LaxSlicedPacket::from_ip(packet).ok()?;
-    let payload = sliced.net.as_ref()?.ip_payload_ref()?;
+    let net = sliced.net.as_ref()?;
+    let payload = net.ip_payload_ref()?;
     let at = payload.payload.as_ptr().addr() - packet.as_ptr().addr();
-    Some((at, payload.ip_number.0))
+    let later = match net {
+        LaxNetSlice::Ipv4(ip) => ip.header().fragments_offset().value() != 0,
+        // The fragment header is the last of the extension headers.
+        LaxNetSlice::Ipv6(_) if payload.fragmented => {
+            let offset = packet.get(at - 6..at - 4)?;
+            u16::from_be_bytes([offset[0], offset[1]]) & 0xfff8 != 0
+        }
+        LaxNetSlice::Ipv6(_) | LaxNetSlice::Arp(_) => false,
+    };
+    let protocol = payload.ip_number.0;
+    Some(Carried {
+        at,
+        end: at + payload.payload.len(),
+        protocol,
+        headed: !later && matches!(protocol, 6 | 17 | 132),
+    })
 }
 
 /// The tuple of a packet, from its network header on.
@@ -69,11 +96,9 @@ pub(crate) fn tuple(packet: &[u8]) -> Option<Tuple> {
         ),
         LaxNetSlice::Arp(_) => return None,
     };
-    let (at, protocol) = transport(packet)?;
-    let ports = match (protocol, packet.get(at..at + 4)) {
-        (6 | 17 | 132, Some([a, b, c, d])) => {
-            [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])]
-        }
+    let Carried { at, headed, .. } = transport(packet)?;
+    let ports = match (headed, packet.get(at..at + 4)) {
+        (true, Some([a, b, c, d])) => [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])],
         _ => [0; 2],
     };
     Some(Tuple {
@@ -208,7 +233,10 @@ fn layers(packet: &[u8], indent: &str, text: &mut String) {
             }
         }
         None => {
-            if let Some((at, 132)) = transport(packet) {
+            if let Some(Carried {
+                at, protocol: 132, ..
+            }) = transport(packet)
+            {
                 let chunk = packet.get(at + 12);
                 let _ = writeln!(
                     text,

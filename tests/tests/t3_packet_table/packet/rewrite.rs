@@ -7,7 +7,7 @@ use etherparse::checksum::Sum16BitWords;
 
 use super::{
     Tuple, crc,
-    read::{self, transport},
+    read::{self, Carried, transport},
 };
 
 /// What a translation changes.
@@ -22,7 +22,12 @@ pub(crate) struct Change {
 pub(crate) fn rewrite(packet: &[u8], change: &Change) -> Option<Vec<u8>> {
     let Change { tuple, hops } = change;
     let old = read::tuple(packet)?;
-    let (at, protocol) = transport(packet)?;
+    let Carried {
+        at,
+        end,
+        protocol,
+        headed,
+    } = transport(packet)?;
     let mut new = packet.to_vec();
     let v4 = packet[0] >> 4 == 4;
     if v4 {
@@ -38,10 +43,10 @@ pub(crate) fn rewrite(packet: &[u8], change: &Change) -> Option<Vec<u8>> {
         put(&mut new, 24, &octets(tuple.dst));
         new[7] -= hops;
     }
-    if !matches!(protocol, 6 | 17 | 132) || packet.len() < at + 4 {
+    if !headed || packet.len() < at + 4 {
         return Some(new);
     }
-    let right_before = crc::sctp(&packet[at..]);
+    let right_before = crc::sctp(&packet[at..end]);
     put(&mut new, at, &tuple.sport.to_be_bytes());
     put(&mut new, at + 2, &tuple.dport.to_be_bytes());
     let sum = match protocol {
@@ -49,7 +54,7 @@ pub(crate) fn rewrite(packet: &[u8], change: &Change) -> Option<Vec<u8>> {
         17 => at + 6,
         _ => {
             if let Some(said) = packet.get(at + 8..at + 12) {
-                let right_after = crc::sctp(&new[at..]);
+                let right_after = crc::sctp(&new[at..end]);
                 // 0 is still to be made. A wrong sum stays as wrong as it was.
                 if said != [0; 4] {
                     let sum: Vec<u8> = (0..4)

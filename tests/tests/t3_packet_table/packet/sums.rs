@@ -6,7 +6,7 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use super::{
     crc, net_offset,
-    read::{transport, tuple},
+    read::{Carried, transport, tuple},
 };
 
 /// What a receiver of the frame would find wrong.
@@ -112,7 +112,9 @@ fn of(packet: &[u8], place: &str, whole: bool) -> Vec<String> {
             }
         }
         None => {
-            if let Some((at, 132)) = transport(packet)
+            if let Some(Carried {
+                at, protocol: 132, ..
+            }) = transport(packet)
                 && let Some(said) = packet.get(at + 8..at + 12)
             {
                 let right = crc::sctp(payload.payload);

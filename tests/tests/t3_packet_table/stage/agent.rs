@@ -27,7 +27,7 @@ use lb_common::{
     backend::Backend,
     dev::{Dev, flags},
     maps,
-    service::{MemberFlags, MemberKey, Service, Slot},
+    service::{MemberFlags, MemberKey, Service, ServiceKey, ServiceRef, Slot},
 };
 
 use super::services;
@@ -59,6 +59,7 @@ pub(crate) struct Agent {
 
 /// The maps that rows may spoil, as the engine wrote them.
 struct Saved {
+    frontends: Vec<(ServiceKey, ServiceRef)>,
     services: Vec<Service>,
     slots: Vec<Slot>,
     backends: Vec<Backend>,
@@ -105,6 +106,7 @@ impl Agent {
             ensure!(done.error.is_none(), "{done:?}");
         }
         let saved = Saved {
+            frontends: maps.services.entries()?,
             services: all(&maps.svc)?,
             slots: all(&maps.slots)?,
             backends: all(&maps.backends)?,
@@ -158,6 +160,8 @@ impl Agent {
         maps.slots.store_run(0, &saved.slots)?;
         maps.backends.store_run(0, &saved.backends)?;
         let done = maps.members.insert(&saved.members);
+        ensure!(done.error.is_none(), "{done:?}");
+        let done = maps.services.insert(&saved.frontends);
         ensure!(done.error.is_none(), "{done:?}");
         Ok(())
     }
