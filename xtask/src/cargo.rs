@@ -68,6 +68,15 @@ pub(crate) fn compile(step: &Step, args: &[&str]) -> Result<Vec<Executable>> {
     Ok(executables(&step.run_for_output(&mut command)?))
 }
 
+/// What cargo says of the packages of this workspace.
+pub(crate) fn metadata() -> Result<Value> {
+    let said = cargo()?
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .output()
+        .context("run cargo metadata")?;
+    serde_json::from_slice(&said.stdout).context("read the JSON of cargo metadata")
+}
+
 /// The program of the binary target `name`.
 pub(crate) fn binary(built: &[Executable], name: &str) -> Result<PathBuf> {
     built
@@ -125,16 +134,16 @@ mod tests {
 
     #[test]
     fn only_what_can_be_run_is_taken_from_the_messages() {
-        let messages = r#"{"reason":"compiler-artifact","package_id":"path+file:///c/tests#lb-tests@0.1.0","manifest_path":"/c/tests/Cargo.toml","target":{"kind":["test"],"name":"t3_socket"},"profile":{"test":true},"executable":"/t/t3_socket-1"}
+        let messages = r#"{"reason":"compiler-artifact","package_id":"path+file:///c/tests#lb-tests@0.1.0","manifest_path":"/c/tests/Cargo.toml","target":{"kind":["test"],"name":"t3"},"profile":{"test":true},"executable":"/t/t3-1"}
 {"reason":"compiler-artifact","package_id":"path+file:///c/lb-sys#0.1.0","manifest_path":"/c/lb-sys/Cargo.toml","target":{"kind":["lib"],"name":"lb_sys"},"profile":{"test":false},"executable":null}
 {"reason":"build-finished","success":true}"#;
         let expected = Executable {
             package: "lb-tests".into(),
             package_dir: "/c/tests".into(),
-            target: "t3_socket".into(),
+            target: "t3".into(),
             kind: "test".into(),
             is_test: true,
-            path: "/t/t3_socket-1".into(),
+            path: "/t/t3-1".into(),
         };
         assert_eq!(executables(messages), [expected]);
     }

@@ -114,16 +114,4 @@ mod tests {
             );
         }
     }
-
-    #[test]
-    fn tests_apart_from_the_code_live_in_one_package_where_their_tiers_are_known() {
-        for member in members().iter().filter(|member| *member != "tests") {
-            let folder = root().unwrap().join(member).join("tests");
-            assert!(
-                !folder.exists(),
-                "{} is run by no tier: move it to tests/tests",
-                folder.display()
-            );
-        }
-    }
 }

@@ -15,6 +15,8 @@ use crate::cargo::target_dir;
 
 /// How often a child is looked at: short enough not to be felt at the end of a quick one.
 const POLL: Duration = Duration::from_millis(40);
+/// How often the progress of a command with a time limit is read.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often a line is printed where no terminal shows a moving one.
 const PLAIN_EVERY: Duration = Duration::from_secs(15);
 /// Steps below this leave no trace on the screen.
@@ -74,13 +76,31 @@ impl Step {
         deadline: Duration,
         progress: fn(&str) -> String,
     ) -> Result<Option<ExitStatus>> {
+        self.run_limited(command, Limit::of_all(deadline), progress)
+    }
+
+    /// The same, but `patience` begins anew whenever the words of the progress change.
+    pub(crate) fn run_while_it_moves(
+        &self,
+        command: &mut Command,
+        patience: Duration,
+        progress: fn(&str) -> String,
+    ) -> Result<Option<ExitStatus>> {
+        self.run_limited(command, Limit::without_progress(patience), progress)
+    }
+
+    fn run_limited(
+        &self,
+        command: &mut Command,
+        mut limit: Limit,
+        progress: fn(&str) -> String,
+    ) -> Result<Option<ExitStatus>> {
         let log = self.create_log()?;
         command
             .stdout(log.try_clone().context("share the log")?)
             .stderr(log);
-        let until = Instant::now() + deadline;
-        let status = self.watch(command, Some(until), progress)?;
-        Ok((Instant::now() < until).then_some(status))
+        let status = self.watch(command, Some(&mut limit), progress)?;
+        Ok((!limit.reached).then_some(status))
     }
 
     fn create_log(&self) -> Result<File> {
@@ -103,7 +123,7 @@ impl Step {
     fn watch(
         &self,
         command: &mut Command,
-        until: Option<Instant>,
+        mut limit: Option<&mut Limit>,
         progress: fn(&str) -> String,
     ) -> Result<ExitStatus> {
         let start = Instant::now();
@@ -116,17 +136,64 @@ impl Step {
             if let Some(status) = child.try_wait().context("wait for the command")? {
                 break status;
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if let Some(limit) = &mut limit
+                && limit.is_reached(Instant::now(), || progress(&end_of(&self.log)))
+            {
                 kill(&mut child);
             }
             screen.update(start.elapsed(), || progress(&end_of(&self.log)));
             thread::sleep(POLL);
         };
         screen.finish();
-        if until.is_none() && status.success() && start.elapsed() >= NOTEWORTHY {
+        if limit.is_none() && status.success() && start.elapsed() >= NOTEWORTHY {
             eprintln!("{}: done in {}", self.title, minutes(start.elapsed()));
         }
         Ok(status)
+    }
+}
+
+/// How long a command may run.
+struct Limit {
+    time: Duration,
+    /// Whether progress begins the time anew.
+    renewed: bool,
+    /// Since when the progress has been these words.
+    last: Option<(Instant, String)>,
+    next_look: Option<Instant>,
+    reached: bool,
+}
+
+impl Limit {
+    fn of_all(time: Duration) -> Self {
+        Self {
+            time,
+            renewed: false,
+            last: None,
+            next_look: None,
+            reached: false,
+        }
+    }
+
+    fn without_progress(time: Duration) -> Self {
+        Self {
+            renewed: true,
+            ..Self::of_all(time)
+        }
+    }
+
+    /// Whether the time is over; reads the progress once a second.
+    fn is_reached(&mut self, now: Instant, progress: impl FnOnce() -> String) -> bool {
+        if self.next_look.is_none_or(|next| now >= next) {
+            self.next_look = Some(now + LOOK);
+            let words = progress();
+            let moved = |(_, last): &(_, String)| self.renewed && *last != words;
+            if self.last.as_ref().is_none_or(moved) {
+                self.last = Some((now, words));
+            }
+        }
+        let since = self.last.as_ref().map_or(now, |(since, _)| *since);
+        self.reached = self.reached || now.duration_since(since) >= self.time;
+        self.reached
     }
 }
 
@@ -223,6 +290,22 @@ mod tests {
         assert_eq!(minutes(Duration::from_secs(47)), "47s");
         assert_eq!(minutes(Duration::from_secs(135)), "2m15s");
         assert_eq!(minutes(Duration::from_mins(1)), "1m00s");
+    }
+
+    #[test]
+    fn progress_renews_the_time_of_a_command_that_may_take_long() {
+        let mut limit = Limit::without_progress(Duration::from_secs(10));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!limit.is_reached(at(0), String::new));
+        assert!(!limit.is_reached(at(9), || "a".into()));
+        assert!(!limit.is_reached(at(18), || "a".into()));
+        assert!(limit.is_reached(at(19), || "a".into()));
+        assert!(limit.is_reached(at(20), || "b".into()), "it was killed");
+        let mut limit = Limit::of_all(Duration::from_secs(10));
+        assert!(!limit.is_reached(at(0), String::new));
+        assert!(!limit.is_reached(at(9), || "a".into()));
+        assert!(limit.is_reached(at(10), || "b".into()));
     }
 
     #[test]

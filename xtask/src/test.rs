@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::build;
-use crate::cargo::{Executable, cargo, compile, root};
+use crate::cargo::{Executable, cargo, compile, metadata, root};
 use crate::leftovers::{self, Leftover};
 use crate::libtest::{self, Outcome};
 use crate::setup::{self, Needs, Ready};
 use crate::step::{Step, minutes};
-use crate::tiers::{Tier, cargo_args, selects_nothing, tier_of};
+use crate::tiers::{Tier, cargo_args, no_strays, tier_of};
 
 /// Runs the tiers in order; success only if some test ran, all passed, and nothing stayed behind.
 pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
@@ -54,10 +54,8 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
 }
 
 fn compile_tests(tiers: &[Tier]) -> Result<Vec<(Tier, Executable)>> {
-    let args = cargo_args(tiers, &root()?)?;
-    if selects_nothing(&args) {
-        return Ok(Vec::new());
-    }
+    no_strays(&metadata()?)?;
+    let args = cargo_args(tiers);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut programs = Vec::new();
     for program in compile(&Step::new("build-tests", "building the tests")?, &args)? {
@@ -123,11 +121,14 @@ fn test_command(tier: Tier, program: &Executable, ready: &Ready, agent: Option<&
 fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<Outcome> {
     let start = Instant::now();
     let step = Step::new(&format!("test-{}", name.replace(' ', "-")), name)?;
-    let status = step.run_with_deadline(command, deadline, libtest::progress)?;
+    let status = step.run_while_it_moves(command, deadline, libtest::progress)?;
     let said = std::fs::read_to_string(step.log()).unwrap_or_default();
     let mut outcome = libtest::parse(&said).unwrap_or_default();
     let broken = match status {
-        None => Some(format!("killed: it still ran after {}", minutes(deadline))),
+        None => Some(format!(
+            "killed: no test ended within {}",
+            minutes(deadline)
+        )),
         Some(status) if !status.success() && outcome.failed == 0 => {
             Some(format!("ended with {status}"))
         }

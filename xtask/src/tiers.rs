@@ -1,17 +1,12 @@
-//! Owns the order of the tests: which program belongs to which tier, and how each tier is run.
-//! Runs nothing.
+//! Which program belongs to which tier, and how each tier is run. The target's name says it: `t3` in any package is tier 3.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 use crate::cargo::Executable;
 use crate::setup::Needs;
-
-/// The package with the tests of tiers 2 to 4.
-const PACKAGE: &str = "lb-tests";
 
 /// A kind of test, by what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,92 +60,88 @@ impl Tier {
         }
     }
 
-    /// How long one program of the tier may take before it counts as hanging.
+    /// How long a program of the tier may run without ending another test before it counts as hanging.
     pub(crate) fn deadline(self) -> Duration {
         let minutes = if self <= Self::Cases { 10 } else { 25 };
         Duration::from_secs(minutes * 60)
     }
 
-    fn prefix(self) -> String {
-        format!("t{}_", self as u8)
+    /// What a test program of the tier is called.
+    fn target(self) -> String {
+        format!("t{}", self as u8)
     }
 }
 
-/// The tier of a compiled program; `None` for what is no test.
+/// The tier of a compiled program; `None` for what is no test, or a test for guests.
 pub(crate) fn tier_of(program: &Executable) -> Result<Option<Tier>> {
     if !program.is_test {
         return Ok(None);
     }
     match program.kind.as_str() {
         "lib" | "bin" => Ok(Some(Tier::Unit)),
-        "test" if is_for_guests(&program.target) => Ok(None),
-        "test" if program.package == PACKAGE => by_file_name(&program.target).map(Some),
+        "test" if program.target == FOR_GUESTS => Ok(None),
+        "test" => by_target(&program.target)
+            .map(Some)
+            .with_context(|| format!("package {}", program.package)),
         other => bail!(
-            "{} of package {} ({other}) belongs to no tier: tests that are not beside the code go to {PACKAGE}",
+            "{} of package {} ({other}) belongs to no tier",
             program.target,
             program.package
         ),
     }
 }
 
-/// Tests that need what a kernel may lack, and those of the guests have: `cargo xtask vm` alone runs them.
-fn is_for_guests(name: &str) -> bool {
-    name.starts_with("t5_")
-}
+/// Tests that need what most kernels lack: `cargo xtask vm` alone runs them.
+pub(crate) const FOR_GUESTS: &str = "t5";
 
-fn by_file_name(name: &str) -> Result<Tier> {
+fn by_target(name: &str) -> Result<Tier> {
     Tier::ALL[1..]
         .iter()
-        .find(|tier| name.starts_with(&tier.prefix()))
+        .find(|tier| name == tier.target())
         .copied()
         .with_context(|| {
-            format!("tests/tests/{name}.rs belongs to no tier: call it t2_…, t3_…, t4_… or t5_…")
+            format!("the test program {name} belongs to no tier: call it t2, t3, t4 or t5")
         })
 }
 
 /// The arguments by which cargo compiles the tests of these tiers and no others.
 ///
 /// Always the whole workspace, or cargo would compile dependencies anew for each choice of tiers.
-pub(crate) fn cargo_args(tiers: &[Tier], root: &Path) -> Result<Vec<String>> {
+pub(crate) fn cargo_args(tiers: &[Tier]) -> Vec<String> {
     let mut args: Vec<String> = ["test", "--workspace", "--no-run"].map(String::from).into();
-    if tiers.contains(&Tier::Unit) {
-        args.extend(["--lib", "--bins"].map(String::from));
-    }
-    for name in test_files(&root.join("tests/tests"))? {
-        if !is_for_guests(&name) && tiers.contains(&by_file_name(&name)?) {
-            args.extend(["--test".into(), name]);
+    for tier in tiers {
+        match tier {
+            Tier::Unit => args.extend(["--lib", "--bins"].map(String::from)),
+            _ => args.extend(["--test".into(), tier.target()]),
         }
     }
-    Ok(args)
+    args
 }
 
-/// Whether the arguments select anything: cargo takes a lack of selection for all.
-pub(crate) fn selects_nothing(args: &[String]) -> bool {
-    args.len() == 3
-}
-
-fn test_files(dir: &Path) -> Result<Vec<String>> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Ok(Vec::new());
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("list {}", dir.display()))?
-            .path();
-        let is_test =
-            path.extension().is_some_and(|ext| ext == "rs") || path.join("main.rs").exists();
-        if let (true, Some(name)) = (is_test, path.file_stem()) {
-            names.push(name.to_string_lossy().into_owned());
+/// An error if a package of the workspace has a test program that no tier would run.
+pub(crate) fn no_strays(metadata: &Value) -> Result<()> {
+    let packages = metadata["packages"].as_array();
+    for package in packages.context("cargo metadata names no packages")? {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let name = target["name"].as_str().unwrap_or_default();
+            if target["kind"][0] == "test" && name != FOR_GUESTS {
+                by_target(name).with_context(|| format!("package {}", package["name"]))?;
+            }
         }
     }
-    names.sort();
-    Ok(names)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, DirEntry};
+    use std::io;
+    use std::path::Path;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::cargo::root;
 
     fn program(package: &str, kind: &str, target: &str) -> Executable {
         Executable {
@@ -167,45 +158,64 @@ mod tests {
     fn programs_find_their_tier() {
         let tier = |package, kind, target| tier_of(&program(package, kind, target)).unwrap();
         assert_eq!(tier("lb-agent", "lib", "lb_agent"), Some(Tier::Unit));
-        assert_eq!(tier("lb-tests", "bin", "demo"), Some(Tier::Unit));
-        assert_eq!(tier("lb-tests", "test", "t3_socket"), Some(Tier::Kernel));
+        assert_eq!(tier("demo", "bin", "demo"), Some(Tier::Unit));
+        assert_eq!(tier("lb-tests", "test", "t3"), Some(Tier::Kernel));
+        assert_eq!(tier("demo", "test", "t3"), Some(Tier::Kernel));
         let binary = Executable {
             is_test: false,
-            ..program("lb-tests", "bin", "demo")
+            ..program("demo", "bin", "demo")
         };
         assert_eq!(tier_of(&binary).unwrap(), None);
-        assert_eq!(tier("lb-tests", "test", "t5_sctp"), None);
+        assert_eq!(tier("lb-tests", "test", "t5"), None);
     }
 
     #[test]
     fn a_test_without_a_tier_is_an_error_and_not_forgotten() {
         assert!(tier_of(&program("lb-tests", "test", "socket")).is_err());
         assert!(tier_of(&program("lb-agent", "test", "t3_socket")).is_err());
+        let of = |name: &str| {
+            let target = json!({"kind": ["test"], "name": name});
+            let lib = json!({"kind": ["lib"], "name": "whatever"});
+            no_strays(&json!({"packages": [{"name": "lb-agent", "targets": [lib, target]}]}))
+        };
+        assert!(of("t2").is_ok() && of("t5").is_ok());
+        let error = format!("{:#}", of("stray").unwrap_err());
+        assert!(
+            error.contains("lb-agent") && error.contains("stray"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn only_the_files_of_the_chosen_tiers_are_compiled() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("tests/tests");
-        fs::create_dir_all(dir.join("t4_chart")).unwrap();
-        fs::create_dir_all(dir.join("data")).unwrap();
-        for file in [
-            "t2_cases.rs",
-            "t3_socket.rs",
-            "t4_chart/main.rs",
-            "t5_sctp.rs",
-            "notes.md",
-        ] {
-            fs::write(dir.join(file), "").unwrap();
+    fn every_file_of_a_tier_is_a_module_of_its_program() {
+        let folder = root().unwrap().join("tests");
+        let names = |path: &Path| {
+            let entries = fs::read_dir(path).unwrap();
+            let name = |entry: io::Result<DirEntry>| entry.unwrap().file_name();
+            let mut names: Vec<_> = entries.map(name).collect();
+            names.sort();
+            names
+        };
+        let all = ["Cargo.toml", "cases", "src", "t2", "t3", "t4", "t5"];
+        assert_eq!(names(&folder), all, "a new folder here runs in no tier");
+        for tier in &all[3..] {
+            let main = fs::read_to_string(folder.join(tier).join("main.rs")).unwrap();
+            for name in names(&folder.join(tier)) {
+                let module = name.to_str().unwrap().trim_end_matches(".rs");
+                let is_named = main.contains(&format!("mod {module};"));
+                assert!(
+                    is_named || module == "main",
+                    "{tier}/main.rs lacks `mod {module};`"
+                );
+            }
         }
-        let args = |tiers| cargo_args(tiers, root.path()).unwrap()[3..].join(" ");
+    }
+
+    #[test]
+    fn only_the_programs_of_the_chosen_tiers_are_compiled() {
+        let args = |tiers| cargo_args(tiers)[3..].join(" ");
         assert_eq!(args(&[Tier::Unit]), "--lib --bins");
-        assert_eq!(
-            args(&[Tier::Cases, Tier::Cluster]),
-            "--test t2_cases --test t4_chart"
-        );
-        fs::write(dir.join("stray.rs"), "").unwrap();
-        assert!(cargo_args(&[Tier::Unit], root.path()).is_err());
+        assert_eq!(args(&[Tier::Cases, Tier::Cluster]), "--test t2 --test t4");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The helper of the tests: see [`lb_tests::probe`].
+//! The helper of the tests: see [`testbed::probe`].
 
 fn main() -> anyhow::Result<()> {
-    lb_tests::probe::main(std::env::args())
+    testbed::probe::main(std::env::args())
 }

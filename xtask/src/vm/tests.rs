@@ -12,18 +12,26 @@ use super::{Clock, Kernel, OURS, Run, folder, in_guest};
 use crate::cargo::{Executable, binary, compile};
 use crate::libtest::{self, Outcome};
 use crate::step::{Step, minutes};
+use crate::tiers::FOR_GUESTS;
 
-/// Programs of tier 3 that say something of the kernel, and which of their tests where all would take too long by emulation;
-/// and those that are for guests alone.
-const PROGRAMS: [(&str, &[&str]); 7] = [
-    ("t3_datapath", &[]),
-    ("t3_lb0", &["a_vip_answers_ping"]),
-    ("t3_packet_affinity", &["stays_with_its_backend"]),
-    ("t3_packet_behaviour", &["load_balancer_addresses"]),
-    ("t3_socket_reach", &[]),
-    ("t3_socket_state", &[]),
-    ("t5_sctp_sockets", &[]),
+/// The test programs, and which of their tests say something of the kernel, in a time that emulation allows.
+const PROGRAMS: [(&str, &[&str]); 2] = [
+    (
+        "t3",
+        &[
+            "datapath::",
+            "datapath_switch::",
+            "lb0::ping::a_vip_answers_ping",
+            "packet_affinity::a_client_outside_stays_with_its_backend",
+            "packet_behaviour::load_balancer_addresses_answer",
+            "socket_reach::",
+            "socket_state::",
+        ],
+    ),
+    (FOR_GUESTS, &[]),
 ];
+/// Theirs: other packages have test programs of the same name.
+const PACKAGE: &str = "lb-tests";
 /// Everything takes so many times as long as tests expect.
 const PATIENCE: u32 = 10;
 /// All programs on one kernel.
@@ -73,7 +81,9 @@ fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) ->
     let add = |payload: &mut super::Payload| {
         payload.built("probe", &binary(built, "probe")?)?;
         for (name, _) in PROGRAMS {
-            let found = built.iter().find(|one| one.is_test && one.target == name);
+            let found = built
+                .iter()
+                .find(|one| one.is_test && one.package == PACKAGE && one.target == name);
             let path = &found
                 .with_context(|| format!("cargo named no {name}"))?
                 .path;

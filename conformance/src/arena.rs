@@ -1,0 +1,230 @@
+//! Owns the two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy on one, lb-agent on the
+//! other. Knows when both have caught up, and nothing of what is compared.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
+
+use crate::apply::{self, Job, Live, Manifest};
+use crate::objects::{EXTERNAL_CIDRS, Slot};
+use crate::plan::{Endpoint, Port, Slice, Svc};
+use crate::question::Asker;
+use crate::world::{self, API, NODE, OTHER_NODE, TARGETS, World, ZONES};
+use testbed::addr;
+use testbed::agent::{Agent, Start};
+use testbed::cluster::objects::object;
+use testbed::cluster::{ADMIN_TOKEN, Client, ControlPlane, KubeProxy};
+use testbed::netns::Netns;
+use testbed::poll;
+use testbed::probe::Kind;
+
+/// A machine that is busy with other things may take that long for a change.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// Namespaces that plans stand in side by side.
+pub const SLOTS: u8 = 40;
+/// Pods' addresses, as both proxies are told.
+const PODS: &str = "10.244.0.0/16,fd66:244::/48";
+/// Ports of the sentinel are numbered from here on.
+const SENTINEL: u16 = 10_000;
+
+/// The one arena that the tests of a program share, one at a time.
+static SHARED: Mutex<Weak<Mutex<Arena>>> = Mutex::new(Weak::new());
+
+/// Goes with this value.
+pub struct Arena {
+    kube_proxy: KubeProxy,
+    agent: Agent,
+    theirs: World,
+    ours: World,
+    control_plane: ControlPlane,
+    _api: Netns,
+    sentinel: Option<(Manifest, Live)>,
+    /// Counts the changes of the sentinel.
+    turn: u16,
+    /// Counts what was staged, for names that are used once.
+    staged: u32,
+}
+
+impl std::fmt::Debug for Arena {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arena").finish_non_exhaustive()
+    }
+}
+
+impl Arena {
+    /// Both worlds, with both proxies running.
+    pub fn start() -> Result<Self> {
+        let api = Netns::new("api")?;
+        api.ip(&format!("addr add {API}/32 dev lo\n"))?;
+        let control_plane = ControlPlane::start(&api, API.into())?;
+        let client = control_plane.client();
+        for (index, name) in [NODE, OTHER_NODE].into_iter().enumerate() {
+            add_node(client, name, index)?;
+        }
+        client.add_namespace("sentinel")?;
+        for number in 0..SLOTS {
+            client.add_namespace(&namespace(number))?;
+        }
+        let (theirs, ours) = (World::new(0, &api)?, World::new(1, &api)?);
+        let config = json!({
+            "mode": "nftables",
+            "clusterCIDR": PODS,
+            "nodePortAddresses": ["primary"],
+            "nftables": {"minSyncPeriod": "10ms", "syncPeriod": "30s"},
+        });
+        let node = theirs.node();
+        let kube_proxy =
+            KubeProxy::start_configured(&control_plane, node.place(), node.name(), config)?;
+        let kubeconfig = control_plane.kubeconfig("admin", ADMIN_TOKEN)?;
+        let kubeconfig = kubeconfig.display().to_string();
+        let agent = Start::new()
+            .source(&["--kubeconfig", &kubeconfig])
+            .args(&["--node-port-addresses", "primary"])
+            .args(&["--external-ip-cidrs", EXTERNAL_CIDRS])
+            .on(ours.node())?;
+        let mut arena = Self {
+            kube_proxy,
+            agent,
+            theirs,
+            ours,
+            control_plane,
+            _api: api,
+            sentinel: None,
+            turn: 0,
+            staged: 0,
+        };
+        arena.catch_up()?;
+        Ok(arena)
+    }
+
+    /// The shared one; lock it for as long as objects of yours stand.
+    pub fn shared() -> Result<Arc<Mutex<Self>>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Mutex::new(Self::start()?));
+        *shared = Arc::downgrade(&started);
+        Ok(started)
+    }
+
+    /// kube-proxy's world.
+    #[must_use]
+    pub const fn theirs(&self) -> &World {
+        &self.theirs
+    }
+
+    /// lb-agent's world.
+    #[must_use]
+    pub const fn ours(&self) -> &World {
+        &self.ours
+    }
+
+    /// A place for one plan; none two that stand together have the same number.
+    pub fn slot(&mut self, number: u8) -> Slot {
+        self.staged += 1;
+        Slot {
+            number,
+            namespace: namespace(number),
+            prefix: format!("s{}", self.staged),
+        }
+    }
+
+    /// The zone of the refereed node; `None` takes the label away.
+    pub fn set_zone(&self, zone: Option<&str>) -> Result<()> {
+        let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+        self.control_plane
+            .client()
+            .patch_global::<Node>(NODE, labels)
+            .map(drop)
+    }
+
+    /// Writes changes, and returns when both proxies have made them theirs.
+    pub fn write(&mut self, jobs: &[Job]) -> Result<Vec<Option<Live>>> {
+        let live = apply::write(self.control_plane.client(), jobs)?;
+        self.catch_up()?;
+        Ok(live)
+    }
+
+    /// Changes the sentinel, a Service and its slices, and asks it in both worlds and families until the change has arrived:
+    /// each proxy hears of Services in their order, and of slices in theirs.
+    fn catch_up(&mut self) -> Result<()> {
+        self.turn += 1;
+        let target = usize::from(self.turn) % TARGETS.len();
+        let svc = Svc {
+            ports: vec![Port::tcp("sentinel", SENTINEL + self.turn)],
+            slices: vec![Slice {
+                targets: vec![Some(target)],
+                // Not the pod that asks as a backend: kube-proxy would know where it stands.
+                endpoints: vec![Endpoint::new(1)],
+                ..Slice::default()
+            }],
+            ..Svc::default()
+        };
+        let slot = Slot {
+            number: SLOTS,
+            namespace: "sentinel".to_owned(),
+            prefix: "sentinel".to_owned(),
+        };
+        let manifest = Manifest::new(&slot, 0, &svc);
+        let job = Job {
+            namespace: slot.namespace.clone(),
+            name: slot.name(0),
+            before: self.sentinel.take(),
+            after: Some(manifest.clone()),
+        };
+        let live = apply::write(self.control_plane.client(), &[job])?;
+        let live = live.into_iter().flatten().next().context("no sentinel")?;
+        let name = format!("{}:{}", world::pod(1).name, TARGETS[target]);
+        for (who, world) in [("kube-proxy", &self.theirs), ("lb-agent", &self.ours)] {
+            for ip in &live.cluster_ips {
+                let to = SocketAddr::new(*ip, SENTINEL + self.turn);
+                let what = format!("{who} has made change {} its own at {to}", self.turn);
+                let caught_up = poll::until_true(CATCH_UP, &what, || {
+                    let answer = world.asker(Asker::Pod).ask(Kind::Tcp, to);
+                    Ok(answer.is_ok_and(|answer| answer.name == name))
+                });
+                if caught_up.is_err() {
+                    self.kube_proxy.check()?;
+                }
+                caught_up?;
+            }
+        }
+        self.sentinel = Some((manifest, live));
+        Ok(())
+    }
+
+    /// An error if one of the two runs no more.
+    pub fn check(&mut self) -> Result<()> {
+        self.kube_proxy.check()?;
+        ensure!(self.agent.runs()?, "lb-agent has ended");
+        Ok(())
+    }
+}
+
+fn namespace(number: u8) -> String {
+    format!("plan-{number}")
+}
+
+fn add_node(client: &Client, name: &str, index: usize) -> Result<()> {
+    let number = u8::try_from(index + 1).context("a node's number")?;
+    let (net, ips) = (addr::pod(number, 0), addr::lan(10 + number).ips());
+    let labels =
+        json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": ZONES[index]});
+    let cidrs = [format!("{}/24", net.v4), format!("{}/64", net.v6)];
+    client.create_global::<Node>(&object(json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs},
+    }))?)?;
+    let addresses: Vec<Value> = ips
+        .iter()
+        .map(|ip| json!({"type": "InternalIP", "address": ip}))
+        .collect();
+    client
+        .patch_global_status::<Node>(name, json!({"status": {"addresses": addresses}}))
+        .map(drop)
+}

@@ -1,0 +1,270 @@
+//! Owns the questions that can be asked of a Service: who asks, by which of its frontends, over which protocol and family.
+//! Knows nothing of the answers.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::apply::Live;
+use crate::objects::Slot;
+use crate::plan::{Ingress, Svc, Type};
+use crate::world::node_ips;
+use testbed::addr::LOOPBACK;
+use testbed::probe::{Ask, Family, Kind};
+
+/// A port that no plan gives to a Service.
+const UNDEFINED: u16 = 7;
+/// Asked that often for each endpoint there may be: a miss of one of four is one in a hundred, and then it is asked again.
+const TRIES: usize = 6;
+/// And so often at most.
+const MOST_TRIES: usize = 36;
+/// An answer takes a millisecond: what takes this long is silence, or it is asked again with more patience.
+pub const PATIENCE_MS: u64 = 300;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Asker {
+    /// A pod of the refereed node that is no backend.
+    Pod,
+    /// The first pod of the pool, on the refereed node.
+    Backend,
+    /// The refereed node itself.
+    Host,
+    /// A machine that is no node; all networks of Services lead to the refereed node.
+    Outside,
+}
+
+impl Asker {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Pod, Self::Backend, Self::Host, Self::Outside];
+}
+
+/// By which of its frontends a Service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Front {
+    /// ClusterIP and port.
+    ClusterIp,
+    /// ClusterIP, and a port that the Service has not.
+    UndefinedPort,
+    /// The node's first address and the node port.
+    NodePort,
+    /// An address of the node that is not the Node's, and the node port.
+    OtherAddress,
+    /// Loopback and the node port.
+    Loopback,
+    /// A load-balancer IP, and its `ipMode`.
+    LoadBalancer(u8, Option<&'static str>),
+    /// An external IP.
+    External(u8),
+    /// ClusterIP of a Service that was deleted.
+    Gone,
+    /// Node port of a Service that was deleted.
+    GoneNodePort,
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Position of the Service in its plan.
+    pub position: usize,
+    /// Position of its port.
+    pub port: usize,
+    /// UDP rather than TCP.
+    pub udp: bool,
+    /// Of UDP: `connect` first.
+    pub connected: bool,
+    /// Of the address that is asked.
+    pub family: Family,
+    /// Who asks.
+    pub asker: Asker,
+    /// What is asked.
+    pub front: Front,
+    /// Where that is.
+    pub to: SocketAddr,
+    /// How often.
+    pub tries: usize,
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match (self.udp, self.connected) {
+            (false, _) => "TCP",
+            (true, true) => "connected UDP",
+            (true, false) => "UDP",
+        };
+        write!(
+            f,
+            "{:?} asks {:?} of service {} by {protocol} at {}",
+            self.asker, self.front, self.position, self.to
+        )
+    }
+}
+
+impl Question {
+    /// Asked by the same one in the same way, by a frontend of the same kind.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let same = |one: &Self| (one.asker, one.udp, one.connected);
+        let kind = std::mem::discriminant::<Front>;
+        same(self) == same(other) && kind(&self.front) == kind(&other.front)
+    }
+
+    /// For the helper; `more` multiplies patience and tries.
+    #[must_use]
+    pub fn ask(&self, more: u32) -> Ask {
+        Ask {
+            kind: if self.udp { Kind::Udp } else { Kind::Tcp },
+            connected: self.connected,
+            to: self.to,
+            tries: self.tries * more.min(8) as usize,
+            within_ms: PATIENCE_MS * u64::from(more),
+        }
+    }
+}
+
+/// Every question that can be asked of a Service as it stands.
+#[must_use]
+pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
+    let mut questions = Vec::new();
+    let tries = (svc.breadth() * TRIES).clamp(8, MOST_TRIES);
+    for family in &svc.families {
+        let same = |ip: &&IpAddr| ip.is_ipv4() == (*family == Family::V4);
+        for (port, of) in svc.ports.iter().enumerate() {
+            for (front, to) in fronts(slot, position, svc, live, port, *family) {
+                for asker in Asker::ALL {
+                    if front == Front::Loopback && asker != Asker::Host {
+                        continue;
+                    }
+                    for connected in [true, false] {
+                        if !of.udp && !connected {
+                            continue;
+                        }
+                        questions.push(Question {
+                            position,
+                            port,
+                            udp: of.udp,
+                            connected,
+                            family: *family,
+                            asker,
+                            front,
+                            to,
+                            tries,
+                        });
+                    }
+                }
+            }
+        }
+        debug_assert!(live.cluster_ips.iter().filter(same).count() <= 1);
+    }
+    questions
+}
+
+fn fronts(
+    slot: &Slot,
+    position: usize,
+    svc: &Svc,
+    live: &Live,
+    port: usize,
+    family: Family,
+) -> Vec<(Front, SocketAddr)> {
+    let mut fronts = Vec::new();
+    let is_ours = |ip: &&IpAddr| ip.is_ipv4() == (family == Family::V4);
+    let number = svc.ports[port].number;
+    if let Some(ip) = live.cluster_ips.iter().find(is_ours) {
+        fronts.push((Front::ClusterIp, SocketAddr::new(*ip, number)));
+        fronts.push((Front::UndefinedPort, SocketAddr::new(*ip, UNDEFINED)));
+    }
+    if let Some(Some(node_port)) = live.node_ports.get(port) {
+        for ip in node_ips().iter().filter(is_ours) {
+            fronts.push((Front::NodePort, SocketAddr::new(*ip, *node_port)));
+        }
+        fronts.push((Front::Loopback, LOOPBACK.at(family, *node_port)));
+        if family == Family::V4 {
+            let other = SocketAddr::new(crate::world::OTHER_ADDRESS, *node_port);
+            fronts.push((Front::OtherAddress, other));
+        }
+    }
+    if svc.kind == Type::LoadBalancer {
+        for ingress in &svc.ingress {
+            if let Ingress::Ip(n, mode) = ingress {
+                let to = SocketAddr::new(slot.ingress(*n, family), number);
+                fronts.push((Front::LoadBalancer(*n, *mode), to));
+            }
+        }
+    }
+    for n in 0..svc.external_ips {
+        let to = SocketAddr::new(slot.external(position, n, family), number);
+        fronts.push((Front::External(n), to));
+    }
+    fronts
+}
+
+/// What a Service leaves behind.
+#[must_use]
+pub fn gone(position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for (index, port) in svc.ports.iter().enumerate() {
+        let mut at = Vec::new();
+        for ip in &live.cluster_ips {
+            at.push((Front::Gone, SocketAddr::new(*ip, port.number)));
+        }
+        if let (Some(Some(number)), Some(ip)) = (live.node_ports.get(index), node_ips().first()) {
+            at.push((Front::GoneNodePort, SocketAddr::new(*ip, *number)));
+        }
+        for (front, to) in at {
+            questions.extend(Asker::ALL.map(|asker| Question {
+                position,
+                port: index,
+                udp: port.udp,
+                connected: true,
+                family: Family::of(&to),
+                asker,
+                front,
+                to,
+                tries: 1,
+            }));
+        }
+    }
+    questions
+}
+
+/// So many of them, always the same ones of a plan's state.
+#[must_use]
+pub fn sample(
+    mut questions: Vec<Question>,
+    count: usize,
+    plan: &str,
+    state: usize,
+) -> Vec<Question> {
+    if questions.len() > count {
+        questions.sort_by_cached_key(|question| {
+            let mut hasher = DefaultHasher::new();
+            // Not by addresses, which the server chooses anew each time.
+            let Question {
+                position,
+                port,
+                udp,
+                connected,
+                family,
+                asker,
+                front,
+                ..
+            } = question;
+            (
+                plan,
+                state,
+                position,
+                port,
+                udp,
+                connected,
+                *family == Family::V4,
+                asker,
+                front,
+            )
+                .hash(&mut hasher);
+            hasher.finish()
+        });
+        questions.truncate(count);
+    }
+    questions
+}

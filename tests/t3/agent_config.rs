@@ -1,0 +1,283 @@
+//! The agent with a file of kube-proxy's configuration: what is asked for is done, flags win, and maps are proved every
+//! `syncPeriod`, whoever has changed them.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use testbed::addr;
+use testbed::agent::{self, CHANGE, HEALTH, METRICS, Start};
+use testbed::poll;
+use testbed::probe::{Family, Kind};
+use testbed::scene::{self, PORT, Scene, TARGET, WEB_VIP};
+use testbed::shown;
+
+const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+/// A folder with the file; the agent reads it once, when it starts.
+fn file(body: &str) -> Result<(tempfile::TempDir, String)> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("config.conf");
+    fs::write(&path, format!("{HEAD}{body}"))?;
+    let path = path.to_str().context("a path of letters")?.to_owned();
+    Ok((dir, path))
+}
+
+/// A scene whose agent has read this.
+fn scene(body: &str) -> Result<Scene> {
+    let (_dir, path) = file(body)?;
+    // Arrays that are quickly read.
+    let small = "lb_svc=64,lb_slots=256,lb_backends=64";
+    let start = Start::new().args(&["--config", &path, "--map-capacity", small]);
+    Scene::with(start, |node| vec![scene::web(node)])
+}
+
+/// The elements of a map as `bpftool map update` wants them, key and value.
+fn elements(scene: &Scene, map: &str) -> Result<Vec<(Vec<String>, Vec<String>)>> {
+    let pin = scene.node.map_pin(map);
+    let dump = scene
+        .node
+        .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;
+    let dump: Vec<Value> = serde_json::from_str(&dump).context("read bpftool's JSON")?;
+    let bytes = |value: &Value| -> Vec<String> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|byte| byte.as_str().map(str::to_owned))
+            .collect()
+    };
+    Ok(dump
+        .iter()
+        .map(|element| (bytes(&element["key"]), bytes(&element["value"])))
+        .collect())
+}
+
+/// `bpftool map VERB pinned PIN key …`, as somebody would who breaks in.
+fn bpftool(scene: &Scene, verb: &str, map: &str, key: &[String], value: &[String]) -> Result<()> {
+    let pin = scene.node.map_pin(map);
+    let mut words = vec!["bpftool", "map", verb, "pinned", &pin, "key"];
+    words.extend(key.iter().map(String::as_str));
+    if !value.is_empty() {
+        words.push("value");
+        words.extend(value.iter().map(String::as_str));
+    }
+    scene.node.run(&words).map(drop)
+}
+
+fn repaired(scene: &Scene, map: &str) -> Result<f64> {
+    let name = format!("lb_map_repaired_entries_total{{map=\"{map}\"}}");
+    shown::metric(&scene.node, &name)
+}
+
+#[test]
+fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
+    let scene = scene("iptables: {syncPeriod: 1s}\n")?;
+    let pods = scene::web_pods(&scene.node);
+    let guarded = scene::behind("guarded", addr::vip(62), &pods)
+        .port(PORT, TARGET)
+        .ingress(addr::lb(62))
+        .spec("loadBalancerSourceRanges: [10.0.0.0/8, fd66::/16]");
+    scene.apply(&guarded)?;
+    poll::until(CHANGE, "source ranges are written", || {
+        Ok((elements(&scene, "lb_srcranges")?.len() > 1).then_some(()))
+    })?;
+    let to = WEB_VIP.at(Family::V4, PORT);
+    scene.client().ask(Kind::Tcp, to)?;
+    let maps = [
+        "lb_services",
+        "lb_nodeports",
+        "lb_nodeaddrs",
+        "lb_members",
+        "lb_srcranges",
+        "lb_svc",
+        "lb_slots",
+        "lb_backends",
+    ];
+    for map in maps {
+        assert!(repaired(&scene, map)? < 0.5, "{map}: nobody has changed it");
+        let before = elements(&scene, map)?;
+        let used = |(_, value): &&(Vec<String>, Vec<String>)| value.iter().any(|b| b != "0x00");
+        let (key, value) = before.iter().find(used).context("an empty map")?;
+        match map {
+            // An array has no element less: it is overwritten.
+            "lb_svc" | "lb_slots" | "lb_backends" => {
+                let zeros = vec!["0x00".to_owned(); value.len()];
+                bpftool(&scene, "update", map, key, &zeros)?;
+            }
+            _ => bpftool(&scene, "delete", map, key, &[])?,
+        }
+        poll::until_true(CHANGE, &format!("{map} is repaired"), || {
+            Ok(repaired(&scene, map)? > 0.5)
+        })?;
+        let mut after = elements(&scene, map)?;
+        let mut before = before;
+        before.sort();
+        after.sort();
+        ensure!(before == after, "{map} is not as it was");
+    }
+    // One that is too many goes, and with it what it led to.
+    let (mut key, value) = elements(&scene, "lb_services")?.remove(0);
+    key[14] = "0x7b".to_owned();
+    bpftool(&scene, "update", "lb_services", &key, &value)?;
+    poll::until_true(CHANGE, "the stranger goes", || {
+        Ok(repaired(&scene, "lb_services")? > 1.5)
+    })?;
+    ensure!(!elements(&scene, "lb_services")?.contains(&(key, value)));
+
+    let known = repaired(&scene, "lb_services")?;
+    // Without its bit an entry is passed over, which is as bad as if it were gone.
+    for (key, value) in elements(&scene, "lb_known")? {
+        if value.iter().any(|b| b != "0x00") {
+            bpftool(
+                &scene,
+                "update",
+                "lb_known",
+                &key,
+                &vec!["0x00".to_owned(); 8],
+            )?;
+        }
+    }
+    poll::until_true(CHANGE, "the bits are set again", || {
+        Ok(scene.client().ask(Kind::Tcp, to).is_ok())
+    })?;
+
+    poll::until_true(CHANGE, "that they were missing is counted", || {
+        Ok(repaired(&scene, "lb_services")? > known + 0.5)
+    })?;
+    scene.client().ask(Kind::Tcp, to)?;
+    poll::until_true(CHANGE, "an audit finds nothing", || {
+        let drift = shown::metrics(&scene.node)?;
+        let mut drift = drift
+            .lines()
+            .filter(|line| line.starts_with("lb_map_drift_entries{"));
+        Ok(drift.all(|line| line.ends_with(" 0")))
+    })?;
+    let log = scene.agent.as_ref().expect("it was started").log()?;
+    ensure!(log.contains("another process has changed this map"));
+    ensure!(
+        log.contains("lb_known"),
+        "that its bits were missing is not told"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_file_is_followed_and_flags_win() -> Result<()> {
+    let scene = scene(
+        "healthzBindAddress: 192.0.2.1:1\nmetricsBindAddress: 192.0.2.1:2\nhostnameOverride: another\n\
+         oomScoreAdj: 321\nmode: ipvs\nipvs: {scheduler: rr, minSyncPeriod: 3s, strictARP: true}\nenableProfiling: true\n",
+    )?;
+    let running = scene.agent.as_ref().expect("it was started");
+    let log = running.log()?;
+    let warnings: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("--config: these fields"))
+        .collect();
+    let [warning] = warnings.as_slice() else {
+        anyhow::bail!("not one warning: {warnings:?}");
+    };
+    for field in ["ipvs.strictARP", "enableProfiling"] {
+        ensure!(warning.contains(field), "{field} is not in {warning}");
+    }
+
+    // The addresses and the name are those of the flags, which the scene gives; the rest is the file's.
+    let (status, page) = agent::http(&scene.node, METRICS, "/configz")?;
+    let page: Value = serde_json::from_str(&page)?;
+    assert_eq!(status, 200);
+    assert_eq!(
+        page["kubeproxy.config.k8s.io"]["hostnameOverride"],
+        "another"
+    );
+    let ours = &page["lb-agent"];
+    assert_eq!(ours["nodeName"], scene.node.name());
+    assert_eq!(ours["healthBindAddress"], HEALTH);
+    assert_eq!(ours["scheduler"], "rr");
+    let mode = agent::http(&scene.node, METRICS, "/proxyMode")?;
+    assert_eq!(mode, (200, "ebpf".to_owned()));
+    let web = shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
+    assert_eq!(web.scheduler, "rr");
+    let score = fs::read_to_string(
+        Path::new("/proc")
+            .join(running.pid().to_string())
+            .join("oom_score_adj"),
+    )?;
+    assert_eq!(score.trim(), "321");
+
+    // Two changes, one behind the other: the second waits for the end of the period.
+    let all = scene::web_pods(&scene.node);
+    let seen = |n: usize| {
+        poll::until(CHANGE, "the change is written", || {
+            let web = shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
+            Ok((web.backends.len() == n).then(Instant::now))
+        })
+    };
+    scene.apply(&scene::web(&scene.node).endpoints(all[..1].to_vec()))?;
+    let first = seen(1)?;
+    scene.apply(&scene::web(&scene.node).endpoints(all[..2].to_vec()))?;
+    let second = seen(2)?;
+    // The first was seen a little after it was written.
+    ensure!(
+        second - first > Duration::from_secs(2),
+        "only {:?} between two syncs",
+        second - first
+    );
+    Ok(())
+}
+
+#[test]
+fn probes_are_counted_by_their_answers() -> Result<()> {
+    let scene = Scene::new()?;
+    let count = |path: &str, code| {
+        let name = format!("kubeproxy_proxy_{path}_total{{code=\"{code}\"}}");
+        shown::metric(&scene.node, &name)
+    };
+    for path in ["healthz", "livez"] {
+        let before = count(path, 200)?;
+        for _ in 0..3 {
+            let (status, _) = agent::http(&scene.node, HEALTH, &format!("/{path}"))?;
+            assert_eq!(status, 200);
+        }
+        assert!((count(path, 200)? - before - 3.0).abs() < 0.5);
+        assert!(count(path, 503)? < 0.5);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_address_that_is_taken_ends_the_agent_only_if_that_is_asked_for() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.agent.take().expect("it was started").stop()?;
+    let taken = scene.node.block(|| Ok(TcpListener::bind(METRICS)?))?;
+    for (hard, ends) in [(false, false), (true, true)] {
+        let (_dir, path) = file(&format!("bindAddressHardFail: {hard}\n"))?;
+        let mut agent = Start::new()
+            .args(&["--config", &path])
+            .without_waiting(&scene.node)?;
+        if ends {
+            ensure!(!agent.wait_end()?.success());
+            let log = agent.log()?;
+            ensure!(log.contains("bindAddressHardFail"), "{log}");
+        } else {
+            agent.wait_ready(&scene.node)?;
+            ensure!(agent.log()?.contains("cannot bind"));
+            agent.stop()?;
+        }
+    }
+    drop(taken);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_by_name() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.agent.take().expect("it was started").stop()?;
+    let (_dir, path) = file("iptables: {syncPeriodd: 1s}\n")?;
+    let mut agent = Start::new()
+        .args(&["--config", &path])
+        .without_waiting(&scene.node)?;
+    ensure!(!agent.wait_end()?.success());
+    let log = agent.log()?;
+    ensure!(log.contains("iptables.syncPeriodd: no such field"), "{log}");
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Programs and links: attached, swapped in place, following the devices, and gone after a cleanup.
+
+use crate::datapath::bed::Bed;
+use crate::datapath::bed::key;
+use crate::datapath::bed::start;
+use crate::datapath::bed::tc_mode;
+use anyhow::Result;
+use anyhow::ensure;
+use lb_agent::datapath::attach::Attachments;
+use lb_agent::datapath::attach::TcMode;
+use lb_agent::datapath::cleanup;
+use lb_agent::datapath::dir::BpfDir;
+use lb_agent::datapath::load::Options;
+use lb_agent::datapath::lock::DirLock;
+use lb_agent::datapath::programs;
+use lb_agent::datapath::table::HashTable as _;
+use lb_agent::datapath::table::Maps as _;
+use lb_agent::node::Device;
+use lb_common::service::ServiceRef;
+use lb_sys::LinkInfo;
+use lb_sys::LinkTarget;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+#[test]
+fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
+    let bed = Bed::new()?;
+    let eth0 = bed.device("eth0", true)?;
+    let _running = bed.start(std::slice::from_ref(&eth0))?;
+    let links = bed.links()?;
+    for spec in programs::ALL {
+        let expected = match spec.hook {
+            programs::Hook::Cgroup(_) => spec.name.to_owned(),
+            // The programs of lb0 stand where there is one: see t3_lb0.
+            programs::Hook::IterSockets | programs::Hook::Lb0Out | programs::Hook::Lb0Back => {
+                continue;
+            }
+            // Filters have no pins: see clsact_does_where_tcx_is_missing.
+            programs::Hook::TcIngress | programs::Hook::TcEgress
+                if tc_mode()? == TcMode::Clsact =>
+            {
+                continue;
+            }
+            _ => format!("{}-{}-eth0", spec.name, eth0.ifindex),
+        };
+        assert!(links.contains_key(&expected), "{expected}: {links:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
+    let bed = Bed::new()?;
+    let devices = [bed.device("eth0", false)?, bed.device("eth0.100", false)?];
+    let (running, mut maps) = bed.start(&devices)?;
+    let before = bed.links()?;
+    assert!(before.len() > 4, "{before:?}");
+    let done = maps
+        .services()
+        .insert(&[(key(1), ServiceRef { index: 7, flags: 1 })]);
+    assert_eq!((done.done, done.error), (1, None));
+    drop((running, maps));
+    assert_eq!(bed.links()?, before, "links outlive the agent");
+
+    let (_running, maps) = bed.start(&devices)?;
+    let after = bed.links()?;
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    for (name, info) in &after {
+        assert_eq!(info.id, before[name].id, "{name} is another link");
+        assert_ne!(
+            info.program, before[name].program,
+            "{name} runs the old program"
+        );
+    }
+    assert_eq!(
+        maps.services.entries()?,
+        [(key(1), ServiceRef { index: 7, flags: 1 })]
+    );
+    Ok(())
+}
+
+#[test]
+fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
+    let bed = Bed::new()?;
+    let (mut running, maps) = bed.start(&[])?;
+    let tc = |links: &BTreeMap<String, LinkInfo>| -> Vec<String> {
+        links
+            .iter()
+            .filter(|(_, info)| matches!(info.target, LinkTarget::Tcx(_) | LinkTarget::Xdp(_)))
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+    assert_eq!(tc(&bed.links()?), [""; 0]);
+    let follow = |running: &mut Attachments, devices: &[Device]| -> Result<()> {
+        bed.netns.block(|| {
+            let problems = running.follow(devices)?;
+            ensure!(problems.is_empty(), "{problems:?}");
+            Ok(())
+        })
+    };
+
+    let eth0 = bed.device("eth0", true)?;
+    follow(&mut running, std::slice::from_ref(&eth0))?;
+    let names = tc(&bed.links()?);
+    assert!(
+        tc_mode()? == TcMode::Clsact
+            || names.contains(&format!("lb_tc_ingress-{}-eth0", eth0.ifindex)),
+        "{names:?}"
+    );
+    assert!(
+        names.contains(&format!("lb_xdp-{}-eth0", eth0.ifindex)),
+        "{names:?}"
+    );
+    let devs = maps.devs.entries()?;
+    assert_eq!(devs.len(), 1);
+    assert_eq!(devs[0].0, eth0.ifindex);
+    assert_ne!(devs[0].1.flags & lb_common::dev::flags::XDP, 0);
+
+    // Renamed: the same links under the new name.
+    let ids = |links: &BTreeMap<String, LinkInfo>| -> Vec<u32> {
+        let mut ids: Vec<u32> = links.values().map(|i| i.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let before = ids(&bed.links()?);
+    bed.netns
+        .ip("link set eth0 down\nlink set eth0 name wan.0\nlink set wan.0 up\n")?;
+    let wan = bed.device("wan.0", true)?;
+    assert_eq!(wan.ifindex, eth0.ifindex);
+    follow(&mut running, std::slice::from_ref(&wan))?;
+    let links = bed.links()?;
+    assert_eq!(ids(&links), before);
+    assert!(
+        links.contains_key(&format!("lb_xdp-{}-wan_0", wan.ifindex)),
+        "{links:?}"
+    );
+
+    // No longer wanted for XDP, then gone.
+    let mut plain = wan.clone();
+    plain.xdp = false;
+    follow(&mut running, std::slice::from_ref(&plain))?;
+    assert!(tc(&bed.links()?).iter().all(|n| !n.starts_with("lb_xdp")));
+    assert_eq!(
+        maps.devs.entries()?[0].1.flags & lb_common::dev::flags::XDP,
+        0
+    );
+    bed.netns.ip("link del wan.0\n")?;
+    follow(&mut running, &[])?;
+    assert_eq!(tc(&bed.links()?), [""; 0]);
+    assert_eq!(maps.devs.entries()?.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn clsact_does_where_tcx_is_missing() -> Result<()> {
+    let bed = Bed::new()?;
+    let eth0 = bed.device("eth0", false)?;
+    let filters = |hook: &str| -> Result<String> {
+        bed.netns.block(|| {
+            let out = Command::new("tc")
+                .args(["filter", "show", "dev", "eth0", hook])
+                .output()?;
+            Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        })
+    };
+    let start = || {
+        bed.netns.block(|| {
+            start(
+                bed.pins.path(),
+                bed.cgroup.path(),
+                &Options::default(),
+                TcMode::Clsact,
+                std::slice::from_ref(&eth0),
+            )
+        })
+    };
+    let program = |shown: &str| -> Option<String> {
+        let id = shown.split_whitespace().skip_while(|w| *w != "id").nth(1)?;
+        Some(id.to_owned())
+    };
+    let (running, _maps) = start()?;
+    let first = (filters("ingress")?, filters("egress")?);
+    assert!(
+        first.0.contains("lb_tc_ingress") && first.1.contains("lb_tc_egress"),
+        "{first:?}"
+    );
+    drop(running);
+    assert_eq!(
+        filters("ingress")?,
+        first.0,
+        "the filter outlives the agent"
+    );
+
+    // A second start swaps: still one filter, another program.
+    let (running, _maps) = start()?;
+    let second = filters("ingress")?;
+    assert_eq!(second.matches("handle").count(), 1, "{second}");
+    assert_ne!(program(&second), program(&first.0));
+    drop(running);
+    bed.netns
+        .block(|| cleanup::run(&BpfDir::at(bed.pins.path())))?;
+    assert!(!filters("ingress")?.contains("lb_tc"));
+    assert!(!filters("egress")?.contains("lb_tc"));
+    Ok(())
+}
+
+#[test]
+fn a_device_that_goes_takes_its_filters_along() -> Result<()> {
+    let bed = Bed::new()?;
+    let eth0 = bed.device("eth0", false)?;
+    let filters =
+        || -> Result<usize> { Ok(std::fs::read_dir(bed.pins.path().join("clsact"))?.count()) };
+    bed.netns.block(|| {
+        let (mut running, _maps) = start(
+            bed.pins.path(),
+            bed.cgroup.path(),
+            &Options::default(),
+            TcMode::Clsact,
+            std::slice::from_ref(&eth0),
+        )?;
+        ensure!(filters()? > 0, "no filter was made");
+        bed.netns.ip("link del eth0\n")?;
+        let problems = running.follow(&[])?;
+        ensure!(problems.is_empty(), "{problems:?}");
+        ensure!(filters()? == 0, "pins of filters that are gone");
+        Ok(())
+    })
+}
+
+#[test]
+fn cleanup_leaves_nothing_and_refuses_while_an_agent_runs() -> Result<()> {
+    let bed = Bed::new()?;
+    let eth0 = bed.device("eth0", true)?;
+    let dir = bed.dir()?;
+    let lock = DirLock::take(&dir)?;
+    let running = bed.start(&[eth0])?;
+    let second = DirLock::take(&dir).unwrap_err().to_string();
+    assert!(
+        second.contains("another lb-agent runs with --bpf-dir"),
+        "{second}"
+    );
+    assert!(bed.netns.block(|| cleanup::run(&dir)).is_err());
+    assert!(!bed.links()?.is_empty());
+    drop((running, lock));
+
+    bed.netns.block(|| cleanup::run(&dir))?;
+    assert!(!bed.pins.path().exists());
+    let attached = Command::new("bpftool")
+        .args(["-j", "cgroup", "show"])
+        .arg(bed.cgroup.path())
+        .output()?;
+    let attached = String::from_utf8_lossy(&attached.stdout);
+    assert!(!attached.contains("lb_"), "{attached}");
+    bed.netns.block(|| {
+        let shown = Command::new("bpftool").args(["net", "show"]).output()?;
+        let shown = String::from_utf8_lossy(&shown.stdout);
+        ensure!(!shown.contains("lb_"), "{shown}");
+        Ok(())
+    })?;
+    // Again is fine.
+    bed.netns.block(|| cleanup::run(&dir))
+}

@@ -1,0 +1,339 @@
+//! Maps and tables: their pins, batches, the barrier, and what a reader may not do.
+
+use crate::datapath::bed::Bed;
+use crate::datapath::bed::key;
+use crate::datapath::bed::start;
+use crate::datapath::bed::switch;
+use crate::datapath::bed::tc_mode;
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use lb_agent::datapath::attach::Attachments;
+use lb_agent::datapath::bpf_maps::BpfMaps;
+use lb_agent::datapath::cgroup::Cgroup as AgentCgroup;
+use lb_agent::datapath::dir::BpfDir;
+use lb_agent::datapath::load;
+use lb_agent::datapath::load::OBJECT;
+use lb_agent::datapath::load::Options;
+use lb_agent::datapath::pinned::Access;
+use lb_agent::datapath::pinned::HashPin;
+use lb_agent::datapath::recount::Recounted;
+use lb_agent::datapath::stats::Stats;
+use lb_agent::datapath::table::ArrayTable as _;
+use lb_agent::datapath::table::HashTable as _;
+use lb_agent::datapath::table::MapError;
+use lb_agent::datapath::table::Maps as _;
+use lb_agent::datapath::table::SourceRangeKey;
+use lb_agent::settings::values::XdpMode;
+use lb_common::Addr;
+use lb_common::maps::AGENT;
+use lb_common::service::MemberKey;
+use lb_common::service::Service;
+use lb_common::service::ServiceRef;
+use lb_common::service::Slot;
+use lb_common::sock::Agent;
+use lb_common::srcrange::SourceRange;
+use lb_sys::Map;
+use lb_sys::MappedArray;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() -> Result<()> {
+    let bed = Bed::new()?;
+    let dir = bed.dir()?;
+    let (running, mut maps) = bed.start(&[])?;
+    let at = ServiceRef { index: 3, flags: 1 };
+    assert_eq!(maps.services().insert(&[(key(9), at)]).error, None);
+    let slot = Slot {
+        backend: 5,
+        service: 3,
+    };
+    maps.slots().store(77, &slot)?;
+    maps.active.add(5, 2)?;
+    drop((running, maps));
+    let old_agent: HashPin<u32, Agent> = HashPin::open(&dir, AGENT, Access::Write)?;
+    old_agent.map().set(&0, &Agent::NONE)?;
+
+    let options = Options {
+        capacities: [("lb_slots".to_owned(), 4096)].into(),
+        ..Options::default()
+    };
+    bed.netns.block(|| {
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.contains(&"lb_slots") && loaded.replaced.contains(&"lb_svc"));
+        ensure!(
+            !loaded.replaced.contains(&"lb_sk"),
+            "state maps are never replaced"
+        );
+        let (ebpf, maps, commit) = loaded.split();
+        ensure!(maps.slots.len() == 4096);
+        ensure!(maps.slots.load(77)? == slot);
+        ensure!(maps.active.load(5)? == 2);
+        ensure!(maps.services.entries()? == [(key(9), at)]);
+        // Those who look still see what the running programs use.
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        drop((ebpf, maps, commit));
+        // An agent that ends before its commit leaves the old maps in their places, one that ends in its middle the new ones.
+        let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        maps.active.add(5, 2)?;
+        // The programs that run still are told who the agent is.
+        let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
+        let mut attachments = Attachments::new(ebpf, &dir, cgroup, tc_mode()?, XdpMode::Auto)?;
+        attachments.claim()?;
+        let told = old_agent.map().get(&0)?.context("one entry")?;
+        ensure!(![0, Agent::CLAIM].contains(&told.tgid), "{told:?}");
+        drop((attachments, maps, commit));
+        fs::create_dir(dir.root().join("committing"))?;
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
+        ensure!(!dir.root().join("committing").exists());
+        let (ebpf, maps, commit) = loaded.split();
+        ensure!(maps.active.load(5)? == 4);
+        switch(ebpf, &dir, bed.cgroup.path(), tc_mode()?, &[], commit)?;
+        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() == 4096);
+        Ok(())
+    })?;
+    // And a restart with the same capacity replaces nothing.
+    bed.netns.block(|| {
+        let loaded = load::load(OBJECT, &dir, &options)?;
+        ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
+        Ok(())
+    })
+}
+
+#[test]
+fn tables_do_batches_and_say_what_failed() -> Result<()> {
+    let bed = Bed::new()?;
+    let options = Options {
+        capacities: [("lb_members".to_owned(), 1000)].into(),
+        ..Options::default()
+    };
+    let (_running, mut maps) = bed.netns.block(|| {
+        start(
+            bed.pins.path(),
+            bed.cgroup.path(),
+            &options,
+            tc_mode()?,
+            &[],
+        )
+    })?;
+    let member = |backend| MemberKey {
+        service: 1,
+        backend,
+    };
+    let many: Vec<_> = (0..900u32).map(|n| (member(n), n)).collect();
+    let done = maps.members().insert(&many);
+    assert_eq!((done.done, done.error), (900, None));
+    let mut read = maps.members().entries()?;
+    read.sort_unstable();
+    assert_eq!(read, many);
+
+    // Full: what fits is done, and the error names the map.
+    let more: Vec<_> = (2000..2300u32).map(|n| (member(n), n)).collect();
+    let done = maps.members().insert(&more);
+    assert_eq!(done.done, 100);
+    assert_eq!(
+        done.error,
+        Some(MapError::Full {
+            map: "lb_members",
+            capacity: 1000
+        })
+    );
+
+    // A missing key in the middle counts as done.
+    let keys: Vec<_> = (0..900u32)
+        .chain([5, 6, 77_777])
+        .chain(2000..2100)
+        .map(member)
+        .collect();
+    let done = maps.members().remove(&keys);
+    assert_eq!((done.done, done.error), (keys.len(), None));
+    assert_eq!(maps.members().entries()?, []);
+
+    // A trie.
+    let range = |n: u8, bits: u32| SourceRangeKey {
+        prefix_len: 32 + 96 + bits,
+        data: SourceRange {
+            service: 4,
+            addr: Addr::v4([n, 0, 0, 0]),
+        },
+    };
+    let ranges = [(range(10, 8), 1), (range(11, 16), 1), (range(12, 32), 1)];
+    let done = maps.srcranges().insert(&ranges);
+    assert_eq!((done.done, done.error), (3, None));
+    let mut read = maps.srcranges().entries()?;
+    read.sort_unstable();
+    assert_eq!(read, ranges);
+    let done = maps
+        .srcranges()
+        .remove(&[range(10, 8), range(99, 8), range(11, 16)]);
+    assert_eq!((done.done, done.error), (3, None));
+    assert_eq!(maps.srcranges().entries()?, [ranges[2]]);
+
+    // Arrays: whole elements, seen by another mapping at once.
+    let service = Service {
+        base: 100,
+        count: 3,
+        generation: 9,
+        affinity_secs: 10_800,
+        scheduler: 1,
+        pad: 0,
+        flags: 1,
+        id: 5,
+        pad2: [0; 3],
+    };
+    maps.svc().store(5, &service)?;
+    let looking = BpfMaps::open(&bed.dir()?, Access::Read)?;
+    assert_eq!(looking.svc.load(5)?, service);
+    let len = maps.svc().len();
+    assert!(matches!(
+        maps.svc().store(len, &service),
+        Err(MapError::Full { map: "lb_svc", .. })
+    ));
+    Ok(())
+}
+
+#[test]
+fn those_who_look_cannot_write() -> Result<()> {
+    let bed = Bed::new()?;
+    let (running, maps) = bed.start(&[])?;
+    drop((running, maps));
+    // No agent is left, only pins.
+    let dir = bed.dir()?;
+    let mut looking = BpfMaps::open(&dir, Access::Read)?;
+    let done = looking
+        .services()
+        .insert(&[(key(1), ServiceRef { index: 0, flags: 0 })]);
+    assert_eq!(done.done, 0);
+    assert!(done.error.is_some());
+    let slot = Slot::FREE;
+    assert!(looking.slots().store(0, &slot).is_err());
+    assert!(looking.barrier().is_err());
+    let stats = Stats::open(&dir)?;
+    assert_eq!(stats.reasons()?.len(), lb_common::Reason::ALL.len());
+    assert_eq!(
+        stats.service(0)?,
+        lb_common::service::ServiceStats::default()
+    );
+
+    let nowhere = BpfDir::at(&bed.pins.path().join("nowhere"));
+    let said = BpfMaps::open(&nowhere, Access::Read)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("no agent has run with this --bpf-dir"),
+        "{said}"
+    );
+    let said = format!(
+        "{:#}",
+        BpfDir::create(Path::new("/tmp/lbt-no-bpffs")).unwrap_err()
+    );
+    assert!(said.contains("mount -t bpf bpf /sys/fs/bpf"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
+    let bed = Bed::new()?;
+    let (running, maps) = bed.start(&[])?;
+    let mut recount = running.recount()?.context("no iterator")?;
+    assert_eq!(recount.run()?, Recounted::default());
+    maps.active.add(5, 3)?;
+    maps.active.add(6, -1)?;
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 0), "{found:?}");
+    let found = recount.run()?;
+    assert_eq!((found.drift, found.repaired), (4, 4), "{found:?}");
+    assert_eq!((maps.active.load(5)?, maps.active.load(6)?), (0, 0));
+    assert_eq!(recount.run()?, Recounted::default());
+    Ok(())
+}
+
+#[test]
+fn the_barrier_waits() -> Result<()> {
+    let bed = Bed::new()?;
+    let (_running, mut maps) = bed.start(&[])?;
+    for _ in 0..3 {
+        maps.barrier()?;
+    }
+    Ok(())
+}
+
+/// Twelve windows and a piece of one; see `lb-sys/src/mapped.rs`.
+const ELEMENTS: u32 = 12 * 8192 + 77;
+
+#[test]
+fn a_large_array_is_read_and_written_everywhere_and_mapped_in_a_small_part() -> Result<()> {
+    let fd = lb_sys::create_map(lb_sys::MapInfo {
+        kind: 2,
+        key_size: 4,
+        value_size: 40,
+        max_entries: ELEMENTS,
+        flags: 1 << 10,
+        ..lb_sys::MapInfo::default()
+    })?;
+    // A size that no other array of this process has.
+    let array: MappedArray<[u64; 5]> = MappedArray::new(&fd, true)?;
+    let map: Map<u32, [u64; 5]> = Map::new(fd)?;
+    let value = |index: u32| [1, 2, 3, 4, 5].map(|n| n * u64::from(index));
+    // Up, down, and to and fro, so that windows go and come again.
+    let far = (0..ELEMENTS / 2).flat_map(|n| [n, ELEMENTS - 1 - n]);
+    for index in (0..ELEMENTS).step_by(31).chain(far.step_by(17)) {
+        array.store(index, &value(index))?;
+        ensure!(array.load(index)? == value(index), "element {index}");
+    }
+    for index in (0..ELEMENTS).step_by(31) {
+        ensure!(map.get(&index)? == Some(value(index)), "element {index}");
+        ensure!(array.load(index)? == value(index), "element {index}");
+    }
+    ensure!(array.load(ELEMENTS).is_err() && array.store(ELEMENTS, &value(0)).is_err());
+    let windows = mappings(8192 * 40)?;
+    ensure!((1..=4).contains(&windows), "{windows} windows are mapped");
+    Ok(())
+}
+
+#[test]
+fn threads_that_share_an_array_get_each_their_own_element() -> Result<()> {
+    let fd = lb_sys::create_map(lb_sys::MapInfo {
+        kind: 2,
+        key_size: 4,
+        value_size: 8,
+        max_entries: ELEMENTS,
+        flags: 1 << 10,
+        ..lb_sys::MapInfo::default()
+    })?;
+    let array: MappedArray<u64> = MappedArray::new(&fd, true)?;
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4)
+            .map(|who| {
+                let array = &array;
+                scope.spawn(move || -> Result<()> {
+                    for index in (who..ELEMENTS).step_by(4).step_by(101) {
+                        array.store(index, &u64::from(index))?;
+                        array.add(index, 1)?;
+                        ensure!(array.load(index)? == u64::from(index) + 1, "{index}");
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        all.into_iter().try_for_each(|one| {
+            one.join()
+                .unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
+        })
+    })
+}
+
+/// Parts of arrays of so many bytes in this process.
+fn mappings(bytes: u64) -> Result<usize> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let size = |line: &str| -> Option<u64> {
+        let (from, rest) = line.split_once('-')?;
+        let (to, _) = rest.split_once(' ')?;
+        Some(u64::from_str_radix(to, 16).ok()? - u64::from_str_radix(from, 16).ok()?)
+    };
+    let arrays = maps.lines().filter(|line| line.ends_with("bpf-map"));
+    Ok(arrays.filter(|line| size(line) == Some(bytes)).count())
+}

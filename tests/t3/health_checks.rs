@@ -1,0 +1,272 @@
+//! The health check ports of Services: they live beside node ports that are held, follow every change, and one that cannot
+//! be had harms no other.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testbed::addr;
+use testbed::agent::{CHANGE, Start};
+use testbed::http;
+use testbed::manifest::{Endpoint, Service};
+use testbed::node::Node;
+use testbed::poll;
+use testbed::probe::{Family, Kind};
+use testbed::scene::{self, NODE_PORT, Scene};
+use testbed::shown;
+
+/// Where `web` is checked.
+const CHECK: u16 = 32000;
+/// Where it is checked later.
+const OTHER: u16 = 32001;
+/// The weight that load balancers read.
+const WEIGHT: &str = "X-Load-Balancing-Endpoint-Weight";
+
+/// The service `web` with a health check, of these endpoints.
+fn checked(node: &Node, port: u16, endpoints: &[Endpoint]) -> Service {
+    scene::web(node)
+        .endpoints(endpoints.to_vec())
+        .spec("externalTrafficPolicy: Local")
+        .spec(&format!("healthCheckNodePort: {port}"))
+}
+
+/// Polls until both families of the node say so: the status and the weight, or that nobody listens.
+fn told(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let to = node.addr().at(family, port);
+        poll::until(CHANGE, &format!("{to} tells {expected:?}"), || {
+            match (http::ask(node, to, "GET", "/"), expected) {
+                (Ok(answer), Some((status, weight))) => {
+                    let said = (answer.status, answer.header(WEIGHT));
+                    ensure!(said == (status, Some(weight)), "{answer:?}");
+                    Ok(Some(()))
+                }
+                (Ok(answer), None) => anyhow::bail!("{answer:?}"),
+                (Err(error), Some(_)) => Err(error),
+                (Err(_), None) => {
+                    let refused = node.connect(Kind::Tcp, to).err();
+                    let errno = refused.and_then(|error| error.raw_os_error());
+                    Ok((errno == Some(libc::ECONNREFUSED)).then_some(()))
+                }
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// How many listen, and how many cannot.
+fn listeners(node: &Node) -> Result<(f64, f64)> {
+    let metric = |name| shown::metric(node, name);
+    Ok((
+        metric("lb_health_check_listeners")?,
+        metric("lb_health_check_failures")?,
+    ))
+}
+
+#[test]
+fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
+    let all = |node: &Node| scene::web_pods(node);
+    let scene = Scene::with(Start::new(), |node| vec![checked(node, CHECK, &all(node))])?;
+    let node = &scene.node;
+    told(node, CHECK, Some((200, "3")))?;
+    // Neither can be had by anybody else: the one is held by a program, the other by a listener.
+    for port in [NODE_PORT, CHECK] {
+        for family in [Family::V4, Family::V6] {
+            let sock = node.socket(Kind::Tcp, family)?;
+            let taken = sock.bind(node.addr().at(family, port)).err();
+            let errno = taken.and_then(|error| error.raw_os_error());
+            assert_eq!(errno, Some(libc::EADDRINUSE), "{family:?} {port}");
+        }
+    }
+    // From outside both answer: the one is balanced, the other is the agent's own.
+    let outside = scene.lan.client(1)?;
+    for family in [Family::V4, Family::V6] {
+        let (web, check) = (
+            node.addr().at(family, NODE_PORT),
+            node.addr().at(family, CHECK),
+        );
+        ensure!(outside.ask(Kind::Tcp, web)?.name.starts_with("web-"));
+        let answer = http::ask(&outside, check, "GET", "/anything")?;
+        assert_eq!((answer.status, answer.header(WEIGHT)), (200, Some("3")));
+    }
+    Ok(())
+}
+
+#[test]
+fn every_change_is_followed() -> Result<()> {
+    let scene = Scene::with(Start::new(), |_| Vec::new())?;
+    let node = &scene.node;
+    let mut pods = scene::web_pods(node);
+    told(node, CHECK, None)?;
+    scene.apply(&checked(node, CHECK, &pods))?;
+    told(node, CHECK, Some((200, "3")))?;
+
+    // One not ready, one that drains and still serves, one elsewhere: none of them counts.
+    pods[0].ready = false;
+    pods[1] = Endpoint {
+        ready: false,
+        terminating: true,
+        ..pods[1].clone()
+    };
+    scene.apply(&checked(node, CHECK, &pods))?;
+    told(node, CHECK, Some((200, "1")))?;
+    pods[2].node = "elsewhere".to_owned();
+    scene.apply(&checked(node, CHECK, &pods))?;
+    told(node, CHECK, Some((503, "0")))?;
+    // What drains still serves those who come before the load balancer has heard of it.
+    let outside = scene.lan.client(1)?;
+    let drains = outside.ask(Kind::Tcp, node.addr().at(Family::V4, NODE_PORT))?;
+    assert_eq!(drains.name, pods[1].pod);
+
+    let pods = scene::web_pods(node);
+    scene.apply(&checked(node, OTHER, &pods))?;
+    told(node, OTHER, Some((200, "3")))?;
+    told(node, CHECK, None)?;
+    let cluster = scene::web(node).spec(&format!("healthCheckNodePort: {OTHER}"));
+    scene.apply(&cluster)?;
+    told(node, OTHER, None)?;
+    // Two Services swap their ports in one edit.
+    let second = |port: u16| {
+        scene::behind("second", addr::vip(20), &pods[..1])
+            .node_port(80, scene::TARGET, NODE_PORT + 1)
+            .ingress(addr::lb(20))
+            .spec("externalTrafficPolicy: Local")
+            .spec(&format!("healthCheckNodePort: {port}"))
+            .yaml()
+    };
+    let both = |first: u16, other: u16| {
+        let first = checked(node, first, &pods).yaml();
+        node.write_manifest("web.yaml", &[first, second(other)].join("---\n"))
+    };
+    both(CHECK, OTHER)?;
+    told(node, CHECK, Some((200, "3")))?;
+    told(node, OTHER, Some((200, "1")))?;
+    both(OTHER, CHECK)?;
+    told(node, CHECK, Some((200, "1")))?;
+    told(node, OTHER, Some((200, "3")))?;
+    let log = scene.agent.as_ref().context("it runs")?.log()?;
+    ensure!(!log.contains("cannot listen"), "{log}");
+    node.remove_manifest("web.yaml")?;
+    told(node, CHECK, None)?;
+    told(node, OTHER, None)
+}
+
+#[test]
+fn they_listen_where_node_ports_answer() -> Result<()> {
+    let words = "localhost,198.18.7.0/24";
+    let start = Start::new().args(&["--node-port-addresses", words]);
+    let scene = Scene::with(start, |node| {
+        vec![checked(node, CHECK, &scene::web_pods(node))]
+    })?;
+    let node = &scene.node;
+    let answers = |ip: &str| -> Result<bool> {
+        let to = SocketAddr::new(ip.parse()?, CHECK);
+        Ok(http::ask(node, to, "GET", "/").is_ok_and(|answer| answer.status == 200))
+    };
+    poll::until_true(CHANGE, "loopback answers", || {
+        Ok(answers("127.0.0.1")? && answers("::1")?)
+    })?;
+    ensure!(!answers(&node.addr().v4.to_string())?, "not asked for");
+    for _ in 0..2 {
+        ensure!(!answers("198.18.7.1")?);
+        node.netns().ip("addr add 198.18.7.1/24 dev eth0\n")?;
+        poll::until_true(CHANGE, "a new address answers", || answers("198.18.7.1"))?;
+        node.netns().ip("addr del 198.18.7.1/24 dev eth0\n")?;
+        poll::until_true(CHANGE, "nothing listens on what has gone", || {
+            Ok(listeners(node)? == (2.0, 0.0))
+        })?;
+    }
+    ensure!(answers("127.0.0.1")? && answers("::1")?);
+    Ok(())
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
+    let scene = Scene::with(Start::new(), |_| Vec::new())?;
+    let node = &scene.node;
+    let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), CHECK);
+    let squatter = node.block(|| Ok(TcpListener::bind(wildcard)?))?;
+    let pods = scene::web_pods(node);
+    scene.apply(&checked(node, CHECK, &pods))?;
+    let other = scene::behind("other", addr::vip(20), &pods[..2])
+        .node_port(80, scene::TARGET, NODE_PORT + 1)
+        .ingress(addr::lb(20))
+        .spec("externalTrafficPolicy: Local")
+        .spec(&format!("healthCheckNodePort: {OTHER}"));
+    scene.apply(&other)?;
+    // The others go on, and so does the other family of this one.
+    told(node, OTHER, Some((200, "2")))?;
+    let v6 = node.addr().at(Family::V6, CHECK);
+    poll::until_true(CHANGE, "IPv6 is free", || {
+        Ok(http::status(node, v6, "/").is_ok_and(|status| status == 200))
+    })?;
+    assert_eq!(listeners(node)?, (3.0, 1.0));
+    let log = scene.agent.as_ref().context("it runs")?.log()?;
+    let lines = log.lines().filter(|line| line.contains("cannot listen"));
+    assert_eq!(lines.count(), 1, "{log}");
+    drop(squatter);
+    told(node, CHECK, Some((200, "3")))?;
+    assert_eq!(listeners(node)?, (4.0, 0.0));
+    Ok(())
+}
+
+#[test]
+fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
+    const MANY: u16 = 1000;
+    // Fewer descriptors than sockets, as service managers start programs.
+    let start = Start::new().under(&["prlimit", "--nofile=1024:"]);
+    let scene = Scene::with(start, |_| Vec::new())?;
+    let node = &scene.node;
+    let pods = scene::web_pods(node);
+    let service = |n: u16, pods: &[Endpoint]| {
+        let [high, low] = n.to_be_bytes();
+        let both = |net: [u8; 2], high, v6: u16| addr::Both {
+            v4: Ipv4Addr::new(net[0], net[1], high, low),
+            v6: Ipv6Addr::new(0xfd66, v6, 0, 0, 0, 0, 1, n),
+        };
+        let (vip, lb) = (
+            both([10, 96], 100 + high, 0x96),
+            both([198, 19], high, 0x19),
+        );
+        scene::behind(&format!("s{n}"), vip, pods)
+            .one_port(Kind::Tcp, 80, scene::TARGET, Some(20_000 + n))
+            .ingress(lb)
+            .spec("externalTrafficPolicy: Local")
+            .spec(&format!("healthCheckNodePort: {}", 22_000 + n))
+            .yaml()
+    };
+    let texts: Vec<String> = (0..MANY).map(|n| service(n, &pods)).collect();
+    node.write_manifest("many.yaml", &texts.join("---\n"))?;
+    poll::until_true(CHANGE * 2, "all of them listen", || {
+        Ok(listeners(node)? == (f64::from(MANY) * 2.0, 0.0))
+    })?;
+    for n in [0, 1, 500, MANY - 1] {
+        told(node, 22_000 + n, Some((200, "3")))?;
+    }
+
+    // A change of one leaves the sockets of all others as they are: a connection to one of them is still open afterwards.
+    let at = node.addr().at(Family::V4, 22_001);
+    let mut kept = node.block(|| Ok(TcpStream::connect(at)?))?;
+    kept.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut ask = || -> Result<String> {
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: kept\r\n\r\n")?;
+        let mut text = [0; 1024];
+        let n = kept.read(&mut text)?;
+        Ok(String::from_utf8_lossy(&text[..n]).into_owned())
+    };
+    ensure!(ask()?.starts_with("HTTP/1.1 200"));
+    let mut changed = texts.clone();
+    changed[0] = service(0, &pods[..1]);
+    changed.truncate(usize::from(MANY) / 2);
+    node.write_manifest("many.yaml", &changed.join("---\n"))?;
+    told(node, 22_000, Some((200, "1")))?;
+    told(node, 22_000 + MANY - 1, None)?;
+    ensure!(ask()?.starts_with("HTTP/1.1 200"), "it was restarted");
+    assert_eq!(listeners(node)?, (f64::from(MANY), 0.0));
+    // Its own end closes it.
+    node.remove_manifest("many.yaml")?;
+    told(node, 22_001, None)?;
+    assert_eq!(ask().unwrap_or_default(), "");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What the tests of `lb0` share: the stage, names, and questions to the node.
+
+use anyhow::Result;
+use testbed::agent::{CHANGE, Start};
+use testbed::host::Host;
+use testbed::lan::Offloads;
+use testbed::node::{Node, PodNetwork};
+use testbed::outside::Outside;
+use testbed::poll;
+use testbed::probe::{Family, Kind};
+
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
+/// All VIPs of the testbed.
+pub(crate) const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
+/// The same, and all load balancers' addresses.
+pub(crate) const CIDRS_AND_LB: &str = "10.96.0.0/16,fd66:96::/112,198.19.0.0/16,fd66:19::/64";
+
+/// An agent that translates no socket, so that everything comes to `lb0`.
+pub(crate) fn without_sockets() -> Start {
+    Start::new().args(&["--socket-lb", "off", "--service-cidrs", CIDRS_AND_LB])
+}
+
+/// Two nodes; the agent of the near one translates no socket.
+pub(crate) fn stage(network: PodNetwork, offloads: Offloads) -> Result<Outside> {
+    let stage = Outside::new(network, offloads, without_sockets())?;
+    routed(&stage.near)?;
+    Ok(stage)
+}
+
+/// Waits until services are routed to `lb0`.
+pub(crate) fn routed(node: &Node) -> Result<()> {
+    poll::until_true(CHANGE, "routes lead to lb0", || {
+        Ok(routes(node)?.iter().any(|r| r.contains("10.96.")))
+    })
+}
+
+/// Routes that lead to `lb0`, both families, sorted.
+pub(crate) fn routes(node: &Node) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for family in ["-4", "-6"] {
+        let text = node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
+        lines.extend(text.lines().map(|l| l.trim().to_owned()));
+    }
+    // Always beside them: who says that a port is closed (`lb_common::lb0::SPEAKER_V4`).
+    lines.retain(|line| !line.starts_with("169.254.108.99"));
+    lines.sort();
+    Ok(lines)
+}
+
+/// Does one ping come back?
+pub(crate) fn pings(host: &Host, to: std::net::IpAddr) -> Result<bool> {
+    let to = to.to_string();
+    Ok(host
+        .output(&["ping", "-n", "-c", "1", "-W", "1", &to])?
+        .status
+        .success())
+}

@@ -1,0 +1,125 @@
+//! What nobody serves: refused at once, or dropped as kube-proxy drops it; and each is counted.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testbed::addr;
+use testbed::agent::CHANGE;
+use testbed::host::Host;
+use testbed::lan::Offloads;
+use testbed::manifest::Service;
+use testbed::node::PodNetwork;
+use testbed::probe::Kind;
+use testbed::scene::{PORT, TARGET};
+use testbed::{poll, shown};
+
+use crate::lb0::common::{FAMILIES, stage};
+
+#[expect(clippy::expect_used, reason = "a helper of tests")]
+fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
+    result.expect_err("it succeeded").raw_os_error()
+}
+
+/// TCP connects are refused, and UDP sockets hear of it.
+fn refused(host: &Host, to: std::net::SocketAddr) -> Result<()> {
+    assert_eq!(
+        errno(host.connect(Kind::Tcp, to)),
+        Some(libc::ECONNREFUSED),
+        "{to}"
+    );
+    let sock = host.connect(Kind::Udp, to)?;
+    sock.send("nobody")?;
+    let error = errno(sock.recv_within(Duration::from_secs(3)));
+    assert_eq!(error, Some(libc::ECONNREFUSED), "{to}");
+    Ok(())
+}
+
+#[test]
+fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
+    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+        for offloads in Offloads::ALL {
+            // Netfilter does not correct an ICMP error about a packet whose sum a device is still to make when it undoes a
+            // masquerade, and so a receiver that checks it loses it: see docs/datapath.md.
+            if network == PodNetwork::Flannel && offloads == Offloads::LastHop {
+                continue;
+            }
+            let stage = stage(network, offloads)?;
+            for family in FAMILIES {
+                for host in [stage.near.pod(0).host(), &stage.near] {
+                    let before = shown::counted(&stage.near, "pkt_unknown_port")?;
+                    refused(host, addr::vip(1).at(family, 4444))?;
+                    refused(host, addr::lb(1).at(family, 4444))?;
+                    ensure!(shown::counted(&stage.near, "pkt_unknown_port")? >= before + 4);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_service_without_endpoints_is_refused() -> Result<()> {
+    let stage = stage(PodNetwork::Routed, Offloads::LastHop)?;
+    stage.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
+    for family in FAMILIES {
+        let to = addr::vip(9).at(family, PORT);
+        poll::until_true(CHANGE, "the service is known", || {
+            Ok(testbed::agent::verb(&stage.near, &["get", "services"])?.contains("30009"))
+        })?;
+        let before = shown::counted(&stage.near, "pkt_no_endpoint")?;
+        for host in [stage.near.pod(0).host(), &stage.near] {
+            refused(host, to)?;
+        }
+        ensure!(shown::counted(&stage.near, "pkt_no_endpoint")? >= before + 4);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> {
+    let stage = stage(PodNetwork::Routed, Offloads::On)?;
+    for family in FAMILIES {
+        for host in [stage.near.pod(0).host(), &stage.near] {
+            let before = shown::counted(&stage.near, "pkt_unallocated")?;
+            let sock = host.connect(Kind::Udp, addr::vip(99).at(family, PORT))?;
+            sock.send("nobody")?;
+            let error = errno(sock.recv_within(Duration::from_millis(300)));
+            assert_eq!(error, Some(libc::EAGAIN));
+            ensure!(shown::counted(&stage.near, "pkt_unallocated")? > before);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_goes_round_and_round() -> Result<()> {
+    // Whatever comes to the device and is not translated ends there, or it would be routed to it again.
+    let stage = stage(PodNetwork::Routed, Offloads::On)?;
+    let sent = |device: &str| -> Result<u64> {
+        let text = stage
+            .near
+            .run(&["ip", "-json", "-s", "link", "show", device])?;
+        let shown: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(shown[0]["stats64"]["tx"]["packets"].as_u64().unwrap_or(0))
+    };
+    let vip = addr::vip(1);
+    let before = sent("lb0")?;
+    // No tool of ours speaks SCTP or GRE; ICMP that is no echo, and a fragmented datagram, do.
+    let v4 = vip.v4.to_string();
+    let _unanswered = stage
+        .near
+        .output(&["ping", "-n", "-c", "1", "-W", "1", "-T", "tsonly", &v4])?;
+    let _in_pieces = stage.near.output(&[
+        "ping", "-n", "-c", "1", "-W", "1", "-M", "dont", "-s", "4000", &v4,
+    ])?;
+    ensure!(
+        shown::counted(&stage.near, "pkt_vip_unread")? > 0,
+        "nothing was counted"
+    );
+    ensure!(
+        sent("lb0")? == before,
+        "something went through untranslated"
+    );
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Tier 3: the real kernel, sockets, packets and the agent's binary; nodes, pods and clients are network namespaces.
+
+mod agent_config;
+mod agent_devices;
+mod agent_life;
+mod agent_machine;
+mod agent_manifests;
+mod agent_switch;
+mod bad_objects;
+mod datapath;
+mod datapath_switch;
+mod health_checks;
+mod lb0;
+mod limits;
+mod node_port_addresses;
+mod packet_affinity;
+mod packet_behaviour;
+mod packet_node_port;
+mod packet_records;
+mod scale;
+mod sctp;
+mod socket_affinity;
+mod socket_count;
+mod socket_reach;
+mod socket_state;
+mod takeover;
+mod testbed_itself;
+mod udp_flows;
+mod udp_reset;
+mod udp_sockets;

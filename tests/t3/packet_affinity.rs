@@ -1,0 +1,193 @@
+//! The packet path: session affinity of clients outside of the cluster, at node ports and load balancer IPs.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use testbed::addr;
+use testbed::agent::{CHANGE, Start};
+use testbed::host::Host;
+use testbed::lan::Offloads;
+use testbed::manifest::{Endpoint, Service};
+use testbed::node::PodNetwork;
+use testbed::outside::{BOTH_PORT, LOCAL, Outside};
+use testbed::poll;
+use testbed::probe::{Family, Kind};
+use testbed::scene::{PORT, TARGET};
+use testbed::shown;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
+
+fn stage(start: Start) -> Result<Outside> {
+    Outside::new(PodNetwork::Routed, Offloads::LastHop, start)
+}
+
+/// The service `both` of these endpoints.
+fn free(endpoints: &[Endpoint]) -> Service {
+    Service::new("both", addr::vip(3))
+        .node_port(PORT, TARGET, BOTH_PORT)
+        .ingress(addr::lb(3))
+        .endpoints(endpoints.to_vec())
+}
+
+/// The same, with affinity.
+fn sticky(endpoints: &[Endpoint]) -> Service {
+    free(endpoints).affinity(100)
+}
+
+/// Who answers this client: all of `n` connections.
+fn seen(client: &Host, kind: Kind, to: SocketAddr, n: usize) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for _ in 0..n {
+        names.insert(client.ask(kind, to)?.name);
+    }
+    Ok(names)
+}
+
+/// The one that it stays with; four backends are missed by 30 connections once in five million runs.
+fn stays(client: &Host, kind: Kind, to: SocketAddr) -> Result<String> {
+    poll::until(CHANGE, &format!("{kind:?} {to}: the client stays"), || {
+        let names = seen(client, kind, to, 30)?;
+        ensure!(names.len() == 1, "{names:?}");
+        Ok(names.into_iter().next())
+    })
+}
+
+fn all(stage: &Outside) -> Vec<Endpoint> {
+    [stage.endpoints(&stage.near), stage.endpoints(&stage.far)].concat()
+}
+
+/// Waits until the near node's kernel has so many backends of the service.
+fn written(stage: &Outside, backends: usize) -> Result<()> {
+    let vip = addr::vip(3).v4.to_string();
+    poll::until_true(CHANGE, &format!("{backends} backends are written"), || {
+        let frontend = shown::frontend(&stage.near, "TCP", &vip, PORT)?;
+        Ok(frontend.backends.len() == backends)
+    })
+}
+
+fn a_client_stays(start: Start) -> Result<()> {
+    let stage = stage(start)?;
+    stage.apply(&sticky(&all(&stage)))?;
+    stage.route_to_near(addr::lb(3))?;
+    let mut chosen = BTreeSet::new();
+    for family in FAMILIES {
+        for kind in KINDS {
+            let to = stage.near.addr().at(family, BOTH_PORT);
+            let name = stays(&stage.client, kind, to)?;
+            // By the load balancer's IP it is the same port of the same Service, and the same client.
+            let by_lb = addr::lb(3).at(family, PORT);
+            assert_eq!(stays(&stage.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
+            chosen.insert(name);
+        }
+    }
+    // Another client is another client: of twelve more, all alike with the first once in sixteen million runs.
+    for number in 2..5 {
+        let client = stage.lan.client(number)?;
+        for family in FAMILIES {
+            for kind in KINDS {
+                let to = stage.near.addr().at(family, BOTH_PORT);
+                let one = client.ask(kind, to)?.name;
+                assert_eq!(seen(&client, kind, to, 5)?, [one.clone()].into());
+                chosen.insert(one);
+            }
+        }
+    }
+    ensure!(chosen.len() > 1, "all clients were given {chosen:?}");
+    Ok(())
+}
+
+#[test]
+fn a_client_outside_stays_with_its_backend_by_tc() -> Result<()> {
+    a_client_stays(Start::new())
+}
+
+#[test]
+fn a_client_outside_stays_with_its_backend_by_xdp() -> Result<()> {
+    a_client_stays(Start::new().xdp("eth0"))
+}
+
+#[test]
+fn it_moves_when_its_backend_is_not_eligible_any_more_and_on_no_other_account() -> Result<()> {
+    let stage = stage(Start::new())?;
+    let endpoints = all(&stage);
+    stage.apply(&sticky(&endpoints))?;
+    let to = stage.near.addr().at(Family::V4, BOTH_PORT);
+    let first = stays(&stage.client, Kind::Tcp, to)?;
+    let without = |name: &str| -> Vec<Endpoint> {
+        let kept = endpoints.iter().filter(|endpoint| endpoint.pod != name);
+        kept.cloned().collect()
+    };
+    // Another one goes, and comes back: nothing to this client.
+    let other = endpoints.iter().find(|endpoint| endpoint.pod != first);
+    let other = other.map(|endpoint| endpoint.pod.clone());
+    for endpoints in [without(&other.unwrap_or_default()), endpoints.clone()] {
+        stage.apply(&sticky(&endpoints))?;
+        written(&stage, endpoints.len())?;
+        assert_eq!(
+            seen(&stage.client, Kind::Tcp, to, 20)?,
+            [first.clone()].into()
+        );
+    }
+    stage.apply(&sticky(&without(&first)))?;
+    let second = poll::until(CHANGE, "the client moves", || {
+        Ok(Some(stage.client.ask(Kind::Tcp, to)?.name).filter(|name| *name != first))
+    })?;
+    stage.apply(&sticky(&endpoints))?;
+    written(&stage, endpoints.len())?;
+    assert_eq!(seen(&stage.client, Kind::Tcp, to, 20)?, [second].into());
+
+    // The policy narrows the set: only pods of the node that is knocked at.
+    let local = sticky(&endpoints).spec("externalTrafficPolicy: Local");
+    stage.apply(&local)?;
+    poll::until_true(CHANGE, "a local pod answers", || {
+        Ok(LOCAL.contains(&&*stage.client.ask(Kind::Tcp, to)?.name))
+    })?;
+    let third = stays(&stage.client, Kind::Tcp, to)?;
+    ensure!(LOCAL.contains(&&*third), "{third} is not of this node");
+    Ok(())
+}
+
+#[test]
+fn it_is_switched_on_and_off_and_forgets_who_is_idle() -> Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let stage = stage(Start::new())?;
+    let (client, to) = (&stage.client, stage.near.addr().at(Family::V6, BOTH_PORT));
+    let endpoints = all(&stage);
+    for _ in 0..2 {
+        poll::until_true(CHANGE, "clients are spread", || {
+            Ok(seen(client, Kind::Tcp, to, 40)?.len() == 4)
+        })?;
+        stage.apply(&sticky(&endpoints))?;
+        stays(client, Kind::Tcp, to)?;
+        stage.apply(&free(&endpoints))?;
+    }
+    stage.apply(&free(&endpoints).affinity(2))?;
+    let mut before = stays(client, Kind::Tcp, to)?;
+    for _ in 0..12 {
+        // Used in time, it holds for longer than its timeout …
+        let (start, mut last) = (Instant::now(), Instant::now());
+        while start.elapsed() < TIMEOUT * 5 / 2 {
+            let name = client.ask(Kind::Tcp, to)?.name;
+            let pause = last.elapsed();
+            // A busy machine may have let it expire: then it counts from here.
+            if pause >= TIMEOUT {
+                before.clone_from(&name);
+            }
+            assert_eq!(name, before, "{pause:?} after the last use");
+            last = Instant::now();
+            thread::sleep(TIMEOUT / 20);
+        }
+        // … and after an idle one the choice is free again: the same of four once in four times.
+        thread::sleep(TIMEOUT + TIMEOUT / 10);
+        let now = client.ask(Kind::Tcp, to)?.name;
+        if now != before {
+            return Ok(());
+        }
+        before = now;
+    }
+    anyhow::bail!("{before} is kept for ever")
+}

@@ -1,0 +1,162 @@
+//! The packet path: node ports from outside, by tc and by XDP, to pods of this node and of another, over routed pods and over
+//! flannel's overlay, with sums that the receivers compute.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use anyhow::{Result, ensure};
+use testbed::addr::Both;
+use testbed::agent::Start;
+use testbed::lan::Offloads;
+use testbed::node::PodNetwork;
+use testbed::outside::{LOCAL, LOCAL_PORT, Outside, REMOTE, REMOTE_PORT};
+use testbed::probe::{Answer, Family, Frame, Kind};
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
+/// Longer than a packet of TCP; a datagram that fits into one, overlay included.
+const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
+
+/// Every combination of protocol and family, to local pods and to remote ones.
+fn whole_matrix(network: PodNetwork, xdp: bool) -> Result<()> {
+    for offloads in Offloads::ALL {
+        let start = if xdp {
+            Start::new().xdp("eth0")
+        } else {
+            Start::new()
+        };
+        let stage = Outside::new(network, offloads, start)?;
+        if xdp {
+            ensure!(has_native_xdp(&stage)?, "no native XDP program on eth0");
+        }
+        let seen_by_remote = stage.source_towards_far();
+        for (names, port, source) in [
+            (LOCAL, LOCAL_PORT, stage.client.addr),
+            (REMOTE, REMOTE_PORT, seen_by_remote),
+        ] {
+            for family in FAMILIES {
+                for kind in KINDS {
+                    one(&stage, offloads, (names, port, source), family, kind).map_err(
+                        |error| {
+                            error.context(format!(
+                                "{network:?} xdp={xdp} {offloads:?} {names:?} {family:?} {kind:?}"
+                            ))
+                        },
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    stage: &Outside,
+    offloads: Offloads,
+    (names, port, source): ([&str; 2], u16, Both),
+    family: Family,
+    kind: Kind,
+) -> Result<()> {
+    let (client, to) = (&stage.client, stage.near.addr().at(family, port));
+    let pods = if names == LOCAL {
+        stage.near.pods()
+    } else {
+        stage.far.pods()
+    };
+    let at_pods = pods
+        .iter()
+        .map(|pod| pod.record())
+        .collect::<io::Result<Vec<_>>>()?;
+    let at_client = client.record()?;
+
+    let answers = (0..24)
+        .map(|_| client.ask(kind, to))
+        .collect::<io::Result<Vec<Answer>>>()?;
+    let answered: BTreeSet<&str> = answers.iter().map(|answer| answer.name.as_str()).collect();
+    ensure!(answered == BTreeSet::from(names), "{answered:?} answered");
+    for answer in &answers {
+        ensure!(
+            answer.client.ip() == source.ip(family),
+            "the pod saw {}",
+            answer.client
+        );
+        if kind == Kind::Udp {
+            ensure!(
+                answer.from == Some(to),
+                "the answer came from {:?}",
+                answer.from
+            );
+        }
+    }
+    for (of, length) in LONG {
+        if of == kind {
+            let sock = client.connect(kind, to)?;
+            let first = sock.ask("short")?.name;
+            for _ in 0..3 {
+                ensure!(
+                    sock.ask(&"x".repeat(length))?.name == first,
+                    "the flow changed its backend"
+                );
+            }
+        }
+    }
+
+    let mut frames = at_client.stop(&client.addr.ips())?;
+    check(&mut frames, offloads, kind, "the client")?;
+    ensure!(
+        frames.iter().all(|frame| frame.from == to.ip()),
+        "answers from elsewhere: {frames:?}"
+    );
+    for (pod, recorder) in pods.iter().zip(at_pods) {
+        check(
+            &mut recorder.stop(&pod.addr().ips())?,
+            offloads,
+            kind,
+            pod.name(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Leaves the frames of the protocol, which must be there, each with right sums wherever sums are made at all.
+fn check(frames: &mut Vec<Frame>, offloads: Offloads, kind: Kind, who: &str) -> Result<()> {
+    let proto = if kind == Kind::Tcp { "tcp" } else { "udp" };
+    frames.retain(|frame| frame.proto == proto);
+    ensure!(!frames.is_empty(), "{who} got no {proto}");
+    if offloads != Offloads::On {
+        for frame in &*frames {
+            ensure!(frame.sums.is_ok(), "{who} got {frame:?}");
+        }
+    }
+    Ok(())
+}
+
+fn has_native_xdp(stage: &Outside) -> Result<bool> {
+    let links: serde_json::Value = serde_json::from_str(
+        &stage
+            .near
+            .run(&["ip", "-json", "-details", "link", "show", "eth0"])?,
+    )?;
+    // XDP_ATTACHED_DRV
+    Ok(links[0]["xdp"]["mode"] == 1)
+}
+
+#[test]
+fn routed_pods_by_tc() -> Result<()> {
+    whole_matrix(PodNetwork::Routed, false)
+}
+
+#[test]
+fn routed_pods_by_xdp() -> Result<()> {
+    whole_matrix(PodNetwork::Routed, true)
+}
+
+#[test]
+fn flannels_overlay_by_tc() -> Result<()> {
+    whole_matrix(PodNetwork::Flannel, false)
+}
+
+#[test]
+fn flannels_overlay_by_xdp() -> Result<()> {
+    whole_matrix(PodNetwork::Flannel, true)
+}

@@ -1,0 +1,82 @@
+//! The packet path: what becomes of an open connection when the kernel takes one of its records away.
+
+use anyhow::{Result, ensure};
+use lb_agent::datapath::dir::BpfDir;
+use lb_agent::datapath::pinned::{Access, HashPin};
+use lb_agent::datapath::stats::Stats;
+use lb_agent::datapath::table::HashTable as _;
+use lb_common::flow::{Flow, FlowKey, kind};
+use lb_common::{Reason, maps};
+use testbed::agent::{CHANGE, Start};
+use testbed::lan::Offloads;
+use testbed::node::PodNetwork;
+use testbed::outside::{LOCAL_PORT, Outside, REMOTE_PORT};
+use testbed::poll;
+use testbed::probe::{Family, Kind, Sock};
+
+/// Removes every record of this kind from `lb_flows`: how many there were.
+fn evict(stage: &Outside, kind: u8) -> Result<usize> {
+    let dir = BpfDir::at(stage.near.bpf_dir());
+    let mut flows: HashPin<FlowKey, Flow> = HashPin::open(&dir, maps::FLOWS, Access::Write)?;
+    let entries = flows.entries()?;
+    let keys: Vec<FlowKey> = entries
+        .into_iter()
+        .filter_map(|(key, flow)| (flow.kind == kind).then_some(key))
+        .collect();
+    let batch = flows.remove(&keys);
+    ensure!(batch.error.is_none(), "{:?}", batch.error);
+    Ok(batch.done)
+}
+
+fn repaired(stage: &Outside) -> Result<u64> {
+    let dir = BpfDir::at(stage.near.bpf_dir());
+    Ok(Stats::open(&dir)?.reasons()?[Reason::FlowRepaired as usize].1)
+}
+
+/// Connections through the node that both sides have confirmed, and whom they reach.
+fn held(stage: &Outside) -> Result<Vec<(Sock, String)>> {
+    let mut held = Vec::new();
+    for port in [LOCAL_PORT, REMOTE_PORT] {
+        for family in [Family::V4, Family::V6] {
+            for kind in [Kind::Tcp, Kind::Udp] {
+                let to = stage.near.addr().at(family, port);
+                let sock = stage.client.connect(kind, to)?;
+                let name = sock.ask("before")?.name;
+                sock.ask("confirmed")?;
+                held.push((sock, name));
+            }
+        }
+    }
+    Ok(held)
+}
+
+#[test]
+fn a_record_that_is_lost_is_made_again() -> Result<()> {
+    for start in [Start::new(), Start::new().xdp("eth0")] {
+        let stage = Outside::new(PodNetwork::Routed, Offloads::On, start)?;
+        let held = held(&stage)?;
+        for lost in [kind::REPLY, kind::FORWARD] {
+            let before = repaired(&stage)?;
+            ensure!(evict(&stage, lost)? >= held.len(), "no records to lose");
+            for (sock, name) in &held {
+                // An answer may be lost until the forward record is proved again, an instant later.
+                poll::until(CHANGE, "the connection goes on", || {
+                    Ok(sock.ask("after").ok().map(|answer| answer.name))
+                })
+                .and_then(|found| {
+                    ensure!(found == *name, "{found} answers in the place of {name}");
+                    Ok(())
+                })?;
+            }
+            if lost == kind::REPLY {
+                let found = repaired(&stage)? - before;
+                ensure!(
+                    found >= held.len() as u64,
+                    "{found} of {} were repaired",
+                    held.len()
+                );
+            }
+        }
+    }
+    Ok(())
+}

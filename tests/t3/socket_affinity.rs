@@ -1,0 +1,198 @@
+//! The socket path: session affinity keeps a client with its backend, for as long as the backend is there and the client
+//! comes again in time.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use testbed::addr;
+use testbed::agent::{CHANGE, Start};
+use testbed::manifest::{Endpoint, Service};
+use testbed::node::Node;
+use testbed::poll;
+use testbed::probe::{Family, Kind, Probe};
+use testbed::scene::{self, PORT, Scene, TARGET};
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const VIP: addr::Both = addr::vip(60);
+
+fn sticky(scene_pods: &[testbed::manifest::Endpoint]) -> Service {
+    scene::behind("sticky", VIP, scene_pods)
+        .port(PORT, TARGET)
+        .affinity(100)
+}
+
+#[test]
+fn a_client_stays_with_its_backend() -> Result<()> {
+    let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
+    for family in FAMILIES {
+        for kind in [Kind::Tcp, Kind::Udp] {
+            let to = VIP.at(family, PORT);
+            let asked = (0..25).map(|_| Ok(scene.client().ask(kind, to)?.name));
+            let names = asked.collect::<io::Result<BTreeSet<_>>>()?;
+            assert_eq!(names.len(), 1, "{names:?} answered {kind:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn clients_do_not_all_stay_with_the_same_backend() -> Result<()> {
+    let mut seen = BTreeSet::new();
+    // Four clients and three backends: all alike once in 27 times, and three times in a row once in 19,683.
+    for _ in 0..3 {
+        let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
+        for pod in scene.node.pods() {
+            seen.insert(pod.ask(Kind::Tcp, VIP.at(Family::V4, PORT))?.name);
+        }
+        if seen.len() > 1 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("all clients were given {seen:?}")
+}
+
+#[test]
+fn a_backend_that_goes_gives_its_clients_away_and_does_not_get_them_back() -> Result<()> {
+    let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
+    let to = VIP.at(Family::V4, PORT);
+    let ask = || -> io::Result<String> { Ok(scene.client().ask(Kind::Tcp, to)?.name) };
+    let first = ask()?;
+    let all = scene::web_pods(&scene.node);
+    let rest: Vec<_> = all
+        .iter()
+        .filter(|endpoint| endpoint.pod != first)
+        .cloned()
+        .collect();
+    scene.apply(&sticky(&rest))?;
+    let second = poll::until(CHANGE, "the client moves", || {
+        Ok(Some(ask()?).filter(|name| *name != first))
+    })?;
+    scene.apply(&sticky(&all))?;
+    poll::until_true(CHANGE, "the first backend is back for others", || {
+        let backends =
+            testbed::shown::frontend(&scene.node, "TCP", &VIP.v4.to_string(), PORT)?.backends;
+        Ok(backends.len() == all.len())
+    })?;
+    for _ in 0..10 {
+        assert_eq!(ask()?, second);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_affinity_clients_are_spread() -> Result<()> {
+    let scene = Scene::new()?;
+    let to = scene::WEB_VIP.at(Family::V4, PORT);
+    let asked = (0..40).map(|_| Ok(scene.client().ask(Kind::Tcp, to)?.name));
+    assert_eq!(asked.collect::<io::Result<BTreeSet<_>>>()?.len(), 3);
+    Ok(())
+}
+
+/// Who answers these clients, one connection each.
+fn names(clients: &[&Probe], to: SocketAddr) -> Result<Vec<String>> {
+    let asked = clients.iter().map(|client| client.ask(Kind::Tcp, to));
+    Ok(asked
+        .map(|answer| Ok(answer?.name))
+        .collect::<io::Result<_>>()?)
+}
+
+/// Asks one client so often that three backends would be seen if it were free to have them: missed once in ten million.
+fn spread(client: &Probe, to: SocketAddr) -> Result<usize> {
+    let seen: BTreeSet<String> = names(&[client; 40], to)?.into_iter().collect();
+    Ok(seen.len())
+}
+
+#[test]
+fn the_timeout_counts_from_the_last_use() -> Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    let scene = Scene::with(Start::new(), |node| {
+        vec![sticky(&scene::web_pods(node)).affinity(2)]
+    })?;
+    let to = VIP.at(Family::V4, PORT);
+    let pods: Vec<&Probe> = scene.node.pods().iter().map(|pod| &***pod).collect();
+    let (busy, idle) = pods.split_at(2);
+    let idle = [idle, &[&**scene.node]].concat();
+    let (mut before, mut kept) = (names(&idle, to)?, names(busy, to)?);
+    let mut last = Instant::now();
+    // Three idle clients that may move to two of three backends: none does once in 27 rounds.
+    for _ in 0..6 {
+        let round = Instant::now();
+        while round.elapsed() < TIMEOUT * 5 / 2 {
+            let now = names(busy, to)?;
+            let pause = last.elapsed();
+            // A busy machine may have let it expire: then it counts from here.
+            if pause >= TIMEOUT {
+                kept.clone_from(&now);
+            }
+            assert_eq!(now, kept, "{pause:?} after the last use");
+            last = Instant::now();
+            thread::sleep(TIMEOUT / 20);
+        }
+        let now = names(&idle, to)?;
+        if now != before {
+            return Ok(());
+        }
+        before = now;
+    }
+    anyhow::bail!("whoever was idle for longer than {TIMEOUT:?} still has {before:?}")
+}
+
+#[test]
+fn a_backend_that_leaves_one_service_is_kept_by_the_other() -> Result<()> {
+    let other = |pods: &[Endpoint]| {
+        scene::behind("other", addr::vip(61), pods)
+            .port(PORT, TARGET)
+            .affinity(100)
+    };
+    let scene = Scene::with(Start::new(), |node| {
+        let pods = scene::web_pods(node);
+        vec![sticky(&pods), other(&pods)]
+    })?;
+    let (here, there) = (VIP.at(Family::V4, PORT), addr::vip(61).at(Family::V4, PORT));
+    let ask = |to| -> io::Result<String> { Ok(scene.client().ask(Kind::Tcp, to)?.name) };
+    let (first, kept) = (ask(here)?, ask(there)?);
+    // It lives on, serves the other service, and is no member of this one any more.
+    let mut pods = scene::web_pods(&scene.node);
+    pods.retain(|pod| pod.pod != first);
+    scene.apply(&sticky(&pods))?;
+    let second = poll::until(CHANGE, "the client moves", || {
+        Ok(Some(ask(here)?).filter(|name| *name != first))
+    })?;
+    for _ in 0..10 {
+        assert_eq!((ask(here)?, ask(there)?), (second.clone(), kept.clone()));
+    }
+    // One that is not ready is a member, but not an eligible one.
+    let mut pods = scene::web_pods(&scene.node);
+    for pod in pods.iter_mut().filter(|pod| pod.pod == kept) {
+        pod.ready = false;
+    }
+    scene.apply(&other(&pods))?;
+    poll::until_true(CHANGE, "the client moves", || Ok(ask(there)? != kept))?;
+    assert_eq!(ask(here)?, second);
+    Ok(())
+}
+
+#[test]
+fn affinity_is_switched_on_and_off_while_clients_come() -> Result<()> {
+    let free =
+        |node: &Node| scene::behind("sticky", VIP, &scene::web_pods(node)).port(PORT, TARGET);
+    let scene = Scene::with(Start::new(), |node| vec![free(node)])?;
+    for family in FAMILIES {
+        let (client, to) = (scene.client(), VIP.at(family, PORT));
+        for _ in 0..2 {
+            poll::until_true(
+                CHANGE,
+                "clients are spread",
+                || Ok(spread(client, to)? == 3),
+            )?;
+            scene.apply(&sticky(&scene::web_pods(&scene.node)))?;
+            poll::until_true(CHANGE, "a client stays", || Ok(spread(client, to)? == 1))?;
+            scene.apply(&free(&scene.node))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Owns what is said of a bout, for people.
+//! Knows nothing of why it was played.
+
+use std::fmt::Write as _;
+
+use conformance::apply::Manifest;
+use conformance::objects::Slot;
+use conformance::{Plan, Score};
+
+/// Differences of one bout that are shown in full.
+const SHOWN: usize = 12;
+
+/// How much was asked, and what was tolerated how often.
+pub(crate) fn totals(plans: usize, score: &Score) -> String {
+    let mut text = format!(
+        "{plans} clusters, {} questions, {} asked again; differences that are meant:\n",
+        score.answered.len(),
+        score.again
+    );
+    for (name, count) in score.tolerated() {
+        add(&mut text, format_args!("  {count:>6} {name}\n"));
+    }
+    text
+}
+
+/// Every difference of one plan that is not meant.
+pub(crate) fn differences(plans: &[Plan], score: &Score) -> String {
+    let mut text = String::new();
+    for one in score.differences().take(SHOWN) {
+        let name = plans.get(one.plan).map_or("?", |plan| &plan.name);
+        add(&mut text, format_args!("{name}: {one}\n"));
+    }
+    let all = score.differences().count();
+    if all > SHOWN {
+        add(&mut text, format_args!("… and {} more\n", all - SHOWN));
+    }
+    text
+}
+
+/// The objects of a plan, state after state.
+pub(crate) fn yaml(plan: &Plan) -> String {
+    let slot = Slot {
+        number: 0,
+        namespace: "default".to_owned(),
+        prefix: "service".to_owned(),
+    };
+    let mut text = String::new();
+    for (index, state) in plan.states.iter().enumerate() {
+        add(&mut text, format_args!("# state {index}\n"));
+        for (position, svc) in state.iter().enumerate() {
+            match svc {
+                Some(svc) => text.push_str(&Manifest::new(&slot, position, svc).yaml()),
+                None => add(&mut text, format_args!("# no service {position}\n")),
+            }
+            text.push_str("---\n");
+        }
+    }
+    text
+}
+
+/// Adds words to a text.
+pub(crate) fn add(text: &mut String, words: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = text.write_fmt(words);
+}

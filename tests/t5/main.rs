@@ -1,0 +1,3 @@
+//! Tier 5: what only guests with other kernels have. Run by `cargo xtask vm`.
+
+mod sctp_sockets;
