@@ -42,6 +42,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         machine: true,
         control_plane: true,
         guests: false,
+        previous: false,
     })?;
     let (agent, bench) = agent_and("bench")?;
     let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));

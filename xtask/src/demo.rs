@@ -16,6 +16,7 @@ pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
         machine: true,
         control_plane: cluster,
         guests: false,
+        previous: false,
     })?;
     let (agent, demo) = agent_and("demo")?;
     let mut command = ready.as_root(&demo, &ready.environment(Some(&agent)));

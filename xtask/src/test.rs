@@ -28,6 +28,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
             machine: all.machine || one.machine,
             control_plane: all.control_plane || one.control_plane,
             guests: false,
+            previous: all.previous || one.previous,
         });
     let ready = setup::ensure(needs)?;
     let agent = if needs.machine {

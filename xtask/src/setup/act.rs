@@ -11,6 +11,7 @@ use lb_build::{BPF_LINKER_VERSION, bpf_linker_root, cache_dir};
 
 use super::control_plane;
 use super::plan::Plan;
+use super::previous;
 use super::rights::Rights;
 use crate::cargo::cargo;
 use crate::step::Step;
@@ -24,6 +25,7 @@ pub(super) fn carry_out(plan: &Plan, rights: Rights) -> Result<()> {
         linker,
         bpffs,
         tools,
+        previous,
     } = plan;
     let _only_one = lock()?;
     if !packages.is_empty() {
@@ -39,6 +41,9 @@ pub(super) fn carry_out(plan: &Plan, rights: Rights) -> Result<()> {
         if control_plane::missing().contains(tool) {
             control_plane::build(tool)?;
         }
+    }
+    if *previous && previous::is_missing() {
+        previous::build()?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod control_plane;
 mod mounts;
 mod packages;
 mod plan;
+mod previous;
 mod rights;
 
 use std::env;
@@ -35,6 +36,8 @@ pub(crate) struct Needs {
     pub(crate) control_plane: bool,
     /// QEMU, and what guests are made with.
     pub(crate) guests: bool,
+    /// The older agent that upgrades are tested from.
+    pub(crate) previous: bool,
 }
 
 /// The names of the programs that tests call.
@@ -61,6 +64,9 @@ impl Ready {
         let path = env::join_paths(env::split_paths(&path).chain(roots_own)).unwrap_or(path);
         let tools = env::join_paths(control_plane::folders()).unwrap_or_default();
         let mut variables = vec![("PATH", path), ("LB_TOOLS", tools)];
+        if let Ok(previous) = previous::path() {
+            variables.push(("LB_PREVIOUS_AGENT_BIN", previous.into()));
+        }
         if let Some(agent) = agent {
             variables.push(("LB_AGENT_BIN", agent.into()));
         }
@@ -91,10 +97,15 @@ pub(crate) fn run() -> Result<()> {
         machine: true,
         control_plane: true,
         guests: true,
+        previous: true,
     })?;
     println!("eBPF toolchain: {}", lb_build::choose(&lb_build::probe()?)?);
     for (name, path) in control_plane::located() {
         println!("{name}: {}", path.display());
     }
+    println!(
+        "lb-agent that upgrades start from: {}",
+        previous::path()?.display()
+    );
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::Needs;
 use super::control_plane::{self, Tool};
 use super::mounts::{cgroup2_root, mounted};
 use super::packages::{self, Program};
+use super::previous;
 use super::rights::Rights;
 
 /// What stands on this machine.
@@ -29,6 +30,7 @@ pub(super) struct Facts {
     machine: Machine,
     missing_programs: Vec<Program>,
     missing_tools: Vec<&'static Tool>,
+    missing_previous: bool,
 }
 
 /// What will be done, in this order.
@@ -42,6 +44,8 @@ pub(super) struct Plan {
     pub(super) bpffs: bool,
     /// What Go builds into the cache.
     pub(super) tools: Vec<&'static Tool>,
+    /// Whether the older agent is built into the cache.
+    pub(super) previous: bool,
 }
 
 impl Plan {
@@ -70,12 +74,16 @@ pub(super) fn look(needs: Needs) -> Result<Facts> {
         } else {
             Vec::new()
         },
+        missing_previous: needs.previous && previous::is_missing(),
     })
 }
 
 /// What to do, or one message with everything that only the user can do.
 pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        previous: needs.previous && facts.missing_previous,
+        ..Plan::default()
+    };
     let mut problems = Vec::new();
     if needs.ebpf
         && let Err(nothing) = choose(&facts.machine)
@@ -169,6 +177,7 @@ mod tests {
         machine: true,
         control_plane: true,
         guests: true,
+        previous: true,
     };
 
     fn ready() -> Facts {
@@ -190,6 +199,7 @@ mod tests {
             },
             missing_programs: Vec::new(),
             missing_tools: Vec::new(),
+            missing_previous: false,
         }
     }
 
@@ -209,10 +219,11 @@ mod tests {
                 package: "jq",
             }],
             missing_tools: control_plane::all(),
+            missing_previous: true,
             ..ready()
         };
         let plan = plan(ALL, &facts).unwrap();
-        assert!(plan.linker && plan.bpffs);
+        assert!(plan.linker && plan.bpffs && plan.previous);
         assert!(plan.packages.contains(&"jq") && plan.packages.contains(&"rustc-web"));
         assert_eq!(plan.tools, control_plane::all());
     }

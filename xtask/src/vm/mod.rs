@@ -30,6 +30,7 @@ pub(crate) const NEEDS: Needs = Needs {
     machine: true,
     control_plane: false,
     guests: true,
+    previous: false,
 };
 
 /// No command of a user's takes longer.

@@ -1,6 +1,9 @@
 //! Owns `cargo xtask lint`: every check that reads the code without running it.
 //! Changes nothing.
 
+mod imports;
+mod rooms;
+
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -17,6 +20,11 @@ pub(crate) fn run() -> Result<()> {
         ..Needs::default()
     })?;
     let mut failed = Vec::new();
+    println!("lint: rooms");
+    if let Err(broken) = rooms::check(&root()?) {
+        println!("{broken:#}");
+        failed.push("rooms");
+    }
     for (name, mut command) in checks()? {
         println!("lint: {name}");
         if !command.status().is_ok_and(|status| status.success()) {
