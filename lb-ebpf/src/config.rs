@@ -38,7 +38,7 @@ rodata! {
     LB0: u32 = 0, lb0;
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers overtake readers; 0 outside of
     /// that test.
-    LINGER: u32 = 0, linger;
+    TEST_DELAY: u32 = 0, test_delay;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;
 }

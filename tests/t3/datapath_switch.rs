@@ -37,7 +37,7 @@ use testbed::{cgroup::Cgroup, netns::Netns, pins::PinDir, place::Place, process}
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 /// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for several switches.
-const LINGER: u32 = 20_000;
+const TEST_DELAY: u32 = 20_000;
 const STORM: Duration = Duration::from_secs(6);
 /// Two services that come and go, and one that stays while its endpoints and its policy change.
 const SERVICES: u8 = 3;
@@ -173,7 +173,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
         ]
         .map(|(name, n)| (name.to_owned(), n))
         .into(),
-        linger: LINGER,
+        test_delay: TEST_DELAY,
         ..Options::default()
     };
     let (ebpf, mut maps, commit) = load::load(OBJECT, &dir, &options)?.split();

@@ -49,7 +49,7 @@ pub struct Options {
     /// VIPs are routed to `lb0`, which is there.
     pub lb0: bool,
     /// Turns of an empty loop between the steps of a lookup: for the test that has writers overtake readers, else 0.
-    pub linger: u32,
+    pub test_delay: u32,
     /// `--map-capacity NAME=N`: entries by name of the map.
     pub capacities: BTreeMap<String, u32>,
 }
@@ -65,7 +65,7 @@ impl Default for Options {
             snat_ports: (61000, 65535),
             fib_source: false,
             lb0: false,
-            linger: 0,
+            test_delay: 0,
             capacities: BTreeMap::new(),
         }
     }
@@ -261,7 +261,7 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
         .override_global("SNAT_PORT_MIN", &first, true)
         .override_global("SNAT_PORT_MAX", &last, true)
         .override_global("LB0", &lb0, true)
-        .override_global("LINGER", &options.linger, true)
+        .override_global("TEST_DELAY", &options.test_delay, true)
         .override_global("FIB_SRC", &fib_source, true);
     for (spec, path) in paths {
         loader.map_pin_path(spec.name, path.as_path());

@@ -264,7 +264,7 @@ fn new(
         return Action::Pass;
     }
     if service.flags & frontend::LOAD_BALANCER != 0
-        && lookup::flags(service.index) & service_flags::SOURCE_RANGES != 0
+        && lookup::choose::flags(service.index) & service_flags::SOURCE_RANGES != 0
         && !admitted(p, service.index)
     {
         count::reject(service.index);

@@ -157,7 +157,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, replied: bool) -> i32 {
     let from = if hop {
         s.flow.src
     } else {
-        lookup::speaker(&s.flow.src)
+        lookup::icmp_source(&s.flow.src)
     };
     if icmp_inner::write(skb, p, &q.from, &from, &s.flow, hop).is_err() {
         return drop(Reason::PktWriteFailed);
@@ -208,7 +208,7 @@ fn speak(skb: *mut __sk_buff, p: &Packet) -> Result<(), ()> {
     if !p.v4 {
         return Ok(());
     }
-    let (vip, from) = (p.dst.words()[3], lookup::speaker(&p.dst).words()[3]);
+    let (vip, from) = (p.dst.words()[3], lookup::icmp_source(&p.dst).words()[3]);
     if from == vip {
         return Ok(());
     }

@@ -167,7 +167,7 @@ fn error(skb: *mut __sk_buff, net: u32, is_v4: bool, out: bool) -> i32 {
     };
     // What goes to another node, or to the client, comes from an address that it can know; what stays keeps its sender.
     let from = if matches!(action, Action::Hand) {
-        lookup::speaker(&s.flow.src)
+        lookup::icmp_source(&s.flow.src)
     } else if hop || packet::same(&q.from, &p.src) {
         s.flow.src
     } else {

@@ -1,0 +1,31 @@
+//! Backends by id, and which services they are members of.
+
+use lb_common::{
+    backend::{self, Backend},
+    service::MemberKey,
+};
+
+use crate::maps::{BACKENDS, MEMBERS};
+
+/// A backend by id, copied; `None` for a free id.
+#[inline(always)]
+pub fn backend(id: u32) -> Option<Backend> {
+    let b = *BACKENDS.get(id)?;
+    (b.port != 0).then_some(b)
+}
+
+/// Is the backend still a member of the service, with all of the flags `wanted` (see [`lb_common::service::member`])?
+#[inline(always)]
+pub fn is_member(service: u32, backend: u32, wanted: u32) -> bool {
+    // SAFETY: one aligned u32, read once; an element reused for another key fails the caller's next check at worst once.
+    match unsafe { MEMBERS.get(&MemberKey { service, backend }) } {
+        Some(flags) => *flags & wanted == wanted,
+        None => false,
+    }
+}
+
+/// Runs on this node?
+#[inline(always)]
+pub fn is_local(b: &Backend) -> bool {
+    b.flags & backend::flags::LOCAL != 0
+}

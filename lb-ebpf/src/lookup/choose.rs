@@ -1,0 +1,190 @@
+//! The choice of a backend: by affinity first, then by the service's scheduler.
+//!
+//! This is the reading side of the atomic switch: a slot that names another service means a stale word 0, which is read once
+//! more.
+
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use lb_common::{
+    Addr, Reason,
+    backend::Backend,
+    select::{self, Input, Need},
+    service::{Service, ServiceRef, Slot, Word, flags},
+};
+
+use super::{
+    affinity::{remember, remembered},
+    backend::backend,
+    test_delay::test_delay,
+};
+use crate::{
+    atomic,
+    count::count,
+    maps::{SCHED, SLOTS, SVC},
+};
+
+/// What a choice depends on.
+#[derive(Clone, Copy)]
+pub struct Client {
+    /// Key of affinity records: an address, or [`lb_common::affinity::AffinityKey::netns`] of a socket.
+    pub affinity: Addr,
+    /// Deterministic number of the flow (a hash of the tuple), or `None` for a fresh random one.
+    pub flow_hash: Option<u32>,
+}
+
+/// A backend that was chosen.
+#[derive(Clone, Copy)]
+pub struct Chosen {
+    /// Index into `lb_backends`.
+    pub id: u32,
+    /// Its entry, copied.
+    pub backend: Backend,
+}
+
+/// Why no backend was chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No endpoint.
+    NoEndpoint,
+    /// A local-only policy, no local endpoint, others elsewhere.
+    NoLocal,
+    /// The maps contradict each other; counted already.
+    Broken,
+}
+
+/// Has the service a backend to choose? False for an index that points nowhere.
+#[inline(always)]
+pub fn has_backends(index: u32) -> bool {
+    match SVC.get_ptr(index) {
+        Some(svc) => word(svc).count != 0,
+        None => false,
+    }
+}
+
+/// The flags of a service (see [`flags`]); 0 for an index that points nowhere.
+#[inline(always)]
+pub fn flags(index: u32) -> u16 {
+    match SVC.get_ptr(index) {
+        // SAFETY: an element of an array map; one aligned u16, read once.
+        Some(svc) => unsafe { (*svc).flags },
+        None => 0,
+    }
+}
+
+/// Word 0 of a service, loaded once.
+#[inline(always)]
+fn word(svc: *const Service) -> Word {
+    // SAFETY: an element of an array map, 8-aligned, at least 8 bytes; valid while the program runs. Volatile, so that it
+    // is one load and is made anew each time.
+    Word::from_u64(unsafe { core::ptr::read_volatile(svc.cast::<u64>()) })
+}
+
+/// A slot, loaded once.
+#[inline(always)]
+fn slot(index: u32) -> Option<Slot> {
+    let p = SLOTS.get_ptr(index)?;
+    // SAFETY: an element of an array map, 8-aligned, 8 bytes; valid while the program runs.
+    Some(Slot::from_u64(unsafe {
+        core::ptr::read_volatile(p.cast::<u64>())
+    }))
+}
+
+/// [`backend`], after [`test_delay`].
+#[inline(always)]
+fn delayed_backend(id: u32) -> Option<Backend> {
+    test_delay();
+    backend(id)
+}
+
+/// Chooses a backend of the service for this client.
+#[inline(always)]
+pub fn choose(service: &ServiceRef, client: &Client) -> Result<Chosen, Refusal> {
+    let Some(svc) = SVC.get_ptr(service.index) else {
+        count(Reason::BadIndex);
+        return Err(Refusal::Broken);
+    };
+    // SAFETY: an element of an array map; each field is read once.
+    let (affinity_secs, scheduler) = unsafe { ((*svc).affinity_secs, (*svc).scheduler) };
+    if affinity_secs != 0
+        && let Some(known) = remembered(service.index, client, affinity_secs)
+    {
+        return Ok(known);
+    }
+    let chosen = pick(svc, service, scheduler, client)?;
+    if affinity_secs != 0 {
+        remember(service.index, client, chosen.id);
+    }
+    Ok(chosen)
+}
+
+/// Reads word 0 and one slot of its range; once more if the slot turned out to be another service's.
+#[inline(always)]
+fn pick(
+    svc: *const Service,
+    service: &ServiceRef,
+    scheduler: u8,
+    client: &Client,
+) -> Result<Chosen, Refusal> {
+    let input = input(service.index, scheduler, client);
+    let mut retried = false;
+    loop {
+        let w = word(svc);
+        if w.count == 0 {
+            // SAFETY: an element of an array map; one aligned u16, read once.
+            let found = unsafe { (*svc).flags };
+            return Err(if found & flags::NO_LOCAL != 0 {
+                Refusal::NoLocal
+            } else {
+                Refusal::NoEndpoint
+            });
+        }
+        let index = w.base + u32::from(select::offset(scheduler, w.count, input));
+        test_delay();
+        if let Some(s) = slot(index)
+            && s.service == service.index
+            && let Some(b) = delayed_backend(s.backend)
+        {
+            if retried {
+                count(Reason::SlotRetried);
+            }
+            return Ok(Chosen {
+                id: s.backend,
+                backend: b,
+            });
+        }
+        if retried {
+            count(Reason::StaleSlot);
+            return Err(Refusal::Broken);
+        }
+        retried = true;
+    }
+}
+
+/// Computes only what the scheduler reads.
+#[inline(always)]
+fn input(service: u32, scheduler: u8, client: &Client) -> Input {
+    let mut input = Input {
+        random: 0,
+        cursor: 0,
+        source_hash: 0,
+    };
+    match select::needs(scheduler) {
+        Need::Random => {
+            input.random = match client.flow_hash {
+                Some(h) => h,
+                // SAFETY: a helper without arguments.
+                None => unsafe { bpf_get_prandom_u32() },
+            };
+        }
+        Need::Cursor => {
+            if let Some(cursor) = SCHED.get_ptr_mut(service) {
+                // SAFETY: an aligned u64 of an array map, shared by all CPUs, only ever added to.
+                let before = unsafe { atomic::fetch_add(cursor, 1) };
+                input.cursor = before as u32;
+            }
+        }
+        Need::SourceHash => {
+            input.source_hash = select::hash(client.affinity.words());
+        }
+    }
+    input
+}
