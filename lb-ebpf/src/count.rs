@@ -1,12 +1,8 @@
-//! Counters by reason and by service. Owns the only writes to `lb_counters` and `lb_svc_stats`.
+//! Counters by reason and by service. Nothing else writes `lb_counters` and `lb_svc_stats`.
 
 use lb_common::{Reason, service::ServiceStats};
 
-use crate::{
-    maps::{COUNTERS, SVC_STATS},
-    packet::Packet,
-    scratch::Scratch,
-};
+use crate::maps::{COUNTERS, SVC_STATS};
 
 /// One more of `reason` on this CPU.
 #[inline(always)]
@@ -34,7 +30,7 @@ pub fn connection(index: u32) {
 
 /// One more packet of `bytes` translated, either direction.
 #[inline(always)]
-pub fn packet(index: u32, bytes: u64) {
+fn packet(index: u32, bytes: u64) {
     if let Some(s) = stats(index) {
         // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
         unsafe {
@@ -44,11 +40,11 @@ pub fn packet(index: u32, bytes: u64) {
     }
 }
 
-/// Counts a packet that was rewritten as `reason` says.
+/// Counts a packet of `len` bytes that was rewritten for a service, as `reason` says.
 #[inline(always)]
-pub fn carried(p: &Packet, s: &Scratch, reason: Reason) {
+pub fn forwarded(index: u32, len: u16, reason: Reason) {
     count(reason);
-    packet(s.flow.service, u64::from(p.len));
+    packet(index, u64::from(len));
 }
 
 /// One more connection or packet refused or dropped.

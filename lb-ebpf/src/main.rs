@@ -4,6 +4,7 @@
 #![feature(asm_experimental_arch)]
 
 mod atomic;
+mod carry;
 mod config;
 mod count;
 mod decide;
@@ -18,6 +19,7 @@ mod rewrite;
 mod route;
 mod scratch;
 mod socket;
+mod verdict;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! The maps as the programs see them. Owns nothing but their definitions: names, capacities and layouts are lb-common's.
+//! The maps as the programs see them; names, capacities and layouts are lb-common's. `lb_scratch` is in `scratch.rs`.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -19,8 +19,6 @@ use lb_common::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
 };
-
-use crate::scratch::Room;
 
 #[btf_map(name = "lb_services")]
 pub static SERVICES: HashMap<ServiceKey, ServiceRef, { maps::SERVICES.capacity as usize }> =
@@ -88,9 +86,6 @@ pub static NEWFLOWS: LruHashMap<FlowKey, Flow, { maps::NEWFLOWS.capacity as usiz
 #[btf_map(name = "lb_snat_peers")]
 pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as usize }> =
     LruHashMap::new();
-
-#[btf_map(name = "lb_scratch")]
-pub static SCRATCH: PerCpuArray<Room, { maps::SCRATCH.capacity as usize }> = PerCpuArray::new();
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();

@@ -1,12 +1,19 @@
-//! Room for what does not fit on a program's stack (512 bytes). Owns the one element a CPU of `lb_scratch`.
+//! Room for what does not fit on a program's stack (512 bytes): the one element a CPU of `lb_scratch`.
 //!
-//! Programs of the packet path run with bottom halves off and one after the other on a CPU, so nobody else writes it.
+//! Programs of the packet path run with bottom halves off and one after the other on a CPU, so no other program writes it
+//! meanwhile.
 
-use lb_common::flow::{Flow, FlowKey};
-
-use crate::{
-    flow::snat_port::Claim, maps::SCRATCH, packet::Packet, reply::header::Draft, route::Fib,
+use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
+use lb_common::{
+    flow::{Flow, FlowKey},
+    maps,
 };
+
+use crate::packet::Packet;
+
+// Here and not in maps.rs, for no other room reads or writes the element.
+#[btf_map(name = "lb_scratch")]
+static SCRATCH: PerCpuArray<Room, { maps::SCRATCH.capacity as usize }> = PerCpuArray::new();
 
 /// What a decision reads and leaves behind.
 #[repr(C)]
@@ -15,22 +22,73 @@ pub struct Scratch {
     /// The packet's own tuple.
     pub key: FlowKey,
     /// The tuple of packets the other way.
-    pub twin_key: FlowKey,
+    pub reverse_key: FlowKey,
     /// What the packet becomes.
     pub flow: Flow,
-    /// The record for packets the other way, when one is made.
-    pub twin: Flow,
+    /// The entry for packets the other way, when one is made.
+    pub reverse: Flow,
     /// Its way out.
     pub fib: Fib,
     /// The ports being tried for it.
-    pub claim: Claim,
-    /// What is answered to it.
+    pub search: PortSearch,
+    /// The answer to it.
     pub draft: Draft,
+}
+
+/// `struct bpf_fib_lookup` of linux/bpf.h: the question, and over it the answer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Fib {
+    /// Asked: of the packet. Answered: of the next hop.
+    pub family: u8,
+    pub l4_protocol: u8,
+    pub sport: u16,
+    pub dport: u16,
+    /// Asked: the packet's length, or 0. Answered: the largest that the way carries.
+    pub tot_len: u16,
+    /// Asked: where the packet came in. Answered: where it leaves.
+    pub ifindex: u32,
+    pub tos: u32,
+    /// Network order; IPv4 in the first word. Answered: the preferred source, if asked for.
+    pub src: [u32; 4],
+    /// Network order; IPv4 in the first word. Answered: the next hop.
+    pub dst: [u32; 4],
+    pub vlan: u32,
+    pub smac: [u8; 6],
+    pub dmac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Fib>() == 64);
+
+/// The search for a source port, beside `Scratch::reverse`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PortSearch {
+    /// Of the flow: where in the range the search begins, and its step.
+    pub hash: u32,
+    /// 1: the client's own port is tried first.
+    pub own_port: u16,
+    /// See `flow::snat_port`.
+    pub state: u16,
+}
+
+/// Bytes of the longest quote in an ICMP error: an IPv6 header and a TCP header without options.
+pub const QUOTE: usize = 60;
+/// Words of the longest pair of headers: of IPv6 and TCP.
+pub const HEADERS: usize = 15;
+
+/// Room for what an answer quotes, and for what stands before it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Draft {
+    pub quote: [u32; QUOTE / 4],
+    /// Network header and transport header.
+    pub head: [u32; HEADERS],
 }
 
 /// The element: the packet, and the rest.
 #[repr(C)]
-pub struct Room {
+struct Room {
     packet: Packet,
     rest: Scratch,
 }

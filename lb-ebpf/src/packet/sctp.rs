@@ -1,9 +1,9 @@
-//! SCTP in TCP's words (RFC 9260): what the first chunk of a packet does to its association, and the checksum after a rewrite.
-//! Owns the layout of its headers; knows nothing of flows and buffers.
+//! SCTP mapped to TCP's flags (RFC 9260): what the first chunk of a packet does to its association; and the checksum after a
+//! rewrite.
 
 use lb_common::crc32c;
 
-use crate::packet::{ACK, FIN, Packet, RST, SYN, ports};
+use super::{ACK, FIN, Packet, RST, SYN, ports};
 
 /// Ports, verification tag, checksum.
 pub const HEADER: u32 = 12;
@@ -43,25 +43,28 @@ pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
         return 0;
     }
     let length = u32::from(p.len).wrapping_sub(p.l4 - p.net);
-    p.sum ^ after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
+    p.sum ^ crc32c_after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
 }
 
-/// The checksum that will stand in a packet of the first three of these words, or of all five: its field, the third, is 0.
+/// The checksum that will stand in a packet of the first `len` bytes (at most 20) of these words. Its field, the third word,
+/// is 0.
 #[inline(always)]
-pub fn made(words: [u32; 5], all: bool) -> u32 {
+pub fn sum_of(words: [u32; 5], len: u32) -> u32 {
     let mut crc = crc32c::BEGIN;
     let mut i = 0;
     while i < 5 {
-        if i < 3 || all {
-            crc = after(crc ^ words[i], 4);
+        if (i as u32) * 4 < len {
+            crc = crc32c_after(crc ^ words[i], 4);
         }
         i += 1;
     }
     !crc
 }
 
-/// Not inlined: what it needs to remember is on no stack but its own.
+/// Not inlined: what it needs to remember is on no stack but its own. Exported, so that the verifier reads it once, and not
+/// once more for each call.
 #[inline(never)]
-fn after(crc: u32, bytes: u32) -> u32 {
+#[unsafe(no_mangle)]
+extern "C" fn crc32c_after(crc: u32, bytes: u32) -> u32 {
     crc32c::after(crc, bytes as u16)
 }

@@ -1,5 +1,5 @@
 //! Open TCP connections: one more when the handshake is done, one less when the socket is closed on the wire.
-//! Owns nothing: what is counted stands in the socket's record, so that a failed connect was never counted.
+//! The socket's record says whether it is counted, so a failed connect never is.
 
 use core::ptr;
 
@@ -50,7 +50,7 @@ fn established(ops: *mut bpf_sock_ops) {
             return;
         }
         let flags = ptr::read_volatile(&raw const (*ops).bpf_sock_ops_cb_flags);
-        // Without the callback at the end nobody would count it down.
+        // Without the callback at the end nothing would count it down.
         if bpf_sock_ops_cb_flags_set(ops, (flags | BPF_SOCK_OPS_STATE_CB_FLAG) as i32) == 0 {
             state::recount(r);
         }

@@ -1,20 +1,17 @@
-//! Ping: an echo request to a VIP becomes its own answer while a Service can serve there. Owns the layout of echo requests;
-//! knows nothing of flows.
+//! Ping: an echo request to a VIP becomes its own answer while a Service has backends there.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace},
+    helpers::{bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_load_bytes},
 };
 use lb_common::{Addr, Reason};
 
+use super::header::HOPS;
 use crate::{
     lookup,
-    packet::{self, ICMP, ICMPV6, load, load_v6},
+    packet::{self, ICMP, ICMPV6, Net, load, load_v6},
     rewrite::skb::{ok, store},
 };
-
-/// Time to live of an answer, as of any packet that is made here.
-const HOPS: u8 = 64;
 
 /// What an ICMP message is.
 pub enum Echo {
@@ -28,11 +25,11 @@ pub enum Echo {
 
 /// Reads a message; one with options or in pieces is no request.
 #[inline(always)]
-pub fn read(data: usize, end: usize, net: u32, is_v4: bool) -> Echo {
-    let ip = data + net as usize;
+pub fn read(data: usize, end: usize, net: Net) -> Echo {
+    let ip = data + net.at as usize;
     // SAFETY: the bytes up to the end of the ICMP header's type are checked first in each branch.
     unsafe {
-        if is_v4 {
+        if net.v4 {
             if ip + 28 > end {
                 return Echo::Other;
             }
@@ -65,7 +62,7 @@ const fn kind_of(is_v4: bool) -> (u8, u8) {
 
 /// Why a request to this address is not answered; `None` if it is.
 #[inline(always)]
-pub fn verdict(to: &Addr) -> Option<Reason> {
+pub fn refusal(to: &Addr) -> Option<Reason> {
     match lookup::vip(to) {
         None => Some(Reason::PktUnallocated),
         Some(mark) if lookup::choose::has_backends(mark.index) => None,
@@ -75,11 +72,11 @@ pub fn verdict(to: &Addr) -> Option<Reason> {
 
 /// Makes `skb` the answer to itself.
 #[inline(always)]
-pub fn turn(skb: *mut __sk_buff, net: u32, is_v4: bool, from: &Addr, to: &Addr) -> Result<(), i64> {
+pub fn turn(skb: *mut __sk_buff, net: Net, from: &Addr, to: &Addr) -> Result<(), i64> {
     let (src, dst) = (to.words(), from.words());
-    let (request, reply) = kind_of(is_v4);
+    let (request, reply) = kind_of(net.v4);
     let word = |kind| u64::from(u16::from_ne_bytes([kind, 0]));
-    let icmp = net + if is_v4 { 20 } else { 40 };
+    let icmp = net.at + net.shortest();
     // SAFETY: the helpers check offsets and lengths against the buffer. Addresses that change places change no sum.
     unsafe {
         ok(bpf_l4_csum_replace(
@@ -90,16 +87,22 @@ pub fn turn(skb: *mut __sk_buff, net: u32, is_v4: bool, from: &Addr, to: &Addr) 
             2,
         ))?;
         store(skb, icmp, &reply, 0)?;
-        if is_v4 {
+        if net.v4 {
             // What is left of its time to live is read from where it stands.
-            let old = ttl(skb, net + 8)?;
-            let word = |ttl| u64::from(packet::life(ttl, ICMP));
-            ok(bpf_l3_csum_replace(skb, net + 10, word(old), word(HOPS), 2))?;
-            store(skb, net + 8, &HOPS, 0)?;
-            store(skb, net + 12, &[src[3], dst[3]], 0)
+            let old = ttl(skb, net.at + 8)?;
+            let word = |ttl| u64::from(packet::ttl_and_proto(ttl, ICMP));
+            ok(bpf_l3_csum_replace(
+                skb,
+                net.at + 10,
+                word(old),
+                word(HOPS),
+                2,
+            ))?;
+            store(skb, net.at + 8, &HOPS, 0)?;
+            store(skb, net.at + 12, &[src[3], dst[3]], 0)
         } else {
-            store(skb, net + 7, &HOPS, u64::from(BPF_F_RECOMPUTE_CSUM))?;
-            store(skb, net + 8, &[src, dst], 0)
+            store(skb, net.at + 7, &HOPS, u64::from(BPF_F_RECOMPUTE_CSUM))?;
+            store(skb, net.at + 8, &[src, dst], 0)
         }
     }
 }
@@ -109,8 +112,6 @@ pub fn turn(skb: *mut __sk_buff, net: u32, is_v4: bool, from: &Addr, to: &Addr) 
 fn ttl(skb: *mut __sk_buff, at: u32) -> Result<u8, i64> {
     let mut byte = 0u8;
     // SAFETY: one byte of ours; the helper checks the buffer.
-    ok(unsafe {
-        aya_ebpf::helpers::bpf_skb_load_bytes(skb.cast(), at, (&raw mut byte).cast(), 1)
-    })?;
+    ok(unsafe { bpf_skb_load_bytes(skb.cast(), at, (&raw mut byte).cast(), 1) })?;
     Ok(byte)
 }

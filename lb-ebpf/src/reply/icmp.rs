@@ -1,25 +1,26 @@
-//! ICMP errors that we send ourselves: for a service without endpoint, for a packet that is too big or too old. Turns the
-//! packet in hand into its own answer, and knows nothing of services.
+//! ICMP errors that we send ourselves: for a service without endpoint, for a packet that is too big or too old. The packet in
+//! hand becomes its own answer.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes},
+    helpers::{bpf_l3_csum_replace, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes},
 };
 use lb_common::csum;
 
+use super::header;
 use crate::{
-    packet::sctp,
-    packet::{ETH, ICMP, ICMPV6, Packet},
-    reply::header::{self, word},
-    scratch::Scratch,
+    lookup,
+    packet::{ETH, ICMP, ICMPV6, Packet, sctp, word},
+    rewrite::skb,
+    scratch::{QUOTE, Scratch},
 };
 
-/// What is said of a packet.
+/// Which error is sent about a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Nobody listens.
+    /// Nothing listens on the port.
     PortUnreachable,
     /// Its hops are used up.
     TimeExceeded,
@@ -43,9 +44,6 @@ impl Answer {
     }
 }
 
-/// At most: an IPv6 header and a TCP header without options.
-pub const QUOTE: usize = 60;
-
 /// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its device, which finds the
 /// neighbour. An error means that it is to be dropped: half of it may be written.
 #[inline(always)]
@@ -53,11 +51,11 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
     let header = p.l4 - p.net;
     let least = if p.v4 { 20 } else { 40 };
     if header != least {
-        // With options in it, nobody who needs an answer.
+        // With options in it: no client that needs an answer.
         return Err(());
     }
     // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off. So may that of SCTP, and of an
-    // INIT the tag behind it proves that the error is none that anybody could make.
+    // INIT the tag behind it shows that the sender of the error has seen the packet.
     let quoted = header
         + if p.is_tcp() {
             20
@@ -81,7 +79,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
             return Err(());
         }
     }
-    let sum = quote_sum(p, &draft.quote, quoted == header + sctp::QUOTE);
+    let sum = quote_sum(p, &draft.quote, quoted - header);
     let (kind, rest) = answer.words(p.v4);
     let length = (quoted + 8) as u16;
     let mut icmp_sum = csum::add(csum::add(sum, u32::from(kind)), rest);
@@ -92,7 +90,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         h[6] = rest;
     } else {
         header::network(h, p, ICMPV6, length);
-        icmp_sum += header::pseudo(p, ICMPV6, length);
+        icmp_sum += p.pseudo_sum(ICMPV6, length);
         h[10] = word(kind, !csum::fold(icmp_sum));
         h[11] = rest;
     }
@@ -101,9 +99,9 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
 
 /// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the
 /// device will fill it in also here, over what is left of the packet: header and checksum then add up to the complement of
-/// the pseudo header's sum, which now stands in its place. That of SCTP can be told beforehand, `longer` quote or not.
+/// the pseudo header's sum, which now stands in its place. That of SCTP, over `l4` bytes, is computed here.
 #[inline(always)]
-fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], longer: bool) -> u64 {
+fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], l4: u32) -> u64 {
     let network = if p.v4 { 5 } else { 10 };
     let unfinished = p.sum_is_unfinished();
     let mut sum = 0;
@@ -118,14 +116,30 @@ fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], longer: bool) -> u64 {
         let made = if !p.is_sctp() {
             u32::from(!(p.sum as u16))
         } else if p.v4 {
-            sctp::made([quote[5], quote[6], quote[7], quote[8], quote[9]], longer)
+            sctp::sum_of([quote[5], quote[6], quote[7], quote[8], quote[9]], l4)
         } else {
-            sctp::made(
-                [quote[10], quote[11], quote[12], quote[13], quote[14]],
-                longer,
-            )
+            sctp::sum_of([quote[10], quote[11], quote[12], quote[13], quote[14]], l4)
         };
         sum = csum::add(sum, made);
     }
     sum
+}
+
+/// Lets an answer behind an Ethernet header come from an address that is routed to `lb0`.
+#[inline(always)]
+pub fn set_lb0_source(skb: *mut __sk_buff, p: &Packet) -> Result<(), ()> {
+    if !p.v4 {
+        return Ok(());
+    }
+    let (vip, from) = (p.dst.words()[3], lookup::icmp_source(&p.dst).words()[3]);
+    if from == vip {
+        return Ok(());
+    }
+    // SAFETY: the helpers check offsets and lengths against the buffer.
+    unsafe {
+        let rc = bpf_l3_csum_replace(skb, ETH + 10, u64::from(vip), u64::from(from), 4);
+        skb::ok(rc)
+            .and_then(|()| skb::store(skb, ETH + 12, &from, 0))
+            .map_err(|_| ())
+    }
 }

@@ -1,5 +1,5 @@
-//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293, 3.10.7.1). Turns the segment
-//! in hand into its own answer, and knows nothing of services.
+//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293, 3.10.7.1). The segment in
+//! hand becomes its own answer.
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -7,15 +7,14 @@ use aya_ebpf::{
 };
 use lb_common::csum;
 
+use super::header;
 use crate::{
-    packet::{self, Packet, TCP},
-    reply::header::{self, word},
+    packet::{self, ACK, Packet, RST, TCP, word},
     rewrite::skb,
     scratch::Scratch,
 };
 
-const ACK: u8 = 1 << 4;
-const RST: u8 = 1 << 2;
+/// Bytes of a TCP header without options.
 const LENGTH: u16 = 20;
 
 /// Makes `skb`, a segment without RST, the reset that answers it. An error means that it is to be dropped: half of it may be
@@ -24,7 +23,7 @@ const LENGTH: u16 = 20;
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
     let header: u32 = if p.v4 { 20 } else { 40 };
     if p.l4 - p.net != header {
-        // With options in it, nobody who needs an answer.
+        // With options in it: no client that needs an answer.
         return Err(());
     }
     let draft = &mut s.draft;
@@ -56,7 +55,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         ack,
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
-    let mut sum = header::pseudo(p, TCP, LENGTH);
+    let mut sum = p.pseudo_sum(TCP, LENGTH);
     // A device that was to fill in the segment's checksum fills in this one, over the sum of the pseudo header.
     let field = if unfinished {
         csum::fold(sum)

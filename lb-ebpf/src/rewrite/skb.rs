@@ -1,5 +1,4 @@
 //! Writes to socket buffers, by the helpers that keep checksums right whether a sender, we, or a card is to fill them.
-//! Knows what a flow says, and not why.
 
 use core::ffi::c_void;
 
@@ -9,10 +8,8 @@ use aya_ebpf::{
 };
 use lb_common::{csum, flow::Flow};
 
-use crate::{
-    packet::sctp,
-    packet::{self, ETH, Packet},
-};
+use super::Hop;
+use crate::packet::{self, ETH, Packet, sctp};
 
 /// An IPv4 header from the time to live on: all of it that a rewrite changes.
 #[repr(C)]
@@ -26,9 +23,9 @@ struct V4Tail {
 
 const _: () = assert!(size_of::<V4Tail>() == 12);
 
-/// Rewrites addresses and ports to what `flow` says; with `hop`, takes one from the time to live.
+/// Rewrites addresses and ports to what `flow` says.
 #[inline(always)]
-pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<(), i64> {
+pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(), i64> {
     let (old_src, old_dst) = (p.src.words(), p.dst.words());
     let (src, dst) = (flow.src.words(), flow.dst.words());
     let addrs = csum::replace(csum::replace(0, old_src, src), old_dst, dst);
@@ -65,7 +62,7 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
         if p.v4 {
             let mut header = u64::from(addrs);
             let mut ttl = p.ttl;
-            if hop {
+            if hop == Hop::Spend {
                 ttl -= 1;
                 header = p.hop(header);
             }
@@ -87,7 +84,7 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: bool) -> Result<
                 let _ = bpf_csum_update(skb, u32::from(addrs));
                 0
             };
-            if hop {
+            if hop == Hop::Spend {
                 store(
                     skb,
                     p.net + 7,

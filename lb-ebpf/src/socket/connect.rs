@@ -1,19 +1,22 @@
-//! connect, getpeername and bind, and the release of a socket. Knows nothing of datagrams.
+//! connect, getpeername and bind, and the release of a socket.
 
-use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
+use core::ffi::c_void;
+
 use lb_common::{
     Addr, Proto, Reason,
     service::scope,
     sock::{SockRecord, kind},
 };
 
+use super::{
+    context::{Ctx, Family, PASS, errno, refuse},
+    record as state,
+    translate::{Destination, Ours, destination, protocol, record, translate},
+};
 use crate::{
     config,
     count::count,
     lookup::{self, Frontend},
-    socket::context::{Ctx, Family, PASS, errno, refuse},
-    socket::record as state,
-    socket::translate::{Destination, Ours, destination, protocol, record, translate},
 };
 
 /// connect(): translated once, here; runs again on every retry. Not run by a disconnect (AF_UNSPEC).
@@ -56,7 +59,7 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     PASS
 }
 
-/// The socket talks to whom it said: nothing of an earlier translation may show.
+/// The socket talks to the address that it named: nothing of an earlier translation may show.
 #[inline(always)]
 fn untranslated<F: Family>(ctx: &Ctx<F>, proto: Proto, to: &Destination) {
     if let Some(r) = state::find(ctx.sk()) {
@@ -98,7 +101,7 @@ pub fn answers_for<F: Family>(r: &SockRecord, ctx: &Ctx<F>) -> bool {
     r.backend_port == ctx.port() && r.backend == ctx.addr()
 }
 
-/// bind(): a programmed node port in the host's namespace is taken, as if somebody listened on it.
+/// bind(): a programmed node port in the host's namespace is taken, as if a socket listened on it.
 #[inline(always)]
 pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
     if config::bind_hold() == 0 {
@@ -129,9 +132,9 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
 }
 
 /// The last close of a socket. TCP stays counted until it is closed on the wire too (see sockops).
-#[cgroup_sock(sock_release)]
-pub fn lb_sk_release(ctx: SockContext) -> i32 {
-    if let Some(r) = state::find(ctx.sock.cast()) {
+#[inline(always)]
+pub fn release(sk: *mut c_void) -> i32 {
+    if let Some(r) = state::find(sk) {
         // SAFETY: found in this run.
         unsafe {
             if (*r).proto == Proto::Udp.number() {

@@ -1,5 +1,5 @@
-//! The contexts of the socket programs. Owns every access to `bpf_sock_addr` and `bpf_sock`: one load or store for each
-//! field, of the width that the verifier asks for; knows nothing of services.
+//! The contexts of the socket programs: every access to `bpf_sock_addr` and `bpf_sock`, one load or store for each field, of
+//! the width that the verifier asks for.
 
 use core::{ffi::c_void, marker::PhantomData, ptr};
 

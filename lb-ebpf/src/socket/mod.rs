@@ -3,5 +3,5 @@
 pub mod connect;
 pub mod context;
 pub mod record;
-pub mod translate;
+mod translate;
 pub mod udp;

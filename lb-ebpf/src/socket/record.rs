@@ -1,5 +1,5 @@
 //! What is remembered of a socket: its record in `lb_sk`, its count in `lb_active`, and the senders that an unconnected one
-//! may hear from. Owns all writes to `lb_sk`, `lb_active` and `lb_udp_peers`; decides nothing.
+//! expects answers from (`lb_udp_peers`). Nothing else writes these maps.
 
 use core::{ffi::c_void, ptr};
 
@@ -62,7 +62,7 @@ pub fn remember(sk: *mut c_void, record: &mut SockRecord) {
     }
 }
 
-/// Clears a record: the socket talks to whom it said.
+/// Clears a record: the socket talks to the address that it named.
 ///
 /// # Safety
 /// `record` comes from [`find`] in this run.

@@ -1,7 +1,5 @@
-//! The entries of the socket programs, and what connect and sendmsg have in common: is the destination a service's?
-//! One body for both families; the family appears only in the entries and in the context.
+//! What connect and sendmsg have in common: the destination, and its translation.
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use lb_common::{
     Addr, Proto, Reason,
     affinity::AffinityKey,
@@ -9,36 +7,12 @@ use lb_common::{
     sock::SockRecord,
 };
 
+use super::context::{Ctx, Family, by_agent, errno, refuse};
 use crate::{
     config,
     count::{connection, count, reject},
     lookup::{self, Chosen, Client, Frontend, Refusal},
-    socket::connect::{bind, connect, getpeername},
-    socket::context::{Ctx, Family, V4, V6, by_agent, errno, refuse},
-    socket::udp::{recvmsg, sendmsg},
 };
-
-macro_rules! entries {
-    ($($name:ident: $hook:ident, $body:ident, $family:ident;)+) => {$(
-        #[cgroup_sock_addr($hook)]
-        pub fn $name(ctx: SockAddrContext) -> i32 {
-            $body(&Ctx::<$family>::new(ctx.sock_addr))
-        }
-    )+};
-}
-
-entries! {
-    lb_connect4: connect4, connect, V4;
-    lb_connect6: connect6, connect, V6;
-    lb_sendmsg4: sendmsg4, sendmsg, V4;
-    lb_sendmsg6: sendmsg6, sendmsg, V6;
-    lb_recvmsg4: recvmsg4, recvmsg, V4;
-    lb_recvmsg6: recvmsg6, recvmsg, V6;
-    lb_getpeer4: getpeername4, getpeername, V4;
-    lb_getpeer6: getpeername6, getpeername, V6;
-    lb_bind4: bind4, bind, V4;
-    lb_bind6: bind6, bind, V6;
-}
 
 /// The destination of a connect or sendmsg, and what it is to us.
 pub struct Destination {
@@ -65,7 +39,7 @@ pub enum Ours {
     UnknownPort,
 }
 
-/// TCP and UDP sockets; others (ICMP datagram sockets connect too) are none of our business.
+/// TCP and UDP sockets; others (ICMP datagram sockets connect too) are never translated.
 #[inline(always)]
 pub fn protocol<F: Family>(ctx: &Ctx<F>) -> Option<Proto> {
     match ctx.protocol() {
@@ -172,7 +146,7 @@ pub fn translate<F: Family>(
             count(Reason::SockNoEndpoint);
             refuse(errno::ECONNREFUSED)
         }
-        // Counted where it was noticed. Nobody answers at a VIP, so that the caller had better know now.
+        // Counted already. Nothing answers at a VIP, so the call fails now.
         Refusal::Broken => refuse(errno::ECONNREFUSED),
     })
 }

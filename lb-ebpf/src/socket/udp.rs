@@ -6,13 +6,15 @@ use lb_common::{
     sock::{SockRecord, kind},
 };
 
+use super::{
+    connect::answers_for,
+    context::{Ctx, Family, PASS, errno, refuse},
+    record as state,
+    translate::{Destination, Ours, destination, protocol, record, translate},
+};
 use crate::{
     count::count,
     lookup::{self, Chosen},
-    socket::connect::answers_for,
-    socket::context::{Ctx, Family, PASS, errno, refuse},
-    socket::record as state,
-    socket::translate::{Destination, Ours, destination, protocol, record, translate},
 };
 
 /// sendto() and sendmsg() with an address. The socket keeps its backend for a VIP as long as that one serves.
@@ -23,7 +25,7 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     };
     let to = destination(ctx, proto);
     let connected = ctx.connected();
-    // A connected socket hears from its peer alone, so the record of its connect stays.
+    // A connected socket receives from its peer alone, so the record of its connect stays.
     let known = if connected {
         None
     } else {
@@ -50,7 +52,7 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
         }
         Ours::No => PASS,
     };
-    // The socket talks to whom it said, and is to hear from it under that name.
+    // The socket talks to the address that it named, and must see answers come from that address.
     if let Some(r) = known {
         // SAFETY: found in this run.
         unsafe { state::clear(r) };

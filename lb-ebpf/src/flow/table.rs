@@ -1,0 +1,53 @@
+//! The two maps of flows, and the writes to them.
+
+use lb_common::flow::{Flow, FlowKey};
+
+use crate::maps::{FLOWS, NEWFLOWS};
+
+/// Which of the two maps an entry is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FlowTable {
+    /// `lb_newflows`: until the client has answered a reply.
+    New,
+    /// `lb_flows`.
+    Established,
+}
+
+impl FlowTable {
+    /// The other one.
+    #[inline(always)]
+    pub fn other(self) -> Self {
+        match self {
+            Self::New => Self::Established,
+            Self::Established => Self::New,
+        }
+    }
+
+    /// The entry of a key. The map may give its element to another key at any time.
+    #[inline(always)]
+    pub fn get(self, key: &FlowKey) -> Option<*mut Flow> {
+        match self {
+            Self::New => NEWFLOWS.get_ptr_mut(key),
+            Self::Established => FLOWS.get_ptr_mut(key),
+        }
+    }
+
+    /// Writes an entry; `how` is one of `BPF_ANY` and `BPF_NOEXIST`.
+    #[inline(always)]
+    pub fn insert(self, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
+        match self {
+            Self::New => NEWFLOWS.insert(key, flow, u64::from(how)),
+            Self::Established => FLOWS.insert(key, flow, u64::from(how)),
+        }
+    }
+
+    /// Removes an entry.
+    #[inline(always)]
+    pub fn remove(self, key: &FlowKey) {
+        // What is gone already needs no removing.
+        let _ = match self {
+            Self::New => NEWFLOWS.remove(key),
+            Self::Established => FLOWS.remove(key),
+        };
+    }
+}

@@ -1,0 +1,124 @@
+//! Reads a socket buffer: finds its network header, makes what will be read lie in one piece, and parses it.
+
+use aya_ebpf::{helpers::bpf_skb_pull_data, programs::TcContext};
+use lb_common::Reason;
+
+use crate::{
+    count::count,
+    packet::{
+        self, ETH, ETH_P_IP, ETH_P_IPV6, Needed, Net, Offload, Packet, Unread,
+        inner::{self, IcmpError},
+    },
+    route,
+};
+
+/// `skb->pkt_type` of a frame for another host, which a promiscuous device took in.
+const PACKET_OTHERHOST: u32 = 3;
+/// `gso_size` of packets of SCTP, whose pieces differ in length.
+const GSO_BY_FRAGS: u32 = 0xffff;
+
+/// What a socket buffer holds.
+pub enum Headers {
+    /// Perhaps a [`Packet`].
+    Packet(Net),
+    /// ICMP.
+    Icmp(Net),
+    /// Nothing for us.
+    Other,
+}
+
+/// Finds the network header, and makes all that will be read lie in one piece.
+#[inline(always)]
+pub fn find(ctx: &TcContext) -> Headers {
+    let skb = ctx.skb.skb;
+    // SAFETY: fields of the program's own context, read one by one.
+    let (protocol, tagged, kind, ifindex, gso_size) = unsafe {
+        (
+            (*skb).protocol as u16,
+            (*skb).vlan_present,
+            (*skb).pkt_type,
+            (*skb).ifindex,
+            (*skb).gso_size,
+        )
+    };
+    let v4 = match protocol {
+        ETH_P_IP => true,
+        ETH_P_IPV6 => false,
+        _ => return Headers::Other,
+    };
+    // A tagged frame belongs to the VLAN device above, where it is seen again.
+    if tagged != 0 || kind == PACKET_OTHERHOST {
+        return Headers::Other;
+    }
+    let at = match route::device(ifindex) {
+        Some(dev) if dev.header_len == 0 => 0,
+        _ => ETH,
+    };
+    let net = Net { at, v4 };
+    let offload = if gso_size != 0 {
+        Offload::Segmentation
+    } else {
+        Offload::None
+    };
+    if !pull(ctx, net.at + net.shortest()) {
+        count(Reason::PktMalformed);
+        return Headers::Other;
+    }
+    let (found, bytes) = match packet::needed(ctx.data(), ctx.data_end(), net, offload) {
+        Some(Needed::Packet(bytes)) => (Headers::Packet(net), bytes),
+        Some(Needed::Icmp(bytes)) => (Headers::Icmp(net), bytes),
+        None => {
+            count(Reason::PktMalformed);
+            return Headers::Other;
+        }
+    };
+    if !pull(ctx, net.at + bytes) {
+        count(Reason::PktMalformed);
+        return Headers::Other;
+    }
+    found
+}
+
+/// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the packet must be read again.
+#[inline(always)]
+fn pull(ctx: &TcContext, want: u32) -> bool {
+    let linear = (ctx.data_end() as u32).wrapping_sub(ctx.data() as u32);
+    let len = ctx.len();
+    let want = if len < want { len } else { want };
+    // SAFETY: the program's own context.
+    linear >= want || unsafe { bpf_skb_pull_data(ctx.skb.skb, want) } == 0
+}
+
+/// Parses the headers.
+#[inline(always)]
+pub fn parse(ctx: &TcContext, net: Net) -> Result<Packet, Unread> {
+    packet::parse(ctx.data(), ctx.data_end(), net, ifindex(ctx))
+}
+
+/// Parses an ICMP error.
+#[inline(always)]
+pub fn parse_icmp_error(ctx: &TcContext, net: Net) -> Option<IcmpError> {
+    inner::parse(ctx.data(), ctx.data_end(), net, ifindex(ctx))
+}
+
+/// The device that the packet came in on, or goes out by.
+#[inline(always)]
+pub fn ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: a field of the program's own context.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
+
+/// Bytes of the packet from the network header on, or of each that a device will cut it into.
+#[inline(always)]
+pub fn length(ctx: &TcContext, p: &Packet) -> u16 {
+    // SAFETY: a field of the program's own context (Linux 5.7).
+    let gso_size = unsafe { (*ctx.skb.skb).gso_size };
+    if gso_size == 0 {
+        p.len
+    } else if gso_size == GSO_BY_FRAGS {
+        // Each piece is as long as its sender made it.
+        0
+    } else {
+        (p.l4 - p.net + u32::from(p.l4_len) + gso_size) as u16
+    }
+}
