@@ -4,18 +4,20 @@
 
 pub mod bootstrap;
 pub mod cli;
-pub mod datapath;
+pub mod hooks;
 pub mod lb0;
+pub mod load;
 pub mod logging;
+pub mod maps;
 pub mod model;
 pub mod netfilter;
 pub mod node;
 pub mod observe;
 pub mod plan;
-pub mod reset;
 pub mod run;
 pub mod serve;
 pub mod settings;
+pub mod sockets;
 pub mod sync;
 pub mod takeover;
 pub mod watch;

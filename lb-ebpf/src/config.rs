@@ -1,5 +1,5 @@
 //! Constants that the agent writes before the programs are loaded, and the kernel freezes: the verifier prunes what they
-//! turn off. Owns their names; a new one is set in the agent's `datapath/load.rs`.
+//! turn off. Owns their names; a new one is set in the agent's `load/mod.rs`.
 
 /// Reads a constant in a way that the compiler cannot fold, since the loader changes it.
 macro_rules! rodata {

@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{Cidr, Event, Scheduler},
     plan::PlanConfig,
     sync::{Engine, HealthCheck, dump::dump},

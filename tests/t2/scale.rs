@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use lb_agent::datapath::mem::{Limits, MemMaps};
+use lb_agent::maps::mem::{Limits, MemMaps};
 use lb_agent::model::{
     self, Event, Node, ObjectKey, Policy, ServicePort, ServiceType, Slice, SlicePort,
 };

@@ -13,14 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use lb_agent::{
-    datapath::{
+    hooks::{
         attach::{Attachments, TcMode},
-        bpf_maps::BpfMaps,
         cgroup::Cgroup as AgentCgroup,
-        dir::BpfDir,
-        load::{self, OBJECT, Options},
-        stats::Stats,
     },
+    load::{self, OBJECT, Options},
+    maps::{bpf::BpfMaps, dir::BpfDir, stats::Stats},
     model::{
         Endpoint, Event, ObjectKey, Policy, Scheduler, Service, ServicePort, ServiceType, Slice,
         SlicePort,

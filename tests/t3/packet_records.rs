@@ -1,10 +1,10 @@
 //! The packet path: what becomes of an open connection when the kernel takes one of its records away.
 
 use anyhow::{Result, ensure};
-use lb_agent::datapath::dir::BpfDir;
-use lb_agent::datapath::pinned::{Access, HashPin};
-use lb_agent::datapath::stats::Stats;
-use lb_agent::datapath::table::HashTable as _;
+use lb_agent::maps::dir::BpfDir;
+use lb_agent::maps::pinned::{Access, HashPin};
+use lb_agent::maps::stats::Stats;
+use lb_agent::maps::table::HashTable as _;
 use lb_common::flow::{Flow, FlowKey, kind};
 use lb_common::{Reason, maps};
 use testbed::agent::{CHANGE, Start};

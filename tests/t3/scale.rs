@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::datapath::bpf_maps::BpfMaps;
-use lb_agent::datapath::dir::BpfDir;
-use lb_agent::datapath::pinned::Access;
+use lb_agent::maps::bpf::BpfMaps;
+use lb_agent::maps::dir::BpfDir;
+use lb_agent::maps::pinned::Access;
 use lb_agent::plan::PlanConfig;
 use lb_agent::sync::{Engine, Place, Report};
 use lb_tests::scale::world::{Content, LARGE, ROLLED, SLICE, Service, expected, fresh, world};

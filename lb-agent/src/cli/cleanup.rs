@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     bootstrap::StateFile,
-    datapath::{cleanup, dir::BpfDir},
+    hooks::cleanup,
     lb0,
+    maps::dir::BpfDir,
     netfilter::{Socket, keeper},
     observe::problem_file::ProblemFile,
     takeover::{

@@ -8,7 +8,7 @@ use lb_common::{
 };
 use serde::Serialize;
 
-use crate::datapath::{
+use crate::maps::{
     dir::BpfDir,
     pinned::{Access, HashPin},
     table::HashTable as _,

@@ -7,8 +7,8 @@ use comfy_table::{Table, presets::NOTHING};
 use lb_common::service::ServiceStats;
 use serde::Serialize;
 
-use crate::datapath::{
-    bpf_maps::BpfMaps,
+use crate::maps::{
+    bpf::BpfMaps,
     dir::BpfDir,
     pinned::Access,
     stats,
@@ -71,7 +71,7 @@ fn encode(value: &impl Serialize) -> Result<String> {
 }
 
 struct Counters {
-    active: crate::datapath::pinned::ArrayPin<u64>,
+    active: crate::maps::pinned::ArrayPin<u64>,
     stats: stats::Stats,
 }
 
@@ -88,11 +88,7 @@ impl Counts for Counters {
 pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
     let mut maps = BpfMaps::open(dir, Access::Read)?;
     let counters = Counters {
-        active: crate::datapath::pinned::ArrayPin::open(
-            dir,
-            lb_common::maps::ACTIVE,
-            Access::Read,
-        )?,
+        active: crate::maps::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
         stats: stats::Stats::open(dir)?,
     };
     Ok(frontends::read(&mut maps, &counters)?)

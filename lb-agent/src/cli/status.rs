@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::{
-    datapath::{dir::BpfDir, stats::Stats},
     lb0,
+    maps::{dir::BpfDir, stats::Stats},
 };
 
 use super::{

@@ -12,21 +12,14 @@ use rtnetlink::{
     },
 };
 
+use crate::model::VethPair;
+
 /// The least that IPv6 runs on, and the most that a veth device takes.
 const MTU: (u32, u32) = (1280, 65535);
 
-/// Indices of the two devices.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pair {
-    /// `lb0`
-    pub device: u32,
-    /// Its other end.
-    pub peer: u32,
-}
-
 /// The pair as it should be: what is missing is made, what differs is mended. Its packet size is left as it is where none is
 /// asked for.
-pub(super) async fn ensure(netlink: &Handle, mtu: Option<u32>) -> Result<Pair> {
+pub(super) async fn ensure(netlink: &Handle, mtu: Option<u32>) -> Result<VethPair> {
     let mtu = mtu.map(|mtu| mtu.clamp(MTU.0, MTU.1));
     let mut ends = find(netlink).await?;
     if !is_pair(&ends) {
@@ -43,17 +36,17 @@ pub(super) async fn ensure(netlink: &Handle, mtu: Option<u32>) -> Result<Pair> {
     for end in [&device, &peer] {
         mend(netlink, end, mtu).await?;
     }
-    Ok(Pair {
+    Ok(VethPair {
         device: device.header.index,
         peer: peer.header.index,
     })
 }
 
 /// The pair, if it is there; fails where one of the names is somebody else's.
-pub(super) async fn find_pair(netlink: &Handle) -> Result<Option<Pair>> {
+pub(super) async fn find_pair(netlink: &Handle) -> Result<Option<VethPair>> {
     let ends = find(netlink).await?;
     Ok(match (is_pair(&ends), ends) {
-        (true, [Some(device), Some(peer)]) => Some(Pair {
+        (true, [Some(device), Some(peer)]) => Some(VethPair {
             device: device.header.index,
             peer: peer.header.index,
         }),

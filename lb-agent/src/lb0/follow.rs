@@ -15,7 +15,8 @@ use tokio::{
     time,
 };
 
-use super::{Pair, Wanted, device, routes, rules};
+use super::{Wanted, device, routes, rules};
+use crate::model::VethPair;
 
 /// Changes of others come in bursts.
 const BURST: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ const SLOW: Duration = Duration::from_mins(1);
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Told {
     /// The devices, where they are as they should be.
-    pub pair: Option<Pair>,
+    pub pair: Option<VethPair>,
     /// What is wrong, each with its remedy.
     pub problems: Vec<String>,
 }
@@ -122,7 +123,7 @@ async fn bring(netlink: &Handle, wanted: &Wanted) -> Told {
 }
 
 /// Is it about one of our devices, or a route or rule that leads there?
-fn concerns(change: &NetlinkMessage<RouteNetlinkMessage>, pair: Option<Pair>) -> bool {
+fn concerns(change: &NetlinkMessage<RouteNetlinkMessage>, pair: Option<VethPair>) -> bool {
     let NetlinkPayload::InnerMessage(message) = &change.payload else {
         return true;
     };

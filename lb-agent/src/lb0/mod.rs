@@ -1,5 +1,5 @@
 //! `lb0`: the device of ours that service addresses are routed to, for packets that no socket hook saw. Owns the pair of
-//! devices, their routes and the rules that lead there; the programs on them are [`crate::datapath`]'s.
+//! devices, their routes and the rules that lead there; the programs on them are [`crate::hooks`]'s.
 
 mod device;
 mod follow;
@@ -9,7 +9,8 @@ pub mod wanted;
 
 use anyhow::{Context as _, Result};
 
-pub use device::Pair;
+use crate::model::VethPair;
+
 pub use follow::{Told, follow};
 pub use wanted::Wanted;
 
@@ -38,7 +39,7 @@ pub async fn look() -> Result<Option<usize>> {
 
 /// Makes the pair of devices, or mends the one that is there; no routes yet. To be called before the programs are loaded,
 /// since they are told whether it is there.
-pub async fn ensure() -> Result<Pair> {
+pub async fn ensure() -> Result<VethPair> {
     let (connection, netlink, _) =
         rtnetlink::new_connection().context("cannot open a netlink socket")?;
     let connection = tokio::spawn(connection);

@@ -20,9 +20,8 @@ use rtnetlink::{
     },
 };
 
-use crate::model::Cidr;
-
-use super::{Pair, Wanted, rules};
+use super::{Wanted, rules};
+use crate::model::{Cidr, VethPair};
 
 /// Who made them, as `ip route` shows it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
@@ -52,7 +51,7 @@ fn speaker() -> Cidr {
 }
 
 /// Brings the routes up to date; returns what failed, and does the rest.
-pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Result<Vec<Error>> {
+pub(super) async fn bring(netlink: &Handle, pair: VethPair, wanted: &Wanted) -> Result<Vec<Error>> {
     let there = list(netlink, pair).await?;
     let mut problems = Vec::new();
     for step in steps(&there, &desired(pair, wanted), wanted) {
@@ -64,7 +63,7 @@ pub(super) async fn bring(netlink: &Handle, pair: Pair, wanted: &Wanted) -> Resu
 }
 
 /// How many networks are routed to the device.
-pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
+pub(super) async fn count(netlink: &Handle, pair: VethPair) -> Result<usize> {
     let all = list(netlink, pair).await?;
     let there = |((table, net), way): &(&Goal, &Way)| {
         *table == MAIN && way.ifindex == pair.device && *net != speaker()
@@ -74,7 +73,7 @@ pub(super) async fn count(netlink: &Handle, pair: Pair) -> Result<usize> {
 
 /// Which route is to lead where: the wanted networks to `lb0`, and whatever the rules lead into their table; the source of
 /// what goes to local backends to its other end.
-fn desired(pair: Pair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
+fn desired(pair: VethPair, wanted: &Wanted) -> BTreeMap<Goal, Way> {
     let whole = wanted.networks.iter().map(|net| (MAIN, *net));
     let by_rule = wanted.ports.iter().map(|port| match port.addr {
         IpAddr::V4(_) => (rules::TABLE, Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0)),
@@ -124,7 +123,7 @@ fn steps(there: &BTreeMap<Goal, Way>, desired: &BTreeMap<Goal, Way>, wanted: &Wa
 }
 
 /// Routes of the main table and of the rules' that lead to the pair.
-async fn list(netlink: &Handle, pair: Pair) -> Result<BTreeMap<Goal, Way>> {
+async fn list(netlink: &Handle, pair: VethPair) -> Result<BTreeMap<Goal, Way>> {
     let mut found = BTreeMap::new();
     for query in [
         RouteMessageBuilder::<Ipv4Addr>::new().build(),
@@ -143,7 +142,7 @@ async fn list(netlink: &Handle, pair: Pair) -> Result<BTreeMap<Goal, Way>> {
 }
 
 /// The route, if it leads to the pair and is none of those that the kernel makes for each device.
-fn ours(message: &RouteMessage, pair: Pair) -> Option<(Goal, Way)> {
+fn ours(message: &RouteMessage, pair: VethPair) -> Option<(Goal, Way)> {
     let header = &message.header;
     if header.kind != RouteType::Unicast
         || ![MAIN, rules::TABLE].contains(&header.table)
@@ -177,7 +176,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-async fn carry_out(netlink: &Handle, pair: Pair, step: Step) -> Result<()> {
+async fn carry_out(netlink: &Handle, pair: VethPair, step: Step) -> Result<()> {
     let (what, (table, net), way) = match step {
         Step::Add(goal, way) => ("add", goal, way),
         Step::Replace(goal, way) => ("replace", goal, way),
@@ -243,7 +242,7 @@ fn message(Cidr { net, prefix }: Cidr, way: Way) -> RouteMessage {
 mod tests {
     use super::*;
 
-    const PAIR: Pair = Pair { device: 7, peer: 6 };
+    const PAIR: VethPair = VethPair { device: 7, peer: 6 };
 
     fn net(text: &str) -> Cidr {
         text.parse().unwrap()

@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::Proto;
 
-use crate::model::Cidr;
+use crate::model::{Cidr, VethPair};
 
 /// Ports that are led by a rule each. Every packet that looks for a route asks them one after the other, some 8 ns each.
 pub const MOST_PORTS: usize = 128;
@@ -54,7 +54,7 @@ pub struct Wanted {
     /// The service networks are known: routes of networks that are not wanted go too.
     pub networks_known: bool,
     /// The programs are in place on these devices: routes may lead there.
-    pub ready: Option<super::Pair>,
+    pub ready: Option<VethPair>,
 }
 
 impl Wanted {

@@ -1,6 +1,6 @@
-//! Networks: those of the services, and what this machine has of its own, for services that have an address of it too.
+//! This machine: its addresses, its networks, and the devices that programs are attached to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Cidr;
 
@@ -20,4 +20,33 @@ pub struct Machine {
     pub own: Vec<IpAddr>,
     /// Networks on its links: an address in them, and the length of the prefix. Other nodes may be there.
     pub links: Vec<Cidr>,
+}
+
+/// A network device of this node that packets from outside, or replies of backends, arrive on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Device {
+    /// Interface index: what identifies a device; names change.
+    pub ifindex: u32,
+    /// Its name at present.
+    pub name: String,
+    /// XDP is wanted in front of tc (`--attach-xdp`).
+    pub xdp: bool,
+    /// Source of packets that leave here where the route names none.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub source_v6: Option<Ipv6Addr>,
+    /// Bytes of the link-layer header: 14, or 0 for tunnels and other raw devices.
+    pub header_len: u32,
+    /// A veth device: what XDP sends out here is lost unless the other end, which the agent cannot
+    /// see, has XDP too.
+    pub veth: bool,
+}
+
+/// Interface indices of `lb0` and of its other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VethPair {
+    /// `lb0`
+    pub device: u32,
+    /// Its other end.
+    pub peer: u32,
 }

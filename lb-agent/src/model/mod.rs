@@ -15,6 +15,6 @@ pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
-pub use machine::{Machine, ServiceCidr};
+pub use machine::{Device, Machine, ServiceCidr, VethPair};
 pub use node::Node;
 pub use service::{Policy, Scheduler, Service, ServicePort, ServiceType};

@@ -3,11 +3,9 @@
 
 pub mod addresses;
 pub mod choose;
-pub mod device;
 mod dump;
 pub mod facts;
 mod watch;
 
 pub use choose::Selection;
-pub use device::Device;
 pub use watch::{State, watch};

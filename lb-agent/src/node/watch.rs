@@ -11,17 +11,17 @@ use rtnetlink::MulticastGroup;
 use tokio::{sync::mpsc, time};
 
 use super::{
-    Device, Selection,
+    Selection,
     addresses::{addresses, machine},
     choose::{devices, missing, mtu, sources},
     dump::dump,
 };
-use crate::model::Machine;
+use crate::model::{Device, Machine};
 
 /// What the rest of the agent must know of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
-    /// For [`Attachments::follow`](crate::datapath::attach::Attachments::follow), by index.
+    /// For [`Attachments::follow`](crate::hooks::attach::Attachments::follow), by index.
     pub devices: Vec<Device>,
     /// For [`Event::Addresses`](crate::model::Event::Addresses), sorted.
     pub addresses: Vec<(IpAddr, u32)>,

@@ -20,7 +20,7 @@ use prometheus_client::{
 };
 use tracing::debug;
 
-use crate::datapath::{
+use crate::maps::{
     dir::BpfDir,
     pinned::{Access, HashPin},
     stats::Stats,

@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use tracing::{info, warn};
 
-use crate::datapath::recount::Recounted;
+use crate::sockets::recount::Recounted;
 
 use super::{metrics::set, once::Once};
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tracing::{info, warn};
 
-use crate::reset::{Failure, Outcome, metrics::Metrics};
+use crate::sockets::destroy::{Failure, Outcome, metrics::Metrics};
 
 use super::once::Once;
 

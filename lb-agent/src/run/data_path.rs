@@ -6,15 +6,13 @@ use anyhow::Result;
 use tracing::info;
 
 use crate::{
-    datapath::{
+    hooks::{
         attach::{Attachments, TcMode},
-        bpf_maps::BpfMaps,
         cgroup::Cgroup,
-        dir::BpfDir,
-        load::{self, Commit, Loaded, Options},
-        probe::Features,
     },
-    lb0::Pair,
+    load::{self, Commit, Loaded, Options, probe::Features},
+    maps::{bpf::BpfMaps, dir::BpfDir},
+    model::VethPair,
     observe::node_events::EventRecorder,
     settings::Config,
 };
@@ -43,7 +41,7 @@ pub(super) enum PinnedMaps {
 }
 
 /// Loads the programs, and opens or creates the maps.
-pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<Pair>) -> Result<DataPath> {
+pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Result<DataPath> {
     let features = Features::probe()?;
     let cgroup = Cgroup::open(config.cgroup.as_deref())?;
     if !cgroup.is_root() {

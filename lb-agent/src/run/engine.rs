@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    datapath::bpf_maps::BpfMaps,
+    maps::bpf::BpfMaps,
     model::{Cluster, Event},
     sync::{Audit, Engine, Place, Report, Snapshot},
 };

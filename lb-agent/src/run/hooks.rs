@@ -4,9 +4,9 @@ use anyhow::{Context as _, Error, Result};
 use tracing::info;
 
 use crate::{
-    datapath::{attach::Attachments, load::Commit},
-    lb0::Pair,
-    node::Device,
+    hooks::attach::Attachments,
+    load::Commit,
+    model::{Device, VethPair},
 };
 
 use super::{data_path::PinnedMaps, phase::Phase};
@@ -25,7 +25,7 @@ pub(super) struct AttachReport {
     /// Devices that were to have XDP and whose driver has none.
     pub(super) without_xdp: Vec<String>,
     /// The devices of `lb0` if both of its programs run.
-    pub(super) lb0: Option<Pair>,
+    pub(super) lb0: Option<VethPair>,
 }
 
 impl Hooks {
@@ -48,7 +48,7 @@ impl Hooks {
     pub(super) fn attach(
         &mut self,
         devices: &[Device],
-        lb0: Option<Pair>,
+        lb0: Option<VethPair>,
         phase: Phase,
     ) -> Result<Option<AttachReport>> {
         if self.maps == PinnedMaps::Recreated && !phase.is_synced() {

@@ -9,10 +9,10 @@ use tracing::{error, warn};
 
 use crate::{
     lb0::{
-        self, Pair, Told, Wanted,
+        self, Told, Wanted,
         wanted::{self, Port},
     },
-    model::{Cidr, Cluster, Event, ObjectKey},
+    model::{Cidr, Cluster, Event, ObjectKey, VethPair},
     node,
     settings::values::Lb0Mode,
     sync::Engine,
@@ -27,13 +27,13 @@ pub(super) struct Lb0 {
     /// `None` with `--lb0 off`.
     status: Option<mpsc::Receiver<Told>>,
     wanted: watch::Sender<Wanted>,
-    pair: Option<Pair>,
+    pair: Option<VethPair>,
     /// An event was received that routes depend on.
     stale: bool,
 }
 
 /// Makes the device, or removes it with `--lb0 off`; returns it where it exists.
-pub(super) async fn prepare(switch: Lb0Mode) -> Option<Pair> {
+pub(super) async fn prepare(switch: Lb0Mode) -> Option<VethPair> {
     match switch {
         Lb0Mode::On => match lb0::ensure().await {
             Ok(pair) => Some(pair),
@@ -53,7 +53,7 @@ pub(super) async fn prepare(switch: Lb0Mode) -> Option<Pair> {
 
 impl Lb0 {
     /// Follows the device, [prepared](prepare) as `pair`, unless it is switched off.
-    pub(super) fn new(switch: Lb0Mode, given: Vec<Cidr>, pair: Option<Pair>) -> Result<Self> {
+    pub(super) fn new(switch: Lb0Mode, given: Vec<Cidr>, pair: Option<VethPair>) -> Result<Self> {
         let (wanted, receiver) = watch::channel(Wanted::default());
         Ok(Self {
             given,
@@ -77,17 +77,17 @@ impl Lb0 {
     }
 
     /// Takes in the devices as they are now; true if they are others than before, so that programs must be attached.
-    pub(super) fn set_pair(&mut self, pair: Option<Pair>) -> bool {
+    pub(super) fn set_pair(&mut self, pair: Option<VethPair>) -> bool {
         std::mem::replace(&mut self.pair, pair) != pair
     }
 
     /// Its devices.
-    pub(super) fn pair(&self) -> Option<Pair> {
+    pub(super) fn pair(&self) -> Option<VethPair> {
         self.pair
     }
 
     /// The devices on which its programs run; without them nothing is routed there.
-    pub(super) fn attached(&self, ready: Option<Pair>) {
+    pub(super) fn attached(&self, ready: Option<VethPair>) {
         self.wanted
             .send_if_modified(|w| std::mem::replace(&mut w.ready, ready) != ready);
     }

@@ -5,8 +5,8 @@ use crate::{
         audits::AuditMetrics, kubeproxy::KubeProxyMetrics, metrics::Registries,
         node_conditions::NodeMetrics, recounts::RecountMetrics, sync_report::SyncMetrics,
     },
-    reset::metrics::Metrics as ResetMetrics,
     serve::checks::CheckMetrics,
+    sockets::destroy::metrics::Metrics as ResetMetrics,
     watch::metrics::WatchMetrics,
 };
 

@@ -10,7 +10,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    datapath::{bpf_maps::BpfMaps, dir::BpfDir, lock::DirLock},
+    maps::{bpf::BpfMaps, dir::BpfDir, lock::DirLock},
     node::{self, Selection},
     observe::{
         health::Health,
@@ -21,12 +21,12 @@ use crate::{
         socket_resets::ResetReporter,
     },
     plan::PlanConfig,
-    reset::metrics::Metrics as ResetMetrics,
     serve::http::{self, BindFailure},
     settings::{
         Config,
         values::{Devices, Lb0Mode, SocketReset},
     },
+    sockets::destroy::metrics::Metrics as ResetMetrics,
     sync::Engine,
     watch::source,
 };

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::{
-    datapath::dir::BpfDir,
+    maps::dir::BpfDir,
     model::Event,
     observe::{
         audits::AuditReporter,

@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, task::spawn_blocking, time};
 use tracing::{info, warn};
 
 use crate::{
-    datapath::dir::BpfDir,
+    maps::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
     observe::{node_events::EventRecorder, once::Once},
     takeover::{adopt, connections::Frontends, find::Leftovers},

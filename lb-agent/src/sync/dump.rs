@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    datapath::table::{MapError, Maps, SourceRangeKey},
+    maps::table::{MapError, Maps, SourceRangeKey},
     model::Scheduler,
 };
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    datapath::table::MapError,
+    maps::table::MapError,
     model::{ObjectKey, Synced, Trigger},
     plan,
 };

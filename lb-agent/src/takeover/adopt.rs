@@ -14,7 +14,7 @@ use lb_common::{
 };
 
 use crate::{
-    datapath::{
+    maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
         table::{Batch, HashTable as _},

@@ -9,7 +9,7 @@ use lb_common::{
 };
 
 use crate::{
-    datapath::{
+    maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
         table::{HashTable as _, MapError},

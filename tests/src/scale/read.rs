@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_agent::datapath::table::Maps;
+use lb_agent::maps::table::Maps;
 use lb_common::Addr;
 use lb_common::backend::state;
 use lb_common::service::{frontend, member};

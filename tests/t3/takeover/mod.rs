@@ -5,7 +5,7 @@ mod refuse;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::datapath::dir::BpfDir;
+use lb_agent::maps::dir::BpfDir;
 use lb_agent::takeover::connections::Frontends;
 use lb_agent::takeover::find::Leftovers;
 use lb_agent::takeover::remove::{self, How};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, TryStreamExt as _};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Request};
-use lb_agent::datapath::{bpf_maps::BpfMaps, dir::BpfDir, pinned::Access};
+use lb_agent::maps::{bpf::BpfMaps, dir::BpfDir, pinned::Access};
 use lb_tests::scale::{read, yaml};
 use serde_json::{Value, json};
 use testbed::cluster::{Client, Cluster};

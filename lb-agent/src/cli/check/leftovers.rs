@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     cli::running,
-    datapath::dir::BpfDir,
+    maps::dir::BpfDir,
     takeover::{connections::Frontends, find::Leftovers, neighbours::Neighbours},
 };
 

@@ -5,9 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 
 use crate::{
-    datapath::{cgroup::Cgroup, dir::require_bpffs, probe},
-    lb0,
-    settings::flags::DeviceArgs,
+    hooks::cgroup::Cgroup, lb0, load::probe, maps::dir::require_bpffs, settings::flags::DeviceArgs,
 };
 
 use super::{args::Check, ask, output::print};

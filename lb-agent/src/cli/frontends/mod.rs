@@ -15,7 +15,7 @@ use lb_common::{
 use serde::Serialize;
 
 use crate::{
-    datapath::table::{MapError, Maps},
+    maps::table::{MapError, Maps},
     model::Scheduler,
 };
 

@@ -1,7 +1,7 @@
 use prometheus_client::{encoding::text::encode_registry, registry::Registry};
 
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::Slice,
     sync::tests::fixtures::{LIMITS, Rig, endpoint, service, slice},
 };

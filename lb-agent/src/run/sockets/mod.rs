@@ -7,7 +7,7 @@ use anyhow::Result;
 use tokio::task::JoinHandle;
 
 use crate::{
-    datapath::attach::Attachments,
+    hooks::attach::Attachments,
     observe::{recounts::RecountReporter, socket_resets::ResetReporter},
 };
 

@@ -7,8 +7,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
 
 use crate::{
-    datapath::recount::{Recount, Recounted},
     observe::recounts::RecountReporter,
+    sockets::recount::{Recount, Recounted},
 };
 
 /// Open connections are recounted this often.

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    datapath::records::Records,
     observe::socket_resets::ResetReporter,
-    reset::{self, Outcome, Target},
+    sockets::destroy::{self, Outcome, Target},
+    sockets::records::Records,
     sync::{Engine, Pair},
 };
 
@@ -170,14 +170,14 @@ impl Looker {
                 ..Look::default()
             });
         }
-        let outcome = reset::reset(targets).await?;
+        let outcome = destroy::reset(targets).await?;
         Ok(Look { outcome, fresh })
     }
 }
 
 async fn run(mut looker: Looker, wake: Arc<Notify>, mut reporter: ResetReporter) {
     // Where other namespaces cannot be entered, those of our own are looked after all the same.
-    reporter.probed(reset::probe().await);
+    reporter.probed(destroy::probe().await);
     let mut pace = Pace::default();
     loop {
         let due = pace.due;

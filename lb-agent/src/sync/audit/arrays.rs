@@ -7,7 +7,7 @@ use lb_common::{
     service::{Service, Slot},
 };
 
-use crate::datapath::table::{ArrayTable, MapError, Maps};
+use crate::maps::table::{ArrayTable, MapError, Maps};
 
 use super::{At, Audit, Place, Stage, State};
 

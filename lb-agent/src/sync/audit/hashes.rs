@@ -12,7 +12,7 @@ use lb_common::{
     service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, ServiceKey, ServiceRef},
 };
 
-use crate::datapath::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
+use crate::maps::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
 
 use super::{At, Audit, Place, Report, Stage, State, Writes};
 use crate::sync::{mirror::frontends::Fronts, report::fail, write::batch};

@@ -8,7 +8,7 @@ mod hashes;
 
 use lb_common::maps;
 
-use crate::datapath::table::{MapError, Maps, Token};
+use crate::maps::table::{MapError, Maps, Token};
 
 use super::{
     engine::Engine,

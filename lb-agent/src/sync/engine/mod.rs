@@ -14,7 +14,7 @@ use std::{
 use lb_common::service::{ServiceKey, frontend, scope};
 
 use crate::{
-    datapath::table::{MapError, Maps},
+    maps::table::{MapError, Maps},
     model::{Cluster, Event, ObjectKey, Service},
     plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
 };

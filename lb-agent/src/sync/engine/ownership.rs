@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    datapath::table::{MapError, Maps},
+    maps::table::{MapError, Maps},
     model::{ObjectKey, Service},
     plan::{FrontKey, PoolId, ServicePlan},
 };

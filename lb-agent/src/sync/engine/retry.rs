@@ -1,6 +1,6 @@
 //! What failed: whether and when it is planned again. Owns nothing else of the engine; knows no clock.
 
-use crate::datapath::table::MapError;
+use crate::maps::table::MapError;
 
 use super::Engine;
 use crate::sync::report::{Failure, FailureCause, Report};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::service::Service;
 
-use crate::{datapath::table::SourceRangeKey, plan::desired::Bits};
+use crate::{maps::table::SourceRangeKey, plan::desired::Bits};
 
 use super::slot_ranges::Range;
 

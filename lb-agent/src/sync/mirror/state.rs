@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use crate::{
-    datapath::table::{MapError, Maps},
+    maps::table::{MapError, Maps},
     plan::desired::Bits,
 };
 

@@ -10,7 +10,7 @@ use lb_common::{
 
 use super::fixtures::{Rig, endpoint, ip, key, node_port, service, slice};
 use crate::{
-    datapath::table::{HashTable, Maps},
+    maps::table::{HashTable, Maps},
     model::{Event, ServiceType},
     sync::{Audit, Place, report::Writes},
 };

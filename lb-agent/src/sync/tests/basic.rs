@@ -4,7 +4,7 @@ use lb_common::maps;
 
 use super::fixtures::{Rig, draining, endpoint, ip, key, node_port, number, service, slice};
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{Event, Policy, Scheduler, ServiceType},
     sync::FailureCause,
 };

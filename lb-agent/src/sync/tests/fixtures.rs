@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 use lb_common::Proto;
 
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{
         Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice,
         SlicePort,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::fixtures::{Rig, endpoint, service, slice};
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{Service, Slice},
 };
 

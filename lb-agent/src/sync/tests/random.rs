@@ -11,7 +11,7 @@ use super::{
     readers::{Expect, Owners, Readers},
 };
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice},
     plan::FrontKey,
     sync::{Audit, Engine, Place},

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lb_common::service::{ServiceRef, Slot, frontend};
 
 use crate::{
-    datapath::mem::{Moment, World},
+    maps::mem::{Moment, World},
     plan::FrontKey,
 };
 

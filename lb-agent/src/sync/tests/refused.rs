@@ -2,7 +2,7 @@
 
 use super::fixtures::{Rig, endpoint, key, port, service, slice};
 use crate::{
-    datapath::mem::{Limits, MemMaps},
+    maps::mem::{Limits, MemMaps},
     model::{Event, Service},
 };
 

@@ -1,7 +1,7 @@
 //! What a change costs in elements.
 
 use super::fixtures::{Rig, draining, endpoint, service, slice};
-use crate::datapath::mem::{Limits, MemMaps};
+use crate::maps::mem::{Limits, MemMaps};
 
 const ENDPOINTS: usize = 5000;
 const SLICE: usize = 100;

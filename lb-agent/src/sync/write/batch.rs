@@ -1,6 +1,6 @@
 //! Batches over hash maps that go on behind a failed element. Owns which element's failure is whose.
 
-use crate::datapath::table::{Batch, MapError};
+use crate::maps::table::{Batch, MapError};
 
 /// Runs `items` through `write` and tells `report` of each. Behind a failed element the rest is tried too, but for those of
 /// which `skip` says (asked when their turn comes) that they have lost their point. The cost grows with the number of items

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::{service::Service, srcrange::SourceRange};
 
 use crate::{
-    datapath::table::SourceRangeKey,
+    maps::table::SourceRangeKey,
     plan::desired::{Bits, Pool},
 };
 

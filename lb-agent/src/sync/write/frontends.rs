@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    datapath::table::{Batch, HashTable, MapError, Maps},
+    maps::table::{Batch, HashTable, MapError, Maps},
     model::ObjectKey,
 };
 

@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use lb_common::service::MemberKey;
 
 use crate::{
-    datapath::table::{Maps, SourceRangeKey},
+    maps::table::{Maps, SourceRangeKey},
     model::ObjectKey,
     plan::desired::Bits,
 };

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lb_common::{backend::Backend, maps, service::Slot};
 
 use crate::{
-    datapath::table::{MapError, Maps},
+    maps::table::{MapError, Maps},
     model::ObjectKey,
     plan::{Pool, desired::Bits},
 };

@@ -1,7 +1,7 @@
 //! Maps that contradict each other: nothing is misrouted, and each case is counted once.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::datapath::table::Maps as _;
+use lb_agent::maps::table::Maps as _;
 use lb_common::{
     Addr,
     Reason::{BadIndex, StaleSlot},

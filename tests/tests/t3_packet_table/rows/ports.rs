@@ -1,7 +1,7 @@
 //! Port 0, and the range that sources are rewritten to.
 
 use anyhow::{Result, ensure};
-use lb_agent::datapath::table::HashTable as _;
+use lb_agent::maps::table::HashTable as _;
 use lb_common::{
     Addr,
     Reason::{

@@ -1,7 +1,7 @@
 //! Flow records that are lost, moved, or of somebody else.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::datapath::table::{HashTable as _, Maps as _};
+use lb_agent::maps::table::{HashTable as _, Maps as _};
 use lb_common::{
     Addr,
     Reason::{

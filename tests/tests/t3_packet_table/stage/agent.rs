@@ -9,12 +9,14 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{Ebpf, programs::Program as Loaded};
 use lb_agent::{
-    datapath::{
-        bpf_maps::BpfMaps,
-        dir::BpfDir,
-        load::{self, OBJECT, Options},
+    load::{
+        self, OBJECT, Options,
         probe::Features,
         programs::{self, Hook as AgentHook},
+    },
+    maps::{
+        bpf::BpfMaps,
+        dir::BpfDir,
         stats::Stats,
         table::{ArrayTable, HashTable, Maps as _},
     },

@@ -1,7 +1,7 @@
 //! What the programs remember between packets: read, written and forgotten by the table.
 
 use anyhow::{Result, ensure};
-use lb_agent::datapath::{
+use lb_agent::maps::{
     dir::BpfDir,
     pinned::{Access, HashPin},
     table::HashTable as _,

@@ -4,11 +4,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{
-    clsact,
-    dir::{BpfDir, names, unpin},
-    lock::DirLock,
-    programs::{self, Spec},
+use super::clsact;
+use crate::{
+    load::programs::{self, Spec},
+    maps::{
+        dir::{BpfDir, names, unpin},
+        lock::DirLock,
+    },
 };
 
 /// Removes what an agent with this bpf-dir has left in the kernel: links first (writers before readers), then maps, then the

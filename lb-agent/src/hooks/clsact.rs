@@ -15,12 +15,12 @@ use lb_sys::TcHook;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 
-use super::{
-    dir::{BpfDir, names, unpin},
-    link_pin,
-    programs::{self, Hook},
+use super::link_pin;
+use crate::{
+    load::programs::{self, Hook},
+    maps::dir::{BpfDir, names, unpin},
+    model::Device,
 };
-use crate::node::Device;
 
 /// Ours among the filters of one priority.
 const HANDLE: u32 = 0x6c62;

@@ -10,7 +10,7 @@ use lb_common::{
 };
 use lb_sys::Map;
 
-use super::{
+use crate::maps::{
     dir::BpfDir,
     pinned::{Access, ArrayPin, HashPin},
     table::ArrayTable,
@@ -81,7 +81,7 @@ impl Recounts {
         }
     }
 
-    /// A recount that knows of no drift yet. The maps' pins are in their place (see [`super::load::Commit`]).
+    /// A recount that knows of no drift yet. The maps' pins are in their place (after the commit).
     pub fn start(&self) -> Result<Recount> {
         let iterator = self
             .iterator

@@ -287,5 +287,4 @@ fn redirect(config: &mut kube::Config, endpoint: SocketAddr, host: &str) -> Resu
 }
 
 #[cfg(test)]
-#[path = "bootstrap_tests.rs"]
 mod tests;

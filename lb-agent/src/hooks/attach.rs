@@ -5,21 +5,32 @@ use std::{collections::BTreeSet, os::fd::OwnedFd, path::PathBuf};
 
 use anyhow::{Context, Error, Result};
 use aya::{Ebpf, programs::Program};
-use lb_common::{lb0, maps};
+use lb_common::{
+    Addr,
+    dev::{Dev, flags},
+    lb0, maps,
+};
 use lb_sys::{CgroupHook, LinkTarget, TcHook, Xdp};
 
 use super::{
     cgroup::Cgroup,
     clsact,
-    dir::{BpfDir, unpin},
     link_pin::{self, Put, device_pin, put},
-    pinned::{self, Access, HashPin},
-    programs::{self, Hook, Spec},
-    records::Records,
-    recount::{self, Recount, Recounts},
-    table::HashTable,
 };
-use crate::{lb0::Pair, node::Device, settings::values::XdpMode};
+use crate::{
+    load::programs::{self, Hook, Spec},
+    maps::{
+        dir::{BpfDir, unpin},
+        pinned::{self, Access, HashPin},
+        table::HashTable,
+    },
+    model::{Device, VethPair},
+    settings::values::XdpMode,
+    sockets::{
+        records::Records,
+        recount::{self, Recount, Recounts},
+    },
+};
 
 /// How programs get onto a device's traffic control.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +49,7 @@ pub struct Attachments {
     cgroup: Cgroup,
     tc: TcMode,
     xdp: XdpMode,
-    devs: HashPin<u32, lb_common::dev::Dev>,
+    devs: HashPin<u32, Dev>,
     /// Pins whose link runs this agent's program.
     done: BTreeSet<String>,
     /// Interface indices that XDP could not be attached to: said once.
@@ -75,7 +86,7 @@ impl Attachments {
     }
 
     /// `lb0` is there, or no more: [`Attachments::follow`] sees to its programs.
-    pub fn set_lb0(&mut self, pair: Option<Pair>) {
+    pub fn set_lb0(&mut self, pair: Option<VethPair>) {
         let end = |ifindex, name: &str| Device {
             ifindex,
             name: name.to_owned(),
@@ -88,7 +99,7 @@ impl Attachments {
 
     /// Do both programs of `lb0` run on these devices?
     #[must_use]
-    pub fn serves_lb0(&self, pair: Pair) -> bool {
+    pub fn serves_lb0(&self, pair: VethPair) -> bool {
         let ends = [
             (Hook::Lb0Out, pair.device, lb0::DEVICE),
             (Hook::Lb0Back, pair.peer, lb0::PEER),
@@ -311,7 +322,7 @@ impl Attachments {
         });
         // XDP on a veth device sends nothing unless the operator vouches for its other end.
         let sends = xdp && (!device.veth || self.xdp == XdpMode::Native);
-        let entry = device.entry(sends);
+        let entry = entry(device, sends);
         let present = self.devs.map().get(&device.ifindex)?;
         if present == Some(entry) {
             return Ok(());
@@ -374,5 +385,19 @@ impl Attachments {
             .remove(&gone)
             .error
             .map_or(Ok(()), |e| Err(e.into()))
+    }
+}
+
+/// The device's entry in `lb_devs`; `sends`: XDP is attached and may send here.
+fn entry(device: &Device, sends: bool) -> Dev {
+    Dev {
+        source_v4: device
+            .source_v4
+            .map_or(Addr::ZERO, |a| Addr::v4(a.octets())),
+        source_v6: device
+            .source_v6
+            .map_or(Addr::ZERO, |a| Addr::v6(a.octets())),
+        flags: flags::NODE | if sends { flags::XDP } else { 0 },
+        header_len: device.header_len,
     }
 }

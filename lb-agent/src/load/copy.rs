@@ -3,8 +3,8 @@
 
 use lb_common::{maps, sock::Agent};
 
-use super::{
-    bpf_maps::BpfMaps,
+use crate::maps::{
+    bpf::BpfMaps,
     dir::BpfDir,
     pinned::{Access, HashPin},
     table::{ArrayTable, HashTable, MapError, Maps},

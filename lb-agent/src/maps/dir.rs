@@ -76,7 +76,7 @@ impl BpfDir {
         self.root.join("committing")
     }
 
-    /// The pin of a map's successor, until [`super::load::Commit::run`].
+    /// The pin of a map's successor until the commit.
     #[must_use]
     pub fn new_map(&self, spec: &MapSpec) -> PathBuf {
         self.maps().join(spec.pin_name() + NEW)

@@ -12,15 +12,20 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
 use lb_common::maps::{self, MapSpec};
 
-use super::{
-    bpf_maps::BpfMaps,
-    copy,
-    dir::{BpfDir, NEW, names, unpin},
-    layout::{Fate, Layout, config_together, fate},
-    pinned::Access,
-    programs,
+mod copy;
+pub mod layout;
+pub mod probe;
+pub mod programs;
+
+use crate::{
+    maps::{
+        bpf::BpfMaps,
+        dir::{BpfDir, NEW, names, unpin},
+        pinned::Access,
+    },
+    settings::values::SocketLb,
 };
-use crate::settings::values::SocketLb;
+use layout::{Fate, Layout, config_together, fate};
 
 /// The programs and their maps, as `lb-ebpf` was compiled with this agent.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
@@ -38,13 +43,13 @@ pub struct Options {
     pub bind_hold: bool,
     /// Sockets bound to a device are left alone.
     pub skip_bound_device: bool,
-    /// The kernel has MPTCP (see [`super::probe::Features`]).
+    /// The kernel has MPTCP (see [`probe::Features`]).
     pub mptcp: bool,
     /// Node ports answer the host's own sockets on loopback of IPv4, of IPv6.
     pub loopback_ports: [bool; 2],
     /// First and last port of our own range for rewritten sources.
     pub snat_ports: (u16, u16),
-    /// `bpf_fib_lookup` tells the preferred source (see [`super::probe::Features`]).
+    /// `bpf_fib_lookup` tells the preferred source (see [`probe::Features`]).
     pub fib_source: bool,
     /// VIPs are routed to `lb0`, which is there.
     pub lb0: bool,
@@ -74,7 +79,7 @@ impl Default for Options {
 /// Verified programs that run nowhere yet, and the maps that they will use.
 #[derive(Debug)]
 pub struct Loaded {
-    /// For [`super::attach::Attachments::new`].
+    /// For [`crate::hooks::attach::Attachments::new`].
     pub ebpf: Ebpf,
     /// For the sync engine.
     pub maps: BpfMaps,

@@ -7,10 +7,9 @@ use std::{
 
 use lb_common::lb0;
 
-use super::{
-    Device,
-    facts::{Address, Facts, Link},
-};
+use crate::model::Device;
+
+use super::facts::{Address, Facts, Link};
 
 /// Which devices are wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -194,5 +193,4 @@ fn source<A>(facts: &Facts, ifindex: u32, family: fn(IpAddr) -> Option<A>) -> Op
 }
 
 #[cfg(test)]
-#[path = "choose_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use lb_sys::{Error, LinkInfo, link_info, open_pin};
 
-use super::dir::{names, unpin};
+use crate::maps::dir::{names, unpin};
 
 /// In front of the name of a link's pin while it is being made.
 const NEW: &str = "new-";

@@ -104,7 +104,7 @@ pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
 }
 
 /// The descriptor of a loaded program; `None` if the object does not contain it.
-pub(super) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
+pub(crate) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
     let Some(program) = ebpf.program(name) else {
         return Ok(None);
     };

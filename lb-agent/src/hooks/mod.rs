@@ -1,0 +1,7 @@
+//! Programs on their hooks: attached, followed as devices come and go, and removed.
+
+pub mod attach;
+pub mod cgroup;
+pub mod cleanup;
+mod clsact;
+mod link_pin;
