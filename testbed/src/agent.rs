@@ -43,6 +43,14 @@ pub fn binary() -> Result<PathBuf> {
         .context("no lb-agent is built: cargo xtask build, or set LB_AGENT_BIN")
 }
 
+/// The older agent that upgrades are tested from: its maps have names that this version no longer uses.
+pub fn previous() -> Result<PathBuf> {
+    env::var_os("LB_PREVIOUS_AGENT_BIN")
+        .map(PathBuf::from)
+        .filter(|path| path.is_file())
+        .context("no older lb-agent is built: run this by `cargo xtask test`, or set LB_PREVIOUS_AGENT_BIN")
+}
+
 /// Killed with this value; what it wrote to the kernel stays until the node goes.
 #[derive(Debug)]
 pub struct Agent {

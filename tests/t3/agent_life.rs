@@ -303,3 +303,51 @@ fn connections_survive_changes_and_kills_in_their_middle() -> Result<()> {
         Ok(())
     })
 }
+
+/// The maps' pins, by file name.
+fn map_pins(scene: &Scene) -> Result<Vec<String>> {
+    let dir = scene.node.bpf_dir().join("maps");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The last agent before the maps were named anew is installed, connections are opened, and this one takes over.
+fn upgrade_from_the_previous_agent(start: fn() -> Start) -> Result<()> {
+    let previous = agent::previous()?;
+    nobody_notices(start().binary(&previous), |scene, held| {
+        let before = map_pins(scene)?;
+        ensure!(before.contains(&"lb_services".to_owned()), "{before:?}");
+        scene.agent.take().context("it runs")?.stop()?;
+        held.check("with no agent")?;
+        scene.agent = Some(start().on(&scene.node)?);
+        held.check("after the upgrade")?;
+
+        let after = map_pins(scene)?;
+        let stale: Vec<_> = ["lb_services", "lb_svc", "lb_svc_stats"]
+            .into_iter()
+            .filter(|name| after.iter().any(|pin| pin == name))
+            .collect();
+        ensure!(stale.is_empty(), "pins of the old names stayed: {stale:?}");
+        let outcome = shown::metric(&scene.node, "lb_connections_drift")?;
+        ensure!(outcome.abs() < 0.5, "{outcome} connections are miscounted");
+
+        // And a restart of the new one finds all as it is.
+        scene.agent.take().context("it runs")?.kill()?;
+        scene.agent = Some(start().on(&scene.node)?);
+        held.check("after a restart of the new agent")
+    })
+}
+
+#[test]
+fn connections_survive_the_upgrade_from_maps_of_other_names() -> Result<()> {
+    upgrade_from_the_previous_agent(Start::new)
+}
+
+#[test]
+fn connections_survive_the_upgrade_from_maps_of_other_names_behind_xdp() -> Result<()> {
+    upgrade_from_the_previous_agent(|| Start::new().xdp("eth0"))
+}
