@@ -1,6 +1,7 @@
 //! Owns `cargo xtask lint`: every check that reads the code without running it.
 //! Changes nothing.
 
+mod architecture;
 mod imports;
 mod rooms;
 
@@ -20,10 +21,16 @@ pub(crate) fn run() -> Result<()> {
         ..Needs::default()
     })?;
     let mut failed = Vec::new();
-    println!("lint: rooms");
-    if let Err(broken) = rooms::check(&root()?) {
-        println!("{broken:#}");
-        failed.push("rooms");
+    let root = root()?;
+    for (name, outcome) in [
+        ("rooms", rooms::check(&root)),
+        ("paths in docs/architecture.md", architecture::check(&root)),
+    ] {
+        println!("lint: {name}");
+        if let Err(broken) = outcome {
+            println!("{broken:#}");
+            failed.push(name);
+        }
     }
     for (name, mut command) in checks()? {
         println!("lint: {name}");
