@@ -17,6 +17,7 @@ mod packet_affinity;
 mod packet_behaviour;
 mod packet_node_port;
 mod packet_records;
+mod packet_table;
 mod scale;
 mod sctp;
 mod socket_affinity;

@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
             "lb0::ping::a_vip_answers_ping",
             "packet_affinity::a_client_outside_stays_with_its_backend",
             "packet_behaviour::load_balancer_addresses_answer",
+            "packet_table::",
             "socket_reach::",
             "socket_state::",
         ],

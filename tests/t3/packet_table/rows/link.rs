@@ -1,0 +1,64 @@
+//! What stands before the network header: tags, EtherTypes, hardware addresses.
+
+use lb_common::Reason::PktForwarded;
+
+use crate::packet_table::{
+    expect::{PASSED, to},
+    packet::{Layer, syn, udp},
+    plan::{FAR, S_FAR, S_HERE},
+    row::{Hook, NOTHING, Row, row},
+};
+
+const BROADCAST: [u8; 6] = [0xff; 6];
+const MULTICAST: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
+const SOMEBODY: [u8; 6] = [2, 0, 0, 0, 7, 7];
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        row("a frame with a VLAN tag is the VLAN device's")
+            .given(syn().vlan(100))
+            .then(PASSED, NOTHING),
+        row("a datagram with a VLAN tag is the VLAN device's")
+            .given(udp().vlan(4094).to(S_HERE.node_port()))
+            .then(PASSED, NOTHING),
+        row("a frame with two VLAN tags passes")
+            .given(syn().vlan(7).vlan(100))
+            .then(PASSED, NOTHING),
+        row("a frame of another EtherType passes")
+            .given(syn().edit(Layer::Link, 12, &[0x88, 0x64]))
+            .then(PASSED, NOTHING),
+        row("an ARP frame passes")
+            .given(syn().edit(Layer::Link, 12, &[0x08, 0x06]))
+            .then(PASSED, NOTHING),
+        row("a unicast packet in a broadcast frame is not sent on")
+            .given(syn().mac(BROADCAST))
+            .then(PASSED, NOTHING)
+            .known_wrong(
+                "X5",
+                "tc balances it as if it had been sent to this node alone",
+            ),
+        row("a unicast datagram in a multicast frame is not sent on")
+            .given(udp().mac(MULTICAST).to(S_FAR.lb()))
+            .then(PASSED, NOTHING)
+            .known_wrong(
+                "X5",
+                "tc balances it as if it had been sent to this node alone",
+            ),
+        row("a frame for another host that a promiscuous device takes in passes tc")
+            .given(syn().mac(SOMEBODY))
+            .then(PASSED, NOTHING)
+            .only(Hook::TC),
+        row("a frame for another host that a promiscuous device takes in passes XDP")
+            .given(syn().mac(SOMEBODY).to(S_FAR.lb()))
+            .then(PASSED, NOTHING)
+            .only(Hook::XDP)
+            .known_wrong("X6", "XDP does not look whose frame it is, and balances it"),
+        row("the largest frame that XDP takes in one piece goes to its backend")
+            .given(udp().payload(3_300))
+            .then(to(FAR), PktForwarded),
+        row("a jumbo frame goes to its backend by XDP")
+            .given(udp().payload(8_900))
+            .then(to(FAR), PktForwarded)
+            .only(Hook::XDP),
+    ]
+}

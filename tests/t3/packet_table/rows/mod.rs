@@ -1,0 +1,49 @@
+//! The rows, by noun.
+
+mod flows;
+mod fragments;
+mod icmp;
+mod icmp_lb0;
+mod icmp_quotes;
+mod ip;
+mod lb0;
+mod link;
+mod maps;
+mod ports;
+mod records;
+mod sctp;
+mod services;
+mod sizes;
+mod sources;
+mod sums;
+mod tcp;
+mod tuples;
+
+use crate::packet_table::row::Row;
+
+/// All of them.
+pub(crate) fn all() -> Vec<Row> {
+    [
+        flows::rows(),
+        services::rows(),
+        tcp::rows(),
+        sctp::rows(),
+        ports::rows(),
+        ip::rows(),
+        link::rows(),
+        fragments::rows(),
+        sizes::rows(),
+        sums::rows(),
+        sources::rows(),
+        icmp::rows(),
+        icmp_quotes::rows(),
+        icmp_lb0::rows(),
+        lb0::rows(),
+        records::rows(),
+        tuples::rows(),
+        maps::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

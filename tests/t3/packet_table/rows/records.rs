@@ -1,0 +1,314 @@
+//! Flow records that are lost, moved, or of somebody else.
+
+use anyhow::{Context as _, Result, ensure};
+use lb_agent::maps::table::{HashTable as _, Maps as _};
+use lb_common::{
+    Addr,
+    Reason::{
+        AffinityMoved, FlowRechosen, FlowRepaired, PktForwarded, PktLocal, PktNoFlow, PktReply,
+    },
+    flow::{Flow, FlowKey, kind},
+};
+use testbed::probe::Family;
+
+use crate::packet_table::{
+    expect::{DROPPED, PASSED, TO_THE_CLIENT, to, to_another, to_one_of, to_the_first_of},
+    packet::{ACK, FIN, RST, SYN, syn, tcp, udp},
+    plan::{CLIENT, FAR, FAR2, HERE, S_AFFINE, S_FAR, S_HERE, S_PAIR},
+    row::{NOTHING, Row, row},
+    scene::Scene,
+    stage::{Place, now},
+};
+
+const PAIR: &[crate::packet_table::plan::Backend] = &[FAR, FAR2];
+
+/// A row with an open connection to FAR.
+fn open(sentence: &str) -> Row {
+    row(sentence)
+        .given(syn())
+        .then(to(FAR), PktForwarded)
+        .given(tcp(SYN | ACK).answer(FAR.way))
+        .then(TO_THE_CLIENT, PktReply)
+        .given(tcp(ACK).again())
+        .then(to(FAR), PktForwarded)
+        .records(Place::Established)
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    [lost(), serving(), adopted()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn lost() -> Vec<Row> {
+    vec![
+        open("a connection that lost its reply record gets it again")
+            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .given(tcp(FIN | ACK).again())
+            .then(to(FAR), [FlowRepaired, PktForwarded])
+            .given(tcp(ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
+        open("a connection that lost its forward record finds its backend and its port again")
+            .meanwhile(|scene, _| forget(scene, kind::FORWARD))
+            .given(tcp(ACK).again())
+            .then(to(FAR), [FlowRechosen, PktForwarded]),
+        open("a connection that lost both records finds its backend and its port again")
+            .meanwhile(|scene, _| scene.state.clear())
+            .given(tcp(ACK).again())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
+        open("a reset of a connection that lost both records is dropped")
+            .meanwhile(|scene, _| scene.state.clear())
+            .given(tcp(RST).again())
+            .then(DROPPED, PktNoFlow),
+        row("a new flow that lost its reply record gets it again")
+            .given(udp())
+            .then(to(FAR), PktForwarded)
+            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .given(udp().again())
+            .then(to(FAR), [FlowRepaired, PktForwarded])
+            .given(udp().answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
+        row("a new flow to a backend of this node that lost its forward record is found again")
+            .given(udp().to(S_HERE.node_port()))
+            .then(to(HERE), PktLocal)
+            .meanwhile(|scene, _| forget(scene, kind::FORWARD))
+            .given(udp().again())
+            .then(to(HERE), [FlowRechosen, PktLocal]),
+        row("an answer whose reply record is lost leaves as the backend sent it")
+            .given(udp().to(S_HERE.node_port()))
+            .then(to(HERE), PktLocal)
+            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .given(udp().answer(None))
+            .then(PASSED, NOTHING),
+        open("a SYN on the tuple of a connection that both sides closed opens another one")
+            .given(tcp(FIN | ACK).again())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(FIN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(syn().again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::New),
+    ]
+}
+
+fn serving() -> Vec<Row> {
+    vec![
+        row("datagrams go to another backend when theirs stops serving")
+            .given(udp().to(S_PAIR.node_port()))
+            .then(to_one_of(PAIR), PktForwarded)
+            .meanwhile(stop_first)
+            .given(udp().again())
+            .then(to_another(PAIR), PktForwarded),
+        row("a connection keeps its backend when that stops serving")
+            .given(syn().to(S_PAIR.node_port()))
+            .then(to_one_of(PAIR), PktForwarded)
+            .given(tcp(SYN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .meanwhile(stop_first)
+            .given(tcp(ACK).again())
+            .then(to_the_first_of(PAIR), PktForwarded),
+        row("a SYN sent again goes to another backend when the first one stops serving")
+            .given(syn().to(S_PAIR.node_port()))
+            .then(to_one_of(PAIR), PktForwarded)
+            .meanwhile(stop_first)
+            .given(syn().again())
+            .then(to_another(PAIR), PktForwarded),
+        row("session affinity chooses anew when the remembered backend is no longer eligible")
+            .given(udp().to(S_AFFINE.node_port()))
+            .then(to_one_of(PAIR), PktForwarded)
+            .meanwhile(stop_first)
+            .given(udp().from(CLIENT.port(42_000)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), [AffinityMoved, PktForwarded]),
+        row("an affinity record that another CPU wrote a moment later holds")
+            .given(udp().to(S_AFFINE.node_port()))
+            .then(to_one_of(PAIR), PktForwarded)
+            .meanwhile(remember_the_other_a_moment_later)
+            .given(udp().from(CLIENT.port(42_000)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_001)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_002)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_003)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_004)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_005)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .meanwhile(a_moment_later)
+            .given(udp().from(CLIENT.port(42_006)).to(S_AFFINE.node_port()))
+            .then(to_another(PAIR), PktForwarded)
+            .known_wrong("S8", "it counts as expired, and a backend is chosen anew"),
+        row("datagrams follow their backend's number only as long as it means the same address")
+            .given(udp())
+            .then(to(FAR), PktForwarded)
+            .meanwhile(|scene, family| {
+                let old = Addr::from(FAR.addr.ip(family));
+                let backends = scene.agent.maps().backends();
+                for id in 0..backends.len() {
+                    let mut backend = backends.load(id)?;
+                    if backend.addr == old && backend.proto == 17 {
+                        backend.addr = Addr::from(FAR2.addr.ip(family));
+                        backends.store(id, &backend)?;
+                    }
+                }
+                Ok(())
+            })
+            .given(udp().again())
+            .then(to_another(&[FAR2]), PktForwarded)
+            .known_wrong("S5", "they go to the old address for as long as they come"),
+    ]
+}
+
+fn adopted() -> Vec<Row> {
+    vec![
+        row("a segment of a connection that kube-proxy opened passes")
+            .meanwhile(netfilter)
+            .given(tcp(ACK).to(S_FAR.node_port()))
+            .then(PASSED, NOTHING),
+        row("a SYN on the tuple of a connection that kube-proxy opened is ours")
+            .meanwhile(netfilter)
+            .given(syn().to(S_FAR.node_port()))
+            .then(to(FAR), PktForwarded),
+        row("while connections are adopted a segment without a record passes")
+            .meanwhile(|scene, _| adopt(scene))
+            .given(tcp(ACK))
+            .then(PASSED, NOTHING),
+        row("while connections are adopted a SYN is balanced")
+            .meanwhile(|scene, _| adopt(scene))
+            .given(syn())
+            .then(to(FAR), PktForwarded),
+        row("while connections are adopted a datagram is balanced")
+            .meanwhile(|scene, _| adopt(scene))
+            .given(udp())
+            .then(to(FAR), PktForwarded),
+    ]
+}
+
+/// Removes the records of one direction.
+fn forget(scene: &mut Scene, kind: u8) -> Result<()> {
+    for map in [&mut scene.state.new, &mut scene.state.established] {
+        let all = map.entries()?.into_iter();
+        let keys: Vec<_> = all
+            .filter(|(_, flow)| flow.kind == kind)
+            .map(|(key, _)| key)
+            .collect();
+        if !keys.is_empty() {
+            let done = map.remove(&keys);
+            ensure!(done.error.is_none(), "{done:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The one flow's Service and backend.
+fn flow(scene: &Scene) -> Result<Flow> {
+    let new = scene.state.new.entries()?.into_iter();
+    let mut all = new.chain(scene.state.established.entries()?);
+    let found = all.find(|(_, flow)| flow.kind == kind::FORWARD);
+    found.map(|(_, flow)| flow).context("no flow yet")
+}
+
+/// The backend of the one flow is no member any more, and its slots are the other one's.
+fn stop_first(scene: &mut Scene, _: Family) -> Result<()> {
+    let Flow {
+        service, backend, ..
+    } = flow(scene)?;
+    let other = other_slot(scene, service, backend)?;
+    let maps = scene.agent.maps();
+    let key = lb_common::service::MemberKey { service, backend };
+    let done = maps.members().remove(&[key]);
+    ensure!(done.error.is_none(), "{done:?}");
+    let slots = maps.slots();
+    for index in 0..slots.len() {
+        let mut slot = slots.load(index)?;
+        if slot.service == service && slot.backend == backend {
+            slot.backend = other;
+            slots.store(index, &slot)?;
+        }
+    }
+    Ok(())
+}
+
+/// The Service's other backend.
+fn other_slot(scene: &mut Scene, service: u32, backend: u32) -> Result<u32> {
+    let slots = scene.agent.maps().slots();
+    for index in 0..slots.len() {
+        let slot = slots.load(index)?;
+        if slot.service == service && slot.backend != backend {
+            return Ok(slot.backend);
+        }
+    }
+    anyhow::bail!("the Service has one backend alone")
+}
+
+/// Another CPU's clock is a little ahead.
+fn a_moment_later(scene: &mut Scene, _: Family) -> Result<()> {
+    let records = scene.state.affinity.entries()?;
+    let (key, mut record) = *records.first().context("no affinity record")?;
+    record.last_used_ns = now()? + 1_000_000_000;
+    let done = scene.state.affinity.insert(&[(key, record)]);
+    ensure!(done.error.is_none(), "{done:?}");
+    Ok(())
+}
+
+/// The record names the other backend, and another CPU's time.
+fn remember_the_other_a_moment_later(scene: &mut Scene, family: Family) -> Result<()> {
+    let records = scene.state.affinity.entries()?;
+    let (key, mut record) = *records.first().context("no affinity record")?;
+    record.backend = other_slot(scene, key.service, record.backend)?;
+    let done = scene.state.affinity.insert(&[(key, record)]);
+    ensure!(done.error.is_none(), "{done:?}");
+    a_moment_later(scene, family)
+}
+
+fn put(scene: &mut Scene, key: FlowKey, flow: Flow) -> Result<()> {
+    let done = scene.state.established.insert(&[(key, flow)]);
+    ensure!(done.error.is_none(), "{done:?}");
+    Ok(())
+}
+
+/// A record without ends.
+fn empty(kind: u8) -> Result<Flow> {
+    Ok(Flow {
+        src: Addr::ZERO,
+        dst: Addr::ZERO,
+        sport: 0,
+        dport: 0,
+        ifindex: 0,
+        service: 0,
+        backend: 0,
+        generation: 5,
+        kind,
+        flags: 0,
+        client: 0,
+        server: 0,
+        last_seen_ns: now()?,
+    })
+}
+
+/// The client's connection to S_FAR's node port is netfilter's.
+fn netfilter(scene: &mut Scene, family: Family) -> Result<()> {
+    let (client, port) = (CLIENT, S_FAR.node_port());
+    let key = FlowKey {
+        src: client.ip(family).into(),
+        dst: port.ip(family).into(),
+        sport: client.port,
+        dport: port.port,
+        proto: 6,
+        pad: [0; 3],
+    };
+    put(scene, key, empty(kind::NETFILTER)?)
+}
+
+fn adopt(scene: &mut Scene) -> Result<()> {
+    put(scene, FlowKey::ADOPTING, empty(kind::NETFILTER)?)
+}

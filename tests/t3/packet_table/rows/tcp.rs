@@ -1,0 +1,107 @@
+//! Segments with flags of every kind, with and without a connection.
+
+use lb_common::Reason::{PktForwarded, PktLocal, PktMalformed, PktNoFlow, PktReply};
+
+use crate::packet_table::{
+    expect::{ANYTHING, DROPPED, PASSED, TO_THE_CLIENT, to},
+    packet::{ACK, FIN, Layer, PSH, RST, SYN, URG, syn, tcp},
+    plan::{ELSEWHERE, FAR, HERE, S_FAR, S_HERE},
+    row::{NOTHING, Row, row},
+    stage::Place,
+};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        row("SYN and FIN at once open a connection, which the backend judges")
+            .given(tcp(SYN | FIN))
+            .then(to(FAR), PktForwarded),
+        row("SYN, PSH and URG at once open a connection")
+            .given(tcp(SYN | PSH | URG))
+            .then(to(FAR), PktForwarded),
+        row("SYN and RST at once open nothing")
+            .given(tcp(SYN | RST))
+            .then(DROPPED, PktNoFlow)
+            .records(Place::Nowhere),
+        row("all flags at once open nothing")
+            .given(tcp(0xff))
+            .then(DROPPED, PktNoFlow)
+            .records(Place::Nowhere),
+        row("a reset without a connection is dropped")
+            .given(tcp(RST))
+            .then(DROPPED, PktNoFlow),
+        row("a reset with ACK without a connection is dropped")
+            .given(tcp(RST | ACK).to(S_HERE.node_port()))
+            .then(DROPPED, PktNoFlow),
+        row("a SYN with ECN's flags opens a connection")
+            .given(tcp(SYN | 64 | 128))
+            .then(to(FAR), PktForwarded),
+        row("a SYN-ACK for a node port answers somebody else's connection and passes")
+            .given(tcp(SYN | ACK).from(ELSEWHERE))
+            .then(PASSED, NOTHING)
+            .known_wrong("O3", "it is sent to a backend as a client's"),
+        row("all of 40 bytes of TCP options stay")
+            .given(syn().tcp_options(40))
+            .then(to(FAR), PktForwarded),
+        row("an empty segment without a flag in a new flow does not confirm it")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(SYN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(PSH).again())
+            .then(ANYTHING, NOTHING)
+            .records(Place::New)
+            .known_wrong("S3", "the flow counts as established and is kept for a day"),
+        row("a client's ACK before any answer does not confirm the flow")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(ACK).again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::New),
+        row("a SYN sent again goes to the same backend from the same port")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(syn().again())
+            .then(to(FAR), PktForwarded)
+            .times(3)
+            .records(Place::New),
+        row("a header that says it is shorter than a TCP header is not translated")
+            .given(tcp(ACK).edit(Layer::Transport, 12, &[0x40]))
+            .then(PASSED, PktMalformed)
+            .known_wrong(
+                "X3",
+                "the length of TCP's header is not compared with anything",
+            ),
+        row("a header that says it ends behind the packet is not translated")
+            .given(syn().edit(Layer::Transport, 12, &[0xf0]))
+            .then(PASSED, PktMalformed)
+            .known_wrong(
+                "X3",
+                "the length of TCP's header is not compared with anything",
+            ),
+    ];
+    // A connection that was open before us, or whose records are lost, finds its backend again.
+    for (flags, name) in [
+        (0, "no flag"),
+        (ACK, "ACK"),
+        (PSH | ACK, "PSH and ACK"),
+        (FIN | ACK, "FIN and ACK"),
+        (FIN, "FIN"),
+        (URG, "URG"),
+    ] {
+        rows.push(
+            row(format!(
+                "a segment with {name} and no connection goes to a backend of another node"
+            ))
+            .given(tcp(flags).to(S_FAR.node_port()))
+            .then(to(FAR), PktForwarded),
+        );
+        rows.push(
+            row(format!(
+                "a segment with {name} and no connection goes to a backend of this node"
+            ))
+            .given(tcp(flags).to(S_HERE.vip()))
+            .then(to(HERE), PktLocal),
+        );
+    }
+    rows
+}

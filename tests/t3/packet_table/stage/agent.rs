@@ -1,0 +1,202 @@
+//! The agent's own library at work: the programs loaded by it, the maps written by its sync engine.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::{Ebpf, programs::Program as Loaded};
+use lb_agent::{
+    load::{
+        self, OBJECT, Options,
+        probe::Features,
+        programs::{self, Hook as AgentHook},
+    },
+    maps::{
+        bpf::BpfMaps,
+        dir::BpfDir,
+        stats::Stats,
+        table::{ArrayTable, HashTable, Maps as _},
+    },
+    model::{Cidr, Event, Machine, Scheduler},
+    plan::PlanConfig,
+    sync::Engine,
+};
+use lb_common::{
+    Addr, Reason,
+    backend::Backend,
+    dev::{Dev, flags},
+    maps,
+    service::{MemberFlags, MemberKey, Service, ServiceKey, ServiceRef, Slot},
+};
+
+use super::services;
+use crate::packet_table::plan::{Device, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2};
+
+/// A program, by where it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Program {
+    Xdp,
+    TcIngress,
+    TcEgress,
+    /// Egress of `lb0`.
+    Lb0Out,
+    /// Egress of its other end.
+    Lb0Back,
+}
+
+/// Name of the node in the objects.
+pub(super) const NODE_NAME: &str = "n1";
+
+/// The loaded programs and their maps.
+pub(crate) struct Agent {
+    ebpf: Ebpf,
+    maps: BpfMaps,
+    stats: Stats,
+    dir: BpfDir,
+    saved: Saved,
+}
+
+/// The maps that rows may spoil, as the engine wrote them.
+struct Saved {
+    frontends: Vec<(ServiceKey, ServiceRef)>,
+    services: Vec<Service>,
+    slots: Vec<Slot>,
+    backends: Vec<Backend>,
+    members: Vec<(MemberKey, MemberFlags)>,
+}
+
+impl Agent {
+    /// Loads and fills everything; to be called in the node's network namespace.
+    pub(crate) fn start(pins: &Path, indices: &BTreeMap<Device, u32>) -> Result<Self> {
+        let dir = BpfDir::create(pins)?;
+        let options = Options {
+            fib_source: Features::probe()?.fib_source,
+            lb0: true,
+            // Small, since each row looks at all of them.
+            capacities: [
+                (maps::FLOWS, 16_384),
+                (maps::NEWFLOWS, 16_384),
+                (maps::SNAT_PEERS, 1024),
+                (maps::AFFINITY, 1024),
+                (maps::SVC, 256),
+                (maps::SLOTS, 1024),
+                (maps::BACKENDS, 256),
+                (maps::MEMBERS, 1024),
+            ]
+            .map(|(spec, n)| (spec.name.to_owned(), n))
+            .into(),
+            ..Options::default()
+        };
+        let (ebpf, mut maps, commit) = load::load(OBJECT, &dir, &options)?.split();
+        fill(&mut maps, indices)?;
+        commit.run()?;
+        for (device, source, xdp) in [
+            (Device::Eth0, NODE, true),
+            (Device::Eth1, NODE_ETH1, true),
+            (Device::Eth2, NODE_ETH2, false),
+        ] {
+            let entry = Dev {
+                source_v4: Addr::from(std::net::IpAddr::from(source.v4)),
+                source_v6: Addr::from(std::net::IpAddr::from(source.v6)),
+                flags: flags::NODE | if xdp { flags::XDP } else { 0 },
+                header_len: 14,
+            };
+            let done = maps.devs().insert(&[(indices[&device], entry)]);
+            ensure!(done.error.is_none(), "{done:?}");
+        }
+        let saved = Saved {
+            frontends: maps.services.entries()?,
+            services: all(&maps.svc)?,
+            slots: all(&maps.slots)?,
+            backends: all(&maps.backends)?,
+            members: maps.members.entries()?,
+        };
+        Ok(Self {
+            stats: Stats::open(&dir)?,
+            ebpf,
+            maps,
+            dir,
+            saved,
+        })
+    }
+
+    /// The descriptor of a program.
+    pub(crate) fn program(&self, program: Program) -> Result<BorrowedFd<'_>> {
+        let hook = match program {
+            Program::Xdp => AgentHook::Xdp,
+            Program::TcIngress => AgentHook::TcIngress,
+            Program::TcEgress => AgentHook::TcEgress,
+            Program::Lb0Out => AgentHook::Lb0Out,
+            Program::Lb0Back => AgentHook::Lb0Back,
+        };
+        let spec = programs::by_hook(hook).context("the agent knows no such hook")?;
+        match self.ebpf.program(spec.name) {
+            Some(Loaded::SchedClassifier(program)) => Ok(program.fd()?.as_fd()),
+            Some(Loaded::Xdp(program)) => Ok(program.fd()?.as_fd()),
+            _ => bail!("the object has no program {}", spec.name),
+        }
+    }
+
+    /// Where the maps are pinned.
+    pub(crate) fn dir(&self) -> &BpfDir {
+        &self.dir
+    }
+
+    /// The maps that the engine writes, for rows that spoil them.
+    pub(crate) fn maps(&mut self) -> &mut BpfMaps {
+        &mut self.maps
+    }
+
+    /// What was counted since the programs were loaded.
+    pub(crate) fn counters(&self) -> Result<Vec<(Reason, u64)>> {
+        Ok(self.stats.reasons()?)
+    }
+
+    /// Puts back what a row has spoilt.
+    pub(crate) fn restore(&mut self) -> Result<()> {
+        let Self { maps, saved, .. } = self;
+        maps.svc.store_run(0, &saved.services)?;
+        maps.slots.store_run(0, &saved.slots)?;
+        maps.backends.store_run(0, &saved.backends)?;
+        let done = maps.members.insert(&saved.members);
+        ensure!(done.error.is_none(), "{done:?}");
+        let done = maps.services.insert(&saved.frontends);
+        ensure!(done.error.is_none(), "{done:?}");
+        Ok(())
+    }
+}
+
+fn all<T>(array: &impl ArrayTable<T>) -> Result<Vec<T>> {
+    (0..array.len()).map(|i| Ok(array.load(i)?)).collect()
+}
+
+/// Has the engine write the Services of the plan.
+fn fill(maps: &mut BpfMaps, indices: &BTreeMap<Device, u32>) -> Result<()> {
+    let own = [NODE, NODE_ETH1, NODE_ETH2, NODE_CNI];
+    let config = PlanConfig {
+        node_name: NODE_NAME.into(),
+        external_ips: vec![
+            Cidr::new(services::EXTERNAL.v4.into(), 24),
+            Cidr::new(services::EXTERNAL.v6.into(), 64),
+        ],
+        scheduler: Scheduler::Random,
+        lb0: true,
+        machine: Machine {
+            own: own.iter().flat_map(|addr| addr.ips()).collect(),
+            links: vec![],
+        },
+    };
+    let mut engine = Engine::restore(maps, config)?;
+    let eth0 = indices[&Device::Eth0];
+    let (all, slices) = services::all();
+    engine.handle(Event::Services(all));
+    engine.handle(Event::Slices(slices));
+    engine.handle(Event::NodeGone);
+    engine.handle(Event::Addresses(NODE.ips().map(|ip| (ip, eth0)).to_vec()));
+    let report = engine.sync(maps);
+    ensure!(report.applied(), "{report:?}");
+    Ok(())
+}

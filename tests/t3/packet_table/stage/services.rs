@@ -1,0 +1,135 @@
+//! The Services of the plan as the model has them.
+
+use std::num::NonZeroU16;
+
+use lb_agent::model::{
+    Cidr, Endpoint, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
+};
+use lb_common::Proto;
+use testbed::addr::{Both, lan};
+
+use super::agent::NODE_NAME;
+use crate::packet_table::plan::{
+    BACKEND_PORT, Backend, FAR, FAR2, HERE, MISPLACED, NAMELESS, NARROW, NODE_ETH1, NOWHERE,
+    PODNET, QUIET, S_AFFINE, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED,
+    S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW,
+    S_TURN, SLOW, Svc, TURN,
+};
+
+/// Some address of the network of external IPs.
+pub(super) const EXTERNAL: Both = Svc(0).external().addr;
+
+/// The protocols of each Service.
+const PROTOCOLS: [(Proto, &str); 3] = [
+    (Proto::Tcp, "tcp"),
+    (Proto::Udp, "udp"),
+    (Proto::Sctp, "sctp"),
+];
+
+/// Where a slice says that its endpoint runs.
+enum On {
+    ThisNode,
+    AnotherNode,
+    Unnamed,
+}
+
+/// All of them, with their slices.
+pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
+    let mut services = Vec::new();
+    let mut slices = Vec::new();
+    let mut add = |svc: Svc, endpoints: &[(Both, On)], change: fn(&mut Service)| {
+        let mut service = plain(svc);
+        change(&mut service);
+        services.push(service);
+        slices.extend([false, true].map(|v6| slice(svc, endpoints, v6)));
+    };
+    let plainly: fn(&mut Service) = |_| {};
+    for (svc, Backend { addr, .. }, on) in [
+        (S_FAR, FAR, On::AnotherNode),
+        (S_HERE, HERE, On::ThisNode),
+        (S_TURN, TURN, On::AnotherNode),
+        (S_SLOW, SLOW, On::AnotherNode),
+        (S_NARROW, NARROW, On::AnotherNode),
+        (S_QUIET, QUIET, On::AnotherNode),
+        (S_NAMELESS, NAMELESS, On::Unnamed),
+        (S_NOWHERE, NOWHERE, On::AnotherNode),
+        (S_PODNET, PODNET, On::AnotherNode),
+        (S_MISPLACED, MISPLACED, On::ThisNode),
+    ] {
+        add(svc, &[(addr, on)], plainly);
+    }
+    add(S_RING, &[(S_HERE.vip().addr, On::AnotherNode)], plainly);
+    add(S_SELF, &[(NODE_ETH1, On::Unnamed)], plainly);
+    add(S_EMPTY, &[], plainly);
+    let far = || [(FAR.addr, On::AnotherNode)];
+    add(S_LOCAL_ONLY, &far(), |s| s.external_policy = Policy::Local);
+    add(S_INTERNAL_ONLY, &far(), |s| {
+        s.internal_policy = Policy::Local;
+    });
+    add(S_RANGES, &far(), |s| {
+        let Both { v4, v6 } = lan(0);
+        s.source_ranges = vec![Cidr::new(v4.into(), 24), Cidr::new(v6.into(), 64)];
+    });
+    let pair = || [(FAR.addr, On::AnotherNode), (FAR2.addr, On::AnotherNode)];
+    add(S_PAIR, &pair(), plainly);
+    add(S_AFFINE, &pair(), |s| s.affinity_secs = Some(100));
+    (services, slices)
+}
+
+fn key(svc: Svc) -> ObjectKey {
+    ObjectKey::new("table", &format!("s{}", svc.0))
+}
+
+/// A load balancer of all three protocols, with addresses of both families.
+fn plain(svc: Svc) -> Service {
+    let port = |(proto, name): (Proto, &str)| ServicePort {
+        name: name.into(),
+        proto,
+        port: NonZeroU16::MIN.saturating_add(79),
+        node_port: NonZeroU16::new(svc.node_port().port),
+    };
+    Service {
+        key: key(svc),
+        created: None,
+        kind: ServiceType::LoadBalancer,
+        cluster_ips: svc.vip().addr.ips().to_vec(),
+        external_ips: svc.external().addr.ips().to_vec(),
+        ingress_ips: svc.lb().addr.ips().to_vec(),
+        ports: PROTOCOLS.map(port).to_vec(),
+        external_policy: Policy::Cluster,
+        internal_policy: Policy::Cluster,
+        affinity_secs: None,
+        source_ranges: vec![],
+        health_check_node_port: None,
+        scheduler: None,
+        problems: vec![],
+    }
+}
+
+fn slice(svc: Svc, endpoints: &[(Both, On)], v6: bool) -> Slice {
+    let endpoints = endpoints.iter().map(|(addr, on)| Endpoint {
+        addr: if v6 { addr.v6.into() } else { addr.v4.into() },
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: match on {
+            On::ThisNode => Some(NODE_NAME.into()),
+            On::AnotherNode => Some("n2".into()),
+            On::Unnamed => None,
+        },
+        hints: None,
+    });
+    let port = |(proto, name): (Proto, &str)| SlicePort {
+        name: name.into(),
+        proto,
+        port: NonZeroU16::MIN.saturating_add(BACKEND_PORT - 1),
+    };
+    Slice {
+        key: ObjectKey::new("table", &format!("s{}-{}", svc.0, u8::from(v6))),
+        service: key(svc),
+        ports: PROTOCOLS.map(port).to_vec(),
+        endpoints: endpoints.collect(),
+        trigger_time: None,
+        problems: vec![],
+    }
+}
