@@ -10,6 +10,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    lb0::Pair,
     maps::{bpf::BpfMaps, dir::BpfDir, lock::DirLock},
     node::{self, Selection},
     observe::{
@@ -106,24 +107,19 @@ pub async fn run(config: Config) -> Result<()> {
         client,
         rate: config.client_rate,
     }));
-    let lb0 = Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?;
-    let sockets = sockets(&config, metrics.recounts, metrics.resets);
-    let inputs = Inputs {
-        events,
-        machine: watch_machine(&config)?,
-        stop,
-    };
+    let machine = watch_machine(&config)?;
+    let edges = edges(&config, api, pair, metrics.recounts, metrics.resets)?;
     let agent = Agent {
         core: Core::new(engine, maps),
         hooks: Hooks::new(attachments, commit, pinned),
         machine: Machine::new(config.node_port_addresses.clone(), config.node_ip),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
-        edges: Edges::new(api, lb0, sockets),
+        edges,
         observer,
         phase: Phase::default(),
     };
     tokio::select! {
-        ended = agent.run(inputs) => ended?,
+        ended = agent.run(Inputs { events, machine, stop }) => ended?,
         Some(error) = bind_failed.recv() => return Err(error),
     }
     info!("stopped; what is attached keeps working, `lb-agent cleanup` removes it");
@@ -168,13 +164,21 @@ fn restore(config: &Config, maps: &mut BpfMaps) -> Result<Engine> {
     Engine::restore(maps, plan).context("read what a previous agent left in the maps")
 }
 
-/// Stale sockets are left alone with `--socket-reset off`.
-fn sockets(config: &Config, recounts: RecountMetrics, resets: ResetMetrics) -> Sockets {
+/// `lb0`, if it is not switched off, and the tasks that read sockets; stale ones are left alone with `--socket-reset off`.
+fn edges(
+    config: &Config,
+    api: ApiAddresses,
+    pair: Option<Pair>,
+    recounts: RecountMetrics,
+    resets: ResetMetrics,
+) -> Result<Edges> {
+    let lb0 = Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?;
     let resets = match config.socket_reset {
         SocketReset::Auto => Some(ResetReporter::new(resets)),
         SocketReset::Off => None,
     };
-    Sockets::new(RecountReporter::new(recounts), resets)
+    let sockets = Sockets::new(RecountReporter::new(recounts), resets);
+    Ok(Edges::new(api, lb0, sockets))
 }
 
 /// Follows the devices and addresses of this machine.

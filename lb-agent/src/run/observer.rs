@@ -22,7 +22,7 @@ use crate::{
         problem_file::ProblemFile,
         sync_report::SyncReporter,
     },
-    serve::checks::{self, CheckReporter, Wanted},
+    serve::checks::{self, CheckReporter, Desired},
     settings::{Config, values::NodePortAddress},
     sync::{Audit, Engine, Report, Snapshot, Usage},
 };
@@ -43,7 +43,7 @@ pub(super) struct Observer {
     kernel: Arc<Kernel>,
     health: Arc<Health>,
     /// To the servers of health checks.
-    checks: watch::Sender<Wanted>,
+    checks: watch::Sender<Desired>,
     /// Sent once, when everything is listed and written.
     first_sync: Option<oneshot::Sender<()>>,
     /// The source of objects has our Node.
@@ -74,9 +74,9 @@ impl Observer {
         data_path::report_cgroup(config, &recorder);
         let (first_sync, synced) = oneshot::channel();
         tokio::spawn(takeover::follow(dir.clone(), synced, recorder.clone()));
-        let (checks, wanted) = watch::channel(Wanted::default());
+        let (checks, desired) = watch::channel(Desired::default());
         let reporter = CheckReporter::new(name, events.clone(), check_metrics);
-        tokio::spawn(checks::run(wanted, Arc::clone(&health), reporter));
+        tokio::spawn(checks::run(desired, Arc::clone(&health), reporter));
         let file = ProblemFile::of(&config.state_dir, &config.bpf_dir);
         Self {
             syncs: SyncReporter::new(events, file, syncs, kubeproxy),
@@ -122,9 +122,9 @@ impl Observer {
     /// Node ports answer on other addresses.
     pub(super) fn node_ports(&self, words: &[NodePortAddress], new: &NewAddresses) {
         self.conditions.node_ports(words, &new.addresses);
-        self.checks.send_if_modified(|wanted| {
-            let is_new = wanted.listen != new.listen;
-            wanted.listen.clone_from(&new.listen);
+        self.checks.send_if_modified(|desired| {
+            let is_new = desired.listen != new.listen;
+            desired.listen.clone_from(&new.listen);
             is_new
         });
     }
@@ -152,7 +152,7 @@ impl Observer {
         self.health.synced(outcome, jiff::Timestamp::now());
         if report.health_changed {
             let checks = Arc::new(engine.health_checks().clone());
-            self.checks.send_modify(|wanted| wanted.checks = checks);
+            self.checks.send_modify(|desired| desired.checks = checks);
         }
         if many {
             lb_sys::trim_heap();

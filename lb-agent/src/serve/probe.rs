@@ -22,6 +22,15 @@ use crate::{model::ObjectKey, observe::health::Health};
 /// How many endpoints of the Service this node has, for load balancers that weigh nodes by it.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
+/// What a server reports of its Service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Status {
+    /// Endpoints of its family on this node.
+    pub(super) local_endpoints: u32,
+    /// Its node ports are in the maps.
+    pub(super) programmed: bool,
+}
+
 /// The facts of one Service in one family; they change while servers answer from them.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -43,7 +52,11 @@ impl Facts {
     }
 
     /// From now on.
-    pub(super) fn set(&self, local_endpoints: u32, programmed: bool) {
+    pub(super) fn set(&self, status: Status) {
+        let Status {
+            local_endpoints,
+            programmed,
+        } = status;
         self.programmed.store(programmed, Ordering::Relaxed);
         self.local_endpoints
             .store(local_endpoints, Ordering::Relaxed);
@@ -96,17 +109,23 @@ mod tests {
     fn only_endpoints_of_a_programmed_service_on_a_healthy_node_are_worth_traffic() {
         let health = Arc::new(Health::new(Duration::from_mins(1), jiff::Timestamp::now()));
         let facts = Facts::new(ObjectKey::new("default", "web"), Arc::clone(&health));
+        let set = |local_endpoints, programmed| {
+            facts.set(Status {
+                local_endpoints,
+                programmed,
+            });
+        };
         let status = || facts.answer().status().as_u16();
         assert_eq!(status(), 503);
-        facts.set(2, true);
+        set(2, true);
         assert_eq!(status(), 200);
         assert_eq!(facts.answer().headers()[WEIGHT], "2");
-        facts.set(2, false);
+        set(2, false);
         assert_eq!(status(), 503);
-        facts.set(0, true);
+        set(0, true);
         assert_eq!(status(), 503);
         // A Node that leaves still serves what it has: kube-proxy's health check ports do not look at it.
-        facts.set(1, true);
+        set(1, true);
         health.leaving(true);
         assert_eq!(status(), 200);
         let long_ago = Instant::now().checked_sub(Duration::from_hours(1));

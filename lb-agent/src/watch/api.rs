@@ -78,6 +78,7 @@ enum Outage {
     Failed,
 }
 
+/// Follows one kind until its events have no receiver; fails as [`follow`] does.
 async fn one_kind<K>(
     client: &Client,
     config: watcher::Config,
@@ -106,6 +107,7 @@ where
                         return Ok(());
                     }
                 }
+                failures = 0;
                 sleep(ABSENT).await;
                 continue;
             }
@@ -127,24 +129,8 @@ where
                 continue;
             }
         };
-        let event = match event {
-            watcher::Event::Init => {
-                list.clear();
-                continue;
-            }
-            watcher::Event::InitApply(object) => {
-                list.extend(object.model);
-                continue;
-            }
-            watcher::Event::InitDone => {
-                debug!(%kind, objects = list.len(), "listed");
-                K::all(std::mem::take(&mut list))
-            }
-            watcher::Event::Apply(Converted { meta, model }) => match model {
-                Some(model) => K::one(model),
-                None => K::gone(&meta),
-            },
-            watcher::Event::Delete(object) => K::gone(&object.meta),
+        let Some(event) = model_event(event, &mut list) else {
+            continue;
         };
         let (_, gone) = outage.update([]);
         if !gone.is_empty() {
@@ -154,6 +140,32 @@ where
         if events.send(event).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+/// The event for the model; `None` while a list is being received, whose objects wait in `list`.
+fn model_event<K: Watched>(
+    event: watcher::Event<Converted<K>>,
+    list: &mut Vec<K::Model>,
+) -> Option<Event> {
+    match event {
+        watcher::Event::Init => {
+            list.clear();
+            None
+        }
+        watcher::Event::InitApply(object) => {
+            list.extend(object.model);
+            None
+        }
+        watcher::Event::InitDone => {
+            debug!(kind = %K::KIND, objects = list.len(), "listed");
+            Some(K::all(std::mem::take(list)))
+        }
+        watcher::Event::Apply(Converted { meta, model }) => Some(match model {
+            Some(model) => K::one(model),
+            None => K::gone(&meta),
+        }),
+        watcher::Event::Delete(object) => Some(K::gone(&object.meta)),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{model::ObjectKey, observe::health::Health, sync::HealthCheck};
 
 use super::{
     connection::{self, Places},
-    probe::{Answer, Facts},
+    probe::{Answer, Facts, Status},
 };
 
 mod report;
@@ -35,7 +35,7 @@ const BACKLOG: u32 = 128;
 
 /// What is to listen, and what it reports.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Wanted {
+pub struct Desired {
     /// By Service.
     pub checks: Arc<BTreeMap<ObjectKey, HealthCheck>>,
     /// Where.
@@ -57,9 +57,9 @@ impl Default for Listen {
     }
 }
 
-/// Follows what is wanted until the sender is dropped; the servers end with it.
+/// Follows what is desired until the sender is dropped; the servers end with it.
 pub async fn run(
-    mut wanted: watch::Receiver<Wanted>,
+    mut desired: watch::Receiver<Desired>,
     health: Arc<Health>,
     reporter: CheckReporter,
 ) {
@@ -70,7 +70,7 @@ pub async fn run(
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
     };
-    wanted.mark_changed();
+    desired.mark_changed();
     loop {
         let retry = async {
             if servers.failed.is_empty() {
@@ -79,11 +79,11 @@ pub async fn run(
             sleep(RETRY).await;
         };
         tokio::select! {
-            changed = wanted.changed() => {
+            changed = desired.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                let now = wanted.borrow_and_update().clone();
+                let now = desired.borrow_and_update().clone();
                 servers.follow(&now).await;
             }
             () = retry => servers.retry(),
@@ -108,8 +108,7 @@ struct Servers {
 #[derive(Clone, Debug)]
 struct Failed {
     error: String,
-    local_endpoints: u32,
-    programmed: bool,
+    status: Status,
 }
 
 /// One that listens.
@@ -131,8 +130,8 @@ impl Server {
 }
 
 impl Servers {
-    async fn follow(&mut self, wanted: &Wanted) {
-        let desired = desired(wanted);
+    async fn follow(&mut self, desired: &Desired) {
+        let desired = servers(desired);
         // Close first, since a port may have moved from one Service to another.
         let gone: Vec<At> = self.running.keys().cloned().collect();
         for at in gone.iter().filter(|at| !desired.contains_key(at)) {
@@ -142,10 +141,10 @@ impl Servers {
             }
         }
         self.failed.retain(|at, _| desired.contains_key(at));
-        for (at, (local_endpoints, programmed)) in desired {
+        for (at, status) in desired {
             match self.running.get(&at) {
-                Some(server) => server.facts.set(local_endpoints, programmed),
-                None => self.open(at, local_endpoints, programmed),
+                Some(server) => server.facts.set(status),
+                None => self.open(at, status),
             }
         }
         self.report();
@@ -154,7 +153,7 @@ impl Servers {
     /// Tries to listen where it failed before.
     fn retry(&mut self) {
         for (at, failed) in self.failed.clone() {
-            self.open(at, failed.local_endpoints, failed.programmed);
+            self.open(at, failed.status);
         }
         self.report();
     }
@@ -168,14 +167,13 @@ impl Servers {
         self.reporter.update(&listen, &failed);
     }
 
-    fn open(&mut self, at: At, local_endpoints: u32, programmed: bool) {
+    fn open(&mut self, at: At, status: Status) {
         let listener = match listen(at.1) {
             Ok(listener) => listener,
             Err(error) => {
                 let failed = Failed {
                     error: error.to_string(),
-                    local_endpoints,
-                    programmed,
+                    status,
                 };
                 self.failed.insert(at, failed);
                 return;
@@ -184,7 +182,7 @@ impl Servers {
         self.failed.remove(&at);
         debug!(service = %at.0, address = %at.1, "health check listens");
         let facts = Facts::new(at.0.clone(), Arc::clone(&self.health));
-        facts.set(local_endpoints, programmed);
+        facts.set(status);
         let (open, end) = watch::channel(());
         let answer = Answer(Arc::clone(&facts));
         let accepting = connection::serve(listener, answer, self.places.clone(), end);
@@ -197,8 +195,8 @@ impl Servers {
     }
 }
 
-/// What each server reports: local endpoints of its family, and whether the Service is programmed.
-fn desired(wanted: &Wanted) -> BTreeMap<At, (u32, bool)> {
+/// What each server reports.
+fn servers(desired: &Desired) -> BTreeMap<At, Status> {
     let mut all = BTreeMap::new();
     for (
         service,
@@ -206,13 +204,19 @@ fn desired(wanted: &Wanted) -> BTreeMap<At, (u32, bool)> {
             facts,
             carried: programmed,
         },
-    ) in &*wanted.checks
+    ) in &*desired.checks
     {
         for (v6, count) in [false, true].into_iter().zip(facts.local_endpoints) {
-            let Some(count) = count else { continue };
-            for ip in wanted.listen.of_family(v6) {
+            let Some(local_endpoints) = count else {
+                continue;
+            };
+            let status = Status {
+                local_endpoints,
+                programmed: *programmed,
+            };
+            for ip in desired.listen.of_family(v6) {
                 let at = (service.clone(), SocketAddr::new(ip, facts.port.get()));
-                all.insert(at, (count, *programmed));
+                all.insert(at, status);
             }
         }
     }

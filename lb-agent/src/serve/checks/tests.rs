@@ -6,7 +6,7 @@ use crate::{observe::events::EventQueue, plan};
 
 use super::*;
 
-fn wanted(local_endpoints: [Option<u32>; 2], listen: Listen) -> Wanted {
+fn desired(local_endpoints: [Option<u32>; 2], listen: Listen) -> Desired {
     let facts = plan::HealthCheck {
         port: NonZeroU16::new(32000).unwrap(),
         local_endpoints,
@@ -15,15 +15,16 @@ fn wanted(local_endpoints: [Option<u32>; 2], listen: Listen) -> Wanted {
         facts,
         carried: true,
     };
-    Wanted {
+    Desired {
         checks: Arc::new([(ObjectKey::new("default", "web"), check)].into()),
         listen,
     }
 }
 
-fn listeners(wanted: &Wanted) -> Vec<(String, u32)> {
-    let all = desired(wanted).into_iter();
-    all.map(|((_, at), (n, _))| (at.to_string(), n)).collect()
+fn listeners(desired: &Desired) -> Vec<(String, u32)> {
+    let all = servers(desired).into_iter();
+    all.map(|((_, at), status)| (at.to_string(), status.local_endpoints))
+        .collect()
 }
 
 #[test]
@@ -31,26 +32,26 @@ fn each_family_of_the_service_listens_with_a_count_of_its_own() {
     let text = |all: &[(&str, u32)]| -> Vec<(String, u32)> {
         all.iter().map(|(at, n)| ((*at).to_owned(), *n)).collect()
     };
-    let both = wanted([Some(2), Some(1)], Listen::Everywhere);
+    let both = desired([Some(2), Some(1)], Listen::Everywhere);
     assert_eq!(
         listeners(&both),
         text(&[("0.0.0.0:32000", 2), ("[::]:32000", 1)])
     );
-    let one = wanted([None, Some(1)], Listen::Everywhere);
+    let one = desired([None, Some(1)], Listen::Everywhere);
     assert_eq!(listeners(&one), text(&[("[::]:32000", 1)]));
     let ips = ["10.0.0.1", "10.9.0.1", "fd66::1"].map(|ip| ip.parse().unwrap());
-    let some = wanted([Some(3), None], Listen::On(ips.to_vec()));
+    let some = desired([Some(3), None], Listen::On(ips.to_vec()));
     assert_eq!(
         listeners(&some),
         text(&[("10.0.0.1:32000", 3), ("10.9.0.1:32000", 3)])
     );
     assert_eq!(
-        listeners(&wanted([Some(3), None], Listen::default())),
+        listeners(&desired([Some(3), None], Listen::default())),
         text(&[])
     );
 }
 
-fn servers() -> Servers {
+fn no_servers() -> Servers {
     let metrics = CheckMetrics::new(&mut Registry::default());
     let health = Health::new(Duration::from_mins(1), jiff::Timestamp::now());
     Servers {
@@ -73,9 +74,13 @@ async fn a_port_that_is_taken_is_retried_alone() {
         )
     };
     let port = taken.local_addr().unwrap().port();
-    let mut servers = servers();
-    servers.open(at("taken", port), 1, true);
-    servers.open(at("free", 0), 2, true);
+    let mut servers = no_servers();
+    let status = Status {
+        local_endpoints: 1,
+        programmed: true,
+    };
+    servers.open(at("taken", port), status);
+    servers.open(at("free", 0), status);
     assert_eq!((servers.failed.len(), servers.running.len()), (1, 1));
     servers.retry();
     assert_eq!((servers.failed.len(), servers.running.len()), (1, 1));

@@ -48,20 +48,14 @@ pub async fn follow(
 ) {
     let (wake, mut woken) = mpsc::channel(1);
     let mut folder = Folder::new(dir);
-    let mut watch = None;
+    let mut watch: Option<Watch> = None;
     let mut outbox = Outbox::new(careful);
     let mut remarks = Remarks::default();
     let mut failing = Once::default();
     while !events.is_closed() {
-        if watch
-            .as_ref()
-            .is_none_or(|w: &Watch| !w.is_current(&folder.dir))
-        {
-            watch = Watch::new(&folder.dir, wake.clone())
-                .inspect_err(
-                    |error| debug!(error = %format!("{error:#}"), "no watch, reading again later"),
-                )
-                .ok();
+        watch = watch.filter(|watch| watch.is_current(&folder.dir));
+        if watch.is_none() {
+            watch = Watch::try_new(&folder.dir, &wake);
         }
         let mut next = Instant::now() + REREAD;
         match folder.read() {
@@ -192,6 +186,15 @@ struct Watch {
 }
 
 impl Watch {
+    /// `None` where the directory cannot be watched: it is read again later in any case.
+    fn try_new(dir: &Path, wake: &mpsc::Sender<()>) -> Option<Self> {
+        Self::new(dir, wake.clone())
+            .inspect_err(
+                |error| debug!(error = %format!("{error:#}"), "no watch, reading again later"),
+            )
+            .ok()
+    }
+
     fn new(dir: &Path, wake: mpsc::Sender<()>) -> Result<Self> {
         let identity = identity(dir).with_context(|| format!("look at {}", dir.display()))?;
         let mut watcher =
