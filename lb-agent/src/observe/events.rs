@@ -1,5 +1,6 @@
-//! Events on Services that are only partly programmed, and on our Node for what is wrong with it, so that
-//! `kubectl describe` shows it. Without an API server, or without the right to write Events, the log alone has them.
+//! Events on Services that are only partly programmed, and on our Node for what is wrong with it,
+//! so that `kubectl describe` shows it. Without an API server, or without the right to write
+//! Events, the log alone has them.
 
 use std::{
     collections::HashMap,
@@ -56,7 +57,8 @@ impl EventQueue {
         (Self(sender), receiver)
     }
 
-    /// Adds a request; false if the queue is full. Never waits: the log has the problem in any case.
+    /// Adds a request; false if the queue is full. Never waits: the log has the problem in any
+    /// case.
     pub fn push(&self, request: EventRequest) -> bool {
         let (about, reason) = (request.about.clone(), request.reason);
         let pushed = self.0.try_send(request).is_ok();
@@ -67,7 +69,8 @@ impl EventQueue {
     }
 }
 
-/// Publishes until every [`EventQueue`] is dropped. Requests that come before there is a client wait for it.
+/// Publishes until every [`EventQueue`] is dropped. Requests that come before there is a client
+/// wait for it.
 pub async fn publish(
     node: String,
     mut client: watch::Receiver<Option<Client>>,

@@ -1,5 +1,6 @@
-//! Whether the agent is healthy, in kube-proxy's two meanings: `/livez` (the agent works) and `/healthz` (and new traffic
-//! from outside may come to this Node). Never reads the clock: the caller brings the time.
+//! Whether the agent is healthy, in kube-proxy's two meanings: `/livez` (the agent works) and
+//! `/healthz` (and new traffic from outside may come to this Node). Never reads the clock: the
+//! caller brings the time.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,8 +9,8 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Written by the event loop, read by the servers. Losing the API server changes nothing here: a change that is not
-/// received is not pending.
+/// Written by the event loop, read by the servers. Losing the API server changes nothing here: a
+/// change that is not received is not pending.
 #[derive(Debug)]
 pub struct Health {
     /// A change that is pending for longer than this means that something hangs.
@@ -55,7 +56,8 @@ pub struct Outcome {
 }
 
 impl Health {
-    /// Healthy from `now` on, until a change is pending for `timeout` (kube-proxy: twice its `syncPeriod`).
+    /// Healthy from `now` on, until a change is pending for `timeout` (kube-proxy: twice its
+    /// `syncPeriod`).
     #[must_use]
     pub fn new(timeout: Duration, now: Timestamp) -> Self {
         let state = State {

@@ -1,4 +1,5 @@
-//! What the kernel counts and how full its maps are, read from the pins at each scrape. Never writes to a map.
+//! What the kernel counts and how full its maps are, read from the pins at each scrape. Never
+//! writes to a map.
 
 use std::{
     collections::BTreeMap,

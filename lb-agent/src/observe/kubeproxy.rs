@@ -1,5 +1,5 @@
-//! Metrics under kube-proxy's names, where they mean the same, so that its dashboards and alerts keep working.
-//! docs/compat.md lists the names that are missing, and why.
+//! Metrics under kube-proxy's names, where they mean the same, so that its dashboards and alerts
+//! keep working. docs/compat.md lists the names that are missing, and why.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -19,7 +19,8 @@ use prometheus_client::{
 
 use crate::plan::no_local::NoLocal;
 
-/// kube-proxy has one proxy per family, and series for each. One sync of ours writes both families and counts in both.
+/// kube-proxy has one proxy per family, and series for each. One sync of ours writes both families
+/// and counts in both.
 #[derive(Clone, Debug)]
 pub struct KubeProxyMetrics {
     sync: Family<OfFamily, Histogram, Buckets>,

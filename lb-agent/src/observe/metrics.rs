@@ -1,5 +1,5 @@
-//! The registries behind `/metrics`. Each subsystem registers its own metrics; names are those of kube-proxy's dashboards
-//! with `lb_` in front.
+//! The registries behind `/metrics`. Each subsystem registers its own metrics; names are those of
+//! kube-proxy's dashboards with `lb_` in front.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! What the agent reports about itself: metrics, health, log, Events and the file of problems. Components return reports,
-//! and the reporters here turn them into these. Imports no HTTP, and of the settings the plain values alone.
+//! What the agent reports about itself: metrics, health, log, Events and the file of problems.
+//! Components return reports, and the reporters here turn them into these. Imports no HTTP, and of
+//! the settings the plain values alone.
 
 pub(crate) mod audits;
 mod error_text;

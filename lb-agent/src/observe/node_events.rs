@@ -1,5 +1,6 @@
-//! Events on our Node, for what an operator has to do on this machine. Each is written once an hour at most, and their total
-//! is limited, so that a machine with many problems does not flood the API server.
+//! Events on our Node, for what an operator has to do on this machine. Each is written once an hour
+//! at most, and their total is limited, so that a machine with many problems does not flood the API
+//! server.
 
 use std::{
     collections::HashMap,
@@ -33,7 +34,8 @@ impl EventRecorder {
         }
     }
 
-    /// `subject` distinguishes Events of one reason, such as the name of a device; `text` may contain numbers that change.
+    /// `subject` distinguishes Events of one reason, such as the name of a device; `text` may
+    /// contain numbers that change.
     pub(crate) fn node(
         &self,
         reason: &'static str,

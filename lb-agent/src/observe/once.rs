@@ -13,7 +13,8 @@ impl<T> Default for Once<T> {
 }
 
 impl<T: Ord + Clone> Once<T> {
-    /// Replaces what held by what holds `now`, and returns the differences: what appeared, and what is gone.
+    /// Replaces what held by what holds `now`, and returns the differences: what appeared, and what
+    /// is gone.
     pub(crate) fn update(&mut self, now: impl IntoIterator<Item = T>) -> (Vec<T>, Vec<T>) {
         let before = mem::replace(&mut self.0, now.into_iter().collect());
         let appeared = self.0.difference(&before).cloned().collect();

@@ -1,5 +1,5 @@
-//! The file in which a running agent keeps which Services are only partly programmed, for `get services`, which may run when
-//! the agent is dead.
+//! The file in which a running agent keeps which Services are only partly programmed, for `get
+//! services`, which may run when the agent is dead.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! The event loop: the one task that writes. It feeds facts to the engine, has the engine write to the maps, and attaches
-//! the programs.
+//! The event loop: the one task that writes. It feeds facts to the engine, has the engine write to
+//! the maps, and attaches the programs.
 
 use std::{future::pending, time::Instant};
 
@@ -76,7 +76,8 @@ impl Agent {
                 status = self.edges.lb0.next() => {
                     self.see_lb0(status.context("the watch of lb0 has ended")?)?;
                 }
-                // Where services are reached depends on this machine: nothing is planned before its state is known.
+                // Where services are reached depends on this machine: nothing is planned before its
+                // state is known.
                 due = sleep_until_due(next), if self.machine.state().is_some() => match due {
                     Due::Sync => self.sync()?,
                     Due::Settle => self.settle(),
@@ -191,8 +192,9 @@ impl Agent {
     }
 }
 
-/// Returns what is due at its time, or at once if that has come: a timer would round it up to the next millisecond, and one
-/// more, which is many times the work of a change. Waits forever if nothing is due.
+/// Returns what is due at its time, or at once if that has come: a timer would round it up to the
+/// next millisecond, and one more, which is many times the work of a change. Waits forever if
+/// nothing is due.
 async fn sleep_until_due(next: Option<(Instant, Due)>) -> Due {
     let Some((at, due)) = next else {
         return pending().await;

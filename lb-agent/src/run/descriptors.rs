@@ -3,8 +3,8 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Raises the limit as far as it goes: many service managers start processes with 1,024, and each health check port of a
-/// Service is a socket or two.
+/// Raises the limit as far as it goes: many service managers start processes with 1,024, and each
+/// health check port of a Service is a socket or two.
 pub(super) fn raise() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

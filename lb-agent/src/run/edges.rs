@@ -1,5 +1,5 @@
-//! What else acts on this machine beside the maps: the memory of the API server's addresses, `lb0`, and the tasks that read
-//! sockets.
+//! What else acts on this machine beside the maps: the memory of the API server's addresses, `lb0`,
+//! and the tasks that read sockets.
 
 use std::path::Path;
 
@@ -35,8 +35,8 @@ impl Edges {
         self.lb0.received(event);
     }
 
-    /// A sync has ended: routes follow what is planned now, and stale sockets are looked for. Returns the problems of the
-    /// routes, if they were looked at.
+    /// A sync has ended: routes follow what is planned now, and stale sockets are looked for.
+    /// Returns the problems of the routes, if they were looked at.
     pub(super) fn synced(
         &mut self,
         done: &Synced,

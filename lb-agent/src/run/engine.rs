@@ -91,7 +91,8 @@ impl Core {
         (report, self.engine.snapshot())
     }
 
-    /// Audits the next page of a map: what it found, how long it took, and whether pages of this audit are left.
+    /// Audits the next page of a map: what it found, how long it took, and whether pages of this
+    /// audit are left.
     pub(super) fn audit(&mut self) -> (Audit, Duration, Left) {
         let start = Instant::now();
         let step = self.engine.audit(&mut self.audit, &mut self.maps);

@@ -1,4 +1,5 @@
-//! The programs on their hooks: attached once the maps are filled, and kept attached as devices come and go.
+//! The programs on their hooks: attached once the maps are filled, and kept attached as devices
+//! come and go.
 
 use anyhow::{Context as _, Error, Result};
 use tracing::info;
@@ -43,8 +44,8 @@ impl Hooks {
         &self.attachments
     }
 
-    /// Attaches the programs to `devices` as they are now. Returns `None` while the maps are new and not filled yet: until
-    /// then the programs of a previous agent run, on its own maps.
+    /// Attaches the programs to `devices` as they are now. Returns `None` while the maps are new
+    /// and not filled yet: until then the programs of a previous agent run, on its own maps.
     pub(super) fn attach(
         &mut self,
         devices: &[Device],
@@ -55,7 +56,8 @@ impl Hooks {
             info!("new maps: what a previous agent attached stays until they are filled");
             return Ok(None);
         }
-        // The maps are filled. From the first link on that runs on them, they are what the next agent must find.
+        // The maps are filled. From the first link on that runs on them, they are what the next
+        // agent must find.
         let first = self.commit.take();
         let is_first = first.is_some();
         first.map_or(Ok(()), Commit::run)?;

@@ -1,5 +1,6 @@
-//! Settings of this process and this machine that kube-proxy's configuration may ask for: the OOM score, and the limits of
-//! the kernel's connection tracking. What cannot be written is logged, and does not stop the agent.
+//! Settings of this process and this machine that kube-proxy's configuration may ask for: the OOM
+//! score, and the limits of the kernel's connection tracking. What cannot be written is logged, and
+//! does not stop the agent.
 
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
 

@@ -1,5 +1,5 @@
-//! `lb0` in the running agent: what is to be routed there as services come and go, and when routes may lead there. The
-//! devices and routes are written by [`crate::lb0`].
+//! `lb0` in the running agent: what is to be routed there as services come and go, and when routes
+//! may lead there. The devices and routes are written by [`crate::lb0`].
 
 use std::{collections::BTreeSet, future::pending, net::IpAddr};
 
@@ -76,7 +76,8 @@ impl Lb0 {
         }
     }
 
-    /// Takes in the devices as they are now; true if they are others than before, so that programs must be attached.
+    /// Takes in the devices as they are now; true if they are others than before, so that programs
+    /// must be attached.
     pub(super) fn set_pair(&mut self, pair: Option<VethPair>) -> bool {
         std::mem::replace(&mut self.pair, pair) != pair
     }
@@ -106,7 +107,8 @@ impl Lb0 {
         );
     }
 
-    /// A sync has ended: routes follow what is planned now. Returns what cannot be routed, if that was looked at.
+    /// A sync has ended: routes follow what is planned now. Returns what cannot be routed, if that
+    /// was looked at.
     pub(super) fn refresh(
         &mut self,
         engine: &Engine,

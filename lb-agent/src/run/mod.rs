@@ -10,8 +10,8 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    lb0::Pair,
     maps::{bpf::BpfMaps, dir::BpfDir, lock::DirLock},
+    model::VethPair,
     node::{self, Selection},
     observe::{
         health::Health,
@@ -88,7 +88,8 @@ pub async fn run(config: Config) -> Result<()> {
         commit,
         pinned,
     } = data_path::load(&config, &dir, pair)?;
-    // A previous agent's programs may run, and the API server's address may be one that they translate.
+    // A previous agent's programs may run, and the API server's address may be one that they
+    // translate.
     attachments.claim()?;
     let engine = restore(&config, &mut maps)?;
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
@@ -126,8 +127,8 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Starts the servers of health and metrics. An address that is taken is sent to the receiver with `bindAddressHardFail`,
-/// and retried without.
+/// Starts the servers of health and metrics. An address that is taken is sent to the receiver with
+/// `bindAddressHardFail`, and retried without.
 fn serve_all(
     config: &Config,
     health: &Arc<Health>,
@@ -164,11 +165,12 @@ fn restore(config: &Config, maps: &mut BpfMaps) -> Result<Engine> {
     Engine::restore(maps, plan).context("read what a previous agent left in the maps")
 }
 
-/// `lb0`, if it is not switched off, and the tasks that read sockets; stale ones are left alone with `--socket-reset off`.
+/// `lb0`, if it is not switched off, and the tasks that read sockets; stale ones are left alone
+/// with `--socket-reset off`.
 fn edges(
     config: &Config,
     api: ApiAddresses,
-    pair: Option<Pair>,
+    pair: Option<VethPair>,
     recounts: RecountMetrics,
     resets: ResetMetrics,
 ) -> Result<Edges> {

@@ -1,4 +1,5 @@
-//! On which of the machine's addresses node ports answer: the meaning of `--node-port-addresses` for this Node. Pure.
+//! On which of the machine's addresses node ports answer: the meaning of `--node-port-addresses`
+//! for this Node. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,15 +11,15 @@ const LOOPBACK: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
-/// Do node ports answer the host's own sockets on loopback, of IPv4, of IPv6? Constant while the agent runs: no Node has
-/// loopback for its address.
+/// Do node ports answer the host's own sockets on loopback, of IPv4, of IPv6? Constant while the
+/// agent runs: no Node has loopback for its address.
 pub(super) fn on_loopback(words: &[NodePortAddress]) -> [bool; 2] {
     LOOPBACK.map(|addr| words.iter().any(|word| word.admits(addr, &[])))
 }
 
-/// Those of `machine` (each with its interface) that `words` admit; `None` while they ask for the Node's addresses and the
-/// Node is not listed yet: what a previous agent wrote stands until then. Never loopback, which is
-/// the socket programs' ([`on_loopback`]), and the host's alone.
+/// Those of `machine` (each with its interface) that `words` admit; `None` while they ask for the
+/// Node's addresses and the Node is not listed yet: what a previous agent wrote stands until then.
+/// Never loopback, which is the socket programs' ([`on_loopback`]), and the host's alone.
 pub(super) fn addresses(
     words: &[NodePortAddress],
     node_ip: Option<IpAddr>,
@@ -41,7 +42,8 @@ pub(super) fn addresses(
     Some(admitted.copied().collect())
 }
 
-/// Where the health checks of Services listen: on the same addresses, loopback included if the words admit it.
+/// Where the health checks of Services listen: on the same addresses, loopback included if the
+/// words admit it.
 pub(super) fn listen(words: &[NodePortAddress], addresses: &[(IpAddr, u32)]) -> Listen {
     if words.contains(&NodePortAddress::All) {
         return Listen::Everywhere;

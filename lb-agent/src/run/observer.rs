@@ -1,4 +1,5 @@
-//! What the event loop reports: to the log, metrics, Events, health, and the servers of health checks.
+//! What the event loop reports: to the log, metrics, Events, health, and the servers of health
+//! checks.
 
 use std::{
     sync::Arc,
@@ -51,7 +52,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Starts the tasks that publish Events, serve health checks, and follow the connections that kube-proxy opened.
+    /// Starts the tasks that publish Events, serve health checks, and follow the connections that
+    /// kube-proxy opened.
     pub(super) fn start(
         config: &Config,
         dir: &BpfDir,

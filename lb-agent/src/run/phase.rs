@@ -1,7 +1,7 @@
 //! How far the start of the agent has come.
 
-/// Two things happen at a start, in either order: every source finishes its first list and all of it is written, and the
-/// programs are attached.
+/// Two things happen at a start, in either order: every source finishes its first list and all of
+/// it is written, and the programs are attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Phase {
     /// Neither has happened.

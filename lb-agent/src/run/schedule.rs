@@ -1,5 +1,5 @@
-//! When the next step is due: the first change at once, more of them after a short pause, what failed after a longer one.
-//! Never reads the clock: the caller brings the time.
+//! When the next step is due: the first change at once, more of them after a short pause, what
+//! failed after a longer one. Never reads the clock: the caller brings the time.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Connections that kube-proxy opened, in the running agent: adopted around the first sync; what keeps them is removed after
-//! the last of them. [`takeover`](crate::takeover) does the work.
+//! Connections that kube-proxy opened, in the running agent: adopted around the first sync; what
+//! keeps them is removed after the last of them. [`takeover`](crate::takeover) does the work.
 
 use std::{future::pending, time::Duration};
 
@@ -25,8 +25,8 @@ pub(super) async fn begin(dir: &BpfDir, leftovers: bool, maps: PinnedMaps) {
     report(blocking(move || adopt::begin(&dir, fresh)).await);
 }
 
-/// No previous agent serves: there is no frontend in the maps, nor in maps that these replace. The programs of a previous
-/// agent serve on those, and look for their flows in the same map as ours.
+/// No previous agent serves: there is no frontend in the maps, nor in maps that these replace. The
+/// programs of a previous agent serve on those, and look for their flows in the same map as ours.
 fn is_fresh(leftovers: bool, maps: PinnedMaps) -> bool {
     !leftovers && maps == PinnedMaps::Reused
 }

@@ -1,4 +1,5 @@
-//! Connections of the HTTP servers: how one is accepted, served and ended, and how many may be open at once.
+//! Connections of the HTTP servers: how one is accepted, served and ended, and how many may be open
+//! at once.
 
 use std::{
     convert::Infallible,
@@ -24,18 +25,19 @@ use tokio::{
 };
 use tracing::debug;
 
-/// A connection whose first request has not arrived by then is closed: it would keep a place from others.
+/// A connection whose first request has not arrived by then is closed: it would keep a place from
+/// others.
 const FIRST: Duration = Duration::from_secs(5);
-/// A connection that is idle for this long is closed. No common interval of health checks, so that the close does not
-/// meet the next request.
+/// A connection that is idle for this long is closed. No common interval of health checks, so that
+/// the close does not meet the next request.
 const SILENCE: Duration = Duration::from_secs(17);
 /// Pause after a failed accept(), which means that the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Open connections of all servers that share a [`Places`].
 const MAX: usize = 4096;
 
-/// Places for connections. A client that finds none free is closed at once, so that clients from outside cannot exhaust the
-/// descriptors of the agent; a silent client loses its place.
+/// Places for connections. A client that finds none free is closed at once, so that clients from
+/// outside cannot exhaust the descriptors of the agent; a silent client loses its place.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
@@ -59,7 +61,8 @@ impl Default for Places {
     }
 }
 
-/// Accepts connections forever. When the sender of `end` is dropped, open ones end after the response under way.
+/// Accepts connections forever. When the sender of `end` is dropped, open ones end after the
+/// response under way.
 pub(super) async fn serve<S>(
     listener: TcpListener,
     service: S,

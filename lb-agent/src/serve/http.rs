@@ -70,7 +70,8 @@ pub async fn health(
     serve("--health-bind-address", address, routes, failure).await;
 }
 
-/// Serves `/metrics`, and what kube-proxy has beside it, forever; `config` is the body of `/configz`.
+/// Serves `/metrics`, and what kube-proxy has beside it, forever; `config` is the body of
+/// `/configz`.
 pub async fn metrics(
     address: SocketAddr,
     registries: Arc<Registries>,
@@ -150,8 +151,9 @@ async fn healthz(State(health): State<Arc<Health>>) -> Response {
     reply(verdict, &body)
 }
 
-/// A node is ready once its Services have been written. Refused ones do not count: one Service that does not fit must not
-/// hold up a rollout, nor take the node from all others. The body says how many there are.
+/// A node is ready once its Services have been written. Refused ones do not count: one Service that
+/// does not fit must not hold up a rollout, nor take the node from all others. The body says how
+/// many there are.
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
     let report = health.report(Instant::now());
     let body = serde_json::json!({
@@ -191,7 +193,8 @@ struct OfFamily {
 }
 
 impl HealthzBody {
-    /// As in kube-proxy, the last update is the present where the verdict is good, and the real one in `status`.
+    /// As in kube-proxy, the last update is the present where the verdict is good, and the real one
+    /// in `status`.
     fn new(report: &Report, verdict: Verdict, node_eligible: Option<bool>) -> Self {
         let now = jiff::Timestamp::now();
         let updated = match verdict {

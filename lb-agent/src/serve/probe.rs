@@ -1,4 +1,5 @@
-//! What a load balancer reads from a Service's health check port: kube-proxy's body, headers and status.
+//! What a load balancer reads from a Service's health check port: kube-proxy's body, headers and
+//! status.
 
 use std::{
     convert::Infallible,
@@ -124,7 +125,8 @@ mod tests {
         assert_eq!(status(), 503);
         set(0, true);
         assert_eq!(status(), 503);
-        // A Node that leaves still serves what it has: kube-proxy's health check ports do not look at it.
+        // A Node that leaves still serves what it has: kube-proxy's health check ports do not look
+        // at it.
         set(1, true);
         health.leaving(true);
         assert_eq!(status(), 200);

@@ -1,5 +1,6 @@
-//! What is wrong with this machine, or with what was asked of it: devices, programs, lb0, maps, addresses, its zone. Each
-//! condition is logged once, written as an Event on the Node, and shown as a metric while it lasts.
+//! What is wrong with this machine, or with what was asked of it: devices, programs, lb0, maps,
+//! addresses, its zone. Each condition is logged once, written as an Event on the Node, and shown
+//! as a metric while it lasts.
 
 use std::net::IpAddr;
 
@@ -73,8 +74,8 @@ impl NodeConditions {
         }
     }
 
-    /// Programs that could not be attached this time, each with its device, and devices that were to have XDP and whose
-    /// driver has none.
+    /// Programs that could not be attached this time, each with its device, and devices that were
+    /// to have XDP and whose driver has none.
     pub(crate) fn attached(&mut self, problems: &[(String, Error)], without_xdp: &[String]) {
         let texts = problems.iter().map(|(_, error)| format!("{error:#}"));
         let (appeared, gone) = self.unattached.update(texts);
@@ -170,7 +171,8 @@ impl NodeConditions {
     }
 }
 
-/// So full that the operator should make it larger before it is full: nine in ten, as `lb-agent check` has it.
+/// So full that the operator should make it larger before it is full: nine in ten, as `lb-agent
+/// check` has it.
 fn is_almost_full(usage: &Usage) -> bool {
     u64::from(usage.entries) * 10 > u64::from(usage.capacity) * 9
 }

@@ -115,7 +115,8 @@ impl SyncMetrics {
         self.syncs.get_or_create(&SyncLabels { result }).inc();
     }
 
-    /// A change of an `EndpointSlice` took this long, from its trigger time until it was in the maps.
+    /// A change of an `EndpointSlice` took this long, from its trigger time until it was in the
+    /// maps.
     pub(super) fn programmed(&self, seconds: f64) {
         self.network_programming.observe(seconds);
     }
@@ -132,7 +133,8 @@ impl SyncMetrics {
         set(&self.with_problems, services);
     }
 
-    /// Ports that are not programmed for this node's own clients, since they are SCTP and there is no `lb0`.
+    /// Ports that are not programmed for this node's own clients, since they are SCTP and there is
+    /// no `lb0`.
     pub(super) fn skipped(&self, sctp: usize) {
         let reason = SkipReason::sctp_without_lb0;
         set(

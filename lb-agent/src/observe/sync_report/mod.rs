@@ -1,4 +1,5 @@
-//! Turns what syncs did into metrics, log, Events on the Services concerned, and the file that `get services` reads.
+//! Turns what syncs did into metrics, log, Events on the Services concerned, and the file that `get
+//! services` reads.
 
 use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
@@ -88,7 +89,8 @@ impl SyncReporter {
         }
     }
 
-    /// So many objects were received since the last sync that memory which is free after it is worth giving back.
+    /// So many objects were received since the last sync that memory which is free after it is
+    /// worth giving back.
     pub(crate) fn received_many(&self) -> bool {
         self.received.iter().map(|(_, n)| n).sum::<u64>() >= MANY
     }

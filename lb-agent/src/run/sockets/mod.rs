@@ -1,5 +1,5 @@
-//! Tasks that read the records of sockets beside the event loop: recounts of open connections, and resets of stale UDP
-//! sockets.
+//! Tasks that read the records of sockets beside the event loop: recounts of open connections, and
+//! resets of stale UDP sockets.
 
 use std::sync::Arc;
 

@@ -26,7 +26,8 @@ impl Walk for Recount {
     }
 }
 
-/// Recounts until it is aborted. A recount that fails is retried; after one that panicked, `renew` makes the next.
+/// Recounts until it is aborted. A recount that fails is retried; after one that panicked, `renew`
+/// makes the next.
 pub(super) async fn run<W: Walk>(
     first: W,
     mut renew: impl FnMut() -> Result<W> + Send,

@@ -1,5 +1,6 @@
-//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each sync that removed one, and
-//! reset beside the event loop. The engine's task decides which are stale; another thread resets them.
+//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each
+//! sync that removed one, and reset beside the event loop. The engine's task decides which are
+//! stale; another thread resets them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +25,13 @@ use crate::{
 
 /// Shortest pause between two looks, so that a burst of changes becomes one.
 const QUIET: Duration = Duration::from_millis(100);
-/// Pause after a look, as long as something is found: the first one, and the longest. A second look follows in any case: a
-/// connect may have chosen its backend just before the sync, and written its record just after the first look.
+/// Pause after a look, as long as something is found: the first one, and the longest. A second look
+/// follows in any case: a connect may have chosen its backend just before the sync, and written its
+/// record just after the first look.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// A backend that is absent for less than this keeps its sockets: an endpoint that moves from one slice to another is away
-/// between two events. The second look comes after it.
+/// A backend that is absent for less than this keeps its sockets: an endpoint that moves from one
+/// slice to another is away between two events. The second look comes after it.
 const GRACE: Duration = AGAIN.0;
 
 /// Which of these hold on to a backend that no longer serves?
@@ -133,7 +135,8 @@ struct Looker {
 struct Suspects(BTreeMap<Pair, Instant>);
 
 impl Suspects {
-    /// Takes in what does not serve now. Returns what has not served for long enough, and whether anything is new.
+    /// Takes in what does not serve now. Returns what has not served for long enough, and whether
+    /// anything is new.
     fn confirm(&mut self, stale: BTreeSet<Pair>, now: Instant) -> (BTreeSet<Pair>, bool) {
         let fresh = stale.iter().any(|pair| !self.0.contains_key(pair));
         let since = |pair: &Pair| self.0.get(pair).copied().unwrap_or(now);

@@ -1,4 +1,5 @@
-//! The servers on the health check ports of Services. One that cannot listen is retried while the others keep running.
+//! The servers on the health check ports of Services. One that cannot listen is retried while the
+//! others keep running.
 
 use std::{
     collections::BTreeMap,
