@@ -71,10 +71,10 @@ impl Home {
         if services > MANY {
             // Six frontends each: two ports and the address itself, as seen from inside and from outside.
             for capacity in [
-                "lb_services=524288",
-                "lb_svc=131072",
+                "lb_frontends=524288",
+                "lb_pools=131072",
                 "lb_sched=131072",
-                "lb_svc_stats=131072",
+                "lb_pool_stats=131072",
             ] {
                 args.extend(["--map-capacity".to_owned(), capacity.to_owned()]);
             }

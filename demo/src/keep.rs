@@ -45,7 +45,7 @@ pub(crate) fn leave(stage: Stage) -> Result<()> {
     };
     show::say(&format!(
         "  {dir}/client nslookup web\n  {dir}/client wget -qO- http://{vip}/\n  {dir}/outside wget -qO- http://{node}:{NODE_PORT}/\n  \
-         {dir}/node lb-agent get services\n  {dir}/node bpftool map dump pinned {pins}/maps/lb_svc\n  \
+         {dir}/node lb-agent get services\n  {dir}/node bpftool map dump pinned {pins}/maps/lb_pools\n  \
          {dir}/client              # a shell in the pod\n{follow}  tail -f {dir}/agent.log\n\n\
          To remove it all:\n  cargo xtask clean --keep-target",
         vip = WEB_VIP.v4,

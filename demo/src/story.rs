@@ -68,12 +68,12 @@ fn look(stage: &Stage) -> Result<()> {
     show::title("What the kernel holds");
     show::prompt("node", "lb-agent get services");
     show::lines(&agent::verb(&stage.node, &["get", "services"])?, 60);
-    let pin = stage.node.bpf_dir().join("maps/lb_services");
+    let pin = stage.node.bpf_dir().join("maps/lb_frontends");
     let look = "grep -m1 -B6 -A9 '\"port\": 80,'";
     show::run_as(
         "node",
         &stage.node,
-        &format!("bpftool map dump pinned …/maps/lb_services | {look}"),
+        &format!("bpftool map dump pinned …/maps/lb_frontends | {look}"),
         &format!("bpftool map dump pinned {} | {look}", pin.display()),
         20,
     )

@@ -10,8 +10,8 @@ pub struct AffinityKey {
     /// The client: its address in the packet path; on the socket path [`AffinityKey::netns`] (an unbound socket has no
     /// address at connect).
     pub client: Addr,
-    /// Service index.
-    pub service: u32,
+    /// Pool index.
+    pub pool: u32,
 }
 
 impl AffinityKey {

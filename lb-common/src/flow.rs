@@ -38,8 +38,8 @@ pub struct Flow {
     /// Device that the client's packets come in on: replies of a local backend leave by it. Kept up to date in the reply
     /// record; in the forward record it is that of the last proof.
     pub ifindex: u32,
-    /// Index into `lb_svc`.
-    pub service: u32,
+    /// Index into `lb_pools`.
+    pub pool: u32,
     /// Index into `lb_backends`.
     pub backend: u32,
     /// The same random number in both records of a flow; 0 marks a record that is being taken away.
@@ -204,7 +204,7 @@ mod tests {
             sport: 30080,
             dport: 4711,
             ifindex: 2,
-            service: 1,
+            pool: 1,
             backend: 1,
             generation: 1,
             kind: kind::REPLY,

@@ -13,16 +13,21 @@ pub mod crc32c;
 pub mod csum;
 pub mod dev;
 pub mod flow;
+pub mod frontend;
 pub mod known;
 pub mod lb0;
 pub mod maps;
+pub mod member;
 #[cfg(feature = "user")]
 mod pod;
+pub mod pool;
 pub mod reason;
+pub mod scheduler;
 pub mod select;
-pub mod service;
+pub mod slot;
 pub mod sock;
 pub mod srcrange;
+pub mod stats;
 
 pub use addr::{Addr, Proto};
 pub use reason::Reason;

@@ -29,23 +29,23 @@ macro_rules! maps {
 pub const MMAPABLE: usize = 1 << 10;
 
 maps! {
-    /// [`ServiceKey`](crate::service::ServiceKey) → [`ServiceRef`](crate::service::ServiceRef)
-    SERVICES: "lb_services", 1 << 18, v 1, config;
-    /// [`NodePortKey`](crate::service::NodePortKey) → [`ServiceRef`](crate::service::ServiceRef)
+    /// [`VipKey`](crate::frontend::VipKey) → [`FrontendValue`](crate::frontend::FrontendValue)
+    FRONTENDS: "lb_frontends", 1 << 18, v 1, config;
+    /// [`NodePortKey`](crate::frontend::NodePortKey) → [`FrontendValue`](crate::frontend::FrontendValue)
     NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
-    /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::service::NodeAddr)
+    /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::frontend::NodeAddr)
     NODEADDRS: "lb_nodeaddrs", 1 << 10, v 1, config;
     /// hash of an address / 64 → the bits of 64 hashes (see [`known`](crate::known)); mmapable
     KNOWN: "lb_known", crate::known::WORDS, v 1, config;
-    /// service index → [`Service`](crate::service::Service); mmapable
-    SVC: "lb_svc", 1 << 16, v 1, config;
-    /// slot → [`Slot`](crate::service::Slot); mmapable
+    /// pool index → [`Pool`](crate::pool::Pool); mmapable
+    POOLS: "lb_pools", 1 << 16, v 1, config;
+    /// slot → [`Slot`](crate::slot::Slot); mmapable
     SLOTS: "lb_slots", 1 << 20, v 1, config;
     /// backend id → [`Backend`](crate::backend::Backend); mmapable
     BACKENDS: "lb_backends", 1 << 19, v 1, config;
-    /// [`MemberKey`](crate::service::MemberKey) → flags; not preallocated
+    /// [`MemberKey`](crate::member::MemberKey) → flags; not preallocated
     MEMBERS: "lb_members", 1 << 20, v 1, config;
-    /// service index → cursor of rr and wrr
+    /// pool index → cursor of rr and wrr
     SCHED: "lb_sched", 1 << 16, v 1, config;
     /// backend id → open connections; mmapable
     ACTIVE: "lb_active", 1 << 19, v 1, config;
@@ -72,8 +72,8 @@ maps! {
     DEVS: "lb_devs", 1 << 10, v 1, config;
     /// [`Reason`](crate::Reason) → count, one a CPU
     COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
-    /// service index → [`ServiceStats`](crate::service::ServiceStats), one a CPU
-    SVC_STATS: "lb_svc_stats", 1 << 16, v 1, state;
+    /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU
+    POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state;
     /// one-entry array of maps: an update waits for every running program (the RCU barrier)
     BARRIER: "lb_barrier", 1, v 1, config;
 }

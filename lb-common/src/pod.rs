@@ -6,11 +6,13 @@ use crate::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey},
-    service::{
-        MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, Slot,
-    },
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
+    stats::PoolStats,
 };
 
 /// Asserts that the fields' sizes add up to the whole (no padding), and names every field (a new one breaks the build).
@@ -28,30 +30,30 @@ macro_rules! pod {
 
 pod! {
     Addr { b: [u8; 16] }
-    ServiceKey { addr: Addr, port: u16, proto: u8, scope: u8 }
+    VipKey { addr: Addr, port: u16, proto: u8, scope: u8 }
     NodePortKey { port: u16, proto: u8, scope: u8, family: u8, pad: [u8; 3] }
-    ServiceRef { index: u32, flags: u32 }
+    FrontendValue { pool: u32, flags: u32 }
     NodeAddr { ifindex: u32, flags: u32 }
-    Service {
+    Pool {
         base: u32, count: u16, generation: u16, affinity_secs: u32, scheduler: u8, pad: u8, flags: u16, id: u32, pad2: [u32; 3],
     }
-    Slot { backend: u32, service: u32 }
-    MemberKey { service: u32, backend: u32 }
-    ServiceStats { connections: u64, packets: u64, bytes: u64, rejects: u64 }
+    Slot { backend: u32, pool: u32 }
+    MemberKey { pool: u32, backend: u32 }
+    PoolStats { connections: u64, packets: u64, bytes: u64, rejects: u64 }
     Backend { addr: Addr, port: u16, proto: u8, state: u8, weight: u16, flags: u16 }
     SockRecord {
         vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, pad: u8,
-        backend_id: u32, service: u32, cookie: u64, netns: u64,
+        backend_id: u32, pool: u32, cookie: u64, netns: u64,
     }
     Agent { tgid: u32, records_lost: u32, cgroup: u64 }
     UdpPeerKey { cookie: u64, addr: Addr, port: u16, pad: [u16; 3] }
-    UdpPeer { addr: Addr, port: u16, pad: u16, service: u32, backend_id: u32, check: u32 }
-    AffinityKey { client: Addr, service: u32 }
+    UdpPeer { addr: Addr, port: u16, pad: u16, pool: u32, backend_id: u32, check: u32 }
+    AffinityKey { client: Addr, pool: u32 }
     Affinity { last_used_ns: u64, backend: u32, pad: u32 }
-    SourceRange { service: u32, addr: Addr }
+    SourceRange { pool: u32, addr: Addr }
     FlowKey { src: Addr, dst: Addr, sport: u16, dport: u16, proto: u8, pad: [u8; 3] }
     Flow {
-        src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, service: u32, backend: u32, generation: u32, kind: u8,
+        src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, pool: u32, backend: u32, generation: u32, kind: u8,
         flags: u8, client: u8, server: u8, last_seen_ns: u64,
     }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }

@@ -1,6 +1,6 @@
 //! The choice of a slot, as pure functions: the same code runs in the kernel and in the tests.
 
-use crate::service::scheduler;
+use crate::scheduler;
 
 /// What a choice may look at. Each is computed by the caller only when the scheduler asks for it (see [`needs`]).
 #[derive(Clone, Copy)]

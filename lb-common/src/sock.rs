@@ -27,8 +27,8 @@ pub struct SockRecord {
     pub pad: u8,
     /// Index into `lb_backends`.
     pub backend_id: u32,
-    /// Index into `lb_svc`.
-    pub service: u32,
+    /// Index into `lb_pools`.
+    pub pool: u32,
     /// Cookie of the socket that connected or sent. For MPTCP that is the first subflow, also in the copy of the record that
     /// the MPTCP socket gets for getpeername (never counted).
     pub cookie: u64,
@@ -58,7 +58,7 @@ impl SockRecord {
         counted: 0,
         pad: 0,
         backend_id: 0,
-        service: 0,
+        pool: 0,
         cookie: 0,
         netns: 0,
     };
@@ -90,8 +90,8 @@ pub struct UdpPeer {
     pub port: u16,
     /// Reserved, zero.
     pub pad: u16,
-    /// Index into `lb_svc`.
-    pub service: u32,
+    /// Index into `lb_pools`.
+    pub pool: u32,
     /// Index into `lb_backends`.
     pub backend_id: u32,
     /// Hash of the key: a reader that finds another one has read an element that the kernel gave to another key meanwhile.

@@ -62,7 +62,7 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
                 Action::Send { .. } if s.flow.kind != kind::REPLY => Reason::PktForwarded,
                 _ => Reason::PktReply,
             };
-            count::forwarded(s.flow.service, p.len, reason);
+            count::forwarded(s.flow.pool, p.len, reason);
             go_on(ctx, p, s, action, side)
         }
     }

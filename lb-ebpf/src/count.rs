@@ -1,8 +1,8 @@
-//! Counters by reason and by service. Nothing else writes `lb_counters` and `lb_svc_stats`.
+//! Counters by reason and by service. Nothing else writes `lb_counters` and `lb_pool_stats`.
 
-use lb_common::{Reason, service::ServiceStats};
+use lb_common::{Reason, stats::PoolStats};
 
-use crate::maps::{COUNTERS, SVC_STATS};
+use crate::maps::{COUNTERS, POOL_STATS};
 
 /// One more of `reason` on this CPU.
 #[inline(always)]
@@ -15,8 +15,8 @@ pub fn count(reason: Reason) {
 
 /// This CPU's statistics of a service.
 #[inline(always)]
-fn stats(index: u32) -> Option<*mut ServiceStats> {
-    SVC_STATS.get_ptr_mut(index)
+fn stats(index: u32) -> Option<*mut PoolStats> {
+    POOL_STATS.get_ptr_mut(index)
 }
 
 /// One more connection given a backend.

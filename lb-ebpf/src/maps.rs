@@ -12,20 +12,17 @@ use lb_common::{
     dev::Dev,
     flow::{Flow, FlowKey},
     maps::{self, MMAPABLE},
-    service::{
-        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef,
-        ServiceStats, Slot,
-    },
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey}, member::MemberKey, pool::Pool, slot::Slot, stats::PoolStats,
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
 };
 
-#[btf_map(name = "lb_services")]
-pub static SERVICES: HashMap<ServiceKey, ServiceRef, { maps::SERVICES.capacity as usize }> =
+#[btf_map(name = "lb_frontends")]
+pub static FRONTENDS: HashMap<VipKey, FrontendValue, { maps::FRONTENDS.capacity as usize }> =
     HashMap::new();
 
 #[btf_map(name = "lb_nodeports")]
-pub static NODEPORTS: HashMap<NodePortKey, ServiceRef, { maps::NODEPORTS.capacity as usize }> =
+pub static NODEPORTS: HashMap<NodePortKey, FrontendValue, { maps::NODEPORTS.capacity as usize }> =
     HashMap::new();
 
 #[btf_map(name = "lb_nodeaddrs")]
@@ -35,8 +32,8 @@ pub static NODEADDRS: HashMap<Addr, NodeAddr, { maps::NODEADDRS.capacity as usiz
 #[btf_map(name = "lb_known")]
 pub static KNOWN: Array<u64, { maps::KNOWN.capacity as usize }, MMAPABLE> = Array::new();
 
-#[btf_map(name = "lb_svc")]
-pub static SVC: Array<Service, { maps::SVC.capacity as usize }, MMAPABLE> = Array::new();
+#[btf_map(name = "lb_pools")]
+pub static POOLS: Array<Pool, { maps::POOLS.capacity as usize }, MMAPABLE> = Array::new();
 
 #[btf_map(name = "lb_slots")]
 pub static SLOTS: Array<Slot, { maps::SLOTS.capacity as usize }, MMAPABLE> = Array::new();
@@ -47,7 +44,7 @@ pub static BACKENDS: Array<Backend, { maps::BACKENDS.capacity as usize }, MMAPAB
 #[btf_map(name = "lb_members")]
 pub static MEMBERS: HashMap<
     MemberKey,
-    MemberFlags,
+    u32,
     { maps::MEMBERS.capacity as usize },
     { BPF_F_NO_PREALLOC as usize },
 > = HashMap::new();
@@ -93,8 +90,8 @@ pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::
 #[btf_map(name = "lb_counters")]
 pub static COUNTERS: PerCpuArray<u64, { maps::COUNTERS.capacity as usize }> = PerCpuArray::new();
 
-#[btf_map(name = "lb_svc_stats")]
-pub static SVC_STATS: PerCpuArray<ServiceStats, { maps::SVC_STATS.capacity as usize }> =
+#[btf_map(name = "lb_pool_stats")]
+pub static POOL_STATS: PerCpuArray<PoolStats, { maps::POOL_STATS.capacity as usize }> =
     PerCpuArray::new();
 
 /// Never read by a program: an update of it is the agent's RCU barrier.

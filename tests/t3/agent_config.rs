@@ -30,7 +30,7 @@ fn file(body: &str) -> Result<(tempfile::TempDir, String)> {
 fn scene(body: &str) -> Result<Scene> {
     let (_dir, path) = file(body)?;
     // Arrays that are quickly read.
-    let small = "lb_svc=64,lb_slots=256,lb_backends=64";
+    let small = "lb_pools=64,lb_slots=256,lb_backends=64";
     let start = Start::new().args(&["--config", &path, "--map-capacity", small]);
     Scene::with(start, |node| vec![scene::web(node)])
 }
@@ -85,12 +85,12 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     let to = WEB_VIP.at(Family::V4, PORT);
     scene.client().ask(Kind::Tcp, to)?;
     let maps = [
-        "lb_services",
+        "lb_frontends",
         "lb_nodeports",
         "lb_nodeaddrs",
         "lb_members",
         "lb_srcranges",
-        "lb_svc",
+        "lb_pools",
         "lb_slots",
         "lb_backends",
     ];
@@ -101,7 +101,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         let (key, value) = before.iter().find(used).context("an empty map")?;
         match map {
             // An array has no element less: it is overwritten.
-            "lb_svc" | "lb_slots" | "lb_backends" => {
+            "lb_pools" | "lb_slots" | "lb_backends" => {
                 let zeros = vec!["0x00".to_owned(); value.len()];
                 bpftool(&scene, "update", map, key, &zeros)?;
             }
@@ -117,15 +117,15 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         ensure!(before == after, "{map} is not as it was");
     }
     // One that is too many goes, and with it what it led to.
-    let (mut key, value) = elements(&scene, "lb_services")?.remove(0);
+    let (mut key, value) = elements(&scene, "lb_frontends")?.remove(0);
     key[14] = "0x7b".to_owned();
-    bpftool(&scene, "update", "lb_services", &key, &value)?;
+    bpftool(&scene, "update", "lb_frontends", &key, &value)?;
     poll::until_true(CHANGE, "the stranger goes", || {
-        Ok(repaired(&scene, "lb_services")? > 1.5)
+        Ok(repaired(&scene, "lb_frontends")? > 1.5)
     })?;
-    ensure!(!elements(&scene, "lb_services")?.contains(&(key, value)));
+    ensure!(!elements(&scene, "lb_frontends")?.contains(&(key, value)));
 
-    let known = repaired(&scene, "lb_services")?;
+    let known = repaired(&scene, "lb_frontends")?;
     // Without its bit an entry is passed over, which is as bad as if it were gone.
     for (key, value) in elements(&scene, "lb_known")? {
         if value.iter().any(|b| b != "0x00") {
@@ -143,7 +143,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
     })?;
 
     poll::until_true(CHANGE, "that they were missing is counted", || {
-        Ok(repaired(&scene, "lb_services")? > known + 0.5)
+        Ok(repaired(&scene, "lb_frontends")? > known + 0.5)
     })?;
     scene.client().ask(Kind::Tcp, to)?;
     poll::until_true(CHANGE, "an audit finds nothing", || {

@@ -19,7 +19,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// What the agent writes when the cluster changes, as bytes. Arrays are long, and read through `get services`.
 fn config_maps(scene: &Scene) -> Result<String> {
     let mut all = String::new();
-    for map in ["lb_services", "lb_nodeports", "lb_nodeaddrs", "lb_members"] {
+    for map in ["lb_frontends", "lb_nodeports", "lb_nodeaddrs", "lb_members"] {
         let pin = scene.node.map_pin(map);
         let text = scene
             .node
@@ -246,7 +246,7 @@ fn connections_survive_an_upgrade() -> Result<()> {
 #[test]
 fn connections_survive_an_upgrade_to_maps_that_do_not_fit() -> Result<()> {
     nobody_notices(Start::new(), |scene, held| {
-        for services in ["lb_services=4096", "lb_services=8192"] {
+        for services in ["lb_frontends=4096", "lb_frontends=8192"] {
             scene.agent.take().context("it runs")?.kill()?;
             let next = Start::new().args(&["--map-capacity", services]);
             scene.agent = Some(next.on(&scene.node)?);

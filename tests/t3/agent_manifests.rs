@@ -261,7 +261,7 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
             .run(&["bpftool", "map", "dump", "pinned", &pin])?;
         Ok::<_, anyhow::Error>(text.split_whitespace().collect::<String>())
     };
-    let services = dump("lb_services")?;
+    let services = dump("lb_frontends")?;
     for words in [
         "\"addr\":",
         "10,96,0,10",
@@ -308,8 +308,8 @@ fn health_and_metrics_are_served() -> Result<()> {
     for words in [
         "lb_build_info{",
         "lb_sync_duration_seconds_count",
-        "lb_map_entries{map=\"lb_services\"}",
-        "lb_map_max_entries{map=\"lb_services\"}",
+        "lb_map_entries{map=\"lb_frontends\"}",
+        "lb_map_max_entries{map=\"lb_frontends\"}",
         "reason=\"sock_translated\"",
     ] {
         ensure!(text.contains(words), "no {words} in\n{text}");

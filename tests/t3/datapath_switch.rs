@@ -162,12 +162,12 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
     let dir = BpfDir::create(pins)?;
     let options = Options {
         capacities: [
-            ("lb_svc", 6),
+            ("lb_pools", 6),
             ("lb_slots", 256),
             ("lb_backends", 256),
             ("lb_active", 256),
             ("lb_members", 512),
-            ("lb_services", 32),
+            ("lb_frontends", 32),
         ]
         .map(|(name, n)| (name.to_owned(), n))
         .into(),

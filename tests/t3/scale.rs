@@ -119,7 +119,7 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
     write(&scene, &all)?;
     poll::until_true(READ, "everything is written", || {
         let fronts = wanted.fronts.keys().filter(|k| k.0.is_some()).count() + wanted.marks.len();
-        Ok(entries(&scene, "lb_services")? == fronts as u64)
+        Ok(entries(&scene, "lb_frontends")? == fronts as u64)
     })?;
     compare(&scene, &all)?;
     let elements = wanted.fronts.len() + wanted.marks.len() + wanted.pools() + wanted.slots();
@@ -156,9 +156,9 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
         }
     }
     for map in [
-        "lb_services",
+        "lb_frontends",
         "lb_nodeports",
-        "lb_svc",
+        "lb_pools",
         "lb_slots",
         "lb_members",
         "lb_backends",

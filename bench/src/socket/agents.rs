@@ -45,10 +45,10 @@ impl Balanced {
         if services.len() > MANY {
             // Six frontends each: two ports and the address itself, as seen from inside and from outside.
             for capacity in [
-                "lb_services=524288",
-                "lb_svc=131072",
+                "lb_frontends=524288",
+                "lb_pools=131072",
                 "lb_sched=131072",
-                "lb_svc_stats=131072",
+                "lb_pool_stats=131072",
             ] {
                 start = start.args(&["--map-capacity", capacity]);
             }

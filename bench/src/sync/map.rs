@@ -7,8 +7,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use lb_common::Addr;
 use lb_common::backend::Backend;
+use lb_common::frontend::{FrontendValue, VipKey, scope};
 use lb_common::maps;
-use lb_common::service::{Service, ServiceKey, ServiceRef, Slot, scope};
+use lb_common::pool::Pool;
+use lb_common::slot::Slot;
 use lb_sys::{Map, MappedArray, open_pin};
 
 /// IANA's number.
@@ -17,7 +19,7 @@ const TCP: u8 = 6;
 /// The first backend of a service, whenever it is asked.
 pub(super) struct Look {
     index: u32,
-    services: MappedArray<Service>,
+    services: MappedArray<Pool>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
 }
@@ -30,17 +32,17 @@ impl Look {
             // Not opened for reading alone: the kernel maps no such array.
             open_pin(&pin).with_context(|| format!("open {}", pin.display()))
         };
-        let key = ServiceKey {
+        let key = VipKey {
             addr: Addr::from(vip.ip()),
             port: vip.port(),
             proto: TCP,
-            scope: scope::INSIDE,
+            scope: scope::INTERNAL,
         };
-        let frontends = Map::<ServiceKey, ServiceRef>::new(open(maps::SERVICES)?)?;
+        let frontends = Map::<VipKey, FrontendValue>::new(open(maps::FRONTENDS)?)?;
         let found = frontends.get(&key)?.context("the VIP is in no map")?;
         Ok(Self {
-            index: found.index,
-            services: MappedArray::new(open(maps::SVC)?, false)?,
+            index: found.pool,
+            services: MappedArray::new(open(maps::POOLS)?, false)?,
             slots: MappedArray::new(open(maps::SLOTS)?, false)?,
             backends: MappedArray::new(open(maps::BACKENDS)?, false)?,
         })

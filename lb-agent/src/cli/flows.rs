@@ -106,7 +106,7 @@ fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
                     (false, false) => "new",
                 },
                 local: f.flags & flags::LOCAL != 0,
-                service: f.service,
+                service: f.pool,
                 backend_id: f.backend,
                 ifindex: f.ifindex,
             }

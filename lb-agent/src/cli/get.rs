@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets::NOTHING};
-use lb_common::service::ServiceStats;
+use lb_common::stats::PoolStats;
 use serde::Serialize;
 
 use crate::maps::{
@@ -79,7 +79,7 @@ impl Counts for Counters {
     fn active(&self, backend: u32) -> Result<u64, MapError> {
         self.active.load(backend)
     }
-    fn service(&self, index: u32) -> Result<ServiceStats, MapError> {
+    fn service(&self, index: u32) -> Result<PoolStats, MapError> {
         self.stats.service(index)
     }
 }

@@ -26,13 +26,13 @@ pub(crate) fn from_pins(dir: &BpfDir, new: &mut BpfMaps) {
 }
 
 fn fits(old: &mut dyn Maps, new: &mut dyn Maps) -> Result<(), MapError> {
-    room(old.services(), new.services(), "lb_services")?;
+    room(old.services(), new.services(), "lb_frontends")?;
     room(old.nodeports(), new.nodeports(), "lb_nodeports")?;
     room(old.nodeaddrs(), new.nodeaddrs(), "lb_nodeaddrs")?;
     room(old.members(), new.members(), "lb_members")?;
     room(old.srcranges(), new.srcranges(), "lb_srcranges")?;
     room(old.devs(), new.devs(), "lb_devs")?;
-    empty_behind(old.svc(), new.svc(), "lb_svc")?;
+    empty_behind(old.svc(), new.svc(), "lb_pools")?;
     empty_behind(old.slots(), new.slots(), "lb_slots")?;
     empty_behind(old.backends(), new.backends(), "lb_backends")
 }

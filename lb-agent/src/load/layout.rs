@@ -116,7 +116,11 @@ mod tests {
     fn config_maps_change_together_or_not_at_all() {
         use Fate::{Create, Replace, Reuse};
         let together = |slots, svc, flows| {
-            config_together(&[(maps::SLOTS, slots), (maps::SVC, svc), (maps::FLOWS, flows)])
+            config_together(&[
+                (maps::SLOTS, slots),
+                (maps::POOLS, svc),
+                (maps::FLOWS, flows),
+            ])
         };
         assert!(!together(Create, Create, Create));
         assert!(!together(Create, Create, Reuse));

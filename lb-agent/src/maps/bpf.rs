@@ -5,10 +5,11 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps::{self, MapSpec},
-    service::{
-        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
-    },
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
 };
 
 use super::{
@@ -22,20 +23,20 @@ use super::{
 /// Every map that the sync engine writes.
 #[derive(Debug)]
 pub struct BpfMaps {
-    /// `lb_services`
-    pub services: AddressPin<ServiceKey, ServiceRef>,
+    /// `lb_frontends`
+    pub services: AddressPin<VipKey, FrontendValue>,
     /// `lb_nodeports`
-    pub nodeports: HashPin<NodePortKey, ServiceRef>,
+    pub nodeports: HashPin<NodePortKey, FrontendValue>,
     /// `lb_nodeaddrs`
     pub nodeaddrs: AddressPin<Addr, NodeAddr>,
     /// `lb_members`
-    pub members: HashPin<MemberKey, MemberFlags>,
+    pub members: HashPin<MemberKey, u32>,
     /// `lb_srcranges`
     pub srcranges: RangesPin,
     /// `lb_devs`
     pub devs: HashPin<u32, Dev>,
-    /// `lb_svc`
-    pub svc: ArrayPin<Service>,
+    /// `lb_pools`
+    pub svc: ArrayPin<Pool>,
     /// `lb_slots`
     pub slots: ArrayPin<Slot>,
     /// `lb_backends`
@@ -56,13 +57,13 @@ impl BpfMaps {
             Access::Read => None,
         };
         Ok(Self {
-            services: AddressPin::open(dir, maps::SERVICES, known.clone())?,
+            services: AddressPin::open(dir, maps::FRONTENDS, known.clone())?,
             nodeports: HashPin::open(dir, maps::NODEPORTS, access)?,
             nodeaddrs: AddressPin::open(dir, maps::NODEADDRS, known)?,
             members: HashPin::open(dir, maps::MEMBERS, access)?,
             srcranges: RangesPin::open(dir, maps::SRCRANGES, access)?,
             devs: HashPin::open(dir, maps::DEVS, access)?,
-            svc: ArrayPin::open(dir, maps::SVC, access)?,
+            svc: ArrayPin::open(dir, maps::POOLS, access)?,
             slots: ArrayPin::open(dir, maps::SLOTS, access)?,
             backends: ArrayPin::open(dir, maps::BACKENDS, access)?,
             active: ArrayPin::open(dir, maps::ACTIVE, access)?,
@@ -79,16 +80,16 @@ impl BpfMaps {
 }
 
 impl Maps for BpfMaps {
-    fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef> {
+    fn services(&mut self) -> &mut dyn HashTable<VipKey, FrontendValue> {
         &mut self.services
     }
-    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef> {
+    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, FrontendValue> {
         &mut self.nodeports
     }
     fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr> {
         &mut self.nodeaddrs
     }
-    fn members(&mut self) -> &mut dyn HashTable<MemberKey, MemberFlags> {
+    fn members(&mut self) -> &mut dyn HashTable<MemberKey, u32> {
         &mut self.members
     }
     fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8> {
@@ -97,7 +98,7 @@ impl Maps for BpfMaps {
     fn devs(&mut self) -> &mut dyn HashTable<u32, Dev> {
         &mut self.devs
     }
-    fn svc(&mut self) -> &mut dyn ArrayTable<Service> {
+    fn svc(&mut self) -> &mut dyn ArrayTable<Pool> {
         &mut self.svc
     }
     fn slots(&mut self) -> &mut dyn ArrayTable<Slot> {
@@ -108,7 +109,7 @@ impl Maps for BpfMaps {
     }
     fn reset_service(&mut self, index: u32) -> Result<(), MapError> {
         self.counts.as_ref().map_or_else(
-            || Err(only_read(maps::SVC_STATS, "reset")),
+            || Err(only_read(maps::POOL_STATS, "reset")),
             |counts| counts.reset_service(index),
         )
     }

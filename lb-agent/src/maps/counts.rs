@@ -1,7 +1,7 @@
 //! What programs count by service index and backend id, set to zero where one is given out. Owns nothing of what is
 //! counted: reading is the business of [`super::stats`].
 
-use lb_common::{maps, service::ServiceStats};
+use lb_common::{maps, stats::PoolStats};
 use lb_sys::PerCpuArray;
 
 use super::{
@@ -14,20 +14,20 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Counts {
     sched: HashPin<u32, u64>,
-    stats: PerCpuArray<ServiceStats>,
+    stats: PerCpuArray<PoolStats>,
 }
 
 impl Counts {
     /// Opens the pins.
     pub(crate) fn open(dir: &BpfDir) -> Result<Self, MapError> {
-        let stats = open(dir, &maps::SVC_STATS, Access::Write)?;
+        let stats = open(dir, &maps::POOL_STATS, Access::Write)?;
         Ok(Self {
             sched: HashPin::open(dir, maps::SCHED, Access::Write)?,
-            stats: PerCpuArray::new(stats).map_err(|e| failed(&maps::SVC_STATS, "open", &e))?,
+            stats: PerCpuArray::new(stats).map_err(|e| failed(&maps::POOL_STATS, "open", &e))?,
         })
     }
 
-    /// Zeroes what is kept by service index. The maps may be smaller than `lb_svc`; programs count nothing behind their ends.
+    /// Zeroes what is kept by service index. The maps may be smaller than `lb_pools`; programs count nothing behind their ends.
     pub(crate) fn reset_service(&self, index: u32) -> Result<(), MapError> {
         let sched = self.sched.map();
         if index < sched.info().max_entries {
@@ -36,7 +36,7 @@ impl Counts {
         }
         if index < self.stats.len() {
             let reset = self.stats.zero(index);
-            reset.map_err(|e| failed(&maps::SVC_STATS, "reset", &e))?;
+            reset.map_err(|e| failed(&maps::POOL_STATS, "reset", &e))?;
         }
         Ok(())
     }

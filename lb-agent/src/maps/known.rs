@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aya::Pod;
-use lb_common::{Addr, known, maps, service::ServiceKey};
+use lb_common::{Addr, frontend::VipKey, known, maps};
 
 use super::{
     dir::BpfDir,
@@ -18,7 +18,7 @@ pub trait OfAddress {
     fn address(&self) -> &Addr;
 }
 
-impl OfAddress for ServiceKey {
+impl OfAddress for VipKey {
     fn address(&self) -> &Addr {
         &self.addr
     }
@@ -55,7 +55,7 @@ impl Known {
     }
 }
 
-/// `lb_services` or `lb_nodeaddrs`.
+/// `lb_frontends` or `lb_nodeaddrs`.
 #[derive(Debug)]
 pub struct AddressPin<K, V> {
     table: HashPin<K, V>,

@@ -1,6 +1,6 @@
 //! What the kernel has counted: reasons and services, summed over all CPUs. Knows nothing of how it is shown.
 
-use lb_common::{Reason, maps, service::ServiceStats};
+use lb_common::{Reason, maps, stats::PoolStats};
 use lb_sys::PerCpuArray;
 
 use super::{
@@ -13,19 +13,19 @@ use super::{
 #[derive(Debug)]
 pub struct Stats {
     counters: PerCpuArray<u64>,
-    services: PerCpuArray<ServiceStats>,
+    services: PerCpuArray<PoolStats>,
 }
 
 impl Stats {
     /// Opens the pins.
     pub fn open(dir: &BpfDir) -> Result<Self, MapError> {
         let counters = open(dir, &maps::COUNTERS, Access::Read)?;
-        let services = open(dir, &maps::SVC_STATS, Access::Read)?;
+        let services = open(dir, &maps::POOL_STATS, Access::Read)?;
         Ok(Self {
             counters: PerCpuArray::new(counters)
                 .map_err(|e| failed(&maps::COUNTERS, "open", &e))?,
             services: PerCpuArray::new(services)
-                .map_err(|e| failed(&maps::SVC_STATS, "open", &e))?,
+                .map_err(|e| failed(&maps::POOL_STATS, "open", &e))?,
         })
     }
 
@@ -44,23 +44,23 @@ impl Stats {
     }
 
     /// What was counted for the service of that index.
-    pub fn service(&self, index: u32) -> Result<ServiceStats, MapError> {
+    pub fn service(&self, index: u32) -> Result<PoolStats, MapError> {
         let cpus = self
             .services
             .get(index)
-            .map_err(|e| failed(&maps::SVC_STATS, "read", &e))?;
-        Ok(cpus.into_iter().fold(ServiceStats::default(), sum))
+            .map_err(|e| failed(&maps::POOL_STATS, "read", &e))?;
+        Ok(cpus.into_iter().fold(PoolStats::default(), sum))
     }
 }
 
-fn sum(a: ServiceStats, b: ServiceStats) -> ServiceStats {
-    let ServiceStats {
+fn sum(a: PoolStats, b: PoolStats) -> PoolStats {
+    let PoolStats {
         connections,
         packets,
         bytes,
         rejects,
     } = b;
-    ServiceStats {
+    PoolStats {
         connections: a.connections.wrapping_add(connections),
         packets: a.packets.wrapping_add(packets),
         bytes: a.bytes.wrapping_add(bytes),

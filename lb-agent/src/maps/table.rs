@@ -5,9 +5,10 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
-    service::{
-        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
-    },
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
     srcrange::SourceRange,
 };
 use thiserror::Error;
@@ -63,7 +64,7 @@ pub struct Page<K, V> {
 
 /// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
 pub trait HashTable<K, V> {
-    /// Inserts; an existing key is overwritten. In `lb_services`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
+    /// Inserts; an existing key is overwritten. In `lb_frontends`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
     /// key at a time, with a barrier between that (or a removal) and the next insert.
     fn insert(&mut self, entries: &[(K, V)]) -> Batch;
     /// Deletes; a missing key counts as done.
@@ -111,25 +112,25 @@ pub struct SourceRangeKey {
 
 /// Every table that the sync engine writes.
 pub trait Maps {
-    /// `lb_services`
-    fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef>;
+    /// `lb_frontends`
+    fn services(&mut self) -> &mut dyn HashTable<VipKey, FrontendValue>;
     /// `lb_nodeports`
-    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef>;
+    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, FrontendValue>;
     /// `lb_nodeaddrs`
     fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr>;
     /// `lb_members`
-    fn members(&mut self) -> &mut dyn HashTable<MemberKey, MemberFlags>;
+    fn members(&mut self) -> &mut dyn HashTable<MemberKey, u32>;
     /// `lb_srcranges`
     fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8>;
     /// `lb_devs`
     fn devs(&mut self) -> &mut dyn HashTable<u32, Dev>;
-    /// `lb_svc`
-    fn svc(&mut self) -> &mut dyn ArrayTable<Service>;
+    /// `lb_pools`
+    fn svc(&mut self) -> &mut dyn ArrayTable<Pool>;
     /// `lb_slots`
     fn slots(&mut self) -> &mut dyn ArrayTable<Slot>;
     /// `lb_backends`
     fn backends(&mut self) -> &mut dyn ArrayTable<Backend>;
-    /// A service index is given out: what programs keep under it by themselves (`lb_sched`, `lb_svc_stats`) starts from zero.
+    /// A service index is given out: what programs keep under it by themselves (`lb_sched`, `lb_pool_stats`) starts from zero.
     fn reset_service(&mut self, index: u32) -> Result<(), MapError>;
     /// A backend id is given out: `lb_active` starts from zero.
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError>;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
-use lb_common::{Proto, service::scheduler};
+use lb_common::{Proto, scheduler};
 
 use super::{Cidr, ObjectKey};
 
@@ -102,7 +102,7 @@ impl Scheduler {
         ("sh", Self::SourceHash),
     ];
 
-    /// The number in `lb_svc` (see [`scheduler`]).
+    /// The number in `lb_pools` (see [`scheduler`]).
     #[must_use]
     pub fn number(self) -> u8 {
         match self {

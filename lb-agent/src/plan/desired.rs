@@ -4,7 +4,8 @@ use std::{fmt, num::NonZeroU16, sync::Arc};
 
 use lb_common::{
     Addr, Proto,
-    service::{NodePortKey, ServiceKey, member},
+    frontend::{NodePortKey, VipKey},
+    member,
 };
 
 use super::{PlanError, no_local::NoLocal};
@@ -64,11 +65,11 @@ pub struct PoolId {
 pub struct Pool {
     /// Which one.
     pub id: PoolId,
-    /// See [`lb_common::service::scheduler`].
+    /// See [`lb_common::scheduler`].
     pub scheduler: u8,
     /// 0 is off.
     pub affinity_secs: u32,
-    /// See [`lb_common::service::flags`].
+    /// See [`lb_common::pool::flags`].
     pub flags: u16,
     /// Networks and their prefix lengths, counted in the 128 bits of an [`Addr`].
     pub source_ranges: Box<[(Addr, u8)]>,
@@ -152,8 +153,8 @@ impl fmt::Debug for Bits {
 /// Key of a frontend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FrontKey {
-    /// In `lb_services`.
-    Address(ServiceKey),
+    /// In `lb_frontends`.
+    Address(VipKey),
     /// In `lb_nodeports`.
     NodePort(NodePortKey),
 }
@@ -167,6 +168,6 @@ pub struct Frontend {
     pub pool: Option<usize>,
     /// For the mark of a VIP: the pool whose endpoints tell whether the address answers ping.
     pub asks: Option<usize>,
-    /// See [`lb_common::service::frontend`].
+    /// See [`lb_common::frontend`].
     pub flags: u32,
 }

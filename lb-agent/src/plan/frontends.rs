@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::{
     Addr, Proto,
-    service::{NodePortKey, ServiceKey, frontend, scope},
+    frontend::{self, NodePortKey, VipKey, scope},
 };
 
 use crate::model::{Policy, Service, ServicePort, ServiceType};
@@ -116,8 +116,8 @@ impl Addresses {
             let external = family.external.iter();
             let external = external.map(|ip| (*ip, frontend::EXTERNAL_IP));
             for (ip, kind) in cluster.chain(ingress).chain(external) {
-                for scope in [scope::INSIDE, scope::OUTSIDE] {
-                    let key = FrontKey::Address(ServiceKey {
+                for scope in [scope::INTERNAL, scope::EXTERNAL] {
+                    let key = FrontKey::Address(VipKey {
                         addr: ip.into(),
                         port: 0,
                         proto: 0,
@@ -156,7 +156,7 @@ pub fn ask(plan: &mut ServicePlan) {
     }
     for front in &mut plan.frontends {
         if let (FrontKey::Address(key), None) = (front.key, front.pool) {
-            if key.scope == scope::OUTSIDE {
+            if key.scope == scope::EXTERNAL {
                 continue;
             }
             front.asks = first.get(&(key.addr, key.scope)).copied();
@@ -186,14 +186,14 @@ impl Family {
             }
         };
         let address = |ip: IpAddr, scope| {
-            FrontKey::Address(ServiceKey {
+            FrontKey::Address(VipKey {
                 addr: ip.into(),
                 port: port.port.get(),
                 proto: port.proto.number(),
                 scope,
             })
         };
-        for scope in [scope::INSIDE, scope::OUTSIDE] {
+        for scope in [scope::INTERNAL, scope::EXTERNAL] {
             if !self.held {
                 add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
             }
@@ -210,8 +210,8 @@ impl Family {
                 let by_packets = sctp || (judged && kind == frontend::LOAD_BALANCER);
                 let led = by_packets && self.led.contains(ip);
                 let flags = kind | if led { frontend::ROUTED } else { 0 };
-                add(address(*ip, scope::INSIDE), flags, Reach::Cluster);
-                add(address(*ip, scope::OUTSIDE), flags, external);
+                add(address(*ip, scope::INTERNAL), flags, Reach::Cluster);
+                add(address(*ip, scope::EXTERNAL), flags, external);
             }
         }
         if let Some(number) = port.node_port
@@ -222,8 +222,8 @@ impl Family {
                 let proto = port.proto.number();
                 FrontKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
             };
-            add(key(scope::INSIDE), frontend::NODE_PORT, Reach::Cluster);
-            add(key(scope::OUTSIDE), frontend::NODE_PORT, external);
+            add(key(scope::INTERNAL), frontend::NODE_PORT, Reach::Cluster);
+            add(key(scope::EXTERNAL), frontend::NODE_PORT, external);
         }
         all
     }

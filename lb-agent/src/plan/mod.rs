@@ -9,7 +9,7 @@ pub mod topology;
 
 use std::sync::Arc;
 
-use lb_common::{Proto, service::flags};
+use lb_common::{Proto, pool::flags};
 use thiserror::Error;
 
 use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};

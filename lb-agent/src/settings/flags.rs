@@ -106,7 +106,7 @@ pub struct Flags {
         value_delimiter = ','
     )]
     pub external_ip_cidrs: Option<Vec<Cidr>>,
-    /// Number of entries of a map, such as `lb_services=524288`; may be repeated
+    /// Number of entries of a map, such as `lb_frontends=524288`; may be repeated
     #[arg(
         long,
         env = "LB_AGENT_MAP_CAPACITY",

@@ -9,7 +9,9 @@ use std::{
 use lb_common::{
     Proto,
     backend::{self, Backend},
-    service::{MemberKey, Service, ServiceRef, flags, frontend, member, scope},
+    frontend::{self, FrontendValue, scope},
+    member::{self, MemberKey},
+    pool::{Pool, flags},
 };
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
 type Front = (String, u8, u32, u32);
 
 struct Reader {
-    svc: BTreeMap<u32, Service>,
+    svc: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
     /// Backends that were shown.
     shown: BTreeSet<u32>,
@@ -34,7 +36,7 @@ struct Reader {
 /// Reads everything that services live in.
 pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
     let mut fronts: Vec<Front> = Vec::new();
-    for (key, ServiceRef { index, flags }) in maps.services().entries()? {
+    for (key, FrontendValue { pool: index, flags }) in maps.services().entries()? {
         let (text, index) = if flags & frontend::VIP_MARK == 0 {
             (socket(key.addr, key.port, key.proto), index)
         } else {
@@ -43,7 +45,7 @@ pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
         };
         fronts.push((text, key.scope, flags, index));
     }
-    for (key, ServiceRef { index, flags }) in maps.nodeports().entries()? {
+    for (key, FrontendValue { pool: index, flags }) in maps.nodeports().entries()? {
         let proto = proto(key.proto);
         let text = format!("*:{}/{proto} v{}", key.port, key.family);
         fronts.push((text, key.scope, flags, index));
@@ -83,7 +85,7 @@ impl Reader {
         let mut svc = BTreeMap::new();
         for index in 0..maps.svc().len() {
             let found = maps.svc().load(index)?;
-            if found != Service::EMPTY {
+            if found != Pool::EMPTY {
                 svc.insert(index, found);
             }
         }
@@ -98,12 +100,12 @@ impl Reader {
             svc,
             backends,
             shown: BTreeSet::new(),
-            members: grouped(sorted(maps.members().entries()?), |(key, _)| key.service),
+            members: grouped(sorted(maps.members().entries()?), |(key, _)| key.pool),
             ranges: grouped(
                 sorted(maps.srcranges().entries()?)
                     .into_iter()
                     .map(|(key, _)| key),
-                |key| key.data.service,
+                |key| key.data.pool,
             ),
         })
     }
@@ -149,7 +151,7 @@ impl Reader {
             let flags = kept.remove(&slot.backend);
             let text = self.backend(slot.backend);
             let _ = write!(out, "  -> {text}");
-            if slot.service != index {
+            if slot.pool != index {
                 let _ = write!(out, " (slot of another service)");
             }
             if flags != Some(member::ELIGIBLE | member::SERVING) {
@@ -229,9 +231,9 @@ fn lines(fronts: &[&Front]) -> Vec<String> {
         ];
         let kinds = kinds.iter().filter(|(bit, _)| flags & bit != 0);
         let kinds = kinds.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
-        match (*from, twin(scope::INSIDE), twin(scope::OUTSIDE)) {
-            (scope::INSIDE, _, true) => lines.push(format!("{text} {kinds}")),
-            (scope::INSIDE, _, false) => lines.push(format!("{text} {kinds} (from inside)")),
+        match (*from, twin(scope::INTERNAL), twin(scope::EXTERNAL)) {
+            (scope::INTERNAL, _, true) => lines.push(format!("{text} {kinds}")),
+            (scope::INTERNAL, _, false) => lines.push(format!("{text} {kinds} (from inside)")),
             (_, true, _) => {}
             (_, false, _) => lines.push(format!("{text} {kinds} (from outside)")),
         }

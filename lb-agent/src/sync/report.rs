@@ -86,7 +86,7 @@ impl fmt::Display for FailureCause {
 /// Elements written (inserted, stored or removed), by map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Writes {
-    /// `lb_services`
+    /// `lb_frontends`
     pub services: u64,
     /// `lb_nodeports`
     pub nodeports: u64,
@@ -96,7 +96,7 @@ pub struct Writes {
     pub members: u64,
     /// `lb_srcranges`
     pub srcranges: u64,
-    /// `lb_svc`
+    /// `lb_pools`
     pub svc: u64,
     /// `lb_slots`
     pub slots: u64,
@@ -142,12 +142,12 @@ impl Writes {
             backends,
         } = *self;
         [
-            (maps::SERVICES.name, services),
+            (maps::FRONTENDS.name, services),
             (maps::NODEPORTS.name, nodeports),
             (maps::NODEADDRS.name, nodeaddrs),
             (maps::MEMBERS.name, members),
             (maps::SRCRANGES.name, srcranges),
-            (maps::SVC.name, svc),
+            (maps::POOLS.name, svc),
             (maps::SLOTS.name, slots),
             (maps::BACKENDS.name, backends),
         ]

@@ -108,7 +108,7 @@ fn record(now: u64) -> Flow {
         sport: 0,
         dport: 0,
         ifindex: 0,
-        service: 0,
+        pool: 0,
         backend: 0,
         generation: 1,
         kind: kind::NETFILTER,

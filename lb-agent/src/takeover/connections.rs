@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use lb_common::{
-    Addr, maps,
-    service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef, frontend},
+    Addr,
+    frontend::{self, FrontendValue, NodeAddr, NodePortKey, VipKey},
+    maps,
 };
 
 use crate::{
@@ -28,9 +29,9 @@ pub struct Frontends {
 impl Frontends {
     /// Reads the pins.
     pub fn read(dir: &BpfDir) -> Result<Self, MapError> {
-        let services: Vec<(ServiceKey, ServiceRef)> =
-            HashPin::open(dir, maps::SERVICES, Access::Read)?.entries()?;
-        let node_ports: Vec<(NodePortKey, ServiceRef)> =
+        let services: Vec<(VipKey, FrontendValue)> =
+            HashPin::open(dir, maps::FRONTENDS, Access::Read)?.entries()?;
+        let node_ports: Vec<(NodePortKey, FrontendValue)> =
             HashPin::open(dir, maps::NODEPORTS, Access::Read)?.entries()?;
         let addresses: Vec<(Addr, NodeAddr)> =
             HashPin::open(dir, maps::NODEADDRS, Access::Read)?.entries()?;

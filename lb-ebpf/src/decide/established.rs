@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use lb_common::{flow::kind, service::member};
+use lb_common::{flow::kind, member};
 
 use super::{Action, Side, send};
 use crate::{
@@ -28,7 +28,7 @@ pub fn established(
     }
     // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
     let moves = !p.connects() || p.is_syn();
-    let over = moves && !lookup::is_member(s.flow.service, s.flow.backend, member::SERVING);
+    let over = moves && !lookup::is_member(s.flow.pool, s.flow.backend, member::SERVING);
     let now = flow::now();
     let local = flow::is_local(&s.flow);
     if over || !flow::skip_reverse_lookup(p, s, found, now) {

@@ -6,7 +6,7 @@ mod open;
 
 use core::ffi::c_void;
 
-use lb_common::{Reason, flow::kind, service::scope};
+use lb_common::{Reason, flow::kind, frontend::scope};
 
 use crate::{
     flow::{self, snat_peer},
@@ -67,7 +67,7 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
     let mut found = flow::find(&s.key);
     let mut service = None;
     if found.is_none() {
-        match lookup::frontend(&p.dst, p.dport, p.proto, scope::OUTSIDE) {
+        match lookup::frontend(&p.dst, p.dport, p.proto, scope::EXTERNAL) {
             Frontend::None => {
                 return if snat_peer::is_stray_reply(p, s) {
                     match flow::find_established(&s.key) {
@@ -103,7 +103,7 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
     }
     let service = match service {
         Some(service) => service,
-        None => match lookup::frontend(&p.dst, p.dport, p.proto, scope::OUTSIDE) {
+        None => match lookup::frontend(&p.dst, p.dport, p.proto, scope::EXTERNAL) {
             Frontend::None => return Action::Pass,
             Frontend::UnknownPort => return Action::RefusePort,
             Frontend::Service(service) => service,
@@ -143,7 +143,7 @@ pub fn lb0_out(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
             return action;
         }
     }
-    match lookup::frontend(&p.dst, p.dport, p.proto, scope::INSIDE) {
+    match lookup::frontend(&p.dst, p.dport, p.proto, scope::INTERNAL) {
         Frontend::Service(service) => new(ctx, p, s, &service, whole, Side::Lb0),
         Frontend::UnknownPort | Frontend::None => match lookup::vip(&p.dst) {
             Some(_) => Action::RefusePort,

@@ -8,7 +8,7 @@ use lb_common::{
     backend::Backend,
     flow::{flags, kind},
     lb0,
-    service::{ServiceRef, flags as service_flags, frontend},
+    frontend::{self, FrontendValue}, pool::flags as pool_flags,
     srcrange::SourceRange,
 };
 
@@ -32,7 +32,7 @@ pub fn new(
     ctx: *mut c_void,
     p: &Packet,
     s: &mut Scratch,
-    service: &ServiceRef,
+    service: &FrontendValue,
     whole: u16,
     side: Side,
 ) -> Action {
@@ -40,10 +40,10 @@ pub fn new(
         return Action::Pass;
     }
     if service.flags & frontend::LOAD_BALANCER != 0
-        && lookup::choose::flags(service.index) & service_flags::SOURCE_RANGES != 0
-        && !is_admitted(p, service.index)
+        && lookup::choose::flags(service.pool) & pool_flags::SOURCE_RANGES != 0
+        && !is_admitted(p, service.pool)
     {
-        count::reject(service.index);
+        count::reject(service.pool);
         return Action::Drop(Reason::PktSourceDenied);
     }
     if p.is_rst() {
@@ -56,9 +56,9 @@ pub fn new(
     };
     let chosen = match lookup::choose(service, &client) {
         Ok(chosen) => chosen,
-        Err(Refusal::NoEndpoint) => return Action::Refuse(service.index),
+        Err(Refusal::NoEndpoint) => return Action::Refuse(service.pool),
         Err(Refusal::NoLocal) => {
-            count::reject(service.index);
+            count::reject(service.pool);
             return Action::Drop(Reason::PktNoLocalEndpoint);
         }
         Err(Refusal::Broken) => return Action::Drop(Reason::BadIndex),
@@ -67,7 +67,7 @@ pub fn new(
         return Action::Drop(Reason::BadIndex);
     }
     s.flow.kind = kind::FORWARD;
-    s.flow.service = service.index;
+    s.flow.pool = service.pool;
     s.flow.backend = chosen.id;
     s.flow.ifindex = p.ifindex;
     s.flow.client = 0;
@@ -131,7 +131,7 @@ fn open(
         snat_peer::remember_peer(s);
     }
     snat_port::insert_forward(s);
-    count::connection(s.flow.service);
+    count::connection(s.flow.pool);
     if local { Action::Deliver } else { send(way) }
 }
 
@@ -155,13 +155,13 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, backend: &Backend, whole: 
     way
 }
 
-/// Is the source in one of the service's source ranges?
+/// Is the source in one of the pool's source ranges?
 #[inline(always)]
-fn is_admitted(p: &Packet, service: u32) -> bool {
+fn is_admitted(p: &Packet, pool: u32) -> bool {
     let key = Key::new(
         32 + 128,
         SourceRange {
-            service,
+            pool,
             addr: p.src,
         },
     );

@@ -45,7 +45,7 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch) {
     s.reverse.sport = p.dport;
     s.reverse.dport = p.sport;
     s.reverse.ifindex = p.ifindex;
-    s.reverse.service = s.flow.service;
+    s.reverse.pool = s.flow.pool;
     s.reverse.backend = s.flow.backend;
     s.reverse.generation = s.flow.generation;
     s.reverse.kind = kind::REPLY;

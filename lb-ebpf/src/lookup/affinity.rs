@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::{
     Reason,
     affinity::{Affinity, AffinityKey},
-    service::member,
+    member,
 };
 
 use super::{
@@ -15,10 +15,10 @@ use crate::{count::count, maps::AFFINITY};
 
 /// The backend that this client had, if its record is fresh and the backend still eligible here.
 #[inline(always)]
-pub fn remembered(service: u32, client: &Client, secs: u32) -> Option<Chosen> {
+pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     let key = AffinityKey {
         client: client.affinity,
-        service,
+        pool,
     };
     let record = AFFINITY.get_ptr_mut(&key)?;
     // SAFETY: a helper without arguments.
@@ -28,7 +28,7 @@ pub fn remembered(service: u32, client: &Client, secs: u32) -> Option<Chosen> {
     if now.wrapping_sub(last) > u64::from(secs) * 1_000_000_000 {
         return None;
     }
-    if !is_member(service, id, member::ELIGIBLE) {
+    if !is_member(pool, id, member::ELIGIBLE) {
         count(Reason::AffinityMoved);
         return None;
     }
@@ -40,10 +40,10 @@ pub fn remembered(service: u32, client: &Client, secs: u32) -> Option<Chosen> {
 
 /// Records the choice for the next connection of this client.
 #[inline(always)]
-pub fn remember(service: u32, client: &Client, id: u32) {
+pub fn remember(pool: u32, client: &Client, id: u32) {
     let key = AffinityKey {
         client: client.affinity,
-        service,
+        pool,
     };
     let value = Affinity {
         // SAFETY: a helper without arguments.

@@ -8,7 +8,7 @@ use lb_common::{
     Addr, Reason,
     backend::Backend,
     select::{self, Input, Need},
-    service::{Service, ServiceRef, Slot, Word, flags},
+    frontend::FrontendValue, pool::{Pool, PoolWord, flags}, slot::Slot,
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     atomic,
     count::count,
-    maps::{SCHED, SLOTS, SVC},
+    maps::{SCHED, SLOTS, POOLS},
 };
 
 /// What a choice depends on.
@@ -54,7 +54,7 @@ pub enum Refusal {
 /// Has the service a backend to choose? False for an index that points nowhere.
 #[inline(always)]
 pub fn has_backends(index: u32) -> bool {
-    match SVC.get_ptr(index) {
+    match POOLS.get_ptr(index) {
         Some(svc) => word(svc).count != 0,
         None => false,
     }
@@ -63,19 +63,19 @@ pub fn has_backends(index: u32) -> bool {
 /// The flags of a service (see [`flags`]); 0 for an index that points nowhere.
 #[inline(always)]
 pub fn flags(index: u32) -> u16 {
-    match SVC.get_ptr(index) {
+    match POOLS.get_ptr(index) {
         // SAFETY: an element of an array map; one aligned u16, read once.
         Some(svc) => unsafe { (*svc).flags },
         None => 0,
     }
 }
 
-/// Word 0 of a service, loaded once.
+/// Word 0 of a pool, loaded once.
 #[inline(always)]
-fn word(svc: *const Service) -> Word {
+fn word(svc: *const Pool) -> PoolWord {
     // SAFETY: an element of an array map, 8-aligned, at least 8 bytes; valid while the program runs. Volatile, so that it
     // is one load and is made anew each time.
-    Word::from_u64(unsafe { core::ptr::read_volatile(svc.cast::<u64>()) })
+    PoolWord::from_u64(unsafe { core::ptr::read_volatile(svc.cast::<u64>()) })
 }
 
 /// A slot, loaded once.
@@ -97,21 +97,21 @@ fn delayed_backend(id: u32) -> Option<Backend> {
 
 /// Chooses a backend of the service for this client.
 #[inline(always)]
-pub fn choose(service: &ServiceRef, client: &Client) -> Result<Chosen, Refusal> {
-    let Some(svc) = SVC.get_ptr(service.index) else {
+pub fn choose(service: &FrontendValue, client: &Client) -> Result<Chosen, Refusal> {
+    let Some(svc) = POOLS.get_ptr(service.pool) else {
         count(Reason::BadIndex);
         return Err(Refusal::Broken);
     };
     // SAFETY: an element of an array map; each field is read once.
     let (affinity_secs, scheduler) = unsafe { ((*svc).affinity_secs, (*svc).scheduler) };
     if affinity_secs != 0
-        && let Some(known) = remembered(service.index, client, affinity_secs)
+        && let Some(known) = remembered(service.pool, client, affinity_secs)
     {
         return Ok(known);
     }
     let chosen = pick(svc, service, scheduler, client)?;
     if affinity_secs != 0 {
-        remember(service.index, client, chosen.id);
+        remember(service.pool, client, chosen.id);
     }
     Ok(chosen)
 }
@@ -119,12 +119,12 @@ pub fn choose(service: &ServiceRef, client: &Client) -> Result<Chosen, Refusal> 
 /// Reads word 0 and one slot of its range; once more if the slot turned out to be another service's.
 #[inline(always)]
 fn pick(
-    svc: *const Service,
-    service: &ServiceRef,
+    svc: *const Pool,
+    service: &FrontendValue,
     scheduler: u8,
     client: &Client,
 ) -> Result<Chosen, Refusal> {
-    let input = input(service.index, scheduler, client);
+    let input = input(service.pool, scheduler, client);
     let mut retried = false;
     loop {
         let w = word(svc);
@@ -140,7 +140,7 @@ fn pick(
         let index = w.base + u32::from(select::offset(scheduler, w.count, input));
         test_delay();
         if let Some(s) = slot(index)
-            && s.service == service.index
+            && s.pool == service.pool
             && let Some(b) = delayed_backend(s.backend)
         {
             if retried {

@@ -2,11 +2,11 @@
 
 use lb_common::{
     Addr, known, lb0,
-    service::{NodePortKey, ServiceKey, ServiceRef, frontend, scope},
+    frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
 };
 
 use super::test_delay::test_delay;
-use crate::maps::{KNOWN, NODEADDRS, NODEPORTS, SERVICES};
+use crate::maps::{KNOWN, NODEADDRS, NODEPORTS, FRONTENDS};
 
 /// What a destination is to us.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ pub enum Frontend {
     /// Not ours: it passes untouched.
     None,
     /// A port of a service.
-    Service(ServiceRef),
+    Service(FrontendValue),
     /// A known VIP, on a port that it does not define.
     UnknownPort,
 }
@@ -26,14 +26,14 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     if !may_be_ours(addr) {
         return Frontend::None;
     }
-    let key = ServiceKey {
+    let key = VipKey {
         addr: *addr,
         port,
         proto,
         scope,
     };
     // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
-    if let Some(found) = unsafe { SERVICES.get(&key) } {
+    if let Some(found) = unsafe { FRONTENDS.get(&key) } {
         test_delay();
         return Frontend::Service(*found);
     }
@@ -41,7 +41,7 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
         return node_port(addr, port, proto, scope);
     }
     // SAFETY: as above; one aligned u32, read once.
-    match unsafe { SERVICES.get(&vip_key(addr, scope)) } {
+    match unsafe { FRONTENDS.get(&vip_key(addr, scope)) } {
         Some(vip) if vip.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
     }
@@ -60,8 +60,8 @@ fn may_be_ours(addr: &Addr) -> bool {
 
 /// The key of the entry that stands for a whole VIP.
 #[inline(always)]
-fn vip_key(addr: &Addr, scope: u8) -> ServiceKey {
-    ServiceKey {
+fn vip_key(addr: &Addr, scope: u8) -> VipKey {
+    VipKey {
         addr: *addr,
         port: 0,
         proto: 0,
@@ -71,9 +71,9 @@ fn vip_key(addr: &Addr, scope: u8) -> ServiceKey {
 
 /// The entry of a VIP as seen from inside, if the address is one.
 #[inline(always)]
-pub fn vip(addr: &Addr) -> Option<ServiceRef> {
+pub fn vip(addr: &Addr) -> Option<FrontendValue> {
     // SAFETY: as in `frontend`.
-    unsafe { SERVICES.get(&vip_key(addr, scope::INSIDE)) }.copied()
+    unsafe { FRONTENDS.get(&vip_key(addr, scope::INTERNAL)) }.copied()
 }
 
 /// The source of ICMP about packets to `addr` that comes in on `lb0`: the address itself if it is routed to `lb0`, else

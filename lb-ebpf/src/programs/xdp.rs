@@ -63,7 +63,7 @@ fn ingress(ctx: &XdpContext) -> Verdict {
                 count(Reason::XdpToTc);
                 return Verdict::Pass;
             }
-            count::forwarded(s.flow.service, p.len, Reason::PktLocal);
+            count::forwarded(s.flow.pool, p.len, Reason::PktLocal);
             mark::rewritten_by_xdp(ctx);
             Verdict::Pass
         }
@@ -88,7 +88,7 @@ fn send(ctx: &XdpContext, p: &Packet, s: &Scratch) -> Verdict {
     } else {
         Reason::PktForwarded
     };
-    count::forwarded(s.flow.service, p.len, reason);
+    count::forwarded(s.flow.pool, p.len, reason);
     if out == p.ifindex {
         return Verdict::Tx;
     }

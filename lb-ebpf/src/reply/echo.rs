@@ -65,7 +65,7 @@ const fn kind_of(is_v4: bool) -> (u8, u8) {
 pub fn refusal(to: &Addr) -> Option<Reason> {
     match lookup::vip(to) {
         None => Some(Reason::PktUnallocated),
-        Some(mark) if lookup::choose::has_backends(mark.index) => None,
+        Some(mark) if lookup::choose::has_backends(mark.pool) => None,
         Some(_) => Some(Reason::PktNoEndpoint),
     }
 }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use lb_common::{
     Addr, Proto, Reason,
-    service::scope,
+    frontend::scope,
     sock::{SockRecord, kind},
 };
 
@@ -122,7 +122,7 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
         )
     };
     let taken =
-        |family_of: &Addr| held(family_of, scope::INSIDE) || held(family_of, scope::OUTSIDE);
+        |family_of: &Addr| held(family_of, scope::INTERNAL) || held(family_of, scope::EXTERNAL);
     // `::` stands for IPv4 too unless the socket says otherwise, which cannot be seen from here.
     if taken(&addr) || (addr == Addr::ZERO && taken(&Addr::v4([0; 4]))) {
         count(Reason::BindHeld);

@@ -177,7 +177,7 @@ pub fn expect_peer(record: &SockRecord) {
         addr: record.vip,
         port: record.vip_port,
         pad: 0,
-        service: record.service,
+        pool: record.pool,
         backend_id: record.backend_id,
         check: peer_check(&key),
     };

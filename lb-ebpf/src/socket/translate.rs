@@ -3,7 +3,7 @@
 use lb_common::{
     Addr, Proto, Reason,
     affinity::AffinityKey,
-    service::{ServiceRef, frontend, scope},
+    frontend::{self, FrontendValue, scope},
     sock::SockRecord,
 };
 
@@ -25,7 +25,7 @@ pub struct Destination {
     /// [`Ours::No`] also for a socket that is not to be translated.
     pub ours: Ours,
     /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would lose the verifier.
-    pub service: ServiceRef,
+    pub service: FrontendValue,
 }
 
 /// [`Frontend`] without its payload.
@@ -60,14 +60,14 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
     } else if addr.is_loopback() || addr.is_unspecified() {
         // A pod's own 127.0.0.1:30080 is its own.
         if on_loopback(&addr) && ctx.in_host() {
-            lookup::node_port(&addr, port, proto, scope::INSIDE)
+            lookup::node_port(&addr, port, proto, scope::INTERNAL)
         } else {
             Frontend::None
         }
     } else {
-        lookup::frontend(&addr, port, proto, scope::INSIDE)
+        lookup::frontend(&addr, port, proto, scope::INTERNAL)
     };
-    let none = ServiceRef { index: 0, flags: 0 };
+    let none = FrontendValue { pool: 0, flags: 0 };
     let (mut ours, service) = match frontend {
         Frontend::None => (Ours::No, none),
         Frontend::Service(service) if asks_for_source(&service) => (Ours::No, none),
@@ -95,7 +95,7 @@ fn on_loopback(addr: &Addr) -> bool {
 
 /// Must the source be known, as it is on `lb0` alone? An unbound socket has none yet.
 #[inline(always)]
-fn asks_for_source(service: &ServiceRef) -> bool {
+fn asks_for_source(service: &FrontendValue) -> bool {
     service.flags & (frontend::LOAD_BALANCER | frontend::ROUTED)
         == frontend::LOAD_BALANCER | frontend::ROUTED
         && config::lb0() != 0
@@ -116,7 +116,7 @@ fn in_scope<F: Family>(ctx: &Ctx<F>) -> bool {
 #[inline(always)]
 pub fn translate<F: Family>(
     ctx: &Ctx<F>,
-    service: &ServiceRef,
+    service: &FrontendValue,
     netns: u64,
     flow_hash: Option<u32>,
 ) -> Result<Chosen, i32> {
@@ -128,7 +128,7 @@ pub fn translate<F: Family>(
         Ok(chosen) => {
             if ctx.set(&chosen.backend.addr, chosen.backend.port) {
                 count(Reason::SockTranslated);
-                connection(service.index);
+                connection(service.pool);
                 return Ok(chosen);
             }
             count(Reason::BadIndex);
@@ -136,7 +136,7 @@ pub fn translate<F: Family>(
         }
         Err(refusal) => refusal,
     };
-    reject(service.index);
+    reject(service.pool);
     Err(match refusal {
         Refusal::NoLocal => {
             count(Reason::SockNoLocalEndpoint);
@@ -164,7 +164,7 @@ pub fn record(to: &Destination, chosen: &Chosen, kind: u8, cookie: u64, netns: u
         counted: 0,
         pad: 0,
         backend_id: chosen.id,
-        service: to.service.index,
+        pool: to.service.pool,
         cookie,
         netns,
     }

@@ -2,7 +2,7 @@
 
 use lb_common::{
     Reason, select,
-    service::member,
+    member,
     sock::{SockRecord, kind},
 };
 
@@ -105,8 +105,8 @@ fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
     if r.kind != kind::UNCONNECTED
         || r.vip_port != to.port
         || r.vip != to.addr
-        || r.service != to.service.index
-        || !lookup::is_member(r.service, r.backend_id, member::SERVING)
+        || r.pool != to.service.pool
+        || !lookup::is_member(r.pool, r.backend_id, member::SERVING)
     {
         return None;
     }

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::maps::table::Maps;
 use lb_common::Addr;
 use lb_common::backend::state;
-use lb_common::service::{frontend, member};
+use lb_common::frontend;
+use lb_common::member;
 
 use super::world::{Content, Pool};
 
@@ -18,7 +19,7 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
     let mut content = Content::default();
     let mut members: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
     for (key, flags) in maps.members().entries()? {
-        let of = members.entry(key.service).or_default();
+        let of = members.entry(key.pool).or_default();
         of.insert(key.backend, flags);
     }
     for id in 1..maps.backends().len() {
@@ -41,12 +42,12 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
         } else {
             fronts.push((
                 (Some(v4(key.addr)?), key.port, key.proto, key.scope),
-                to.index,
+                to.pool,
             ));
         }
     }
     for (key, to) in maps.nodeports().entries()? {
-        fronts.push(((None, key.port, key.proto, key.scope), to.index));
+        fronts.push(((None, key.port, key.proto, key.scope), to.pool));
     }
     for (key, index) in fronts {
         let pool = match pools.entry(index) {
@@ -80,9 +81,9 @@ fn pool(index: u32, mut members: BTreeMap<u32, u32>, maps: &mut dyn Maps) -> Res
     for at in svc.base..svc.base + u32::from(svc.count) {
         let slot = maps.slots().load(at)?;
         ensure!(
-            slot.service == index,
+            slot.pool == index,
             "slot {at} of {index} is of {}",
-            slot.service
+            slot.pool
         );
         let flags = members.remove(&slot.backend);
         ensure!(

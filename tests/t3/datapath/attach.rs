@@ -16,7 +16,7 @@ use lb_agent::maps::lock::DirLock;
 use lb_agent::maps::table::HashTable as _;
 use lb_agent::maps::table::Maps as _;
 use lb_agent::model::Device;
-use lb_common::service::ServiceRef;
+use lb_common::frontend::FrontendValue;
 use lb_sys::LinkInfo;
 use lb_sys::LinkTarget;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
     assert!(before.len() > 4, "{before:?}");
     let done = maps
         .services()
-        .insert(&[(key(1), ServiceRef { index: 7, flags: 1 })]);
+        .insert(&[(key(1), FrontendValue { pool: 7, flags: 1 })]);
     assert_eq!((done.done, done.error), (1, None));
     drop((running, maps));
     assert_eq!(bed.links()?, before, "links outlive the agent");
@@ -77,7 +77,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
     }
     assert_eq!(
         maps.services.entries()?,
-        [(key(1), ServiceRef { index: 7, flags: 1 })]
+        [(key(1), FrontendValue { pool: 7, flags: 1 })]
     );
     Ok(())
 }

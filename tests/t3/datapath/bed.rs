@@ -17,7 +17,7 @@ use lb_agent::maps::dir::BpfDir;
 use lb_agent::model::Device;
 use lb_agent::settings::values::XdpMode;
 use lb_common::Addr;
-use lb_common::service::ServiceKey;
+use lb_common::frontend::VipKey;
 use lb_sys::LinkInfo;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -137,8 +137,8 @@ pub(crate) fn links(pins: &Path) -> Result<BTreeMap<String, LinkInfo>> {
     Ok(found)
 }
 
-pub(crate) fn key(n: u8) -> ServiceKey {
-    ServiceKey {
+pub(crate) fn key(n: u8) -> VipKey {
+    VipKey {
         addr: Addr::v4([10, 96, 0, n]),
         port: 80,
         proto: 6,

@@ -26,11 +26,11 @@ use lb_agent::maps::table::SourceRangeKey;
 use lb_agent::settings::values::XdpMode;
 use lb_agent::sockets::recount::Recounted;
 use lb_common::Addr;
+use lb_common::frontend::FrontendValue;
 use lb_common::maps::AGENT;
-use lb_common::service::MemberKey;
-use lb_common::service::Service;
-use lb_common::service::ServiceRef;
-use lb_common::service::Slot;
+use lb_common::member::MemberKey;
+use lb_common::pool::Pool;
+use lb_common::slot::Slot;
 use lb_common::sock::Agent;
 use lb_common::srcrange::SourceRange;
 use lb_sys::Map;
@@ -43,11 +43,11 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
     let bed = Bed::new()?;
     let dir = bed.dir()?;
     let (running, mut maps) = bed.start(&[])?;
-    let at = ServiceRef { index: 3, flags: 1 };
+    let at = FrontendValue { pool: 3, flags: 1 };
     assert_eq!(maps.services().insert(&[(key(9), at)]).error, None);
     let slot = Slot {
         backend: 5,
-        service: 3,
+        pool: 3,
     };
     maps.slots().store(77, &slot)?;
     maps.active.add(5, 2)?;
@@ -61,7 +61,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
     };
     bed.netns.block(|| {
         let loaded = load::load(OBJECT, &dir, &options)?;
-        ensure!(loaded.replaced.contains(&"lb_slots") && loaded.replaced.contains(&"lb_svc"));
+        ensure!(loaded.replaced.contains(&"lb_slots") && loaded.replaced.contains(&"lb_pools"));
         ensure!(
             !loaded.replaced.contains(&"lb_sk"),
             "state maps are never replaced"
@@ -119,10 +119,7 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
             &[],
         )
     })?;
-    let member = |backend| MemberKey {
-        service: 1,
-        backend,
-    };
+    let member = |backend| MemberKey { pool: 1, backend };
     let many: Vec<_> = (0..900u32).map(|n| (member(n), n)).collect();
     let done = maps.members().insert(&many);
     assert_eq!((done.done, done.error), (900, None));
@@ -156,7 +153,7 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
     let range = |n: u8, bits: u32| SourceRangeKey {
         prefix_len: 32 + 96 + bits,
         data: SourceRange {
-            service: 4,
+            pool: 4,
             addr: Addr::v4([n, 0, 0, 0]),
         },
     };
@@ -173,7 +170,7 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
     assert_eq!(maps.srcranges().entries()?, [ranges[2]]);
 
     // Arrays: whole elements, seen by another mapping at once.
-    let service = Service {
+    let service = Pool {
         base: 100,
         count: 3,
         generation: 9,
@@ -190,7 +187,10 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
     let len = maps.svc().len();
     assert!(matches!(
         maps.svc().store(len, &service),
-        Err(MapError::Full { map: "lb_svc", .. })
+        Err(MapError::Full {
+            map: "lb_pools",
+            ..
+        })
     ));
     Ok(())
 }
@@ -205,7 +205,7 @@ fn those_who_look_cannot_write() -> Result<()> {
     let mut looking = BpfMaps::open(&dir, Access::Read)?;
     let done = looking
         .services()
-        .insert(&[(key(1), ServiceRef { index: 0, flags: 0 })]);
+        .insert(&[(key(1), FrontendValue { pool: 0, flags: 0 })]);
     assert_eq!(done.done, 0);
     assert!(done.error.is_some());
     let slot = Slot::FREE;
@@ -213,10 +213,7 @@ fn those_who_look_cannot_write() -> Result<()> {
     assert!(looking.barrier().is_err());
     let stats = Stats::open(&dir)?;
     assert_eq!(stats.reasons()?.len(), lb_common::Reason::ALL.len());
-    assert_eq!(
-        stats.service(0)?,
-        lb_common::service::ServiceStats::default()
-    );
+    assert_eq!(stats.service(0)?, lb_common::stats::PoolStats::default());
 
     let nowhere = BpfDir::at(&bed.pins.path().join("nowhere"));
     let said = BpfMaps::open(&nowhere, Access::Read)

@@ -31,7 +31,7 @@ struct Limit {
 /// have an entry 0 that is never given out.
 const LIMITS: &[Limit] = &[
     Limit {
-        map: "lb_services",
+        map: "lb_frontends",
         web: 24,
         each: 4,
         spec: "",
@@ -43,7 +43,7 @@ const LIMITS: &[Limit] = &[
         spec: "type: NodePort",
     },
     Limit {
-        map: "lb_svc",
+        map: "lb_pools",
         web: 5,
         each: 1,
         spec: "",
@@ -225,9 +225,9 @@ macro_rules! limits {
 }
 
 limits! {
-    lb_services_fills: "lb_services";
+    lb_services_fills: "lb_frontends";
     lb_nodeports_fills: "lb_nodeports";
-    lb_svc_fills: "lb_svc";
+    lb_svc_fills: "lb_pools";
     lb_slots_fills: "lb_slots";
     lb_backends_fills: "lb_backends";
     lb_members_fills: "lb_members";
@@ -248,7 +248,7 @@ fn every_map_has_its_limit_tried() {
         // As large as what they count, which is checked at the start.
         "lb_sched",
         "lb_active",
-        "lb_svc_stats",
+        "lb_pool_stats",
         // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs nothing.
         "lb_agent",
         "lb_scratch",
@@ -344,7 +344,7 @@ fn lb_devs_fills() -> Result<()> {
 fn a_map_that_counts_for_another_is_not_made_smaller() -> Result<()> {
     let lan = testbed::lan::Lan::new(testbed::lan::Offloads::On)?;
     let node = scene::node_with_pods(&lan)?;
-    for map in ["lb_sched", "lb_svc_stats", "lb_active"] {
+    for map in ["lb_sched", "lb_pool_stats", "lb_active"] {
         let mut agent = Start::new()
             .args(&["--map-capacity", &format!("{map}=4")])
             .without_waiting(&node)?;

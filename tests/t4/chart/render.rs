@@ -168,7 +168,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("config.nodePortAddresses={everywhere}", "nodePortAddresses"),
         ("config.externalIpCidrs={all}", "externalIpCidrs"),
         ("config.mapCapacity.services=1", "'services'"),
-        ("config.mapCapacity.lb_services=0", "lb_services"),
+        ("config.mapCapacity.lb_frontends=0", "lb_frontends"),
         ("config.bpfDir=/var/lib/bpf", "bpfDir"),
         ("config.stateDir=state", "stateDir"),
         ("k8sServicePort=0", "k8sServicePort"),

@@ -67,7 +67,7 @@ fn lists_repeat_and_take_commas() {
         "--node-port-addresses",
         "primary,10.0.0.0/8",
         "--map-capacity",
-        "lb_services=4096",
+        "lb_frontends=4096",
         "--external-ip-cidrs",
         "198.18.0.0/15,fd66::/16",
     ])
@@ -112,8 +112,8 @@ fn flags_of_a_verb_stand_behind_it() {
 fn wrong_words_are_refused() {
     for line in [
         vec!["lb-agent", "--map-capacity", "lb_nothing=1"],
-        vec!["lb-agent", "--map-capacity", "lb_services=0"],
-        vec!["lb-agent", "--map-capacity", "lb_services"],
+        vec!["lb-agent", "--map-capacity", "lb_frontends=0"],
+        vec!["lb-agent", "--map-capacity", "lb_frontends"],
         vec!["lb-agent", "--scheduler", "fastest"],
         vec!["lb-agent", "--external-ip-cidrs", "all"],
         vec!["lb-agent", "--node-port-addresses", "everywhere"],

@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_running_agents_troubles_are_told() {
-        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"lb_svc\"} 95\nlb_map_max_entries{map=\"lb_svc\"} 100\nlb_map_drift_entries{map=\"lb_svc\"} 0\nlb_map_drift_entries{map=\"lb_slots\"} 4\n";
+        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"lb_pools\"} 95\nlb_map_max_entries{map=\"lb_pools\"} 100\nlb_map_drift_entries{map=\"lb_pools\"} 0\nlb_map_drift_entries{map=\"lb_slots\"} 4\n";
         let bad: Vec<String> = troubles(metrics)
             .iter()
             .filter(|l| l.verdict == Verdict::Bad)
@@ -358,7 +358,7 @@ mod tests {
             bad[0].contains("2 Services")
                 && bad[1].contains("3 are not")
                 && bad[2].contains("(4 of lb_slots)")
-                && bad[3].contains("lb_svc=N"),
+                && bad[3].contains("lb_pools=N"),
             "{bad:?}"
         );
     }

@@ -8,9 +8,10 @@ use std::{
 use lb_common::{
     Addr, Proto,
     backend::{self, Backend},
-    service::{
-        NodePortKey, Service, ServiceKey, ServiceRef, ServiceStats, flags, frontend, member, scope,
-    },
+    frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
+    member,
+    pool::{Pool, flags},
+    stats::PoolStats,
 };
 use serde::Serialize;
 
@@ -100,7 +101,7 @@ pub(super) trait Counts {
     /// Connections open now to a backend.
     fn active(&self, backend: u32) -> Result<u64, MapError>;
     /// What was counted for a service.
-    fn service(&self, index: u32) -> Result<ServiceStats, MapError>;
+    fn service(&self, index: u32) -> Result<PoolStats, MapError>;
 }
 
 /// Reads all frontends.
@@ -108,7 +109,7 @@ pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Front
     let mut members: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
     for (key, flags) in maps.members().entries()? {
         members
-            .entry(key.service)
+            .entry(key.pool)
             .or_default()
             .push((key.backend, flags));
     }
@@ -117,7 +118,7 @@ pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Front
         .entries()?
         .into_iter()
         .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0);
-    let mut faces: Vec<(Face, ServiceRef)> = services.map(|(k, r)| (Face::vip(k), r)).collect();
+    let mut faces: Vec<(Face, FrontendValue)> = services.map(|(k, r)| (Face::vip(k), r)).collect();
     faces.extend(
         maps.nodeports()
             .entries()?
@@ -129,7 +130,7 @@ pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Front
         rows.push(one(
             &face,
             to,
-            members.get(&to.index).map_or(&[], Vec::as_slice),
+            members.get(&to.pool).map_or(&[], Vec::as_slice),
             maps,
             counts,
         )?);
@@ -147,8 +148,8 @@ struct Face {
 }
 
 impl Face {
-    fn vip(k: ServiceKey) -> Self {
-        let ServiceKey {
+    fn vip(k: VipKey) -> Self {
+        let VipKey {
             addr,
             port,
             proto,
@@ -197,16 +198,16 @@ impl Face {
 
 fn one(
     face: &Face,
-    to: ServiceRef,
+    to: FrontendValue,
     members: &[(u32, u32)],
     maps: &mut dyn Maps,
     counts: &dyn Counts,
 ) -> Result<Frontend, MapError> {
-    let service: Service = maps.svc().load(to.index)?;
+    let service: Pool = maps.svc().load(to.pool)?;
     let mut eligible = BTreeSet::new();
     for n in 0..u32::from(service.count) {
         let slot = maps.slots().load(service.base + n)?;
-        if slot.service == to.index {
+        if slot.pool == to.pool {
             eligible.insert(slot.backend);
         }
     }
@@ -227,24 +228,24 @@ fn one(
         }
     }
     backends.sort_by_key(|b| (b.order, b.port));
-    let ServiceStats {
+    let PoolStats {
         connections,
         packets,
         bytes,
         rejects,
-    } = counts.service(to.index)?;
+    } = counts.service(to.pool)?;
     Ok(Frontend {
         protocol: protocol(face.proto),
         address: face.address(),
         port: face.port,
         kinds: kinds(to.flags),
         scopes: vec![Scope {
-            name: if face.scope == scope::OUTSIDE {
+            name: if face.scope == scope::EXTERNAL {
                 "outside"
             } else {
                 "inside"
             },
-            service: to.index,
+            service: to.pool,
             stats: Stats {
                 connections,
                 packets,

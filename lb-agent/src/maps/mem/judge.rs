@@ -7,11 +7,11 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
+    frontend::{self, FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps,
-    service::{
-        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
-        frontend, member,
-    },
+    member::{self, MemberKey},
+    pool::Pool,
+    slot::Slot,
 };
 
 use super::{
@@ -22,20 +22,20 @@ use super::{
 
 /// Everything behind the tables.
 pub struct World {
-    /// `lb_services`
-    pub services: MemHash<ServiceKey, ServiceRef>,
+    /// `lb_frontends`
+    pub services: MemHash<VipKey, FrontendValue>,
     /// `lb_nodeports`
-    pub nodeports: MemHash<NodePortKey, ServiceRef>,
+    pub nodeports: MemHash<NodePortKey, FrontendValue>,
     /// `lb_nodeaddrs`
     pub nodeaddrs: MemHash<Addr, NodeAddr>,
     /// `lb_members`
-    pub members: MemHash<MemberKey, MemberFlags>,
+    pub members: MemHash<MemberKey, u32>,
     /// `lb_srcranges`
     pub srcranges: MemHash<SourceRangeKey, u8>,
     /// `lb_devs`
     pub devs: MemHash<u32, Dev>,
-    /// `lb_svc`
-    pub svc: Vec<Service>,
+    /// `lb_pools`
+    pub svc: Vec<Pool>,
     /// `lb_slots`
     pub slots: Vec<Slot>,
     /// `lb_backends`
@@ -80,9 +80,9 @@ struct Failures {
 impl World {
     pub(super) fn new(limits: Limits) -> Self {
         let free = Slot::FREE;
-        let empty = Service::EMPTY;
+        let empty = Pool::EMPTY;
         Self {
-            services: MemHash::new(maps::SERVICES.name, limits.hash, true),
+            services: MemHash::new(maps::FRONTENDS.name, limits.hash, true),
             nodeports: MemHash::new(maps::NODEPORTS.name, limits.hash, true),
             nodeaddrs: MemHash::new(maps::NODEADDRS.name, limits.hash, true),
             members: MemHash::new(maps::MEMBERS.name, limits.hash, false),
@@ -216,30 +216,30 @@ pub(super) trait Guard {
         Self: Sized;
 }
 
-impl Guard for ServiceRef {
+impl Guard for FrontendValue {
     fn placed(world: &mut World, before: Option<Self>, now: Option<Self>) {
         let leads = |r: &Self| r.flags & frontend::VIP_MARK == 0;
         if let Some(now) = now.filter(leads) {
-            if world.svc.get(now.index as usize).is_none_or(|s| s.id == 0) {
+            if world.svc.get(now.pool as usize).is_none_or(|s| s.id == 0) {
                 world.violate(format!(
                     "a frontend leads to service {}, unwritten",
-                    now.index
+                    now.pool
                 ));
             }
-            *world.fronts.entry(now.index).or_default() += 1;
-            if let Some(svc) = world.svc.get(now.index as usize) {
+            *world.fronts.entry(now.pool).or_default() += 1;
+            if let Some(svc) = world.svc.get(now.pool as usize) {
                 let slots = svc.base..svc.base + u32::from(svc.count);
-                world.live.extend(slots.map(|at| (at, now.index)));
+                world.live.extend(slots.map(|at| (at, now.pool)));
             }
-            world.hot_indices.remove(&now.index);
+            world.hot_indices.remove(&now.pool);
         }
         if let Some(before) = before.filter(leads)
-            && let Some(n) = world.fronts.get_mut(&before.index)
+            && let Some(n) = world.fronts.get_mut(&before.pool)
         {
             *n -= 1;
             if *n == 0 {
-                world.fronts.remove(&before.index);
-                world.hot_indices.insert(before.index);
+                world.fronts.remove(&before.pool);
+                world.hot_indices.insert(before.pool);
             }
         }
     }
@@ -253,7 +253,7 @@ macro_rules! unguarded {
     )+};
 }
 
-unguarded!(NodeAddr, MemberFlags, u8, Dev);
+unguarded!(NodeAddr, u32, u8, Dev);
 
 /// What a value of an array means to the judge.
 pub(super) trait Store {
@@ -261,7 +261,7 @@ pub(super) trait Store {
     fn before(world: &mut World, index: u32, value: &Self);
 }
 
-impl Store for Service {
+impl Store for Pool {
     fn before(world: &mut World, index: u32, new: &Self) {
         let old = world.svc[index as usize];
         if new.id == 0 && old.id != 0 {
@@ -287,10 +287,10 @@ impl Store for Service {
         }
         for at in new {
             let slot = world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
-            if slot.service != index {
+            if slot.pool != index {
                 world.violate(format!(
                     "service {index} publishes slot {at} of {}",
-                    slot.service
+                    slot.pool
                 ));
             }
             let backend = world.backends.get(slot.backend as usize);
@@ -298,7 +298,7 @@ impl Store for Service {
                 world.violate(format!("slot {at} leads to free backend {}", slot.backend));
             }
             let key = MemberKey {
-                service: index,
+                pool: index,
                 backend: slot.backend,
             };
             let flags = world.members.entries.get(&key).copied().unwrap_or(0);

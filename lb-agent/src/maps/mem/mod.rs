@@ -10,10 +10,11 @@ use lb_common::{
     Addr,
     backend::Backend,
     dev::Dev,
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps,
-    service::{
-        MemberFlags, MemberKey, NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, Slot,
-    },
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
 };
 
 use super::table::{ArrayTable, HashTable, MapError, Maps, SourceRangeKey};
@@ -24,13 +25,13 @@ use table::{ArrayHandle, HashHandle};
 /// Maps without a kernel. A clone of the [`World`] handle stays valid beside it.
 pub struct MemMaps {
     world: Shared,
-    services: HashHandle<ServiceKey, ServiceRef>,
-    nodeports: HashHandle<NodePortKey, ServiceRef>,
+    services: HashHandle<VipKey, FrontendValue>,
+    nodeports: HashHandle<NodePortKey, FrontendValue>,
     nodeaddrs: HashHandle<Addr, NodeAddr>,
-    members: HashHandle<MemberKey, MemberFlags>,
+    members: HashHandle<MemberKey, u32>,
     srcranges: HashHandle<SourceRangeKey, u8>,
     devs: HashHandle<u32, Dev>,
-    svc: ArrayHandle<Service>,
+    svc: ArrayHandle<Pool>,
     slots: ArrayHandle<Slot>,
     backends: ArrayHandle<Backend>,
 }
@@ -42,7 +43,7 @@ type Shared = Arc<Mutex<World>>;
 pub struct Limits {
     /// Of each hash map.
     pub hash: u32,
-    /// Of `lb_svc`.
+    /// Of `lb_pools`.
     pub svc: u32,
     /// Of `lb_slots`.
     pub slots: u32,
@@ -54,7 +55,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             hash: maps::MEMBERS.capacity,
-            svc: maps::SVC.capacity,
+            svc: maps::POOLS.capacity,
             slots: maps::SLOTS.capacity,
             backends: maps::BACKENDS.capacity,
         }
@@ -80,7 +81,7 @@ impl MemMaps {
             members: HashHandle::new(w(), |w| &mut w.members),
             srcranges: HashHandle::new(w(), |w| &mut w.srcranges),
             devs: HashHandle::new(w(), |w| &mut w.devs),
-            svc: ArrayHandle::new(w(), maps::SVC.name, |w| &mut w.svc),
+            svc: ArrayHandle::new(w(), maps::POOLS.name, |w| &mut w.svc),
             slots: ArrayHandle::new(w(), maps::SLOTS.name, |w| &mut w.slots),
             backends: ArrayHandle::new(w(), maps::BACKENDS.name, |w| &mut w.backends),
             world,
@@ -98,16 +99,16 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
 }
 
 impl Maps for MemMaps {
-    fn services(&mut self) -> &mut dyn HashTable<ServiceKey, ServiceRef> {
+    fn services(&mut self) -> &mut dyn HashTable<VipKey, FrontendValue> {
         &mut self.services
     }
-    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, ServiceRef> {
+    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, FrontendValue> {
         &mut self.nodeports
     }
     fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr> {
         &mut self.nodeaddrs
     }
-    fn members(&mut self) -> &mut dyn HashTable<MemberKey, MemberFlags> {
+    fn members(&mut self) -> &mut dyn HashTable<MemberKey, u32> {
         &mut self.members
     }
     fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8> {
@@ -116,7 +117,7 @@ impl Maps for MemMaps {
     fn devs(&mut self) -> &mut dyn HashTable<u32, Dev> {
         &mut self.devs
     }
-    fn svc(&mut self) -> &mut dyn ArrayTable<Service> {
+    fn svc(&mut self) -> &mut dyn ArrayTable<Pool> {
         &mut self.svc
     }
     fn slots(&mut self) -> &mut dyn ArrayTable<Slot> {
@@ -128,7 +129,7 @@ impl Maps for MemMaps {
     fn reset_service(&mut self, index: u32) -> Result<(), MapError> {
         let mut world = self.world();
         world.reset(maps::SCHED.name, index)?;
-        world.reset(maps::SVC_STATS.name, index)
+        world.reset(maps::POOL_STATS.name, index)
     }
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {
         self.world().reset(maps::ACTIVE.name, id)

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_map_is_almost_full_above_nine_in_ten() {
         let usage = |entries, capacity| Usage {
-            map: "lb_svc",
+            map: "lb_pools",
             entries,
             capacity,
         };

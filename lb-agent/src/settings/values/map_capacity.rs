@@ -18,8 +18,8 @@ impl MapCapacity {
     /// What is counted by service index or backend id has as many entries as there are of those, unless it is named too.
     pub fn complete(mut given: Vec<Self>) -> Result<Vec<Self>> {
         for (lead, follower) in [
-            (&maps::SVC, &maps::SCHED),
-            (&maps::SVC, &maps::SVC_STATS),
+            (&maps::POOLS, &maps::SCHED),
+            (&maps::POOLS, &maps::POOL_STATS),
             (&maps::BACKENDS, &maps::ACTIVE),
         ] {
             let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
@@ -50,7 +50,7 @@ impl FromStr for MapCapacity {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, entries) = text
             .split_once('=')
-            .ok_or("looks like lb_services=524288")?;
+            .ok_or("looks like lb_frontends=524288")?;
         let map = maps::ALL
             .iter()
             .find(|map| map.name == name && map.capacity > 1 && *map != &maps::COUNTERS)
@@ -81,12 +81,12 @@ mod tests {
         assert!(MapCapacity::complete(vec!["lb_sched=9".parse().unwrap()]).is_err());
         assert_eq!(all(&["lb_slots=9"]).len(), 1);
         assert_eq!(
-            all(&["lb_svc=7", "lb_backends=9", "lb_sched=8"]),
+            all(&["lb_pools=7", "lb_backends=9", "lb_sched=8"]),
             all(&[
-                "lb_svc=7",
+                "lb_pools=7",
                 "lb_backends=9",
                 "lb_sched=8",
-                "lb_svc_stats=7",
+                "lb_pool_stats=7",
                 "lb_active=9"
             ])
         );

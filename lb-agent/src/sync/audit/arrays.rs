@@ -2,10 +2,7 @@
 
 use std::fmt::Debug;
 
-use lb_common::{
-    backend::Backend,
-    service::{Service, Slot},
-};
+use lb_common::{backend::Backend, pool::Pool, slot::Slot};
 
 use crate::maps::table::{ArrayTable, MapError, Maps};
 
@@ -38,7 +35,7 @@ pub(super) fn svc(state: &State, maps: &mut dyn Maps, place: &Place, audit: &mut
             Some(pool) => pool.svc,
             // Cleared behind the next barrier.
             None if retired.contains(&index) => continue,
-            None => Service::EMPTY,
+            None => Pool::EMPTY,
         };
         audit.report.writes.svc += u64::from(element(table, index, &wanted, audit)?);
     }
@@ -62,7 +59,10 @@ pub(super) fn slots(state: &State, maps: &mut dyn Maps, place: &Place, audit: &m
                 return Ok(Some(Stage::Wanted(At::Index(index, done))));
             }
             let service = index;
-            let wanted = Slot { backend, service };
+            let wanted = Slot {
+                backend,
+                pool: service,
+            };
             audit.report.writes.slots += u64::from(element(table, at, &wanted, audit)?);
             (room, done) = (room - 1, done + 1);
         }

@@ -9,7 +9,8 @@ use std::{fmt::Debug, hash::Hash};
 
 use lb_common::{
     Addr,
-    service::{MemberFlags, MemberKey, NodeAddr, NodePortKey, ServiceKey, ServiceRef},
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    member::MemberKey,
 };
 
 use crate::maps::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
@@ -39,10 +40,10 @@ pub(super) struct Audited<K: 'static, V: 'static> {
     freed: Option<fn(&mut State) -> &mut bool>,
 }
 
-pub(super) const MEMBERS: Audited<MemberKey, MemberFlags> = Audited {
+pub(super) const MEMBERS: Audited<MemberKey, u32> = Audited {
     table: |maps| maps.members(),
     wanted: |state, key| {
-        let bits = state.pools.get(&key.service)?.members.get(&key.backend)?;
+        let bits = state.pools.get(&key.pool)?.members.get(&key.backend)?;
         Some(bits.member_flags())
     },
     page: members,
@@ -54,7 +55,7 @@ pub(super) const MEMBERS: Audited<MemberKey, MemberFlags> = Audited {
 pub(super) const RANGES: Audited<SourceRangeKey, u8> = Audited {
     table: |maps| maps.srcranges(),
     wanted: |state, key| {
-        let pool = state.pools.get(&key.data.service)?;
+        let pool = state.pools.get(&key.data.pool)?;
         pool.source_ranges.contains(key).then_some(1)
     },
     // All of them: the trie can only be asked for what is missing as a whole.
@@ -68,7 +69,7 @@ pub(super) const RANGES: Audited<SourceRangeKey, u8> = Audited {
     freed: None,
 };
 
-pub(super) const SERVICES: Audited<ServiceKey, ServiceRef> = Audited {
+pub(super) const SERVICES: Audited<VipKey, FrontendValue> = Audited {
     table: |maps| maps.services(),
     wanted: |state, key| state.services.written(key),
     page: |state, at, count| fronts(&state.services, at, count),
@@ -77,7 +78,7 @@ pub(super) const SERVICES: Audited<ServiceKey, ServiceRef> = Audited {
     freed: Some(|state| &mut state.services.freed),
 };
 
-pub(super) const NODEPORTS: Audited<NodePortKey, ServiceRef> = Audited {
+pub(super) const NODEPORTS: Audited<NodePortKey, FrontendValue> = Audited {
     table: |maps| maps.nodeports(),
     wanted: |state, key| state.nodeports.written(key),
     page: |state, at, count| fronts(&state.nodeports, at, count),
@@ -105,7 +106,7 @@ fn fronts<K: Copy + Ord + Hash>(
     fronts: &Fronts<K>,
     at: At,
     count: usize,
-) -> Mirrored<K, ServiceRef> {
+) -> Mirrored<K, FrontendValue> {
     let end = match at {
         At::Before(place) => place,
         _ => usize::MAX,
@@ -116,7 +117,7 @@ fn fronts<K: Copy + Ord + Hash>(
 }
 
 /// By pool, each by backend.
-fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, MemberFlags> {
+fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, u32> {
     let mut found = Vec::new();
     let (mut service, mut from) = match at {
         At::Index(service, from) => (service, from),
@@ -131,7 +132,10 @@ fn members(state: &State, at: At, count: usize) -> Mirrored<MemberKey, MemberFla
             if found.len() >= count {
                 return (found, Some(At::Index(service, backend)));
             }
-            let key = MemberKey { service, backend };
+            let key = MemberKey {
+                pool: service,
+                backend,
+            };
             found.push((key, bits.member_flags()));
         }
         (service, from) = (service + 1, 0);

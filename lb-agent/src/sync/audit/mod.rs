@@ -32,9 +32,9 @@ pub enum Part {
     Members,
     /// `lb_slots`, as far as services have them.
     Slots,
-    /// `lb_svc`
+    /// `lb_pools`
     Svc,
-    /// `lb_services`
+    /// `lb_frontends`
     Services,
     /// `lb_nodeports`
     NodePorts,
@@ -117,8 +117,8 @@ impl Part {
             Self::SourceRanges => maps::SRCRANGES,
             Self::Members => maps::MEMBERS,
             Self::Slots => maps::SLOTS,
-            Self::Svc => maps::SVC,
-            Self::Services => maps::SERVICES,
+            Self::Svc => maps::POOLS,
+            Self::Services => maps::FRONTENDS,
             Self::NodePorts => maps::NODEPORTS,
             Self::NodeAddresses => maps::NODEADDRS,
         };

@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::service::{ServiceKey, frontend, scope};
+use lb_common::frontend::{self, VipKey, scope};
 
 use crate::{
     maps::table::{MapError, Maps},
@@ -112,15 +112,15 @@ impl Engine {
     pub fn routed(&self) -> impl Iterator<Item = IpAddr> {
         self.state.services.claimed().filter_map(|(key, flags)| {
             let wanted = frontend::VIP_MARK | frontend::ROUTED;
-            (key.scope == scope::INSIDE && flags & wanted == wanted).then(|| key.addr.into())
+            (key.scope == scope::INTERNAL && flags & wanted == wanted).then(|| key.addr.into())
         })
     }
 
     /// Ports of load balancers' and external addresses whose packets are to be led to `lb0`, as far as they are planned.
-    pub fn led(&self) -> impl Iterator<Item = ServiceKey> {
+    pub fn led(&self) -> impl Iterator<Item = VipKey> {
         self.state.services.claimed().filter_map(|(key, flags)| {
             let port = flags & (frontend::VIP_MARK | frontend::ROUTED) == frontend::ROUTED;
-            (key.scope == scope::INSIDE && port).then_some(key)
+            (key.scope == scope::INTERNAL && port).then_some(key)
         })
     }
 
@@ -331,7 +331,7 @@ impl Engine {
             FrontKey::Address(key) => self.state.services.written(key),
             FrontKey::NodePort(key) => self.state.nodeports.written(key),
         };
-        written.map(|r| r.index)
+        written.map(|r| r.pool)
     }
 
     /// The Service is gone.

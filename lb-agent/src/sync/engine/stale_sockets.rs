@@ -3,7 +3,7 @@
 
 use lb_common::{
     Addr, Proto,
-    service::{NodePortKey, ServiceKey, scope},
+    frontend::{NodePortKey, VipKey, scope},
     sock::{SockRecord, kind},
 };
 
@@ -55,13 +55,13 @@ impl Engine {
             backend_port,
         } = *pair;
         let proto = Proto::Udp.number();
-        let address = ServiceKey {
+        let address = VipKey {
             addr: vip,
             port: vip_port,
             proto,
-            scope: scope::INSIDE,
+            scope: scope::INTERNAL,
         };
-        let node_port = NodePortKey::new(&vip, vip_port, proto, scope::INSIDE);
+        let node_port = NodePortKey::new(&vip, vip_port, proto, scope::INTERNAL);
         let led = self.state.services.written(&address);
         let Some(led) = led.or_else(|| self.state.nodeports.written(&node_port)) else {
             return false;
@@ -72,7 +72,7 @@ impl Engine {
             proto,
         };
         let member = self.state.backends.find(&key).and_then(|id| {
-            let pool = self.state.pools.get(&led.index)?;
+            let pool = self.state.pools.get(&led.pool)?;
             pool.members.get(&id).copied()
         });
         member.is_some_and(|bits| bits.has(Bits::SERVING))

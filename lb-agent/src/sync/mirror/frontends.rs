@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use lb_common::service::{ServiceRef, frontend};
+use lb_common::frontend::{self, FrontendValue};
 
 use crate::model::ObjectKey;
 
@@ -17,7 +17,7 @@ pub(in crate::sync) struct Claim {
     pub(in crate::sync) index: Option<u32>,
     /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
     pub(in crate::sync) asks: Option<u32>,
-    /// See [`lb_common::service::frontend`].
+    /// See [`lb_common::frontend`].
     pub(in crate::sync) flags: u32,
 }
 
@@ -55,7 +55,7 @@ pub(in crate::sync) struct Fronts<K> {
 
 #[derive(Default)]
 struct Front {
-    written: Option<ServiceRef>,
+    written: Option<FrontendValue>,
     /// Almost always one, hence room for no more.
     claims: Vec<Claim>,
 }
@@ -64,16 +64,16 @@ struct Front {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::sync) enum Step {
     /// Nothing stands there.
-    Insert(ServiceRef, ObjectKey),
+    Insert(FrontendValue, ObjectKey),
     /// Something else stands there.
-    Replace(ServiceRef, ObjectKey),
+    Replace(FrontendValue, ObjectKey),
     /// Nobody claims it.
     Remove,
 }
 
 impl<K: Copy + Ord + Hash> Fronts<K> {
     /// As read from the map.
-    pub(in crate::sync) fn restored(found: &[(K, ServiceRef)]) -> Self {
+    pub(in crate::sync) fn restored(found: &[(K, FrontendValue)]) -> Self {
         let by_key = found.iter().map(|(key, value)| {
             let front = Front {
                 written: Some(*value),
@@ -130,7 +130,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     }
 
     /// What stands in the map under the key.
-    pub(in crate::sync) fn written(&self, key: &K) -> Option<ServiceRef> {
+    pub(in crate::sync) fn written(&self, key: &K) -> Option<FrontendValue> {
         self.by_key.get(key)?.written
     }
 
@@ -138,8 +138,8 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
     pub(in crate::sync) fn set_written(
         &mut self,
         key: K,
-        value: Option<ServiceRef>,
-    ) -> Option<ServiceRef> {
+        value: Option<FrontendValue>,
+    ) -> Option<FrontendValue> {
         let front = self.by_key.entry(key).or_default();
         let before = std::mem::replace(&mut front.written, value);
         self.standing += usize::from(value.is_some());
@@ -166,7 +166,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
                 (Some((value, _)), Some(stands)) if value == stands => settled.push(key),
                 (Some((value, who)), stands) => {
                     let leads = value.flags & frontend::VIP_MARK == 0;
-                    if leads && !live(value.index) {
+                    if leads && !live(value.pool) {
                         continue;
                     }
                     let step = match stands {
@@ -190,7 +190,7 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         &self,
         end: usize,
         count: usize,
-    ) -> (usize, impl Iterator<Item = (K, Option<ServiceRef>)>) {
+    ) -> (usize, impl Iterator<Item = (K, Option<FrontendValue>)>) {
         let end = end.min(self.by_key.len());
         let start = end.saturating_sub(count);
         let some = (start..end).filter_map(|place| self.by_key.get_index(place));
@@ -234,13 +234,13 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
 
 impl Front {
     /// The entry, and whose it is.
-    fn wanted(&self) -> Option<(ServiceRef, &ObjectKey)> {
+    fn wanted(&self) -> Option<(FrontendValue, &ObjectKey)> {
         let winner = self.claims.iter().min_by_key(|c| c.rank())?;
         let flags = match winner.index {
             Some(_) => winner.flags,
             None => self.claims.iter().fold(0, |all, c| all | c.flags),
         };
         let index = winner.index.or(winner.asks).unwrap_or(0);
-        Some((ServiceRef { index, flags }, &winner.by.service))
+        Some((FrontendValue { pool: index, flags }, &winner.by.service))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::service::Service;
+use lb_common::pool::Pool;
 
 use crate::{maps::table::SourceRangeKey, plan::desired::Bits};
 
@@ -15,8 +15,8 @@ pub(in crate::sync) struct PoolState {
     /// What stands here is what its Service wants, or was. One that is recognised by a frontend may hold what another Service
     /// has left there, until it is written or found to be as it should.
     pub(in crate::sync) proven: bool,
-    /// The entry of `lb_svc`.
-    pub(in crate::sync) svc: Service,
+    /// The entry of `lb_pools`.
+    pub(in crate::sync) svc: Pool,
     /// Its slots, if it has any.
     pub(in crate::sync) range: Option<Range>,
     /// Backend ids in the slots.
@@ -35,7 +35,7 @@ impl PoolState {
         Self {
             owned: true,
             proven: true,
-            svc: Service::EMPTY,
+            svc: Pool::EMPTY,
             range: None,
             slots: Box::default(),
             members: BTreeMap::new(),
@@ -44,7 +44,7 @@ impl PoolState {
         }
     }
 
-    /// Its entry in `lb_svc` is written and its Service's own, so that frontends may lead to it.
+    /// Its entry in `lb_pools` is written and its Service's own, so that frontends may lead to it.
     pub(in crate::sync) fn live(&self) -> bool {
         self.svc.id != 0 && self.proven
     }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::{
     backend::Backend,
-    service::{MemberKey, Service, ServiceRef, Slot, frontend},
+    frontend::{self, FrontendValue},
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
 };
 
 use crate::{
@@ -41,12 +44,12 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     let source_ranges = maps.srcranges().entries()?;
     let counts = [members.len(), source_ranges.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     for (key, _) in source_ranges {
-        let pool = pools.entry(key.data.service).or_insert_with(orphan);
+        let pool = pools.entry(key.data.pool).or_insert_with(orphan);
         pool.source_ranges.insert(key);
     }
     let mut backends = Backends::restored(capacity.backends, &entries_of_backends(maps)?);
     for (key, flags) in members {
-        let pool = pools.entry(key.service).or_insert_with(orphan);
+        let pool = pools.entry(key.pool).or_insert_with(orphan);
         let bits = backends.shown(key.backend);
         let bits = bits
             .with(
@@ -93,16 +96,16 @@ fn entries_of_svc(maps: &mut dyn Maps, capacity: u32) -> Result<HashMap<u32, Poo
     let mut pools = HashMap::new();
     for index in 1..capacity {
         let svc = maps.svc().load(index)?;
-        if svc != Service::EMPTY {
+        if svc != Pool::EMPTY {
             pools.insert(index, PoolState { svc, ..orphan() });
         }
     }
     Ok(pools)
 }
 
-fn lead(pools: &mut HashMap<u32, PoolState>, found: ServiceRef) {
+fn lead(pools: &mut HashMap<u32, PoolState>, found: FrontendValue) {
     if found.flags & frontend::VIP_MARK == 0 {
-        pools.entry(found.index).or_insert_with(orphan).fronts += 1;
+        pools.entry(found.pool).or_insert_with(orphan).fronts += 1;
     }
 }
 
@@ -133,7 +136,10 @@ fn place_slots(
         }
         let mut slots = Vec::with_capacity(count as usize);
         for at in base..base + count {
-            let Slot { backend, service } = maps.slots().load(at)?;
+            let Slot {
+                backend,
+                pool: service,
+            } = maps.slots().load(at)?;
             if service == *index {
                 slots.push(backend);
             }

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use lb_common::{
     Addr,
     backend::Backend,
+    frontend::{self, FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps,
-    service::{NodeAddr, NodePortKey, Service, ServiceKey, ServiceRef, frontend},
+    pool::Pool,
 };
 
 use crate::{
@@ -34,8 +35,8 @@ pub(in crate::sync) struct State {
     pub(in crate::sync) ranges: Ranges,
     /// `lb_backends`
     pub(in crate::sync) backends: Backends,
-    /// `lb_services`
-    pub(in crate::sync) services: Fronts<ServiceKey>,
+    /// `lb_frontends`
+    pub(in crate::sync) services: Fronts<VipKey>,
     /// `lb_nodeports`
     pub(in crate::sync) nodeports: Fronts<NodePortKey>,
     /// `lb_nodeaddrs`
@@ -105,7 +106,7 @@ impl State {
         self.ranges.release();
         // An entry that cannot be cleared stays retired, and is tried again behind the next barrier.
         for index in self.indices.retired().clone() {
-            match maps.svc().store(index, &Service::EMPTY) {
+            match maps.svc().store(index, &Pool::EMPTY) {
                 Ok(()) => {
                     report.writes.svc += 1;
                     self.indices.release(index);
@@ -149,7 +150,7 @@ impl State {
         report: &mut Report,
     ) -> Result<Vec<u32>, MapError> {
         let full = MapError::Full {
-            map: maps::SVC.name,
+            map: maps::POOLS.name,
             capacity: self.capacity.svc,
         };
         let free = self.indices.free();
@@ -200,18 +201,18 @@ impl State {
     pub(in crate::sync) fn led(
         &mut self,
         is_udp: bool,
-        before: Option<ServiceRef>,
-        now: Option<ServiceRef>,
+        before: Option<FrontendValue>,
+        now: Option<FrontendValue>,
     ) {
         // The mark of a VIP leads nowhere.
-        let leads = |r: &ServiceRef| r.flags & frontend::VIP_MARK == 0;
+        let leads = |r: &FrontendValue| r.flags & frontend::VIP_MARK == 0;
         let (before, now) = (before.filter(leads), now.filter(leads));
-        let elsewhere = |b: ServiceRef| now.is_none_or(|n| n.index != b.index);
+        let elsewhere = |b: FrontendValue| now.is_none_or(|n| n.pool != b.pool);
         self.udp_left += u64::from(is_udp && before.is_some_and(elsewhere));
-        if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.index)) {
+        if let Some(pool) = now.and_then(|r| self.pools.get_mut(&r.pool)) {
             pool.fronts += 1;
         }
-        if let Some(pool) = before.and_then(|r| self.pools.get_mut(&r.index)) {
+        if let Some(pool) = before.and_then(|r| self.pools.get_mut(&r.pool)) {
             pool.fronts -= 1;
         }
     }
@@ -230,12 +231,12 @@ impl State {
             backends,
         } = self.capacity;
         let all = [
-            (maps::SERVICES, n(self.services.len()), services),
+            (maps::FRONTENDS, n(self.services.len()), services),
             (maps::NODEPORTS, n(self.nodeports.len()), nodeports),
             (maps::NODEADDRS, n(self.nodeaddrs.len()), nodeaddrs),
             (maps::MEMBERS, self.members, members),
             (maps::SRCRANGES, self.source_ranges, srcranges),
-            (maps::SVC, self.indices.used(), svc),
+            (maps::POOLS, self.indices.used(), svc),
             (maps::SLOTS, self.ranges.used(), slots),
             (maps::BACKENDS, self.backends.used(), backends),
         ];

@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use lb_common::{
     Addr,
     backend::Backend,
-    service::{NodeAddr, Service, ServiceRef, Slot},
+    frontend::{FrontendValue, NodeAddr},
+    pool::Pool,
+    slot::Slot,
 };
 
 use super::fixtures::{Rig, endpoint, ip, key, node_port, service, slice};
@@ -119,8 +121,8 @@ const DEEDS: &[Deed] = &[
     }),
     ("a service leads elsewhere", 1, |r| {
         let (key, value) = first(r.maps.services());
-        let wrong = ServiceRef {
-            index: value.index + 1,
+        let wrong = FrontendValue {
+            pool: value.pool + 1,
             ..value
         };
         put(r.maps.services(), key, wrong);
@@ -136,7 +138,7 @@ const DEEDS: &[Deed] = &[
         put(
             r.maps.nodeports(),
             key,
-            ServiceRef {
+            FrontendValue {
                 flags: !value.flags,
                 ..value
             },
@@ -167,7 +169,7 @@ const DEEDS: &[Deed] = &[
     }),
     ("word 0 of a service is cleared", 1, |r| {
         let index = index_of_a_pool(r);
-        r.maps.world().svc[index] = Service::EMPTY;
+        r.maps.world().svc[index] = Pool::EMPTY;
     }),
     ("a service that is none is written", 1, |r| {
         let index = index_of_a_pool(r);

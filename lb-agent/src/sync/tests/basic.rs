@@ -342,7 +342,7 @@ fn what_was_counted_for_a_number_is_not_its_next_users() {
     let slices = |addr: &str| slice("web-1", vec![endpoint(addr, "here")]);
     rig.put_slice(slices("10.1.0.1"));
     rig.put(service("web", "10.96.0.1"));
-    let maps = [maps::SCHED, maps::SVC_STATS, maps::ACTIVE].map(|spec| spec.name);
+    let maps = [maps::SCHED, maps::POOL_STATS, maps::ACTIVE].map(|spec| spec.name);
     let counted = |rig: &Rig| rig.maps.world().counts.len();
     for number in 0..3 {
         for map in maps {

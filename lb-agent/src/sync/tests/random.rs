@@ -271,7 +271,7 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
         let world = rig.maps.world();
         let found = match usage.map {
             "lb_members" => world.members.entries.len(),
-            "lb_services" => world.services.entries.len(),
+            "lb_frontends" => world.services.entries.len(),
             "lb_nodeports" => world.nodeports.entries.len(),
             "lb_nodeaddrs" => world.nodeaddrs.entries.len(),
             "lb_srcranges" => world.srcranges.entries.len(),

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::service::{ServiceRef, Slot, frontend};
+use lb_common::frontend::{self, FrontendValue};
+use lb_common::slot::Slot;
 
 use crate::{
     maps::mem::{Moment, World},
@@ -24,7 +25,7 @@ pub(super) struct Readers<E> {
 
 struct Reader {
     front: FrontKey,
-    at: ServiceRef,
+    at: FrontendValue,
     step: Step,
     retried: bool,
 }
@@ -92,7 +93,7 @@ impl<E: Expect> Readers<E> {
     fn advance(&mut self, n: usize, world: &World) {
         let random = self.below(1 << 16);
         let reader = &mut self.running[n];
-        let index = reader.at.index;
+        let index = reader.at.pool;
         let stale = |reader: &mut Reader, why: &str| {
             assert!(!reader.retried, "{:?}: twice {why}", reader.front);
             reader.retried = true;
@@ -112,7 +113,10 @@ impl<E: Expect> Readers<E> {
             }
             Step::Slot { base, count } => {
                 let at = base + u32::try_from(random % usize::from(count)).unwrap();
-                let Slot { backend, service } = world.slots[at as usize];
+                let Slot {
+                    backend,
+                    pool: service,
+                } = world.slots[at as usize];
                 if service == index {
                     Step::Backend { id: backend }
                 } else {

@@ -103,7 +103,7 @@ fn changes_while_the_agent_was_away_are_made_up_for_with_ids_kept() {
             .entries
             .iter()
             .find(|(k, _)| k.port == 80 && k.addr.b[15] == 1);
-        found.unwrap().1.index
+        found.unwrap().1.pool
     };
     let before = index(&rig);
     let mut rig = rig.restart();

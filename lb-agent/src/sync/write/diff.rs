@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::{service::Service, srcrange::SourceRange};
+use lb_common::{pool, srcrange::SourceRange};
 
 use crate::{
     maps::table::SourceRangeKey,
@@ -25,8 +25,8 @@ pub(in crate::sync) struct PoolDiff {
     pub(in crate::sync) leaves: Vec<u32>,
     /// The new version of the slots.
     pub(in crate::sync) slots: Option<Box<[u32]>>,
-    /// The entry of `lb_svc`; its word 0 is filled in when the slots are placed.
-    pub(in crate::sync) entry: Option<Service>,
+    /// The entry of `lb_pools`; its word 0 is filled in when the slots are placed.
+    pub(in crate::sync) entry: Option<pool::Pool>,
     /// Source ranges to insert before the switch.
     pub(in crate::sync) ranges_in: Vec<SourceRangeKey>,
     /// Source ranges to remove after it.
@@ -63,7 +63,7 @@ pub(in crate::sync) fn diff(
 
     let eligible = members.iter().filter(|(_, b)| b.has(Bits::ELIGIBLE));
     let slots: Box<[u32]> = eligible.map(|(id, _)| *id).collect();
-    let entry = Service {
+    let entry = pool::Pool {
         affinity_secs: pool.affinity_secs,
         scheduler: pool.scheduler,
         pad: 0,
@@ -85,7 +85,7 @@ pub(in crate::sync) fn diff(
         .map(|(addr, bits)| SourceRangeKey {
             prefix_len: 32 + u32::from(*bits),
             data: SourceRange {
-                service: index,
+                pool: index,
                 addr: *addr,
             },
         })

@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     Addr, Proto,
-    service::{NodeAddr, NodePortKey, ServiceKey, ServiceRef},
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
 };
 
 use crate::{
@@ -32,14 +32,14 @@ type Mirror<'a, K> = (&'a mut Fronts<K>, &'a HashMap<u32, PoolState>);
 /// One of the two maps of frontends: its mirror, its table and its counter.
 pub(in crate::sync) struct Side<K: 'static> {
     mirror: fn(&mut State) -> Mirror<'_, K>,
-    table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, ServiceRef>,
+    table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, FrontendValue>,
     writes: fn(&mut Writes) -> &mut u64,
     /// IANA number.
     proto: fn(&K) -> u8,
 }
 
-/// `lb_services`
-pub(in crate::sync) const SERVICES: Side<ServiceKey> = Side {
+/// `lb_frontends`
+pub(in crate::sync) const SERVICES: Side<VipKey> = Side {
     mirror: |state| (&mut state.services, &state.pools),
     table: |maps| maps.services(),
     writes: |writes| &mut writes.services,
@@ -97,7 +97,7 @@ pub(in crate::sync) fn publish<K: Copy + Ord + Hash>(
     batch::run(
         &inserts,
         |items| {
-            let entries: Vec<(K, ServiceRef)> = items.iter().map(|(entry, _)| *entry).collect();
+            let entries: Vec<(K, FrontendValue)> = items.iter().map(|(entry, _)| *entry).collect();
             table.insert(&entries)
         },
         |item, result| results.push((item.clone(), result)),
@@ -140,7 +140,7 @@ impl<K: Copy + Ord + Hash> Side<K> {
         &self,
         state: &mut State,
         key: K,
-        value: Option<ServiceRef>,
+        value: Option<FrontendValue>,
         result: Result<(), MapError>,
         who: Option<&ObjectKey>,
         report: &mut Report,

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use lb_common::service::MemberKey;
+use lb_common::member::MemberKey;
 
 use crate::{
     maps::table::{Maps, SourceRangeKey},
@@ -78,7 +78,13 @@ pub(in crate::sync) fn write_members(
                 .iter()
                 .map(|&(backend, bits, n)| {
                     let service = indices[n];
-                    (MemberKey { service, backend }, bits.member_flags())
+                    (
+                        MemberKey {
+                            pool: service,
+                            backend,
+                        },
+                        bits.member_flags(),
+                    )
                 })
                 .collect();
             table.insert(&entries)
@@ -131,9 +137,10 @@ pub(in crate::sync) fn remove_members(
     batch::run(
         gone,
         |items| {
-            let keys = items
-                .iter()
-                .map(|&(service, backend, _)| MemberKey { service, backend });
+            let keys = items.iter().map(|&(service, backend, _)| MemberKey {
+                pool: service,
+                backend,
+            });
             table.remove(&keys.collect::<Vec<_>>())
         },
         |item, result| results.push((*item, result)),
@@ -176,7 +183,7 @@ pub(in crate::sync) fn remove_ranges(
             Ok(()) => {
                 report.writes.srcranges += 1;
                 report.freed = true;
-                if let Some(pool) = state.pools.get_mut(&key.data.service) {
+                if let Some(pool) = state.pools.get_mut(&key.data.pool) {
                     state.source_ranges -= u32::from(pool.source_ranges.remove(&key));
                 }
             }

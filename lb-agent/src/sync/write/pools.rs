@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::{backend::Backend, maps, service::Slot};
+use lb_common::{backend::Backend, maps, slot::Slot};
 
 use crate::{
     maps::table::{MapError, Maps},
@@ -205,7 +205,10 @@ fn switch(
 fn place(base: u32, slots: &[u32], service: u32, maps: &mut dyn Maps) -> Result<(), MapError> {
     let slots: Vec<Slot> = slots
         .iter()
-        .map(|&backend| Slot { backend, service })
+        .map(|&backend| Slot {
+            backend,
+            pool: service,
+        })
         .collect();
     maps.slots().store_run(base, &slots)
 }

@@ -6,7 +6,7 @@ use lb_common::{
     Addr,
     Reason::{BadIndex, StaleSlot},
     backend::Backend,
-    service::{ServiceKey, ServiceRef, Slot, scope},
+    frontend::{FrontendValue, VipKey, scope}, slot::Slot,
 };
 use testbed::probe::Family;
 
@@ -93,19 +93,19 @@ fn backends(scene: &mut Scene, family: Family, change: fn(&mut Backend)) -> Resu
 /// S_FAR's frontend for TCP from outside leads behind the end of the map.
 fn far_index(scene: &mut Scene, family: Family) -> Result<()> {
     let services = scene.agent.maps().services();
-    let key = ServiceKey {
+    let key = VipKey {
         addr: S_FAR.vip().ip(family).into(),
         port: 80,
         proto: 6,
-        scope: scope::OUTSIDE,
+        scope: scope::EXTERNAL,
     };
     let all = services.entries()?;
     let (_, found) = all
         .iter()
         .find(|(k, _)| *k == key)
         .context("no frontend of S_FAR")?;
-    let away = ServiceRef {
-        index: 99_999,
+    let away = FrontendValue {
+        pool: 99_999,
         ..*found
     };
     let done = services.insert(&[(key, away)]);

@@ -138,7 +138,7 @@ fn fill(scene: &mut Scene, family: Family, proto: u8, seen: Seen, seconds: u64) 
                 sport: S_FAR.node_port().port,
                 dport: port,
                 ifindex: 1,
-                service: 1,
+                pool: 1,
                 backend: 1,
                 generation: 77,
                 kind: kind::REPLY,

@@ -220,17 +220,17 @@ fn flow(scene: &Scene) -> Result<Flow> {
 /// The backend of the one flow is no member any more, and its slots are the other one's.
 fn stop_first(scene: &mut Scene, _: Family) -> Result<()> {
     let Flow {
-        service, backend, ..
+        pool: service, backend, ..
     } = flow(scene)?;
     let other = other_slot(scene, service, backend)?;
     let maps = scene.agent.maps();
-    let key = lb_common::service::MemberKey { service, backend };
+    let key = lb_common::member::MemberKey { pool: service, backend };
     let done = maps.members().remove(&[key]);
     ensure!(done.error.is_none(), "{done:?}");
     let slots = maps.slots();
     for index in 0..slots.len() {
         let mut slot = slots.load(index)?;
-        if slot.service == service && slot.backend == backend {
+        if slot.pool == service && slot.backend == backend {
             slot.backend = other;
             slots.store(index, &slot)?;
         }
@@ -243,7 +243,7 @@ fn other_slot(scene: &mut Scene, service: u32, backend: u32) -> Result<u32> {
     let slots = scene.agent.maps().slots();
     for index in 0..slots.len() {
         let slot = slots.load(index)?;
-        if slot.service == service && slot.backend != backend {
+        if slot.pool == service && slot.backend != backend {
             return Ok(slot.backend);
         }
     }
@@ -264,7 +264,7 @@ fn a_moment_later(scene: &mut Scene, _: Family) -> Result<()> {
 fn remember_the_other_a_moment_later(scene: &mut Scene, family: Family) -> Result<()> {
     let records = scene.state.affinity.entries()?;
     let (key, mut record) = *records.first().context("no affinity record")?;
-    record.backend = other_slot(scene, key.service, record.backend)?;
+    record.backend = other_slot(scene, key.pool, record.backend)?;
     let done = scene.state.affinity.insert(&[(key, record)]);
     ensure!(done.error.is_none(), "{done:?}");
     a_moment_later(scene, family)
@@ -284,7 +284,7 @@ fn empty(kind: u8) -> Result<Flow> {
         sport: 0,
         dport: 0,
         ifindex: 0,
-        service: 0,
+        pool: 0,
         backend: 0,
         generation: 5,
         kind,

@@ -29,7 +29,7 @@ use lb_common::{
     backend::Backend,
     dev::{Dev, flags},
     maps,
-    service::{MemberFlags, MemberKey, Service, ServiceKey, ServiceRef, Slot},
+    frontend::{FrontendValue, VipKey}, member::MemberKey, pool::Pool, slot::Slot,
 };
 
 use super::services;
@@ -61,11 +61,11 @@ pub(crate) struct Agent {
 
 /// The maps that rows may spoil, as the engine wrote them.
 struct Saved {
-    frontends: Vec<(ServiceKey, ServiceRef)>,
-    services: Vec<Service>,
+    frontends: Vec<(VipKey, FrontendValue)>,
+    services: Vec<Pool>,
     slots: Vec<Slot>,
     backends: Vec<Backend>,
-    members: Vec<(MemberKey, MemberFlags)>,
+    members: Vec<(MemberKey, u32)>,
 }
 
 impl Agent {
@@ -81,7 +81,7 @@ impl Agent {
                 (maps::NEWFLOWS, 16_384),
                 (maps::SNAT_PEERS, 1024),
                 (maps::AFFINITY, 1024),
-                (maps::SVC, 256),
+                (maps::POOLS, 256),
                 (maps::SLOTS, 1024),
                 (maps::BACKENDS, 256),
                 (maps::MEMBERS, 1024),

@@ -1,0 +1,87 @@
+//! Pools: the backends that one or more frontends share, as a range of slots. Layout of `lb_pools`.
+
+/// Value of `lb_pools`. The first eight bytes are word 0: loaded and stored as one aligned u64, which is the atomic switch
+/// of a pool from one range of slots to the next.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct Pool {
+    /// First slot.
+    pub base: u32,
+    /// How many slots; 0 refuses.
+    pub count: u16,
+    /// Goes up by one with each switch (wrapping): a reader of a stale word sees another generation.
+    pub generation: u16,
+    /// Session affinity, seconds; 0 is off.
+    pub affinity_secs: u32,
+    /// See [`scheduler`](crate::scheduler).
+    pub scheduler: u8,
+    /// Reserved, zero.
+    pub pad: u8,
+    /// See [`flags`].
+    pub flags: u16,
+    /// Identity for people and metrics; stable across restarts, the pool index today. 0 in an unused entry.
+    pub id: u32,
+    /// Reserved, zero.
+    pub pad2: [u32; 3],
+}
+
+impl Pool {
+    /// An entry that was never written, or was cleared.
+    pub const EMPTY: Self = Self {
+        base: 0,
+        count: 0,
+        generation: 0,
+        affinity_secs: 0,
+        scheduler: 0,
+        pad: 0,
+        flags: 0,
+        id: 0,
+        pad2: [0; 3],
+    };
+}
+
+/// Word 0 of a [`Pool`], taken apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Debug))]
+pub struct PoolWord {
+    /// First slot.
+    pub base: u32,
+    /// How many slots.
+    pub count: u16,
+    /// See [`Pool::generation`].
+    pub generation: u16,
+}
+
+impl PoolWord {
+    /// As it stands in memory on a little-endian machine.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        self.base as u64 | (self.count as u64) << 32 | (self.generation as u64) << 48
+    }
+
+    /// The inverse of [`PoolWord::to_u64`].
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
+    pub const fn from_u64(w: u64) -> Self {
+        Self {
+            base: w as u32,
+            count: (w >> 32) as u16,
+            generation: (w >> 48) as u16,
+        }
+    }
+}
+
+/// Bits of [`Pool::flags`].
+pub mod flags {
+    /// At least one endpoint exists somewhere, though perhaps none of them is eligible here.
+    pub const HAS_ENDPOINTS: u16 = 1;
+    /// Local-only policy without a local endpoint while others exist: unreachable rather than refused.
+    pub const NO_LOCAL: u16 = 1 << 1;
+    /// For frontends with [`LOAD_BALANCER`](crate::frontend::LOAD_BALANCER), sources are checked against `lb_srcranges`.
+    pub const SOURCE_RANGES: u16 = 1 << 2;
+}
+
+const _: () = assert!(size_of::<Pool>() == 32);
