@@ -57,6 +57,10 @@ pub struct Flow {
     pub last_seen_ns: u64,
 }
 
+/// First and last port of our own range for rewritten sources: outside of Linux's default `ip_local_port_range` and of node
+/// ports.
+pub const SNAT_PORTS: (u16, u16) = (61000, 65535);
+
 /// Does a protocol that we balance, by its IANA number, have connections that are opened and closed, rather than datagrams
 /// alone?
 #[inline(always)]

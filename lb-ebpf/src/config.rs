@@ -1,6 +1,8 @@
 //! Constants that the agent writes before the programs are loaded, and the kernel freezes: the verifier prunes what they
 //! turn off. Owns their names; a new one is set in the agent's `load/mod.rs`.
 
+use lb_common::flow::SNAT_PORTS;
+
 /// Reads a constant in a way that the compiler cannot fold, since the loader changes it.
 macro_rules! rodata {
     ($($(#[doc = $doc:literal])+ $name:ident: $t:ty = $default:expr, $get:ident;)+) => {$(
@@ -31,9 +33,9 @@ rodata! {
     /// Node ports answer the host's own sockets on loopback: 1 of IPv4, 2 of IPv6, 3 of both.
     LOOPBACK_PORTS: u32 = 3, loopback_ports;
     /// First port of our own range for rewritten sources, host order.
-    SNAT_PORT_MIN: u32 = 61000, snat_port_min;
+    SNAT_PORT_MIN: u32 = SNAT_PORTS.0 as u32, snat_port_min;
     /// Last port of that range, host order.
-    SNAT_PORT_MAX: u32 = 65535, snat_port_max;
+    SNAT_PORT_MAX: u32 = SNAT_PORTS.1 as u32, snat_port_max;
     /// 1: VIPs are routed to `lb0`, which is there.
     LB0: u32 = 0, lb0;
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers overtake readers; 0 outside of

@@ -78,7 +78,7 @@ fn four_capabilities_reach_the_sockets_of_pods() -> Result<()> {
     poll::until_true(CHANGE, "the socket is reset", || is_reset(&sock))?;
     let said = check(&scene)?;
     ensure!(
-        said.contains("ok       connected UDP sockets follow their Service"),
+        said.contains("ok    connected UDP sockets follow their Service"),
         "{said}"
     );
     Ok(())
@@ -103,7 +103,7 @@ fn without_the_right_those_of_the_host_are_reset_and_the_rest_is_told() -> Resul
     let said = check(&scene)?;
     let line = said
         .lines()
-        .find(|line| line.starts_with("without  connected UDP sockets follow their Service"));
+        .find(|line| line.starts_with("warn  connected UDP sockets follow their Service"));
     let line = line.with_context(|| format!("check says nothing of it: {said}"))?;
     ensure!(
         line.contains("1 now") && line.contains("CAP_SYS_ADMIN") && line.contains("socketReset"),

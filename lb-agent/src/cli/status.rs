@@ -1,4 +1,4 @@
-//! `lb-agent status`: the data path, from its pins, and the agent, by its lock and its health address.
+//! `lb-agent status`: the data path, from its pins, and the agent, from its lock and its health address.
 
 use std::{
     collections::BTreeSet, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path,
@@ -22,21 +22,21 @@ use super::{
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct StatusReport {
     api_version: &'static str,
     kind: &'static str,
     /// An agent holds the lock on the pins.
     running: bool,
     /// As this process sees it.
     pid: Option<u32>,
-    /// `livez` and `readyz`, where the health address answers.
+    /// `livez` and `readyz`, if the health address answers.
     live: Option<bool>,
     ready: Option<bool>,
-    /// Pinned links: programs at work.
+    /// Pinned links, one a program.
     links: usize,
-    /// Networks routed to `lb0`; absent where it is not there.
+    /// Networks routed to `lb0`; absent if it does not exist.
     lb0: Option<usize>,
-    /// Why not.
+    /// What is wrong with `lb0`.
     lb0_problem: Option<String>,
     frontends: usize,
     without_backends: usize,
@@ -49,13 +49,13 @@ struct Told {
 
 /// Carries the verb out; 1 when no agent runs or no program is attached.
 pub fn run(status: &Status) -> Result<ExitCode> {
-    let told = look(status.pins.dir(), status.health.address())?;
+    let report = look(status.pins.dir(), status.health.address())?;
     let text = match status.output {
-        Output::Json => serde_json::to_string_pretty(&told).context("encode JSON")? + "\n",
-        Output::Table | Output::Wide => text(&told, status.pins.dir()),
+        Output::Json => serde_json::to_string_pretty(&report).context("encode JSON")? + "\n",
+        Output::Table | Output::Wide => text(&report, status.pins.dir()),
     };
     print(&text)?;
-    let good = told.running && told.links > 0 && told.live != Some(false);
+    let good = report.running && report.links > 0 && report.live != Some(false);
     Ok(if good {
         ExitCode::SUCCESS
     } else {
@@ -63,10 +63,10 @@ pub fn run(status: &Status) -> Result<ExitCode> {
     })
 }
 
-fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
+fn look(bpf_dir: &Path, health: SocketAddr) -> Result<StatusReport> {
     let dir = BpfDir::at(bpf_dir);
     let holder = holder(bpf_dir);
-    let mut told = Told {
+    let mut report = StatusReport {
         api_version: API_VERSION,
         kind: "Status",
         running: holder.is_some(),
@@ -83,98 +83,93 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<Told> {
         connections: 0,
         reasons: Vec::new(),
     };
-    if told.running {
-        told.live = ask::get(health, "/livez").map(|(good, _)| good);
-        told.ready = ask::get(health, "/readyz").map(|(good, _)| good);
+    if report.running {
+        report.live = ask::get(health, "/livez").map(|(good, _)| good);
+        report.ready = ask::get(health, "/readyz").map(|(good, _)| good);
     }
     match lb0::blocking(lb0::look()) {
-        Ok(routed) => told.lb0 = routed,
-        Err(problem) => told.lb0_problem = Some(format!("{problem:#}")),
+        Ok(routed) => report.lb0 = routed,
+        Err(problem) => report.lb0_problem = Some(format!("{problem:#}")),
     }
     if !dir.maps().exists() {
-        return Ok(told);
+        return Ok(report);
     }
     let all = get::open(&dir)?;
-    told.frontends = all.len();
-    told.without_backends = all.iter().filter(|f| f.without_backends.is_some()).count();
+    report.frontends = all.len();
+    report.without_backends = all.iter().filter(|f| f.without_backends.is_some()).count();
     let backends: BTreeSet<(u32, u64)> = all
         .iter()
         .flat_map(|f| &f.backends)
         .map(|b| (b.id, b.active_connections))
         .collect();
-    told.backends = backends.len();
-    told.connections = backends.iter().map(|(_, active)| active).sum();
+    report.backends = backends.len();
+    report.connections = backends.iter().map(|(_, active)| active).sum();
     let reasons = Stats::open(&dir)?.reasons()?;
-    told.reasons = reasons
+    report.reasons = reasons
         .into_iter()
         .filter(|(_, n)| *n > 0)
         .map(|(r, n)| (r.name(), n))
         .collect();
-    Ok(told)
+    Ok(report)
 }
 
-fn text(told: &Told, bpf_dir: &Path) -> String {
-    let agent = match (told.running, told.pid) {
-        (false, _) => "not running; what is attached works on".to_owned(),
+fn text(report: &StatusReport, bpf_dir: &Path) -> String {
+    let agent = match (report.running, report.pid) {
+        (false, _) => "not running; attached programs keep working".to_owned(),
         (true, Some(pid)) => format!("running, pid {pid}"),
         (true, None) => "running".to_owned(),
     };
     let word = |good: Option<bool>, yes: &'static str, no: &'static str| match good {
         Some(true) => yes,
         Some(false) => no,
-        None => "unknown: its health address does not answer",
+        None => "unknown: no answer from its health address",
     };
     let mut lines = vec![("Agent", agent)];
-    if told.running {
-        lines.push(("Live", word(told.live, "yes", "no").to_owned()));
+    if report.running {
+        lines.push(("Live", word(report.live, "yes", "no").to_owned()));
         lines.push((
             "Ready",
             word(
-                told.ready,
+                report.ready,
                 "yes",
-                "not yet: the first full sync is not written",
+                "not yet: the initial sync is not complete",
             )
             .to_owned(),
         ));
     }
-    let programs = match told.links {
-        0 => format!("none is attached by {}", bpf_dir.display()),
+    let programs = match report.links {
+        0 => format!("none attached, nothing pinned in {}", bpf_dir.display()),
         n => format!("{n} attached, pinned in {}", bpf_dir.display()),
     };
     lines.push(("Programs", programs));
-    let lb0 = match (&told.lb0_problem, told.lb0) {
+    let lb0 = match (&report.lb0_problem, report.lb0) {
         (Some(problem), _) => problem.clone(),
-        (None, None) => "not there".to_owned(),
-        (None, Some(n)) => format!("{n} networks are routed there"),
+        (None, None) => "does not exist".to_owned(),
+        (None, Some(n)) => format!("{n} networks routed to it"),
     };
     lines.push(("lb0", lb0));
     lines.push((
         "Frontends",
         format!(
             "{}, {} of them without a backend",
-            told.frontends, told.without_backends
+            report.frontends, report.without_backends
         ),
     ));
     lines.push((
         "Backends",
         format!(
-            "{}, with {} connections open",
-            told.backends, told.connections
+            "{}, with {} open connections",
+            report.backends, report.connections
         ),
     ));
-    for (reason, n) in &told.reasons {
+    for (reason, n) in &report.reasons {
         lines.push((reason, n.to_string()));
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = lines
         .iter()
         .map(|(name, value)| format!("{name:<width$}  {value}"));
-    let mut text = lines.collect::<Vec<_>>().join(
-        "
-",
-    );
-    text.push('\n');
-    text
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 /// Who holds the lock on the folder: a process id, 0 where it lives in another pid namespace.
@@ -233,10 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_there_is_told_and_no_error() {
+    fn an_empty_node_is_reported_without_error() {
         let dir = tempfile::tempdir().unwrap();
-        let told = look(&dir.path().join("none"), "127.0.0.1:1".parse().unwrap()).unwrap();
-        assert!(!told.running && told.links == 0);
-        assert!(text(&told, dir.path()).contains("not running"));
+        let report = look(&dir.path().join("none"), "127.0.0.1:1".parse().unwrap()).unwrap();
+        assert!(!report.running && report.links == 0);
+        assert!(text(&report, dir.path()).contains("not running"));
     }
 }

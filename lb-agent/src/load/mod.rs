@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
-use lb_common::maps::{self, MapSpec};
+use lb_common::{
+    flow::SNAT_PORTS,
+    maps::{self, MapSpec},
+};
 
 mod copy;
 pub mod layout;
@@ -67,7 +70,7 @@ impl Default for Options {
             skip_bound_device: true,
             mptcp: true,
             loopback_ports: [true; 2],
-            snat_ports: (61000, 65535),
+            snat_ports: SNAT_PORTS,
             fib_source: false,
             lb0: false,
             test_delay: 0,

@@ -15,7 +15,7 @@ use tracing::{debug, error, warn};
 
 use crate::sync::{Audit, Part};
 
-use super::{labels::MapLabels, metrics::set};
+use super::{labels::MapLabels, metrics::set, names};
 
 /// Differences of one map that are logged.
 const EXAMPLES: usize = 5;
@@ -157,7 +157,7 @@ impl AuditMetrics {
             audits.longest.clone(),
         );
         registry.register(
-            "map_drift_entries",
+            names::MAP_DRIFT,
             "Entries of a map that the last audit found different from what the agent had written",
             audits.drift.clone(),
         );

@@ -28,8 +28,16 @@ use crate::maps::{
     table::{HashTable as _, MapError},
 };
 
+use super::names;
+
 /// Maps that connections fill are walked to be counted: no more often than this.
 const WALK: Duration = Duration::from_secs(30);
+
+/// Is a map so full that the operator should make it larger: above nine in ten?
+#[must_use]
+pub fn is_almost_full(entries: f64, capacity: f64) -> bool {
+    entries * 10.0 > capacity * 9.0
+}
 
 /// Entries of a map: in use, and at most.
 pub type Fill = (u64, u64);
@@ -133,12 +141,12 @@ impl Collector for Kernel {
         let fill = self.fill();
         for (name, help, of) in [
             (
-                "map_entries",
+                names::MAP_ENTRIES,
                 "Entries in use",
                 (|f: &Fill| f.0) as fn(&Fill) -> u64,
             ),
             (
-                "map_max_entries",
+                names::MAP_MAX_ENTRIES,
                 "Entries that the map can hold",
                 |f: &Fill| f.1,
             ),
@@ -146,7 +154,7 @@ impl Collector for Kernel {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (map, f) in &fill {
                 let n = i64::try_from(of(f)).unwrap_or(i64::MAX);
-                ConstGauge::new(n).encode(family.encode_family(&[("map", *map)])?)?;
+                ConstGauge::new(n).encode(family.encode_family(&[(names::MAP, *map)])?)?;
             }
         }
         Ok(())

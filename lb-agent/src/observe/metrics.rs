@@ -10,6 +10,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::names;
+
 /// Everything that a scrape shows.
 #[derive(Debug)]
 pub struct Registries {
@@ -21,7 +23,7 @@ impl Registries {
     /// Holds the agent's version, and what `kernel` reads from the maps at each scrape.
     #[must_use]
     pub fn new(kernel: Box<dyn Collector>) -> Self {
-        let mut lb = Registry::with_prefix("lb");
+        let mut lb = Registry::with_prefix(names::PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         lb.register("build", "The agent's version", build);
         lb.register_collector(kernel);

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod kubeproxy;
 pub mod labels;
 pub mod metrics;
+pub mod names;
 pub(crate) mod node_conditions;
 pub(crate) mod node_events;
 pub(crate) mod once;

@@ -1,4 +1,4 @@
-//! Watches the API server: lists as one event each, changes one by one. A server that is lost changes nothing but a metric.
+//! Watches the API server: one event for each list, and one for each change. Losing the server changes only a metric.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const RENEW_SECS: u32 = 60;
 /// A kind that the API server does not serve, it may serve after an upgrade: retried after this.
 const ABSENT: Duration = Duration::from_mins(10);
 
-/// Follows everything through one client, until the server has failed `patience` times in a row or nobody listens any more.
+/// Follows everything through one client, until the server has failed `patience` times in a row or the receiver is gone.
 pub async fn follow(
     client: Client,
     node: &str,
@@ -118,7 +118,7 @@ where
                 if appeared.is_empty() {
                     debug!(%kind, failures, error = %chain(&error), "watch failed again");
                 } else {
-                    warn!(%kind, error = %chain(&error), "watch failed, will retry; the data path stays as it is");
+                    warn!(%kind, error = %chain(&error), "watch failed, will retry; the data path keeps working");
                 }
                 if failures >= patience {
                     bail!(
@@ -134,7 +134,7 @@ where
         };
         let (_, gone) = outage.update([]);
         if !gone.is_empty() {
-            info!(%kind, failures, "watch works again");
+            info!(%kind, failures, "watch recovered");
             failures = 0;
         }
         if events.send(event).await.is_err() {

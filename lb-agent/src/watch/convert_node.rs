@@ -1,4 +1,4 @@
-//! Node: from the API's type to the model's. Owns what makes a node one that is leaving.
+//! Node: from the API's type to the model's.
 
 use k8s_openapi::api::core::v1 as api;
 

@@ -1,4 +1,4 @@
-//! `EndpointSlice`: from the API's type to the model's. Owns the defaults of nil conditions.
+//! `EndpointSlice`: from the API's type to the model's, with the defaults of absent conditions.
 
 use std::sync::Arc;
 
@@ -227,7 +227,7 @@ endpoints: [{addresses: ['fd66::1', 'fd66::2']}, {addresses: [10.0.0.1]}, {addre
     }
 
     #[test]
-    fn what_is_not_ours_is_told_why() {
+    fn a_skipped_slice_has_a_reason() {
         for (labels, kind, word) in [
             ("{}", "IPv4", "no label"),
             (

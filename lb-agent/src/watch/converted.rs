@@ -1,5 +1,5 @@
-//! Objects as the watch holds them: converted as soon as they are read, so that of a list of thousands one at a time stands
-//! in memory as the API describes it. Owns which of the metadata is kept.
+//! Objects of a watch, converted as soon as they are read: of a list of thousands, one at a time is in memory as the API
+//! describes it.
 
 use std::{borrow::Cow, fmt};
 

@@ -8,6 +8,7 @@ use prometheus_client::{
 use crate::observe::{
     labels::{Kind, KindLabels},
     metrics::set,
+    names,
 };
 
 /// What cannot be read.
@@ -33,7 +34,7 @@ impl WatchMetrics {
             m.errors.clone(),
         );
         r.register(
-            "bad_manifests",
+            names::BAD_MANIFESTS,
             "Manifest files that cannot be read: see the log",
             m.bad_manifests.clone(),
         );

@@ -1,4 +1,4 @@
-//! From Kubernetes objects (API server or files) to events of the model. Owns every Kubernetes type; none gets past here.
+//! From Kubernetes objects, of the API server or of files, to events of the model. No Kubernetes type is used beyond here.
 
 pub mod api;
 pub mod convert_node;
@@ -9,6 +9,6 @@ pub mod kind;
 pub mod manifests;
 pub mod metrics;
 pub mod object;
-mod remarks;
 pub mod source;
+mod warnings;
 pub mod yaml;

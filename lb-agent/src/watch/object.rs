@@ -1,4 +1,4 @@
-//! What all kinds share: the key, the labels that say whose an object is, and the refusal itself.
+//! What all kinds share: the key, the labels that exclude an object, and the reason why it is skipped.
 
 use std::num::NonZeroU16;
 

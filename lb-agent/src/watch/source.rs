@@ -1,4 +1,5 @@
-//! Where events come from: the API server by whichever address answers, or a folder. Owns dialling again.
+//! The source of events: the API server, by the address that answers, or a directory of manifests. Reconnects when the
+//! API server is lost.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Failures in a row after which another address of the API server is worth a try.
 const PATIENCE: u32 = 4;
 
-/// Who is connected to a source.
+/// What a source needs, and where its events go.
 pub struct Wiring {
     /// Where objects come from.
     pub source: Source,
@@ -41,13 +42,13 @@ pub struct Wiring {
     pub metrics: WatchMetrics,
     /// The API server's own addresses, as they are learnt.
     pub known: Receiver<Known>,
-    /// The client in use, for whoever writes to the API server.
+    /// The client in use, for writing Events to the API server.
     pub client: watch::Sender<Option<Client>>,
-    /// How fast the API server may be asked.
+    /// Rate limit of requests to the API server.
     pub rate: Option<ClientRate>,
 }
 
-/// Follows the source until nobody listens any more.
+/// Follows the source until the receiver is gone.
 pub async fn run(mut wiring: Wiring) {
     if let Source::Manifests(dir) = wiring.source {
         let Wiring {
@@ -68,7 +69,10 @@ pub async fn run(mut wiring: Wiring) {
             Err(error) => {
                 let (appeared, _) = failing.update([format!("{error:#}")]);
                 for error in appeared {
-                    error!(error, "no API server; the data path stays as it is");
+                    error!(
+                        error,
+                        "API server unreachable, will retry; the data path keeps working"
+                    );
                 }
                 sleep(pause).await;
                 pause = RETRY.1.min(pause * 2);
@@ -77,7 +81,7 @@ pub async fn run(mut wiring: Wiring) {
     }
 }
 
-/// Of the requests beyond the rate each waits for its turn; a watch counts once, however long it lasts.
+/// Requests beyond the rate wait; a watch counts once, however long it lasts.
 fn client(config: kube::Config, rate: Option<ClientRate>) -> anyhow::Result<Client> {
     let builder = ClientBuilder::try_from(config)?;
     let Some(ClientRate { qps, burst }) = rate else {
@@ -117,7 +121,7 @@ async fn attempt(wiring: &mut Wiring, failing: &mut Once<String>) -> anyhow::Res
         tokio::select! {
             ended = &mut follow => {
                 if let Err(error) = ended {
-                    warn!(error = %format!("{error:#}"), "trying the API server's other addresses");
+                    warn!(error = %format!("{error:#}"), "watches failed, will try the API server's other addresses");
                     sleep(RETRY.0).await;
                 }
                 return Ok(());
@@ -126,7 +130,7 @@ async fn attempt(wiring: &mut Wiring, failing: &mut Once<String>) -> anyhow::Res
                 let learnt = known.borrow_and_update().clone();
                 // The given address has just turned out to be a cluster IP, or its way around has become known.
                 if bootstrap::prefers_endpoint(&base, &learnt) && !dialled.around_vip {
-                    info!("the API server's own addresses are known now: leaving its cluster IP");
+                    info!("learned the API server's own addresses, reconnecting without its cluster IP");
                     return Ok(());
                 }
             }

@@ -1,5 +1,4 @@
-//! YAML text to objects: several documents, lists, and bad documents that do not take the others with them.
-//! Knows nothing of files.
+//! YAML text to objects: several documents, lists, and bad documents that do not affect the others.
 
 use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};

@@ -179,7 +179,7 @@ fn the_name_of_somebody_elses_device_is_told_and_the_device_left_alone() -> Resu
         check
             .stdout
             .lines()
-            .any(|l| l.starts_with("MISSING") && l.contains("--lb0 off")),
+            .any(|l| l.starts_with("FAIL") && l.contains("--lb0 off")),
         "{}",
         check.stdout
     );
@@ -255,7 +255,7 @@ fn a_host_that_does_not_forward_is_told() -> Result<()> {
             .output(&[binary.as_str(), "check", "--bpf-dir", &dir])?
             .stdout)
     };
-    ensure!(check()?.contains("ok       IPv4 forwarding"));
+    ensure!(check()?.contains("ok    IPv4 forwarding"));
     scene
         .node
         .netns()

@@ -332,7 +332,7 @@ fn check_names_rules_of_others_and_touches_nothing() -> Result<()> {
     stage.nft("flush ruleset")?;
     poll::until_true(CHANGE, "check is content", || {
         let told = stage.verb(&["check"])?.stdout;
-        Ok(told.contains("ok       nothing of kube-proxy is left")
-            && told.contains("ok       no rules of others in the way"))
+        Ok(told.contains("ok    nothing of kube-proxy is left")
+            && told.contains("ok    no rules of other software in the way"))
     })
 }

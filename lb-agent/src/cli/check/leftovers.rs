@@ -1,5 +1,5 @@
-//! What `lb-agent check` says of netfilter: kube-proxy's leftovers, rules and programs of others, chains that drop. Nothing is
-//! changed.
+//! What `lb-agent check` finds in netfilter: kube-proxy's leftovers, rules and programs of other software, chains that drop
+//! packets. Never changes anything.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const NAME: &str = "nothing of kube-proxy is left";
 
 /// Each with its remedy.
 pub(super) fn lines(bpf_dir: &Path) -> Vec<Line> {
-    // Without pins, UDP connections cannot be told from those of others.
+    // Without the pins, UDP connections of Services look like any other.
     let frontends = Frontends::read(&BpfDir::at(bpf_dir)).unwrap_or_default();
     let mut lines = match Leftovers::find(&frontends) {
         Ok(left) => kube_proxy(&left),
@@ -23,63 +23,63 @@ pub(super) fn lines(bpf_dir: &Path) -> Vec<Line> {
     };
     match Neighbours::find(bpf_dir.parent().unwrap_or(bpf_dir)) {
         Ok(found) => lines.extend(neighbours(&found)),
-        Err(error) => lines.push(unknown("rules of others", &error)),
+        Err(error) => lines.push(unknown("rules of other software", &error)),
     }
     lines
 }
 
 fn unknown(name: &str, error: &anyhow::Error) -> Line {
-    let remedy = format!("not known: {error:#}; CAP_NET_ADMIN is needed to look");
-    Line::new(name, Verdict::Lacks, remedy)
+    let remedy = format!("unknown: {error:#}; reading netfilter needs CAP_NET_ADMIN");
+    Line::new(name, Verdict::Warn, remedy)
 }
 
 fn kube_proxy(left: &Leftovers) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut odd = |name: &str, remedy: String| lines.push(Line::new(name, Verdict::Odd, remedy));
+    let mut note = |name: &str, remedy: String| lines.push(Line::new(name, Verdict::Note, remedy));
     if left.has_rules() {
         let first = running::kube_proxy().map_or(String::new(), |how| {
             format!("kube-proxy runs here ({how}): stop it first; then ")
         });
-        odd(
+        note(
             "kube-proxy's rules are there",
             format!(
-                "{}: {first}`lb-agent cleanup --kube-proxy` removes them, with --dry-run it says what",
+                "{}: {first}`lb-agent cleanup --kube-proxy` removes them; with --dry-run it lists them",
                 left.in_words()
             ),
         );
     }
     if left.unread() {
-        odd("legacy iptables cannot be looked into", left.why_unread());
+        note("cannot read legacy iptables", left.why_unread());
     }
     if left.pinned() > 0 {
-        odd(
-            "UDP connections of kube-proxy's",
+        note(
+            "UDP connections translated by kube-proxy",
             format!(
-                "{} are tracked, and stay with the backend that they have: `lb-agent cleanup --kube-proxy` forgets them",
+                "{} are tracked and keep their backend; `lb-agent cleanup --kube-proxy` removes them from conntrack",
                 left.pinned()
             ),
         );
     }
     if left.route_localnet() {
-        odd(
+        note(
             "net.ipv4.conf.all.route_localnet is 1",
-            "kube-proxy's iptables mode sets it: set it to 0 unless something else needs it"
+            "kube-proxy's iptables mode sets it; set it to 0 unless something else needs it"
                 .to_owned(),
         );
     }
     match left.kept() {
-        Some(0) => odd(
+        Some(0) => note(
             "table inet lb-agent-keep",
-            "no connection needs it any more: the running agent or `lb-agent cleanup --kube-proxy` removes it".to_owned(),
+            "no connection needs it any more; the running agent or `lb-agent cleanup --kube-proxy` removes it".to_owned(),
         ),
-        Some(n) => odd(
+        Some(n) => note(
             "table inet lb-agent-keep",
-            format!("{n} TCP connections that netfilter translates: the running agent removes it after the last of them"),
+            format!("{n} TCP connections still translated by netfilter; the running agent removes the table after the last one"),
         ),
         None => {}
     }
     if lines.is_empty() {
-        lines.push(Line::new(NAME, Verdict::Good, ""));
+        lines.push(Line::ok(NAME));
     }
     lines
 }
@@ -91,24 +91,20 @@ fn neighbours(found: &Neighbours) -> Vec<Line> {
         .map(|(owner, place)| {
             Line::new(
                 &format!("{owner} is or was here"),
-                Verdict::Odd,
-                format!("{place}: see that it does not balance Services too (Cilium: kubeProxyReplacement=false; Calico: bpfEnabled=false), or remove what it left"),
+                Verdict::Note,
+                format!("{place}; make sure that it does not load-balance Services too (Cilium: kubeProxyReplacement=false; Calico: bpfEnabled=false), or remove its leftovers"),
             )
         })
         .collect();
     lines.extend(found.drops.iter().map(|chain| {
         Line::new(
             "packets to pods may be dropped",
-            Verdict::Odd,
-            format!("{chain} drops what no rule accepts, and kube-proxy's rule that did is not there without it: see that packets to and from pods are accepted, for example `iptables -I FORWARD -d POD-NETWORK -j ACCEPT`, and the same with -s"),
+            Verdict::Note,
+            format!("{chain} drops packets that no rule accepts, and kube-proxy's accepting rule is gone with kube-proxy; accept packets to and from pods, for example `iptables -I FORWARD -d POD-NETWORK -j ACCEPT`, and the same with -s"),
         )
     }));
     if lines.is_empty() {
-        lines.push(Line::new(
-            "no rules of others in the way",
-            Verdict::Good,
-            "",
-        ));
+        lines.push(Line::ok("no rules of other software in the way"));
     }
     lines
 }

@@ -2,6 +2,8 @@
 
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 
+use super::super::names;
+
 /// How many things are wrong, by what is concerned.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
@@ -19,17 +21,17 @@ impl NodeMetrics {
             attach_problems: Gauge::default(),
         };
         r.register(
-            "missing_devices",
+            names::MISSING_DEVICES,
             "Devices named by --devices, --attach-tc or --attach-xdp that do not exist",
             m.missing_devices.clone(),
         );
         r.register(
-            "lb0_problems",
+            names::LB0_PROBLEMS,
             "Problems of the device lb0 and of the routes that lead to it: see the log",
             m.lb0_problems.clone(),
         );
         r.register(
-            "attach_problems",
+            names::ATTACH_PROBLEMS,
             "Programs that cannot be attached to a device: see the log",
             m.attach_problems.clone(),
         );

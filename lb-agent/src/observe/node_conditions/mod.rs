@@ -13,7 +13,7 @@ use crate::{
     sync::Usage,
 };
 
-use super::{audits::Drift, metrics::set, node_events::EventRecorder, once::Once};
+use super::{audits::Drift, kernel, metrics::set, node_events::EventRecorder, once::Once};
 
 mod metrics;
 
@@ -171,10 +171,8 @@ impl NodeConditions {
     }
 }
 
-/// So full that the operator should make it larger before it is full: nine in ten, as `lb-agent
-/// check` has it.
 fn is_almost_full(usage: &Usage) -> bool {
-    u64::from(usage.entries) * 10 > u64::from(usage.capacity) * 9
+    kernel::is_almost_full(usage.entries.into(), usage.capacity.into())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use prometheus_client::{
 use super::super::{
     labels::{Kind, KindLabels, MapLabels, SkipLabels, SkipReason, SyncLabels, SyncResult},
     metrics::set,
+    names,
 };
 use crate::sync::Writes;
 
@@ -91,7 +92,7 @@ impl SyncMetrics {
             self.changes.clone(),
         );
         r.register(
-            "services_with_problems",
+            names::SERVICES_WITH_PROBLEMS,
             "Services that are only partly programmed: see the log",
             self.with_problems.clone(),
         );

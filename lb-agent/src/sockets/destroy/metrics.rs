@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::observe::names;
+
 use super::{Failure, Outcome};
 
 /// Of connected UDP sockets whose backend stopped serving.
@@ -51,12 +53,12 @@ impl Metrics {
             m.failures.clone(),
         );
         r.register(
-            "udp_sockets_stale",
+            names::UDP_STALE,
             "Such sockets that could not be reset, by the last look; always 0 with --socket-reset off",
             m.stale.clone(),
         );
         r.register(
-            "udp_reset_enabled",
+            names::UDP_RESET_ENABLED,
             "1 if such sockets can be reset in every network namespace",
             m.enabled.clone(),
         );

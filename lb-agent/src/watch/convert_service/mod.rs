@@ -1,5 +1,4 @@
-//! Service: from the API's type to the model's. Owns the skip rules and what becomes of bad values: a problem on the object,
-//! never a lost Service.
+//! Service: from the API's type to the model's. A bad value becomes a problem of the Service, and never loses the Service.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -225,7 +224,7 @@ fn affinity(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Option<u32> 
     })
 }
 
-/// An empty list admits everybody, so a list of which nothing can be read must not become one: it admits nobody.
+/// An empty list admits every client. A list of which nothing can be read must not become empty: it admits no client.
 fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<Cidr> {
     let texts = spec
         .load_balancer_source_ranges
@@ -241,8 +240,9 @@ fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<Cid
         }
     }
     if ranges.is_empty() && !texts.is_empty() {
-        problems
-            .push("loadBalancerSourceRanges: none can be read, so nobody is admitted".to_owned());
+        problems.push(
+            "loadBalancerSourceRanges: none can be read, so no client is admitted".to_owned(),
+        );
         ranges.push(Cidr::host(Ipv4Addr::UNSPECIFIED.into()));
         ranges.push(Cidr::host(Ipv6Addr::UNSPECIFIED.into()));
     }

@@ -1,5 +1,5 @@
-//! A folder of YAML files, followed live: one list of objects after each change. A file that cannot be read leaves what it
-//! last held or, at the start, what a previous agent wrote. Knows nothing of what the objects mean.
+//! A directory of YAML files, followed live: one list of objects after each change. While a file cannot be read, its last
+//! valid content stays in effect or, at the start, what a previous agent wrote.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,18 +26,19 @@ use super::{
     convert_node, convert_service, convert_slice,
     metrics::WatchMetrics,
     object::{self, NotOurs, Object},
-    remarks::{self, Remarks},
+    warnings::{self, Warnings},
     yaml,
 };
 
-/// An edit is over when nothing has happened for so long.
+/// An edit counts as finished after this long without a change.
 const SETTLE: Duration = Duration::from_millis(30);
-/// A file that has just become empty is mostly one that is being written: it is looked at again after this.
+/// A file that has just become empty is usually being written: it is read again after this.
 const EMPTY: Duration = Duration::from_millis(250);
-/// The folder is read at least so often: links into other folders tell nobody when their target changes.
+/// Interval of reading without a notification: a symbolic link into another directory does not notify when its target
+/// changes.
 const REREAD: Duration = Duration::from_secs(10);
 
-/// Follows `dir` until nobody listens any more. `careful`: a previous agent has left services, some of which may be those of
+/// Follows `dir` until the receiver is gone. `careful`: a previous agent has left services, some of which may be those of
 /// a file that cannot be read now; so nothing counts as a whole list before every file could be read once.
 pub async fn follow(
     dir: PathBuf,
@@ -50,7 +51,7 @@ pub async fn follow(
     let mut folder = Folder::new(dir);
     let mut watch: Option<Watch> = None;
     let mut outbox = Outbox::new(careful);
-    let mut remarks = Remarks::default();
+    let mut warnings = Warnings::default();
     let mut failing = Once::default();
     while !events.is_closed() {
         watch = watch.filter(|watch| watch.is_current(&folder.dir));
@@ -62,15 +63,15 @@ pub async fn follow(
             Ok(unsettled) => {
                 let (_, gone) = failing.update([]);
                 if !gone.is_empty() {
-                    info!(dir = %folder.dir.display(), "folder can be read again");
+                    info!(dir = %folder.dir.display(), "directory is readable again");
                 }
                 if unsettled {
                     next = Instant::now() + EMPTY;
                 }
                 metrics.bad_manifests(folder.bad.len());
                 let lists = folder.lists(&node);
-                if outbox.sent.as_ref() != Some(&lists) || folder.remarks_due {
-                    remarks.update(folder.remarks(&lists));
+                if outbox.sent.as_ref() != Some(&lists) || folder.warnings_due {
+                    warnings.update(folder.warnings(&lists));
                 }
                 for event in outbox.next(lists, folder.bad.is_empty()) {
                     if events.send(event).await.is_err() {
@@ -83,7 +84,7 @@ pub async fn follow(
                 for error in appeared {
                     error!(
                         error,
-                        "cannot read the manifests; the data path stays as it is"
+                        "cannot read the manifests; the data path keeps working"
                     );
                 }
                 next = Instant::now() + Duration::from_secs(1);
@@ -129,7 +130,7 @@ impl Outbox {
             );
         }
         if !gone.is_empty() {
-            info!("every file has been read: what is in none of them is removed");
+            info!("every manifest has been read: Services that no manifest names are removed");
         }
         let released = was_careful && !self.careful;
         let events = if !released && self.sent.as_ref() == Some(&lists) {
@@ -169,7 +170,7 @@ fn piecemeal(before: Option<&[Event; 4]>, now: &[Event; 4]) -> Vec<Event> {
                     events.push(Event::Slice(slice.clone()));
                 }
             }
-            // Networks are told when all are known: what is not among them is not routed.
+            // Networks are sent as a whole list only: a network that is missing from it is not routed.
             Event::Node(_) => events.push(event.clone()),
             _ => {}
         }
@@ -190,7 +191,7 @@ impl Watch {
     fn try_new(dir: &Path, wake: &mpsc::Sender<()>) -> Option<Self> {
         Self::new(dir, wake.clone())
             .inspect_err(
-                |error| debug!(error = %format!("{error:#}"), "no watch, reading again later"),
+                |error| debug!(error = %format!("{error:#}"), "cannot watch the directory, will poll"),
             )
             .ok()
     }
@@ -230,8 +231,8 @@ struct Folder {
     files: BTreeMap<PathBuf, File>,
     /// Names of files that cannot be read as they are.
     bad: BTreeSet<PathBuf>,
-    /// A file has changed since the last remarks.
-    remarks_due: bool,
+    /// A file has changed since the last warnings.
+    warnings_due: bool,
 }
 
 #[derive(Default)]
@@ -248,16 +249,16 @@ impl Folder {
             dir,
             files: BTreeMap::new(),
             bad: BTreeSet::new(),
-            remarks_due: true,
+            warnings_due: true,
         }
     }
 
-    /// What is odd about the files.
-    fn remarks(&mut self, lists: &[Event]) -> BTreeSet<String> {
-        self.remarks_due = false;
+    /// The warnings about the files.
+    fn warnings(&mut self, lists: &[Event]) -> BTreeSet<String> {
+        self.warnings_due = false;
         let files = self.files.iter();
         let files = files.map(|(path, f)| (path.as_path(), &f.objects[..], &f.ignored[..]));
-        remarks::of(files, lists)
+        warnings::of(files, lists)
     }
 
     /// Reads what changed. True: a file has just become empty, look again soon.
@@ -285,7 +286,7 @@ impl Folder {
             Ok(text) => text,
             Err(error) => {
                 if self.bad.insert(path.to_owned()) {
-                    warn!(file = %path.display(), %error, "cannot read the file; what it held before stands");
+                    warn!(file = %path.display(), %error, "cannot read the file; its last valid content stays in effect");
                 }
                 self.files.entry(path.to_owned()).or_default();
                 return false;
@@ -304,10 +305,10 @@ impl Folder {
         let documents = yaml::read(&text);
         known.text = text;
         known.ignored = documents.ignored;
-        self.remarks_due = true;
+        self.warnings_due = true;
         if documents.problems.is_empty() {
             if self.bad.remove(path) {
-                info!(file = %path.display(), "file can be read again");
+                info!(file = %path.display(), "file is readable again");
             }
             known.objects = documents.objects;
             return false;
@@ -315,7 +316,7 @@ impl Folder {
         let fresh = self.bad.insert(path.to_owned());
         if fresh || changed {
             for p in &documents.problems {
-                warn!(file = %path.display(), document = p.document, reason = %p.reason, "cannot read a document; what the file held before stands");
+                warn!(file = %path.display(), document = p.document, reason = %p.reason, "cannot read a document; the last valid content of the file stays in effect");
             }
         }
         if known.objects.is_empty() {
@@ -324,7 +325,7 @@ impl Folder {
         false
     }
 
-    /// The whole of it, as four events. Of objects of one name, the one in the last file holds.
+    /// Everything, as four events. Of objects with the same name, the one in the last file takes effect.
     fn lists(&self, node: &str) -> [Event; 4] {
         let mut services: BTreeMap<ObjectKey, model::Service> = BTreeMap::new();
         let mut slices: BTreeMap<ObjectKey, model::Slice> = BTreeMap::new();
@@ -372,7 +373,7 @@ fn keep<T>(map: &mut BTreeMap<ObjectKey, T>, key: ObjectKey, converted: Result<T
     }
 }
 
-/// Hidden files are an editor's, or the inside of a mounted ConfigMap.
+/// Hidden files belong to an editor, or to the inside of a mounted ConfigMap.
 fn is_manifest(path: &Path) -> bool {
     let hidden = path
         .file_name()

@@ -6,7 +6,8 @@ use lb_common::{
     Addr,
     Reason::{BadIndex, StaleSlot},
     backend::Backend,
-    frontend::{FrontendValue, VipKey, scope}, slot::Slot,
+    frontend::{FrontendValue, VipKey, scope},
+    slot::Slot,
 };
 use testbed::probe::Family;
 

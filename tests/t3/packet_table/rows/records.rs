@@ -220,11 +220,16 @@ fn flow(scene: &Scene) -> Result<Flow> {
 /// The backend of the one flow is no member any more, and its slots are the other one's.
 fn stop_first(scene: &mut Scene, _: Family) -> Result<()> {
     let Flow {
-        pool: service, backend, ..
+        pool: service,
+        backend,
+        ..
     } = flow(scene)?;
     let other = other_slot(scene, service, backend)?;
     let maps = scene.agent.maps();
-    let key = lb_common::member::MemberKey { pool: service, backend };
+    let key = lb_common::member::MemberKey {
+        pool: service,
+        backend,
+    };
     let done = maps.members().remove(&[key]);
     ensure!(done.error.is_none(), "{done:?}");
     let slots = maps.slots();

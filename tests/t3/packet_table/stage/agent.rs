@@ -28,8 +28,11 @@ use lb_common::{
     Addr, Reason,
     backend::Backend,
     dev::{Dev, flags},
+    frontend::{FrontendValue, VipKey},
     maps,
-    frontend::{FrontendValue, VipKey}, member::MemberKey, pool::Pool, slot::Slot,
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
 };
 
 use super::services;

@@ -1,5 +1,5 @@
-//! What is odd about a folder of manifests and stops nothing: objects that are there twice, that are left out, or that lead
-//! nowhere. Owns what is said of it, each remark once; knows nothing of how files are read.
+//! Warnings about manifests: objects that exist twice, are skipped, or refer to nothing. None of them stops the agent, and
+//! each is logged once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,42 +21,42 @@ use super::{
 /// More at once would hide everything else in the log.
 const MOST: usize = 100;
 
-/// Logs each remark once.
+/// Logs each warning once.
 #[derive(Default)]
-pub(super) struct Remarks(Once<String>);
+pub(super) struct Warnings(Once<String>);
 
-impl Remarks {
+impl Warnings {
     /// Logs those that are new.
     pub(super) fn update(&mut self, now: BTreeSet<String>) {
         let (appeared, _) = self.0.update(now);
-        for remark in appeared.iter().take(MOST) {
-            info!(remark, "of the manifests");
+        for warning in appeared.iter().take(MOST) {
+            info!(warning, "manifests");
         }
         if appeared.len() > MOST {
             info!(
                 more = appeared.len() - MOST,
-                "of the manifests: too many remarks to log them all"
+                "manifests: too many warnings to log them all"
             );
         }
     }
 }
 
-/// A file: its path, what it holds, and kinds in it that are not read, each with the number of its document.
+/// A file: its path, its objects, and its unsupported kinds, each with the number of its document.
 pub(super) type File<'a> = (&'a Path, &'a [Object], &'a [(usize, String)]);
 
-/// Everything odd about these files, of which `lists` was made.
+/// The warnings about these files, of which `lists` was made.
 pub(super) fn of<'a>(files: impl Iterator<Item = File<'a>>, lists: &[Event]) -> BTreeSet<String> {
-    let mut remarks = BTreeSet::new();
+    let mut warnings = BTreeSet::new();
     let mut where_: BTreeMap<(&str, ObjectKey), &Path> = BTreeMap::new();
     for (path, objects, ignored) in files {
         let file = path.display();
         for (document, kind) in ignored {
-            remarks.insert(format!(
-                "{file}: document {document} is a {kind}, which is not read"
+            warnings.insert(format!(
+                "{file}: document {document} is a {kind}: kind not supported"
             ));
         }
         for object in objects {
-            let (kind, key, left_out) = match object {
+            let (kind, key, skipped) = match object {
                 Object::Service(o) => (
                     "Service",
                     object::key(&o.metadata),
@@ -70,13 +70,13 @@ pub(super) fn of<'a>(files: impl Iterator<Item = File<'a>>, lists: &[Event]) -> 
                 Object::Node(o) => ("Node", object::key(&o.metadata), None),
                 Object::ServiceCidr(o) => ("ServiceCIDR", object::key(&o.metadata), None),
             };
-            if let Some(why) = left_out {
-                remarks.insert(format!("{file}: {kind} {key} is left out: {}", why.reason));
+            if let Some(why) = skipped {
+                warnings.insert(format!("{file}: {kind} {key} is skipped: {}", why.reason));
             }
             if let Some(other) = where_.insert((kind, key.clone()), path) {
                 let other = other.display();
-                remarks.insert(format!(
-                    "{kind} {key} is in {other} and again in {file}: the last one holds"
+                warnings.insert(format!(
+                    "{kind} {key} is in {other} and again in {file}: the last one takes effect"
                 ));
             }
         }
@@ -88,14 +88,14 @@ pub(super) fn of<'a>(files: impl Iterator<Item = File<'a>>, lists: &[Event]) -> 
         for slice in slices {
             let service = ("Service", slice.service.clone());
             if !where_.contains_key(&service) {
-                remarks.insert(format!(
-                    "EndpointSlice {} leads nowhere: Service {} is in no file",
+                warnings.insert(format!(
+                    "EndpointSlice {} has no Service: {} is in no file",
                     slice.key, slice.service
                 ));
             }
         }
     }
-    remarks
+    warnings
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     use crate::watch::yaml;
 
     #[test]
-    fn what_is_odd_is_said_of_its_file() {
+    fn warnings_name_the_file() {
         let service = |rest: &str| {
             format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {rest}\n")
         };
@@ -131,17 +131,17 @@ mod tests {
                 Event::Slice(s) => Some(s),
                 _ => None,
             });
-        let said = of(files, &[Event::Slices(slices.collect())]);
-        let said: Vec<&str> = said.iter().map(String::as_str).collect();
+        let found = of(files, &[Event::Slices(slices.collect())]);
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(
-            said,
+            found,
             [
-                "EndpointSlice default/s is in b.yaml and again in c.yaml: the last one holds",
-                "EndpointSlice default/s leads nowhere: Service default/gone is in no file",
-                "Service default/web is in a.yaml and again in b.yaml: the last one holds",
-                "a.yaml: Service default/web is left out: headless: clusterIP None",
-                "b.yaml: EndpointSlice default/s is left out: no label kubernetes.io/service-name",
-                "c.yaml: document 1 is a v1 Pod, which is not read",
+                "EndpointSlice default/s has no Service: default/gone is in no file",
+                "EndpointSlice default/s is in b.yaml and again in c.yaml: the last one takes effect",
+                "Service default/web is in a.yaml and again in b.yaml: the last one takes effect",
+                "a.yaml: Service default/web is skipped: headless: clusterIP None",
+                "b.yaml: EndpointSlice default/s is skipped: no label kubernetes.io/service-name",
+                "c.yaml: document 1 is a v1 Pod: kind not supported",
             ]
         );
     }

@@ -1,0 +1,150 @@
+//! What `lb-agent check` reads from the metrics of a running agent.
+
+use std::net::SocketAddr;
+
+use crate::{
+    cli::ask,
+    observe::{kernel::is_almost_full, names},
+};
+
+use super::{Line, Verdict, scrape::Scrape};
+
+/// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the number.
+const COUNTS: [(&str, &str, &str); 5] = [
+    (
+        names::SERVICES_WITH_PROBLEMS,
+        "all Services fully programmed",
+        "Services are not; see the agent's log or the Events of the Services",
+    ),
+    (
+        names::BAD_MANIFESTS,
+        "all manifests readable",
+        "files are not; see the agent's log",
+    ),
+    (
+        names::MISSING_DEVICES,
+        "all named devices present",
+        "are not; compare --devices and --attach-xdp with `ip link`",
+    ),
+    (
+        names::LB0_PROBLEMS,
+        "lb0 and its routes in place",
+        "problems; see the agent's log",
+    ),
+    (
+        names::ATTACH_PROBLEMS,
+        "all programs attached",
+        "are not; see the agent's log",
+    ),
+];
+
+/// What a running agent reports on itself.
+pub(super) fn lines(metrics: SocketAddr) -> Vec<Line> {
+    match ask::get(metrics, "/metrics") {
+        Some((true, text)) => reported(&Scrape(&text)),
+        _ => vec![Line::new(
+            "running agent",
+            Verdict::Warn,
+            format!("no agent answers at {metrics}, so its problems are unknown"),
+        )],
+    }
+}
+
+fn reported(metrics: &Scrape<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (name, what, remedy) in COUNTS {
+        let n = metrics.value(name);
+        lines.push(Line::fails_if(n > 0.0, what, format!("{n} {remedy}")));
+    }
+    lines.push(drift(metrics));
+    lines.push(stale_udp(
+        metrics.value(names::UDP_RESET_ENABLED) > 0.0,
+        metrics.value(names::UDP_STALE),
+    ));
+    lines.extend(full_maps(metrics));
+    lines
+}
+
+/// The last map audit has repaired what it found, but another process may change it again.
+fn drift(metrics: &Scrape<'_>) -> Line {
+    let found: Vec<String> = metrics
+        .by_map(names::MAP_DRIFT)
+        .filter(|(_, n)| *n > 0.0)
+        .map(|(map, n)| format!("{n} of {map}"))
+        .collect();
+    let remedy = format!(
+        "another process changed entries ({}); see the agent's log, and find out what else writes to the maps",
+        found.join(", ")
+    );
+    Line::fails_if(!found.is_empty(), "no drift in the maps", remedy)
+}
+
+fn full_maps(metrics: &Scrape<'_>) -> Vec<Line> {
+    let limits: Vec<(&str, f64)> = metrics.by_map(names::MAP_MAX_ENTRIES).collect();
+    let fills = metrics.by_map(names::MAP_ENTRIES).filter_map(|(map, n)| {
+        let limit = limits.iter().find(|(name, _)| *name == map)?;
+        Some((map, n, limit.1))
+    });
+    fills
+        .filter(|(_, entries, most)| is_almost_full(*entries, *most))
+        .map(|(map, entries, most)| {
+            let remedy =
+                format!("{entries} of {most} entries; start the agent with --map-capacity {map}=N");
+            Line::new(&format!("room in {map}"), Verdict::Fail, remedy)
+        })
+        .collect()
+}
+
+/// Not being allowed to enter namespaces is a choice; if the agent may enter them, stale sockets are a failure.
+fn stale_udp(enabled: bool, stale: f64) -> Line {
+    let name = "connected UDP sockets follow their Service";
+    if enabled {
+        let remedy = format!("{stale} do not; see the agent's log");
+        return Line::fails_if(stale > 0.0, name, remedy);
+    }
+    let remedy = format!(
+        "stale sockets are not reset ({stale} now); this needs --socket-reset auto and CAP_SYS_ADMIN: set socketReset: true in the chart"
+    );
+    Line::new(name, Verdict::Warn, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_udp_fails_only_where_it_could_be_repaired() {
+        for (enabled, stale, verdict, words) in [
+            (true, 0.0, Verdict::Ok, "follow their Service"),
+            (true, 3.0, Verdict::Fail, "3 do not"),
+            (
+                false,
+                0.0,
+                Verdict::Warn,
+                "needs --socket-reset auto and CAP_SYS_ADMIN",
+            ),
+            (false, 2.0, Verdict::Warn, "(2 now)"),
+        ] {
+            let line = stale_udp(enabled, stale);
+            assert!(line.verdict == verdict && line.text().contains(words));
+        }
+    }
+
+    #[test]
+    fn problems_of_a_running_agent_are_reported() {
+        let metrics = "lb_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"x\"} 95\nlb_map_max_entries{map=\"x\"} 100\nlb_map_drift_entries{map=\"x\"} 0\nlb_map_drift_entries{map=\"y\"} 4\n";
+        let failed: Vec<String> = reported(&Scrape(metrics))
+            .iter()
+            .filter(|l| l.verdict == Verdict::Fail)
+            .map(Line::text)
+            .collect();
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        assert!(
+            failed[0].contains("2 Services")
+                && failed[1].contains("3 are not")
+                && failed[2].contains("(4 of y)")
+                && failed[3].contains("x=N"),
+            "{failed:?}"
+        );
+    }
+}

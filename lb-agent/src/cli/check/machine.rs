@@ -1,0 +1,133 @@
+//! What `lb-agent check` finds on this machine: mounts, kernel settings and devices.
+
+use std::{fs, path::Path};
+
+use lb_common::flow::SNAT_PORTS;
+
+use crate::{
+    hooks::cgroup::Cgroup, lb0, load::probe, maps::dir::require_bpffs, settings::flags::DeviceArgs,
+};
+
+use super::{Line, Verdict};
+
+/// Features of the kernel, and capabilities of this process.
+pub(super) fn kernel() -> impl Iterator<Item = Line> {
+    probe::checks().into_iter().map(|check| {
+        let verdict = match (check.ok, check.required) {
+            (true, _) => Verdict::Ok,
+            (false, false) => Verdict::Warn,
+            (false, true) => Verdict::Fail,
+        };
+        Line::new(check.name, verdict, check.remedy)
+    })
+}
+
+/// Pins need a bpffs.
+pub(super) fn bpf_dir(path: &Path) -> Line {
+    match require_bpffs(path) {
+        Ok(()) => Line::ok("bpf file system"),
+        Err(error) => Line::new("bpf file system", Verdict::Fail, format!("{error:#}")),
+    }
+}
+
+/// Programs see sockets below their cgroup only.
+pub(super) fn cgroup(path: Option<&Path>) -> Line {
+    match Cgroup::open(path) {
+        Ok(cgroup) if cgroup.is_root() => Line::ok("cgroup"),
+        Ok(cgroup) => Line::new(
+            "cgroup",
+            Verdict::Warn,
+            format!(
+                "attached to {}, not the cgroup v2 root; sockets outside it bypass load balancing",
+                cgroup.path.display()
+            ),
+        ),
+        Err(error) => Line::new("cgroup", Verdict::Fail, format!("{error:#}")),
+    }
+}
+
+/// Ports that the host assigns by itself must not be those that replies to rewritten sources come to.
+pub(super) fn port_range() -> Line {
+    let (first, last) = SNAT_PORTS;
+    let name = format!("ports {first}-{last} for rewritten sources");
+    match fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") {
+        Ok(text) => Line::fails_if(
+            overlaps(&text, SNAT_PORTS),
+            &name,
+            format!(
+                "net.ipv4.ip_local_port_range is {}; lower its end to {}",
+                text.trim().replace('\t', "-"),
+                first - 1
+            ),
+        ),
+        Err(error) => Line::new(
+            &name,
+            Verdict::Warn,
+            format!("cannot read net.ipv4.ip_local_port_range: {error}"),
+        ),
+    }
+}
+
+/// The kernel forwards what goes to backends on other nodes and to pods.
+pub(super) fn forwarding(name: &str, key: &str) -> Line {
+    let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim() == "0" => Line::new(
+            name,
+            Verdict::Warn,
+            format!(
+                "{key} is 0, so the kernel forwards nothing to pods and other nodes; set it to 1"
+            ),
+        ),
+        Ok(_) => Line::ok(name),
+        Err(error) => Line::new(name, Verdict::Warn, format!("cannot read {key}: {error}")),
+    }
+}
+
+/// The names of the devices that service addresses are routed to are free, or ours.
+pub(super) fn lb0() -> Line {
+    let name = "device lb0";
+    match lb0::blocking(lb0::look()) {
+        Ok(Some(n)) => Line::ok(&format!("{name} ({n} networks routed to it)")),
+        Ok(None) => Line::new(
+            name,
+            Verdict::Warn,
+            "does not exist, so service addresses do not answer ping; a running agent creates it unless started with --lb0 off",
+        ),
+        Err(problem) => Line::new(name, Verdict::Fail, format!("{problem:#}")),
+    }
+}
+
+/// The devices that flags name.
+pub(super) fn devices(args: &DeviceArgs) -> impl Iterator<Item = Line> {
+    let named = [&args.attach_xdp, &args.attach_tc, &args.devices];
+    let named = named.into_iter().flatten().flatten();
+    named.filter(|device| *device != "auto").map(|device| {
+        let exists = Path::new("/sys/class/net").join(device).exists();
+        let name = format!("device {device}");
+        Line::fails_if(!exists, &name, "no such device; see `ip link`")
+    })
+}
+
+fn overlaps(range: &str, (first, last): (u16, u16)) -> bool {
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|n| n.parse::<u16>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(low), Some(high)) => low <= last && high >= first,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_port_ranges_are_found() {
+        assert!(!overlaps("32768\t60999\n", SNAT_PORTS));
+        assert!(overlaps("32768\t61000\n", SNAT_PORTS));
+        assert!(overlaps("1024\t65535\n", SNAT_PORTS));
+        assert!(!overlaps("", SNAT_PORTS));
+    }
+}

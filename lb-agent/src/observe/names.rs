@@ -1,0 +1,27 @@
+//! Names of the metrics that `lb-agent check` reads from a running agent, without the prefix.
+
+/// What the names of the agent's own metrics begin with, before an underscore.
+pub const PREFIX: &str = "lb";
+/// The label that names a map.
+pub const MAP: &str = "map";
+
+/// Services that are only partly programmed.
+pub const SERVICES_WITH_PROBLEMS: &str = "services_with_problems";
+/// Manifest files that cannot be read.
+pub const BAD_MANIFESTS: &str = "bad_manifests";
+/// Devices that a flag names and that do not exist.
+pub const MISSING_DEVICES: &str = "missing_devices";
+/// Problems of `lb0` and of its routes.
+pub const LB0_PROBLEMS: &str = "lb0_problems";
+/// Programs that cannot be attached.
+pub const ATTACH_PROBLEMS: &str = "attach_problems";
+/// Entries that the last map audit found changed, by map.
+pub const MAP_DRIFT: &str = "map_drift_entries";
+/// Entries in use, by map.
+pub const MAP_ENTRIES: &str = "map_entries";
+/// Entries that a map can hold, by map.
+pub const MAP_MAX_ENTRIES: &str = "map_max_entries";
+/// Connected UDP sockets of stale backends that could not be reset.
+pub const UDP_STALE: &str = "udp_sockets_stale";
+/// 1 if such sockets can be reset in every network namespace.
+pub const UDP_RESET_ENABLED: &str = "udp_reset_enabled";
