@@ -28,7 +28,7 @@ impl RecountReporter {
     }
 
     /// A recount has ended.
-    pub(crate) fn recounted(&mut self, found: Result<Recounted>) {
+    pub(crate) fn recounted(&mut self, found: &Result<Recounted>) {
         let error = found.as_ref().err().map(|error| format!("{error:#}"));
         let (appeared, gone) = self.failing.update(error);
         for error in appeared {
@@ -38,7 +38,7 @@ impl RecountReporter {
             if !gone.is_empty() {
                 info!("open connections are recounted again");
             }
-            self.metrics.recounted(found);
+            self.metrics.recounted(*found);
         }
     }
 }

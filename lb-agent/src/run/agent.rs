@@ -74,7 +74,7 @@ impl Agent {
                 }
                 question = self.edges.sockets.question() => question.answer(self.core.engine()),
                 status = self.edges.lb0.next() => {
-                    self.see_lb0(status.context("the watch of lb0 has ended")?)?;
+                    self.see_lb0(&status.context("the watch of lb0 has ended")?)?;
                 }
                 // Where services are reached depends on this machine: nothing is planned before its
                 // state is known.
@@ -126,7 +126,7 @@ impl Agent {
         self.queued(Instant::now());
     }
 
-    fn see_lb0(&mut self, status: lb0::Told) -> Result<()> {
+    fn see_lb0(&mut self, status: &lb0::Told) -> Result<()> {
         self.observer.lb0(Lb0Part::Device, &status.problems);
         if self.edges.lb0.set_pair(status.pair) {
             self.attach()?;

@@ -57,7 +57,7 @@ pub(super) async fn run<W: Walk>(
                 }
             }
         };
-        reporter.recounted(walked);
+        reporter.recounted(&walked);
     }
 }
 
