@@ -5,7 +5,10 @@ use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::{
-    maps::mem::{Limits, MemMaps},
+    maps::{
+        Maps,
+        mem::{self, Limits, SharedWorld},
+    },
     model::{Cidr, Event, Scheduler},
     plan::PlanConfig,
     sync::{Engine, HealthCheck, dump::dump},
@@ -178,9 +181,9 @@ impl Case {
                 agent.tell(self.services.clone())?;
                 agent.tell(self.lists())?;
                 agent = agent.restart(self)?;
-                let before = agent.maps.world().total_writes();
+                let before = agent.world.lock().total_writes();
                 agent.tell(self.lists())?;
-                let writes = agent.maps.world().total_writes() - before;
+                let writes = agent.world.lock().total_writes() - before;
                 let contested = agent
                     .engine
                     .problems()
@@ -241,28 +244,33 @@ fn gone(event: &Event) -> Option<Event> {
 }
 
 struct Agent {
-    maps: MemMaps,
+    maps: Maps,
+    world: SharedWorld,
     engine: Engine,
 }
 
 impl Agent {
     fn start(case: &Case) -> Result<Self> {
-        let maps = MemMaps::new(Limits {
+        let maps = mem::new(Limits {
             hash: 4096,
-            svc: 128,
+            pools: 128,
             slots: 4096,
             backends: 512,
         });
         Self::over(maps, case)
     }
 
-    fn over(mut maps: MemMaps, case: &Case) -> Result<Self> {
+    fn over((mut maps, world): (Maps, SharedWorld), case: &Case) -> Result<Self> {
         let engine = Engine::restore(&mut maps, case.config.clone())?;
-        Ok(Self { maps, engine })
+        Ok(Self {
+            maps,
+            world,
+            engine,
+        })
     }
 
     fn restart(self, case: &Case) -> Result<Self> {
-        Self::over(self.maps, case)
+        Self::over((self.maps, self.world), case)
     }
 
     /// Each event is written before the next one comes.
@@ -272,7 +280,7 @@ impl Agent {
             let report = self.engine.sync(&mut self.maps);
             ensure!(report.failed.is_empty(), "{:?}", report.failed);
         }
-        let violations = &self.maps.world().violations;
+        let violations = &self.world.lock().violations;
         ensure!(violations.is_empty(), "{violations:#?}");
         Ok(())
     }

@@ -5,7 +5,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use lb_agent::maps::mem::{Limits, MemMaps};
+use lb_agent::maps::{
+    Maps,
+    mem::{self, Limits, SharedWorld},
+};
 use lb_agent::model::{
     self, Event, Node, ObjectKey, Policy, ServicePort, ServiceType, Slice, SlicePort,
 };
@@ -19,15 +22,20 @@ const SERVICES: u32 = 10_000;
 const LARGES: u32 = 45;
 
 struct Rig {
-    maps: MemMaps,
+    maps: Maps,
+    world: SharedWorld,
     engine: Engine,
 }
 
 impl Rig {
     fn new() -> Result<Self> {
-        let mut maps = MemMaps::new(Limits::default());
+        let (mut maps, world) = mem::new(Limits::default());
         let engine = Engine::restore(&mut maps, PlanConfig::default())?;
-        Ok(Self { maps, engine })
+        Ok(Self {
+            maps,
+            world,
+            engine,
+        })
     }
 
     fn list(&mut self, services: &[Service]) -> Report {
@@ -47,10 +55,10 @@ impl Rig {
     }
 
     fn sync(&mut self) -> Report {
-        let before = self.maps.world().total_writes();
+        let before = self.world.lock().total_writes();
         let report = self.engine.sync(&mut self.maps);
         assert_eq!(report.failed, []);
-        let world = self.maps.world();
+        let world = self.world.lock();
         assert!(world.violations.is_empty(), "{:#?}", world.violations);
         // The report is about the maps' own count, but for entries of which the removal found nothing.
         assert_eq!(world.total_writes() - before, report.writes.total());

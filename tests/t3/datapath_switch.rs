@@ -18,7 +18,7 @@ use lb_agent::{
         cgroup::Cgroup as AgentCgroup,
     },
     load::{self, OBJECT, Options},
-    maps::{bpf::BpfMaps, dir::BpfDir, stats::Stats},
+    maps::{Maps, dir::BpfDir, stats::Stats},
     model::{
         Endpoint, Event, ObjectKey, Policy, Scheduler, Service, ServicePort, ServiceType, Slice,
         SlicePort,
@@ -225,13 +225,13 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
     Ok((rounds, said))
 }
 
-fn sync(engine: &mut Engine, maps: &mut BpfMaps) -> Result<()> {
+fn sync(engine: &mut Engine, maps: &mut Maps) -> Result<()> {
     let report = engine.sync(maps);
     ensure!(report.failed.is_empty(), "{:?}", report.failed);
     Ok(())
 }
 
-fn round(engine: &mut Engine, maps: &mut BpfMaps, random: &mut Random) -> Result<()> {
+fn round(engine: &mut Engine, maps: &mut Maps, random: &mut Random) -> Result<()> {
     match random.below(9) {
         // Its cluster IP leads to another index and back: it may never be absent, nor lead to a stranger.
         2 => {

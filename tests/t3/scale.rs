@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::bpf::BpfMaps;
+use lb_agent::maps::bpf;
 use lb_agent::maps::dir::BpfDir;
 use lb_agent::maps::pinned::Access;
 use lb_agent::plan::PlanConfig;
@@ -49,7 +49,7 @@ fn write(scene: &Scene, services: &[Service]) -> Result<()> {
 }
 
 fn content(scene: &Scene) -> Result<Content> {
-    let mut maps = BpfMaps::open(&BpfDir::at(scene.node.bpf_dir()), Access::Read)?;
+    let mut maps = bpf::open(&BpfDir::at(scene.node.bpf_dir()), Access::Read)?;
     read::content(&mut maps)
 }
 
@@ -203,7 +203,7 @@ fn nothing_changes(scene: &mut Scene, all: &[Service]) -> Result<()> {
 /// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a change would have waited.
 #[expect(clippy::print_stdout, reason = "what was measured")]
 fn audited(scene: &Scene) -> Result<()> {
-    let mut maps = BpfMaps::open(&BpfDir::at(scene.node.bpf_dir()), Access::Write)?;
+    let mut maps = bpf::open(&BpfDir::at(scene.node.bpf_dir()), Access::Write)?;
     let mut engine = Engine::restore(&mut maps, PlanConfig::default())?;
     for (what, mut place) in [
         ("a page", Place::default()),

@@ -8,7 +8,7 @@ use lb_common::stats::PoolStats;
 use serde::Serialize;
 
 use crate::maps::{
-    bpf::BpfMaps,
+    bpf,
     dir::BpfDir,
     pinned::Access,
     stats,
@@ -86,7 +86,7 @@ impl Counts for Counters {
 
 /// Every frontend of the pinned maps.
 pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
-    let mut maps = BpfMaps::open(dir, Access::Read)?;
+    let mut maps = bpf::open(dir, Access::Read)?;
     let counters = Counters {
         active: crate::maps::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
         stats: stats::Stats::open(dir)?,

@@ -1,101 +1,69 @@
-//! Contents of replaced config maps into their successors, so that ids and indices stay what live connections know them as.
-//! Owns no decision: where one map does not fit, all successors stay empty and are filled from the cluster.
+//! Contents of replaced config maps into their successors, so that live connections keep the ids
+//! and indices that they know. If one map does not fit, all successors stay empty and are filled
+//! from the cluster.
 
-use lb_common::{maps, sock::Agent};
+use aya::Pod;
+use lb_common::{
+    dev::Dev,
+    maps::{self as specs, MapSpec},
+    sock::Agent,
+};
 
 use crate::maps::{
-    bpf::BpfMaps,
+    Maps, Table, bpf,
     dir::BpfDir,
-    pinned::{Access, HashPin},
-    table::{ArrayTable, HashTable, MapError, Maps},
+    pinned::{Access, ArrayPin, HashPin},
+    successor::{copy_elements, copy_entries, entries_fit},
+    table::MapError,
 };
 
 /// Copies everything or, where one map's layout or size forbids it, nothing.
-pub(crate) fn from_pins(dir: &BpfDir, new: &mut BpfMaps) {
-    let copied = BpfMaps::open(dir, Access::Read).and_then(|mut old| {
-        fits(&mut old, new)?;
-        copy(&mut old, new)?;
-        // What the old programs count until their links are swapped, the recount brings in.
-        elements(&old.active, &mut new.active)?;
-        agent(dir)
-    });
-    match copied {
-        Ok(()) => tracing::info!("contents of the replaced maps were carried over"),
+pub(crate) fn from_pins(dir: &BpfDir, new: &mut Maps) {
+    match copy(dir, new) {
+        Ok(()) => tracing::info!("contents of the replaced maps were copied"),
         Err(e) => tracing::warn!(error = %e, "the replaced maps start empty"),
     }
 }
 
-fn fits(old: &mut dyn Maps, new: &mut dyn Maps) -> Result<(), MapError> {
-    room(old.services(), new.services(), "lb_frontends")?;
-    room(old.nodeports(), new.nodeports(), "lb_nodeports")?;
-    room(old.nodeaddrs(), new.nodeaddrs(), "lb_nodeaddrs")?;
-    room(old.members(), new.members(), "lb_members")?;
-    room(old.srcranges(), new.srcranges(), "lb_srcranges")?;
-    room(old.devs(), new.devs(), "lb_devs")?;
-    empty_behind(old.svc(), new.svc(), "lb_pools")?;
-    empty_behind(old.slots(), new.slots(), "lb_slots")?;
-    empty_behind(old.backends(), new.backends(), "lb_backends")
-}
-
-fn copy(old: &mut dyn Maps, new: &mut dyn Maps) -> Result<(), MapError> {
-    // In the order of every write: what is pointed to comes first.
-    elements(old.backends(), new.backends())?;
-    elements(old.slots(), new.slots())?;
-    elements(old.svc(), new.svc())?;
-    entries(old.members(), new.members())?;
-    entries(old.srcranges(), new.srcranges())?;
-    entries(old.devs(), new.devs())?;
-    entries(old.nodeaddrs(), new.nodeaddrs())?;
-    entries(old.nodeports(), new.nodeports())?;
-    entries(old.services(), new.services())
-}
-
-/// Whether records of sockets were ever lost.
-fn agent(dir: &BpfDir) -> Result<(), MapError> {
-    let old: HashPin<u32, Agent> = HashPin::open(dir, maps::AGENT, Access::Read)?;
-    let mut new: HashPin<u32, Agent> = HashPin::open(dir, maps::AGENT, Access::Write)?;
-    entries(&old, &mut new)
-}
-
-fn room<K, V>(
-    old: &dyn HashTable<K, V>,
-    new: &dyn HashTable<K, V>,
-    map: &'static str,
-) -> Result<(), MapError> {
-    let capacity = new.capacity();
-    if old.entries()?.len() <= capacity as usize {
-        Ok(())
-    } else {
-        Err(MapError::Full { map, capacity })
+fn copy(dir: &BpfDir, new: &mut Maps) -> Result<(), MapError> {
+    let old = bpf::open(dir, Access::Read)?;
+    for table in Table::ALL {
+        new.fits(*table, &old)?;
     }
+    let devs = Renewed::<Dev>::open(dir, specs::DEVS)?;
+    devs.fits()?;
+    // In the order of every write: what is referred to comes first.
+    for table in Table::ALL.iter().rev() {
+        new.copy_from(*table, &old)?;
+    }
+    devs.copy()?;
+    // What the old programs count until their links are swapped, the recount adds later.
+    let active: ArrayPin<u64> = ArrayPin::open(dir, specs::ACTIVE, Access::Read)?;
+    let mut new_active: ArrayPin<u64> = ArrayPin::open(dir, specs::ACTIVE, Access::Write)?;
+    copy_elements(&active, &mut new_active)?;
+    // Whether records of sockets were ever lost.
+    Renewed::<Agent>::open(dir, specs::AGENT)?.copy()
 }
 
-/// A smaller array will do if nothing stands behind its end. `new` is fresh: its first element is the empty one.
-fn empty_behind<T: PartialEq>(
-    old: &dyn ArrayTable<T>,
-    new: &dyn ArrayTable<T>,
-    map: &'static str,
-) -> Result<(), MapError> {
-    let capacity = new.len();
-    if capacity >= old.len() {
-        return Ok(());
-    }
-    let empty = new.load(0)?;
-    for index in capacity..old.len() {
-        if old.load(index)? != empty {
-            return Err(MapError::Full { map, capacity });
-        }
-    }
-    Ok(())
+/// A hash map that Services do not live in, and its successor.
+struct Renewed<V> {
+    spec: MapSpec,
+    old: HashPin<u32, V>,
+    new: HashPin<u32, V>,
 }
 
-fn entries<K, V>(old: &dyn HashTable<K, V>, new: &mut dyn HashTable<K, V>) -> Result<(), MapError> {
-    new.insert(&old.entries()?).error.map_or(Ok(()), Err)
-}
-
-fn elements<T>(old: &dyn ArrayTable<T>, new: &mut dyn ArrayTable<T>) -> Result<(), MapError> {
-    for index in 0..old.len().min(new.len()) {
-        new.store(index, &old.load(index)?)?;
+impl<V: Pod> Renewed<V> {
+    fn open(dir: &BpfDir, spec: MapSpec) -> Result<Self, MapError> {
+        let old = HashPin::open(dir, spec, Access::Read)?;
+        let new = HashPin::open(dir, spec, Access::Write)?;
+        Ok(Self { spec, old, new })
     }
-    Ok(())
+
+    fn fits(&self) -> Result<(), MapError> {
+        entries_fit(&self.old, &self.new, self.spec.name)
+    }
+
+    fn copy(mut self) -> Result<(), MapError> {
+        copy_entries(&self.old, &mut self.new)
+    }
 }

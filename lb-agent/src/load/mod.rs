@@ -22,7 +22,7 @@ pub mod programs;
 
 use crate::{
     maps::{
-        bpf::BpfMaps,
+        Maps, bpf,
         dir::{BpfDir, NEW, names, unpin},
         pinned::Access,
     },
@@ -85,7 +85,7 @@ pub struct Loaded {
     /// For [`crate::hooks::attach::Attachments::new`].
     pub ebpf: Ebpf,
     /// For the sync engine.
-    pub maps: BpfMaps,
+    pub maps: Maps,
     /// What was made anew though a pin existed: empty on an ordinary restart.
     pub replaced: Vec<&'static str>,
     dir: BpfDir,
@@ -93,7 +93,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Takes the programs and the maps apart.
-    pub fn split(self) -> (Ebpf, BpfMaps, Commit) {
+    pub fn split(self) -> (Ebpf, Maps, Commit) {
         (self.ebpf, self.maps, Commit { dir: self.dir })
     }
 }
@@ -175,7 +175,7 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
         paths.push((*spec, path));
     }
     let mut ebpf = create(object, &paths, options)?;
-    let mut maps = BpfMaps::open(dir, Access::Write).context("cannot open the maps")?;
+    let mut maps = bpf::open(dir, Access::Write).context("cannot open the maps")?;
     if together {
         tracing::info!(maps = ?replaced, "made anew: their layout or capacity differs from the pinned ones");
         copy::from_pins(dir, &mut maps);

@@ -28,7 +28,7 @@ impl Counts {
     }
 
     /// Zeroes what is kept by service index. The maps may be smaller than `lb_pools`; programs count nothing behind their ends.
-    pub(crate) fn reset_service(&self, index: u32) -> Result<(), MapError> {
+    pub(crate) fn reset_pool(&self, index: u32) -> Result<(), MapError> {
         let sched = self.sched.map();
         if index < sched.info().max_entries {
             let reset = sched.set(&index, &0);

@@ -1,16 +1,7 @@
-//! The maps as the sync engine sees them: hash tables, arrays, and one barrier. Two implementations: the kernel's, and
-//! [`MemMaps`](super::mem::MemMaps) for pure tests.
+//! What a table can do, as the sync engine sees it: a hash table or an array. There are two
+//! implementations: the kernel's maps by their pins, and memory for pure tests.
 
-use lb_common::{
-    Addr,
-    backend::Backend,
-    dev::Dev,
-    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
-    member::MemberKey,
-    pool::Pool,
-    slot::Slot,
-    srcrange::SourceRange,
-};
+use lb_common::srcrange::SourceRange;
 use thiserror::Error;
 
 /// Why a map operation failed.
@@ -63,7 +54,7 @@ pub struct Page<K, V> {
 }
 
 /// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
-pub trait HashTable<K, V> {
+pub trait HashTable<K, V>: Send {
     /// Inserts; an existing key is overwritten. In `lb_frontends`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
     /// key at a time, with a barrier between that (or a removal) and the next insert.
     fn insert(&mut self, entries: &[(K, V)]) -> Batch;
@@ -81,7 +72,7 @@ pub trait HashTable<K, V> {
 }
 
 /// An array, each element written by aligned stores of eight bytes, the first eight bytes last and as one store.
-pub trait ArrayTable<T> {
+pub trait ArrayTable<T>: Send {
     /// Writes the element: every 8-byte word behind the first, then (release) the first. Out of range is a `MapError`.
     fn store(&mut self, index: u32, value: &T) -> Result<(), MapError>;
     /// Writes a run of elements from `index` on.
@@ -95,6 +86,10 @@ pub trait ArrayTable<T> {
     fn load(&self, index: u32) -> Result<T, MapError>;
     /// Number of elements.
     fn len(&self) -> u32;
+    /// The same, by the name that it has in every table.
+    fn capacity(&self) -> u32 {
+        self.len()
+    }
     /// True for an array without elements.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -108,33 +103,4 @@ pub struct SourceRangeKey {
     pub prefix_len: u32,
     /// Service index and network.
     pub data: SourceRange,
-}
-
-/// Every table that the sync engine writes.
-pub trait Maps {
-    /// `lb_frontends`
-    fn services(&mut self) -> &mut dyn HashTable<VipKey, FrontendValue>;
-    /// `lb_nodeports`
-    fn nodeports(&mut self) -> &mut dyn HashTable<NodePortKey, FrontendValue>;
-    /// `lb_nodeaddrs`
-    fn nodeaddrs(&mut self) -> &mut dyn HashTable<Addr, NodeAddr>;
-    /// `lb_members`
-    fn members(&mut self) -> &mut dyn HashTable<MemberKey, u32>;
-    /// `lb_srcranges`
-    fn srcranges(&mut self) -> &mut dyn HashTable<SourceRangeKey, u8>;
-    /// `lb_devs`
-    fn devs(&mut self) -> &mut dyn HashTable<u32, Dev>;
-    /// `lb_pools`
-    fn svc(&mut self) -> &mut dyn ArrayTable<Pool>;
-    /// `lb_slots`
-    fn slots(&mut self) -> &mut dyn ArrayTable<Slot>;
-    /// `lb_backends`
-    fn backends(&mut self) -> &mut dyn ArrayTable<Backend>;
-    /// A service index is given out: what programs keep under it by themselves (`lb_sched`, `lb_pool_stats`) starts from zero.
-    fn reset_service(&mut self, index: u32) -> Result<(), MapError>;
-    /// A backend id is given out: `lb_active` starts from zero.
-    fn reset_backend(&mut self, id: u32) -> Result<(), MapError>;
-    /// Returns when every program that was running at the call has ended (about 8 ms): what was unpublished before it may be
-    /// reused after it.
-    fn barrier(&mut self) -> Result<(), MapError>;
 }

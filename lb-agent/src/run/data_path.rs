@@ -11,7 +11,7 @@ use crate::{
         cgroup::Cgroup,
     },
     load::{self, Commit, Loaded, Options, probe::Features},
-    maps::{bpf::BpfMaps, dir::BpfDir},
+    maps::{Maps, dir::BpfDir},
     model::VethPair,
     observe::node_events::EventRecorder,
     settings::Config,
@@ -24,7 +24,7 @@ pub(super) struct DataPath {
     /// The programs.
     pub(super) attachments: Attachments,
     /// Open for writing.
-    pub(super) maps: BpfMaps,
+    pub(super) maps: Maps,
     /// What has to be done before the first link runs the programs.
     pub(super) commit: Commit,
     /// Where the maps come from.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    maps::bpf::BpfMaps,
+    maps::Maps,
     model::{Cluster, Event},
     sync::{Audit, Engine, Place, Report, Snapshot},
 };
@@ -13,7 +13,7 @@ use super::schedule::{Left, SyncOutcome};
 /// Model, plan and sync, with the maps that they write.
 pub(super) struct Core {
     engine: Engine,
-    maps: BpfMaps,
+    maps: Maps,
     /// Where the audit stands.
     audit: Place,
 }
@@ -44,7 +44,7 @@ impl Synced {
 
 impl Core {
     /// `engine` was restored from `maps`.
-    pub(super) fn new(engine: Engine, maps: BpfMaps) -> Self {
+    pub(super) fn new(engine: Engine, maps: Maps) -> Self {
         Self {
             engine,
             maps,

@@ -10,7 +10,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    maps::{bpf::BpfMaps, dir::BpfDir, lock::DirLock},
+    maps::{Maps, dir::BpfDir, lock::DirLock},
     model::VethPair,
     node::{self, Selection},
     observe::{
@@ -154,7 +154,7 @@ fn serve_all(
 }
 
 /// The engine with what a previous agent left in the maps.
-fn restore(config: &Config, maps: &mut BpfMaps) -> Result<Engine> {
+fn restore(config: &Config, maps: &mut Maps) -> Result<Engine> {
     let plan = PlanConfig {
         node_name: config.node_name.as_str().into(),
         external_ips: config.external_ip_cidrs.clone(),

@@ -15,7 +15,10 @@ use lb_common::{
 };
 
 use crate::{
-    maps::table::{MapError, Maps, SourceRangeKey},
+    maps::{
+        Maps,
+        table::{MapError, SourceRangeKey},
+    },
     model::Scheduler,
 };
 
@@ -34,9 +37,9 @@ struct Reader {
 }
 
 /// Reads everything that services live in.
-pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
+pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
     let mut fronts: Vec<Front> = Vec::new();
-    for (key, FrontendValue { pool: index, flags }) in maps.services().entries()? {
+    for (key, FrontendValue { pool: index, flags }) in maps.frontends.entries()? {
         let (text, index) = if flags & frontend::VIP_MARK == 0 {
             (socket(key.addr, key.port, key.proto), index)
         } else {
@@ -45,14 +48,14 @@ pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
         };
         fronts.push((text, key.scope, flags, index));
     }
-    for (key, FrontendValue { pool: index, flags }) in maps.nodeports().entries()? {
+    for (key, FrontendValue { pool: index, flags }) in maps.nodeports.entries()? {
         let proto = proto(key.proto);
         let text = format!("*:{}/{proto} v{}", key.port, key.family);
         fronts.push((text, key.scope, flags, index));
     }
     fronts.sort();
     let mut out = String::new();
-    for (addr, value) in sorted(maps.nodeaddrs().entries()?) {
+    for (addr, value) in sorted(maps.nodeaddrs.entries()?) {
         let _ = writeln!(out, "node address {addr} on device {}", value.ifindex);
     }
     let (marks, fronts): (Vec<_>, Vec<_>) = fronts
@@ -81,17 +84,17 @@ pub fn dump(maps: &mut dyn Maps) -> Result<String, MapError> {
 }
 
 impl Reader {
-    fn new(maps: &mut dyn Maps) -> Result<Self, MapError> {
+    fn new(maps: &mut Maps) -> Result<Self, MapError> {
         let mut svc = BTreeMap::new();
-        for index in 0..maps.svc().len() {
-            let found = maps.svc().load(index)?;
+        for index in 0..maps.pools.len() {
+            let found = maps.pools.load(index)?;
             if found != Pool::EMPTY {
                 svc.insert(index, found);
             }
         }
         let mut backends = BTreeMap::new();
-        for id in 0..maps.backends().len() {
-            let found = maps.backends().load(id)?;
+        for id in 0..maps.backends.len() {
+            let found = maps.backends.load(id)?;
             if found != Backend::FREE {
                 backends.insert(id, found);
             }
@@ -100,9 +103,9 @@ impl Reader {
             svc,
             backends,
             shown: BTreeSet::new(),
-            members: grouped(sorted(maps.members().entries()?), |(key, _)| key.pool),
+            members: grouped(sorted(maps.members.entries()?), |(key, _)| key.pool),
             ranges: grouped(
-                sorted(maps.srcranges().entries()?)
+                sorted(maps.srcranges.entries()?)
                     .into_iter()
                     .map(|(key, _)| key),
                 |key| key.data.pool,
@@ -111,7 +114,7 @@ impl Reader {
     }
 
     /// What stands under an index, which is then taken out.
-    fn pool(&mut self, index: u32, maps: &mut dyn Maps, out: &mut String) -> Result<(), MapError> {
+    fn pool(&mut self, index: u32, maps: &mut Maps, out: &mut String) -> Result<(), MapError> {
         let Some(svc) = self.svc.remove(&index) else {
             let _ = writeln!(out, "  leads nowhere");
             return Ok(());
@@ -147,7 +150,7 @@ impl Reader {
             .map(|(key, flags)| (key.backend, flags))
             .collect();
         for at in svc.base..svc.base + u32::from(svc.count) {
-            let slot = maps.slots().load(at)?;
+            let slot = maps.slots.load(at)?;
             let flags = kept.remove(&slot.backend);
             let text = self.backend(slot.backend);
             let _ = write!(out, "  -> {text}");

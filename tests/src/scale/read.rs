@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_agent::maps::table::Maps;
+use lb_agent::maps::Maps;
 use lb_common::Addr;
 use lb_common::backend::state;
 use lb_common::frontend;
@@ -15,15 +15,15 @@ use lb_common::member;
 use super::world::{Content, Pool};
 
 /// Everything that is published; anything beside it is an error.
-pub fn content(maps: &mut dyn Maps) -> Result<Content> {
+pub fn content(maps: &mut Maps) -> Result<Content> {
     let mut content = Content::default();
     let mut members: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
-    for (key, flags) in maps.members().entries()? {
+    for (key, flags) in maps.members.entries()? {
         let of = members.entry(key.pool).or_default();
         of.insert(key.backend, flags);
     }
-    for id in 1..maps.backends().len() {
-        let backend = maps.backends().load(id)?;
+    for id in 1..maps.backends.len() {
+        let backend = maps.backends.load(id)?;
         if backend.port == 0 {
             continue;
         }
@@ -36,7 +36,7 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
     }
     let mut pools: BTreeMap<u32, Pool> = BTreeMap::new();
     let mut fronts = Vec::new();
-    for (key, to) in maps.services().entries()? {
+    for (key, to) in maps.frontends.entries()? {
         if to.flags & frontend::VIP_MARK != 0 {
             content.marks.insert((v4(key.addr)?, key.scope));
         } else {
@@ -46,7 +46,7 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
             ));
         }
     }
-    for (key, to) in maps.nodeports().entries()? {
+    for (key, to) in maps.nodeports.entries()? {
         fronts.push(((None, key.port, key.proto, key.scope), to.pool));
     }
     for (key, index) in fronts {
@@ -60,8 +60,8 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
         content.fronts.insert(key, pool);
     }
     ensure!(members.is_empty(), "members of nobody: {members:?}");
-    for index in 1..maps.svc().len() {
-        let used = maps.svc().load(index)?.id != 0;
+    for index in 1..maps.pools.len() {
+        let used = maps.pools.load(index)?.id != 0;
         ensure!(
             used == pools.contains_key(&index),
             "service index {index}: {used}"
@@ -70,8 +70,8 @@ pub fn content(maps: &mut dyn Maps) -> Result<Content> {
     Ok(content)
 }
 
-fn pool(index: u32, mut members: BTreeMap<u32, u32>, maps: &mut dyn Maps) -> Result<Pool> {
-    let svc = maps.svc().load(index)?;
+fn pool(index: u32, mut members: BTreeMap<u32, u32>, maps: &mut Maps) -> Result<Pool> {
+    let svc = maps.pools.load(index)?;
     ensure!(
         svc.id == index,
         "service {index} says that it is {}",
@@ -79,7 +79,7 @@ fn pool(index: u32, mut members: BTreeMap<u32, u32>, maps: &mut dyn Maps) -> Res
     );
     let mut pool = Pool::default();
     for at in svc.base..svc.base + u32::from(svc.count) {
-        let slot = maps.slots().load(at)?;
+        let slot = maps.slots.load(at)?;
         ensure!(
             slot.pool == index,
             "slot {at} of {index} is of {}",
@@ -101,8 +101,8 @@ fn pool(index: u32, mut members: BTreeMap<u32, u32>, maps: &mut dyn Maps) -> Res
     Ok(pool)
 }
 
-fn socket(id: u32, maps: &mut dyn Maps) -> Result<(Ipv4Addr, u16)> {
-    let backend = maps.backends().load(id)?;
+fn socket(id: u32, maps: &mut Maps) -> Result<(Ipv4Addr, u16)> {
+    let backend = maps.backends.load(id)?;
     ensure!(backend.port != 0, "backend {id} is free");
     Ok((v4(backend.addr).context("a backend")?, backend.port))
 }

@@ -13,10 +13,13 @@ use lb_agent::load::Options;
 use lb_agent::load::programs;
 use lb_agent::maps::dir::BpfDir;
 use lb_agent::maps::lock::DirLock;
+use lb_agent::maps::pinned::Access;
+use lb_agent::maps::pinned::HashPin;
 use lb_agent::maps::table::HashTable as _;
-use lb_agent::maps::table::Maps as _;
 use lb_agent::model::Device;
+use lb_common::dev::Dev;
 use lb_common::frontend::FrontendValue;
+use lb_common::maps::DEVS;
 use lb_sys::LinkInfo;
 use lb_sys::LinkTarget;
 use std::collections::BTreeMap;
@@ -56,7 +59,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
     let before = bed.links()?;
     assert!(before.len() > 4, "{before:?}");
     let done = maps
-        .services()
+        .frontends
         .insert(&[(key(1), FrontendValue { pool: 7, flags: 1 })]);
     assert_eq!((done.done, done.error), (1, None));
     drop((running, maps));
@@ -76,7 +79,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
         );
     }
     assert_eq!(
-        maps.services.entries()?,
+        maps.frontends.entries()?,
         [(key(1), FrontendValue { pool: 7, flags: 1 })]
     );
     Ok(())
@@ -85,7 +88,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
 #[test]
 fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     let bed = Bed::new()?;
-    let (mut running, maps) = bed.start(&[])?;
+    let (mut running, _maps) = bed.start(&[])?;
     let tc = |links: &BTreeMap<String, LinkInfo>| -> Vec<String> {
         links
             .iter()
@@ -102,6 +105,7 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
         })
     };
 
+    let devs: HashPin<u32, Dev> = HashPin::open(&bed.dir()?, DEVS, Access::Read)?;
     let eth0 = bed.device("eth0", true)?;
     follow(&mut running, std::slice::from_ref(&eth0))?;
     let names = tc(&bed.links()?);
@@ -114,10 +118,10 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
         names.contains(&format!("lb_xdp-{}-eth0", eth0.ifindex)),
         "{names:?}"
     );
-    let devs = maps.devs.entries()?;
-    assert_eq!(devs.len(), 1);
-    assert_eq!(devs[0].0, eth0.ifindex);
-    assert_ne!(devs[0].1.flags & lb_common::dev::flags::XDP, 0);
+    let entries = devs.entries()?;
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].0, eth0.ifindex);
+    assert_ne!(entries[0].1.flags & lb_common::dev::flags::XDP, 0);
 
     // Renamed: the same links under the new name.
     let ids = |links: &BTreeMap<String, LinkInfo>| -> Vec<u32> {
@@ -143,14 +147,11 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     plain.xdp = false;
     follow(&mut running, std::slice::from_ref(&plain))?;
     assert!(tc(&bed.links()?).iter().all(|n| !n.starts_with("lb_xdp")));
-    assert_eq!(
-        maps.devs.entries()?[0].1.flags & lb_common::dev::flags::XDP,
-        0
-    );
+    assert_eq!(devs.entries()?[0].1.flags & lb_common::dev::flags::XDP, 0);
     bed.netns.ip("link del wan.0\n")?;
     follow(&mut running, &[])?;
     assert_eq!(tc(&bed.links()?), [""; 0]);
-    assert_eq!(maps.devs.entries()?.len(), 0);
+    assert_eq!(devs.entries()?.len(), 0);
     Ok(())
 }
 

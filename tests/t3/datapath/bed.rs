@@ -12,7 +12,7 @@ use lb_agent::load::Commit;
 use lb_agent::load::OBJECT;
 use lb_agent::load::Options;
 use lb_agent::load::probe::Features;
-use lb_agent::maps::bpf::BpfMaps;
+use lb_agent::maps::Maps;
 use lb_agent::maps::dir::BpfDir;
 use lb_agent::model::Device;
 use lb_agent::settings::values::XdpMode;
@@ -55,7 +55,7 @@ impl Bed {
         device(&self.netns, name, xdp)
     }
 
-    pub(crate) fn start(&self, devices: &[Device]) -> Result<(Attachments, BpfMaps)> {
+    pub(crate) fn start(&self, devices: &[Device]) -> Result<(Attachments, Maps)> {
         self.netns.block(|| {
             start(
                 self.pins.path(),
@@ -103,7 +103,7 @@ pub(crate) fn start(
     options: &Options,
     tc: TcMode,
     devices: &[Device],
-) -> Result<(Attachments, BpfMaps)> {
+) -> Result<(Attachments, Maps)> {
     let dir = BpfDir::create(pins)?;
     let (ebpf, maps, commit) = load::load(OBJECT, &dir, options)?.split();
     let attachments = switch(ebpf, &dir, cgroup, tc, devices, commit)?;

@@ -11,7 +11,6 @@ use lb_agent::load::Options;
 use lb_agent::load::probe;
 use lb_agent::maps::dir::BpfDir;
 use lb_agent::maps::stats::Stats;
-use lb_agent::maps::table::Maps as _;
 use lb_agent::model::Device;
 use lb_agent::node;
 use lb_agent::node::Selection;
@@ -54,7 +53,7 @@ fn three_capabilities_are_enough() -> Result<()> {
             if let Some(mut recount) = running.recount()? {
                 recount.run()?;
             }
-            maps.barrier()?;
+            maps.programs.barrier()?;
             Stats::open(&BpfDir::at(Path::new(pins)))?.reasons()?;
         }
         return cleanup::run(&BpfDir::at(Path::new(pins)));

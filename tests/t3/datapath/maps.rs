@@ -13,20 +13,20 @@ use lb_agent::hooks::cgroup::Cgroup as AgentCgroup;
 use lb_agent::load;
 use lb_agent::load::OBJECT;
 use lb_agent::load::Options;
-use lb_agent::maps::bpf::BpfMaps;
+use lb_agent::maps::bpf;
 use lb_agent::maps::dir::BpfDir;
 use lb_agent::maps::pinned::Access;
+use lb_agent::maps::pinned::ArrayPin;
 use lb_agent::maps::pinned::HashPin;
 use lb_agent::maps::stats::Stats;
 use lb_agent::maps::table::ArrayTable as _;
-use lb_agent::maps::table::HashTable as _;
 use lb_agent::maps::table::MapError;
-use lb_agent::maps::table::Maps as _;
 use lb_agent::maps::table::SourceRangeKey;
 use lb_agent::settings::values::XdpMode;
 use lb_agent::sockets::recount::Recounted;
 use lb_common::Addr;
 use lb_common::frontend::FrontendValue;
+use lb_common::maps::ACTIVE;
 use lb_common::maps::AGENT;
 use lb_common::member::MemberKey;
 use lb_common::pool::Pool;
@@ -38,19 +38,24 @@ use lb_sys::MappedArray;
 use std::fs;
 use std::path::Path;
 
+/// Open connections by backend id.
+fn active(dir: &BpfDir) -> Result<ArrayPin<u64>> {
+    Ok(ArrayPin::open(dir, ACTIVE, Access::Write)?)
+}
+
 #[test]
 fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() -> Result<()> {
     let bed = Bed::new()?;
     let dir = bed.dir()?;
     let (running, mut maps) = bed.start(&[])?;
     let at = FrontendValue { pool: 3, flags: 1 };
-    assert_eq!(maps.services().insert(&[(key(9), at)]).error, None);
+    assert_eq!(maps.frontends.insert(&[(key(9), at)]).error, None);
     let slot = Slot {
         backend: 5,
         pool: 3,
     };
-    maps.slots().store(77, &slot)?;
-    maps.active.add(5, 2)?;
+    maps.slots.store(77, &slot)?;
+    active(&dir)?.add(5, 2)?;
     drop((running, maps));
     let old_agent: HashPin<u32, Agent> = HashPin::open(&dir, AGENT, Access::Write)?;
     old_agent.map().set(&0, &Agent::NONE)?;
@@ -69,15 +74,15 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         let (ebpf, maps, commit) = loaded.split();
         ensure!(maps.slots.len() == 4096);
         ensure!(maps.slots.load(77)? == slot);
-        ensure!(maps.active.load(5)? == 2);
-        ensure!(maps.services.entries()? == [(key(9), at)]);
+        ensure!(active(&dir)?.load(5)? == 2);
+        ensure!(maps.frontends.entries()? == [(key(9), at)]);
         // Those who look still see what the running programs use.
-        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
+        ensure!(bpf::open(&dir, Access::Read)?.slots.len() > 4096);
         drop((ebpf, maps, commit));
         // An agent that ends before its commit leaves the old maps in their places, one that ends in its middle the new ones.
         let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
-        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() > 4096);
-        maps.active.add(5, 2)?;
+        ensure!(bpf::open(&dir, Access::Read)?.slots.len() > 4096);
+        active(&dir)?.add(5, 2)?;
         // The programs that run still are told who the agent is.
         let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
         let mut attachments = Attachments::new(ebpf, &dir, cgroup, tc_mode()?, XdpMode::Auto)?;
@@ -89,10 +94,10 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         let loaded = load::load(OBJECT, &dir, &options)?;
         ensure!(loaded.replaced.is_empty(), "{:?}", loaded.replaced);
         ensure!(!dir.root().join("committing").exists());
-        let (ebpf, maps, commit) = loaded.split();
-        ensure!(maps.active.load(5)? == 4);
+        let (ebpf, _maps, commit) = loaded.split();
+        ensure!(active(&dir)?.load(5)? == 4);
         switch(ebpf, &dir, bed.cgroup.path(), tc_mode()?, &[], commit)?;
-        ensure!(BpfMaps::open(&dir, Access::Read)?.slots.len() == 4096);
+        ensure!(bpf::open(&dir, Access::Read)?.slots.len() == 4096);
         Ok(())
     })?;
     // And a restart with the same capacity replaces nothing.
@@ -121,15 +126,15 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
     })?;
     let member = |backend| MemberKey { pool: 1, backend };
     let many: Vec<_> = (0..900u32).map(|n| (member(n), n)).collect();
-    let done = maps.members().insert(&many);
+    let done = maps.members.insert(&many);
     assert_eq!((done.done, done.error), (900, None));
-    let mut read = maps.members().entries()?;
+    let mut read = maps.members.entries()?;
     read.sort_unstable();
     assert_eq!(read, many);
 
     // Full: what fits is done, and the error names the map.
     let more: Vec<_> = (2000..2300u32).map(|n| (member(n), n)).collect();
-    let done = maps.members().insert(&more);
+    let done = maps.members.insert(&more);
     assert_eq!(done.done, 100);
     assert_eq!(
         done.error,
@@ -145,9 +150,9 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
         .chain(2000..2100)
         .map(member)
         .collect();
-    let done = maps.members().remove(&keys);
+    let done = maps.members.remove(&keys);
     assert_eq!((done.done, done.error), (keys.len(), None));
-    assert_eq!(maps.members().entries()?, []);
+    assert_eq!(maps.members.entries()?, []);
 
     // A trie.
     let range = |n: u8, bits: u32| SourceRangeKey {
@@ -158,16 +163,16 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
         },
     };
     let ranges = [(range(10, 8), 1), (range(11, 16), 1), (range(12, 32), 1)];
-    let done = maps.srcranges().insert(&ranges);
+    let done = maps.srcranges.insert(&ranges);
     assert_eq!((done.done, done.error), (3, None));
-    let mut read = maps.srcranges().entries()?;
+    let mut read = maps.srcranges.entries()?;
     read.sort_unstable();
     assert_eq!(read, ranges);
     let done = maps
-        .srcranges()
+        .srcranges
         .remove(&[range(10, 8), range(99, 8), range(11, 16)]);
     assert_eq!((done.done, done.error), (3, None));
-    assert_eq!(maps.srcranges().entries()?, [ranges[2]]);
+    assert_eq!(maps.srcranges.entries()?, [ranges[2]]);
 
     // Arrays: whole elements, seen by another mapping at once.
     let service = Pool {
@@ -181,12 +186,12 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
         id: 5,
         pad2: [0; 3],
     };
-    maps.svc().store(5, &service)?;
-    let looking = BpfMaps::open(&bed.dir()?, Access::Read)?;
-    assert_eq!(looking.svc.load(5)?, service);
-    let len = maps.svc().len();
+    maps.pools.store(5, &service)?;
+    let looking = bpf::open(&bed.dir()?, Access::Read)?;
+    assert_eq!(looking.pools.load(5)?, service);
+    let len = maps.pools.len();
     assert!(matches!(
-        maps.svc().store(len, &service),
+        maps.pools.store(len, &service),
         Err(MapError::Full {
             map: "lb_pools",
             ..
@@ -202,23 +207,21 @@ fn those_who_look_cannot_write() -> Result<()> {
     drop((running, maps));
     // No agent is left, only pins.
     let dir = bed.dir()?;
-    let mut looking = BpfMaps::open(&dir, Access::Read)?;
+    let mut looking = bpf::open(&dir, Access::Read)?;
     let done = looking
-        .services()
+        .frontends
         .insert(&[(key(1), FrontendValue { pool: 0, flags: 0 })]);
     assert_eq!(done.done, 0);
     assert!(done.error.is_some());
     let slot = Slot::FREE;
-    assert!(looking.slots().store(0, &slot).is_err());
-    assert!(looking.barrier().is_err());
+    assert!(looking.slots.store(0, &slot).is_err());
+    assert!(looking.programs.barrier().is_err());
     let stats = Stats::open(&dir)?;
     assert_eq!(stats.reasons()?.len(), lb_common::Reason::ALL.len());
     assert_eq!(stats.service(0)?, lb_common::stats::PoolStats::default());
 
     let nowhere = BpfDir::at(&bed.pins.path().join("nowhere"));
-    let said = BpfMaps::open(&nowhere, Access::Read)
-        .unwrap_err()
-        .to_string();
+    let said = bpf::open(&nowhere, Access::Read).unwrap_err().to_string();
     assert!(
         said.contains("no agent has run with this --bpf-dir"),
         "{said}"
@@ -234,16 +237,17 @@ fn those_who_look_cannot_write() -> Result<()> {
 #[test]
 fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
     let bed = Bed::new()?;
-    let (running, maps) = bed.start(&[])?;
+    let (running, _maps) = bed.start(&[])?;
     let mut recount = running.recount()?.context("no iterator")?;
     assert_eq!(recount.run()?, Recounted::default());
-    maps.active.add(5, 3)?;
-    maps.active.add(6, -1)?;
+    let active = active(&bed.dir()?)?;
+    active.add(5, 3)?;
+    active.add(6, -1)?;
     let found = recount.run()?;
     assert_eq!((found.drift, found.repaired), (4, 0), "{found:?}");
     let found = recount.run()?;
     assert_eq!((found.drift, found.repaired), (4, 4), "{found:?}");
-    assert_eq!((maps.active.load(5)?, maps.active.load(6)?), (0, 0));
+    assert_eq!((active.load(5)?, active.load(6)?), (0, 0));
     assert_eq!(recount.run()?, Recounted::default());
     Ok(())
 }
@@ -253,7 +257,7 @@ fn the_barrier_waits() -> Result<()> {
     let bed = Bed::new()?;
     let (_running, mut maps) = bed.start(&[])?;
     for _ in 0..3 {
-        maps.barrier()?;
+        maps.programs.barrier()?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, TryStreamExt as _};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Request};
-use lb_agent::maps::{bpf::BpfMaps, dir::BpfDir, pinned::Access};
+use lb_agent::maps::{bpf, dir::BpfDir, pinned::Access};
 use lb_tests::scale::{read, yaml};
 use serde_json::{Value, json};
 use testbed::cluster::{Client, Cluster};
@@ -58,7 +58,7 @@ fn post(api: &Client, path: &'static str, documents: &[String]) -> Result<()> {
 
 /// The maps without the API server's own Service.
 fn content(node: &Node) -> Result<Content> {
-    let mut maps = BpfMaps::open(&BpfDir::at(node.bpf_dir()), Access::Read)?;
+    let mut maps = bpf::open(&BpfDir::at(node.bpf_dir()), Access::Read)?;
     let mut content = read::content(&mut maps)?;
     let own = testbed::cluster::SERVICE_HOST.parse()?;
     content.marks.retain(|(ip, _)| *ip != own);

@@ -16,7 +16,7 @@ use lb_common::{
 use serde::Serialize;
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     model::Scheduler,
 };
 
@@ -105,22 +105,22 @@ pub(super) trait Counts {
 }
 
 /// Reads all frontends.
-pub(super) fn read(maps: &mut dyn Maps, counts: &dyn Counts) -> Result<Vec<Frontend>, MapError> {
+pub(super) fn read(maps: &mut Maps, counts: &dyn Counts) -> Result<Vec<Frontend>, MapError> {
     let mut members: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
-    for (key, flags) in maps.members().entries()? {
+    for (key, flags) in maps.members.entries()? {
         members
             .entry(key.pool)
             .or_default()
             .push((key.backend, flags));
     }
     let services = maps
-        .services()
+        .frontends
         .entries()?
         .into_iter()
         .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0);
     let mut faces: Vec<(Face, FrontendValue)> = services.map(|(k, r)| (Face::vip(k), r)).collect();
     faces.extend(
-        maps.nodeports()
+        maps.nodeports
             .entries()?
             .into_iter()
             .map(|(k, r)| (Face::node_port(k), r)),
@@ -200,13 +200,13 @@ fn one(
     face: &Face,
     to: FrontendValue,
     members: &[(u32, u32)],
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     counts: &dyn Counts,
 ) -> Result<Frontend, MapError> {
-    let service: Pool = maps.svc().load(to.pool)?;
+    let service: Pool = maps.pools.load(to.pool)?;
     let mut eligible = BTreeSet::new();
     for n in 0..u32::from(service.count) {
-        let slot = maps.slots().load(service.base + n)?;
+        let slot = maps.slots.load(service.base + n)?;
         if slot.pool == to.pool {
             eligible.insert(slot.backend);
         }
@@ -222,7 +222,7 @@ fn one(
         .map(|id| (*id, true))
         .chain(draining.map(|id| (id, false)))
     {
-        let b: Backend = maps.backends().load(id)?;
+        let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {
             backends.push(member(id, b, is_eligible, counts.active(id)?));
         }

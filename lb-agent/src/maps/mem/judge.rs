@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use lb_common::{
     Addr,
     backend::Backend,
-    dev::Dev,
     frontend::{self, FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps,
     member::{self, MemberKey},
@@ -15,7 +14,10 @@ use lb_common::{
 };
 
 use super::{
-    super::table::{MapError, SourceRangeKey},
+    super::{
+        list::Table,
+        table::{MapError, SourceRangeKey},
+    },
     Limits,
     table::MemHash,
 };
@@ -23,7 +25,7 @@ use super::{
 /// Everything behind the tables.
 pub struct World {
     /// `lb_frontends`
-    pub services: MemHash<VipKey, FrontendValue>,
+    pub frontends: MemHash<VipKey, FrontendValue>,
     /// `lb_nodeports`
     pub nodeports: MemHash<NodePortKey, FrontendValue>,
     /// `lb_nodeaddrs`
@@ -32,10 +34,8 @@ pub struct World {
     pub members: MemHash<MemberKey, u32>,
     /// `lb_srcranges`
     pub srcranges: MemHash<SourceRangeKey, u8>,
-    /// `lb_devs`
-    pub devs: MemHash<u32, Dev>,
     /// `lb_pools`
-    pub svc: Vec<Pool>,
+    pub pools: Vec<Pool>,
     /// `lb_slots`
     pub slots: Vec<Slot>,
     /// `lb_backends`
@@ -82,13 +82,12 @@ impl World {
         let free = Slot::FREE;
         let empty = Pool::EMPTY;
         Self {
-            services: MemHash::new(maps::FRONTENDS.name, limits.hash, true),
-            nodeports: MemHash::new(maps::NODEPORTS.name, limits.hash, true),
-            nodeaddrs: MemHash::new(maps::NODEADDRS.name, limits.hash, true),
-            members: MemHash::new(maps::MEMBERS.name, limits.hash, false),
-            srcranges: MemHash::new(maps::SRCRANGES.name, limits.hash, false),
-            devs: MemHash::new(maps::DEVS.name, limits.hash, false),
-            svc: vec![empty; limits.svc as usize],
+            frontends: MemHash::new(Table::Frontends, limits.hash),
+            nodeports: MemHash::new(Table::NodePorts, limits.hash),
+            nodeaddrs: MemHash::new(Table::NodeAddrs, limits.hash),
+            members: MemHash::new(Table::Members, limits.hash),
+            srcranges: MemHash::new(Table::SourceRanges, limits.hash),
+            pools: vec![empty; limits.pools as usize],
             slots: vec![free; limits.slots as usize],
             backends: vec![Backend::FREE; limits.backends as usize],
             counts: BTreeMap::new(),
@@ -133,7 +132,7 @@ impl World {
         // What no frontend leads to has no reader any more.
         self.live.retain(|_, index| self.fronts.contains_key(index));
         for freed in [
-            &mut self.services.freed,
+            &mut self.frontends.freed,
             &mut self.nodeports.freed,
             &mut self.nodeaddrs.freed,
         ] {
@@ -187,7 +186,7 @@ impl World {
     }
 
     pub(super) fn wrote(&mut self, map: &'static str) {
-        if map != maps::BACKENDS.name {
+        if map != Table::Backends.name() {
             self.named = None;
         }
         *self.writes.entry(map).or_default() += 1;
@@ -220,14 +219,14 @@ impl Guard for FrontendValue {
     fn placed(world: &mut World, before: Option<Self>, now: Option<Self>) {
         let leads = |r: &Self| r.flags & frontend::VIP_MARK == 0;
         if let Some(now) = now.filter(leads) {
-            if world.svc.get(now.pool as usize).is_none_or(|s| s.id == 0) {
+            if world.pools.get(now.pool as usize).is_none_or(|s| s.id == 0) {
                 world.violate(format!(
                     "a frontend leads to service {}, unwritten",
                     now.pool
                 ));
             }
             *world.fronts.entry(now.pool).or_default() += 1;
-            if let Some(svc) = world.svc.get(now.pool as usize) {
+            if let Some(svc) = world.pools.get(now.pool as usize) {
                 let slots = svc.base..svc.base + u32::from(svc.count);
                 world.live.extend(slots.map(|at| (at, now.pool)));
             }
@@ -253,7 +252,7 @@ macro_rules! unguarded {
     )+};
 }
 
-unguarded!(NodeAddr, u32, u8, Dev);
+unguarded!(NodeAddr, u32, u8);
 
 /// What a value of an array means to the judge.
 pub(super) trait Store {
@@ -263,7 +262,7 @@ pub(super) trait Store {
 
 impl Store for Pool {
     fn before(world: &mut World, index: u32, new: &Self) {
-        let old = world.svc[index as usize];
+        let old = world.pools[index as usize];
         if new.id == 0 && old.id != 0 {
             if world.fronts.contains_key(&index) {
                 world.violate(format!(

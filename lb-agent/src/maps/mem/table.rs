@@ -6,10 +6,12 @@ use std::{
 };
 
 use super::{
-    super::table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
-    Shared,
+    super::{
+        list::{Reuse, Table},
+        table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
+    },
+    SharedWorld,
     judge::{Guard, Store, World},
-    lock,
 };
 
 /// A hash map.
@@ -25,24 +27,24 @@ pub struct MemHash<K, V> {
 }
 
 impl<K, V> MemHash<K, V> {
-    pub(super) fn new(name: &'static str, capacity: u32, guarded: bool) -> Self {
+    pub(super) fn new(table: Table, capacity: u32) -> Self {
         Self {
-            name,
+            name: table.name(),
             entries: BTreeMap::new(),
             capacity,
-            freed: guarded.then_some(false),
+            freed: (table.reuse() == Reuse::AfterBarrier).then_some(false),
         }
     }
 }
 
 /// A hash map of the world.
 pub(super) struct HashHandle<K, V> {
-    world: Shared,
+    world: SharedWorld,
     select: fn(&mut World) -> &mut MemHash<K, V>,
 }
 
 impl<K, V> HashHandle<K, V> {
-    pub(super) fn new(world: Shared, select: fn(&mut World) -> &mut MemHash<K, V>) -> Self {
+    pub(super) fn new(world: SharedWorld, select: fn(&mut World) -> &mut MemHash<K, V>) -> Self {
         Self { world, select }
     }
 }
@@ -58,7 +60,7 @@ fn bucket<K: Hash>(key: &K) -> u8 {
 
 impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> for HashHandle<K, V> {
     fn insert(&mut self, entries: &[(K, V)]) -> Batch {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         for (done, (key, value)) in entries.iter().enumerate() {
             let table = (self.select)(&mut world);
             let (name, freed) = (table.name, table.freed);
@@ -96,7 +98,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
     }
 
     fn remove(&mut self, keys: &[K]) -> Batch {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         for (done, key) in keys.iter().enumerate() {
             let name = (self.select)(&mut world).name;
             let error = world.chance(name, "remove");
@@ -119,13 +121,13 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
     }
 
     fn entries(&self) -> Result<Vec<(K, V)>, MapError> {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         let table = (self.select)(&mut world);
         Ok(table.entries.iter().map(|(k, v)| (*k, *v)).collect())
     }
 
     fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         let table = (self.select)(&mut world);
         let from = from.and_then(|token| token.0.first().copied());
         let mut entries = Vec::new();
@@ -146,20 +148,20 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
     }
 
     fn gone(&self, mut entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError> {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         let there = &(self.select)(&mut world).entries;
         entries.retain(|(key, _)| !there.contains_key(key));
         Ok(entries)
     }
 
     fn capacity(&self) -> u32 {
-        (self.select)(&mut lock(&self.world)).capacity
+        (self.select)(&mut self.world.lock()).capacity
     }
 }
 
 /// An array of the world.
 pub(super) struct ArrayHandle<T> {
-    world: Shared,
+    world: SharedWorld,
     name: &'static str,
     select: fn(&mut World) -> &mut Vec<T>,
     len: u32,
@@ -167,14 +169,14 @@ pub(super) struct ArrayHandle<T> {
 
 impl<T> ArrayHandle<T> {
     pub(super) fn new(
-        world: Shared,
-        name: &'static str,
+        world: SharedWorld,
+        table: Table,
         select: fn(&mut World) -> &mut Vec<T>,
     ) -> Self {
-        let len = select(&mut lock(&world)).len();
+        let len = select(&mut world.lock()).len();
         Self {
             world,
-            name,
+            name: table.name(),
             select,
             len: u32::try_from(len).unwrap_or(u32::MAX),
         }
@@ -191,7 +193,7 @@ impl<T> ArrayHandle<T> {
 
 impl<T: Copy + Store> ArrayTable<T> for ArrayHandle<T> {
     fn store(&mut self, index: u32, value: &T) -> Result<(), MapError> {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         if let Some(error) = world.chance(self.name, "store") {
             return Err(error);
         }
@@ -205,7 +207,7 @@ impl<T: Copy + Store> ArrayTable<T> for ArrayHandle<T> {
     }
 
     fn load(&self, index: u32) -> Result<T, MapError> {
-        let mut world = lock(&self.world);
+        let mut world = self.world.lock();
         let found = (self.select)(&mut world).get(index as usize).copied();
         found.ok_or_else(|| self.outside("load", index))
     }

@@ -1,7 +1,7 @@
 use prometheus_client::{encoding::text::encode_registry, registry::Registry};
 
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::mem::{self, Limits},
     model::Slice,
     sync::tests::fixtures::{LIMITS, Rig, endpoint, service, slice},
 };
@@ -19,7 +19,7 @@ struct Reported {
 impl Reported {
     /// Room for one Service.
     fn new() -> Self {
-        let rig = Rig::unsynced(MemMaps::new(Limits { svc: 2, ..LIMITS }));
+        let rig = Rig::unsynced(mem::new(Limits { pools: 2, ..LIMITS }));
         let state = tempfile::tempdir().unwrap();
         let file = ProblemFile::of(state.path(), state.path());
         let mut registry = Registry::with_prefix("kubeproxy");

@@ -4,20 +4,18 @@ use std::fmt::Debug;
 
 use lb_common::{backend::Backend, pool::Pool, slot::Slot};
 
-use crate::maps::table::{ArrayTable, MapError, Maps};
+use crate::maps::{
+    Maps,
+    table::{ArrayTable, MapError},
+};
 
 use super::{At, Audit, Place, Stage, State};
 
 /// The next stage; `None`: the part is through.
 type Next = Result<Option<Stage>, MapError>;
 
-pub(super) fn backends(
-    state: &State,
-    maps: &mut dyn Maps,
-    place: &Place,
-    audit: &mut Audit,
-) -> Next {
-    let table = maps.backends();
+pub(super) fn backends(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+    let table = &mut *maps.backends;
     let (ids, next) = indices(place, table.len());
     for id in ids {
         let wanted = state.backends.standing(id).unwrap_or(Backend::FREE);
@@ -26,8 +24,8 @@ pub(super) fn backends(
     Ok(next)
 }
 
-pub(super) fn svc(state: &State, maps: &mut dyn Maps, place: &Place, audit: &mut Audit) -> Next {
-    let table = maps.svc();
+pub(super) fn svc(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+    let table = &mut *maps.pools;
     let (all, next) = indices(place, table.len());
     let retired = state.indices.retired();
     for index in all {
@@ -43,8 +41,8 @@ pub(super) fn svc(state: &State, maps: &mut dyn Maps, place: &Place, audit: &mut
 }
 
 /// A pool that has got other slots since its first page was compared goes on in those.
-pub(super) fn slots(state: &State, maps: &mut dyn Maps, place: &Place, audit: &mut Audit) -> Next {
-    let table = maps.slots();
+pub(super) fn slots(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+    let table = &mut *maps.slots;
     let (mut index, mut done) = place.index();
     let mut room = u32::try_from(place.page).unwrap_or(u32::MAX);
     while index < state.capacity.svc {

@@ -13,7 +13,10 @@ use lb_common::{
     member::MemberKey,
 };
 
-use crate::maps::table::{Batch, HashTable, MapError, Maps, Page, SourceRangeKey};
+use crate::maps::{
+    Maps,
+    table::{Batch, HashTable, MapError, Page, SourceRangeKey},
+};
 
 use super::{At, Audit, Place, Report, Stage, State, Writes};
 use crate::sync::{mirror::frontends::Fronts, report::fail, write::batch};
@@ -28,7 +31,7 @@ type Mirrored<K, V> = (Vec<(K, V)>, Option<At>);
 
 /// What is to be known of a map.
 pub(super) struct Audited<K: 'static, V: 'static> {
-    table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, V>,
+    table: for<'a> fn(&'a mut Maps) -> &'a mut dyn HashTable<K, V>,
     /// What should stand under a key.
     wanted: fn(&State, &K) -> Option<V>,
     /// So much of what should stand there, and where to go on.
@@ -41,7 +44,7 @@ pub(super) struct Audited<K: 'static, V: 'static> {
 }
 
 pub(super) const MEMBERS: Audited<MemberKey, u32> = Audited {
-    table: |maps| maps.members(),
+    table: |maps| &mut *maps.members,
     wanted: |state, key| {
         let bits = state.pools.get(&key.pool)?.members.get(&key.backend)?;
         Some(bits.member_flags())
@@ -53,7 +56,7 @@ pub(super) const MEMBERS: Audited<MemberKey, u32> = Audited {
 };
 
 pub(super) const RANGES: Audited<SourceRangeKey, u8> = Audited {
-    table: |maps| maps.srcranges(),
+    table: |maps| &mut *maps.srcranges,
     wanted: |state, key| {
         let pool = state.pools.get(&key.data.pool)?;
         pool.source_ranges.contains(key).then_some(1)
@@ -70,7 +73,7 @@ pub(super) const RANGES: Audited<SourceRangeKey, u8> = Audited {
 };
 
 pub(super) const SERVICES: Audited<VipKey, FrontendValue> = Audited {
-    table: |maps| maps.services(),
+    table: |maps| &mut *maps.frontends,
     wanted: |state, key| state.services.written(key),
     page: |state, at, count| fronts(&state.services, at, count),
     count: |state| state.services.len(),
@@ -79,7 +82,7 @@ pub(super) const SERVICES: Audited<VipKey, FrontendValue> = Audited {
 };
 
 pub(super) const NODEPORTS: Audited<NodePortKey, FrontendValue> = Audited {
-    table: |maps| maps.nodeports(),
+    table: |maps| &mut *maps.nodeports,
     wanted: |state, key| state.nodeports.written(key),
     page: |state, at, count| fronts(&state.nodeports, at, count),
     count: |state| state.nodeports.len(),
@@ -88,7 +91,7 @@ pub(super) const NODEPORTS: Audited<NodePortKey, FrontendValue> = Audited {
 };
 
 pub(super) const NODEADDRS: Audited<Addr, NodeAddr> = Audited {
-    table: |maps| maps.nodeaddrs(),
+    table: |maps| &mut *maps.nodeaddrs,
     wanted: |state, key| state.nodeaddrs.get(key).copied(),
     // A machine has a handful.
     page: |state, _, _| {
@@ -152,7 +155,7 @@ impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Audited<K, V> {
     pub(super) fn step(
         &self,
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         place: &mut Place,
         quiet: bool,
         audit: &mut Audit,
@@ -193,7 +196,7 @@ impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Audited<K, V> {
         &self,
         entries: Vec<(K, V)>,
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         place: &mut Place,
         audit: &mut Audit,
     ) -> Result<bool, MapError> {
@@ -247,7 +250,7 @@ impl<K: Copy + Debug, V: Copy + PartialEq + Debug> Audited<K, V> {
         &self,
         missing: &[(K, V)],
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         audit: &mut Audit,
     ) -> Result<(), MapError> {
         for (key, value) in missing {

@@ -8,7 +8,10 @@ mod hashes;
 
 use lb_common::maps;
 
-use crate::maps::table::{MapError, Maps, Token};
+use crate::maps::{
+    Maps,
+    table::{MapError, Token},
+};
 
 use super::{
     engine::Engine,
@@ -178,7 +181,7 @@ impl Place {
 impl Engine {
     /// Compares the next page with what the agent has written there, and repairs it.
     #[must_use = "it tells what was found"]
-    pub fn audit(&mut self, place: &mut Place, maps: &mut dyn Maps) -> Audit {
+    pub fn audit(&mut self, place: &mut Place, maps: &mut Maps) -> Audit {
         let part = place.part();
         let mut audit = Audit {
             part,

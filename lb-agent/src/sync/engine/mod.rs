@@ -14,7 +14,7 @@ use std::{
 use lb_common::frontend::{self, VipKey, scope};
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     model::{Cluster, Event, ObjectKey, Service},
     plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
 };
@@ -71,7 +71,7 @@ pub(in crate::sync) struct Planned {
 
 impl Engine {
     /// Takes over what stands in the maps.
-    pub fn restore(maps: &mut dyn Maps, config: PlanConfig) -> Result<Self, MapError> {
+    pub fn restore(maps: &mut Maps, config: PlanConfig) -> Result<Self, MapError> {
         Ok(Self {
             config,
             cluster: Cluster::default(),
@@ -129,7 +129,7 @@ impl Engine {
     /// are known completely, only services are carried that no previous agent has left in the maps and that have an
     /// endpoint; nothing is taken away.
     #[must_use = "it tells what failed"]
-    pub fn sync(&mut self, maps: &mut dyn Maps) -> Report {
+    pub fn sync(&mut self, maps: &mut Maps) -> Report {
         let mut report = Report {
             synced: self.cluster.synced().objects(),
             ..Report::default()
@@ -184,7 +184,7 @@ impl Engine {
 
     /// Waits for a barrier and clears what is retired, if anything is. For idle times: 8 ms.
     #[must_use = "it tells what failed"]
-    pub fn settle(&mut self, maps: &mut dyn Maps) -> Report {
+    pub fn settle(&mut self, maps: &mut Maps) -> Report {
         let mut report = Report::default();
         if self.state.unsettled()
             && let Err(error) = self.state.barrier(maps, &mut report)
@@ -216,7 +216,7 @@ impl Engine {
     fn plan_all(
         &mut self,
         changed: &[ObjectKey],
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Vec<Job> {
         let mut jobs = Vec::new();
@@ -236,7 +236,7 @@ impl Engine {
     fn write(
         &mut self,
         mut jobs: Vec<Job>,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
         touched: &mut BTreeSet<ObjectKey>,
     ) {
@@ -255,7 +255,7 @@ impl Engine {
         &mut self,
         service: &Service,
         jobs: &mut Vec<Job>,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) {
         let slices = self.cluster.slices(&service.key);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     model::{ObjectKey, Service},
     plan::{FrontKey, PoolId, ServicePlan},
 };
@@ -27,7 +27,7 @@ impl Engine {
         &mut self,
         service: &ObjectKey,
         plan: &ServicePlan,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<Vec<u32>, MapError> {
         let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);

@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     plan::desired::Bits,
 };
 
@@ -26,11 +26,11 @@ use super::{
 };
 
 /// Reads the maps.
-pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
+pub(in crate::sync) fn restore(maps: &mut Maps) -> Result<State, MapError> {
     let capacity = Capacity::of(maps);
-    let services = maps.services().entries()?;
-    let nodeports = maps.nodeports().entries()?;
-    let nodeaddrs: BTreeMap<_, _> = maps.nodeaddrs().entries()?.into_iter().collect();
+    let services = maps.frontends.entries()?;
+    let nodeports = maps.nodeports.entries()?;
+    let nodeaddrs: BTreeMap<_, _> = maps.nodeaddrs.entries()?.into_iter().collect();
 
     let mut pools = entries_of_svc(maps, capacity.svc)?;
     let refs = services.iter().map(|(_, r)| *r);
@@ -39,9 +39,9 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     }
     let ranges = place_slots(&mut pools, maps, capacity.slots)?;
 
-    let mut members: Vec<(MemberKey, u32)> = maps.members().entries()?;
+    let mut members: Vec<(MemberKey, u32)> = maps.members.entries()?;
     members.sort_unstable_by_key(|(key, _)| *key);
-    let source_ranges = maps.srcranges().entries()?;
+    let source_ranges = maps.srcranges.entries()?;
     let counts = [members.len(), source_ranges.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     for (key, _) in source_ranges {
         let pool = pools.entry(key.data.pool).or_insert_with(orphan);
@@ -66,7 +66,7 @@ pub(in crate::sync) fn restore(maps: &mut dyn Maps) -> Result<State, MapError> {
     }
     let indices = Ids::restored(capacity.svc, &pools.keys().copied().collect());
     // What the previous agent let go last may still be in use by a program.
-    maps.barrier()?;
+    maps.programs.barrier()?;
     Ok(State {
         pools,
         indices,
@@ -92,10 +92,10 @@ fn orphan() -> PoolState {
     }
 }
 
-fn entries_of_svc(maps: &mut dyn Maps, capacity: u32) -> Result<HashMap<u32, PoolState>, MapError> {
+fn entries_of_svc(maps: &mut Maps, capacity: u32) -> Result<HashMap<u32, PoolState>, MapError> {
     let mut pools = HashMap::new();
     for index in 1..capacity {
-        let svc = maps.svc().load(index)?;
+        let svc = maps.pools.load(index)?;
         if svc != Pool::EMPTY {
             pools.insert(index, PoolState { svc, ..orphan() });
         }
@@ -113,7 +113,7 @@ fn lead(pools: &mut HashMap<u32, PoolState>, found: FrontendValue) {
 /// its entry and loses its slots, so that planning it writes them anew, elsewhere.
 fn place_slots(
     pools: &mut HashMap<u32, PoolState>,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     capacity: u32,
 ) -> Result<Ranges, MapError> {
     let mut by_base: BTreeMap<u32, u32> = BTreeMap::new();
@@ -139,7 +139,7 @@ fn place_slots(
             let Slot {
                 backend,
                 pool: service,
-            } = maps.slots().load(at)?;
+            } = maps.slots.load(at)?;
             if service == *index {
                 slots.push(backend);
             }
@@ -156,10 +156,10 @@ fn place_slots(
     Ok(Ranges::new(capacity, &used))
 }
 
-fn entries_of_backends(maps: &mut dyn Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
+fn entries_of_backends(maps: &mut Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
     let mut found = BTreeMap::new();
-    for id in 1..maps.backends().len() {
-        let backend = maps.backends().load(id)?;
+    for id in 1..maps.backends.len() {
+        let backend = maps.backends.load(id)?;
         if backend != Backend::FREE {
             found.insert(id, backend);
         }

@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     plan::desired::Bits,
 };
 
@@ -70,16 +70,16 @@ pub(in crate::sync) struct Capacity {
 
 impl Capacity {
     /// As the maps have them.
-    pub(in crate::sync) fn of(maps: &mut dyn Maps) -> Self {
+    pub(in crate::sync) fn of(maps: &mut Maps) -> Self {
         Self {
-            services: maps.services().capacity(),
-            nodeports: maps.nodeports().capacity(),
-            nodeaddrs: maps.nodeaddrs().capacity(),
-            members: maps.members().capacity(),
-            srcranges: maps.srcranges().capacity(),
-            svc: maps.svc().len(),
-            slots: maps.slots().len(),
-            backends: maps.backends().len(),
+            services: maps.frontends.capacity(),
+            nodeports: maps.nodeports.capacity(),
+            nodeaddrs: maps.nodeaddrs.capacity(),
+            members: maps.members.capacity(),
+            srcranges: maps.srcranges.capacity(),
+            svc: maps.pools.len(),
+            slots: maps.slots.len(),
+            backends: maps.backends.len(),
         }
     }
 }
@@ -95,10 +95,10 @@ impl State {
     /// Waits until no program can still see what was retired, then frees it.
     pub(in crate::sync) fn barrier(
         &mut self,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<(), MapError> {
-        maps.barrier()?;
+        maps.programs.barrier()?;
         report.barriers += 1;
         self.services.freed = false;
         self.nodeports.freed = false;
@@ -106,7 +106,7 @@ impl State {
         self.ranges.release();
         // An entry that cannot be cleared stays retired, and is tried again behind the next barrier.
         for index in self.indices.retired().clone() {
-            match maps.svc().store(index, &Pool::EMPTY) {
+            match maps.pools.store(index, &Pool::EMPTY) {
                 Ok(()) => {
                     report.writes.svc += 1;
                     self.indices.release(index);
@@ -115,7 +115,7 @@ impl State {
             }
         }
         for id in self.backends.retired().clone() {
-            match maps.backends().store(id, &Backend::FREE) {
+            match maps.backends.store(id, &Backend::FREE) {
                 Ok(()) => {
                     report.writes.backends += 1;
                     self.backends.release(id);
@@ -146,7 +146,7 @@ impl State {
     pub(in crate::sync) fn take_indices(
         &mut self,
         count: usize,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<Vec<u32>, MapError> {
         let full = MapError::Full {
@@ -165,7 +165,7 @@ impl State {
             let fresh = self.indices.take().ok_or_else(|| full.clone());
             let reset = fresh.and_then(|index| {
                 taken.push(index);
-                maps.reset_service(index)
+                maps.programs.reset_pool(index)
             });
             if let Err(error) = reset {
                 // Nothing leads to them, nor ever has.
@@ -182,7 +182,7 @@ impl State {
     pub(in crate::sync) fn take_range(
         &mut self,
         count: u32,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<Range, MapError> {
         if let Some(range) = self.ranges.take(count) {

@@ -12,7 +12,7 @@ use lb_common::{
 
 use super::fixtures::{Rig, endpoint, ip, key, node_port, service, slice};
 use crate::{
-    maps::table::{HashTable, Maps},
+    maps::table::HashTable,
     model::{Event, ServiceType},
     sync::{Audit, Place, report::Writes},
 };
@@ -74,15 +74,15 @@ fn raw(rig: &mut Rig) -> Vec<String> {
     }
     let maps = &mut rig.maps;
     let hashes = [
-        of(maps.services()),
-        of(maps.nodeports()),
-        of(maps.nodeaddrs()),
-        of(maps.members()),
-        of(maps.srcranges()),
+        of(&*maps.frontends),
+        of(&*maps.nodeports),
+        of(&*maps.nodeaddrs),
+        of(&*maps.members),
+        of(&*maps.srcranges),
     ];
     let mut all = hashes.concat();
-    let world = maps.world();
-    all.extend(world.svc.iter().map(|x| format!("{x:?}")));
+    let world = rig.world.lock();
+    all.extend(world.pools.iter().map(|x| format!("{x:?}")));
     all.extend(world.slots.iter().map(|x| format!("{x:?}")));
     all.extend(world.backends.iter().map(|x| format!("{x:?}")));
     all
@@ -107,36 +107,38 @@ fn put<K: Copy, V: Copy>(table: &mut dyn HashTable<K, V>, key: K, value: V) {
 }
 
 fn index_of_a_pool(rig: &Rig) -> usize {
-    let world = rig.maps.world();
-    world.svc.iter().position(|s| s.count == 3).unwrap()
+    let world = rig.world.lock();
+    world.pools.iter().position(|s| s.count == 3).unwrap()
 }
 
 const DEEDS: &[Deed] = &[
     ("nothing", 0, |_| {}),
-    ("a service is deleted", 1, |r| take(r.maps.services())),
+    ("a service is deleted", 1, |r| take(&mut *r.maps.frontends)),
     ("every service is deleted", 12, |r| {
-        let keys: Vec<_> = r.maps.services().entries().unwrap();
+        let keys: Vec<_> = r.maps.frontends.entries().unwrap();
         let keys: Vec<_> = keys.into_iter().map(|(key, _)| key).collect();
-        assert_eq!(r.maps.services().remove(&keys).done, keys.len());
+        assert_eq!(r.maps.frontends.remove(&keys).done, keys.len());
     }),
     ("a service leads elsewhere", 1, |r| {
-        let (key, value) = first(r.maps.services());
+        let (key, value) = first(&mut *r.maps.frontends);
         let wrong = FrontendValue {
             pool: value.pool + 1,
             ..value
         };
-        put(r.maps.services(), key, wrong);
+        put(&mut *r.maps.frontends, key, wrong);
     }),
     ("a service is added", 1, |r| {
-        let (mut key, value) = first(r.maps.services());
+        let (mut key, value) = first(&mut *r.maps.frontends);
         key.port = 4711;
-        put(r.maps.services(), key, value);
+        put(&mut *r.maps.frontends, key, value);
     }),
-    ("a node port is deleted", 1, |r| take(r.maps.nodeports())),
+    ("a node port is deleted", 1, |r| {
+        take(&mut *r.maps.nodeports)
+    }),
     ("a node port leads elsewhere", 1, |r| {
-        let (key, value) = first(r.maps.nodeports());
+        let (key, value) = first(&mut *r.maps.nodeports);
         put(
-            r.maps.nodeports(),
+            &mut *r.maps.nodeports,
             key,
             FrontendValue {
                 flags: !value.flags,
@@ -144,55 +146,59 @@ const DEEDS: &[Deed] = &[
             },
         );
     }),
-    ("a node address is deleted", 1, |r| take(r.maps.nodeaddrs())),
+    ("a node address is deleted", 1, |r| {
+        take(&mut *r.maps.nodeaddrs)
+    }),
     ("a node address is moved, another added", 2, |r| {
-        let (key, _) = first(r.maps.nodeaddrs());
+        let (key, _) = first(&mut *r.maps.nodeaddrs);
         let wrong = NodeAddr {
             ifindex: 99,
             flags: 0,
         };
-        put(r.maps.nodeaddrs(), key, wrong);
-        put(r.maps.nodeaddrs(), Addr::from(ip("10.9.9.9")), wrong);
+        put(&mut *r.maps.nodeaddrs, key, wrong);
+        put(&mut *r.maps.nodeaddrs, Addr::from(ip("10.9.9.9")), wrong);
     }),
-    ("a member is deleted", 1, |r| take(r.maps.members())),
+    ("a member is deleted", 1, |r| take(&mut *r.maps.members)),
     ("a member loses its flags, another is added", 2, |r| {
-        let (mut key, _) = first(r.maps.members());
-        put(r.maps.members(), key, 0);
+        let (mut key, _) = first(&mut *r.maps.members);
+        put(&mut *r.maps.members, key, 0);
         key.backend += 100;
-        put(r.maps.members(), key, 1);
+        put(&mut *r.maps.members, key, 1);
     }),
-    ("a source range is deleted", 1, |r| take(r.maps.srcranges())),
+    ("a source range is deleted", 1, |r| {
+        take(&mut *r.maps.srcranges)
+    }),
     ("a source range is added", 1, |r| {
-        let (mut key, value) = first(r.maps.srcranges());
+        let (mut key, value) = first(&mut *r.maps.srcranges);
         key.prefix_len -= 1;
-        put(r.maps.srcranges(), key, value);
+        put(&mut *r.maps.srcranges, key, value);
     }),
     ("word 0 of a service is cleared", 1, |r| {
         let index = index_of_a_pool(r);
-        r.maps.world().svc[index] = Pool::EMPTY;
+        r.world.lock().pools[index] = Pool::EMPTY;
     }),
     ("a service that is none is written", 1, |r| {
         let index = index_of_a_pool(r);
-        let stranger = r.maps.world().svc[index];
-        r.maps.world().svc[200] = stranger;
+        let stranger = r.world.lock().pools[index];
+        r.world.lock().pools[200] = stranger;
     }),
     ("a slot names another backend", 1, |r| {
         let index = index_of_a_pool(r);
-        let mut world = r.maps.world();
-        let base = world.svc[index].base as usize;
+        let mut world = r.world.lock();
+        let base = world.pools[index].base as usize;
         world.slots[base].backend += 1;
     }),
     ("slots of a service are cleared", 3, |r| {
         let index = index_of_a_pool(r);
-        let mut world = r.maps.world();
-        let base = world.svc[index].base as usize;
+        let mut world = r.world.lock();
+        let base = world.pools[index].base as usize;
         world.slots[base..base + 3].fill(Slot::FREE);
     }),
     (
         "a backend is cleared, and one that is none is written",
         2,
         |r| {
-            let mut world = r.maps.world();
+            let mut world = r.world.lock();
             let at = world
                 .backends
                 .iter()
@@ -213,13 +219,13 @@ fn whatever_somebody_changed_is_found_counted_and_repaired() {
             let before = raw(&mut rig);
             deed(&mut rig);
             // The rules bind the agent, not the one who broke in.
-            rig.maps.world().violations.clear();
+            rig.world.lock().violations.clear();
             assert_eq!(raw(&mut rig) == before, *wrong == 0, "{what}");
             let (drift, _) = rig.audit_with(Place::with_pages(page));
             assert_eq!(drift, *wrong, "{what}, in pages of {page}");
             assert_eq!(raw(&mut rig), before, "{what}, in pages of {page}");
             assert_eq!(rig.audit(), (0, 0), "{what}: audited twice");
-            rig.maps.world().violations.clear();
+            rig.world.lock().violations.clear();
             rig.empty();
         }
     }
@@ -230,7 +236,7 @@ fn what_somebody_changed_for_good_is_found_while_services_come_and_go() {
     for (what, wrong, deed) in DEEDS {
         let mut rig = rig();
         deed(&mut rig);
-        rig.maps.world().violations.clear();
+        rig.world.lock().violations.clear();
         let (mut place, mut found, mut turn) = (Place::with_pages(16), 0, 0);
         loop {
             let Audit { drift, ended, .. } = rig.engine.audit(&mut place, &mut rig.maps);
@@ -263,8 +269,8 @@ fn a_step_reads_no_more_than_its_page() {
     while !rig.engine.audit(&mut place, &mut rig.maps).ended {
         steps += 1;
     }
-    let world = rig.maps.world();
-    let elements = world.backends.len() + world.svc.len();
+    let world = rig.world.lock();
+    let elements = world.backends.len() + world.pools.len();
     assert!(
         steps > elements / 4,
         "{steps} steps for {elements} elements"
@@ -275,12 +281,12 @@ fn a_step_reads_no_more_than_its_page() {
 fn a_repair_that_fails_is_told_and_tried_again() {
     let mut rig = rig();
     let before = raw(&mut rig);
-    take(rig.maps.services());
-    rig.maps.world().violations.clear();
-    rig.maps.world().fail(1, 1000);
+    take(&mut *rig.maps.frontends);
+    rig.world.lock().violations.clear();
+    rig.world.lock().fail(1, 1000);
     let (drift, writes) = rig.audit_with(Place::default());
     assert_eq!((drift, writes.total()), (1, 0));
-    rig.maps.world().fail(0, 0);
+    rig.world.lock().fail(0, 0);
     assert_eq!(rig.audit().0, 1);
     assert_eq!(raw(&mut rig), before);
 }

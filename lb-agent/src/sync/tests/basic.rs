@@ -4,7 +4,7 @@ use lb_common::maps;
 
 use super::fixtures::{Rig, draining, endpoint, ip, key, node_port, number, service, slice};
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::mem::{self, Limits},
     model::{Event, Policy, Scheduler, ServiceType},
     sync::FailureCause,
 };
@@ -43,14 +43,14 @@ fn nothing_new_writes_nothing() {
     };
     let (services, slices) = objects();
     assert!(rig.list(services, slices).writes.total() > 0);
-    let before = rig.maps.world().total_writes();
+    let before = rig.world.lock().total_writes();
     let (services, slices) = objects();
     let report = rig.list(services, slices);
     assert_eq!(
         (report.planned, report.writes.total(), report.barriers),
         (0, 0, 0)
     );
-    assert_eq!(rig.maps.world().total_writes(), before);
+    assert_eq!(rig.world.lock().total_writes(), before);
     // A change that is taken back before it is looked at never happened.
     rig.engine.handle(Event::ServiceGone(key("web")));
     rig.engine
@@ -79,11 +79,11 @@ fn one_endpoint_changes_without_a_barrier() {
 fn barriers_come_when_room_runs_out_and_free_what_was_retired() {
     let limits = Limits {
         hash: 64,
-        svc: 4,
+        pools: 4,
         slots: 8,
         backends: 8,
     };
-    let mut rig = Rig::unsynced(MemMaps::new(limits));
+    let mut rig = Rig::unsynced(mem::new(limits));
     rig.list(vec![], vec![]);
     rig.put(service("web", "10.96.0.1"));
     let mut barriers = 0;
@@ -189,11 +189,11 @@ fn the_older_service_gets_a_contested_frontend() {
 fn full_maps_fail_one_service_and_name_it() {
     let limits = Limits {
         hash: 64,
-        svc: 16,
+        pools: 16,
         slots: 8,
         backends: 16,
     };
-    let mut rig = Rig::unsynced(MemMaps::new(limits));
+    let mut rig = Rig::unsynced(mem::new(limits));
     rig.list(vec![], vec![]);
     rig.put(service("small", "10.96.0.1"));
     rig.put_slice(slice("small-1", vec![endpoint("10.1.0.1", "here")]));
@@ -332,9 +332,9 @@ vip 203.0.113.1 load-balancer
 
 #[test]
 fn what_was_counted_for_a_number_is_not_its_next_users() {
-    let mut rig = Rig::unsynced(MemMaps::new(Limits {
+    let mut rig = Rig::unsynced(mem::new(Limits {
         hash: 64,
-        svc: 4,
+        pools: 4,
         slots: 64,
         backends: 4,
     }));
@@ -343,10 +343,10 @@ fn what_was_counted_for_a_number_is_not_its_next_users() {
     rig.put_slice(slices("10.1.0.1"));
     rig.put(service("web", "10.96.0.1"));
     let maps = [maps::SCHED, maps::POOL_STATS, maps::ACTIVE].map(|spec| spec.name);
-    let counted = |rig: &Rig| rig.maps.world().counts.len();
+    let counted = |rig: &Rig| rig.world.lock().counts.len();
     for number in 0..3 {
         for map in maps {
-            rig.maps.world().counts.insert((map, number), 7);
+            rig.world.lock().counts.insert((map, number), 7);
         }
     }
     // Those in use keep their counts, whatever else changes.

@@ -5,7 +5,10 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 use lb_common::Proto;
 
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::{
+        Maps,
+        mem::{self, Limits, SharedWorld},
+    },
     model::{
         Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice,
         SlicePort,
@@ -100,13 +103,14 @@ pub(crate) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
 }
 
 pub(crate) struct Rig {
-    pub(crate) maps: MemMaps,
+    pub(crate) maps: Maps,
+    pub(crate) world: SharedWorld,
     pub(crate) engine: Engine,
 }
 
 pub(crate) const LIMITS: Limits = Limits {
     hash: 4096,
-    svc: 256,
+    pools: 256,
     slots: 4096,
     backends: 1024,
 };
@@ -122,15 +126,19 @@ pub(crate) fn config() -> PlanConfig {
 impl Rig {
     /// An agent that has listed an empty cluster.
     pub(crate) fn new() -> Self {
-        let mut rig = Self::unsynced(MemMaps::new(LIMITS));
+        let mut rig = Self::unsynced(mem::new(LIMITS));
         rig.list(vec![], vec![]);
         rig
     }
 
     /// An agent that knows nothing yet.
-    pub(crate) fn unsynced(mut maps: MemMaps) -> Self {
+    pub(crate) fn unsynced((mut maps, world): (Maps, SharedWorld)) -> Self {
         let engine = Engine::restore(&mut maps, config()).unwrap();
-        Self { maps, engine }
+        Self {
+            maps,
+            world,
+            engine,
+        }
     }
 
     pub(crate) fn list(&mut self, services: Vec<Service>, slices: Vec<Slice>) -> Report {
@@ -165,7 +173,7 @@ impl Rig {
 
     /// The agent dies, and another one takes over the same maps.
     pub(crate) fn restart(self) -> Self {
-        Self::unsynced(self.maps)
+        Self::unsynced((self.maps, self.world))
     }
 
     /// The maps, once what is retired is cleared.
@@ -178,7 +186,7 @@ impl Rig {
 
     /// No rule of the ABI was broken.
     pub(crate) fn judge(&self) {
-        let world = self.maps.world();
+        let world = self.world.lock();
         assert!(world.violations.is_empty(), "{:#?}", world.violations);
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::fixtures::{Rig, endpoint, service, slice};
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::mem::{self, Limits},
     model::{Service, Slice},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 const SERVICES: u32 = 1200;
 const LIMITS: Limits = Limits {
     hash: 1 << 14,
-    svc: 1 << 12,
+    pools: 1 << 12,
     slots: 1 << 12,
     backends: 1 << 12,
 };
@@ -39,7 +39,7 @@ fn a_first_sync_in_parts_writes_each_frontend_once() {
     let (services, slices) = cluster();
     let addresses: std::collections::BTreeSet<IpAddr> =
         services.iter().map(|s| s.cluster_ips[0]).collect();
-    let mut rig = Rig::unsynced(MemMaps::new(LIMITS));
+    let mut rig = Rig::unsynced(mem::new(LIMITS));
     let report = rig.list(services.clone(), slices.clone());
     assert_eq!(report.planned, SERVICES as usize);
     assert!(

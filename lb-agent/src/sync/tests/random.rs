@@ -11,7 +11,7 @@ use super::{
     readers::{Expect, Owners, Readers},
 };
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::mem::{self, Limits},
     model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice},
     plan::FrontKey,
     sync::{Audit, Engine, Place},
@@ -22,7 +22,7 @@ const SERVICES: u8 = 5;
 const CONTESTED: u16 = 30_100;
 const LIMITS: Limits = Limits {
     hash: 2048,
-    svc: 48,
+    pools: 48,
     slots: 512,
     backends: 96,
 };
@@ -217,14 +217,14 @@ impl Truth {
 
 fn run(steps: &[Step], seed: u64, per_mille: u64) {
     let mut truth = Truth::default();
-    let mut rig = Rig::unsynced(MemMaps::new(LIMITS));
+    let mut rig = Rig::unsynced(mem::new(LIMITS));
     // An audit that goes on through all of it, a few entries at a time.
     let mut place = Place::with_pages(3);
     let mut readers = Readers::new(seed, ByNumber);
-    rig.maps
-        .world()
+    rig.world
+        .lock()
         .observe(move |world, moment| readers.observe(world, moment));
-    rig.maps.world().fail(seed | 1, per_mille);
+    rig.world.lock().fail(seed | 1, per_mille);
     for step in steps {
         if let Some(event) = truth.change(step) {
             rig.engine.handle(event);
@@ -254,7 +254,7 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
         }
         rig.judge();
     }
-    rig.maps.world().fail(0, 0);
+    rig.world.lock().fail(0, 0);
     truth.relist(&mut rig.engine);
     let mut rounds = 0;
     while !rig.sync().failed.is_empty() {
@@ -268,10 +268,10 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
     );
 
     for usage in rig.engine.snapshot().usage {
-        let world = rig.maps.world();
+        let world = rig.world.lock();
         let found = match usage.map {
             "lb_members" => world.members.entries.len(),
-            "lb_frontends" => world.services.entries.len(),
+            "lb_frontends" => world.frontends.entries.len(),
             "lb_nodeports" => world.nodeports.entries.len(),
             "lb_nodeaddrs" => world.nodeaddrs.entries.len(),
             "lb_srcranges" => world.srcranges.entries.len(),
@@ -280,7 +280,7 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
         assert_eq!(usize::try_from(usage.entries), Ok(found), "{}", usage.map);
     }
 
-    let mut fresh = Rig::unsynced(MemMaps::new(LIMITS));
+    let mut fresh = Rig::unsynced(mem::new(LIMITS));
     truth.relist(&mut fresh.engine);
     let report = fresh.sync();
     assert!(report.failed.is_empty(), "{:?}", report.failed);

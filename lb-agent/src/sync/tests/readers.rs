@@ -70,7 +70,7 @@ impl<E: Expect> Readers<E> {
     }
 
     fn start(&mut self, world: &World) {
-        let services = world.services.entries.iter();
+        let services = world.frontends.entries.iter();
         let services = services.map(|(k, r)| (FrontKey::Address(*k), *r));
         let nodeports = world.nodeports.entries.iter();
         let nodeports = nodeports.map(|(k, r)| (FrontKey::NodePort(*k), *r));
@@ -101,7 +101,7 @@ impl<E: Expect> Readers<E> {
         };
         reader.step = match reader.step {
             Step::Word => {
-                let svc = &world.svc[index as usize];
+                let svc = &world.pools[index as usize];
                 assert!(svc.id == index, "{:?} leads nowhere", reader.front);
                 match svc.count {
                     0 => Step::Done,

@@ -2,7 +2,7 @@
 
 use super::fixtures::{Rig, endpoint, key, port, service, slice};
 use crate::{
-    maps::mem::{Limits, MemMaps},
+    maps::mem::{self, Limits},
     model::{Event, Service},
 };
 
@@ -19,11 +19,11 @@ fn double(n: u8) -> Service {
 fn nearly_full() -> Rig {
     let limits = Limits {
         hash: 4096,
-        svc: 5,
+        pools: 5,
         slots: 64,
         backends: 64,
     };
-    let mut rig = Rig::unsynced(MemMaps::new(limits));
+    let mut rig = Rig::unsynced(mem::new(limits));
     let small = (1..4).map(|n| service(&format!("small{n}"), &format!("10.96.0.{n}")));
     rig.list(small.collect(), vec![]);
     for n in 0..REFUSED {
@@ -37,13 +37,13 @@ fn nearly_full() -> Rig {
 #[test]
 fn services_that_do_not_fit_cost_neither_barriers_nor_writes() {
     let mut rig = nearly_full();
-    let before = rig.maps.world().total_writes();
+    let before = rig.world.lock().total_writes();
     for _ in 0..3 {
         let report = rig.sync();
         assert_eq!(report.failed.len(), usize::from(REFUSED));
         assert_eq!((report.barriers, report.writes.total()), (0, 0));
     }
-    assert_eq!(rig.maps.world().total_writes(), before);
+    assert_eq!(rig.world.lock().total_writes(), before);
     assert!(!rig.engine.snapshot().unsettled, "nothing is retired");
     // The one index that is left is for whom it is enough.
     let report = rig.put(service("last", "10.96.0.9"));

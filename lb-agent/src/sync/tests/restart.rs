@@ -30,7 +30,7 @@ fn a_restart_with_nothing_changed_writes_nothing() {
     let _ = rig.list(services, slices);
     let dump = rig.dump();
     let mut rig = rig.restart();
-    let before = rig.maps.world().total_writes();
+    let before = rig.world.lock().total_writes();
     // Slices trickle in before the list is complete.
     let (services, slices) = objects();
     for s in services.clone() {
@@ -40,7 +40,7 @@ fn a_restart_with_nothing_changed_writes_nothing() {
     let report = rig.list(services, slices);
     assert!(report.first_synced && report.synced);
     assert_eq!(
-        (report.writes.total(), rig.maps.world().total_writes()),
+        (report.writes.total(), rig.world.lock().total_writes()),
         (0, before)
     );
     assert_eq!(rig.dump(), dump);
@@ -97,9 +97,9 @@ fn changes_while_the_agent_was_away_are_made_up_for_with_ids_kept() {
     let (services, slices) = objects();
     let _ = rig.list(services.clone(), slices.clone());
     let index = |rig: &Rig| {
-        let world = rig.maps.world();
+        let world = rig.world.lock();
         let found = world
-            .services
+            .frontends
             .entries
             .iter()
             .find(|(k, _)| k.port == 80 && k.addr.b[15] == 1);

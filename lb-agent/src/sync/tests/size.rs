@@ -1,7 +1,7 @@
 //! What a change costs in elements.
 
 use super::fixtures::{Rig, draining, endpoint, service, slice};
-use crate::maps::mem::{Limits, MemMaps};
+use crate::maps::mem::{self, Limits};
 
 const ENDPOINTS: usize = 5000;
 const SLICE: usize = 100;
@@ -10,11 +10,11 @@ const SLICE: usize = 100;
 fn one_endpoint_of_five_thousand_touches_few_elements() {
     let limits = Limits {
         hash: 1 << 16,
-        svc: 64,
+        pools: 64,
         slots: 1 << 16,
         backends: 1 << 14,
     };
-    let mut rig = Rig::unsynced(MemMaps::new(limits));
+    let mut rig = Rig::unsynced(mem::new(limits));
     rig.list(vec![service("web", "10.96.0.1")], vec![]);
     let ends: Vec<_> = (0..ENDPOINTS)
         .map(|n| endpoint(&format!("10.1.{}.{}", n / 250, n % 250), "there"))

@@ -12,7 +12,10 @@ use lb_common::{
 };
 
 use crate::{
-    maps::table::{Batch, HashTable, MapError, Maps},
+    maps::{
+        Maps,
+        table::{Batch, HashTable, MapError},
+    },
     model::ObjectKey,
 };
 
@@ -32,7 +35,7 @@ type Mirror<'a, K> = (&'a mut Fronts<K>, &'a HashMap<u32, PoolState>);
 /// One of the two maps of frontends: its mirror, its table and its counter.
 pub(in crate::sync) struct Side<K: 'static> {
     mirror: fn(&mut State) -> Mirror<'_, K>,
-    table: for<'a> fn(&'a mut dyn Maps) -> &'a mut dyn HashTable<K, FrontendValue>,
+    table: for<'a> fn(&'a mut Maps) -> &'a mut dyn HashTable<K, FrontendValue>,
     writes: fn(&mut Writes) -> &mut u64,
     /// IANA number.
     proto: fn(&K) -> u8,
@@ -41,7 +44,7 @@ pub(in crate::sync) struct Side<K: 'static> {
 /// `lb_frontends`
 pub(in crate::sync) const SERVICES: Side<VipKey> = Side {
     mirror: |state| (&mut state.services, &state.pools),
-    table: |maps| maps.services(),
+    table: |maps| &mut *maps.frontends,
     writes: |writes| &mut writes.services,
     proto: |key| key.proto,
 };
@@ -49,7 +52,7 @@ pub(in crate::sync) const SERVICES: Side<VipKey> = Side {
 /// `lb_nodeports`
 pub(in crate::sync) const NODEPORTS: Side<NodePortKey> = Side {
     mirror: |state| (&mut state.nodeports, &state.pools),
-    table: |maps| maps.nodeports(),
+    table: |maps| &mut *maps.nodeports,
     writes: |writes| &mut writes.nodeports,
     proto: |key| key.proto,
 };
@@ -58,7 +61,7 @@ pub(in crate::sync) const NODEPORTS: Side<NodePortKey> = Side {
 pub(in crate::sync) fn publish<K: Copy + Ord + Hash>(
     side: &Side<K>,
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
     changed: &mut BTreeSet<ObjectKey>,
 ) {
@@ -127,7 +130,7 @@ impl<K: Copy + Ord + Hash> Side<K> {
     fn ready(
         &self,
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<(), MapError> {
         if (self.mirror)(state).0.freed {
@@ -161,7 +164,7 @@ impl<K: Copy + Ord + Hash> Side<K> {
 pub(in crate::sync) fn addresses(
     wanted: &[(std::net::IpAddr, u32)],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) -> bool {
     let value = |ifindex| NodeAddr { ifindex, flags: 0 };
@@ -189,7 +192,7 @@ pub(in crate::sync) fn addresses(
             break;
         }
         state.nodeaddrs_freed |= run.iter().any(|(a, _)| state.nodeaddrs.contains_key(a));
-        let Batch { done, error } = maps.nodeaddrs().insert(run);
+        let Batch { done, error } = maps.nodeaddrs.insert(run);
         state.nodeaddrs.extend(run[..done].iter().copied());
         report.writes.nodeaddrs += done as u64;
         if let Some(error) = error {
@@ -204,7 +207,7 @@ pub(in crate::sync) fn addresses(
         return good;
     }
     state.nodeaddrs_freed = true;
-    let Batch { done, error } = maps.nodeaddrs().remove(&gone);
+    let Batch { done, error } = maps.nodeaddrs.remove(&gone);
     for addr in &gone[..done] {
         state.nodeaddrs.remove(addr);
     }

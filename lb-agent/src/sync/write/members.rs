@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use lb_common::member::MemberKey;
 
 use crate::{
-    maps::table::{Maps, SourceRangeKey},
+    maps::{Maps, table::SourceRangeKey},
     model::ObjectKey,
     plan::desired::Bits,
 };
@@ -21,14 +21,14 @@ use crate::sync::{
 pub(in crate::sync) fn ranges_in(
     jobs: &mut [Job],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
     let mut items = Vec::new();
     for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
         items.extend(job.diff.ranges_in.iter().map(|key| (*key, n)));
     }
-    let table = maps.srcranges();
+    let table = &mut *maps.srcranges;
     let mut results = Vec::with_capacity(items.len());
     batch::run(
         &items,
@@ -57,7 +57,7 @@ pub(in crate::sync) fn write_members(
     jobs: &mut [Job],
     which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
     let mut items = Vec::new();
@@ -68,7 +68,7 @@ pub(in crate::sync) fn write_members(
         return;
     }
     let indices: Vec<u32> = jobs.iter().map(|j| j.index).collect();
-    let table = maps.members();
+    let table = &mut *maps.members;
     let mut results = Vec::with_capacity(items.len());
     let lost = RefCell::new(BTreeSet::new());
     batch::run(
@@ -129,10 +129,10 @@ pub(in crate::sync) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mu
 pub(in crate::sync) fn remove_members(
     gone: &[(u32, u32, Option<&ObjectKey>)],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
-    let table = maps.members();
+    let table = &mut *maps.members;
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
         gone,
@@ -167,10 +167,10 @@ pub(in crate::sync) fn remove_members(
 pub(in crate::sync) fn remove_ranges(
     gone: &[(SourceRangeKey, Option<&ObjectKey>)],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
-    let table = maps.srcranges();
+    let table = &mut *maps.srcranges;
     let mut results = Vec::with_capacity(gone.len());
     batch::run(
         gone,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lb_common::{backend::Backend, maps, slot::Slot};
 
 use crate::{
-    maps::table::{MapError, Maps},
+    maps::{Maps, table::MapError},
     model::ObjectKey,
     plan::{Pool, desired::Bits},
 };
@@ -41,7 +41,7 @@ impl Job {
         pool: &Pool,
         index: u32,
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Option<Self> {
         let mut job = Self {
@@ -76,7 +76,7 @@ impl Job {
         key: BackendKey,
         bits: Bits,
         state: &mut State,
-        maps: &mut dyn Maps,
+        maps: &mut Maps,
         report: &mut Report,
     ) -> Result<u32, MapError> {
         if let Some(id) = state.backends.find(&key) {
@@ -109,7 +109,7 @@ impl Job {
 pub(in crate::sync) fn rise(
     jobs: &mut [Job],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
     for job in jobs.iter_mut().filter(|job| job.error.is_none()) {
@@ -118,8 +118,8 @@ pub(in crate::sync) fn rise(
             if state.backends.stands(*id) {
                 continue;
             }
-            let fresh = maps.reset_backend(*id);
-            match fresh.and_then(|()| maps.backends().store(*id, value)) {
+            let fresh = maps.programs.reset_backend(*id);
+            match fresh.and_then(|()| maps.backends.store(*id, value)) {
                 Ok(()) => {
                     report.writes.backends += 1;
                     state.backends.written(*id, value);
@@ -156,7 +156,7 @@ pub(in crate::sync) fn rise(
 fn switch(
     job: &mut Job,
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) -> Result<(), MapError> {
     let Some(mut entry) = job.diff.entry else {
@@ -164,7 +164,7 @@ fn switch(
     };
     let index = job.index;
     let Some(slots) = job.diff.slots.take() else {
-        maps.svc().store(index, &entry)?;
+        maps.pools.store(index, &entry)?;
         report.writes.svc += 1;
         if let Some(pool) = state.pools.get_mut(&index) {
             pool.svc = entry;
@@ -181,7 +181,7 @@ fn switch(
         entry.base = range.map_or(0, |r| r.base);
         entry.count = count;
         entry.generation = entry.generation.wrapping_add(1);
-        maps.svc().store(index, &entry)
+        maps.pools.store(index, &entry)
     });
     if let Err(error) = written {
         // Nothing ever led there.
@@ -202,7 +202,7 @@ fn switch(
     Ok(())
 }
 
-fn place(base: u32, slots: &[u32], service: u32, maps: &mut dyn Maps) -> Result<(), MapError> {
+fn place(base: u32, slots: &[u32], service: u32, maps: &mut Maps) -> Result<(), MapError> {
     let slots: Vec<Slot> = slots
         .iter()
         .map(|&backend| Slot {
@@ -210,14 +210,14 @@ fn place(base: u32, slots: &[u32], service: u32, maps: &mut dyn Maps) -> Result<
             pool: service,
         })
         .collect();
-    maps.slots().store_run(base, &slots)
+    maps.slots.store_run(base, &slots)
 }
 
 /// Everything that may go once nothing leads to it any more.
 pub(in crate::sync) fn fall(
     jobs: &mut [Job],
     state: &mut State,
-    maps: &mut dyn Maps,
+    maps: &mut Maps,
     report: &mut Report,
 ) {
     let before: Vec<bool> = jobs.iter().map(|j| j.error.is_some()).collect();
@@ -244,7 +244,7 @@ pub(in crate::sync) fn fall(
 }
 
 /// Empties pools that nobody wants and nothing leads to; those that are empty are retired.
-pub(in crate::sync) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut Report) {
+pub(in crate::sync) fn bury(state: &mut State, maps: &mut Maps, report: &mut Report) {
     let State {
         pools, condemned, ..
     } = &*state;
@@ -276,13 +276,9 @@ pub(in crate::sync) fn bury(state: &mut State, maps: &mut dyn Maps, report: &mut
 }
 
 /// Brings the entries of backends up to date whose users have changed their mind.
-pub(in crate::sync) fn refresh_backends(
-    state: &mut State,
-    maps: &mut dyn Maps,
-    report: &mut Report,
-) {
+pub(in crate::sync) fn refresh_backends(state: &mut State, maps: &mut Maps, report: &mut Report) {
     for (id, value) in state.backends.stale() {
-        match maps.backends().store(id, &value) {
+        match maps.backends.store(id, &value) {
             Ok(()) => {
                 report.writes.backends += 1;
                 state.backends.written(id, &value);

@@ -1,7 +1,6 @@
 //! Maps that contradict each other: nothing is misrouted, and each case is counted once.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::table::Maps as _;
 use lb_common::{
     Addr,
     Reason::{BadIndex, StaleSlot},
@@ -70,7 +69,7 @@ fn turn_v6(backend: &mut Backend) {
 
 /// Every slot belongs to a Service that is not there.
 fn foreign_slots(scene: &mut Scene, _: Family) -> Result<()> {
-    let slots = scene.agent.maps().slots();
+    let slots = &mut *scene.agent.maps().slots;
     for index in 0..slots.len() {
         slots.store(index, &Slot::FREE)?;
     }
@@ -80,7 +79,7 @@ fn foreign_slots(scene: &mut Scene, _: Family) -> Result<()> {
 /// Changes FAR's entries.
 fn backends(scene: &mut Scene, family: Family, change: fn(&mut Backend)) -> Result<()> {
     let far = Addr::from(FAR.addr.ip(family));
-    let backends = scene.agent.maps().backends();
+    let backends = &mut *scene.agent.maps().backends;
     for id in 0..backends.len() {
         let mut backend = backends.load(id)?;
         if backend.addr == far {
@@ -93,7 +92,7 @@ fn backends(scene: &mut Scene, family: Family, change: fn(&mut Backend)) -> Resu
 
 /// S_FAR's frontend for TCP from outside leads behind the end of the map.
 fn far_index(scene: &mut Scene, family: Family) -> Result<()> {
-    let services = scene.agent.maps().services();
+    let services = &mut *scene.agent.maps().frontends;
     let key = VipKey {
         addr: S_FAR.vip().ip(family).into(),
         port: 80,

@@ -1,7 +1,7 @@
 //! Flow records that are lost, moved, or of somebody else.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::table::{HashTable as _, Maps as _};
+use lb_agent::maps::table::HashTable as _;
 use lb_common::{
     Addr,
     Reason::{
@@ -152,7 +152,7 @@ fn serving() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .meanwhile(|scene, family| {
                 let old = Addr::from(FAR.addr.ip(family));
-                let backends = scene.agent.maps().backends();
+                let backends = &mut *scene.agent.maps().backends;
                 for id in 0..backends.len() {
                     let mut backend = backends.load(id)?;
                     if backend.addr == old && backend.proto == 17 {
@@ -230,9 +230,9 @@ fn stop_first(scene: &mut Scene, _: Family) -> Result<()> {
         pool: service,
         backend,
     };
-    let done = maps.members().remove(&[key]);
+    let done = maps.members.remove(&[key]);
     ensure!(done.error.is_none(), "{done:?}");
-    let slots = maps.slots();
+    let slots = &mut *maps.slots;
     for index in 0..slots.len() {
         let mut slot = slots.load(index)?;
         if slot.pool == service && slot.backend == backend {
@@ -245,7 +245,7 @@ fn stop_first(scene: &mut Scene, _: Family) -> Result<()> {
 
 /// The Service's other backend.
 fn other_slot(scene: &mut Scene, service: u32, backend: u32) -> Result<u32> {
-    let slots = scene.agent.maps().slots();
+    let slots = &mut *scene.agent.maps().slots;
     for index in 0..slots.len() {
         let slot = slots.load(index)?;
         if slot.pool == service && slot.backend != backend {

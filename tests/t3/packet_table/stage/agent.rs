@@ -15,10 +15,11 @@ use lb_agent::{
         programs::{self, Hook as AgentHook},
     },
     maps::{
-        bpf::BpfMaps,
+        Maps,
         dir::BpfDir,
+        pinned::{Access, HashPin},
         stats::Stats,
-        table::{ArrayTable, HashTable, Maps as _},
+        table::{ArrayTable, HashTable as _},
     },
     model::{Cidr, Event, Machine, Scheduler},
     plan::PlanConfig,
@@ -56,7 +57,7 @@ pub(super) const NODE_NAME: &str = "n1";
 /// The loaded programs and their maps.
 pub(crate) struct Agent {
     ebpf: Ebpf,
-    maps: BpfMaps,
+    maps: Maps,
     stats: Stats,
     dir: BpfDir,
     saved: Saved,
@@ -96,6 +97,7 @@ impl Agent {
         let (ebpf, mut maps, commit) = load::load(OBJECT, &dir, &options)?.split();
         fill(&mut maps, indices)?;
         commit.run()?;
+        let mut devs: HashPin<u32, Dev> = HashPin::open(&dir, maps::DEVS, Access::Write)?;
         for (device, source, xdp) in [
             (Device::Eth0, NODE, true),
             (Device::Eth1, NODE_ETH1, true),
@@ -107,14 +109,14 @@ impl Agent {
                 flags: flags::NODE | if xdp { flags::XDP } else { 0 },
                 header_len: 14,
             };
-            let done = maps.devs().insert(&[(indices[&device], entry)]);
+            let done = devs.insert(&[(indices[&device], entry)]);
             ensure!(done.error.is_none(), "{done:?}");
         }
         let saved = Saved {
-            frontends: maps.services.entries()?,
-            services: all(&maps.svc)?,
-            slots: all(&maps.slots)?,
-            backends: all(&maps.backends)?,
+            frontends: maps.frontends.entries()?,
+            services: all(&*maps.pools)?,
+            slots: all(&*maps.slots)?,
+            backends: all(&*maps.backends)?,
             members: maps.members.entries()?,
         };
         Ok(Self {
@@ -149,7 +151,7 @@ impl Agent {
     }
 
     /// The maps that the engine writes, for rows that spoil them.
-    pub(crate) fn maps(&mut self) -> &mut BpfMaps {
+    pub(crate) fn maps(&mut self) -> &mut Maps {
         &mut self.maps
     }
 
@@ -161,23 +163,23 @@ impl Agent {
     /// Puts back what a row has spoilt.
     pub(crate) fn restore(&mut self) -> Result<()> {
         let Self { maps, saved, .. } = self;
-        maps.svc.store_run(0, &saved.services)?;
+        maps.pools.store_run(0, &saved.services)?;
         maps.slots.store_run(0, &saved.slots)?;
         maps.backends.store_run(0, &saved.backends)?;
         let done = maps.members.insert(&saved.members);
         ensure!(done.error.is_none(), "{done:?}");
-        let done = maps.services.insert(&saved.frontends);
+        let done = maps.frontends.insert(&saved.frontends);
         ensure!(done.error.is_none(), "{done:?}");
         Ok(())
     }
 }
 
-fn all<T>(array: &impl ArrayTable<T>) -> Result<Vec<T>> {
+fn all<T>(array: &dyn ArrayTable<T>) -> Result<Vec<T>> {
     (0..array.len()).map(|i| Ok(array.load(i)?)).collect()
 }
 
 /// Has the engine write the Services of the plan.
-fn fill(maps: &mut BpfMaps, indices: &BTreeMap<Device, u32>) -> Result<()> {
+fn fill(maps: &mut Maps, indices: &BTreeMap<Device, u32>) -> Result<()> {
     let own = [NODE, NODE_ETH1, NODE_ETH2, NODE_CNI];
     let config = PlanConfig {
         node_name: NODE_NAME.into(),
