@@ -1,12 +1,12 @@
 //! The metrics of every subsystem, registered in one place.
 
 use crate::{
+    observe::socket_resets::metrics::Metrics as ResetMetrics,
     observe::{
         audits::AuditMetrics, kubeproxy::KubeProxyMetrics, metrics::Registries,
         node_conditions::NodeMetrics, recounts::RecountMetrics, sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
-    sockets::destroy::metrics::Metrics as ResetMetrics,
     watch::metrics::WatchMetrics,
 };
 

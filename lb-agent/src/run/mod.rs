@@ -13,6 +13,7 @@ use crate::{
     maps::{Maps, dir::BpfDir, lock::DirLock},
     model::VethPair,
     node::{self, Selection},
+    observe::socket_resets::metrics::Metrics as ResetMetrics,
     observe::{
         health::Health,
         kernel::Kernel,
@@ -27,7 +28,6 @@ use crate::{
         Config,
         values::{Devices, Lb0Mode, SocketReset},
     },
-    sockets::destroy::metrics::Metrics as ResetMetrics,
     sync::Engine,
     watch::source,
 };

@@ -14,7 +14,6 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 mod diag;
-pub mod metrics;
 mod netns;
 
 use diag::{Connected, Diag, End};

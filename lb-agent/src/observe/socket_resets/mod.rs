@@ -1,9 +1,12 @@
 //! Metrics and log of the resets of stale UDP sockets.
 
+pub(crate) mod metrics;
+
 use anyhow::Result;
 use tracing::{info, warn};
 
-use crate::sockets::destroy::{Failure, Outcome, metrics::Metrics};
+use self::metrics::Metrics;
+use crate::sockets::destroy::{Failure, Outcome};
 
 use super::once::Once;
 

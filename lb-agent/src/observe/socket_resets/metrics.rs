@@ -8,31 +8,31 @@ use prometheus_client::{
 
 use crate::observe::names;
 
-use super::{Failure, Outcome};
+use crate::sockets::destroy::{Failure, Outcome};
 
 /// Of connected UDP sockets whose backend stopped serving.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Those that were reset.
-    pub sockets: Counter,
+    pub(crate) sockets: Counter,
     /// Attempts that failed.
-    pub failures: Family<FailureLabels, Counter>,
+    pub(crate) failures: Family<FailureLabels, Counter>,
     /// Those that the last look left as they were.
-    pub stale: Gauge,
+    pub(crate) stale: Gauge,
     /// 1 if sockets of every namespace can be reset.
-    pub enabled: Gauge,
+    pub(crate) enabled: Gauge,
 }
 
 /// Why an attempt failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-pub struct FailureLabels {
+pub(crate) struct FailureLabels {
     /// The label.
-    pub reason: Failure,
+    pub(crate) reason: Failure,
 }
 
 impl Metrics {
     /// Registers them.
-    pub fn new(r: &mut Registry) -> Self {
+    pub(crate) fn new(r: &mut Registry) -> Self {
         let m = Self {
             sockets: Counter::default(),
             failures: Family::default(),
@@ -66,7 +66,7 @@ impl Metrics {
     }
 
     /// What an attempt did.
-    pub fn tried(&self, outcome: &Outcome) {
+    pub(crate) fn tried(&self, outcome: &Outcome) {
         let Outcome {
             reset,
             gone: _,
