@@ -1,4 +1,4 @@
-//! Where the log goes and how it looks: standard error, as text or JSON. Owns the filter.
+//! The log: standard error, as text or JSON, through a filter.
 
 use std::io::IsTerminal as _;
 
@@ -34,8 +34,8 @@ pub fn init(format: LogFormat, filter: &str) -> Result<()> {
     Ok(())
 }
 
-/// A level alone is meant for this agent: libraries have much to say that helps nobody here, and what fails in the client of
-/// the API server is told by the watchers, once.
+/// A level alone is for this agent: the libraries log much that does not help an operator, and the
+/// watchers report failures of the API server's client once.
 fn directives(filter: &str) -> String {
     let level = filter.trim();
     let others = match level {

@@ -1,4 +1,4 @@
-//! One question to a running agent, over HTTP, by those who only look. Knows nothing of the answers.
+//! One HTTP request of a verb to a running agent.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,8 +9,8 @@ use std::{
 /// How long the agent may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Whether the path says 200, and the body; `None` if nobody answers. An address that means every address of the machine
-/// is asked on loopback.
+/// Whether the status is 200, and the body; `None` if there is no answer. The request for an
+/// unspecified address goes to loopback.
 pub(super) fn get(address: SocketAddr, path: &str) -> Option<(bool, String)> {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,5 @@
-//! `lb-agent cleanup`: nothing of the agent stays on the machine; with `--kube-proxy`, nothing of kube-proxy.
+//! `lb-agent cleanup`: nothing of the agent stays on the machine; with `--kube-proxy`, nothing of
+//! kube-proxy.
 
 use std::{fs, io::ErrorKind, process::ExitCode};
 
@@ -28,14 +29,16 @@ pub fn run(args: &Cleanup) -> Result<ExitCode> {
     agent(args).map(|()| ExitCode::SUCCESS)
 }
 
-/// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent runs.
+/// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent
+/// runs.
 fn agent(args: &Cleanup) -> Result<()> {
-    // Under the lock, which says that no agent runs; first, so that nothing is routed to where no program is.
+    // Under the lock, which proves that no agent runs; and first, so that nothing is routed to a
+    // device without programs.
     cleanup::run_after(
         &BpfDir::at(args.pins.dir()),
         || lb0::blocking(lb0::remove()),
     )?;
-    // Who may not ask netfilter could not have made it.
+    // A process that may not use netfilter cannot have created the table.
     if let Ok(mut socket) = Socket::open()
         && keeper::is_there(&mut socket).unwrap_or(false)
     {
@@ -46,7 +49,7 @@ fn agent(args: &Cleanup) -> Result<()> {
     StateFile::in_dir(state_dir).remove()?;
     ProblemFile::of(state_dir, args.pins.dir()).remove()?;
     match fs::remove_dir(state_dir) {
-        // Somebody else's files may be there too.
+        // The directory may hold files of other software.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
             Err(e).with_context(|| format!("remove {}", state_dir.display()))
         }
@@ -54,18 +57,18 @@ fn agent(args: &Cleanup) -> Result<()> {
     }
 }
 
-/// Removes kube-proxy's leftovers, and says each.
+/// Removes kube-proxy's leftovers, and prints each.
 fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
     let dir = args.pins.dir();
     let frontends = match Frontends::read(&BpfDir::at(dir)) {
         Ok(frontends) if !frontends.is_empty() || args.force => frontends,
         Err(_) if args.force => Frontends::default(),
         Ok(_) => bail!(
-            "{} holds no Service, so without kube-proxy's rules none would work: start lb-agent first, or say --force",
+            "{} holds no Service, so none would work without kube-proxy's rules: start lb-agent first, or pass --force",
             dir.display()
         ),
         Err(error) => bail!(
-            "cannot see that lb-agent is in kube-proxy's place: {error}: start it first, or name its folder with --bpf-dir, or say --force"
+            "cannot verify that lb-agent has taken over from kube-proxy: {error}: start it first, or name its directory with --bpf-dir, or pass --force"
         ),
     };
     if !args.force
@@ -73,7 +76,7 @@ fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
         && let Some(how) = running::kube_proxy()
     {
         bail!(
-            "kube-proxy runs here ({how}) and would write its rules again: stop it first, or say --force"
+            "kube-proxy runs here ({how}) and would write its rules again: stop it first, or pass --force"
         );
     }
     let how = if args.dry_run {
@@ -86,13 +89,13 @@ fn kube_proxy(args: &Cleanup) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let told = runtime.block_on(remove::run(&left, &frontends, how))?;
-    if told.lines.is_empty() {
+    let report = runtime.block_on(remove::run(&left, &frontends, how))?;
+    if report.lines.is_empty() {
         print("nothing of kube-proxy is left\n")?;
     } else {
-        print(&(told.lines.join("\n") + "\n"))?;
+        print(&(report.lines.join("\n") + "\n"))?;
     }
-    if told.incomplete && how == How::Remove {
+    if report.incomplete && how == How::Remove {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! `lb-agent get`: what the kernel holds, from the pins alone. Owns the shape of the tables and of the JSON.
+//! `lb-agent get`: tables and JSON of what the kernel holds, from the pins alone.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 

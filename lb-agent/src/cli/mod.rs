@@ -1,4 +1,4 @@
-//! The verbs, one file each. Knows nothing of how the agent runs.
+//! The verbs, one file each.
 
 pub mod args;
 mod ask;

@@ -1,5 +1,5 @@
-//! Is a kube-proxy running on this node? Owns where that is asked: `/proc`, which shows a pod only its own processes, and
-//! kube-proxy's address on the network that a pod of the host's network shares with it.
+//! Is kube-proxy running on this node? Looks in `/proc`, which shows a Pod only its own processes,
+//! and at kube-proxy's metrics address, which a Pod in the host's network reaches.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use super::ask;
 /// kube-proxy's metrics, on loopback unless it is configured otherwise.
 const PORT: u16 = 10249;
 
-/// By what it is known: its processes, or the mode that it answers for.
+/// How kube-proxy was found: by its processes, or by the mode that it reports.
 pub(super) fn kube_proxy() -> Option<String> {
     let pids = kube_proxy_runs();
     if !pids.is_empty() {
@@ -25,13 +25,12 @@ pub(super) fn kube_proxy() -> Option<String> {
     .find_map(|ip| answers(SocketAddr::new(ip, PORT)))
 }
 
-/// An agent says a mode of its own there.
+/// An agent reports a mode of its own at this address.
 fn answers(address: SocketAddr) -> Option<String> {
     let (good, mode) = ask::get(address, "/proxyMode")?;
     let mode = mode.trim();
     let is_word = !mode.is_empty() && mode.bytes().all(|b| b.is_ascii_alphanumeric());
-    (good && is_word && mode != MODE)
-        .then(|| format!("{address} answers for one, whose mode is {mode}"))
+    (good && is_word && mode != MODE).then(|| format!("{address} answers with its mode, {mode}"))
 }
 
 #[cfg(test)]
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_answers_for_a_mode_other_than_ours_is_kube_proxy() {
+    fn a_server_that_reports_a_mode_other_than_ours_is_kube_proxy() {
         for (status, body, is_one) in [
             ("200 OK", "iptables", true),
             ("200 OK", "nftables\n", true),
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listens_where_none_runs() {
+    fn kube_proxy_is_not_found_where_none_listens() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
         assert_eq!(answers(free.unwrap()), None);
     }

@@ -1,4 +1,5 @@
-//! `lb-agent status`: the data path, from its pins, and the agent, from its lock and its health address.
+//! `lb-agent status`: the data path, from its pins, and the agent, from its lock and its health
+//! address.
 
 use std::{
     collections::BTreeSet, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path,

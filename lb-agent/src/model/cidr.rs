@@ -1,4 +1,5 @@
-//! IP addresses and networks, read as leniently as the API server reads old objects: with leading zeros and padding.
+//! IP addresses and networks, read as leniently as the API server reads old objects: with leading
+//! zeros and padding.
 
 use std::{
     fmt,
@@ -69,8 +70,8 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// An address; leading zeros are decimal (`010.0.0.1` is 10.0.0.1) and an IPv4-mapped one is IPv4, as the API server's own
-/// lenient parser has it.
+/// An address; leading zeros are decimal (`010.0.0.1` is 10.0.0.1) and an IPv4-mapped one is IPv4,
+/// as the API server's own lenient parser has it.
 #[must_use]
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     let text = text.trim();

@@ -30,7 +30,8 @@ pub struct Pins {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Running")]
 pub struct Flags {
-    /// Read this KubeProxyConfiguration (v1alpha1), as kube-proxy does; flags and their variables take precedence
+    /// Read this KubeProxyConfiguration (v1alpha1), as kube-proxy does; flags and their variables
+    /// take precedence
     #[arg(long, env = "LB_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Connect to the API server with this kubeconfig instead of the Pod's service account
@@ -41,8 +42,8 @@ pub struct Flags {
         conflicts_with = "manifests"
     )]
     pub kubeconfig: Option<PathBuf>,
-    /// Read Services, EndpointSlices and Nodes from the YAML files in this directory and follow their edits, without an
-    /// API server
+    /// Read Services, EndpointSlices and Nodes from the YAML files in this directory and follow
+    /// their edits, without an API server
     #[arg(long, env = "LB_AGENT_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// Name of this Node [default: $NODE_NAME, else the host name]
@@ -51,25 +52,27 @@ pub struct Flags {
     /// Where packets come in.
     #[command(flatten)]
     pub devices: DeviceArgs,
-    /// Devices of `--attach-xdp` whose driver has no native XDP: `auto` leaves the device to tc, `native` refuses to
-    /// start. On a veth device, XDP forwards to other nodes only with `native`: the peer device must run XDP too, or the
-    /// packets are lost [default: auto]
+    /// For devices of `--attach-xdp` without native XDP in their driver: `auto` leaves the device
+    /// to tc, `native` refuses to start. On a veth device, XDP forwards to other nodes only with
+    /// `native`: the peer device must run XDP too, or the packets are lost [default: auto]
     #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum)]
     pub xdp_mode: Option<XdpMode>,
-    /// Which sockets are load-balanced when they connect: those of every Pod and the host, the host's only, or none
-    /// [default: all]
+    /// Which sockets are load-balanced when they connect: those of every Pod and the host, the
+    /// host's only, or none [default: all]
     #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum)]
     pub socket_lb: Option<SocketLb>,
-    /// Connected UDP sockets whose backend stops serving: `auto` resets them in every network namespace the agent may
-    /// enter (CAP_SYS_ADMIN), so that applications reconnect; `off` leaves them [default: auto]
+    /// When the backend of connected UDP sockets stops serving: `auto` resets the sockets in every
+    /// network namespace the agent may enter (CAP_SYS_ADMIN), so that applications reconnect; `off`
+    /// leaves them alone [default: auto]
     #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum)]
     pub socket_reset: Option<SocketReset>,
-    /// Route service addresses to the device `lb0`, which answers ping and load-balances traffic that no socket hook
-    /// handled [default: on]
+    /// Route service addresses to the device `lb0`, which answers ping and load-balances traffic
+    /// that no socket hook handled [default: on]
     #[arg(long, env = "LB_AGENT_LB0", value_enum)]
     pub lb0: Option<Lb0Mode>,
-    /// Service networks to route to `lb0` as a whole: those of cluster IPs, and of load balancers if all their addresses
-    /// belong to this cluster [default: the networks in ServiceCIDR objects, else each cluster IP]
+    /// Service networks to route to `lb0` as a whole: those of cluster IPs, and of load balancers
+    /// if all their addresses belong to this cluster [default: the networks in ServiceCIDR objects,
+    /// else each cluster IP]
     #[arg(
         long,
         env = "LB_AGENT_SERVICE_CIDRS",
@@ -89,8 +92,8 @@ pub struct Flags {
     /// Scheduler of Services that do not name one [default: random]
     #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", value_parser = scheduler)]
     pub scheduler: Option<Scheduler>,
-    /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or networks; lists combine. On
-    /// loopback, node ports answer processes of the host only [default: all]
+    /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or networks;
+    /// lists combine. On loopback, node ports answer processes of the host only [default: all]
     #[arg(
         long,
         env = "LB_AGENT_NODE_PORT_ADDRESSES",
@@ -128,8 +131,8 @@ pub struct Flags {
 /// Devices, for running and for checking.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// Devices that receive traffic from outside the node; `auto` follows the node's addresses and routes, live [default:
-    /// auto]
+    /// Devices that receive traffic from outside the node; `auto` follows the node's addresses and
+    /// routes, live [default: auto]
     #[arg(
         long,
         env = "LB_AGENT_DEVICES",
@@ -182,8 +185,8 @@ pub struct MetricsArg {
 /// The state directory, for keeping and for removing.
 #[derive(Args, Debug)]
 pub struct StateArg {
-    /// Directory for the last known addresses of the API server, and for the list of Services that are only partly
-    /// programmed [default: /var/lib/lb-agent]
+    /// Directory for the last known addresses of the API server, and for the list of Services that
+    /// are only partly programmed [default: /var/lib/lb-agent]
     #[arg(long, env = "LB_AGENT_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

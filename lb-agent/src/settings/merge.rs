@@ -4,7 +4,7 @@ use std::env;
 
 use super::{file::ConfigFile, partial::Partial, values::Source};
 
-/// Puts the flags over what the file says. [`Config::new`](super::Config::new) puts both over the defaults.
+/// Puts the flags over the file. [`Config::new`](super::Config::new) puts both over the defaults.
 #[must_use]
 pub fn merge(flags: Partial, file: ConfigFile) -> ConfigFile {
     let in_pod = env::var_os("KUBERNETES_SERVICE_HOST").is_some();
@@ -19,8 +19,8 @@ fn merge_in(flags: Partial, mut file: ConfigFile, in_pod: bool) -> ConfigFile {
     file
 }
 
-/// A Pod may be given the ConfigMap of kubeadm without the volume that holds the kubeconfig: its own service account serves
-/// instead.
+/// A Pod may be given the ConfigMap of kubeadm without the volume that holds the kubeconfig: its
+/// own service account serves instead.
 fn skip_missing_kubeconfig(file: &mut ConfigFile) {
     let missing =
         |source: &mut Source| matches!(source, Source::Kubeconfig(path) if !path.exists());

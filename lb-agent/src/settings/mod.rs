@@ -1,5 +1,5 @@
-//! The settings of the running agent: flags and variables over the file over defaults. Once made, a [`Config`] holds no
-//! wrong value.
+//! The settings of the running agent: flags and variables over the file over defaults. Once made, a
+//! [`Config`] holds no wrong value.
 
 pub mod file;
 pub mod flags;
@@ -84,8 +84,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Checks the [merged](merge) settings, fills in defaults, and finds what is left to be found on this machine. `file`
-    /// is the file as it was read.
+    /// Checks the [merged](merge) settings, fills in defaults, and finds what is left to be found
+    /// on this machine. `file` is the file as it was read.
     pub fn new(settings: Partial, file: serde_json::Value) -> Result<Self> {
         let bpf_dir = settings.bpf_dir.unwrap_or(defaults::BPF_DIR.into());
         ensure!(
@@ -126,7 +126,8 @@ impl Config {
         })
     }
 
-    /// What `/configz` shows: the file, under kube-proxy's name for it, and what holds, flags included.
+    /// What `/configz` shows: the file, under kube-proxy's name for it, and what holds, flags
+    /// included.
     #[must_use]
     pub fn page(&self) -> serde_json::Value {
         let words = self.node_port_addresses.iter().map(ToString::to_string);

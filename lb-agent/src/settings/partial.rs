@@ -1,4 +1,4 @@
-//! Settings of which any may be missing: what the flags say, or what the file says.
+//! Settings of which any may be missing: those of the flags, or those of the file.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +13,7 @@ use super::values::{
     SocketReset, Source, XdpMode, defaults,
 };
 
-/// What one place says of each setting; `None`: nothing. [`Config`](super::Config) tells what each one means.
+/// The settings of one source; `None`: not given. [`Config`](super::Config) documents each of them.
 #[derive(Clone, PartialEq, Debug, Default)]
 #[expect(missing_docs, reason = "each is a field of Config, by the same name")]
 pub struct Partial {
@@ -57,7 +57,7 @@ impl Partial {
         )
     }
 
-    /// Takes each setting from `self`, and from `other` where `self` says nothing.
+    /// Takes each setting from `self`, and from `other` where `self` has none.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! Watches the API server: one event for each list, and one for each change. Losing the server changes only a metric.
+//! Watches the API server: one event for each list, and one for each change. Losing the server
+//! changes only a metric.
 
 use std::time::Duration;
 
@@ -30,13 +31,15 @@ use super::{
     object::{HEADLESS, PROXY_NAME},
 };
 
-/// A watch is renewed this often, which is also how long a connection that died silently goes unnoticed, seconds.
+/// A watch is renewed this often, which is also how long a connection that died silently goes
+/// unnoticed, seconds.
 const RENEW_SECS: u32 = 60;
 
 /// A kind that the API server does not serve, it may serve after an upgrade: retried after this.
 const ABSENT: Duration = Duration::from_mins(10);
 
-/// Follows everything through one client, until the server has failed `patience` times in a row or the receiver is gone.
+/// Follows everything through one client, until the server has failed `patience` times in a row or
+/// the receiver is gone.
 pub async fn follow(
     client: Client,
     node: &str,

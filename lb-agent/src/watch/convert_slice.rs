@@ -13,7 +13,7 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// When the change behind the slice was made, RFC 3339.
 pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// The slice, unless it is none of ours.
+/// The slice, unless it is not ours.
 pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
     let key = key(&object.metadata);
     let not_ours = |reason| NotOurs {

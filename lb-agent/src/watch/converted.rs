@@ -1,5 +1,5 @@
-//! Objects of a watch, converted as soon as they are read: of a list of thousands, one at a time is in memory as the API
-//! describes it.
+//! Objects of a watch, converted as soon as they are read: of a list of thousands, one at a time is
+//! in memory as the API describes it.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ use super::kind::Watched;
 pub(super) struct Converted<K: Watched> {
     /// What a watch needs to go on, and the key.
     pub(super) meta: ObjectMeta,
-    /// `None` for one that is none of ours.
+    /// `None` if it is not ours.
     pub(super) model: Option<K::Model>,
 }
 

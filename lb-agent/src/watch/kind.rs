@@ -21,7 +21,7 @@ pub trait Watched {
     const KIND: Kind;
     /// An API server may not know it, and may not let us see it: then there is none.
     const MAY_BE_ABSENT: bool = false;
-    /// The object in the model's terms; `None` when it is none of ours.
+    /// The object in the model's terms; `None` if it is not ours.
     fn convert(&self) -> Option<Self::Model>;
     /// New or changed.
     fn one(model: Self::Model) -> Event;

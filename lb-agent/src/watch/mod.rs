@@ -1,4 +1,5 @@
-//! From Kubernetes objects, of the API server or of files, to events of the model. No Kubernetes type is used beyond here.
+//! From Kubernetes objects, of the API server or of files, to events of the model. No Kubernetes
+//! type is used beyond here.
 
 pub mod api;
 pub mod convert_node;

@@ -1,4 +1,5 @@
-//! What all kinds share: the key, the labels that exclude an object, and the reason why it is skipped.
+//! What all kinds share: the key, the labels that exclude an object, and the reason why it is
+//! skipped.
 
 use std::num::NonZeroU16;
 
@@ -12,10 +13,11 @@ use crate::model::{Cidr, Event, ObjectKey, ServiceCidr};
 
 use super::{convert_node, convert_service, convert_slice};
 
-/// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice it means nothing.
+/// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice
+/// it means nothing.
 pub const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
-/// Slices of Services without a cluster IP carry this label. On a Service it means nothing: kube-proxy 1.37 reads its
-/// `clusterIP` (older ones left such a Service alone).
+/// Slices of Services without a cluster IP carry this label. On a Service it means nothing:
+/// kube-proxy 1.37 reads its `clusterIP` (older ones left such a Service alone).
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// The object is none that this agent balances.

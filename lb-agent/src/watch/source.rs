@@ -1,5 +1,5 @@
-//! The source of events: the API server, by the address that answers, or a directory of manifests. Reconnects when the
-//! API server is lost.
+//! The source of events: the API server, by the address that answers, or a directory of manifests.
+//! Reconnects when the API server is lost.
 
 use std::time::Duration;
 
@@ -128,7 +128,8 @@ async fn attempt(wiring: &mut Wiring, failing: &mut Once<String>) -> anyhow::Res
             }
             Ok(()) = known.changed() => {
                 let learnt = known.borrow_and_update().clone();
-                // The given address has just turned out to be a cluster IP, or its way around has become known.
+                // The given address has just turned out to be a cluster IP, or its way around has
+                // become known.
                 if bootstrap::prefers_endpoint(&base, &learnt) && !dialled.around_vip {
                     info!("learned the API server's own addresses, reconnecting without its cluster IP");
                     return Ok(());
@@ -146,7 +147,8 @@ mod tests {
 
     use super::*;
 
-    /// Six requests, two at once and twenty a second: the last pair waits for the end of the second window.
+    /// Six requests, two at once and twenty a second: the last pair waits for the end of the second
+    /// window.
     #[tokio::test]
     async fn requests_beyond_the_rate_wait_for_their_turn() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,5 @@
-//! Warnings about manifests: objects that exist twice, are skipped, or refer to nothing. None of them stops the agent, and
-//! each is logged once.
+//! Warnings about manifests: objects that exist twice, are skipped, or refer to nothing. None of
+//! them stops the agent, and each is logged once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -54,8 +54,9 @@ pub fn read(text: &str) -> Documents {
     documents
 }
 
-/// Each document with the number of its first line. A marker at the start of a line ends a document wherever it stands, even
-/// in a block scalar (YAML 1.2 §9.1.2), so lines are enough; what stands between markers without content yields nothing.
+/// Each document with the number of its first line. A marker at the start of a line ends a document
+/// wherever it stands, even in a block scalar (YAML 1.2 §9.1.2), so lines are enough; what stands
+/// between markers without content yields nothing.
 fn split(text: &str) -> Vec<(usize, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut first, mut at) = (0, 1, 0);
@@ -88,7 +89,7 @@ fn is_blank(part: &str) -> bool {
         .all(|l| l.is_empty() || l.starts_with(['#', '%', '\u{feff}']))
 }
 
-/// Where an object comes from: a document, whose errors then name lines, or an item of a list.
+/// Where an object comes from: a document, with lines in its errors, or an item of a list.
 enum Source<'a> {
     Text(&'a str),
     Item(serde_json::Value),

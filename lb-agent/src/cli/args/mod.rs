@@ -6,10 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings::flags::{CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, StateArg};
 
-/// Takes kube-proxy's place on this node, by eBPF.
+/// Replaces kube-proxy on this node, with eBPF.
 ///
-/// Without a verb it runs in the foreground, in the cluster it finds itself in. Stopping it leaves the data path working;
-/// only `lb-agent cleanup` removes that.
+/// Without a verb it runs in the foreground and serves the cluster it runs in. Stopping it leaves
+/// the data path working; only `lb-agent cleanup` removes that.
 #[derive(Parser, Debug)]
 #[command(
     name = "lb-agent",
@@ -34,15 +34,17 @@ pub struct Cli {
 /// What to do instead of running.
 #[derive(Subcommand, Debug)]
 pub enum Verb {
-    /// Show what the kernel holds, from the pins alone: works when the agent is dead
+    /// Show what the kernel holds, read from the pins: works without a running agent
     Get(Get),
-    /// Say in a few lines how the data path and the agent are
+    /// Show the health of the agent and the data path
     Status(Status),
-    /// Find what this machine lacks: kernel features, capabilities, mounts
+    /// List what the node is missing: kernel features, capabilities, mounts
     Check(Check),
-    /// Remove every program, link, map, device and route of the agent from this machine; or what kube-proxy left on it
+    /// Remove every program, link, map, device and route of the agent from this node; or
+    /// kube-proxy's leftovers
     ///
-    /// Ends with 0 when nothing is left, with 1 when something is or it refuses, with 2 when it is called wrongly.
+    /// Exits with 0 if nothing is left, with 1 if something is left or the verb refuses, with 2 on
+    /// wrong usage.
     Cleanup(Cleanup),
     /// Print the completions of a shell
     Completion {
@@ -52,7 +54,7 @@ pub enum Verb {
     /// Write the man pages into a directory
     #[command(hide = true)]
     Man {
-        /// Made if it is not there
+        /// Created if it does not exist
         dir: PathBuf,
     },
 }
@@ -69,7 +71,7 @@ pub struct Check {
     /// Must exist.
     #[command(flatten)]
     pub devices: DeviceArgs,
-    /// Where a running agent tells its problems.
+    /// Where a running agent reports its problems.
     #[command(flatten)]
     pub metrics: MetricsArg,
 }
@@ -83,14 +85,14 @@ pub struct Cleanup {
     /// What is removed.
     #[command(flatten)]
     pub state: StateArg,
-    /// Remove kube-proxy's rules, sets, devices and tracked UDP connections instead, and nothing of the agent: run it after
-    /// kube-proxy was stopped, while the agent runs. Open connections live on
+    /// Remove kube-proxy's rules, sets, devices and tracked UDP connections instead, and nothing of
+    /// the agent. Stop kube-proxy first and leave the agent running; open connections stay open
     #[arg(long)]
     pub kube_proxy: bool,
-    /// Only say what would be removed
+    /// Only print what would be removed
     #[arg(long, requires = "kube_proxy")]
     pub dry_run: bool,
-    /// Also while a kube-proxy runs, or without an agent's Services in its place
+    /// Do it even if kube-proxy is running, or if the agent holds no Services
     #[arg(long, requires = "kube_proxy")]
     pub force: bool,
 }
@@ -101,7 +103,7 @@ pub struct Get {
     /// What is shown.
     #[command(flatten)]
     pub pins: Pins,
-    /// Beside it: what the agent could not honour.
+    /// Beside it: Services that are only partly programmed.
     #[command(flatten)]
     pub state: StateArg,
     /// What to show

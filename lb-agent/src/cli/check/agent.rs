@@ -9,7 +9,8 @@ use crate::{
 
 use super::{Line, Verdict, scrape::Scrape};
 
-/// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the number.
+/// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the
+/// number.
 const COUNTS: [(&str, &str, &str); 5] = [
     (
         names::SERVICES_WITH_PROBLEMS,
@@ -95,7 +96,8 @@ fn full_maps(metrics: &Scrape<'_>) -> Vec<Line> {
         .collect()
 }
 
-/// Not being allowed to enter namespaces is a choice; if the agent may enter them, stale sockets are a failure.
+/// Not being allowed to enter namespaces is a choice; if the agent may enter them, stale sockets
+/// are a failure.
 fn stale_udp(enabled: bool, stale: f64) -> Line {
     let name = "connected UDP sockets follow their Service";
     if enabled {

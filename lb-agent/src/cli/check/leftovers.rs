@@ -1,5 +1,5 @@
-//! What `lb-agent check` finds in netfilter: kube-proxy's leftovers, rules and programs of other software, chains that drop
-//! packets. Never changes anything.
+//! What `lb-agent check` finds in netfilter: kube-proxy's leftovers, rules and programs of other
+//! software, chains that drop packets. Never changes anything.
 
 use std::path::Path;
 

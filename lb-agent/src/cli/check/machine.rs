@@ -46,7 +46,8 @@ pub(super) fn cgroup(path: Option<&Path>) -> Line {
     }
 }
 
-/// Ports that the host assigns by itself must not be those that replies to rewritten sources come to.
+/// Ports that the host assigns by itself must not be those that replies to rewritten sources come
+/// to.
 pub(super) fn port_range() -> Line {
     let (first, last) = SNAT_PORTS;
     let name = format!("ports {first}-{last} for rewritten sources");

@@ -1,4 +1,5 @@
-//! `lb-agent check`: one line for each thing that this machine and a running agent need, with the remedy if it is missing.
+//! `lb-agent check`: one line for each thing that this machine and a running agent need, with the
+//! remedy if it is missing.
 
 mod agent;
 mod leftovers;

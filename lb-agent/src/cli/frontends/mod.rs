@@ -1,4 +1,4 @@
-//! From the pinned maps to frontends with their backends, sorted, ready to be shown. Knows nothing of how.
+//! Reads frontends and their backends from the pinned maps, sorted for display.
 
 use std::{
     cmp::Ordering,
@@ -289,7 +289,7 @@ pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member
     }
 }
 
-/// Sorted by kind, address, port; two scopes of one frontend are one row when they say the same.
+/// Sorted by kind, address, port; two scopes of one frontend are one row if they are equal.
 fn merged(mut rows: Vec<Frontend>) -> Vec<Frontend> {
     rows.sort_by_key(key);
     let mut out: Vec<Frontend> = Vec::with_capacity(rows.len());

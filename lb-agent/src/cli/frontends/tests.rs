@@ -46,7 +46,7 @@ fn scopes_with_the_same_backends_are_one_row() {
         row(a, 80, "outside", 1, vec![backend(1)]),
         row(a, 80, "inside", 0, vec![backend(1)]),
     ]);
-    let told: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .map(|r| {
             (
@@ -56,7 +56,7 @@ fn scopes_with_the_same_backends_are_one_row() {
         })
         .collect();
     assert_eq!(
-        told,
+        found,
         [
             (80, vec![0, 1]),
             (443, vec![2]),

@@ -11,7 +11,7 @@ use crate::{
 
 use super::{ConfigFile, Mode, fields::Fields};
 
-/// `bindAddress` and those whose defaults depend on its family.
+/// `bindAddress`, and the addresses that default to its family.
 pub(super) fn bind(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
     let bind = match fields.text("bindAddress")? {
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -166,7 +166,7 @@ fn host_port(text: &str, port: u16) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip(host)?, port))
 }
 
-/// Leading zeros are decimal, padding is none of it.
+/// Leading zeros are decimal; white space is refused.
 fn ip(text: &str) -> Option<IpAddr> {
     parse_ip(text).filter(|_| text.trim() == text)
 }

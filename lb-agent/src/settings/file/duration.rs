@@ -13,7 +13,8 @@ const UNITS: [(&str, i64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Nanoseconds. Numbers with a unit each, added up, with a sign in front of all; a lone `0` needs no unit.
+/// Nanoseconds. Numbers with a unit each, added up, with a sign in front of all; a lone `0` needs
+/// no unit.
 pub(super) fn parse(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),

@@ -1,5 +1,5 @@
-//! Fields of a mapping, taken one by one. Each error names the field by its whole path; a field that no caller has taken is
-//! unknown.
+//! Fields of a mapping, taken one by one. Each error names the field by its whole path; a field
+//! that no caller has taken is unknown.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -118,7 +118,7 @@ impl Fields {
         }
     }
 
-    /// A field whose meaning was dropped before 1.37, and that old files still have.
+    /// A field that Kubernetes dropped before 1.37 and that old files still have.
     pub(super) fn dropped(&mut self, name: &str, warnings: &mut Vec<String>) {
         if self.left.remove(name).is_some() {
             let path = self.path(name);
@@ -126,7 +126,7 @@ impl Fields {
         }
     }
 
-    /// Every field with its name, for a mapping whose names are free.
+    /// Every field with its name, for a mapping with free names.
     pub(super) fn rest(self) -> Map<String, Value> {
         self.left
     }

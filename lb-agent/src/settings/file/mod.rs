@@ -1,5 +1,5 @@
-//! `KubeProxyConfiguration` v1alpha1 as kube-proxy 1.37 reads it: every field has a meaning here, or a warning that says
-//! why it has none.
+//! `KubeProxyConfiguration` v1alpha1 as kube-proxy 1.37 reads it: every field has a meaning here,
+//! or a warning that says why it has none.
 
 mod addresses;
 mod duration;
@@ -22,7 +22,7 @@ const KIND: &str = "KubeProxyConfiguration";
 /// A file, read and checked.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ConfigFile {
-    /// What it says.
+    /// The settings in it.
     pub settings: Partial,
     /// Fields that have no meaning here, each with the reason.
     pub warnings: Vec<String>,
@@ -60,7 +60,7 @@ impl ConfigFile {
         Ok(read)
     }
 
-    /// The one warning, if there is anything to say.
+    /// All warnings as one text, if there are any.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         (!self.warnings.is_empty()).then(|| self.warnings.join("; "))

@@ -1,5 +1,5 @@
-//! The sections `iptables`, `nftables` and `ipvs`, of which only that of the file's mode counts, as in kube-proxy; and the
-//! section `conntrack`.
+//! The sections `iptables`, `nftables` and `ipvs`, of which only that of the file's mode counts, as
+//! in kube-proxy; and the section `conntrack`.
 
 use anyhow::{Result, ensure};
 
@@ -15,8 +15,8 @@ const MASQUERADE_BIT: i64 = 14;
 const SECOND: i64 = 1_000_000_000;
 /// kube-proxy's `syncPeriod` where the file is silent.
 const SYNC: i64 = 30 * SECOND;
-/// Shorter periods are raised to this: the map audit would never pause, and a change that is pending for twice the period
-/// makes the agent unhealthy.
+/// Shorter periods are raised to this: the map audit would never pause, and a change that is
+/// pending for twice the period makes the agent unhealthy.
 const SHORTEST_SYNC: i64 = SECOND;
 
 /// The sections `iptables`, `ipvs` and `nftables`.
@@ -25,7 +25,7 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut ConfigFile) -> R
     masquerade(&mut iptables, mode, true, &mut read.warnings)?;
     if iptables.flag("localhostNodePorts")? == Some(false) && mode == Mode::IpTables {
         read.warnings.push(
-            "iptables.localhostNodePorts: nodePortAddresses say whether node ports answer on loopback; no packet from outside reaches them there"
+            "iptables.localhostNodePorts: nodePortAddresses decides whether node ports answer on loopback; no packet from outside reaches them there"
                 .to_owned(),
         );
     }
@@ -142,7 +142,7 @@ fn scheduler(name: &str) -> Result<Scheduler, String> {
     };
     let held = Scheduler::default().name();
     Err(format!(
-        "ipvs.scheduler: {name}: {why}: {held} holds, or what --scheduler and a Service's annotation say"
+        "ipvs.scheduler: {name}: {why}: the default is {held}, unless --scheduler or a Service's annotation names another"
     ))
 }
 

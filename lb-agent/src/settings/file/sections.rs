@@ -88,7 +88,8 @@ fn client(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
         section.number("burst", 0, i32::MAX.into())?,
     );
     section.end()?;
-    // As in kube-proxy, 0 is its default and less than that is no limit; ours is no limit either way.
+    // As in kube-proxy, 0 is its default and less than that is no limit; ours is no limit either
+    // way.
     let qps = qps.filter(|qps| *qps > 0.0);
     let burst = burst.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     read.settings.client_rate = match (qps, burst) {

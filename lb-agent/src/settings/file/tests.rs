@@ -198,7 +198,8 @@ fn schedulers_of_ipvs_are_found_or_explained() {
     assert!(elsewhere.warning().unwrap().contains("mode ipvs only"));
 }
 
-/// Everything that has no meaning here is in the one warning; what stands at kube-proxy's default is not.
+/// Everything that has no meaning here is in the one warning; what stands at kube-proxy's default
+/// is not.
 #[test]
 fn what_has_no_meaning_is_named() {
     for (body, named) in [

@@ -1,4 +1,4 @@
-//! What holds where neither a flag, its variable nor the file says anything.
+//! The defaults of settings, below flags, variables and the file.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 
-/// Where a driver lacks native XDP; and whether XDP sends out of veth devices, whose other end must have it too.
+/// What to do if a driver has no native XDP; and whether XDP forwards out of veth devices, where
+/// the peer device must run XDP too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum XdpMode {
     /// The device is left to tc.
@@ -12,7 +13,7 @@ pub enum XdpMode {
     Native,
 }
 
-/// Whose sockets are translated.
+/// Which sockets are load-balanced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum SocketLb {
     /// Every Pod's and the host's.
@@ -24,22 +25,22 @@ pub enum SocketLb {
     Off,
 }
 
-/// What becomes of connected UDP sockets whose backend stops serving.
+/// Whether connected UDP sockets are reset when their backend stops serving.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum SocketReset {
-    /// They are reset, as far as the agent may: their owners see ECONNABORTED and connect anew.
+    /// They are reset, as far as permissions allow: applications see ECONNABORTED and reconnect.
     #[default]
     Auto,
-    /// They are left alone, and talk to nobody.
+    /// They keep sending to the old backend.
     Off,
 }
 
 /// Are service addresses routed to the device `lb0`?
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Lb0Mode {
-    /// Yes: it answers ping and balances what no socket hook saw.
+    /// Yes: `lb0` answers ping and load-balances traffic that no socket hook handled.
     #[default]
     On,
-    /// No; one that is there is removed.
+    /// No: an existing `lb0` is removed.
     Off,
 }

@@ -1,4 +1,4 @@
-//! One word of `--node-port-addresses`. Owns its spelling and its meaning; which addresses the machine has is not its business.
+//! One word of `--node-port-addresses`: its spelling and its meaning.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -44,7 +44,7 @@ impl fmt::Display for NodePortAddress {
 }
 
 impl NodePortAddress {
-    /// Do node ports answer on `addr`, on a Node whose status names `primary`?
+    /// Do node ports answer on `addr`, on a Node with the addresses `primary` in its status?
     #[must_use]
     pub fn admits(self, addr: IpAddr, primary: &[IpAddr]) -> bool {
         match self {

@@ -1,4 +1,5 @@
-//! Service: from the API's type to the model's. A bad value becomes a problem of the Service, and never loses the Service.
+//! Service: from the API's type to the model's. A bad value becomes a problem of the Service, and
+//! never loses the Service.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,12 +16,12 @@ use super::object::{NotOurs, PROXY_NAME, carries, key, port, proto};
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
-/// What annotations of ours begin with.
+/// Prefix of our annotations.
 const PREFIX: &str = "lb-agent.io/";
 /// Every annotation of a Service that is read.
 const ANNOTATIONS: &[&str] = &[SCHEDULER];
 
-/// The Service, unless it is none of ours.
+/// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
     let key = key(&object.metadata);
     let not_ours = |reason| NotOurs {
@@ -224,7 +225,8 @@ fn affinity(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Option<u32> 
     })
 }
 
-/// An empty list admits every client. A list of which nothing can be read must not become empty: it admits no client.
+/// An empty list admits every client. A list of which nothing can be read must not become empty: it
+/// admits no client.
 fn source_ranges(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<Cidr> {
     let texts = spec
         .load_balancer_source_ranges
@@ -284,7 +286,7 @@ fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Schedu
         let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
         let known = known.join(", ");
         problems.push(format!(
-            "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default holds"
+            "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default is used"
         ));
     }
     found

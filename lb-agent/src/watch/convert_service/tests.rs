@@ -169,7 +169,7 @@ fn an_unknown_scheduler_leaves_the_default() {
 }
 
 #[test]
-fn source_ranges_that_cannot_be_read_admit_nobody() {
+fn unreadable_source_ranges_admit_no_client() {
     let s = spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.1', 'all']}").unwrap();
     assert_eq!(s.source_ranges, [cidr("0.0.0.0/32"), cidr("::/128")]);
     assert_eq!(s.problems.len(), 3);

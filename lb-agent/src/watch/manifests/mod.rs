@@ -1,5 +1,6 @@
-//! A directory of YAML files, followed live: one list of objects after each change. While a file cannot be read, its last
-//! valid content stays in effect or, at the start, what a previous agent wrote.
+//! A directory of YAML files, followed live: one list of objects after each change. While a file
+//! cannot be read, its last valid content stays in effect or, at the start, what a previous agent
+//! wrote.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,12 +35,13 @@ use super::{
 const SETTLE: Duration = Duration::from_millis(30);
 /// A file that has just become empty is usually being written: it is read again after this.
 const EMPTY: Duration = Duration::from_millis(250);
-/// Interval of reading without a notification: a symbolic link into another directory does not notify when its target
-/// changes.
+/// Interval of reading without a notification: a symbolic link into another directory does not
+/// notify when its target changes.
 const REREAD: Duration = Duration::from_secs(10);
 
-/// Follows `dir` until the receiver is gone. `careful`: a previous agent has left services, some of which may be those of
-/// a file that cannot be read now; so nothing counts as a whole list before every file could be read once.
+/// Follows `dir` until the receiver is gone. `careful`: a previous agent has left services, some of
+/// which may be those of a file that cannot be read now; so nothing counts as a whole list before
+/// every file could be read once.
 pub async fn follow(
     dir: PathBuf,
     node: String,
@@ -118,7 +120,8 @@ impl Outbox {
         }
     }
 
-    /// Events that bring the listener from the last lists to these; `whole`: every file could be read.
+    /// Events that bring the listener from the last lists to these; `whole`: every file could be
+    /// read.
     fn next(&mut self, lists: [Event; 4], whole: bool) -> Vec<Event> {
         let was_careful = self.careful;
         self.careful &= !whole;
@@ -145,7 +148,8 @@ impl Outbox {
     }
 }
 
-/// The lists object by object, so that what is in none of them is not taken for gone; what `before` held is.
+/// The lists object by object, so that an object missing from them does not count as gone; an
+/// object of `before` does.
 fn piecemeal(before: Option<&[Event; 4]>, now: &[Event; 4]) -> Vec<Event> {
     let (mut services, mut slices) = (BTreeSet::new(), BTreeSet::new());
     for event in before.into_iter().flatten() {
@@ -170,7 +174,8 @@ fn piecemeal(before: Option<&[Event; 4]>, now: &[Event; 4]) -> Vec<Event> {
                     events.push(Event::Slice(slice.clone()));
                 }
             }
-            // Networks are sent as a whole list only: a network that is missing from it is not routed.
+            // Networks are sent as a whole list only: a network that is missing from it is not
+            // routed.
             Event::Node(_) => events.push(event.clone()),
             _ => {}
         }
@@ -200,7 +205,8 @@ impl Watch {
         let identity = identity(dir).with_context(|| format!("look at {}", dir.display()))?;
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                // Reading is an event too; reacting to it would be a loop. A full channel has been woken already.
+                // Reading is an event too; reacting to it would be a loop. A full channel has been
+                // woken already.
                 if event.as_ref().map_or(true, |e| !e.kind.is_access()) {
                     wake.try_send(()).unwrap_or_default();
                 }
@@ -325,7 +331,8 @@ impl Folder {
         false
     }
 
-    /// Everything, as four events. Of objects with the same name, the one in the last file takes effect.
+    /// Everything, as four events. Of objects with the same name, the one in the last file takes
+    /// effect.
     fn lists(&self, node: &str) -> [Event; 4] {
         let mut services: BTreeMap<ObjectKey, model::Service> = BTreeMap::new();
         let mut slices: BTreeMap<ObjectKey, model::Slice> = BTreeMap::new();

@@ -140,7 +140,7 @@ fn a_folder_that_cannot_be_listed_is_an_error_and_keeps_everything() {
     assert_eq!(names(&folder.lists("n1")), ["a"]);
 }
 
-/// What `follow` tells next about Services.
+/// The next event of `follow` about Services.
 async fn next(events: &mut mpsc::Receiver<Event>) -> Vec<String> {
     loop {
         let event = timeout(Duration::from_secs(5), events.recv())
