@@ -11,6 +11,7 @@ pub mod logging;
 pub mod maps;
 pub mod model;
 pub mod netfilter;
+pub mod netlink;
 pub mod node;
 pub mod observe;
 pub mod plan;

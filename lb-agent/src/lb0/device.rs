@@ -1,9 +1,9 @@
-//! The two ends of `lb0`: made, recognised, mended and removed. Owns what they must look like; a device of somebody else
-//! under their name is left as it is.
+//! The two ends of `lb0`: created, recognised, repaired and removed. A device of someone else under
+//! one of their names is never changed.
 
 use anyhow::{Context as _, Result, bail};
-use futures::TryStreamExt as _;
 use lb_common::lb0::{ALIAS, DEVICE, MAC, PEER};
+use nix::errno::Errno;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::link::{
@@ -12,29 +12,32 @@ use rtnetlink::{
     },
 };
 
-use crate::model::VethPair;
+use crate::{
+    model::VethPair,
+    netlink::{self, is_error},
+};
 
-/// The least that IPv6 runs on, and the most that a veth device takes.
+/// IPv6 needs at least the first, and a veth device takes at most the second.
 const MTU: (u32, u32) = (1280, 65535);
 
-/// The pair as it should be: what is missing is made, what differs is mended. Its packet size is left as it is where none is
-/// asked for.
-pub(super) async fn ensure(netlink: &Handle, mtu: Option<u32>) -> Result<VethPair> {
+/// Creates what is missing of the pair and repairs what differs. Without `mtu` its packet size stays
+/// as it is.
+pub(super) async fn ensure(handle: &Handle, mtu: Option<u32>) -> Result<VethPair> {
     let mtu = mtu.map(|mtu| mtu.clamp(MTU.0, MTU.1));
-    let mut ends = find(netlink).await?;
+    let mut ends = find(handle).await?;
     if !is_pair(&ends) {
-        // Half of a pair is no use, and goes with its other half wherever that is.
+        // Half a pair is useless. Deleting it deletes its other end, wherever that is.
         for end in ends.into_iter().flatten() {
-            delete(netlink, &end).await?;
+            delete(handle, &end).await?;
         }
-        make(netlink).await?;
-        ends = find(netlink).await?;
+        create(handle).await?;
+        ends = find(handle).await?;
     }
     let [Some(device), Some(peer)] = ends else {
-        bail!("the devices {DEVICE} and {PEER} were made and are not there");
+        bail!("the devices {DEVICE} and {PEER} were created and do not exist");
     };
     for end in [&device, &peer] {
-        mend(netlink, end, mtu).await?;
+        repair(handle, end, mtu).await?;
     }
     Ok(VethPair {
         device: device.header.index,
@@ -42,9 +45,9 @@ pub(super) async fn ensure(netlink: &Handle, mtu: Option<u32>) -> Result<VethPai
     })
 }
 
-/// The pair, if it is there; fails where one of the names is somebody else's.
-pub(super) async fn find_pair(netlink: &Handle) -> Result<Option<VethPair>> {
-    let ends = find(netlink).await?;
+/// The pair, if it exists. Fails if one of the names belongs to a device of someone else.
+pub(super) async fn find_pair(handle: &Handle) -> Result<Option<VethPair>> {
+    let ends = find(handle).await?;
     Ok(match (is_pair(&ends), ends) {
         (true, [Some(device), Some(peer)]) => Some(VethPair {
             device: device.header.index,
@@ -54,29 +57,23 @@ pub(super) async fn find_pair(netlink: &Handle) -> Result<Option<VethPair>> {
     })
 }
 
-/// Takes the pair away.
-pub(super) async fn remove(netlink: &Handle) -> Result<()> {
-    match find(netlink).await {
+/// Removes the pair.
+pub(super) async fn remove(handle: &Handle) -> Result<()> {
+    match find(handle).await {
         Ok(ends) => {
             for end in ends.into_iter().flatten() {
-                delete(netlink, &end).await?;
+                delete(handle, &end).await?;
             }
             Ok(())
         }
-        // Somebody else's: nothing of ours is there.
+        // A device of someone else has the name, so the pair does not exist.
         Err(_) => Ok(()),
     }
 }
 
-/// Both ends, by name; fails where one is not ours.
-async fn find(netlink: &Handle) -> Result<[Option<LinkMessage>; 2]> {
-    let links: Vec<LinkMessage> = netlink
-        .link()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("cannot list the network devices")?;
+/// Both ends, by name. Fails if a device that is not ours has one of the names.
+async fn find(handle: &Handle) -> Result<[Option<LinkMessage>; 2]> {
+    let links = netlink::links(handle).await?;
     let mut ends = [None, None];
     for link in links {
         let Some(which) = [DEVICE, PEER].iter().position(|n| name(&link) == Some(n)) else {
@@ -84,7 +81,7 @@ async fn find(netlink: &Handle) -> Result<[Option<LinkMessage>; 2]> {
         };
         if !is_ours(&link) {
             bail!(
-                "a device of somebody else is called {}: rename it (`ip link set {} name …`), or start with --lb0 off",
+                "another device is called {}: rename it (`ip link set {} name …`), or start with --lb0 off",
                 [DEVICE, PEER][which],
                 [DEVICE, PEER][which]
             );
@@ -101,7 +98,8 @@ fn name(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-/// A veth device with our alias, or with our hardware address: an agent that ended while it made the pair gave it no alias.
+/// A veth device with our alias or our hardware address. An agent that ended while it created the
+/// pair left it without alias.
 fn is_ours(link: &LinkMessage) -> bool {
     let veth = |infos: &[LinkInfo]| infos.contains(&LinkInfo::Kind(InfoKind::Veth));
     let mut kind = false;
@@ -117,22 +115,22 @@ fn is_ours(link: &LinkMessage) -> bool {
     kind && marked
 }
 
-/// Are both there, each the other's end?
+/// Whether both exist and each is the other's end.
 fn is_pair([device, peer]: &[Option<LinkMessage>; 2]) -> bool {
     let (Some(device), Some(peer)) = (device, peer) else {
         return false;
     };
-    let leads = |from: &LinkMessage, to: &LinkMessage| {
+    let is_end = |from: &LinkMessage, to: &LinkMessage| {
         let here = from
             .attributes
             .contains(&LinkAttribute::Link(to.header.index));
         let elsewhere = |a: &LinkAttribute| matches!(a, LinkAttribute::LinkNetNsId(_));
         here && !from.attributes.iter().any(elsewhere)
     };
-    leads(device, peer) && leads(peer, device)
+    is_end(device, peer) && is_end(peer, device)
 }
 
-async fn make(netlink: &Handle) -> Result<()> {
+async fn create(handle: &Handle) -> Result<()> {
     let end = |name: &str| {
         LinkMessageBuilder::<LinkUnspec>::new()
             .name(name.to_owned())
@@ -145,29 +143,29 @@ async fn make(netlink: &Handle) -> Result<()> {
         .address(MAC.to_vec())
         .arp(false)
         .build();
-    netlink
+    handle
         .link()
         .add(message)
         .execute()
         .await
         .with_context(|| {
-            format!("cannot make the device {DEVICE} (CAP_NET_ADMIN is needed; --lb0 off goes without it)")
+            format!("cannot create the device {DEVICE}: add CAP_NET_ADMIN, or start with --lb0 off")
         })?;
-    tracing::info!(device = DEVICE, peer = PEER, "made");
+    tracing::info!(device = DEVICE, peer = PEER, "created");
     Ok(())
 }
 
-/// Sets what differs, the state last.
-async fn mend(netlink: &Handle, link: &LinkMessage, mtu: Option<u32>) -> Result<()> {
-    let has = |wanted: &LinkAttribute| link.attributes.contains(wanted);
+/// Sets what differs, and brings the device up last.
+async fn repair(handle: &Handle, link: &LinkMessage, mtu: Option<u32>) -> Result<()> {
+    let has = |desired: &LinkAttribute| link.attributes.contains(desired);
     let set = || LinkUnspec::new_with_index(link.header.index);
     let silent = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     let mut changes: Vec<LinkMessage> = Vec::new();
     if !has(&LinkAttribute::IfAlias(ALIAS.to_owned())) {
         changes.push(set().alias(ALIAS).build());
-        // Only now: without IPv6 there is nothing to turn off, and the kernel says so.
+        // Its error is ignored: a kernel without IPv6 has nothing to turn off and refuses.
         let quiet = set().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![silent]));
-        let _no_ipv6 = netlink.link().set(quiet.build()).execute().await;
+        let _no_ipv6 = handle.link().set(quiet.build()).execute().await;
     }
     if !has(&LinkAttribute::Address(MAC.to_vec())) {
         changes.push(set().address(MAC.to_vec()).build());
@@ -183,22 +181,17 @@ async fn mend(netlink: &Handle, link: &LinkMessage, mtu: Option<u32>) -> Result<
         changes.push(set().up().build());
     }
     for change in changes {
-        netlink
-            .link()
-            .set(change)
-            .execute()
-            .await
-            .with_context(|| {
-                format!("cannot set up the device {}", name(link).unwrap_or(DEVICE))
-            })?;
+        handle.link().set(change).execute().await.with_context(|| {
+            format!("cannot set up the device {}", name(link).unwrap_or(DEVICE))
+        })?;
     }
     Ok(())
 }
 
-/// Deletes an end, and the other one with it; gone already is good.
-async fn delete(netlink: &Handle, link: &LinkMessage) -> Result<()> {
-    match netlink.link().del(link.header.index).execute().await {
-        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ENODEV => Ok(()),
+/// Deletes an end, and with it the other one. An end that is already gone counts as deleted.
+async fn delete(handle: &Handle, link: &LinkMessage) -> Result<()> {
+    match handle.link().del(link.header.index).execute().await {
+        Err(error) if is_error(&error, Errno::ENODEV) => Ok(()),
         other => other
             .with_context(|| format!("cannot remove the device {}", name(link).unwrap_or(DEVICE))),
     }

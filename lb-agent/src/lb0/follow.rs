@@ -1,8 +1,8 @@
-//! The pair and its routes, kept as they are wanted while others may change them. Owns when they are looked at.
+//! Keeps the pair and its routes as desired while other programs may change them.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::{FutureExt as _, StreamExt as _};
 use lb_common::lb0::{DEVICE, PEER};
 use rtnetlink::{
@@ -15,76 +15,73 @@ use tokio::{
     time,
 };
 
-use super::{Wanted, device, routes, rules};
-use crate::model::VethPair;
+use super::{
+    Desired, device, routes,
+    rules::{self, Stray},
+};
+use crate::{
+    model::VethPair,
+    netlink::{Announcements, Connection},
+};
 
-/// Changes of others come in bursts.
+/// Changes of other programs come in bursts.
 const BURST: Duration = Duration::from_millis(100);
 /// What failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Looks again though nothing was announced: announcements can be lost.
 const SLOW: Duration = Duration::from_mins(1);
 
-/// How the pair is.
+/// State of the pair and of its routes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Told {
-    /// The devices, where they are as they should be.
+pub struct PairStatus {
+    /// The devices, if they are as they should be.
     pub pair: Option<VethPair>,
     /// What is wrong, each with its remedy.
     pub problems: Vec<String>,
 }
 
-/// Keeps the pair and its routes until nobody listens any more; tells each state that differs from the one before.
-pub fn follow(mut wanted: watch::Receiver<Wanted>) -> Result<mpsc::Receiver<Told>> {
-    let (connection, netlink, mut changes) = rtnetlink::new_multicast_connection(&[
+/// Keeps the pair and its routes as desired until the receiver is dropped, and sends each status
+/// that differs from the one before.
+pub fn follow(mut desired: watch::Receiver<Desired>) -> Result<mpsc::Receiver<PairStatus>> {
+    let (netlink, mut changes) = Connection::subscribe(&[
         MulticastGroup::Link,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
         MulticastGroup::Ipv4Rule,
         MulticastGroup::Ipv6Rule,
-    ])
-    .context("cannot open a netlink socket")?;
-    tokio::spawn(connection);
-    let (told, receiver) = mpsc::channel(1);
+    ])?;
+    let (statuses, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut last = None;
         loop {
-            let now = wanted.borrow_and_update().clone();
-            let state = bring(&netlink, &now).await;
-            let again = if state.problems.is_empty() {
+            let now = desired.borrow_and_update().clone();
+            let status = update(netlink.handle(), &now).await;
+            let pause = if status.problems.is_empty() {
                 SLOW
             } else {
                 RETRY
             };
-            let pair = state.pair;
-            if last.as_ref() != Some(&state) {
-                last = Some(state.clone());
-                if told.send(state).await.is_err() {
+            let pair = status.pair;
+            if last.as_ref() != Some(&status) {
+                last = Some(status.clone());
+                if statuses.send(status).await.is_err() {
                     return;
                 }
             }
-            let again = time::sleep(again);
-            tokio::pin!(again);
-            loop {
-                tokio::select! {
-                    () = told.closed() => return,
-                    () = &mut again => break,
-                    changed = wanted.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                        break;
+            tokio::select! {
+                () = statuses.closed() => return,
+                () = time::sleep(pause) => {}
+                changed = desired.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
-                    change = changes.next() => {
-                        let Some((change, _)) = change else {
-                            tracing::error!("netlink: the socket was closed, {DEVICE} is not followed any more");
-                            return;
-                        };
-                        if concerns(&change, pair) {
-                            time::sleep(BURST).await;
-                            break;
-                        }
+                }
+                end = next_change(&mut changes, pair) => {
+                    if end == Stream::Closed {
+                        tracing::error!("netlink: the socket was closed, {DEVICE} is no longer followed");
+                        return;
                     }
+                    time::sleep(BURST).await;
                 }
             }
             while let Some(Some(_)) = changes.next().now_or_never() {}
@@ -93,36 +90,58 @@ pub fn follow(mut wanted: watch::Receiver<Wanted>) -> Result<mpsc::Receiver<Told
     Ok(receiver)
 }
 
-/// One look, and what it takes to put things right.
-async fn bring(netlink: &Handle, wanted: &Wanted) -> Told {
-    let pair = match device::ensure(netlink, wanted.mtu).await {
+/// State of the stream of announcements.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stream {
+    Open,
+    Closed,
+}
+
+/// Returns when a change is announced that concerns the pair, or when no more can be announced.
+async fn next_change(changes: &mut Announcements, pair: Option<VethPair>) -> Stream {
+    while let Some((change, _)) = changes.next().await {
+        if concerns(&change, pair) {
+            return Stream::Open;
+        }
+    }
+    Stream::Closed
+}
+
+/// Compares once, and writes what differs.
+async fn update(handle: &Handle, desired: &Desired) -> PairStatus {
+    let pair = match device::ensure(handle, desired.mtu).await {
         Ok(pair) => pair,
         Err(e) => {
-            return Told {
+            return PairStatus {
                 pair: None,
                 problems: vec![format!("{e:#}")],
             };
         }
     };
-    let problems = if wanted.ready == Some(pair) {
-        // The way first, and then who is to go it.
-        let routes = routes::bring(netlink, pair, wanted).await;
-        let ports = wanted.ports.iter().copied();
-        let rules = rules::bring(netlink, ports, wanted.whole).await;
+    let problems = if desired.ready == Some(pair) {
+        // Routes first, then the rules that send packets there.
+        let routes = routes::update(handle, pair, desired).await;
+        let ports = desired.ports.iter().copied();
+        let stray = if desired.services_listed {
+            Stray::Remove
+        } else {
+            Stray::Keep
+        };
+        let rules = rules::update(handle, ports, stray).await;
         let problems = [routes, rules].map(|done| done.unwrap_or_else(|e| vec![e]));
         let problems = problems.iter().flatten();
         problems.map(|e| format!("{e:#}")).collect()
     } else {
-        // Nothing is routed to where nobody would answer yet.
+        // Without programs on the devices nothing would answer there.
         Vec::new()
     };
-    Told {
+    PairStatus {
         pair: Some(pair),
         problems,
     }
 }
 
-/// Is it about one of our devices, or a route or rule that leads there?
+/// Whether a change is about one of our devices, or about a route or rule that leads there.
 fn concerns(change: &NetlinkMessage<RouteNetlinkMessage>, pair: Option<VethPair>) -> bool {
     let NetlinkPayload::InnerMessage(message) = &change.payload else {
         return true;

@@ -1,20 +1,21 @@
-//! `lb0`: the device of ours that service addresses are routed to, for packets that no socket hook saw. Owns the pair of
-//! devices, their routes and the rules that lead there; the programs on them are [`crate::hooks`]'s.
+//! `lb0`: the agent's own device that service addresses are routed to, for packets that no socket
+//! hook saw. This room writes the pair of devices, their routes, and the rules that lead there;
+//! the programs on them are attached by [`crate::hooks`].
 
+pub mod desired;
 mod device;
 mod follow;
 mod routes;
 mod rules;
-pub mod wanted;
 
 use anyhow::{Context as _, Result};
 
-use crate::model::VethPair;
+pub use desired::Desired;
+pub use follow::{PairStatus, follow};
 
-pub use follow::{Told, follow};
-pub use wanted::Wanted;
+use crate::{model::VethPair, netlink::Connection};
 
-/// Does this on a runtime of its own: for verbs, which have none.
+/// Runs `work` on a runtime of its own: for verbs, which have none.
 pub fn blocking<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -23,38 +24,28 @@ pub fn blocking<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(work)
 }
 
-/// How many networks are routed to the device; `None` if it is not there. Fails where its name is somebody else's.
+/// How many networks are routed to the device; `None` if it does not exist. Fails if its name
+/// belongs to a device of someone else.
 pub async fn look() -> Result<Option<usize>> {
-    let (connection, netlink, _) =
-        rtnetlink::new_connection().context("cannot open a netlink socket")?;
-    let connection = tokio::spawn(connection);
-    let routed = match device::find_pair(&netlink).await {
-        Ok(Some(pair)) => routes::count(&netlink, pair).await.map(Some),
-        Ok(None) => Ok(None),
-        Err(problem) => Err(problem),
-    };
-    connection.abort();
-    routed
+    let netlink = Connection::open()?;
+    match device::find_pair(netlink.handle()).await? {
+        Some(pair) => routes::count(netlink.handle(), pair).await.map(Some),
+        None => Ok(None),
+    }
 }
 
-/// Makes the pair of devices, or mends the one that is there; no routes yet. To be called before the programs are loaded,
-/// since they are told whether it is there.
+/// Creates the pair of devices, or repairs the existing one; adds no route yet. Must be called
+/// before the programs are loaded, since one of their constants says whether the pair exists.
 pub async fn ensure() -> Result<VethPair> {
-    let (connection, netlink, _) =
-        rtnetlink::new_connection().context("cannot open a netlink socket")?;
-    let connection = tokio::spawn(connection);
-    let pair = device::ensure(&netlink, None).await;
-    connection.abort();
-    pair
+    let netlink = Connection::open()?;
+    device::ensure(netlink.handle(), None).await
 }
 
-/// Removes the pair, its routes with it, and the rules that lead there; what is not there is removed already.
+/// Removes the pair, its routes with it, and the rules that lead there. What does not exist counts
+/// as removed.
 pub async fn remove() -> Result<()> {
-    let (connection, netlink, _) =
-        rtnetlink::new_connection().context("cannot open a netlink socket")?;
-    let connection = tokio::spawn(connection);
-    let removed = device::remove(&netlink).await;
-    let cleared = rules::clear(&netlink).await;
-    connection.abort();
+    let netlink = Connection::open()?;
+    let removed = device::remove(netlink.handle()).await;
+    let cleared = rules::clear(netlink.handle()).await;
     removed.and(cleared)
 }

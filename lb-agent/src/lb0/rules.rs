@@ -1,11 +1,13 @@
-//! Rules that lead single ports to `lb0`: a load balancer's address may be another node's, where everything but the
-//! Service's own port must stay within reach. Owns which rules are ours: those of our table and protocol.
+//! Routing rules that send single ports to `lb0`: a load balancer's address may be another node's,
+//! where everything but the Service's own port must stay reachable. Rules of our table and protocol
+//! are ours; no other rule is touched.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use anyhow::{Context as _, Error, Result};
 use futures::TryStreamExt as _;
 use lb_common::lb0::DEVICE;
+use nix::errno::Errno;
 use rtnetlink::{
     Handle, IpVersion,
     packet_route::{
@@ -15,69 +17,81 @@ use rtnetlink::{
     },
 };
 
-use super::wanted::Port;
+use super::desired::Port;
+use crate::netlink::is_error;
 
-/// Who made them, as `ip rule` shows it.
+/// Their protocol, as `ip rule` shows it.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(108);
-/// Their table, with nothing in it but the way to the device: without that the next rule is asked.
+/// Their table, which holds only the route to the device. Without that route the kernel goes on to
+/// the next rule.
 pub(super) const TABLE: u8 = 108;
-/// After the local table, so that what is this machine's own stays so; before those of most pod networks.
+/// After the local table, so that this machine's own addresses stay local; before the rules of most
+/// pod networks.
 const PRIORITY: u32 = 108;
 
-/// Rules of ours by what they lead; `None`: none of those that we make.
-type There = Vec<(Option<Port>, RuleMessage)>;
+/// Rules of ours and their ports; `None` for a rule that this version would not write.
+type Actual = Vec<(Option<Port>, RuleMessage)>;
 
-/// Brings the rules up to date; returns what failed, and does the rest. Nothing is taken away unless `whole`.
-pub(super) async fn bring(
-    netlink: &Handle,
-    wanted: impl Iterator<Item = Port>,
-    whole: bool,
+/// What becomes of rules of ours that are not desired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stray {
+    /// They may turn out to be desired.
+    Keep,
+    /// Every Service is listed.
+    Remove,
+}
+
+/// Brings the rules up to date. What fails is returned, and the rest goes on.
+pub(super) async fn update(
+    handle: &Handle,
+    desired: impl Iterator<Item = Port>,
+    stray: Stray,
 ) -> Result<Vec<Error>> {
-    let (missing, stray) = steps(list(netlink).await?, wanted);
+    let (missing, extra) = steps(list(handle).await?, desired);
     let mut problems = Vec::new();
     for port in missing {
-        let mut request = netlink.rule().add();
+        let mut request = handle.rule().add();
         *request.message_mut() = message(port);
         let done = request.execute().await;
         problems.extend(explain("add", port, done).err());
     }
-    if whole {
-        problems.extend(remove(netlink, stray).await);
+    if stray == Stray::Remove {
+        problems.extend(remove(handle, extra).await);
     }
     Ok(problems)
 }
 
-/// Takes all of them away.
-pub(super) async fn clear(netlink: &Handle) -> Result<()> {
-    let stray = list(netlink).await?.into_iter().map(|(_, rule)| rule);
-    match remove(netlink, stray.collect()).await.into_iter().next() {
+/// Removes all of them.
+pub(super) async fn clear(handle: &Handle) -> Result<()> {
+    let all = list(handle).await?.into_iter().map(|(_, rule)| rule);
+    match remove(handle, all.collect()).await.into_iter().next() {
         Some(problem) => Err(problem),
         None => Ok(()),
     }
 }
 
-/// Is it one of ours?
+/// Whether a rule is one of ours.
 pub(super) fn is_ours(rule: &RuleMessage) -> bool {
     rule.header.table == TABLE && rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
 }
 
-/// What is missing, and what is not wanted.
-fn steps(there: There, wanted: impl Iterator<Item = Port>) -> (Vec<Port>, Vec<RuleMessage>) {
-    let mut missing: BTreeSet<Port> = wanted.collect();
-    let mut stray = Vec::new();
-    for (leads, rule) in there {
-        // The second of two alike is one too many.
-        if !leads.is_some_and(|port| missing.remove(&port)) {
-            stray.push(rule);
+/// Ports without a rule, and rules that are not desired.
+fn steps(actual: Actual, desired: impl Iterator<Item = Port>) -> (Vec<Port>, Vec<RuleMessage>) {
+    let mut missing: BTreeSet<Port> = desired.collect();
+    let mut extra = Vec::new();
+    for (port, rule) in actual {
+        // Of two equal rules the second is one too many.
+        if !port.is_some_and(|port| missing.remove(&port)) {
+            extra.push(rule);
         }
     }
-    (missing.into_iter().collect(), stray)
+    (missing.into_iter().collect(), extra)
 }
 
-async fn list(netlink: &Handle) -> Result<There> {
+async fn list(handle: &Handle) -> Result<Actual> {
     let mut found = Vec::new();
     for version in [IpVersion::V4, IpVersion::V6] {
-        let rules: Vec<RuleMessage> = netlink
+        let rules: Vec<RuleMessage> = handle
             .rule()
             .get(version)
             .execute()
@@ -90,12 +104,12 @@ async fn list(netlink: &Handle) -> Result<There> {
     Ok(found)
 }
 
-async fn remove(netlink: &Handle, rules: Vec<RuleMessage>) -> Vec<Error> {
+async fn remove(handle: &Handle, rules: Vec<RuleMessage>) -> Vec<Error> {
     let mut problems = Vec::new();
     for rule in rules {
-        let done = netlink.rule().del(rule).execute().await;
+        let done = handle.rule().del(rule).execute().await;
         if let Err(error) = done
-            && !is_error(&error, nix::libc::ENOENT)
+            && !is_error(&error, Errno::ENOENT)
         {
             let problem = Error::from(error);
             problems.push(problem.context(format!("cannot remove a routing rule of {DEVICE}")));
@@ -106,15 +120,11 @@ async fn remove(netlink: &Handle, rules: Vec<RuleMessage>) -> Vec<Error> {
 
 fn explain(what: &str, port: Port, done: Result<(), rtnetlink::Error>) -> Result<()> {
     match done {
-        Err(error) if is_error(&error, nix::libc::EEXIST) => Ok(()),
+        Err(error) if is_error(&error, Errno::EEXIST) => Ok(()),
         other => other.with_context(|| {
-            format!("cannot {what} the routing rule of {port}: this node's own clients reach the load balancer itself there")
+            format!("cannot {what} the routing rule of {port}: clients on this node reach the load balancer itself there")
         }),
     }
-}
-
-fn is_error(error: &rtnetlink::Error, errno: i32) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(e) if e.raw_code() == -errno)
 }
 
 fn message(port: Port) -> RuleMessage {
@@ -140,7 +150,7 @@ fn message(port: Port) -> RuleMessage {
     rule
 }
 
-/// What a rule leads, if it is to the letter one that we make.
+/// The port of a rule, if it is exactly a rule that this version would write.
 fn port(rule: &RuleMessage) -> Option<Port> {
     let (mut addr, mut proto, mut ports) = (None, None, None);
     for attribute in &rule.attributes {
@@ -159,7 +169,7 @@ fn port(rule: &RuleMessage) -> Option<Port> {
     let ours = message(port);
     let same = rule.header == ours.header;
     let all = ours.attributes.iter().all(|a| rule.attributes.contains(a));
-    // What narrows it beyond that.
+    // Conditions beyond those narrow it.
     let narrow = rule.attributes.iter().any(|a| {
         matches!(
             a,
@@ -187,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_says_what_it_leads() {
+    fn a_rule_names_its_port() {
         for port_ in [a("203.0.113.7", 6, 443), a("fd66::7", 17, 53)] {
             let rule = message(port_);
             assert!(is_ours(&rule));
@@ -204,19 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_stays_what_is_double_or_strange_goes() {
+    fn a_desired_rule_stays_and_a_double_or_foreign_one_goes() {
         let [one, two, three] = [80, 81, 82].map(|n| a("203.0.113.7", 6, n));
-        let standing = |port| (Some(port), message(port));
-        let mut strange = message(three);
-        strange.attributes.pop();
-        let there = vec![
-            standing(one),
-            standing(one),
-            standing(two),
-            (None, strange.clone()),
-        ];
-        let (missing, stray) = steps(there, [one, three].into_iter());
+        let rule = |port| (Some(port), message(port));
+        let mut foreign = message(three);
+        foreign.attributes.pop();
+        let actual = vec![rule(one), rule(one), rule(two), (None, foreign.clone())];
+        let (missing, extra) = steps(actual, [one, three].into_iter());
         assert_eq!(missing, [three]);
-        assert_eq!(stray, [message(one), message(two), strange]);
+        assert_eq!(extra, [message(one), message(two), foreign]);
     }
 }

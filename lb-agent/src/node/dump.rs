@@ -1,50 +1,25 @@
-//! From netlink's messages to [`Facts`]. Owns the three dumps.
+//! From netlink's messages to [`Facts`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use anyhow::{Context, Result};
-use futures::TryStreamExt;
+use anyhow::Result;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
+        route::{RouteAttribute, RouteMessage, RouteType},
     },
 };
 
 use super::facts::{Address, Facts, Link, Route};
+use crate::netlink::{self, ip};
 
 /// Everything as it is now.
-pub(super) async fn dump(netlink: &Handle) -> Result<Facts> {
-    let links: Vec<LinkMessage> = netlink
-        .link()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("cannot list the network devices")?;
-    let addresses: Vec<AddressMessage> = netlink
-        .address()
-        .get()
-        .execute()
-        .try_collect()
-        .await
-        .context("cannot list the addresses")?;
-    let mut routes = Vec::new();
-    for query in [
-        RouteMessageBuilder::<Ipv4Addr>::new().build(),
-        RouteMessageBuilder::<Ipv6Addr>::new().build(),
-    ] {
-        let of_family: Vec<RouteMessage> = netlink
-            .route()
-            .get(query)
-            .execute()
-            .try_collect()
-            .await
-            .context("cannot list the routes")?;
-        routes.extend(of_family);
-    }
+pub(super) async fn dump(handle: &Handle) -> Result<Facts> {
+    let links = netlink::links(handle).await?;
+    let addresses = netlink::addresses(handle).await?;
+    let routes = netlink::routes(handle).await?;
     Ok(Facts {
         links: links.iter().map(link).collect(),
         addresses: addresses.iter().filter_map(address).collect(),
@@ -149,12 +124,4 @@ fn has_gateway(attributes: &[RouteAttribute]) -> bool {
     attributes
         .iter()
         .any(|a| matches!(a, RouteAttribute::Gateway(_) | RouteAttribute::Via(_)))
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(a) => Some((*a).into()),
-        RouteAddress::Inet6(a) => Some((*a).into()),
-        _ => None,
-    }
 }

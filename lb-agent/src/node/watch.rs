@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup;
 use tokio::{sync::mpsc, time};
@@ -16,7 +16,10 @@ use super::{
     choose::{devices, missing, mtu, sources},
     dump::dump,
 };
-use crate::model::{Device, Machine};
+use crate::{
+    model::{Device, Machine},
+    netlink::Connection,
+};
 
 /// What the rest of the agent must know of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,20 +50,18 @@ const SLOW: Duration = Duration::from_mins(1);
 /// Follows the network namespace of the caller: the first state at once, then each that differs from the one before. Ends
 /// when the receiver is dropped.
 pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
-    let (connection, netlink, mut changes) = rtnetlink::new_multicast_connection(&[
+    let (netlink, mut changes) = Connection::subscribe(&[
         MulticastGroup::Link,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
-    ])
-    .context("cannot open a netlink socket")?;
-    tokio::spawn(connection);
+    ])?;
     let (states, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut last: Option<State> = None;
         loop {
-            match dump(&netlink).await {
+            match dump(netlink.handle()).await {
                 Ok(facts) => {
                     let devices = devices(&facts, &selection);
                     let state = State {

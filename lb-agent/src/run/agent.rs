@@ -126,7 +126,7 @@ impl Agent {
         self.queued(Instant::now());
     }
 
-    fn see_lb0(&mut self, status: &lb0::Told) -> Result<()> {
+    fn see_lb0(&mut self, status: &lb0::PairStatus) -> Result<()> {
         self.observer.lb0(Lb0Part::Device, &status.problems);
         if self.edges.lb0.set_pair(status.pair) {
             self.attach()?;

@@ -9,8 +9,8 @@ use tracing::{error, warn};
 
 use crate::{
     lb0::{
-        self, Told, Wanted,
-        wanted::{self, Port},
+        self, Desired, PairStatus,
+        desired::{self, Port},
     },
     model::{Cidr, Cluster, Event, ObjectKey, VethPair},
     node,
@@ -25,8 +25,8 @@ pub(super) struct Lb0 {
     /// `--service-cidrs`
     given: Vec<Cidr>,
     /// `None` with `--lb0 off`.
-    status: Option<mpsc::Receiver<Told>>,
-    wanted: watch::Sender<Wanted>,
+    status: Option<mpsc::Receiver<PairStatus>>,
+    desired: watch::Sender<Desired>,
     pair: Option<VethPair>,
     /// An event was received that routes depend on.
     stale: bool,
@@ -54,14 +54,14 @@ pub(super) async fn prepare(switch: Lb0Mode) -> Option<VethPair> {
 impl Lb0 {
     /// Follows the device, [prepared](prepare) as `pair`, unless it is switched off.
     pub(super) fn new(switch: Lb0Mode, given: Vec<Cidr>, pair: Option<VethPair>) -> Result<Self> {
-        let (wanted, receiver) = watch::channel(Wanted::default());
+        let (desired, receiver) = watch::channel(Desired::default());
         Ok(Self {
             given,
             status: match switch {
                 Lb0Mode::On => Some(lb0::follow(receiver)?),
                 Lb0Mode::Off => None,
             },
-            wanted,
+            desired,
             // Known from the start, so that what a previous agent attached there stays.
             pair,
             stale: true,
@@ -69,7 +69,7 @@ impl Lb0 {
     }
 
     /// The next status of the device; never one when it is switched off.
-    pub(super) async fn next(&mut self) -> Option<Told> {
+    pub(super) async fn next(&mut self) -> Option<PairStatus> {
         match &mut self.status {
             Some(status) => status.recv().await,
             None => pending().await,
@@ -89,7 +89,7 @@ impl Lb0 {
 
     /// The devices on which its programs run; without them nothing is routed there.
     pub(super) fn attached(&self, ready: Option<VethPair>) {
-        self.wanted
+        self.desired
             .send_if_modified(|w| std::mem::replace(&mut w.ready, ready) != ready);
     }
 
@@ -118,7 +118,7 @@ impl Lb0 {
         let machine = machine?;
         self.status.as_ref()?;
         let synced = phase.is_synced();
-        if !self.stale && self.wanted.borrow().whole == synced {
+        if !self.stale && self.desired.borrow().services_listed == synced {
             return None;
         }
         self.stale = false;
@@ -130,7 +130,7 @@ impl Lb0 {
         };
         let networks_known = cidrs.is_some();
         let (cidrs, mut problems) =
-            wanted::apart(cidrs.unwrap_or_default(), &machine.machine.links);
+            desired::apart(cidrs.unwrap_or_default(), &machine.machine.links);
         let (source_v4, source_v6) = machine.sources;
         // The API server is never routed away, whatever a Service says.
         let api: BTreeSet<IpAddr> = cluster
@@ -140,23 +140,23 @@ impl Lb0 {
             .map(|endpoint| endpoint.addr)
             .collect();
         let vips = engine.routed().filter(|vip| !api.contains(vip));
-        let networks = wanted::networks(&cidrs, vips);
+        let networks = desired::networks(&cidrs, vips);
         let led = engine.led().map(|key| Port {
             addr: key.addr.into(),
             proto: key.proto,
             port: key.port,
         });
         let led = led.filter(|port| !api.contains(&port.addr));
-        let (ports, too_many) = wanted::ports(&cidrs, led);
+        let (ports, too_many) = desired::ports(&cidrs, led);
         problems.extend(too_many);
-        self.wanted.send_if_modified(|w| {
-            let new = Wanted {
+        self.desired.send_if_modified(|w| {
+            let new = Desired {
                 networks,
                 ports,
                 source_v4,
                 source_v6,
                 mtu: machine.mtu,
-                whole: synced,
+                services_listed: synced,
                 networks_known,
                 ready: w.ready,
             };

@@ -5,11 +5,15 @@ use std::fmt::Display;
 
 use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
+use nix::errno::Errno;
 
-use crate::netfilter::{
-    Socket, conntrack, keeper,
-    named::Kind,
-    tables::{self, Family},
+use crate::{
+    netfilter::{
+        Socket, conntrack, keeper,
+        named::Kind,
+        tables::{self, Family},
+    },
+    netlink::{Connection, is_error},
 };
 
 use super::{
@@ -254,9 +258,8 @@ fn iptables(family: Family) -> &'static str {
 }
 
 async fn remove_device(name: &str) -> Result<()> {
-    let (connection, netlink, _) =
-        rtnetlink::new_connection().context("cannot open a netlink socket")?;
-    tokio::spawn(connection);
+    let netlink = Connection::open()?;
+    let netlink = netlink.handle();
     let query = netlink.link().get().match_name(name.to_owned()).execute();
     let Some(links) =
         unless_gone(query.try_collect::<Vec<_>>().await).context("find the device")?
@@ -273,7 +276,7 @@ async fn remove_device(name: &str) -> Result<()> {
 /// `None` where there is no such device any more.
 fn unless_gone<T>(asked: Result<T, rtnetlink::Error>) -> Result<Option<T>, rtnetlink::Error> {
     match asked {
-        Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::ENODEV => Ok(None),
+        Err(error) if is_error(&error, Errno::ENODEV) => Ok(None),
         other => other.map(Some),
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be routed to `lb0`. Owns that a known service network stands for the addresses in it; pure.
+//! What should be routed to `lb0` (pure). A known service network stands for every address in it.
 
 use std::{
     collections::BTreeSet,
@@ -10,10 +10,11 @@ use lb_common::Proto;
 
 use crate::model::{Cidr, VethPair};
 
-/// Ports that are led by a rule each. Every packet that looks for a route asks them one after the other, some 8 ns each.
-pub const MOST_PORTS: usize = 128;
+/// Ports that get a routing rule each. The kernel tries the rules in turn for every packet that it
+/// routes, at some 8 ns each.
+pub const MAX_PORTS: usize = 128;
 
-/// A port of a load balancer's or external address, led to `lb0` alone: what else is at the address is none of our business, and the
+/// A port of a load balancer's or external address. Only this port is routed to `lb0`, since the
 /// address may be another node's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Port {
@@ -35,29 +36,30 @@ impl fmt::Display for Port {
     }
 }
 
-/// What the device is to carry.
+/// What should be routed to the device, and how.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Wanted {
+pub struct Desired {
     /// Networks routed to `lb0`.
     pub networks: BTreeSet<Cidr>,
-    /// Ports led there, of addresses outside of those networks.
+    /// Ports routed there by a rule each, of addresses outside those networks.
     pub ports: BTreeSet<Port>,
     /// The node's address, preferred as the source of what goes there.
     pub source_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub source_v6: Option<Ipv6Addr>,
-    /// Bytes of the largest packet that any way to a backend carries, as far as it is known: who sends larger ones is told by
-    /// the kernel, before anything is translated.
+    /// Bytes of the largest packet that every route to a backend carries, as far as known. The
+    /// kernel reports larger packets to their sender (PMTU) before anything is translated.
     pub mtu: Option<u32>,
-    /// Every Service is listed: rules and routes of single addresses that are not wanted are left over, and go.
-    pub whole: bool,
-    /// The service networks are known: routes of networks that are not wanted go too.
+    /// Every Service is listed, so that other rules, and other routes of single addresses, are
+    /// left over and are removed.
+    pub services_listed: bool,
+    /// The service networks are known, so that other routes of networks are removed too.
     pub networks_known: bool,
-    /// The programs are in place on these devices: routes may lead there.
+    /// The devices that the programs are attached to: routes may lead there.
     pub ready: Option<VethPair>,
 }
 
-impl Wanted {
+impl Desired {
     /// The preferred source of a network's route.
     #[must_use]
     pub fn source(&self, net: Cidr) -> Option<IpAddr> {
@@ -68,8 +70,8 @@ impl Wanted {
     }
 }
 
-/// The networks that do not overlap one on a link of this machine, and what is wrong with the others: routing them away
-/// would cut the machine off.
+/// The networks that overlap none on a link of this machine, and what is wrong with the others:
+/// routing those away would cut the machine off.
 #[must_use]
 pub fn apart(networks: Vec<Cidr>, links: &[Cidr]) -> (Vec<Cidr>, Vec<String>) {
     let mut problems = Vec::new();
@@ -78,7 +80,7 @@ pub fn apart(networks: Vec<Cidr>, links: &[Cidr]) -> (Vec<Cidr>, Vec<String>) {
         let link = links.iter().find(|link| net.overlaps(**link));
         if let Some(link) = link {
             problems.push(format!(
-                "the service network {net} overlaps {link}, which is on a device of this machine: it is not routed to lb0 (give the right ones with --service-cidrs)"
+                "the service network {net} overlaps {link}, which is on a device of this machine: it is not routed to lb0 (pass the right networks with --service-cidrs)"
             ));
         }
         link.is_none()
@@ -86,21 +88,22 @@ pub fn apart(networks: Vec<Cidr>, links: &[Cidr]) -> (Vec<Cidr>, Vec<String>) {
     (kept, problems)
 }
 
-/// The ports whose addresses are in none of the service networks, which are routed whole, and what is wrong with them.
+/// The ports whose addresses are in none of the service networks (those are routed as a whole), and
+/// what is wrong with them.
 #[must_use]
 pub fn ports(
     services: &[Cidr],
-    led: impl Iterator<Item = Port>,
+    ports: impl Iterator<Item = Port>,
 ) -> (BTreeSet<Port>, Option<String>) {
-    let alone = led.filter(|port| !services.iter().any(|net| net.contains(port.addr)));
+    let alone = ports.filter(|port| !services.iter().any(|net| net.contains(port.addr)));
     let mut ports: BTreeSet<Port> = alone.collect();
     let all = ports.len();
-    let Some(first) = ports.iter().nth(MOST_PORTS).copied() else {
+    let Some(first) = ports.iter().nth(MAX_PORTS).copied() else {
         return (ports, None);
     };
     let left = ports.split_off(&first);
     let problem = format!(
-        "{} of {all} ports of load balancers with source ranges, or of SCTP, do not fit, {first} the first: this node's own clients reach the load balancer itself there (route its addresses whole: --service-cidrs, with the networks of the cluster IPs)",
+        "{} of {all} ports of load balancers with source ranges, or of SCTP, do not fit (first: {first}): clients on this node reach the load balancer itself there (route its addresses as a whole: --service-cidrs, together with the networks of the cluster IPs)",
         left.len()
     );
     (ports, Some(problem))
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_a_routed_network_need_no_rule_and_too_many_are_told() {
+    fn ports_of_a_routed_network_need_no_rule_and_too_many_are_reported() {
         let cidr = ["10.96.0.0/16".parse::<Cidr>().unwrap()];
         let port = |addr: &str, port| Port {
             addr: addr.parse().unwrap(),
@@ -149,10 +152,10 @@ mod tests {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [some[1]]);
         assert_eq!(problem, None);
         let all = |n| ports(&cidr, (0..n).map(|n| port("203.0.113.1", n)));
-        assert_eq!(all(128).0.len(), MOST_PORTS);
+        assert_eq!(all(128).0.len(), MAX_PORTS);
         assert_eq!(all(128).1, None);
         let (found, problem) = all(300);
-        assert_eq!(found.len(), MOST_PORTS);
+        assert_eq!(found.len(), MAX_PORTS);
         let problem = problem.unwrap();
         assert!(problem.starts_with("172 of 300"), "{problem}");
         assert!(problem.contains("203.0.113.1:128"), "{problem}");
