@@ -12,6 +12,10 @@ pub(crate) const MARKS: &[(&str, &str)] = &[
         "An IPv4 packet that routers may fragment is refused where the way on is too narrow.",
     ),
     (
+        "K3",
+        "A frame with a priority tag (VLAN id 0) is passed as if it were a VLAN's.",
+    ),
+    (
         "K4",
         "XDP writes a checksum into a datagram of IPv6 that has none.",
     ),

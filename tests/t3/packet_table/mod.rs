@@ -11,6 +11,7 @@ mod rows;
 mod run;
 mod scene;
 mod stage;
+mod wire;
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -27,7 +28,12 @@ fn every_row_holds() -> Result<()> {
         let rows = rows::all();
         for row in &rows {
             for hook in row.runs_on() {
-                if hook == Hook::TcSummed && !scene.summed {
+                let lacking = match hook {
+                    Hook::TcSummed => !scene.summed,
+                    Hook::Wire => !scene.wired,
+                    Hook::Tc | Hook::Xdp => false,
+                };
+                if lacking {
                     continue;
                 }
                 for family in &row.families {

@@ -20,10 +20,13 @@ pub(crate) enum Hook {
     TcSummed,
     /// XDP, and tc behind it for what XDP passes.
     Xdp,
+    /// tc on a frame from a real wire; only rows that ask for it.
+    Wire,
 }
 
 impl Hook {
     pub(crate) const ALL: [Self; 3] = [Self::Tc, Self::TcSummed, Self::Xdp];
+    pub(crate) const WIRE: &'static [Self] = &[Self::Wire];
     /// Those of tc.
     pub(crate) const TC: &'static [Self] = &[Self::Tc, Self::TcSummed];
     /// tc where the card has told the whole sum.
@@ -202,7 +205,7 @@ impl Row {
         let xdp = self.steps.iter().any(comes_in) && !self.steps.iter().any(segmented);
         let summed = !self.steps.iter().any(|step| step.then.is_answer());
         let fits = |hook: &Hook| match hook {
-            Hook::Tc => true,
+            Hook::Tc | Hook::Wire => true,
             Hook::TcSummed => summed,
             Hook::Xdp => xdp,
         };

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use lb_common::Reason;
-use lb_sys::SkbContext;
+use lb_sys::{SkbContext, TcHook};
 
 use crate::packet_table::{
     expect::Out,
     packet::{At, Packet},
     plan::Device,
     row::Hook,
-    stage::{Agent, Node, Program, State, indices},
+    stage::{Agent, Node, Program, State, has_tcx, indices},
+    wire::Wire,
 };
 
 /// `TC_ACT_UNSPEC`: the next program, or the stack.
@@ -32,6 +33,8 @@ pub(crate) struct Scene {
     indices: BTreeMap<Device, u32>,
     /// The kernel can run tc on a packet whose whole sum is known.
     pub(crate) summed: bool,
+    /// The kernel has links of tc (Linux 6.6), by which rows get a wire.
+    pub(crate) wired: bool,
 }
 
 /// How XDP sends a frame.
@@ -70,6 +73,7 @@ impl Scene {
             state,
             indices,
             summed: true,
+            wired: has_tcx()?,
         };
         scene.summed = scene.knows_sums()?;
         Ok(scene)
@@ -99,6 +103,7 @@ impl Scene {
     pub(crate) fn run(&self, packet: &Packet, hook: Hook, frame: &[u8]) -> Result<Ran> {
         let before = self.agent.counters()?;
         let mut ran = match packet.at {
+            At::Ingress(device) if hook == Hook::Wire => self.wire(device, frame)?,
             At::Ingress(device) if hook == Hook::Xdp => self.xdp(packet, device, frame)?,
             At::Ingress(device) => self.tc(Program::TcIngress, packet, hook, device, frame)?,
             At::Egress(device) => self.tc(Program::TcEgress, packet, hook, device, frame)?,
@@ -154,6 +159,26 @@ impl Scene {
             frame: ran.frame,
             counted: vec![],
             verdict: ran.verdict.into(),
+        })
+    }
+
+    fn wire(&self, device: Device, frame: &[u8]) -> Result<Ran> {
+        let wire = Wire::open()?;
+        let program = self.agent.program(Program::TcIngress)?;
+        let link = lb_sys::create_tcx(program, self.index(device), TcHook::Ingress)
+            .context("attach tc to the wire's device")?;
+        let left = wire.send(device, frame)?;
+        drop(link);
+        Ok(Ran {
+            out: if left.is_some() {
+                Out::Sent(None)
+            } else {
+                Out::Stack
+            },
+            by_xdp: ByXdp::No,
+            frame: left.unwrap_or_else(|| frame.to_vec()),
+            counted: vec![],
+            verdict: 0,
         })
     }
 

@@ -24,6 +24,19 @@ pub(super) fn rows() -> Vec<Row> {
         row("a frame with two VLAN tags passes")
             .given(syn().vlan(7).vlan(100))
             .then(PASSED, NOTHING),
+        row("a frame without a tag from a real wire goes to its backend")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .only(Hook::WIRE),
+        row("a frame with a tag from a real wire is the VLAN device's")
+            .given(syn().vlan(100))
+            .then(PASSED, NOTHING)
+            .only(Hook::WIRE),
+        row("a frame with a priority tag, VLAN id 0, is one without a tag")
+            .given(syn().vlan(0))
+            .then(to(FAR), PktForwarded)
+            .only(Hook::WIRE)
+            .known_wrong("K3", "it passes as a VLAN's"),
         row("a frame of another EtherType passes")
             .given(syn().edit(Layer::Link, 12, &[0x88, 0x64]))
             .then(PASSED, NOTHING),

@@ -51,6 +51,11 @@ pub(crate) enum Program {
     Lb0Back,
 }
 
+/// Does the kernel attach programs to tc by links (Linux 6.6)?
+pub(crate) fn has_tcx() -> Result<bool> {
+    Ok(Features::probe()?.tcx)
+}
+
 /// Name of the node in the objects.
 pub(super) const NODE_NAME: &str = "n1";
 

@@ -14,7 +14,7 @@ use crate::packet_table::plan::{
     Device, INNER_ROUTER, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2, ROUTER,
 };
 
-pub(crate) use agent::{Agent, Program};
+pub(crate) use agent::{Agent, Program, has_tcx};
 pub(crate) use state::{Place, State, now};
 
 /// The node, without programs.
