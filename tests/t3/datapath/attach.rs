@@ -34,7 +34,7 @@ fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
     for spec in programs::ALL {
         let expected = match spec.hook {
             programs::Hook::Cgroup(_) => spec.name.to_owned(),
-            // The programs of lb0 stand where there is one: see t3_lb0.
+            // The programs of lb0 stand where there is one: see t3::lb0.
             programs::Hook::IterSockets | programs::Hook::Lb0Out | programs::Hook::Lb0Back => {
                 continue;
             }

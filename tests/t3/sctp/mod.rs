@@ -1,5 +1,5 @@
 //! SCTP through the packet path, by packets that the tests make: this needs no SCTP in the kernel, and both ends compute the
-//! CRC over the whole packet themselves. Real sockets of SCTP: `t5_sctp_sockets`.
+//! CRC over the whole packet themselves. Real sockets of SCTP: `t5::sctp_sockets`.
 
 mod association;
 

@@ -1,4 +1,4 @@
-//! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in `t4_cluster`.
+//! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in `t4::cluster`.
 
 mod refuse;
 
