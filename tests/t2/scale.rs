@@ -17,9 +17,24 @@ use lb_agent::sync::{Engine, Report};
 use lb_common::Proto;
 use lb_tests::scale::read;
 use lb_tests::scale::world::{self, LARGE, ROLLED, SLICE, Service, expected, fresh, world};
+use libtest_mimic::Trial;
 
 const SERVICES: u32 = 10_000;
 const LARGES: u32 = 45;
+
+/// The tests of this file.
+pub(crate) fn trials() -> [Trial; 3] {
+    macro_rules! trials {
+        ($($name:ident),+ $(,)?) => {
+            [$(crate::trial(concat!("scale::", stringify!($name)).to_owned(), $name)),+]
+        };
+    }
+    trials![
+        ten_thousand_services_cost_what_they_hold_and_changes_what_they_change,
+        a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes,
+        more_endpoints_than_a_service_can_have_are_refused_aloud_and_nobody_else_is,
+    ]
+}
 
 struct Rig {
     maps: Maps,
@@ -143,7 +158,6 @@ fn slice(of: &Service, n: usize) -> Slice {
     }
 }
 
-#[test]
 fn ten_thousand_services_cost_what_they_hold_and_changes_what_they_change() -> Result<()> {
     let mut all = world(SERVICES, LARGES);
     let wanted = expected(&all);
@@ -255,7 +269,6 @@ fn one_service_comes_and_goes(rig: &mut Rig, all: &mut Vec<Service>) -> Result<(
     Ok(())
 }
 
-#[test]
 fn a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes() -> Result<()> {
     const STEP: usize = LARGE / 10;
     let mut all = world(200, 1);
@@ -331,7 +344,6 @@ fn a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes() -> Resul
     Ok(())
 }
 
-#[test]
 fn more_endpoints_than_a_service_can_have_are_refused_aloud_and_nobody_else_is() -> Result<()> {
     const MOST: usize = 65_535;
     let mut all = world(3, 0);

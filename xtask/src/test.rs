@@ -124,16 +124,18 @@ fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<
     let step = Step::new(&format!("test-{}", name.replace(' ', "-")), name)?;
     let status = step.run_while_it_moves(command, deadline, libtest::progress)?;
     let said = std::fs::read_to_string(step.log()).unwrap_or_default();
-    let mut outcome = libtest::parse(&said).unwrap_or_default();
+    let parsed = libtest::parse(&said);
+    let is_whole = parsed.is_some();
+    let mut outcome = parsed.unwrap_or_else(|| libtest::before_death(&said));
     let broken = match status {
         None => Some(format!(
             "killed: no test ended within {}",
             minutes(deadline)
         )),
-        Some(status) if !status.success() && outcome.failed == 0 => {
+        Some(status) if !status.success() && (outcome.failed == 0 || !is_whole) => {
             Some(format!("ended with {status}"))
         }
-        Some(_) if libtest::parse(&said).is_none() => Some("ended without a result".to_owned()),
+        Some(_) if !is_whole => Some("ended without a result".to_owned()),
         Some(_) => None,
     };
     if let Some(how) = broken {
