@@ -302,9 +302,8 @@ fn error(
     )?;
     let speaks = match by {
         By::Sender => before.src,
-        By::Addressed => own.dst,
         By::Speaker if family == Family::V4 => IpAddr::V4(SPEAKER_V4),
-        By::Speaker => own.dst,
+        By::Addressed | By::Speaker => own.dst,
     };
     let ends = Tuple {
         src: speaks,

@@ -138,7 +138,11 @@ fn extensions(packet: &Packet, protocol: IpNumber) -> Result<(IpNumber, Vec<u8>)
 
 /// Bytes that differ from each other, so that misplaced ones are seen.
 fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i % 251) as u8 ^ 0x5a).collect()
+    (0..=250)
+        .map(|byte: u8| byte ^ 0x5a)
+        .cycle()
+        .take(len)
+        .collect()
 }
 
 fn transport(packet: &Packet, family: Family, tuple: &Tuple, history: &History) -> Result<Vec<u8>> {

@@ -139,18 +139,16 @@ pub(super) fn error(
 
 /// Makes the sum of an ICMP message anew, in a packet whose network header has this length.
 pub(crate) fn icmp_sum(packet: &mut [u8], header: usize, ends: &Tuple) -> Option<()> {
-    let sum = match (ends.src, ends.dst) {
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            let (mut message, payload) = Icmpv6Header::from_slice(packet.get(header..)?).ok()?;
-            let sum = message.update_checksum(src.octets(), dst.octets(), payload);
-            sum.ok()?;
-            message.checksum
-        }
-        _ => {
-            let (mut message, payload) = Icmpv4Header::from_slice(packet.get(header..)?).ok()?;
-            message.update_checksum(payload);
-            message.checksum
-        }
+    let bytes = packet.get(header..)?;
+    let sum = if let (IpAddr::V6(src), IpAddr::V6(dst)) = (ends.src, ends.dst) {
+        let (mut message, payload) = Icmpv6Header::from_slice(bytes).ok()?;
+        let sum = message.update_checksum(src.octets(), dst.octets(), payload);
+        sum.ok()?;
+        message.checksum
+    } else {
+        let (mut message, payload) = Icmpv4Header::from_slice(bytes).ok()?;
+        message.update_checksum(payload);
+        message.checksum
     };
     packet
         .get_mut(header + 2..header + 4)?

@@ -138,7 +138,11 @@ pub(crate) fn show(frame: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The headers of a packet; of an ICMP error also those that it quotes.
@@ -150,31 +154,7 @@ fn layers(packet: &[u8], indent: &str, text: &mut String) {
             return;
         }
     };
-    let lives = match &sliced.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            let header = ip.header();
-            format!(
-                "IPv4 ttl {}, length {}, header {}, df {}, offset {}, more {}, protocol {}",
-                header.ttl(),
-                header.total_len(),
-                header.slice().len(),
-                header.dont_fragment(),
-                header.fragments_offset().byte_offset(),
-                header.more_fragments(),
-                header.protocol().0,
-            )
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let header = ip.header();
-            format!(
-                "IPv6 hop limit {}, payload {}, next header {}",
-                header.hop_limit(),
-                header.payload_length(),
-                header.next_header().0,
-            )
-        }
-        _ => "no IP".to_owned(),
-    };
+    let lives = network(sliced.net.as_ref());
     let tuple = tuple(packet).map_or_else(String::new, |tuple| tuple.to_string());
     let _ = writeln!(text, "{indent}{lives}: {tuple}");
     match &sliced.transport {
@@ -247,5 +227,34 @@ fn layers(packet: &[u8], indent: &str, text: &mut String) {
                 let _ = writeln!(text, "{indent}{layer}: {error}");
             }
         }
+    }
+}
+
+/// The network header of a packet.
+fn network(net: Option<&LaxNetSlice<'_>>) -> String {
+    match net {
+        Some(LaxNetSlice::Ipv4(ip)) => {
+            let header = ip.header();
+            format!(
+                "IPv4 ttl {}, length {}, header {}, df {}, offset {}, more {}, protocol {}",
+                header.ttl(),
+                header.total_len(),
+                header.slice().len(),
+                header.dont_fragment(),
+                header.fragments_offset().byte_offset(),
+                header.more_fragments(),
+                header.protocol().0,
+            )
+        }
+        Some(LaxNetSlice::Ipv6(ip)) => {
+            let header = ip.header();
+            format!(
+                "IPv6 hop limit {}, payload {}, next header {}",
+                header.hop_limit(),
+                header.payload_length(),
+                header.next_header().0,
+            )
+        }
+        _ => "no IP".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use super::{
     crc, net_offset,
-    read::{Carried, transport, tuple},
+    read::{Carried, Tuple, transport, tuple},
 };
 
 /// What a receiver of the frame would find wrong.
@@ -57,46 +57,22 @@ fn of(packet: &[u8], place: &str, whole: bool) -> Vec<String> {
     let Some(tuple) = tuple(packet) else {
         return found;
     };
-    let wrong = |name: &str, said: u16, right: Option<u16>| match right {
-        // 0 and ffff are the same number to a receiver.
-        Some(right) if said != right && (said, right) != (0xffff, 0) => {
-            Some(format!("{place}{name} sum is {said:04x}, not {right:04x}"))
-        }
-        Some(_) => None,
-        None => Some(format!("{place}{name} sum cannot be made")),
-    };
+    let right = sum(sliced.transport.as_ref(), &tuple);
     match &sliced.transport {
         Some(TransportSlice::Tcp(tcp)) => {
-            let right = match (tuple.src, tuple.dst) {
-                (IpAddr::V4(s), IpAddr::V4(d)) => tcp.calc_checksum_ipv4(s.octets(), d.octets()),
-                (IpAddr::V6(s), IpAddr::V6(d)) => tcp.calc_checksum_ipv6(s.octets(), d.octets()),
-                _ => return found,
-            };
-            found.extend(wrong("TCP", tcp.checksum(), right.ok()));
+            found.extend(wrong(place, "TCP", tcp.checksum(), right));
         }
         Some(TransportSlice::Udp(udp)) => {
-            let header = udp.to_header();
-            let right = match (tuple.src, tuple.dst) {
-                (IpAddr::V4(s), IpAddr::V4(d)) => {
-                    header.calc_checksum_ipv4_raw(s.octets(), d.octets(), udp.payload())
-                }
-                (IpAddr::V6(s), IpAddr::V6(d)) => {
-                    header.calc_checksum_ipv6_raw(s.octets(), d.octets(), udp.payload())
-                }
-                _ => return found,
-            };
             // 0: it has none.
-            if header.checksum != 0 {
-                found.extend(wrong("UDP", header.checksum, right.ok()));
+            if udp.checksum() != 0 {
+                found.extend(wrong(place, "UDP", udp.checksum(), right));
             }
-            if usize::from(header.length) != payload.payload.len() {
+            if usize::from(udp.length()) != payload.payload.len() {
                 found.push(format!("{place}UDP length differs from IP's"));
             }
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
-            let mut header = icmp.header();
-            header.update_checksum(icmp.payload());
-            found.extend(wrong("ICMP", icmp.checksum(), Some(header.checksum)));
+            found.extend(wrong(place, "ICMP", icmp.checksum(), right));
             if matches!(icmp.type_u8(), 3 | 4 | 5 | 11 | 12) {
                 found.extend(of(icmp.payload(), &format!("{place}quoted "), false));
             }
@@ -111,18 +87,63 @@ fn of(packet: &[u8], place: &str, whole: bool) -> Vec<String> {
                 found.extend(of(icmp.payload(), &format!("{place}quoted "), false));
             }
         }
-        None => {
-            if let Some(Carried {
-                at, protocol: 132, ..
-            }) = transport(packet)
-                && let Some(said) = packet.get(at + 8..at + 12)
-            {
-                let right = crc::sctp(payload.payload);
-                if said != right {
-                    found.push(format!("{place}SCTP sum is {said:02x?}, not {right:02x?}"));
-                }
-            }
-        }
+        None => found.extend(wrong_crc(packet, place)),
     }
     found
+}
+
+/// What is wrong with a sum of sixteen bits.
+fn wrong(place: &str, name: &str, said: u16, right: Option<u16>) -> Option<String> {
+    match right {
+        // 0 and ffff are the same number to a receiver.
+        Some(right) if said != right && (said, right) != (0xffff, 0) => {
+            Some(format!("{place}{name} sum is {said:04x}, not {right:04x}"))
+        }
+        Some(_) => None,
+        None => Some(format!("{place}{name} sum cannot be made")),
+    }
+}
+
+/// The sum of sixteen bits that a transport header should have; ICMPv6's is asked for otherwise.
+fn sum(transport: Option<&TransportSlice<'_>>, ends: &Tuple) -> Option<u16> {
+    match (transport?, ends.src, ends.dst) {
+        (TransportSlice::Tcp(tcp), IpAddr::V4(src), IpAddr::V4(dst)) => {
+            tcp.calc_checksum_ipv4(src.octets(), dst.octets()).ok()
+        }
+        (TransportSlice::Tcp(tcp), IpAddr::V6(src), IpAddr::V6(dst)) => {
+            tcp.calc_checksum_ipv6(src.octets(), dst.octets()).ok()
+        }
+        (TransportSlice::Udp(udp), IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let (header, data) = (udp.to_header(), udp.payload());
+            let sum = header.calc_checksum_ipv4_raw(src.octets(), dst.octets(), data);
+            sum.ok()
+        }
+        (TransportSlice::Udp(udp), IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let (header, data) = (udp.to_header(), udp.payload());
+            let sum = header.calc_checksum_ipv6_raw(src.octets(), dst.octets(), data);
+            sum.ok()
+        }
+        (TransportSlice::Icmpv4(icmp), ..) => {
+            let mut header = icmp.header();
+            header.update_checksum(icmp.payload());
+            Some(header.checksum)
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with the CRC of SCTP, if it is that.
+fn wrong_crc(packet: &[u8], place: &str) -> Option<String> {
+    let Carried {
+        at,
+        end,
+        protocol: 132,
+        ..
+    } = transport(packet)?
+    else {
+        return None;
+    };
+    let said = packet.get(at + 8..at + 12)?;
+    let right = crc::sctp(packet.get(at..end)?);
+    (said != right).then(|| format!("{place}SCTP sum is {said:02x?}, not {right:02x?}"))
 }

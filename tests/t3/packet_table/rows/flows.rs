@@ -14,6 +14,13 @@ use crate::packet_table::{
 };
 
 pub(super) fn rows() -> Vec<Row> {
+    [first_packets(), conversations(), over_lb0()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn first_packets() -> Vec<Row> {
     vec![
         row("a SYN for a node port goes to a backend of another node under our address")
             .given(syn())
@@ -45,6 +52,11 @@ pub(super) fn rows() -> Vec<Row> {
             .given(syn().to(ELSEWHERE))
             .then(PASSED, NOTHING)
             .records(Place::Nowhere),
+    ]
+}
+
+fn conversations() -> Vec<Row> {
+    vec![
         row("a connection to a backend of another node: SYN, answer, data, both ends close")
             .given(syn())
             .then(to(FAR), PktForwarded)
@@ -110,6 +122,11 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(sctp(chunk::SHUTDOWN_ACK).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply),
+    ]
+}
+
+fn over_lb0() -> Vec<Row> {
+    vec![
         row("a pod's SYN for a cluster IP goes out by lb0 and in again under lb0's source")
             .given(syn().from(POD).to(S_HERE.vip()).at(At::Lb0))
             .then(to(HERE), PktLocal)

@@ -36,6 +36,8 @@ use lb_common::{
     slot::Slot,
 };
 
+use testbed::addr::Both;
+
 use super::services;
 use crate::packet_table::plan::{Device, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2};
 
@@ -195,7 +197,7 @@ fn fill(maps: &mut Maps, indices: &BTreeMap<Device, u32>) -> Result<()> {
         scheduler: Scheduler::Random,
         lb0: true,
         machine: Machine {
-            own: own.iter().flat_map(|addr| addr.ips()).collect(),
+            own: own.iter().flat_map(Both::ips).collect(),
             links: vec![],
         },
     };

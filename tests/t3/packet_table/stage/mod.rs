@@ -5,7 +5,7 @@ mod agent;
 mod services;
 mod state;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use anyhow::{Context as _, Result};
 use testbed::{netns::Netns, pins::PinDir};
@@ -67,7 +67,8 @@ fn devices() -> String {
         let name = device.name();
         // eth1 takes jumbo frames.
         let mtu = if device == Device::Eth1 { 9000 } else { 1500 };
-        lines += &format!(
+        let _ = write!(
+            lines,
             "link add {name} address {mac} type veth peer name {name}p\n\
              link set {name}p mtu {mtu} up\n\
              link set {name} mtu {mtu} up\n\
@@ -107,14 +108,16 @@ fn routes() -> String {
     ] {
         for (host, last) in hosts {
             let lladdr = mac([2, 0, 0, 0, 1, *last]);
-            lines += &format!(
+            let _ = write!(
+                lines,
                 "neigh replace 198.18.{}.{host} lladdr {lladdr} nud permanent dev {device}\n\
                  neigh replace fd66:{:x}::{host:x} lladdr {lladdr} nud permanent dev {device}\n",
                 net.0, net.1,
             );
         }
     }
-    lines += &format!(
+    let _ = write!(
+        lines,
         "route add default via {}\nroute add default via {}\n",
         ROUTER.v4, ROUTER.v6
     );
@@ -130,7 +133,8 @@ fn routes() -> String {
         (5, "198.18.0.5".into(), "fd66:18::5".into(), "mtu lock 1400"),
         (6, "198.18.1.9".into(), "fd66:181::9".into(), ""),
     ] {
-        lines += &format!(
+        let _ = write!(
+            lines,
             "route add 10.244.{node}.0/24 via {v4} {more}\n\
              route add fd66:244:0:{node}::/64 via {v6} {more}\n"
         );
