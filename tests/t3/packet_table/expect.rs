@@ -262,7 +262,7 @@ fn to_client(
     let by_lb0 = history.at == Some(At::Lb0);
     let out = match packet.at {
         At::Ingress(_) if by_lb0 => Out::Handed,
-        At::Ingress(_) => Out::Sent(Some(way_to(first.src, family))),
+        At::Ingress(_) | At::Tunnel => Out::Sent(Some(way_to(first.src, family))),
         At::Egress(_) | At::Lb0 | At::Lb0Back => Out::Stack,
     };
     let change = Change {

@@ -70,6 +70,11 @@ pub(crate) const FAR_CLIENT: Peer = Peer::new(
     both([203, 0, 113, 7], [0xfd66, 0x113, 0, 0, 0, 0, 0, 7]),
     41_007,
 );
+/// A client behind a device without link headers; see [`Device::mac`].
+pub(crate) const TUNNEL_CLIENT: Peer = Peer::new(
+    both([8, 0, 0, 7], [0xfd66, 0x8, 0x86dd, 0, 0, 0, 0, 7]),
+    41_008,
+);
 /// A pod of this node, as a client.
 pub(crate) const POD: Peer = Peer::new(pod(1, 50), 41_050);
 /// A pod of another node, as a client.
@@ -85,7 +90,7 @@ pub(crate) const UNALLOCATED: Peer = Peer::new(vip(200), 80);
 /// whole.
 pub(crate) const SPEAKER_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 108, 99);
 
-/// A device of the node.
+/// A device of the node; those named tun have no link header.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Device {
     Eth0,
@@ -93,11 +98,20 @@ pub(crate) enum Device {
     Eth2,
     Lb0,
     Lb0Peer,
+    Tun4,
+    Tun6,
 }
 
 impl Device {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Eth0, Self::Eth1, Self::Eth2, Self::Lb0, Self::Lb0Peer];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Eth0,
+        Self::Eth1,
+        Self::Eth2,
+        Self::Lb0,
+        Self::Lb0Peer,
+        Self::Tun4,
+        Self::Tun6,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -106,6 +120,8 @@ impl Device {
             Self::Eth2 => "eth2",
             Self::Lb0 => "lb0",
             Self::Lb0Peer => "lb0p",
+            Self::Tun4 => "tun4",
+            Self::Tun6 => "tun6",
         }
     }
 
@@ -115,6 +131,11 @@ impl Device {
             Self::Eth1 => [2, 0, 0, 0, 0, 0x11],
             Self::Eth2 => [2, 0, 0, 0, 0, 0x12],
             Self::Lb0 | Self::Lb0Peer => lb_common::lb0::MAC,
+            // A test run takes the first bytes for an Ethernet header whatever the device, so these
+            // are the first bytes of a SYN: in IPv4 with four bytes of options, since hardware
+            // addresses are even. Its source must have the EtherType in the right place.
+            Self::Tun4 => [0x46, 0, 0, 44, 0x47, 0x11],
+            Self::Tun6 => [0x60, 0, 0, 0, 0, 20],
         }
     }
 }
@@ -143,7 +164,7 @@ impl Way {
         match self.device {
             Device::Eth1 => NODE_ETH1,
             Device::Eth2 => NODE_ETH2,
-            Device::Eth0 | Device::Lb0 | Device::Lb0Peer => NODE,
+            _ => NODE,
         }
     }
 

@@ -53,11 +53,13 @@ fn once(
     let Step { packet, then, .. } = step;
     let device = match packet.at {
         At::Ingress(device) | At::Egress(device) => device,
+        At::Tunnel if family == Family::V4 => Device::Tun4,
+        At::Tunnel => Device::Tun6,
         At::Lb0 => Device::Lb0,
         At::Lb0Back => Device::Lb0Peer,
     };
     let sent = frame(packet, family, device, history)?;
-    let ran = match scene.run(packet, hook, &sent) {
+    let ran = match scene.run(packet, hook, device, &sent) {
         Ok(ran) => ran,
         Err(error) => return Ok(format!("    {error:#}\n    in\n{}", show(&sent))),
     };

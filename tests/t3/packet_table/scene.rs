@@ -8,7 +8,7 @@ use lb_sys::{SkbContext, TcHook};
 
 use crate::packet_table::{
     expect::Out,
-    packet::{At, Packet},
+    packet::{At, Packet, net_offset},
     plan::Device,
     row::Hook,
     stage::{Agent, Node, Program, State, has_tcx, indices},
@@ -100,12 +100,19 @@ impl Scene {
     }
 
     /// Runs the frame through the programs of its hook.
-    pub(crate) fn run(&self, packet: &Packet, hook: Hook, frame: &[u8]) -> Result<Ran> {
+    pub(crate) fn run(
+        &self,
+        packet: &Packet,
+        hook: Hook,
+        device: Device,
+        frame: &[u8],
+    ) -> Result<Ran> {
         let before = self.agent.counters()?;
         let mut ran = match packet.at {
             At::Ingress(device) if hook == Hook::Wire => self.wire(device, frame)?,
             At::Ingress(device) if hook == Hook::Xdp => self.xdp(packet, device, frame)?,
             At::Ingress(device) => self.tc(Program::TcIngress, packet, hook, device, frame)?,
+            At::Tunnel => self.tunnel(packet, device, frame)?,
             At::Egress(device) => self.tc(Program::TcEgress, packet, hook, device, frame)?,
             At::Lb0 => self.tc(Program::Lb0Out, packet, hook, Device::Lb0, frame)?,
             At::Lb0Back => self.tc(Program::Lb0Back, packet, hook, Device::Lb0Peer, frame)?,
@@ -160,6 +167,16 @@ impl Scene {
             counted: vec![],
             verdict: ran.verdict.into(),
         })
+    }
+
+    /// Without the Ethernet header, which is put back for those who read what comes out.
+    fn tunnel(&self, packet: &Packet, device: Device, frame: &[u8]) -> Result<Ran> {
+        let (link, bare) = frame.split_at(net_offset(frame));
+        let mut ran = self.tc(Program::TcIngress, packet, Hook::Tc, device, bare)?;
+        if ran.out == Out::Stack {
+            ran.frame = [link, &ran.frame].concat();
+        }
+        Ok(ran)
     }
 
     fn wire(&self, device: Device, frame: &[u8]) -> Result<Ran> {

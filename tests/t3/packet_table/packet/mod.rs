@@ -46,6 +46,8 @@ pub(crate) mod chunk {
 pub(crate) enum At {
     /// It comes in on a node device: tc and XDP.
     Ingress(Device),
+    /// It comes in on a node device without a link header.
+    Tunnel,
     /// It leaves by a node device.
     Egress(Device),
     /// A client of this node sends it to a Service address.

@@ -1,17 +1,22 @@
 //! What stands before the network header: tags, EtherTypes, hardware addresses.
 
-use lb_common::Reason::PktForwarded;
+use lb_common::Reason::{PktForwarded, PktLocal, PktNoEndpoint, PktReply, PktTtlExpired};
 
 use crate::packet_table::{
-    expect::{PASSED, to},
-    packet::{Layer, syn, udp},
-    plan::{FAR, S_FAR, S_HERE},
+    expect::{EXPIRED, PASSED, REFUSED, TO_THE_CLIENT, to},
+    packet::{ACK, At, Layer, Packet, SYN, syn, tcp, udp},
+    plan::{FAR, HERE, Peer, S_EMPTY, S_FAR, S_HERE, TUNNEL_CLIENT},
     row::{Hook, NOTHING, Row, row},
 };
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const MULTICAST: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
 const SOMEBODY: [u8; 6] = [2, 0, 0, 0, 7, 7];
+
+/// See [`crate::packet_table::plan::Device::mac`].
+fn tunnelled(to: Peer) -> Packet {
+    syn().options(4).from(TUNNEL_CLIENT).to(to).at(At::Tunnel)
+}
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -37,6 +42,26 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .only(Hook::WIRE)
             .known_wrong("K3", "it passes as a VLAN's"),
+        row("a SYN from a device without link headers is sent on with one")
+            .given(tunnelled(S_FAR.node_port()))
+            .then(to(FAR), PktForwarded)
+            .given(tcp(SYN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .only(&[Hook::Tc]),
+        row("a SYN from a device without link headers for a backend of this node gets none")
+            .given(tunnelled(S_HERE.node_port()))
+            .then(to(HERE), PktLocal)
+            .only(&[Hook::Tc]),
+        row("a SYN from a device without link headers is refused with one")
+            .given(tunnelled(S_EMPTY.node_port()))
+            .then(REFUSED, PktNoEndpoint)
+            .only(&[Hook::Tc])
+            .v6(),
+        row("a SYN with one hop left from a device without link headers is answered with one")
+            .given(tunnelled(S_FAR.node_port()).ttl(1))
+            .then(EXPIRED, PktTtlExpired)
+            .only(&[Hook::Tc])
+            .v6(),
         row("a frame of another EtherType passes")
             .given(syn().edit(Layer::Link, 12, &[0x88, 0x64]))
             .then(PASSED, NOTHING),

@@ -109,12 +109,18 @@ impl Agent {
             (Device::Eth0, NODE, true),
             (Device::Eth1, NODE_ETH1, true),
             (Device::Eth2, NODE_ETH2, false),
+            (Device::Tun4, NODE, false),
+            (Device::Tun6, NODE, false),
         ] {
             let entry = Dev {
                 source_v4: Addr::from(std::net::IpAddr::from(source.v4)),
                 source_v6: Addr::from(std::net::IpAddr::from(source.v6)),
                 flags: flags::NODE | if xdp { flags::XDP } else { 0 },
-                header_len: 14,
+                header_len: if matches!(device, Device::Tun4 | Device::Tun6) {
+                    0
+                } else {
+                    14
+                },
             };
             let done = devs.insert(&[(indices[&device], entry)]);
             ensure!(done.error.is_none(), "{done:?}");

@@ -79,6 +79,15 @@ fn devices() -> String {
             v6 = addr.v6,
         );
     }
+    for device in [Device::Tun4, Device::Tun6] {
+        let (name, mac) = (device.name(), mac(device.mac()));
+        let _ = write!(
+            lines,
+            "link add {name} address {mac} type veth peer name {name}p\n\
+             link set {name}p up\n\
+             link set {name} up\n"
+        );
+    }
     let ours = mac(Device::Lb0.mac());
     lines
         + &format!(
