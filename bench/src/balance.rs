@@ -1,5 +1,5 @@
-//! The suite `balance`: how evenly every scheduler chooses, through the real kernel, on the socket path and on the packet path.
-//! Owns the services and the tests of their shares.
+//! The suite `balance`: how evenly every scheduler chooses, through the real kernel, on the socket
+//! path and on the packet path. Owns the services and the tests of their shares.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

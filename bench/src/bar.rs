@@ -1,5 +1,4 @@
-//! Owns promises and whether they are kept: a limit, and what was measured.
-//! Knows nothing of how it was measured.
+//! Promises and whether they are kept: a limit, and what was measured.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,4 @@
-//! Owns the writing of many objects to an API server at once.
-//! Knows nothing of what they are for.
+//! The writing of many objects to an API server at once.
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::NamespaceResourceScope;

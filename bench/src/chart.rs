@@ -1,5 +1,5 @@
-//! Owns the picture of one metric: a bar for each row, its end the median, with a line from the lowest round to the highest.
-//! Knows nothing of what the rows are.
+//! The picture of one metric: a bar for each row, its end the median, with a line from the lowest
+//! round to the highest.
 
 use crate::report::add;
 use crate::samples::Samples;

@@ -1,5 +1,4 @@
-//! Owns the chi-squared test of an even distribution.
-//! Knows nothing of what was distributed.
+//! The chi-squared test of an even distribution.
 
 /// The probability that chance alone is at least as uneven as these counts, of which each was as likely as any other.
 pub(crate) fn evenness(counts: &[u64]) -> f64 {

@@ -1,5 +1,4 @@
-//! Owns this side of the process that measures: started, asked, ended.
-//! Knows nothing of what it is asked for.
+//! This side of the process that measures: started, asked, ended.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,8 +6,8 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use testbed::place::Place;
 use testbed::process;
+use testbed::sandbox::Sandbox;
 
 use crate::wire::{Knocked, Program, Reached, Reply, Request, Where, Work};
 use crate::{UNHURRIED, WORKER, worker};
@@ -37,7 +36,7 @@ impl Client {
     }
 
     fn start_by(words: &[OsString]) -> Result<Self> {
-        let mut child = process::command(&Place::default(), words)?
+        let mut child = process::command(&Sandbox::default(), words)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,5 +1,5 @@
-//! Owns the order of a run: every row is measured in every round, in turns, and the control row says which rounds count.
-//! Knows nothing of what is measured.
+//! The order of a run: every row is measured in every round, in turns, and the control row says
+//! which rounds count.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Owns where all of it happens: a namespace whose server answers on every backend address, and veth pairs that lead to it.
-//! Knows nothing of what stands between client and server.
+//! Where all of it happens: a namespace whose server answers on every backend address, and veth
+//! pairs that lead to it.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use testbed::cgroup::Cgroup;
 use testbed::netns::Netns;
-use testbed::place::Place;
 use testbed::poll;
 use testbed::process::Process;
+use testbed::sandbox::Sandbox;
 
 use crate::services::{BACKENDS, BACKENDS_V6, VIPS, VIPS_V6};
 use crate::wire::Where;
@@ -40,7 +40,7 @@ impl Ground {
             .tempdir()
             .context("make a folder")?;
         let cgroup = Cgroup::new("server")?;
-        let place = Place {
+        let place = Sandbox {
             netns: Some(netns.path()),
             cgroup: Some(cgroup.path().to_owned()),
             resolv_conf: None,
@@ -78,7 +78,7 @@ impl Ground {
     }
 
     /// Where the server is: nobody goes while it is there.
-    pub(crate) fn place(&self) -> Where {
+    pub(crate) fn sandbox(&self) -> Where {
         Where {
             netns: self.netns.path(),
             cgroup: self.cgroup.path().to_owned(),

@@ -1,5 +1,4 @@
-//! Owns what a reader must know of the machine to make anything of the numbers.
-//! Knows nothing of the numbers.
+//! What a reader must know of the machine to make anything of the numbers.
 
 use std::fs;
 use std::process::Command;

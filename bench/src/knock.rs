@@ -1,5 +1,5 @@
-//! Owns a client that opens one connection after the other, as users do, beside one that it keeps, and counts what fails.
-//! Knows nothing of what happens meanwhile.
+//! A client that opens one connection after the other, as users do, beside one that it keeps, and
+//! counts what fails.
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! The suite `liveness`: connections that fail, or are slow, while the balancer is killed, replaced, and told of a thousand
-//! changed endpoints a second. Owns the rows and the bars.
+//! The suite `liveness`: connections that fail, or are slow, while the balancer is killed,
+//! replaced, and told of a thousand changed endpoints a second. Owns the rows and the bars.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -201,7 +201,7 @@ impl Scene<'_> {
         mut running: Running,
         event: Event,
     ) -> Result<(Running, [f64; 4])> {
-        let inside = home.place();
+        let inside = home.sandbox();
         let outside = Where {
             netns: self.outside.netns().path(),
             cgroup: self.outside.cgroup().path().to_owned(),
@@ -252,7 +252,7 @@ impl Scene<'_> {
     /// The way is there before anything is counted.
     fn reach(&mut self, home: &Home) -> Result<()> {
         let [one, _] = &mut self.clients;
-        let reached = one.reach(&home.place(), vec![vip(NUMBER)])?;
+        let reached = one.reach(&home.sandbox(), vec![vip(NUMBER)])?;
         anyhow::ensure!(reached.len() == 1, "nobody answers");
         Ok(())
     }

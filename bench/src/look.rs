@@ -1,5 +1,4 @@
-//! Owns the ways in which the worker finds out who stands behind an address.
-//! Knows nothing of how long anything takes.
+//! The ways in which the worker finds out who stands behind an address.
 
 use std::collections::BTreeMap;
 use std::fs;

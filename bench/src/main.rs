@@ -1,5 +1,6 @@
-//! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of their own.
-//! Run by `cargo xtask bench`, which builds everything before. How to read it: docs/performance.md.
+//! The benchmark: suites of rows, measured in turns within one run, in namespaces and cgroups of
+//! their own. Run by `cargo xtask bench`, which builds everything before. How to read it:
+//! docs/performance.md.
 
 mod balance;
 mod bar;

@@ -1,5 +1,5 @@
-//! The suite `memory`: what the agent's process and its maps weigh, with so many services and endpoints, beside kube-proxy.
-//! Owns the rows and the bars.
+//! The suite `memory`: what the agent's process and its maps weigh, with so many services and
+//! endpoints, beside kube-proxy. Owns the rows and the bars.
 
 use std::fs;
 use std::os::fd::AsRawFd as _;

@@ -1,5 +1,5 @@
-//! Owns a balancer that runs against a real API server on a node of its own, ours or kube-proxy: started, known to be done,
-//! weighed, ended. Knows nothing of what is written to the API server.
+//! A balancer that runs against a real API server on a node of its own, ours or kube-proxy:
+//! started, known to be done, weighed, ended.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ impl Home {
     }
 
     /// Where clients of it are.
-    pub(crate) fn place(&self) -> Where {
+    pub(crate) fn sandbox(&self) -> Where {
         Where {
             netns: self.node.netns().path(),
             cgroup: self.node.cgroup().path().to_owned(),
@@ -104,7 +104,7 @@ impl Home {
             }
             Kind::KubeProxy(mode) => Running::KubeProxy(KubeProxy::without_waiting(
                 cluster,
-                node.place(),
+                node.sandbox(),
                 node.name(),
                 mode,
             )?),

@@ -1,5 +1,4 @@
-//! Owns what a run says of itself while it lasts: each line begins with the time since it began.
-//! Knows nothing of what is done.
+//! What a run says of itself while it lasts: each line begins with the time since it began.
 
 use std::fmt::{Arguments, Display};
 use std::sync::LazyLock;

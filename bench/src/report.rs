@@ -1,5 +1,5 @@
-//! Owns what a suite leaves behind: the raw values, a page of Markdown, a chart for each metric that has one.
-//! Knows nothing of how it was measured.
+//! What a suite leaves behind: the raw values, a page of Markdown, a chart for each metric that has
+//! one.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Owns the values of a run: by row, metric and round; which of them count, and what they are beside each other.
-//! Knows nothing of how they came about.
+//! The values of a run: by row, metric and round; which of them count, and what they are beside
+//! each other.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Owns the one server behind every backend address: it says over TCP which address it was reached by, and takes datagrams.
-//! Knows nothing of who asks.
+//! The one server behind every backend address: it says over TCP which address it was reached by,
+//! and takes datagrams.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Owns the services that are measured: which addresses number `i` has, and its objects as manifests and as JSON.
-//! Knows nothing of who serves them.
+//! The services that are measured: which addresses number `i` has, and its objects as manifests and
+//! as JSON.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

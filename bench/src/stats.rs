@@ -1,5 +1,4 @@
-//! Owns medians and spreads.
-//! Knows nothing of what the numbers are.
+//! Medians and spreads.
 
 /// Half of the values are below.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {

@@ -1,5 +1,6 @@
-//! Owns the writing of thousands of services that differ in nothing but their addresses: the API server makes the first, and the
-//! others go into etcd as copies of what it made. It takes five milliseconds for each else. Knows nothing of who reads them.
+//! The writing of thousands of services that differ in nothing but their addresses: the API server
+//! makes the first, and the others go into etcd as copies of what it made. It takes five
+//! milliseconds for each else.
 
 use std::time::Duration;
 

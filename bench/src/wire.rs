@@ -1,11 +1,11 @@
-//! Owns the words between the benchmark and the one process that measures for it: a line of JSON each way.
-//! Knows nothing of rows.
+//! The words between the benchmark and the one process that measures for it: a line of JSON each
+//! way.
 
 use std::net::SocketAddr;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use testbed::place::Place;
+use testbed::sandbox::Sandbox;
 
 /// What is done in a block of calls, and timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub(crate) struct Where {
     pub(crate) cgroup: std::path::PathBuf,
 }
 
-impl From<&Where> for Place {
+impl From<&Where> for Sandbox {
     fn from(place: &Where) -> Self {
         let Where { netns, cgroup } = place;
         Self {

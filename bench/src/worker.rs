@@ -1,5 +1,5 @@
-//! Owns the process that measures: one for all rows, which moves between namespaces and cgroups before each block.
-//! Knows nothing of what it is compared with.
+//! The process that measures: one for all rows, which moves between namespaces and cgroups before
+//! each block.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -17,7 +17,7 @@ use nix::sys::socket::{
     send, sendto, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use testbed::place::Place;
+use testbed::sandbox::Sandbox;
 
 use crate::knock;
 use crate::look;
@@ -186,7 +186,7 @@ impl Worker {
     /// Sockets belong to the cgroup and the namespace that their maker is in when it makes them.
     fn go(&mut self, place: &Where) -> Result<()> {
         if self.at.as_ref() != Some(place) {
-            Place::from(place).enter()?;
+            Sandbox::from(place).enter()?;
             self.at = Some(place.clone());
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Owns a real API server that knows so many services, and changes them: the server of their endpoints answers on each address.
-//! Knows nothing of who follows.
+//! A real API server that knows so many services, and changes them: the server of their endpoints
+//! answers on each address.
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};

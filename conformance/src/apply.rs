@@ -1,5 +1,4 @@
-//! Owns the writing of what has changed between two states of a Service, many of them at a time.
-//! Knows nothing of who watches.
+//! The writing of what has changed between two states of a Service, many of them at a time.
 
 use std::net::IpAddr;
 

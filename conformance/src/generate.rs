@@ -1,5 +1,4 @@
-//! Owns the clusters that chance makes: a few Services of every kind, and a few changes of them.
-//! Knows nothing of what they are for.
+//! The clusters made at random: a few Services of every kind, and a few changes of them.
 
 use anyhow::{Result, anyhow};
 use proptest::collection::vec;

@@ -1,5 +1,5 @@
-//! Owns the comparison of two answers to one question: who answered or how it failed, and whom the backends saw.
-//! Knows nothing of which differences are meant; those are in [`super::tolerated`].
+//! The comparison of two answers to one question: who answered or how it failed, and whom the
+//! backends saw. Knows nothing of which differences are meant; those are in [`super::tolerated`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::plan::Svc;
 use crate::question::Question;
 use crate::tolerated::{self, Aspect, Toleration};
 use crate::world;
-use testbed::probe::{Heard, Outcome};
+use testbed::probe::{Observation, Outcome};
 
 /// A question with both answers.
 #[derive(Debug, Clone)]
@@ -18,9 +18,9 @@ pub struct Case<'a> {
     /// Of which Service.
     pub svc: &'a Svc,
     /// What kube-proxy's world said; with session affinity, what it says without.
-    pub theirs: &'a Heard,
+    pub theirs: &'a Observation,
     /// What ours said.
-    pub ours: &'a Heard,
+    pub ours: &'a Observation,
 }
 
 /// What came of a comparison.
@@ -37,7 +37,7 @@ pub enum Verdict {
 impl Case<'_> {
     /// Compares; `pool` is kube-proxy's answer for the same Service without session affinity, if this one has it.
     #[must_use]
-    pub fn judge(&self, pool: Option<&Heard>) -> Verdict {
+    pub fn judge(&self, pool: Option<&Observation>) -> Verdict {
         let Some(pool) = pool else {
             return self.plain();
         };
@@ -106,7 +106,7 @@ impl Case<'_> {
     /// Nothing but silence in their world.
     #[must_use]
     pub fn they_are_silent(&self) -> bool {
-        *self.theirs == Heard::from([Outcome::Silence])
+        *self.theirs == Observation::from([Outcome::Silence])
     }
 
     /// Nothing in their world, or an answer from where none was asked for.
@@ -119,19 +119,19 @@ impl Case<'_> {
     /// Nothing but this error number in their world.
     #[must_use]
     pub fn they_say(&self, errno: i32) -> bool {
-        *self.theirs == Heard::from([Outcome::Errno(errno)])
+        *self.theirs == Observation::from([Outcome::Errno(errno)])
     }
 
     /// Nothing but silence in ours.
     #[must_use]
     pub fn we_are_silent(&self) -> bool {
-        *self.ours == Heard::from([Outcome::Silence])
+        *self.ours == Observation::from([Outcome::Silence])
     }
 
     /// Nothing but this error number in ours.
     #[must_use]
     pub fn we_say(&self, errno: i32) -> bool {
-        *self.ours == Heard::from([Outcome::Errno(errno)])
+        *self.ours == Observation::from([Outcome::Errno(errno)])
     }
 
     /// Backends and nobody else answer in ours.
@@ -164,7 +164,7 @@ impl Case<'_> {
 }
 
 /// Without what the backends saw.
-fn who(heard: &Heard) -> BTreeSet<Outcome> {
+fn who(observed: &Observation) -> BTreeSet<Outcome> {
     let blank = |outcome: &Outcome| match outcome {
         Outcome::Answer { name, .. } => Outcome::Answer {
             name: name.clone(),
@@ -172,30 +172,30 @@ fn who(heard: &Heard) -> BTreeSet<Outcome> {
         },
         other => other.clone(),
     };
-    heard.iter().map(blank).collect()
+    observed.iter().map(blank).collect()
 }
 
 /// The backends that answered.
 #[must_use]
-pub fn names(heard: &Heard) -> BTreeSet<String> {
+pub fn names(observed: &Observation) -> BTreeSet<String> {
     let name = |outcome: &Outcome| match outcome {
         Outcome::Answer { name, .. } => Some(name.clone()),
         _ => None,
     };
-    heard.iter().filter_map(name).collect()
+    observed.iter().filter_map(name).collect()
 }
 
-fn addresses(heard: &Heard) -> BTreeSet<IpAddr> {
+fn addresses(observed: &Observation) -> BTreeSet<IpAddr> {
     let saw = |outcome: &Outcome| match outcome {
         Outcome::Answer { saw, .. } => Some(*saw),
         _ => None,
     };
-    heard.iter().filter_map(saw).collect()
+    observed.iter().filter_map(saw).collect()
 }
 
 /// The answers of one backend.
-fn only(heard: &Heard, wanted: &str) -> Heard {
+fn only(observed: &Observation, wanted: &str) -> Observation {
     let of_it =
         |outcome: &&Outcome| matches!(outcome, Outcome::Answer { name, .. } if name == wanted);
-    heard.iter().filter(of_it).cloned().collect()
+    observed.iter().filter(of_it).cloned().collect()
 }

@@ -1,5 +1,4 @@
-//! Owns the objects of a plan as the API takes them, and the addresses that a plan chooses itself.
-//! Knows nothing of when they are written.
+//! The objects of a plan as the API takes them, and the addresses that a plan chooses itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

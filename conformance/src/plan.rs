@@ -1,5 +1,4 @@
-//! Owns the plan of a small cluster: Services with their slices, state after state.
-//! Knows nothing of the API, of addresses that the server hands out, and of what is asked.
+//! The plan of a small cluster: Services with their slices, state after state.
 
 use std::collections::{BTreeMap, BTreeSet};
 

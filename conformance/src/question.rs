@@ -1,5 +1,5 @@
-//! Owns the questions that can be asked of a Service: who asks, by which of its frontends, over which protocol and family.
-//! Knows nothing of the answers.
+//! The questions that can be asked of a Service: who asks, by which of its frontends, over which
+//! protocol and family.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,7 +23,7 @@ pub const PATIENCE_MS: u64 = 300;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Asker {
+pub enum Client {
     /// A pod of the refereed node that is no backend.
     Pod,
     /// The first pod of the pool, on the refereed node.
@@ -34,7 +34,7 @@ pub enum Asker {
     Outside,
 }
 
-impl Asker {
+impl Client {
     /// All.
     pub const ALL: [Self; 4] = [Self::Pod, Self::Backend, Self::Host, Self::Outside];
 }
@@ -76,7 +76,7 @@ pub struct Question {
     /// Of the address that is asked.
     pub family: Family,
     /// Who asks.
-    pub asker: Asker,
+    pub client: Client,
     /// What is asked.
     pub front: Front,
     /// Where that is.
@@ -95,7 +95,7 @@ impl fmt::Display for Question {
         write!(
             f,
             "{:?} asks {:?} of service {} by {protocol} at {}",
-            self.asker, self.front, self.position, self.to
+            self.client, self.front, self.position, self.to
         )
     }
 }
@@ -104,7 +104,7 @@ impl Question {
     /// Asked by the same one in the same way, by a frontend of the same kind.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        let same = |one: &Self| (one.asker, one.udp, one.connected);
+        let same = |one: &Self| (one.client, one.udp, one.connected);
         let kind = std::mem::discriminant::<Front>;
         same(self) == same(other) && kind(&self.front) == kind(&other.front)
     }
@@ -131,8 +131,8 @@ pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question
         let same = |ip: &&IpAddr| ip.is_ipv4() == (*family == Family::V4);
         for (port, of) in svc.ports.iter().enumerate() {
             for (front, to) in fronts(slot, position, svc, live, port, *family) {
-                for asker in Asker::ALL {
-                    if front == Front::Loopback && asker != Asker::Host {
+                for client in Client::ALL {
+                    if front == Front::Loopback && client != Client::Host {
                         continue;
                     }
                     for connected in [true, false] {
@@ -145,7 +145,7 @@ pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question
                             udp: of.udp,
                             connected,
                             family: *family,
-                            asker,
+                            client,
                             front,
                             to,
                             tries,
@@ -212,13 +212,13 @@ pub fn gone(position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
             at.push((Front::GoneNodePort, SocketAddr::new(*ip, *number)));
         }
         for (front, to) in at {
-            questions.extend(Asker::ALL.map(|asker| Question {
+            questions.extend(Client::ALL.map(|client| Question {
                 position,
                 port: index,
                 udp: port.udp,
                 connected: true,
                 family: Family::of(&to),
-                asker,
+                client,
                 front,
                 to,
                 tries: 1,
@@ -246,7 +246,7 @@ pub fn sample(
                 udp,
                 connected,
                 family,
-                asker,
+                client,
                 front,
                 ..
             } = question;
@@ -258,7 +258,7 @@ pub fn sample(
                 udp,
                 connected,
                 *family == Family::V4,
-                asker,
+                client,
                 front,
             )
                 .hash(&mut hasher);

@@ -1,23 +1,23 @@
-//! Owns the making of smaller plans from one that differs, until none of them does: what is left is what matters.
-//! Knows nothing of the difference.
+//! The making of smaller plans from one that differs, until none of them does: what is left is what
+//! matters.
 
 use anyhow::Result;
 
-use crate::arena::{Arena, SLOTS};
-use crate::bout::{self, Asked};
 use crate::plan::{Endpoint, Plan, Slice, Svc, Type};
 use crate::question::Question;
+use crate::round::{self, Asked};
+use crate::setup::{SLOTS, Testbed};
 use testbed::probe::Family;
 
 /// Rounds of smaller plans: each halves or so what is left to try.
 const ROUNDS: usize = 30;
 
 /// The smallest plan found that still differs, asked like this.
-pub fn shrink(arena: &mut Arena, plan: &Plan, asked: &Question) -> Result<Plan> {
+pub fn shrink(bed: &mut Testbed, plan: &Plan, asked: &Question) -> Result<Plan> {
     let asked = &Asked::Like(Box::new(asked.clone()));
     let mut best = plan.clone();
     for _ in 0..ROUNDS {
-        let Some(found) = first_that_differs(arena, &smaller(&best), asked)? else {
+        let Some(found) = first_that_differs(bed, &smaller(&best), asked)? else {
             break;
         };
         best = found;
@@ -25,9 +25,9 @@ pub fn shrink(arena: &mut Arena, plan: &Plan, asked: &Question) -> Result<Plan> 
     Ok(best)
 }
 
-fn first_that_differs(arena: &mut Arena, plans: &[Plan], asked: &Asked) -> Result<Option<Plan>> {
+fn first_that_differs(bed: &mut Testbed, plans: &[Plan], asked: &Asked) -> Result<Option<Plan>> {
     for side_by_side in plans.chunks(usize::from(SLOTS)) {
-        let score = bout::run(arena, side_by_side, asked)?;
+        let score = round::run(bed, side_by_side, asked)?;
         let first = score.differences().map(|one| one.plan).min();
         if let Some(found) = first.and_then(|plan| side_by_side.get(plan)) {
             return Ok(Some(found.clone()));

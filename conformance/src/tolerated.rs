@@ -1,5 +1,5 @@
-//! Owns the list of differences from kube-proxy that are meant: each with its reason and the narrowest test for it. There
-//! are no others; `docs/compat.md` says the same to users.
+//! The list of differences from kube-proxy that are meant: each with its reason and the narrowest
+//! test for it. There are no others; `docs/compat.md` says the same to users.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use crate::judge::{self, Case};
-use crate::question::{Asker, Front};
+use crate::question::{Client, Front};
 use crate::world;
 use testbed::addr;
 use testbed::probe::Family;
@@ -80,7 +80,7 @@ pub const ALL: &[Toleration] = &[
         reason: "netfilter refuses the host's own datagrams with EPERM, an error of nobody's; ECONNREFUSED here, as for a pod",
         aspect: Aspect::Who,
         applies: |case| {
-            case.question.asker == Asker::Host
+            case.question.client == Client::Host
                 && case.question.udp
                 && case.they_say(FORBIDDEN)
                 && case.we_say(REFUSED)
@@ -128,7 +128,7 @@ pub const ALL: &[Toleration] = &[
                  answer never arrives, or from another address. A socket that is translated to its own address needs no such help",
         aspect: Aspect::Who,
         applies: |case| {
-            case.question.asker == Asker::Backend
+            case.question.client == Client::Backend
                 && case.they_hear_nothing_good()
                 && is_own_answer(case)
                 && has_nameless_twin(case)
@@ -138,7 +138,7 @@ pub const ALL: &[Toleration] = &[
 
 /// Asked by a socket of the refereed node.
 fn on_node(case: &Case<'_>) -> bool {
-    case.question.asker != Asker::Outside
+    case.question.client != Client::Outside
 }
 
 /// A load-balancer IP with source ranges.
@@ -146,7 +146,7 @@ fn is_guarded(case: &Case<'_>) -> bool {
     matches!(case.question.front, Front::LoadBalancer(..)) && !case.svc.ranges.is_empty()
 }
 
-/// The asker itself has answered, and nobody else.
+/// The client itself has answered, and nobody else.
 fn is_own_answer(case: &Case<'_>) -> bool {
     let own = format!("{}:", world::pod(0).name);
     let names = judge::names(case.ours);
@@ -161,16 +161,16 @@ fn has_nameless_twin(case: &Case<'_>) -> bool {
 
 /// A drop on the way out is an error of the host's own datagram.
 fn host_is_forbidden(case: &Case<'_>) -> bool {
-    case.question.asker == Asker::Host && case.question.udp && case.they_say(FORBIDDEN)
+    case.question.client == Client::Host && case.question.udp && case.they_say(FORBIDDEN)
 }
 
-/// The asker's own addresses.
+/// The client's own addresses.
 fn own(case: &Case<'_>) -> Vec<IpAddr> {
-    match case.question.asker {
-        Asker::Host => node(case),
-        Asker::Backend => vec![world::pod(0).addr.ip(case.question.family)],
-        Asker::Pod => vec![world::client().ip(case.question.family)],
-        Asker::Outside => vec![world::outside().ip(case.question.family)],
+    match case.question.client {
+        Client::Host => node(case),
+        Client::Backend => vec![world::pod(0).addr.ip(case.question.family)],
+        Client::Pod => vec![world::client().ip(case.question.family)],
+        Client::Outside => vec![world::outside().ip(case.question.family)],
     }
 }
 

@@ -1,5 +1,5 @@
-//! Owns one of the two twin worlds: the node that is refereed, a second node, pods on both, a client outside, on addresses
-//! that the other world has too. Knows nothing of what runs on the node.
+//! One of the two twin worlds: the node that is refereed, a second node, pods on both, a client
+//! outside, on addresses that the other world has too.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use anyhow::Result;
 use nix::errno::Errno;
 
 use crate::objects::INGRESS_AND_EXTERNAL;
-use crate::question::Asker;
+use crate::question::Client;
 use testbed::addr::{self, Both};
 use testbed::host::Host;
-use testbed::lan::{Client, Lan, Offloads};
+use testbed::lan::{self, Lan, Offloads};
 use testbed::netns::Netns;
 use testbed::node::{Node, PodNetwork};
 
@@ -68,7 +68,7 @@ pub fn pod(number: usize) -> PoolPod {
 pub struct World {
     near: Node,
     _far: Node,
-    outside: Client,
+    outside: lan::Client,
     _lan: Lan,
 }
 
@@ -119,12 +119,12 @@ impl World {
 
     /// Who asks.
     #[must_use]
-    pub fn asker(&self, asker: Asker) -> &Host {
-        match asker {
-            Asker::Host => &self.near,
-            Asker::Pod => self.near.pod(NEAR.len()),
-            Asker::Backend => self.near.pod(0),
-            Asker::Outside => &self.outside,
+    pub fn client(&self, client: Client) -> &Host {
+        match client {
+            Client::Host => &self.near,
+            Client::Pod => self.near.pod(NEAR.len()),
+            Client::Backend => self.near.pod(0),
+            Client::Outside => &self.outside,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Owns the demo's objects in a real API server, with a real CoreDNS in the DNS pod.
-//! Knows nothing of files.
+//! The demo's objects in a real API server, with a real CoreDNS in the DNS pod.
 
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ impl FromCluster {
     /// CoreDNS with its `kubernetes` plugin.
     pub(crate) fn dns(&mut self, pod: &Pod) -> Result<()> {
         show::say("  CoreDNS starts in the DNS pod and lists the Services");
-        self.dns = Some(cluster::coredns::start(&self.cluster, pod.place())?);
+        self.dns = Some(cluster::coredns::start(&self.cluster, pod.sandbox())?);
         // It calls itself ready a moment before it listens.
         let name = format!("web.{NAMESPACE}.svc.{DOMAIN}");
         poll::until_true(START, "CoreDNS answers in its pod", || {

@@ -1,5 +1,5 @@
-//! Owns the end of `--keep`: everything stays, with scripts that lead into it and words on how to use and remove it.
-//! Knows nothing of the story.
+//! The end of `--keep`: everything stays, with scripts that lead into it and words on how to use
+//! and remove it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -64,7 +64,7 @@ fn enter(host: &Host, name: &str, path: &str) -> Result<String> {
         "[ $# -gt 0 ] || set -- env \"PS1={name} $ \" sh\n{path} exec {} {HELPER} exec",
         me.display()
     );
-    for word in host.place().to_args() {
+    for word in host.sandbox().to_args() {
         // Writing to a String cannot fail.
         let _ = write!(line, " {}", word.display());
     }

@@ -1,5 +1,5 @@
-//! The demo: a node, its pods and clients, and what a person would try with them, in namespaces of their own.
-//! Run by `cargo xtask demo`, which builds everything before.
+//! The demo: a node, its pods and clients, and what a person would try with them, in namespaces of
+//! their own. Run by `cargo xtask demo`, which builds everything before.
 #![expect(clippy::print_stdout, reason = "it shows something to people")]
 
 mod cluster;

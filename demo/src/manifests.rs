@@ -1,5 +1,4 @@
-//! Owns the demo's objects as YAML files that the agent follows.
-//! Knows nothing of an API server.
+//! The demo's objects as YAML files that the agent follows.
 
 use anyhow::Result;
 use testbed::agent::Start;

@@ -1,5 +1,4 @@
-//! Owns what runs in the demo's pods: web servers that say their name, and a small DNS server.
-//! Knows nothing of Services.
+//! What runs in the demo's pods: web servers that say their name, and a small DNS server.
 
 use std::fs;
 use std::path::Path;

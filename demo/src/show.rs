@@ -1,5 +1,4 @@
-//! Owns what the demo prints: titles, words, commands with their real output.
-//! Knows nothing of what it is about.
+//! What the demo prints: titles, words, commands with their real output.
 
 use std::io::IsTerminal as _;
 

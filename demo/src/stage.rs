@@ -1,5 +1,5 @@
-//! Owns the demo's stage: a node with three web pods, a DNS pod and a client pod, a machine outside, the agent.
-//! Knows nothing of the story; the objects come from manifests or from an API server.
+//! The demo's stage: a node with three web pods, a DNS pod and a client pod, a machine outside, the
+//! agent.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
-//! Owns the demo's story: what a person would try, one chapter after the other, each checked as well as shown.
-//! Knows nothing of how the stage was built.
+//! The demo's story: what a person would try, one chapter after the other, each checked as well as
+//! shown.
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent;
+use testbed::agent_output;
 use testbed::poll;
-use testbed::shown;
 
 use crate::show;
 use crate::stage::{NODE_PORT, Stage, WEB, WEB_VIP};
@@ -85,7 +85,7 @@ fn going(stage: &Stage) -> Result<()> {
     let [gone, rest @ ..] = WEB;
     stage.remove_backend(gone)?;
     poll::until_true(agent::CHANGE, "the agent has followed", || {
-        let frontend = shown::frontend(&stage.node, "TCP", &WEB_VIP.v4.to_string(), 80)?;
+        let frontend = agent_output::frontend(&stage.node, "TCP", &WEB_VIP.v4.to_string(), 80)?;
         Ok(frontend
             .backends
             .iter()

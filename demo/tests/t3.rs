@@ -1,4 +1,5 @@
-//! The demo, as people run it: it shows what it says, and leaves nothing, also when it is stopped in the middle.
+//! The demo, as people run it: it shows what it says, and leaves nothing, also when it is stopped
+//! in the middle.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -1,5 +1,4 @@
-//! Owns the address plan of the testbed: the same in every test, since no two share a namespace.
-//! Knows nothing of devices.
+//! The address plan of the testbed: the same in every test, since no two share a namespace.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

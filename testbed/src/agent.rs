@@ -1,5 +1,5 @@
-//! Owns a running agent: started on a node as a user would, waited for, asked through its own command line and endpoints.
-//! Knows nothing of its inside.
+//! A running agent: started on a node as a user would, waited for, asked through its own command
+//! line and endpoints.
 
 use std::env;
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,4 @@
-//! Owns cgroups: made below the machine's cgroup2 mount, emptied and removed with their values.
-//! Knows nothing of what runs in them.
+//! Cgroups: made below the machine's cgroup2 mount, emptied and removed with their values.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Owns what flannel sets up on a node with its vxlan backend: bridge, overlay device, neighbours, masquerade rules.
-//! Knows nothing of the rest of the node.
+//! What flannel sets up on a node with its vxlan backend: bridge, overlay device, neighbours,
+//! masquerade rules.
 
 use std::fs;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::addr::{self, Both};
 use crate::netns::Netns;
-use crate::place::Place;
 use crate::process;
+use crate::sandbox::Sandbox;
 
 /// All pods of the cluster.
 const CLUSTER: [&str; 2] = ["10.244.0.0/16", "fd66:244::/48"];
@@ -70,12 +70,12 @@ fn masquerade(cluster: &str, pods: &str, multicast: &str) -> String {
 fn rules(netns: &Netns, program: &str, text: &str) -> Result<()> {
     let file = tempfile::NamedTempFile::new().context("make a file of rules")?;
     fs::write(file.path(), text).context("write the rules")?;
-    let place = Place {
+    let sandbox = Sandbox {
         netns: Some(netns.path()),
         ..Default::default()
     };
     let path = file.path().display().to_string();
-    process::run(&place, &[program, "--noflush", &path]).map(drop)
+    process::run(&sandbox, &[program, "--noflush", &path]).map(drop)
 }
 
 /// The way from one node to the pods of another: route, permanent neighbour, forwarding entry, as flannel's daemon writes
@@ -92,13 +92,13 @@ pub(crate) fn route(from: &Netns, to: &Netns, to_number: u8, to_addr: Both) -> R
             "route add {network}/{length} via {network} dev {device} onlink\n\
              neigh add {network} lladdr {mac} dev {device} nud permanent\n"
         ))?;
-        let place = Place {
+        let sandbox = Sandbox {
             netns: Some(from.path()),
             ..Default::default()
         };
         let underlay = underlay.to_string();
         process::run(
-            &place,
+            &sandbox,
             &[
                 "bridge", "fdb", "append", &mac, "dev", device, "dst", &underlay,
             ],
@@ -108,11 +108,11 @@ pub(crate) fn route(from: &Netns, to: &Netns, to_number: u8, to_addr: Both) -> R
 }
 
 fn mac(netns: &Netns, device: &str) -> Result<String> {
-    let place = Place {
+    let sandbox = Sandbox {
         netns: Some(netns.path()),
         ..Default::default()
     };
-    let text = process::run(&place, &["ip", "-json", "link", "show", device])?;
+    let text = process::run(&sandbox, &["ip", "-json", "link", "show", device])?;
     let links: serde_json::Value = serde_json::from_str(&text).context("read ip's JSON")?;
     let Some(mac) = links[0]["address"].as_str() else {
         bail!("{device} has no hardware address: {text}")

@@ -1,5 +1,5 @@
-//! Owns a place with a network namespace, a cgroup and a helper: what a pod, a node's processes and a client have in common.
-//! Knows nothing of addresses.
+//! A sandbox with a network namespace, a cgroup and a helper: what a pod, a node's processes and a
+//! client have in common.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,16 +10,16 @@ use anyhow::{Context as _, Result};
 
 use crate::cgroup::Cgroup;
 use crate::netns::Netns;
-use crate::place::Place;
 use crate::probe::Probe;
 use crate::process::{self, Output, Process};
+use crate::sandbox::Sandbox;
 
 /// Programs and sockets run in it; it goes with this value.
 #[derive(Debug)]
 pub struct Host {
-    /// First, so that it ends before its place goes.
+    /// First, so that it ends before its sandbox goes.
     probe: Probe,
-    place: Place,
+    sandbox: Sandbox,
     cgroup: Cgroup,
     netns: Netns,
 }
@@ -36,15 +36,15 @@ impl Deref for Host {
 impl Host {
     /// Of a namespace and a cgroup.
     pub fn new(netns: Netns, cgroup: Cgroup) -> Result<Self> {
-        let place = Place {
+        let sandbox = Sandbox {
             netns: Some(netns.path()),
             cgroup: Some(cgroup.path().to_owned()),
             resolv_conf: None,
         };
-        let probe = Probe::start(&place)?;
+        let probe = Probe::start(&sandbox)?;
         Ok(Self {
             probe,
-            place,
+            sandbox,
             cgroup,
             netns,
         })
@@ -64,28 +64,28 @@ impl Host {
 
     /// Where its programs run.
     #[must_use]
-    pub const fn place(&self) -> &Place {
-        &self.place
+    pub const fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// Its programs see this file as `/etc/resolv.conf` from now on.
     pub fn resolve_by(&mut self, resolv_conf: &Path) {
-        self.place.resolv_conf = Some(resolv_conf.to_owned());
+        self.sandbox.resolv_conf = Some(resolv_conf.to_owned());
     }
 
     /// Runs a program to its end; its standard output, or an error with what it said.
     pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<String> {
-        process::run(&self.place, words)
+        process::run(&self.sandbox, words)
     }
 
     /// Runs a program to its end, whatever that is.
     pub fn output<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Output> {
-        process::output(&self.place, words)
+        process::output(&self.sandbox, words)
     }
 
     /// Starts a program, both its outputs to the end of `log`.
     pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S], log: &Path) -> Result<Process> {
-        Process::start(&self.place, words, log)
+        Process::start(&self.sandbox, words, log)
     }
 
     /// Runs the closure in its namespace; see [`Netns::block`].

@@ -1,5 +1,4 @@
-//! Owns one HTTP request, written by hand and read byte for byte: what a health checker sees.
-//! Knows nothing of what is asked.
+//! One HTTP request, written by hand and read byte for byte: what a health checker sees.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! Owns the segment that joins nodes and outside clients: a bridge with a router's address, and the outside clients.
-//! Knows nothing of Kubernetes.
+//! The segment that joins nodes and outside clients: a bridge with a router's address, and the
+//! outside clients.
 
 use anyhow::{Context as _, Result};
 
@@ -8,7 +8,7 @@ use crate::cgroup::Cgroup;
 use crate::host::Host;
 use crate::netns::Netns;
 use crate::pins::PinDir;
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// The router's number on the segment, everybody's default gateway.
 const ROUTER: u8 = 1;
@@ -57,11 +57,11 @@ impl Offloads {
             ),
         };
         for ((netns, device), words) in [(inner, inner_words), (outer, outer_words)] {
-            let place = Place {
+            let sandbox = Sandbox {
                 netns: Some(netns.path()),
                 ..Default::default()
             };
-            crate::process::run(&place, &[&["ethtool", "-K", device], &words[..]].concat())?;
+            crate::process::run(&sandbox, &[&["ethtool", "-K", device], &words[..]].concat())?;
         }
         Ok(())
     }
@@ -109,9 +109,9 @@ impl Lan {
     pub fn port(&self, host: u8) -> Port {
         Port {
             // Not `ip -n`, which mounts another /sys without bpffs.
-            netns: Place {
+            netns: Sandbox {
                 netns: Some(self.netns.path()),
-                ..Place::default()
+                ..Sandbox::default()
             },
             device: format!("port{host}"),
         }
@@ -154,7 +154,7 @@ impl Lan {
 /// A device of the bridge.
 #[derive(Debug)]
 pub struct Port {
-    netns: Place,
+    netns: Sandbox,
     device: String,
 }
 

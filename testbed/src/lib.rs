@@ -1,11 +1,12 @@
-//! The testbed: nodes, pods and clients as network namespaces with cgroups and pin directories of their own, and real
-//! sockets in them. Everything is made for one test and removed with it.
+//! The testbed: nodes, pods and clients as network namespaces with cgroups and pin directories of
+//! their own, and real sockets in them. Everything is made for one test and removed with it.
 
 pub mod addr;
 pub mod agent;
+pub mod agent_output;
 pub mod cgroup;
-pub mod change;
 pub mod cluster;
+pub mod endpoint_change;
 pub mod flannel;
 pub mod host;
 pub mod http;
@@ -14,15 +15,14 @@ pub mod manifest;
 pub mod name;
 pub mod netns;
 pub mod node;
-pub mod outside;
+pub mod one_node;
 pub mod pins;
-pub mod place;
 pub mod pod;
 pub mod poll;
 pub mod probe;
 pub mod process;
-pub mod scene;
+pub mod sandbox;
 pub mod sctp;
-pub mod shown;
 pub mod stop;
 pub mod sweep;
+pub mod two_nodes;

@@ -1,5 +1,5 @@
-//! Owns the manifests that tests hand to the agent: a Service with its EndpointSlices, and Nodes, as people write them.
-//! Knows nothing of what the agent makes of them.
+//! The manifests that tests hand to the agent: a Service with its EndpointSlices, and Nodes, as
+//! people write them.
 
 use std::fmt::Write as _;
 

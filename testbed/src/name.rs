@@ -1,5 +1,4 @@
-//! Owns the names of everything that a test makes on the machine: `lbt-<pid>-<n>-<role>`.
-//! Knows nothing of what carries them.
+//! The names of everything that a test makes on the machine: `lbt-<pid>-<n>-<role>`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

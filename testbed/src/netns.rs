@@ -1,5 +1,4 @@
-//! Owns a network namespace: made, entered, configured, and removed with its value.
-//! Knows nothing of nodes and pods.
+//! A network namespace: made, entered, configured, and removed with its value.
 
 use std::fs::{self, File};
 use std::io::Write as _;

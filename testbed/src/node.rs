@@ -1,5 +1,5 @@
-//! Owns a node: a namespace on the segment, a cgroup with children for pods and host processes, a pin directory, a folder
-//! of manifests. Knows nothing of the agent that runs on it.
+//! A node: a namespace on the segment, a cgroup with children for pods and host processes, a pin
+//! directory, a folder of manifests.
 
 use std::fs;
 use std::ops::Deref;

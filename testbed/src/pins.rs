@@ -1,5 +1,4 @@
-//! Owns a directory of bpffs, removed with everything pinned below it.
-//! Knows nothing of what is pinned.
+//! A directory of bpffs, removed with everything pinned below it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! Owns a pod: a namespace behind a veth of its node, a cgroup below the node's, and echo servers in it.
-//! Knows nothing of how other nodes reach it.
+//! A pod: a namespace behind a veth of its node, a cgroup below the node's, and echo servers in it.
 
 use std::io;
 use std::ops::Deref;

@@ -1,5 +1,4 @@
-//! Owns waiting: a condition is asked again and again until it holds or the deadline has passed.
-//! Knows nothing of what is waited for.
+//! Waiting: a condition is asked again and again until it holds or the deadline has passed.
 
 use std::env;
 use std::sync::LazyLock;

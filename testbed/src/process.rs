@@ -1,5 +1,5 @@
-//! Owns child processes that run in a [`Place`]: started through the helper binary, ended with their values.
-//! Knows nothing of what they do.
+//! Child processes that run in a [`Sandbox`]: started through the helper binary, ended with their
+//! values.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::place::Place;
 use crate::poll;
+use crate::sandbox::Sandbox;
 
 /// The helper and the words before its own, where it is not the binary `probe`.
 static HELPER: OnceLock<(PathBuf, Vec<String>)> = OnceLock::new();
@@ -52,11 +52,11 @@ pub fn helper() -> Result<Command> {
 }
 
 /// A command that runs the program there, its output still to be said.
-pub fn command<S: AsRef<OsStr>>(place: &Place, words: &[S]) -> Result<Command> {
+pub fn command<S: AsRef<OsStr>>(sandbox: &Sandbox, words: &[S]) -> Result<Command> {
     let mut command = helper()?;
     command
         .arg("exec")
-        .args(place.to_args())
+        .args(sandbox.to_args())
         .arg("--")
         .args(words);
     Ok(command)
@@ -74,8 +74,8 @@ pub struct Output {
 }
 
 /// Runs a program there to its end, whatever that is.
-pub fn output<S: AsRef<OsStr>>(place: &Place, words: &[S]) -> Result<Output> {
-    let done = command(place, words)?
+pub fn output<S: AsRef<OsStr>>(sandbox: &Sandbox, words: &[S]) -> Result<Output> {
+    let done = command(sandbox, words)?
         .stdin(Stdio::null())
         .output()
         .context("start the helper")?;
@@ -87,12 +87,12 @@ pub fn output<S: AsRef<OsStr>>(place: &Place, words: &[S]) -> Result<Output> {
 }
 
 /// Runs a program there; its standard output, or an error with what it said.
-pub fn run<S: AsRef<OsStr>>(place: &Place, words: &[S]) -> Result<String> {
+pub fn run<S: AsRef<OsStr>>(sandbox: &Sandbox, words: &[S]) -> Result<String> {
     let Output {
         stdout,
         stderr,
         status,
-    } = output(place, words)?;
+    } = output(sandbox, words)?;
     if !status.success() {
         let words: Vec<_> = words
             .iter()
@@ -112,13 +112,13 @@ pub struct Process {
 
 impl Process {
     /// Starts it there, in a process group of its own so that a Ctrl-C is not its business.
-    pub fn start<S: AsRef<OsStr>>(place: &Place, words: &[S], log: &Path) -> Result<Self> {
+    pub fn start<S: AsRef<OsStr>>(sandbox: &Sandbox, words: &[S], log: &Path) -> Result<Self> {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("create {}", log.display()))?;
-        let child = command(place, words)?
+        let child = command(sandbox, words)?
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("share the log")?)
             .stderr(file)

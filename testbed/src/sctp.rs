@@ -1,5 +1,5 @@
-//! Owns packets of SCTP as tests make and read them: a common header, one chunk, and a CRC32c computed here, bit by bit.
-//! Knows nothing of associations.
+//! Packets of SCTP as tests make and read them: a common header, one chunk, and a CRC32c computed
+//! here, bit by bit.
 
 use anyhow::{Context as _, Result, ensure};
 

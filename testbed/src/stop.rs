@@ -1,5 +1,4 @@
-//! Owns Ctrl-C of the demo and the benchmark: everything is removed at once, whatever they are doing.
-//! Knows nothing of what that is.
+//! Ctrl-C of the demo and the benchmark: everything is removed at once, whatever they are doing.
 
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! Owns the end of a run that was told to stop in the middle: everything of this process's names goes at once.
-//! Knows nothing of its meaning; what dead runs have left is `cargo xtask clean`'s.
+//! The end of a run that was told to stop in the middle: everything of this process's names goes at
+//! once.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Bad objects: what is wrong, what the agent says of it and where, what of it serves all the same, and whether an API
-//! server would take it.
+//! Bad objects: what is wrong, what the agent says of it and where, what of it serves all the same,
+//! and whether an API server would take it.
 
 /// One row.
 #[derive(Debug, Clone, Copy)]

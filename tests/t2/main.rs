@@ -1,5 +1,6 @@
-//! Tier 2: conversion, model, plan and sync; the maps are in memory and check the ABI's rules at every write.
-//! Files are tests here, so the harness is libtest-mimic. It takes one word to filter by; this program takes several.
+//! Tier 2: conversion, model, plan and sync; the maps are in memory and check the ABI's rules at
+//! every write. Files are tests here, so the harness is libtest-mimic. It takes one word to filter
+//! by; this program takes several.
 
 mod cases;
 mod scale;

@@ -1,5 +1,6 @@
-//! Tier 2: ten thousand Services and a quarter of a million endpoints in maps in memory. What is written is compared with an
-//! expectation of its own, and each change is weighed by the elements that it writes, never by a clock.
+//! Tier 2: ten thousand Services and a quarter of a million endpoints in maps in memory. What is
+//! written is compared with an expectation of its own, and each change is weighed by the elements
+//! that it writes, never by a clock.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The agent with a file of kube-proxy's configuration: what is asked for is done, flags win, and maps are proved every
-//! `syncPeriod`, whoever has changed them.
+//! The agent with a file of kube-proxy's configuration: what is asked for is done, flags win, and
+//! maps are proved every `syncPeriod`, whoever has changed them.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testbed::addr;
 use testbed::agent::{self, CHANGE, HEALTH, METRICS, Start};
+use testbed::agent_output;
+use testbed::one_node::{self, OneNode, PORT, TARGET, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, PORT, Scene, TARGET, WEB_VIP};
-use testbed::shown;
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -26,19 +26,19 @@ fn file(body: &str) -> Result<(tempfile::TempDir, String)> {
     Ok((dir, path))
 }
 
-/// A scene whose agent has read this.
-fn scene(body: &str) -> Result<Scene> {
+/// A bed whose agent has read this.
+fn one_node(body: &str) -> Result<OneNode> {
     let (_dir, path) = file(body)?;
     // Arrays that are quickly read.
     let small = "lb_pools=64,lb_slots=256,lb_backends=64";
     let start = Start::new().args(&["--config", &path, "--map-capacity", small]);
-    Scene::with(start, |node| vec![scene::web(node)])
+    OneNode::with(start, |node| vec![one_node::web(node)])
 }
 
 /// The elements of a map as `bpftool map update` wants them, key and value.
-fn elements(scene: &Scene, map: &str) -> Result<Vec<(Vec<String>, Vec<String>)>> {
-    let pin = scene.node.map_pin(map);
-    let dump = scene
+fn elements(bed: &OneNode, map: &str) -> Result<Vec<(Vec<String>, Vec<String>)>> {
+    let pin = bed.node.map_pin(map);
+    let dump = bed
         .node
         .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;
     let dump: Vec<Value> = serde_json::from_str(&dump).context("read bpftool's JSON")?;
@@ -54,36 +54,36 @@ fn elements(scene: &Scene, map: &str) -> Result<Vec<(Vec<String>, Vec<String>)>>
 }
 
 /// `bpftool map VERB pinned PIN key …`, as somebody would who breaks in.
-fn bpftool(scene: &Scene, verb: &str, map: &str, key: &[String], value: &[String]) -> Result<()> {
-    let pin = scene.node.map_pin(map);
+fn bpftool(bed: &OneNode, verb: &str, map: &str, key: &[String], value: &[String]) -> Result<()> {
+    let pin = bed.node.map_pin(map);
     let mut words = vec!["bpftool", "map", verb, "pinned", &pin, "key"];
     words.extend(key.iter().map(String::as_str));
     if !value.is_empty() {
         words.push("value");
         words.extend(value.iter().map(String::as_str));
     }
-    scene.node.run(&words).map(drop)
+    bed.node.run(&words).map(drop)
 }
 
-fn repaired(scene: &Scene, map: &str) -> Result<f64> {
+fn repaired(bed: &OneNode, map: &str) -> Result<f64> {
     let name = format!("lb_map_repaired_entries_total{{map=\"{map}\"}}");
-    shown::metric(&scene.node, &name)
+    agent_output::metric(&bed.node, &name)
 }
 
 #[test]
 fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
-    let scene = scene("iptables: {syncPeriod: 1s}\n")?;
-    let pods = scene::web_pods(&scene.node);
-    let guarded = scene::behind("guarded", addr::vip(62), &pods)
+    let bed = one_node("iptables: {syncPeriod: 1s}\n")?;
+    let pods = one_node::web_pods(&bed.node);
+    let guarded = one_node::behind("guarded", addr::vip(62), &pods)
         .port(PORT, TARGET)
         .ingress(addr::lb(62))
         .spec("loadBalancerSourceRanges: [10.0.0.0/8, fd66::/16]");
-    scene.apply(&guarded)?;
+    bed.apply(&guarded)?;
     poll::until(CHANGE, "source ranges are written", || {
-        Ok((elements(&scene, "lb_srcranges")?.len() > 1).then_some(()))
+        Ok((elements(&bed, "lb_srcranges")?.len() > 1).then_some(()))
     })?;
     let to = WEB_VIP.at(Family::V4, PORT);
-    scene.client().ask(Kind::Tcp, to)?;
+    bed.client().ask(Kind::Tcp, to)?;
     let maps = [
         "lb_frontends",
         "lb_nodeports",
@@ -95,42 +95,42 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         "lb_backends",
     ];
     for map in maps {
-        assert!(repaired(&scene, map)? < 0.5, "{map}: nobody has changed it");
-        let before = elements(&scene, map)?;
+        assert!(repaired(&bed, map)? < 0.5, "{map}: nobody has changed it");
+        let before = elements(&bed, map)?;
         let used = |(_, value): &&(Vec<String>, Vec<String>)| value.iter().any(|b| b != "0x00");
         let (key, value) = before.iter().find(used).context("an empty map")?;
         match map {
             // An array has no element less: it is overwritten.
             "lb_pools" | "lb_slots" | "lb_backends" => {
                 let zeros = vec!["0x00".to_owned(); value.len()];
-                bpftool(&scene, "update", map, key, &zeros)?;
+                bpftool(&bed, "update", map, key, &zeros)?;
             }
-            _ => bpftool(&scene, "delete", map, key, &[])?,
+            _ => bpftool(&bed, "delete", map, key, &[])?,
         }
         poll::until_true(CHANGE, &format!("{map} is repaired"), || {
-            Ok(repaired(&scene, map)? > 0.5)
+            Ok(repaired(&bed, map)? > 0.5)
         })?;
-        let mut after = elements(&scene, map)?;
+        let mut after = elements(&bed, map)?;
         let mut before = before;
         before.sort();
         after.sort();
         ensure!(before == after, "{map} is not as it was");
     }
     // One that is too many goes, and with it what it led to.
-    let (mut key, value) = elements(&scene, "lb_frontends")?.remove(0);
+    let (mut key, value) = elements(&bed, "lb_frontends")?.remove(0);
     key[14] = "0x7b".to_owned();
-    bpftool(&scene, "update", "lb_frontends", &key, &value)?;
+    bpftool(&bed, "update", "lb_frontends", &key, &value)?;
     poll::until_true(CHANGE, "the stranger goes", || {
-        Ok(repaired(&scene, "lb_frontends")? > 1.5)
+        Ok(repaired(&bed, "lb_frontends")? > 1.5)
     })?;
-    ensure!(!elements(&scene, "lb_frontends")?.contains(&(key, value)));
+    ensure!(!elements(&bed, "lb_frontends")?.contains(&(key, value)));
 
-    let known = repaired(&scene, "lb_frontends")?;
+    let known = repaired(&bed, "lb_frontends")?;
     // Without its bit an entry is passed over, which is as bad as if it were gone.
-    for (key, value) in elements(&scene, "lb_known")? {
+    for (key, value) in elements(&bed, "lb_known")? {
         if value.iter().any(|b| b != "0x00") {
             bpftool(
-                &scene,
+                &bed,
                 "update",
                 "lb_known",
                 &key,
@@ -139,21 +139,21 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         }
     }
     poll::until_true(CHANGE, "the bits are set again", || {
-        Ok(scene.client().ask(Kind::Tcp, to).is_ok())
+        Ok(bed.client().ask(Kind::Tcp, to).is_ok())
     })?;
 
     poll::until_true(CHANGE, "that they were missing is counted", || {
-        Ok(repaired(&scene, "lb_frontends")? > known + 0.5)
+        Ok(repaired(&bed, "lb_frontends")? > known + 0.5)
     })?;
-    scene.client().ask(Kind::Tcp, to)?;
+    bed.client().ask(Kind::Tcp, to)?;
     poll::until_true(CHANGE, "an audit finds nothing", || {
-        let drift = shown::metrics(&scene.node)?;
+        let drift = agent_output::metrics(&bed.node)?;
         let mut drift = drift
             .lines()
             .filter(|line| line.starts_with("lb_map_drift_entries{"));
         Ok(drift.all(|line| line.ends_with(" 0")))
     })?;
-    let log = scene.agent.as_ref().expect("it was started").log()?;
+    let log = bed.agent.as_ref().expect("it was started").log()?;
     ensure!(log.contains("another process has changed this map"));
     ensure!(
         log.contains("lb_known"),
@@ -164,11 +164,11 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
 
 #[test]
 fn the_file_is_followed_and_flags_win() -> Result<()> {
-    let scene = scene(
+    let bed = one_node(
         "healthzBindAddress: 192.0.2.1:1\nmetricsBindAddress: 192.0.2.1:2\nhostnameOverride: another\n\
          oomScoreAdj: 321\nmode: ipvs\nipvs: {scheduler: rr, minSyncPeriod: 3s, strictARP: true}\nenableProfiling: true\n",
     )?;
-    let running = scene.agent.as_ref().expect("it was started");
+    let running = bed.agent.as_ref().expect("it was started");
     let log = running.log()?;
     let warnings: Vec<&str> = log
         .lines()
@@ -181,8 +181,8 @@ fn the_file_is_followed_and_flags_win() -> Result<()> {
         ensure!(warning.contains(field), "{field} is not in {warning}");
     }
 
-    // The addresses and the name are those of the flags, which the scene gives; the rest is the file's.
-    let (status, page) = agent::http(&scene.node, METRICS, "/configz")?;
+    // The addresses and the name are those of the flags, which the bed gives; the rest is the file's.
+    let (status, page) = agent::http(&bed.node, METRICS, "/configz")?;
     let page: Value = serde_json::from_str(&page)?;
     assert_eq!(status, 200);
     assert_eq!(
@@ -190,12 +190,12 @@ fn the_file_is_followed_and_flags_win() -> Result<()> {
         "another"
     );
     let ours = &page["lb-agent"];
-    assert_eq!(ours["nodeName"], scene.node.name());
+    assert_eq!(ours["nodeName"], bed.node.name());
     assert_eq!(ours["healthBindAddress"], HEALTH);
     assert_eq!(ours["scheduler"], "rr");
-    let mode = agent::http(&scene.node, METRICS, "/proxyMode")?;
+    let mode = agent::http(&bed.node, METRICS, "/proxyMode")?;
     assert_eq!(mode, (200, "ebpf".to_owned()));
-    let web = shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
+    let web = agent_output::frontend(&bed.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
     assert_eq!(web.scheduler, "rr");
     let score = fs::read_to_string(
         Path::new("/proc")
@@ -205,16 +205,16 @@ fn the_file_is_followed_and_flags_win() -> Result<()> {
     assert_eq!(score.trim(), "321");
 
     // Two changes, one behind the other: the second waits for the end of the period.
-    let all = scene::web_pods(&scene.node);
+    let all = one_node::web_pods(&bed.node);
     let seen = |n: usize| {
         poll::until(CHANGE, "the change is written", || {
-            let web = shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
+            let web = agent_output::frontend(&bed.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?;
             Ok((web.backends.len() == n).then(Instant::now))
         })
     };
-    scene.apply(&scene::web(&scene.node).endpoints(all[..1].to_vec()))?;
+    bed.apply(&one_node::web(&bed.node).endpoints(all[..1].to_vec()))?;
     let first = seen(1)?;
-    scene.apply(&scene::web(&scene.node).endpoints(all[..2].to_vec()))?;
+    bed.apply(&one_node::web(&bed.node).endpoints(all[..2].to_vec()))?;
     let second = seen(2)?;
     // The first was seen a little after it was written.
     ensure!(
@@ -227,15 +227,15 @@ fn the_file_is_followed_and_flags_win() -> Result<()> {
 
 #[test]
 fn probes_are_counted_by_their_answers() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     let count = |path: &str, code| {
         let name = format!("kubeproxy_proxy_{path}_total{{code=\"{code}\"}}");
-        shown::metric(&scene.node, &name)
+        agent_output::metric(&bed.node, &name)
     };
     for path in ["healthz", "livez"] {
         let before = count(path, 200)?;
         for _ in 0..3 {
-            let (status, _) = agent::http(&scene.node, HEALTH, &format!("/{path}"))?;
+            let (status, _) = agent::http(&bed.node, HEALTH, &format!("/{path}"))?;
             assert_eq!(status, 200);
         }
         assert!((count(path, 200)? - before - 3.0).abs() < 0.5);
@@ -246,20 +246,20 @@ fn probes_are_counted_by_their_answers() -> Result<()> {
 
 #[test]
 fn an_address_that_is_taken_ends_the_agent_only_if_that_is_asked_for() -> Result<()> {
-    let mut scene = Scene::new()?;
-    scene.agent.take().expect("it was started").stop()?;
-    let taken = scene.node.block(|| Ok(TcpListener::bind(METRICS)?))?;
+    let mut bed = OneNode::new()?;
+    bed.agent.take().expect("it was started").stop()?;
+    let taken = bed.node.block(|| Ok(TcpListener::bind(METRICS)?))?;
     for (hard, ends) in [(false, false), (true, true)] {
         let (_dir, path) = file(&format!("bindAddressHardFail: {hard}\n"))?;
         let mut agent = Start::new()
             .args(&["--config", &path])
-            .without_waiting(&scene.node)?;
+            .without_waiting(&bed.node)?;
         if ends {
             ensure!(!agent.wait_end()?.success());
             let log = agent.log()?;
             ensure!(log.contains("bindAddressHardFail"), "{log}");
         } else {
-            agent.wait_ready(&scene.node)?;
+            agent.wait_ready(&bed.node)?;
             ensure!(agent.log()?.contains("cannot bind"));
             agent.stop()?;
         }
@@ -270,12 +270,12 @@ fn an_address_that_is_taken_ends_the_agent_only_if_that_is_asked_for() -> Result
 
 #[test]
 fn a_file_that_is_wrong_is_refused_by_name() -> Result<()> {
-    let mut scene = Scene::new()?;
-    scene.agent.take().expect("it was started").stop()?;
+    let mut bed = OneNode::new()?;
+    bed.agent.take().expect("it was started").stop()?;
     let (_dir, path) = file("iptables: {syncPeriodd: 1s}\n")?;
     let mut agent = Start::new()
         .args(&["--config", &path])
-        .without_waiting(&scene.node)?;
+        .without_waiting(&bed.node)?;
     ensure!(!agent.wait_end()?.success());
     let log = agent.log()?;
     ensure!(log.contains("iptables.syncPeriodd: no such field"), "{log}");

@@ -1,25 +1,26 @@
-//! The agent and the devices that its flags name: what cannot be had is said, and had as soon as it can be.
+//! The agent and the devices that its flags name: what cannot be had is said, and had as soon as it
+//! can be.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{CHANGE, Start};
+use testbed::agent_output;
+use testbed::one_node::{self, OneNode};
 use testbed::poll;
-use testbed::scene::{self, Scene};
-use testbed::shown;
 
 /// Link ids by the name of the pin, of those that stand on devices.
-fn links(scene: &Scene) -> Result<BTreeMap<String, u64>> {
+fn links(bed: &OneNode) -> Result<BTreeMap<String, u64>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(scene.node.bpf_dir().join("links"))? {
+    for entry in fs::read_dir(bed.node.bpf_dir().join("links"))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with("lb_tc_") {
             continue;
         }
         let pin = entry.path().display().to_string();
-        let text = scene
+        let text = bed
             .node
             .run(&["bpftool", "-j", "link", "show", "pinned", &pin])?;
         let shown: serde_json::Value = serde_json::from_str(&text)?;
@@ -31,13 +32,12 @@ fn links(scene: &Scene) -> Result<BTreeMap<String, u64>> {
 
 #[test]
 fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
-    let mut scene = Scene::with(Start::new(), |node| vec![scene::web(node)])?;
-    scene.agent.take().context("it runs")?.stop()?;
+    let mut bed = OneNode::with(Start::new(), |node| vec![one_node::web(node)])?;
+    bed.agent.take().context("it runs")?.stop()?;
     // A bridge has no native XDP.
-    scene
-        .node
+    bed.node
         .run(&["ip", "link", "add", "br9", "type", "bridge"])?;
-    let mut agent = Start::new().xdp("br9").without_waiting(&scene.node)?;
+    let mut agent = Start::new().xdp("br9").without_waiting(&bed.node)?;
     ensure!(!agent.wait_end()?.success(), "it started");
     let said = agent.log()?;
     ensure!(
@@ -46,23 +46,22 @@ fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
     );
     // And with the remedy.
     let remedy = Start::new().args(&["--attach-xdp", "br9"]);
-    scene.agent = Some(remedy.on(&scene.node)?);
+    bed.agent = Some(remedy.on(&bed.node)?);
     Ok(())
 }
 
 #[test]
 fn a_named_device_that_is_not_there_is_told_once_and_taken_when_it_comes() -> Result<()> {
     let start = Start::new().args(&["--devices", "eth0,late0"]);
-    let scene = Scene::with(start, |node| vec![scene::web(node)])?;
-    ensure!(shown::metric(&scene.node, "lb_missing_devices")? > 0.5);
-    scene
-        .node
+    let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
+    ensure!(agent_output::metric(&bed.node, "lb_missing_devices")? > 0.5);
+    bed.node
         .run(&["ip", "link", "add", "late0", "type", "bridge"])?;
     poll::until_true(CHANGE, "the device is taken", || {
-        let none = shown::metric(&scene.node, "lb_missing_devices")? < 0.5;
-        Ok(none && links(&scene)?.keys().any(|name| name.ends_with("-late0")))
+        let none = agent_output::metric(&bed.node, "lb_missing_devices")? < 0.5;
+        Ok(none && links(&bed)?.keys().any(|name| name.ends_with("-late0")))
     })?;
-    let said = scene.agent.as_ref().context("it runs")?.log()?;
+    let said = bed.agent.as_ref().context("it runs")?.log()?;
     let told = said
         .lines()
         .filter(|l| l.contains("WARN") && l.contains("late0"));
@@ -72,10 +71,10 @@ fn a_named_device_that_is_not_there_is_told_once_and_taken_when_it_comes() -> Re
 
 #[test]
 fn devices_that_swap_their_names_keep_their_links() -> Result<()> {
-    let scene = Scene::with(Start::new(), |node| vec![scene::web(node)])?;
+    let bed = OneNode::with(Start::new(), |node| vec![one_node::web(node)])?;
     let ip = |words: &str| {
         let line: Vec<&str> = ["ip"].into_iter().chain(words.split(' ')).collect();
-        scene.node.run(&line)
+        bed.node.run(&line)
     };
     ip("link add one0 type veth peer name two0")?;
     ip("addr add 198.18.77.1/24 dev one0")?;
@@ -88,18 +87,17 @@ fn devices_that_swap_their_names_keep_their_links() -> Result<()> {
     };
     let mut before = (Vec::new(), Vec::new());
     poll::until_true(CHANGE, "both are node devices", || {
-        let links = links(&scene)?;
+        let links = links(&bed)?;
         before = (of(&links, "-one0"), of(&links, "-two0"));
         Ok(before.0.len() == 2 && before.1.len() == 2)
     })?;
-    let file = scene.node.files().join("swap");
+    let file = bed.node.files().join("swap");
     let lines = "link set one0 name tmp0\nlink set two0 name one0\nlink set tmp0 name two0\n";
     fs::write(&file, lines)?;
-    scene
-        .node
+    bed.node
         .run(&["ip", "-batch", &file.display().to_string()])?;
     poll::until(CHANGE, "the links follow", || {
-        let links = links(&scene)?;
+        let links = links(&bed)?;
         let now = (of(&links, "-two0"), of(&links, "-one0"));
         Ok((now == before).then_some(()))
     })

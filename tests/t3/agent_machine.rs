@@ -4,14 +4,14 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
+use testbed::agent_output;
+use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, NODE_PORT, PORT, Scene, WEB_VIP};
-use testbed::shown;
 
 #[test]
 fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     let args = [
         "--health-bind-address",
         "127.0.0.1:20256",
@@ -19,16 +19,16 @@ fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {
         "127.0.0.1:20249",
     ];
     let binary = agent::binary()?.display().to_string();
-    let dir = scene.node.bpf_dir().display().to_string();
-    let manifests = scene.node.manifests().display().to_string();
-    let cgroup = scene.node.root_cgroup().path().display().to_string();
-    let state = scene.node.files().join("second").display().to_string();
+    let dir = bed.node.bpf_dir().display().to_string();
+    let manifests = bed.node.manifests().display().to_string();
+    let cgroup = bed.node.root_cgroup().path().display().to_string();
+    let state = bed.node.files().join("second").display().to_string();
     let flags = [
         binary.as_str(),
         "--manifests",
         &manifests,
         "--node-name",
-        scene.node.name(),
+        bed.node.name(),
         "--bpf-dir",
         &dir,
         "--cgroup",
@@ -36,7 +36,7 @@ fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {
         "--state-dir",
         &state,
     ];
-    let output = scene.node.output(&[&flags[..], &args].concat())?;
+    let output = bed.node.output(&[&flags[..], &args].concat())?;
     ensure!(!output.status.success(), "it started");
     let said = [output.stdout, output.stderr].concat();
     ensure!(
@@ -45,41 +45,39 @@ fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {
     );
     // `cleanup` would pull the ground from under the first.
     ensure!(
-        agent::verb(&scene.node, &["cleanup"]).is_err(),
+        agent::verb(&bed.node, &["cleanup"]).is_err(),
         "cleanup ran under a living agent"
     );
-    scene
-        .client()
-        .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     Ok(())
 }
 
 #[test]
 fn a_stopped_agent_leaves_the_data_path_and_cleanup_takes_it() -> Result<()> {
-    let mut scene = Scene::with(Start::new().xdp("eth0"), |node| vec![scene::web(node)])?;
-    let outside = scene.lan.client(1)?;
-    let knock = scene.node.addr().at(Family::V4, NODE_PORT);
-    ensure!(scene.agent.take().context("it runs")?.stop()?.success());
+    let mut bed = OneNode::with(Start::new().xdp("eth0"), |node| vec![one_node::web(node)])?;
+    let outside = bed.lan.client(1)?;
+    let node_port = bed.node.addr().at(Family::V4, NODE_PORT);
+    ensure!(bed.agent.take().context("it runs")?.stop()?.success());
     for kind in [Kind::Tcp, Kind::Udp] {
-        scene.client().ask(kind, WEB_VIP.at(Family::V6, PORT))?;
-        outside.ask(kind, knock)?;
+        bed.client().ask(kind, WEB_VIP.at(Family::V6, PORT))?;
+        outside.ask(kind, node_port)?;
     }
     agent::verb(
-        &scene.node,
+        &bed.node,
         &[
             "cleanup",
             "--state-dir",
-            &scene.node.files().join("state").display().to_string(),
+            &bed.node.files().join("state").display().to_string(),
         ],
     )?;
     ensure!(
-        !scene.node.bpf_dir().exists() || fs::read_dir(scene.node.bpf_dir())?.next().is_none(),
+        !bed.node.bpf_dir().exists() || fs::read_dir(bed.node.bpf_dir())?.next().is_none(),
         "pins are left"
     );
-    let cgroup = scene.node.root_cgroup().path().display().to_string();
+    let cgroup = bed.node.root_cgroup().path().display().to_string();
     let attached = || -> Result<String> {
-        let in_cgroup = scene.node.run(&["bpftool", "cgroup", "show", &cgroup])?;
-        let on_devices = scene.node.run(&["bpftool", "net", "show"])?;
+        let in_cgroup = bed.node.run(&["bpftool", "cgroup", "show", &cgroup])?;
+        let on_devices = bed.node.run(&["bpftool", "net", "show"])?;
         Ok([in_cgroup, on_devices].concat())
     };
     // Links go with their last reference, which the kernel drops a moment later.
@@ -88,26 +86,24 @@ fn a_stopped_agent_leaves_the_data_path_and_cleanup_takes_it() -> Result<()> {
         ensure!(!text.contains("lb_"), "{text}");
         Ok(Some(()))
     })?;
-    let links = scene.node.run(&["ip", "link"])?;
+    let links = bed.node.run(&["ip", "link"])?;
     ensure!(!links.contains("xdp") && !links.contains("lb0"), "{links}");
     let refused = outside
-        .connect(Kind::Tcp, knock)
+        .connect(Kind::Tcp, node_port)
         .expect_err("nobody translates it");
     assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
     // And again: there is nothing to do, which is no failure.
     agent::verb(
-        &scene.node,
+        &bed.node,
         &[
             "cleanup",
             "--state-dir",
-            &scene.node.files().join("state").display().to_string(),
+            &bed.node.files().join("state").display().to_string(),
         ],
     )?;
     // A fresh start on the clean ground.
-    scene.agent = Some(Start::new().on(&scene.node)?);
-    scene
-        .client()
-        .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    bed.agent = Some(Start::new().on(&bed.node)?);
+    bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     Ok(())
 }
 
@@ -119,27 +115,27 @@ fn three_capabilities_are_enough() -> Result<()> {
         "--no-new-privs",
         "--",
     ];
-    let mut scene = Scene::with(Start::new().xdp("eth0").under(&few), |node| {
-        vec![scene::web(node)]
+    let mut bed = OneNode::with(Start::new().xdp("eth0").under(&few), |node| {
+        vec![one_node::web(node)]
     })?;
     let status = fs::read_to_string(format!(
         "/proc/{}/status",
-        scene.agent.as_ref().context("it runs")?.pid()
+        bed.agent.as_ref().context("it runs")?.pid()
     ))?;
     // CAP_NET_ADMIN 12, CAP_PERFMON 38, CAP_BPF 39: nothing else is in force.
     ensure!(status.contains("CapEff:\t000000c000001000"), "{status}");
-    let outside = scene.lan.client(1)?;
+    let outside = bed.lan.client(1)?;
     for kind in [Kind::Tcp, Kind::Udp] {
-        scene.client().ask(kind, WEB_VIP.at(Family::V4, PORT))?;
-        outside.ask(kind, scene.node.addr().at(Family::V4, NODE_PORT))?;
+        bed.client().ask(kind, WEB_VIP.at(Family::V4, PORT))?;
+        outside.ask(kind, bed.node.addr().at(Family::V4, NODE_PORT))?;
     }
     // Restarting, and following a change, takes no more.
-    scene.agent.take().context("it runs")?.kill()?;
-    scene.agent = Some(Start::new().xdp("eth0").under(&few).on(&scene.node)?);
-    scene.apply(&scene::web(&scene.node).endpoints(scene::web_pods(&scene.node)[..1].to_vec()))?;
+    bed.agent.take().context("it runs")?.kill()?;
+    bed.agent = Some(Start::new().xdp("eth0").under(&few).on(&bed.node)?);
+    bed.apply(&one_node::web(&bed.node).endpoints(one_node::web_pods(&bed.node)[..1].to_vec()))?;
     poll::until_true(CHANGE, "the change is there", || {
         Ok(
-            shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?
+            agent_output::frontend(&bed.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?
                 .backends
                 .len()
                 == 1,

@@ -1,17 +1,18 @@
-//! The agent with a folder of manifests: edits are followed, bad files named, and what is shown is what the kernel holds.
+//! The agent with a folder of manifests: edits are followed, bad files named, and what is shown is
+//! what the kernel holds.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use testbed::addr;
 use testbed::agent::{self, CHANGE, Start};
+use testbed::agent_output;
+use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_LB, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, NODE_PORT, PORT, Scene, TARGET, WEB_LB, WEB_VIP};
-use testbed::shown;
 
-fn backends(scene: &Scene, address: &str, port: u16) -> Result<Vec<String>> {
-    let frontends = shown::frontends(&scene.node)?;
+fn backends(bed: &OneNode, address: &str, port: u16) -> Result<Vec<String>> {
+    let frontends = agent_output::frontends(&bed.node)?;
     let found = frontends
         .into_iter()
         .find(|f| (f.protocol.as_str(), f.address.as_str(), f.port) == ("TCP", address, port));
@@ -26,29 +27,29 @@ fn backends(scene: &Scene, address: &str, port: u16) -> Result<Vec<String>> {
 
 #[test]
 fn edits_are_followed() -> Result<()> {
-    let scene = Scene::with(Start::new(), |_| Vec::new())?;
+    let bed = OneNode::with(Start::new(), |_| Vec::new())?;
     let (vip, to) = (WEB_VIP.v4.to_string(), WEB_VIP.at(Family::V4, PORT));
-    assert!(shown::frontends(&scene.node)?.is_empty());
-    let all = scene::web_pods(&scene.node);
-    let ask = || Ok(scene.client().ask(Kind::Tcp, to).ok());
+    assert!(agent_output::frontends(&bed.node)?.is_empty());
+    let all = one_node::web_pods(&bed.node);
+    let ask = || Ok(bed.client().ask(Kind::Tcp, to).ok());
 
-    scene.apply(&scene::web(&scene.node))?;
+    bed.apply(&one_node::web(&bed.node))?;
     poll::until(CHANGE, "a new service answers", ask)?;
     for endpoints in [&all[..1], &all[1..], &all[..]] {
-        scene.apply(&scene::web(&scene.node).endpoints(endpoints.to_vec()))?;
+        bed.apply(&one_node::web(&bed.node).endpoints(endpoints.to_vec()))?;
         let expected: Vec<_> = endpoints
             .iter()
             .map(|endpoint| endpoint.addr.v4.to_string())
             .collect();
         poll::until_true(CHANGE, "its endpoints change", || {
-            Ok(backends(&scene, &vip, PORT)? == expected)
+            Ok(backends(&bed, &vip, PORT)? == expected)
         })?;
         let names: Vec<_> = endpoints
             .iter()
             .map(|endpoint| endpoint.pod.as_str())
             .collect();
         for _ in 0..10 {
-            let name = scene.client().ask(Kind::Tcp, to)?.name;
+            let name = bed.client().ask(Kind::Tcp, to)?.name;
             ensure!(
                 names.contains(&name.as_str()),
                 "{name} answered instead of {names:?}"
@@ -56,54 +57,54 @@ fn edits_are_followed() -> Result<()> {
         }
     }
     // None left: refused, which is not the same as gone.
-    scene.apply(&scene::web(&scene.node).endpoints([]))?;
+    bed.apply(&one_node::web(&bed.node).endpoints([]))?;
     poll::until_true(CHANGE, "its endpoints go", || {
-        Ok(backends(&scene, &vip, PORT)?.is_empty())
+        Ok(backends(&bed, &vip, PORT)?.is_empty())
     })?;
-    let refused = scene
+    let refused = bed
         .client()
         .connect(Kind::Tcp, to)
         .expect_err("nobody is there");
     assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
 
-    scene.node.remove_manifest("web.yaml")?;
+    bed.node.remove_manifest("web.yaml")?;
     poll::until_true(CHANGE, "the service goes", || {
-        Ok(shown::frontends(&scene.node)?.is_empty())
+        Ok(agent_output::frontends(&bed.node)?.is_empty())
     })
 }
 
 #[test]
 fn files_may_be_written_slowly_renamed_and_hold_many_objects() -> Result<()> {
-    let scene = Scene::with(Start::new(), |_| Vec::new())?;
-    let pods = scene::web_pods(&scene.node);
+    let bed = OneNode::with(Start::new(), |_| Vec::new())?;
+    let pods = one_node::web_pods(&bed.node);
     let texts: Vec<String> = (70..80)
         .map(|n| {
-            scene::behind(&format!("s{n}"), addr::vip(n), &pods)
+            one_node::behind(&format!("s{n}"), addr::vip(n), &pods)
                 .port(PORT, TARGET)
                 .yaml()
         })
         .collect();
     // In place, in pieces, as an editor or a `>` of the shell writes it.
-    let path = scene.node.manifests().join("many.yml");
+    let path = bed.node.manifests().join("many.yml");
     let whole = texts.join("---\n");
     let (first, second) = whole.split_at(whole.len() / 2);
     fs::write(&path, first)?;
     fs::write(&path, [first, second].concat())?;
     poll::until_true(CHANGE, "ten services are there", || {
         // TCP and UDP of both families.
-        Ok(shown::frontends(&scene.node)?.len() == 40)
+        Ok(agent_output::frontends(&bed.node)?.len() == 40)
     })?;
     // Its new name makes no difference, and is no moment without services.
-    let tally = scene.client().hammer(testbed::probe::HammerPlan {
+    let tally = bed.client().hammer(testbed::probe::HammerPlan {
         kind: Kind::Tcp,
         connected: true,
         to: addr::vip(75).at(Family::V4, PORT),
         allowed: Vec::new(),
     })?;
-    fs::rename(&path, scene.node.manifests().join("renamed.yaml"))?;
-    scene.apply(&scene::web(&scene.node))?;
+    fs::rename(&path, bed.node.manifests().join("renamed.yaml"))?;
+    bed.apply(&one_node::web(&bed.node))?;
     poll::until(CHANGE, "what came after is there", || {
-        Ok(scene
+        Ok(bed
             .client()
             .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))
             .ok())
@@ -115,10 +116,10 @@ fn files_may_be_written_slowly_renamed_and_hold_many_objects() -> Result<()> {
 
 #[test]
 fn a_bad_file_is_named_and_the_rest_stands() -> Result<()> {
-    let scene = Scene::new()?;
-    let agent = scene.agent.as_ref().expect("it was started");
-    let (vip, all) = (WEB_VIP.v4.to_string(), scene::web_pods(&scene.node));
-    scene.node.write_manifest(
+    let bed = OneNode::new()?;
+    let agent = bed.agent.as_ref().expect("it was started");
+    let (vip, all) = (WEB_VIP.v4.to_string(), one_node::web_pods(&bed.node));
+    bed.node.write_manifest(
         "broken.yaml",
         "apiVersion: v1\nkind: Service\nmetadata: [\n",
     )?;
@@ -126,69 +127,67 @@ fn a_bad_file_is_named_and_the_rest_stands() -> Result<()> {
         Ok(agent.log()?.contains("broken.yaml"))
     })?;
     // Also one whose second document is good, or whose kind is not ours.
-    scene.node.write_manifest(
+    bed.node.write_manifest(
         "pod.yaml",
         "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n",
     )?;
-    scene.apply(&scene::web(&scene.node).endpoints(all[..2].to_vec()))?;
+    bed.apply(&one_node::web(&bed.node).endpoints(all[..2].to_vec()))?;
     poll::until_true(CHANGE, "other files are followed still", || {
-        Ok(backends(&scene, &vip, PORT)?.len() == 2)
+        Ok(backends(&bed, &vip, PORT)?.len() == 2)
     })?;
     poll::until_true(CHANGE, "the bad file is counted", || {
-        Ok((shown::metric(&scene.node, "lb_bad_manifests")? - 1.0).abs() < 0.5)
+        Ok((agent_output::metric(&bed.node, "lb_bad_manifests")? - 1.0).abs() < 0.5)
     })?;
-    let good = scene::behind("late", addr::vip(71), &all).port(PORT, TARGET);
-    scene.node.write_manifest("broken.yaml", &good.yaml())?;
+    let good = one_node::behind("late", addr::vip(71), &all).port(PORT, TARGET);
+    bed.node.write_manifest("broken.yaml", &good.yaml())?;
     poll::until(CHANGE, "the file is good now", || {
-        Ok(scene
+        Ok(bed
             .client()
             .ask(Kind::Tcp, addr::vip(71).at(Family::V4, PORT))
             .ok())
     })?;
-    assert!(shown::metric(&scene.node, "lb_bad_manifests")? < 0.5);
+    assert!(agent_output::metric(&bed.node, "lb_bad_manifests")? < 0.5);
     // A good file that goes bad keeps what it said last.
-    scene.node.write_manifest("web.yaml", "kind: [")?;
+    bed.node.write_manifest("web.yaml", "kind: [")?;
     poll::until_true(CHANGE, "it is named too", || {
         Ok(agent.log()?.contains("web.yaml"))
     })?;
-    scene
-        .client()
-        .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     Ok(())
 }
 
 #[test]
 fn a_file_that_is_bad_at_the_start_costs_nothing_that_stands() -> Result<()> {
-    let mut scene = Scene::new()?;
-    let before = shown::frontends(&scene.node)?;
-    scene.agent.take().expect("it was started").stop()?;
-    scene.node.write_manifest("web.yaml", "kind: [")?;
-    let agent = Start::new().without_waiting(&scene.node)?;
+    let mut bed = OneNode::new()?;
+    let before = agent_output::frontends(&bed.node)?;
+    bed.agent.take().expect("it was started").stop()?;
+    bed.node.write_manifest("web.yaml", "kind: [")?;
+    let agent = Start::new().without_waiting(&bed.node)?;
     poll::until_true(CHANGE, "it says what it does not do", || {
         Ok(agent.log()?.contains("a file cannot be read at the start"))
     })?;
     // Other files are followed meanwhile, which also shows that it has written since.
-    let all = scene::web_pods(&scene.node);
-    let other = scene::behind("other", addr::vip(72), &all).port(PORT, TARGET);
-    scene.apply(&other)?;
+    let all = one_node::web_pods(&bed.node);
+    let other = one_node::behind("other", addr::vip(72), &all).port(PORT, TARGET);
+    bed.apply(&other)?;
     for address in [addr::vip(72), WEB_VIP] {
         poll::until(CHANGE, "it answers", || {
-            Ok(scene
+            Ok(bed
                 .client()
                 .ask(Kind::Tcp, address.at(Family::V4, PORT))
                 .ok())
         })?;
     }
-    let now = shown::frontends(&scene.node)?;
+    let now = agent_output::frontends(&bed.node)?;
     assert!(
         before.iter().all(|frontend| now.contains(frontend)),
         "{now:?}"
     );
-    scene.agent = Some(agent);
+    bed.agent = Some(agent);
     // Without the file, what it held goes.
-    scene.node.remove_manifest("web.yaml")?;
+    bed.node.remove_manifest("web.yaml")?;
     poll::until_true(CHANGE, "the service is gone", || {
-        let left = shown::frontends(&scene.node)?;
+        let left = agent_output::frontends(&bed.node)?;
         let gone = WEB_VIP.v4.to_string();
         Ok(left.iter().all(|frontend| frontend.address != gone))
     })
@@ -196,13 +195,13 @@ fn a_file_that_is_bad_at_the_start_costs_nothing_that_stands() -> Result<()> {
 
 #[test]
 fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
-    let mut scene = Scene::new()?;
-    let held = scene
+    let mut bed = OneNode::new()?;
+    let held = bed
         .client()
         .connect(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     let name = held.ask("hello")?.name;
-    scene.agent.take().expect("it was started").kill()?;
-    let table = agent::verb(&scene.node, &["get", "services"])?;
+    bed.agent.take().expect("it was started").kill()?;
+    let table = agent::verb(&bed.node, &["get", "services"])?;
     let lines: Vec<Vec<&str>> = table
         .lines()
         .map(|line| line.split_whitespace().collect())
@@ -229,7 +228,7 @@ fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
             } else {
                 Family::V4
             };
-            for (offset, pod) in scene.node.pods()[..3].iter().enumerate() {
+            for (offset, pod) in bed.node.pods()[..3].iter().enumerate() {
                 let words = &lines[at + 1 + offset];
                 assert_eq!(
                     words[..2],
@@ -245,20 +244,18 @@ fn services_are_shown_as_ipvsadm_does_and_without_an_agent() -> Result<()> {
             }
         }
     }
-    let wide = agent::verb(&scene.node, &["get", "services", "-o", "wide"])?;
+    let wide = agent::verb(&bed.node, &["get", "services", "-o", "wide"])?;
     ensure!(wide.lines().count() == table.lines().count() && wide.len() > table.len());
-    assert_eq!(agent::services(&scene.node)?["kind"], "FrontendList");
+    assert_eq!(agent::services(&bed.node)?["kind"], "FrontendList");
     Ok(())
 }
 
 #[test]
 fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     let dump = |map: &str| {
-        let pin = scene.node.map_pin(map);
-        let text = scene
-            .node
-            .run(&["bpftool", "map", "dump", "pinned", &pin])?;
+        let pin = bed.node.map_pin(map);
+        let text = bed.node.run(&["bpftool", "map", "dump", "pinned", &pin])?;
         Ok::<_, anyhow::Error>(text.split_whitespace().collect::<String>())
     };
     let services = dump("lb_frontends")?;
@@ -272,16 +269,13 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
         ensure!(services.contains(words), "no {words} in {services}");
     }
     // Arrays are long: one backend is looked up by its id.
-    let backend = &shown::frontend(&scene.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?.backends[0];
-    let pin = scene.node.map_pin("lb_backends");
+    let backend =
+        &agent_output::frontend(&bed.node, "TCP", &WEB_VIP.v4.to_string(), PORT)?.backends[0];
+    let pin = bed.node.map_pin("lb_backends");
     let key = backend.id.to_le_bytes().map(|byte| byte.to_string());
     let mut words: Vec<&str> = ["bpftool", "map", "lookup", "pinned", &pin, "key"].into();
     words.extend(key.iter().map(String::as_str));
-    let text = scene
-        .node
-        .run(&words)?
-        .split_whitespace()
-        .collect::<String>();
+    let text = bed.node.run(&words)?.split_whitespace().collect::<String>();
     for words in ["10,244,1,2", "\"port\":8080", "\"weight\":100"] {
         ensure!(text.contains(words), "no {words} in {text}");
     }
@@ -290,21 +284,19 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
 
 #[test]
 fn health_and_metrics_are_served() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for path in ["/livez", "/readyz", "/healthz"] {
         assert_eq!(
-            agent::http(&scene.node, agent::HEALTH, path)?.0,
+            agent::http(&bed.node, agent::HEALTH, path)?.0,
             200,
             "{path}"
         );
     }
-    assert_eq!(agent::http(&scene.node, agent::HEALTH, "/nothing")?.0, 404);
+    assert_eq!(agent::http(&bed.node, agent::HEALTH, "/nothing")?.0, 404);
     for _ in 0..3 {
-        scene
-            .client()
-            .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+        bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     }
-    let text = shown::metrics(&scene.node)?;
+    let text = agent_output::metrics(&bed.node)?;
     for words in [
         "lb_build_info{",
         "lb_sync_duration_seconds_count",
@@ -319,19 +311,17 @@ fn health_and_metrics_are_served() -> Result<()> {
 
 #[test]
 fn connections_are_not_logged() -> Result<()> {
-    let scene = Scene::new()?;
-    let agent = scene.agent.as_ref().expect("it was started");
+    let bed = OneNode::new()?;
+    let agent = bed.agent.as_ref().expect("it was started");
     // One change, so that everything before it has been said.
-    scene.apply(&scene::web(&scene.node).affinity(10))?;
+    bed.apply(&one_node::web(&bed.node).affinity(10))?;
     poll::until_true(CHANGE, "the change is there", || {
-        Ok(agent::verb(&scene.node, &["get", "services"])?.contains("persistent 10"))
+        Ok(agent::verb(&bed.node, &["get", "services"])?.contains("persistent 10"))
     })?;
     let before = agent.log()?;
     for _ in 0..50 {
-        scene
-            .client()
-            .ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
-        agent::http(&scene.node, agent::HEALTH, "/healthz")?;
+        bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+        agent::http(&bed.node, agent::HEALTH, "/healthz")?;
     }
     let after = agent.log()?;
     let new: Vec<&str> = after[before.len()..]

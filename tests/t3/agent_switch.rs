@@ -1,13 +1,14 @@
-//! Invariant 1: no reader sees a half-written or foreign service, however fast services change under the connections.
+//! Invariant 1: no reader sees a half-written or foreign service, however fast services change
+//! under the connections.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use testbed::addr::{self, Both};
 use testbed::agent::Start;
+use testbed::agent_output;
+use testbed::one_node::{self, OneNode, PORT, TARGET, WEB};
 use testbed::probe::{Family, HammerPlan, Kind};
-use testbed::scene::{self, PORT, Scene, TARGET, WEB};
-use testbed::shown;
 
 /// How long services change while connections are opened.
 const STORM: Duration = Duration::from_secs(8);
@@ -16,20 +17,20 @@ const SECOND: Both = addr::vip(101);
 
 #[test]
 fn each_connection_lands_on_a_backend_of_its_service_while_services_change() -> Result<()> {
-    let service = |scene: &Scene, name: &str, vip, pods: &[usize]| {
-        let all = scene::web_pods(&scene.node);
+    let service = |bed: &OneNode, name: &str, vip, pods: &[usize]| {
+        let all = one_node::web_pods(&bed.node);
         let chosen: Vec<_> = pods.iter().map(|&pod| all[pod].clone()).collect();
-        scene::behind(name, vip, &chosen).port(PORT, TARGET)
+        one_node::behind(name, vip, &chosen).port(PORT, TARGET)
     };
-    let scene = Scene::with(Start::new(), |node| {
-        let all = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| {
+        let all = one_node::web_pods(node);
         vec![
-            scene::behind("first", FIRST, &all[..2]).port(PORT, TARGET),
-            scene::behind("second", SECOND, &all[2..]).port(PORT, TARGET),
+            one_node::behind("first", FIRST, &all[..2]).port(PORT, TARGET),
+            one_node::behind("second", SECOND, &all[2..]).port(PORT, TARGET),
         ]
     })?;
     let hammer = |kind, connected, to: Both, family, allowed: &[&str]| {
-        scene.client().hammer(HammerPlan {
+        bed.client().hammer(HammerPlan {
             kind,
             connected,
             to: to.at(family, PORT),
@@ -42,7 +43,7 @@ fn each_connection_lands_on_a_backend_of_its_service_while_services_change() -> 
         hammer(Kind::Udp, true, FIRST, Family::V6, &WEB[..2])?,
         hammer(Kind::Udp, false, SECOND, Family::V4, &WEB[2..])?,
     ];
-    let syncs = || shown::metric(&scene.node, "lb_syncs_total{result=\"ok\"}");
+    let syncs = || agent_output::metric(&bed.node, "lb_syncs_total{result=\"ok\"}");
     let before = syncs()?;
     let start = Instant::now();
     let mut round = 0_usize;
@@ -50,18 +51,18 @@ fn each_connection_lands_on_a_backend_of_its_service_while_services_change() -> 
         // The first one's endpoints change all the time; others come, change and go, and their indices, slots and backend
         // ids with them: whatever is reused too early lands a connection where it does not belong.
         let pods: [&[usize]; 4] = [&[0], &[0, 1], &[1], &[1, 0]];
-        scene.apply(&service(&scene, "first", FIRST, pods[round % 4]))?;
+        bed.apply(&service(&bed, "first", FIRST, pods[round % 4]))?;
         let n = u8::try_from(round % 5)?;
         let other = format!("other-{n}");
         if round % 10 < 5 {
-            scene.apply(&service(
-                &scene,
+            bed.apply(&service(
+                &bed,
                 &other,
                 addr::vip(110 + n),
                 &[usize::from(n) % 3, 2],
             ))?;
         } else {
-            scene.node.remove_manifest(&format!("{other}.yaml"))?;
+            bed.node.remove_manifest(&format!("{other}.yaml"))?;
         }
         round += 1;
         // As fast as the agent can follow, and no faster: coalesced changes are not switches.

@@ -1,5 +1,6 @@
-//! Invariant 1 at full speed: the sync engine switches, deletes and inserts services as fast as it can, in maps so small
-//! that every index, slot and id is used again at once, while sockets connect. What a socket got is read from its record.
+//! Invariant 1 at full speed: the sync engine switches, deletes and inserts services as fast as it
+//! can, in maps so small that every index, slot and id is used again at once, while sockets
+//! connect. What a socket got is read from its record.
 
 use std::{
     net::{Ipv4Addr, UdpSocket},
@@ -31,7 +32,7 @@ use lb_common::{
     Proto, Reason,
     sock::{SockRecord, kind},
 };
-use testbed::{cgroup::Cgroup, netns::Netns, pins::PinDir, place::Place, process};
+use testbed::{cgroup::Cgroup, netns::Netns, pins::PinDir, process, sandbox::Sandbox};
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 /// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for several switches.
@@ -196,7 +197,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
     ensure!(problems.is_empty(), "{problems:?}");
     commit.run()?;
 
-    let place = Place {
+    let sandbox = Sandbox {
         netns: Some(netns.path()),
         cgroup: Some(cgroup.path().to_owned()),
         resolv_conf: None,
@@ -208,7 +209,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
         "datapath_switch::no_reader_sees_a_half_written_or_foreign_service_at_full_speed",
         "--nocapture",
     ];
-    let readers = process::command(&place, &words)?
+    let readers = process::command(&sandbox, &words)?
         .env(PINS, pins)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

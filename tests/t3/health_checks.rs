@@ -1,5 +1,5 @@
-//! The health check ports of Services: they live beside node ports that are held, follow every change, and one that cannot
-//! be had harms no other.
+//! The health check ports of Services: they live beside node ports that are held, follow every
+//! change, and one that cannot be had harms no other.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
+use testbed::agent_output;
 use testbed::http;
 use testbed::manifest::{Endpoint, Service};
 use testbed::node::Node;
+use testbed::one_node::{self, NODE_PORT, OneNode};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, NODE_PORT, Scene};
-use testbed::shown;
 
 /// Where `web` is checked.
 const CHECK: u16 = 32000;
@@ -25,7 +25,7 @@ const WEIGHT: &str = "X-Load-Balancing-Endpoint-Weight";
 
 /// The service `web` with a health check, of these endpoints.
 fn checked(node: &Node, port: u16, endpoints: &[Endpoint]) -> Service {
-    scene::web(node)
+    one_node::web(node)
         .endpoints(endpoints.to_vec())
         .spec("externalTrafficPolicy: Local")
         .spec(&format!("healthCheckNodePort: {port}"))
@@ -57,7 +57,7 @@ fn told(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
 
 /// How many listen, and how many cannot.
 fn listeners(node: &Node) -> Result<(f64, f64)> {
-    let metric = |name| shown::metric(node, name);
+    let metric = |name| agent_output::metric(node, name);
     Ok((
         metric("lb_health_check_listeners")?,
         metric("lb_health_check_failures")?,
@@ -66,9 +66,9 @@ fn listeners(node: &Node) -> Result<(f64, f64)> {
 
 #[test]
 fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
-    let all = |node: &Node| scene::web_pods(node);
-    let scene = Scene::with(Start::new(), |node| vec![checked(node, CHECK, &all(node))])?;
-    let node = &scene.node;
+    let all = |node: &Node| one_node::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| vec![checked(node, CHECK, &all(node))])?;
+    let node = &bed.node;
     told(node, CHECK, Some((200, "3")))?;
     // Neither can be had by anybody else: the one is held by a program, the other by a listener.
     for port in [NODE_PORT, CHECK] {
@@ -80,7 +80,7 @@ fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
         }
     }
     // From outside both answer: the one is balanced, the other is the agent's own.
-    let outside = scene.lan.client(1)?;
+    let outside = bed.lan.client(1)?;
     for family in [Family::V4, Family::V6] {
         let (web, check) = (
             node.addr().at(family, NODE_PORT),
@@ -95,11 +95,11 @@ fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
 
 #[test]
 fn every_change_is_followed() -> Result<()> {
-    let scene = Scene::with(Start::new(), |_| Vec::new())?;
-    let node = &scene.node;
-    let mut pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |_| Vec::new())?;
+    let node = &bed.node;
+    let mut pods = one_node::web_pods(node);
     told(node, CHECK, None)?;
-    scene.apply(&checked(node, CHECK, &pods))?;
+    bed.apply(&checked(node, CHECK, &pods))?;
     told(node, CHECK, Some((200, "3")))?;
 
     // One not ready, one that drains and still serves, one elsewhere: none of them counts.
@@ -109,27 +109,27 @@ fn every_change_is_followed() -> Result<()> {
         terminating: true,
         ..pods[1].clone()
     };
-    scene.apply(&checked(node, CHECK, &pods))?;
+    bed.apply(&checked(node, CHECK, &pods))?;
     told(node, CHECK, Some((200, "1")))?;
     pods[2].node = "elsewhere".to_owned();
-    scene.apply(&checked(node, CHECK, &pods))?;
+    bed.apply(&checked(node, CHECK, &pods))?;
     told(node, CHECK, Some((503, "0")))?;
     // What drains still serves those who come before the load balancer has heard of it.
-    let outside = scene.lan.client(1)?;
+    let outside = bed.lan.client(1)?;
     let drains = outside.ask(Kind::Tcp, node.addr().at(Family::V4, NODE_PORT))?;
     assert_eq!(drains.name, pods[1].pod);
 
-    let pods = scene::web_pods(node);
-    scene.apply(&checked(node, OTHER, &pods))?;
+    let pods = one_node::web_pods(node);
+    bed.apply(&checked(node, OTHER, &pods))?;
     told(node, OTHER, Some((200, "3")))?;
     told(node, CHECK, None)?;
-    let cluster = scene::web(node).spec(&format!("healthCheckNodePort: {OTHER}"));
-    scene.apply(&cluster)?;
+    let cluster = one_node::web(node).spec(&format!("healthCheckNodePort: {OTHER}"));
+    bed.apply(&cluster)?;
     told(node, OTHER, None)?;
     // Two Services swap their ports in one edit.
     let second = |port: u16| {
-        scene::behind("second", addr::vip(20), &pods[..1])
-            .node_port(80, scene::TARGET, NODE_PORT + 1)
+        one_node::behind("second", addr::vip(20), &pods[..1])
+            .node_port(80, one_node::TARGET, NODE_PORT + 1)
             .ingress(addr::lb(20))
             .spec("externalTrafficPolicy: Local")
             .spec(&format!("healthCheckNodePort: {port}"))
@@ -145,7 +145,7 @@ fn every_change_is_followed() -> Result<()> {
     both(OTHER, CHECK)?;
     told(node, CHECK, Some((200, "1")))?;
     told(node, OTHER, Some((200, "3")))?;
-    let log = scene.agent.as_ref().context("it runs")?.log()?;
+    let log = bed.agent.as_ref().context("it runs")?.log()?;
     ensure!(!log.contains("cannot listen"), "{log}");
     node.remove_manifest("web.yaml")?;
     told(node, CHECK, None)?;
@@ -156,10 +156,10 @@ fn every_change_is_followed() -> Result<()> {
 fn they_listen_where_node_ports_answer() -> Result<()> {
     let words = "localhost,198.18.7.0/24";
     let start = Start::new().args(&["--node-port-addresses", words]);
-    let scene = Scene::with(start, |node| {
-        vec![checked(node, CHECK, &scene::web_pods(node))]
+    let bed = OneNode::with(start, |node| {
+        vec![checked(node, CHECK, &one_node::web_pods(node))]
     })?;
-    let node = &scene.node;
+    let node = &bed.node;
     let answers = |ip: &str| -> Result<bool> {
         let to = SocketAddr::new(ip.parse()?, CHECK);
         Ok(http::ask(node, to, "GET", "/").is_ok_and(|answer| answer.status == 200))
@@ -183,18 +183,18 @@ fn they_listen_where_node_ports_answer() -> Result<()> {
 
 #[test]
 fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
-    let scene = Scene::with(Start::new(), |_| Vec::new())?;
-    let node = &scene.node;
+    let bed = OneNode::with(Start::new(), |_| Vec::new())?;
+    let node = &bed.node;
     let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), CHECK);
     let squatter = node.block(|| Ok(TcpListener::bind(wildcard)?))?;
-    let pods = scene::web_pods(node);
-    scene.apply(&checked(node, CHECK, &pods))?;
-    let other = scene::behind("other", addr::vip(20), &pods[..2])
-        .node_port(80, scene::TARGET, NODE_PORT + 1)
+    let pods = one_node::web_pods(node);
+    bed.apply(&checked(node, CHECK, &pods))?;
+    let other = one_node::behind("other", addr::vip(20), &pods[..2])
+        .node_port(80, one_node::TARGET, NODE_PORT + 1)
         .ingress(addr::lb(20))
         .spec("externalTrafficPolicy: Local")
         .spec(&format!("healthCheckNodePort: {OTHER}"));
-    scene.apply(&other)?;
+    bed.apply(&other)?;
     // The others go on, and so does the other family of this one.
     told(node, OTHER, Some((200, "2")))?;
     let v6 = node.addr().at(Family::V6, CHECK);
@@ -202,7 +202,7 @@ fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
         Ok(http::status(node, v6, "/").is_ok_and(|status| status == 200))
     })?;
     assert_eq!(listeners(node)?, (3.0, 1.0));
-    let log = scene.agent.as_ref().context("it runs")?.log()?;
+    let log = bed.agent.as_ref().context("it runs")?.log()?;
     let lines = log.lines().filter(|line| line.contains("cannot listen"));
     assert_eq!(lines.count(), 1, "{log}");
     drop(squatter);
@@ -216,9 +216,9 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
     const MANY: u16 = 1000;
     // Fewer descriptors than sockets, as service managers start programs.
     let start = Start::new().under(&["prlimit", "--nofile=1024:"]);
-    let scene = Scene::with(start, |_| Vec::new())?;
-    let node = &scene.node;
-    let pods = scene::web_pods(node);
+    let bed = OneNode::with(start, |_| Vec::new())?;
+    let node = &bed.node;
+    let pods = one_node::web_pods(node);
     let service = |n: u16, pods: &[Endpoint]| {
         let [high, low] = n.to_be_bytes();
         let both = |net: [u8; 2], high, v6: u16| addr::Both {
@@ -229,8 +229,8 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
             both([10, 96], 100 + high, 0x96),
             both([198, 19], high, 0x19),
         );
-        scene::behind(&format!("s{n}"), vip, pods)
-            .one_port(Kind::Tcp, 80, scene::TARGET, Some(20_000 + n))
+        one_node::behind(&format!("s{n}"), vip, pods)
+            .one_port(Kind::Tcp, 80, one_node::TARGET, Some(20_000 + n))
             .ingress(lb)
             .spec("externalTrafficPolicy: Local")
             .spec(&format!("healthCheckNodePort: {}", 22_000 + n))

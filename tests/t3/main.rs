@@ -1,4 +1,5 @@
-//! Tier 3: the real kernel, sockets, packets and the agent's binary; nodes, pods and clients are network namespaces.
+//! Tier 3: the real kernel, sockets, packets and the agent's binary; nodes, pods and clients are
+//! network namespaces.
 
 mod agent_config;
 mod agent_devices;

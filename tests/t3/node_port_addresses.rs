@@ -1,4 +1,5 @@
-//! On which addresses node ports answer: keywords and networks, combined, and followed while addresses come and go.
+//! On which addresses node ports answer: keywords and networks, combined, and followed while
+//! addresses come and go.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,9 +7,9 @@ use anyhow::{Result, ensure};
 use testbed::addr::{Both, LOOPBACK};
 use testbed::agent::{CHANGE, Start};
 use testbed::manifest;
+use testbed::one_node::{NODE_PORT, OneNode, web};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{NODE_PORT, Scene, web};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
@@ -18,37 +19,37 @@ const MORE: Both = Both {
     v6: std::net::Ipv6Addr::new(0xfd66, 0x18, 7, 0, 0, 0, 0, 1),
 };
 
-/// A scene whose node ports answer on these, and a client outside that reaches every address of the node.
-fn scene(words: &str) -> Result<(Scene, testbed::lan::Client)> {
+/// A bed whose node ports answer on these, and a client outside that reaches every address of the node.
+fn one_node(words: &str) -> Result<(OneNode, testbed::lan::Client)> {
     let start = Start::new().args(&["--node-port-addresses", words]);
-    let scene = Scene::with(start, |node| vec![web(node)])?;
-    let client = scene.lan.client(1)?;
-    let via = scene.node.addr();
+    let bed = OneNode::with(start, |node| vec![web(node)])?;
+    let client = bed.lan.client(1)?;
+    let via = bed.node.addr();
     client.netns().ip(&format!(
         "route add {}/32 via {}\nroute add {}/128 via {}\n",
         MORE.v4, via.v4, MORE.v6, via.v6
     ))?;
-    Ok((scene, client))
+    Ok((bed, client))
 }
 
 /// `add` or `del`.
-fn address(scene: &Scene, verb: &str) -> Result<()> {
+fn address(bed: &OneNode, verb: &str) -> Result<()> {
     let flag = if verb == "add" { " nodad" } else { "" };
-    scene.node.netns().ip(&format!(
+    bed.node.netns().ip(&format!(
         "addr {verb} {}/32 dev eth0\naddr {verb} {}/128 dev eth0{flag}\n",
         MORE.v4, MORE.v6
     ))
 }
 
 /// Polls until it is so for both protocols: pods answer at this address, from outside and from the host; or nobody does.
-fn answers(scene: &Scene, client: &testbed::lan::Client, ip: IpAddr, expected: bool) -> Result<()> {
+fn answers(bed: &OneNode, client: &testbed::lan::Client, ip: IpAddr, expected: bool) -> Result<()> {
     let to = SocketAddr::new(ip, NODE_PORT);
     for kind in KINDS {
         poll::until(
             CHANGE,
             &format!("{kind:?} {to} answers: {expected}"),
             || {
-                for from in [&**client, &**scene.node] {
+                for from in [&**client, &**bed.node] {
                     let found = from.ask(kind, to);
                     ensure!(
                         found.as_ref().is_ok_and(|a| a.name.starts_with("web-")) == expected,
@@ -63,47 +64,47 @@ fn answers(scene: &Scene, client: &testbed::lan::Client, ip: IpAddr, expected: b
 }
 
 /// As the node has it: both families.
-fn both(scene: &Scene, client: &testbed::lan::Client, addr: Both, expected: bool) -> Result<()> {
+fn both(bed: &OneNode, client: &testbed::lan::Client, addr: Both, expected: bool) -> Result<()> {
     addr.ips()
         .into_iter()
-        .try_for_each(|ip| answers(scene, client, ip, expected))
+        .try_for_each(|ip| answers(bed, client, ip, expected))
 }
 
 #[test]
 fn all_are_all_that_there_are_now() -> Result<()> {
-    let (scene, client) = scene("all")?;
+    let (bed, client) = one_node("all")?;
     for _ in 0..2 {
-        both(&scene, &client, scene.node.addr(), true)?;
-        address(&scene, "add")?;
-        both(&scene, &client, MORE, true)?;
-        address(&scene, "del")?;
+        both(&bed, &client, bed.node.addr(), true)?;
+        address(&bed, "add")?;
+        both(&bed, &client, MORE, true)?;
+        address(&bed, "del")?;
         // Nobody has it now: what is left to see is that the kernel's map does not either.
-        listed(&scene, 2)?;
+        listed(&bed, 2)?;
     }
     Ok(())
 }
 
 #[test]
 fn networks_admit_what_comes_into_them() -> Result<()> {
-    let (scene, client) = scene("198.18.7.0/24,fd66:18:7::/64")?;
-    both(&scene, &client, scene.node.addr(), false)?;
+    let (bed, client) = one_node("198.18.7.0/24,fd66:18:7::/64")?;
+    both(&bed, &client, bed.node.addr(), false)?;
     for _ in 0..2 {
-        listed(&scene, 0)?;
-        address(&scene, "add")?;
-        both(&scene, &client, MORE, true)?;
-        both(&scene, &client, scene.node.addr(), false)?;
-        address(&scene, "del")?;
+        listed(&bed, 0)?;
+        address(&bed, "add")?;
+        both(&bed, &client, MORE, true)?;
+        both(&bed, &client, bed.node.addr(), false)?;
+        address(&bed, "del")?;
     }
-    listed(&scene, 0)
+    listed(&bed, 0)
 }
 
 #[test]
 fn primary_are_those_of_the_node_object() -> Result<()> {
-    let (scene, client) = scene("primary")?;
-    let node = &scene.node;
-    both(&scene, &client, node.addr(), true)?;
-    address(&scene, "add")?;
-    both(&scene, &client, MORE, false)?;
+    let (bed, client) = one_node("primary")?;
+    let node = &bed.node;
+    both(&bed, &client, node.addr(), true)?;
+    address(&bed, "add")?;
+    both(&bed, &client, MORE, false)?;
     // The kubelet reports another address, and then the first one again.
     let yaml = manifest::node(node);
     let moved = yaml
@@ -112,27 +113,27 @@ fn primary_are_those_of_the_node_object() -> Result<()> {
     ensure!(moved != yaml, "nothing to replace in {yaml}");
     for _ in 0..2 {
         node.write_manifest("node.yaml", &moved)?;
-        both(&scene, &client, MORE, true)?;
-        both(&scene, &client, node.addr(), false)?;
+        both(&bed, &client, MORE, true)?;
+        both(&bed, &client, node.addr(), false)?;
         node.write_manifest("node.yaml", &yaml)?;
-        both(&scene, &client, node.addr(), true)?;
-        both(&scene, &client, MORE, false)?;
+        both(&bed, &client, node.addr(), true)?;
+        both(&bed, &client, MORE, false)?;
     }
     Ok(())
 }
 
 #[test]
 fn words_add_up_and_loopback_is_the_hosts_alone() -> Result<()> {
-    let (scene, client) = scene("localhost,primary,198.18.7.0/24")?;
-    both(&scene, &client, scene.node.addr(), true)?;
-    address(&scene, "add")?;
-    answers(&scene, &client, MORE.v4.into(), true)?;
-    answers(&scene, &client, MORE.v6.into(), false)?;
+    let (bed, client) = one_node("localhost,primary,198.18.7.0/24")?;
+    both(&bed, &client, bed.node.addr(), true)?;
+    address(&bed, "add")?;
+    answers(&bed, &client, MORE.v4.into(), true)?;
+    answers(&bed, &client, MORE.v6.into(), false)?;
     for family in FAMILIES {
         for kind in KINDS {
             let own = LOOPBACK.at(family, NODE_PORT);
-            ensure!(scene.node.ask(kind, own)?.name.starts_with("web-"));
-            ensure!(scene.client().ask(kind, own).is_err(), "a pod's is its own");
+            ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
+            ensure!(bed.client().ask(kind, own).is_err(), "a pod's is its own");
         }
     }
     Ok(())
@@ -140,25 +141,25 @@ fn words_add_up_and_loopback_is_the_hosts_alone() -> Result<()> {
 
 #[test]
 fn localhost_alone_is_closed_to_others() -> Result<()> {
-    let (scene, client) = scene("localhost")?;
-    listed(&scene, 0)?;
-    both(&scene, &client, scene.node.addr(), false)?;
+    let (bed, client) = one_node("localhost")?;
+    listed(&bed, 0)?;
+    both(&bed, &client, bed.node.addr(), false)?;
     for family in FAMILIES {
         for kind in KINDS {
             let own = LOOPBACK.at(family, NODE_PORT);
-            ensure!(scene.node.ask(kind, own)?.name.starts_with("web-"));
+            ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
         }
     }
     // A pod that asks for its node's address is no better off.
-    let to = scene.node.addr().at(Family::V4, NODE_PORT);
-    ensure!(scene.client().ask(Kind::Tcp, to).is_err());
+    let to = bed.node.addr().at(Family::V4, NODE_PORT);
+    ensure!(bed.client().ask(Kind::Tcp, to).is_err());
     Ok(())
 }
 
 #[test]
 fn loopback_is_closed_unless_a_word_says_so() -> Result<()> {
     let on = |words: &str, open: [bool; 2]| -> Result<()> {
-        let (scene, _) = scene(words)?;
+        let (bed, _) = one_node(words)?;
         for (family, open) in FAMILIES.into_iter().zip(open) {
             let any = match family {
                 Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -169,7 +170,7 @@ fn loopback_is_closed_unless_a_word_says_so() -> Result<()> {
                     LOOPBACK.at(family, NODE_PORT),
                     SocketAddr::new(any, NODE_PORT),
                 ] {
-                    let found = scene.node.ask(kind, to);
+                    let found = bed.node.ask(kind, to);
                     ensure!(
                         found.as_ref().is_ok_and(|a| a.name.starts_with("web-")) == open,
                         "{words}: {kind:?} {to}: {found:?}"
@@ -185,10 +186,10 @@ fn loopback_is_closed_unless_a_word_says_so() -> Result<()> {
 }
 
 /// Waits until the kernel's map of node addresses has so many.
-fn listed(scene: &Scene, expected: usize) -> Result<()> {
-    let pin = scene.node.map_pin("lb_nodeaddrs");
+fn listed(bed: &OneNode, expected: usize) -> Result<()> {
+    let pin = bed.node.map_pin("lb_nodeaddrs");
     poll::until_true(CHANGE, &format!("{expected} node addresses"), || {
-        let text = scene
+        let text = bed
             .node
             .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;
         let all: Vec<serde_json::Value> = serde_json::from_str(&text)?;

@@ -1,4 +1,5 @@
-//! The packet path: session affinity of clients outside of the cluster, at node ports and load balancer IPs.
+//! The packet path: session affinity of clients outside of the cluster, at node ports and load
+//! balancer IPs.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,21 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
+use testbed::agent_output;
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
 use testbed::node::PodNetwork;
-use testbed::outside::{BOTH_PORT, LOCAL, Outside};
+use testbed::one_node::{PORT, TARGET};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{PORT, TARGET};
-use testbed::shown;
+use testbed::two_nodes::{BOTH_PORT, LOCAL, TwoNodes};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
-fn stage(start: Start) -> Result<Outside> {
-    Outside::new(PodNetwork::Routed, Offloads::LastHop, start)
+fn two_nodes(start: Start) -> Result<TwoNodes> {
+    TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)
 }
 
 /// The service `both` of these endpoints.
@@ -56,40 +57,40 @@ fn stays(client: &Host, kind: Kind, to: SocketAddr) -> Result<String> {
     })
 }
 
-fn all(stage: &Outside) -> Vec<Endpoint> {
-    [stage.endpoints(&stage.near), stage.endpoints(&stage.far)].concat()
+fn all(bed: &TwoNodes) -> Vec<Endpoint> {
+    [bed.endpoints(&bed.near), bed.endpoints(&bed.far)].concat()
 }
 
 /// Waits until the near node's kernel has so many backends of the service.
-fn written(stage: &Outside, backends: usize) -> Result<()> {
+fn written(bed: &TwoNodes, backends: usize) -> Result<()> {
     let vip = addr::vip(3).v4.to_string();
     poll::until_true(CHANGE, &format!("{backends} backends are written"), || {
-        let frontend = shown::frontend(&stage.near, "TCP", &vip, PORT)?;
+        let frontend = agent_output::frontend(&bed.near, "TCP", &vip, PORT)?;
         Ok(frontend.backends.len() == backends)
     })
 }
 
 fn a_client_stays(start: Start) -> Result<()> {
-    let stage = stage(start)?;
-    stage.apply(&sticky(&all(&stage)))?;
-    stage.route_to_near(addr::lb(3))?;
+    let bed = two_nodes(start)?;
+    bed.apply(&sticky(&all(&bed)))?;
+    bed.route_to_near(addr::lb(3))?;
     let mut chosen = BTreeSet::new();
     for family in FAMILIES {
         for kind in KINDS {
-            let to = stage.near.addr().at(family, BOTH_PORT);
-            let name = stays(&stage.client, kind, to)?;
+            let to = bed.near.addr().at(family, BOTH_PORT);
+            let name = stays(&bed.client, kind, to)?;
             // By the load balancer's IP it is the same port of the same Service, and the same client.
             let by_lb = addr::lb(3).at(family, PORT);
-            assert_eq!(stays(&stage.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
+            assert_eq!(stays(&bed.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
             chosen.insert(name);
         }
     }
     // Another client is another client: of twelve more, all alike with the first once in sixteen million runs.
     for number in 2..5 {
-        let client = stage.lan.client(number)?;
+        let client = bed.lan.client(number)?;
         for family in FAMILIES {
             for kind in KINDS {
-                let to = stage.near.addr().at(family, BOTH_PORT);
+                let to = bed.near.addr().at(family, BOTH_PORT);
                 let one = client.ask(kind, to)?.name;
                 assert_eq!(seen(&client, kind, to, 5)?, [one.clone()].into());
                 chosen.insert(one);
@@ -112,11 +113,11 @@ fn a_client_outside_stays_with_its_backend_by_xdp() -> Result<()> {
 
 #[test]
 fn it_moves_when_its_backend_is_not_eligible_any_more_and_on_no_other_account() -> Result<()> {
-    let stage = stage(Start::new())?;
-    let endpoints = all(&stage);
-    stage.apply(&sticky(&endpoints))?;
-    let to = stage.near.addr().at(Family::V4, BOTH_PORT);
-    let first = stays(&stage.client, Kind::Tcp, to)?;
+    let bed = two_nodes(Start::new())?;
+    let endpoints = all(&bed);
+    bed.apply(&sticky(&endpoints))?;
+    let to = bed.near.addr().at(Family::V4, BOTH_PORT);
+    let first = stays(&bed.client, Kind::Tcp, to)?;
     let without = |name: &str| -> Vec<Endpoint> {
         let kept = endpoints.iter().filter(|endpoint| endpoint.pod != name);
         kept.cloned().collect()
@@ -125,28 +126,28 @@ fn it_moves_when_its_backend_is_not_eligible_any_more_and_on_no_other_account() 
     let other = endpoints.iter().find(|endpoint| endpoint.pod != first);
     let other = other.map(|endpoint| endpoint.pod.clone());
     for endpoints in [without(&other.unwrap_or_default()), endpoints.clone()] {
-        stage.apply(&sticky(&endpoints))?;
-        written(&stage, endpoints.len())?;
+        bed.apply(&sticky(&endpoints))?;
+        written(&bed, endpoints.len())?;
         assert_eq!(
-            seen(&stage.client, Kind::Tcp, to, 20)?,
+            seen(&bed.client, Kind::Tcp, to, 20)?,
             [first.clone()].into()
         );
     }
-    stage.apply(&sticky(&without(&first)))?;
+    bed.apply(&sticky(&without(&first)))?;
     let second = poll::until(CHANGE, "the client moves", || {
-        Ok(Some(stage.client.ask(Kind::Tcp, to)?.name).filter(|name| *name != first))
+        Ok(Some(bed.client.ask(Kind::Tcp, to)?.name).filter(|name| *name != first))
     })?;
-    stage.apply(&sticky(&endpoints))?;
-    written(&stage, endpoints.len())?;
-    assert_eq!(seen(&stage.client, Kind::Tcp, to, 20)?, [second].into());
+    bed.apply(&sticky(&endpoints))?;
+    written(&bed, endpoints.len())?;
+    assert_eq!(seen(&bed.client, Kind::Tcp, to, 20)?, [second].into());
 
-    // The policy narrows the set: only pods of the node that is knocked at.
+    // The policy narrows the set: only pods of the node that the client connects to.
     let local = sticky(&endpoints).spec("externalTrafficPolicy: Local");
-    stage.apply(&local)?;
+    bed.apply(&local)?;
     poll::until_true(CHANGE, "a local pod answers", || {
-        Ok(LOCAL.contains(&&*stage.client.ask(Kind::Tcp, to)?.name))
+        Ok(LOCAL.contains(&&*bed.client.ask(Kind::Tcp, to)?.name))
     })?;
-    let third = stays(&stage.client, Kind::Tcp, to)?;
+    let third = stays(&bed.client, Kind::Tcp, to)?;
     ensure!(LOCAL.contains(&&*third), "{third} is not of this node");
     Ok(())
 }
@@ -154,18 +155,18 @@ fn it_moves_when_its_backend_is_not_eligible_any_more_and_on_no_other_account() 
 #[test]
 fn it_is_switched_on_and_off_and_forgets_who_is_idle() -> Result<()> {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    let stage = stage(Start::new())?;
-    let (client, to) = (&stage.client, stage.near.addr().at(Family::V6, BOTH_PORT));
-    let endpoints = all(&stage);
+    let bed = two_nodes(Start::new())?;
+    let (client, to) = (&bed.client, bed.near.addr().at(Family::V6, BOTH_PORT));
+    let endpoints = all(&bed);
     for _ in 0..2 {
         poll::until_true(CHANGE, "clients are spread", || {
             Ok(seen(client, Kind::Tcp, to, 40)?.len() == 4)
         })?;
-        stage.apply(&sticky(&endpoints))?;
+        bed.apply(&sticky(&endpoints))?;
         stays(client, Kind::Tcp, to)?;
-        stage.apply(&free(&endpoints))?;
+        bed.apply(&free(&endpoints))?;
     }
-    stage.apply(&free(&endpoints).affinity(2))?;
+    bed.apply(&free(&endpoints).affinity(2))?;
     let mut before = stays(client, Kind::Tcp, to)?;
     for _ in 0..12 {
         // Used in time, it holds for longer than its timeout …

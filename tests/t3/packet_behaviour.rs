@@ -1,4 +1,5 @@
-//! The packet path: what comes of flows, refusals, policies and of packets that are none of its business.
+//! The packet path: what comes of flows, refusals, policies and of packets that are none of its
+//! business.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,19 +11,19 @@ use testbed::agent::{CHANGE, Start};
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
 use testbed::node::PodNetwork;
-use testbed::outside::{BOTH_PORT, LOCAL, LOCAL_PORT, Outside, REMOTE, REMOTE_PORT};
+use testbed::one_node::{PORT, TARGET};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{PORT, TARGET};
+use testbed::two_nodes::{BOTH_PORT, LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
 /// By tc, then by XDP.
-fn stages() -> impl Iterator<Item = Result<Outside>> {
+fn stages() -> impl Iterator<Item = Result<TwoNodes>> {
     [Start::new(), Start::new().xdp("eth0")]
         .into_iter()
-        .map(|start| Outside::new(PodNetwork::Routed, Offloads::On, start))
+        .map(|start| TwoNodes::new(PodNetwork::Routed, Offloads::On, start))
 }
 
 #[expect(clippy::expect_used, reason = "a helper of tests")]
@@ -32,17 +33,17 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
 
 #[test]
 fn load_balancer_addresses_answer_from_outside() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
+    for bed in stages() {
+        let bed = bed?;
         for (n, names, source) in [
-            (1, LOCAL, stage.client.addr),
-            (2, REMOTE, stage.source_towards_far()),
+            (1, LOCAL, bed.client.addr),
+            (2, REMOTE, bed.source_towards_far()),
         ] {
-            stage.route_to_near(addr::lb(n))?;
+            bed.route_to_near(addr::lb(n))?;
             for family in FAMILIES {
                 for kind in KINDS {
                     let to = addr::lb(n).at(family, PORT);
-                    let answer = stage.client.ask(kind, to)?;
+                    let answer = bed.client.ask(kind, to)?;
                     ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
                     assert_eq!(answer.client.ip(), source.ip(family));
                 }
@@ -54,23 +55,22 @@ fn load_balancer_addresses_answer_from_outside() -> Result<()> {
 
 #[test]
 fn the_nodes_own_ports_are_left_alone() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
+    for bed in stages() {
+        let bed = bed?;
         for family in FAMILIES {
             for kind in KINDS {
-                let to = stage.near.addr().at(family, 2222);
-                stage.near.listen(kind, to, "the-node")?;
-                let answer = stage.client.ask(kind, to)?;
+                let to = bed.near.addr().at(family, 2222);
+                bed.near.listen(kind, to, "the-node")?;
+                let answer = bed.client.ask(kind, to)?;
                 assert_eq!(
                     (answer.name.as_str(), answer.client.ip()),
-                    ("the-node", stage.client.addr.ip(family))
+                    ("the-node", bed.client.addr.ip(family))
                 );
             }
             assert_eq!(
                 errno(
-                    stage
-                        .client
-                        .connect(Kind::Tcp, stage.near.addr().at(family, 4444))
+                    bed.client
+                        .connect(Kind::Tcp, bed.near.addr().at(family, 4444))
                 ),
                 Some(libc::ECONNREFUSED)
             );
@@ -80,10 +80,10 @@ fn the_nodes_own_ports_are_left_alone() -> Result<()> {
                 "1",
                 "-W",
                 "2",
-                &stage.near.addr().ip(family).to_string(),
+                &bed.near.addr().ip(family).to_string(),
             ]
             .map(str::to_owned);
-            stage.client.run(&ping)?;
+            bed.client.run(&ping)?;
         }
     }
     Ok(())
@@ -91,24 +91,24 @@ fn the_nodes_own_ports_are_left_alone() -> Result<()> {
 
 #[test]
 fn a_node_port_without_endpoints_is_refused() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
-        stage.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
+    for bed in stages() {
+        let bed = bed?;
+        bed.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
         // Nothing tells these two apart at the first look: wait until the agent has seen the service.
         poll::until_true(CHANGE, "the service is programmed", || {
-            Ok(testbed::agent::verb(&stage.near, &["get", "services"])?.contains("30009"))
+            Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30009"))
         })?;
         for family in FAMILIES {
-            let to = stage.near.addr().at(family, 30009);
+            let to = bed.near.addr().at(family, 30009);
             // At once is by the first answer: without a second SYN. A crowded machine may need one now and then.
             let mut at_once = false;
             for _ in 0..3 {
-                let before = stage.client.tcp_ext("TCPSynRetrans")?;
+                let before = bed.client.tcp_ext("TCPSynRetrans")?;
                 assert_eq!(
-                    errno(stage.client.connect(Kind::Tcp, to)),
+                    errno(bed.client.connect(Kind::Tcp, to)),
                     Some(libc::ECONNREFUSED)
                 );
-                at_once |= stage.client.tcp_ext("TCPSynRetrans")? == before;
+                at_once |= bed.client.tcp_ext("TCPSynRetrans")? == before;
             }
             ensure!(at_once, "{to} was refused only when asked again");
         }
@@ -117,13 +117,13 @@ fn a_node_port_without_endpoints_is_refused() -> Result<()> {
 }
 
 #[test]
-fn another_nodes_process_knocks_like_anybody_from_outside() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
+fn a_process_of_another_node_is_served_like_a_client_outside() -> Result<()> {
+    for bed in stages() {
+        let bed = bed?;
         for family in FAMILIES {
             for kind in KINDS {
                 for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
-                    let answer = stage.far.ask(kind, stage.near.addr().at(family, port))?;
+                    let answer = bed.far.ask(kind, bed.near.addr().at(family, port))?;
                     ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
                 }
             }
@@ -134,15 +134,15 @@ fn another_nodes_process_knocks_like_anybody_from_outside() -> Result<()> {
 
 #[test]
 fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
+    for bed in stages() {
+        let bed = bed?;
         let mut held = Vec::new();
         for family in FAMILIES {
             for kind in KINDS {
                 for _ in 0..8 {
-                    let sock = stage
+                    let sock = bed
                         .client
-                        .connect(kind, stage.near.addr().at(family, BOTH_PORT))?;
+                        .connect(kind, bed.near.addr().at(family, BOTH_PORT))?;
                     let name = sock.ask("before")?.name;
                     held.push((sock, name));
                 }
@@ -151,8 +151,8 @@ fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
         let names: BTreeSet<&str> = held.iter().map(|(_, name)| name.as_str()).collect();
         ensure!(names.len() > 1, "only {names:?} of four answered 32 times");
         // One pod more, then its removal: nobody who was connected may notice.
-        let near = stage.endpoints(&stage.near);
-        let far = stage.endpoints(&stage.far);
+        let near = bed.endpoints(&bed.near);
+        let far = bed.endpoints(&bed.far);
         let both = |endpoints| {
             Service::new("both", addr::vip(3))
                 .node_port(PORT, TARGET, BOTH_PORT)
@@ -164,14 +164,14 @@ fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
             [&near[..], &far[..]].concat(),
         ] {
             let service = both(endpoints.clone());
-            stage.apply(&service)?;
+            bed.apply(&service)?;
             let expected: BTreeSet<String> = endpoints
                 .iter()
                 .map(|endpoint| endpoint.pod.clone())
                 .collect();
             poll::until_true(CHANGE, "new connections go to the new set", || {
-                let to = stage.near.addr().at(Family::V4, BOTH_PORT);
-                let asked = (0..40).map(|_| Ok(stage.client.ask(Kind::Tcp, to)?.name));
+                let to = bed.near.addr().at(Family::V4, BOTH_PORT);
+                let asked = (0..40).map(|_| Ok(bed.client.ask(Kind::Tcp, to)?.name));
                 Ok(asked.collect::<io::Result<BTreeSet<_>>>()? == expected)
             })?;
             for (sock, name) in &held {
@@ -188,9 +188,9 @@ fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
 
 #[test]
 fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
-    for stage in stages() {
-        let stage = stage?;
-        let all = [stage.endpoints(&stage.near), stage.endpoints(&stage.far)].concat();
+    for bed in stages() {
+        let bed = bed?;
+        let all = [bed.endpoints(&bed.near), bed.endpoints(&bed.far)].concat();
         let local = Service::new("own", addr::vip(8))
             .node_port(PORT, TARGET, 30008)
             .spec("externalTrafficPolicy: Local")
@@ -198,28 +198,28 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
         let elsewhere = Service::new("elsewhere", addr::vip(7))
             .node_port(PORT, TARGET, 30007)
             .spec("externalTrafficPolicy: Local")
-            .endpoints(stage.endpoints(&stage.far));
-        stage.apply(&local)?;
-        stage.apply(&elsewhere)?;
+            .endpoints(bed.endpoints(&bed.far));
+        bed.apply(&local)?;
+        bed.apply(&elsewhere)?;
         for family in FAMILIES {
             for kind in KINDS {
-                let to = stage.near.addr().at(family, 30008);
+                let to = bed.near.addr().at(family, 30008);
                 poll::until(CHANGE, "the service answers", || {
-                    Ok(stage.client.ask(kind, to).ok())
+                    Ok(bed.client.ask(kind, to).ok())
                 })?;
                 for _ in 0..12 {
-                    let answer = stage.client.ask(kind, to)?;
+                    let answer = bed.client.ask(kind, to)?;
                     ensure!(LOCAL.contains(&answer.name.as_str()), "{answer:?}");
-                    assert_eq!(answer.client.ip(), stage.client.addr.ip(family));
+                    assert_eq!(answer.client.ip(), bed.client.addr.ip(family));
                 }
             }
             // Dropped: nothing comes, not even a refusal.
             poll::until_true(CHANGE, "the service is programmed", || {
-                Ok(testbed::agent::verb(&stage.near, &["get", "services"])?.contains("30007"))
+                Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30007"))
             })?;
-            let sock = stage
+            let sock = bed
                 .client
-                .connect(Kind::Udp, stage.near.addr().at(family, 30007))?;
+                .connect(Kind::Udp, bed.near.addr().at(family, 30007))?;
             sock.send("nobody")?;
             let error = sock
                 .recv_within(Duration::from_millis(300))
@@ -231,18 +231,18 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
 }
 
 #[test]
-fn a_pod_knocks_at_another_node() -> Result<()> {
+fn a_pod_connects_to_a_node_port_of_another_node() -> Result<()> {
     for network in [PodNetwork::Routed, PodNetwork::Flannel] {
         for start in [Start::new(), Start::new().xdp("eth0")] {
-            // The near node is the one that is knocked at; the pods that knock run on the far one, and some of the backends
+            // The near node is the one that is connected to; the pods that connect run on the far one, and some of the backends
             // are themselves.
-            let stage = Outside::new(network, Offloads::LastHop, start)?;
+            let bed = TwoNodes::new(network, Offloads::LastHop, start)?;
             for family in FAMILIES {
                 for kind in KINDS {
                     for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
                         for _ in 0..6 {
-                            let to = stage.near.addr().at(family, port);
-                            let answer = stage
+                            let to = bed.near.addr().at(family, port);
+                            let answer = bed
                                 .far
                                 .pod(0)
                                 .ask(kind, to)

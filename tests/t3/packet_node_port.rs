@@ -1,5 +1,5 @@
-//! The packet path: node ports from outside, by tc and by XDP, to pods of this node and of another, over routed pods and over
-//! flannel's overlay, with sums that the receivers compute.
+//! The packet path: node ports from outside, by tc and by XDP, to pods of this node and of another,
+//! over routed pods and over flannel's overlay, with sums that the receivers compute.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,8 +9,8 @@ use testbed::addr::Both;
 use testbed::agent::Start;
 use testbed::lan::Offloads;
 use testbed::node::PodNetwork;
-use testbed::outside::{LOCAL, LOCAL_PORT, Outside, REMOTE, REMOTE_PORT};
 use testbed::probe::{Answer, Family, Frame, Kind};
+use testbed::two_nodes::{LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
@@ -25,24 +25,22 @@ fn whole_matrix(network: PodNetwork, xdp: bool) -> Result<()> {
         } else {
             Start::new()
         };
-        let stage = Outside::new(network, offloads, start)?;
+        let bed = TwoNodes::new(network, offloads, start)?;
         if xdp {
-            ensure!(has_native_xdp(&stage)?, "no native XDP program on eth0");
+            ensure!(has_native_xdp(&bed)?, "no native XDP program on eth0");
         }
-        let seen_by_remote = stage.source_towards_far();
+        let seen_by_remote = bed.source_towards_far();
         for (names, port, source) in [
-            (LOCAL, LOCAL_PORT, stage.client.addr),
+            (LOCAL, LOCAL_PORT, bed.client.addr),
             (REMOTE, REMOTE_PORT, seen_by_remote),
         ] {
             for family in FAMILIES {
                 for kind in KINDS {
-                    one(&stage, offloads, (names, port, source), family, kind).map_err(
-                        |error| {
-                            error.context(format!(
-                                "{network:?} xdp={xdp} {offloads:?} {names:?} {family:?} {kind:?}"
-                            ))
-                        },
-                    )?;
+                    one(&bed, offloads, (names, port, source), family, kind).map_err(|error| {
+                        error.context(format!(
+                            "{network:?} xdp={xdp} {offloads:?} {names:?} {family:?} {kind:?}"
+                        ))
+                    })?;
                 }
             }
         }
@@ -51,17 +49,17 @@ fn whole_matrix(network: PodNetwork, xdp: bool) -> Result<()> {
 }
 
 fn one(
-    stage: &Outside,
+    bed: &TwoNodes,
     offloads: Offloads,
     (names, port, source): ([&str; 2], u16, Both),
     family: Family,
     kind: Kind,
 ) -> Result<()> {
-    let (client, to) = (&stage.client, stage.near.addr().at(family, port));
+    let (client, to) = (&bed.client, bed.near.addr().at(family, port));
     let pods = if names == LOCAL {
-        stage.near.pods()
+        bed.near.pods()
     } else {
-        stage.far.pods()
+        bed.far.pods()
     };
     let at_pods = pods
         .iter()
@@ -131,10 +129,9 @@ fn check(frames: &mut Vec<Frame>, offloads: Offloads, kind: Kind, who: &str) -> 
     Ok(())
 }
 
-fn has_native_xdp(stage: &Outside) -> Result<bool> {
+fn has_native_xdp(bed: &TwoNodes) -> Result<bool> {
     let links: serde_json::Value = serde_json::from_str(
-        &stage
-            .near
+        &bed.near
             .run(&["ip", "-json", "-details", "link", "show", "eth0"])?,
     )?;
     // XDP_ATTACHED_DRV

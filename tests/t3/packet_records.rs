@@ -1,4 +1,5 @@
-//! The packet path: what becomes of an open connection when the kernel takes one of its records away.
+//! The packet path: what becomes of an open connection when the kernel takes one of its records
+//! away.
 
 use anyhow::{Result, ensure};
 use lb_agent::maps::dir::BpfDir;
@@ -10,13 +11,13 @@ use lb_common::{Reason, maps};
 use testbed::agent::{CHANGE, Start};
 use testbed::lan::Offloads;
 use testbed::node::PodNetwork;
-use testbed::outside::{LOCAL_PORT, Outside, REMOTE_PORT};
 use testbed::poll;
 use testbed::probe::{Family, Kind, Sock};
+use testbed::two_nodes::{LOCAL_PORT, REMOTE_PORT, TwoNodes};
 
 /// Removes every record of this kind from `lb_flows`: how many there were.
-fn evict(stage: &Outside, kind: u8) -> Result<usize> {
-    let dir = BpfDir::at(stage.near.bpf_dir());
+fn evict(bed: &TwoNodes, kind: u8) -> Result<usize> {
+    let dir = BpfDir::at(bed.near.bpf_dir());
     let mut flows: HashPin<FlowKey, Flow> = HashPin::open(&dir, maps::FLOWS, Access::Write)?;
     let entries = flows.entries()?;
     let keys: Vec<FlowKey> = entries
@@ -28,19 +29,19 @@ fn evict(stage: &Outside, kind: u8) -> Result<usize> {
     Ok(batch.done)
 }
 
-fn repaired(stage: &Outside) -> Result<u64> {
-    let dir = BpfDir::at(stage.near.bpf_dir());
+fn repaired(bed: &TwoNodes) -> Result<u64> {
+    let dir = BpfDir::at(bed.near.bpf_dir());
     Ok(Stats::open(&dir)?.reasons()?[Reason::FlowRepaired as usize].1)
 }
 
 /// Connections through the node that both sides have confirmed, and whom they reach.
-fn held(stage: &Outside) -> Result<Vec<(Sock, String)>> {
+fn held(bed: &TwoNodes) -> Result<Vec<(Sock, String)>> {
     let mut held = Vec::new();
     for port in [LOCAL_PORT, REMOTE_PORT] {
         for family in [Family::V4, Family::V6] {
             for kind in [Kind::Tcp, Kind::Udp] {
-                let to = stage.near.addr().at(family, port);
-                let sock = stage.client.connect(kind, to)?;
+                let to = bed.near.addr().at(family, port);
+                let sock = bed.client.connect(kind, to)?;
                 let name = sock.ask("before")?.name;
                 sock.ask("confirmed")?;
                 held.push((sock, name));
@@ -53,11 +54,11 @@ fn held(stage: &Outside) -> Result<Vec<(Sock, String)>> {
 #[test]
 fn a_record_that_is_lost_is_made_again() -> Result<()> {
     for start in [Start::new(), Start::new().xdp("eth0")] {
-        let stage = Outside::new(PodNetwork::Routed, Offloads::On, start)?;
-        let held = held(&stage)?;
+        let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, start)?;
+        let held = held(&bed)?;
         for lost in [kind::REPLY, kind::FORWARD] {
-            let before = repaired(&stage)?;
-            ensure!(evict(&stage, lost)? >= held.len(), "no records to lose");
+            let before = repaired(&bed)?;
+            ensure!(evict(&bed, lost)? >= held.len(), "no records to lose");
             for (sock, name) in &held {
                 // An answer may be lost until the forward record is proved again, an instant later.
                 poll::until(CHANGE, "the connection goes on", || {
@@ -69,7 +70,7 @@ fn a_record_that_is_lost_is_made_again() -> Result<()> {
                 })?;
             }
             if lost == kind::REPLY {
-                let found = repaired(&stage)? - before;
+                let found = repaired(&bed)? - before;
                 ensure!(
                     found >= held.len() as u64,
                     "{found} of {} were repaired",

@@ -1,5 +1,6 @@
-//! Ten thousand Services in a folder, on a real kernel: its maps hold what they should, a change writes what it changes, and a
-//! Service of five thousand endpoints is exchanged under its clients. Counted by the agent's metrics, never timed.
+//! Ten thousand Services in a folder, on a real kernel: its maps hold what they should, a change
+//! writes what it changes, and a Service of five thousand endpoints is exchanged under its clients.
+//! Counted by the agent's metrics, never timed.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,10 +15,10 @@ use lb_agent::sync::{Engine, Place, Report};
 use lb_tests::scale::world::{Content, LARGE, ROLLED, SLICE, Service, expected, fresh, world};
 use lb_tests::scale::{read, yaml};
 use testbed::agent::{CHANGE, Start};
+use testbed::agent_output;
+use testbed::one_node::OneNode;
 use testbed::poll;
 use testbed::probe::{HammerPlan, Kind};
-use testbed::scene::Scene;
-use testbed::shown;
 
 const SERVICES: u32 = 10_000;
 const LARGES: u32 = 45;
@@ -38,45 +39,45 @@ fn file(service: &Service) -> String {
     }
 }
 
-fn write(scene: &Scene, services: &[Service]) -> Result<()> {
+fn write(bed: &OneNode, services: &[Service]) -> Result<()> {
     for part in services.chunk_by(|a, b| file(a) == file(b)) {
         // Two Services with files of their own leave others in two parts.
         let name = file(&part[0]).replace(".yaml", &format!("-{}.yaml", part[0].number));
         let texts: Vec<String> = part.iter().map(yaml::whole).collect();
-        scene.node.write_manifest(&name, &texts.join("---\n"))?;
+        bed.node.write_manifest(&name, &texts.join("---\n"))?;
     }
     Ok(())
 }
 
-fn content(scene: &Scene) -> Result<Content> {
-    let mut maps = bpf::open(&BpfDir::at(scene.node.bpf_dir()), Access::Read)?;
+fn content(bed: &OneNode) -> Result<Content> {
+    let mut maps = bpf::open(&BpfDir::at(bed.node.bpf_dir()), Access::Read)?;
     read::content(&mut maps)
 }
 
-fn compare(scene: &Scene, services: &[Service]) -> Result<()> {
+fn compare(bed: &OneNode, services: &[Service]) -> Result<()> {
     let wanted = expected(services);
     let mut difference = None;
     // What is retired is cleared a moment later, behind a barrier.
     let same = poll::until_true(CHANGE, "the maps are as they should be", || {
-        difference = wanted.differs(&content(scene)?);
+        difference = wanted.differs(&content(bed)?);
         Ok(difference.is_none())
     });
     same.with_context(|| difference.unwrap_or_default())
 }
 
 /// Elements written to this map so far.
-fn written(scene: &Scene, map: &str) -> Result<u64> {
+fn written(bed: &OneNode, map: &str) -> Result<u64> {
     let name = format!("lb_map_writes_total{{map=\"{map}\"}}");
-    count(shown::metric(&scene.node, &name)?)
+    count(agent_output::metric(&bed.node, &name)?)
 }
 
-fn all_written(scene: &Scene) -> Result<u64> {
-    count(shown::metric_sum(&scene.node, "lb_map_writes_total")?)
+fn all_written(bed: &OneNode) -> Result<u64> {
+    count(agent_output::metric_sum(&bed.node, "lb_map_writes_total")?)
 }
 
-fn entries(scene: &Scene, map: &str) -> Result<u64> {
+fn entries(bed: &OneNode, map: &str) -> Result<u64> {
     let name = format!("lb_map_entries{{map=\"{map}\"}}");
-    count(shown::metric(&scene.node, &name)?)
+    count(agent_output::metric(&bed.node, &name)?)
 }
 
 fn count(value: f64) -> Result<u64> {
@@ -84,16 +85,16 @@ fn count(value: f64) -> Result<u64> {
 }
 
 /// Waits until exactly so much has been written to `lb_members`.
-fn members_written(scene: &Scene, wanted: u64) -> Result<()> {
+fn members_written(bed: &OneNode, wanted: u64) -> Result<()> {
     poll::until_true(READ, "the change is written", || {
-        let now = written(scene, "lb_members")?;
+        let now = written(bed, "lb_members")?;
         ensure!(now <= wanted, "{now} memberships written, not {wanted}");
         Ok(now == wanted)
     })
 }
 
-fn rss_mb(scene: &Scene) -> Result<u64> {
-    let pid = scene.agent.as_ref().context("it runs")?.pid();
+fn rss_mb(bed: &OneNode) -> Result<u64> {
+    let pid = bed.agent.as_ref().context("it runs")?.pid();
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     let kb = line
@@ -104,52 +105,52 @@ fn rss_mb(scene: &Scene) -> Result<u64> {
 
 #[test]
 fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()> {
-    let mut scene = Scene::with(Start::new(), |_| Vec::new())?;
+    let mut bed = OneNode::with(Start::new(), |_| Vec::new())?;
     let mut all = world(SERVICES, LARGES);
     // One pod answers for every endpoint of Service 0.
-    let pod = &scene.node.pods()[0];
+    let pod = &bed.node.pods()[0];
     pod.netns().ip("route add local 10.192.0.0/12 dev lo\n")?;
     let (gateway, device) = (pod.addr().v4, pod.device());
-    scene.node.netns().ip(&format!(
+    bed.node.netns().ip(&format!(
         "route add 10.192.0.0/12 via {gateway} dev {device} onlink\n"
     ))?;
 
-    let empty = all_written(&scene)?;
+    let empty = all_written(&bed)?;
     let wanted = expected(&all);
-    write(&scene, &all)?;
+    write(&bed, &all)?;
     poll::until_true(READ, "everything is written", || {
         let fronts = wanted.fronts.keys().filter(|k| k.0.is_some()).count() + wanted.marks.len();
-        Ok(entries(&scene, "lb_frontends")? == fronts as u64)
+        Ok(entries(&bed, "lb_frontends")? == fronts as u64)
     })?;
-    compare(&scene, &all)?;
+    compare(&bed, &all)?;
     let elements = wanted.fronts.len() + wanted.marks.len() + wanted.pools() + wanted.slots();
     let elements = elements + wanted.members() + wanted.backends.len();
     ensure!(
-        all_written(&scene)? - empty == elements as u64,
+        all_written(&bed)? - empty == elements as u64,
         "{} elements written, not each of {elements} once",
-        all_written(&scene)? - empty
+        all_written(&bed)? - empty
     );
     println!(
         "{} services, {} endpoints: the agent has {} MB resident",
         all.len(),
         wanted.backends.len(),
-        rss_mb(&scene)?
+        rss_mb(&bed)?
     );
-    ensure!(shown::partially_programmed(&scene.node)?.is_empty());
+    ensure!(agent_output::partially_programmed(&bed.node)?.is_empty());
 
-    nothing_changes(&mut scene, &all)?;
-    one_endpoint(&scene, &mut all)?;
-    rolling_update(&scene, &mut all)?;
+    nothing_changes(&mut bed, &all)?;
+    one_endpoint(&bed, &mut all)?;
+    rolling_update(&bed, &mut all)?;
 
     // Its end frees what was its own, and the end of all of them everything.
-    let before = entries(&scene, "lb_backends")?;
+    let before = entries(&bed, "lb_backends")?;
     let gone = all.remove(0);
-    scene.node.remove_manifest("s-0-0.yaml")?;
+    bed.node.remove_manifest("s-0-0.yaml")?;
     poll::until_true(READ, "its endpoints are freed", || {
-        Ok(before - entries(&scene, "lb_backends")? == gone.endpoints().count() as u64)
+        Ok(before - entries(&bed, "lb_backends")? == gone.endpoints().count() as u64)
     })?;
-    compare(&scene, &all)?;
-    for entry in fs::read_dir(scene.node.manifests())? {
+    compare(&bed, &all)?;
+    for entry in fs::read_dir(bed.node.manifests())? {
         let path = entry?.path();
         if !path.ends_with("node.yaml") {
             fs::remove_file(path)?;
@@ -164,46 +165,46 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
         "lb_backends",
     ] {
         poll::until_true(READ, &format!("{map} is empty"), || {
-            Ok(entries(&scene, map)? == 0)
+            Ok(entries(&bed, map)? == 0)
         })?;
     }
-    compare(&scene, &[])
+    compare(&bed, &[])
 }
 
 /// A folder that is read again, and an agent that starts again.
-fn nothing_changes(scene: &mut Scene, all: &[Service]) -> Result<()> {
-    let before = all_written(scene)?;
-    let dir = scene.node.manifests();
+fn nothing_changes(bed: &mut OneNode, all: &[Service]) -> Result<()> {
+    let before = all_written(bed)?;
+    let dir = bed.node.manifests();
     fs::rename(dir.join("s-7003-7003.yaml"), dir.join("another-name.yaml"))?;
     // What comes behind it in the same folder has been read: then so has the other.
     let note = "apiVersion: v1\nkind: Service\nmetadata: {name: note}\nspec: {clusterIP: 10.97.0.1, ports: [{port: 1}]}\n";
-    scene.node.write_manifest("note.yaml", note)?;
+    bed.node.write_manifest("note.yaml", note)?;
     poll::until_true(READ, "the folder is read again", || {
         // Two marks, two frontends and an entry.
-        Ok(all_written(scene)? == before + 5)
+        Ok(all_written(bed)? == before + 5)
     })?;
-    scene.node.remove_manifest("note.yaml")?;
+    bed.node.remove_manifest("note.yaml")?;
     poll::until_true(READ, "and once more", || {
         // Four entries go, and one is cleared.
-        Ok(all_written(scene)? == before + 10)
+        Ok(all_written(bed)? == before + 10)
     })?;
-    scene.agent.take().context("it runs")?.kill()?;
-    audited(scene)?;
-    let mut agent = Start::new().without_waiting(&scene.node)?;
-    agent.wait_ready_within(&scene.node, READ)?;
-    scene.agent = Some(agent);
+    bed.agent.take().context("it runs")?.kill()?;
+    audited(bed)?;
+    let mut agent = Start::new().without_waiting(&bed.node)?;
+    agent.wait_ready_within(&bed.node, READ)?;
+    bed.agent = Some(agent);
     ensure!(
-        all_written(scene)? == 0,
+        all_written(bed)? == 0,
         "the restart wrote {}",
-        all_written(scene)?
+        all_written(bed)?
     );
-    compare(scene, all)
+    compare(bed, all)
 }
 
 /// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a change would have waited.
 #[expect(clippy::print_stdout, reason = "what was measured")]
-fn audited(scene: &Scene) -> Result<()> {
-    let mut maps = bpf::open(&BpfDir::at(scene.node.bpf_dir()), Access::Write)?;
+fn audited(bed: &OneNode) -> Result<()> {
+    let mut maps = bpf::open(&BpfDir::at(bed.node.bpf_dir()), Access::Write)?;
     let mut engine = Engine::restore(&mut maps, PlanConfig::default())?;
     for (what, mut place) in [
         ("a page", Place::default()),
@@ -229,29 +230,28 @@ fn audited(scene: &Scene) -> Result<()> {
 }
 
 /// Of a small Service among ten thousand.
-fn one_endpoint(scene: &Scene, all: &mut [Service]) -> Result<()> {
+fn one_endpoint(bed: &OneNode, all: &mut [Service]) -> Result<()> {
     let service = all
         .iter_mut()
         .find(|s| s.number == 7_003)
         .context("there")?;
     service.slices[0].remove(0);
-    let before = all_written(scene)?;
-    scene
-        .node
+    let before = all_written(bed)?;
+    bed.node
         .write_manifest("another-name.yaml", &yaml::whole(service))?;
     // A member, two slots, an entry; after a while the backend is cleared.
     poll::until_true(READ, "one endpoint is gone", || {
-        let now = all_written(scene)? - before;
+        let now = all_written(bed)? - before;
         ensure!(now <= 5, "{now} elements for one endpoint");
         Ok(now == 5)
     })?;
-    compare(scene, all)
+    compare(bed, all)
 }
 
 /// New endpoints ready and old ones draining, then these gone: a tenth at a time, under old and new connections.
-fn rolling_update(scene: &Scene, all: &mut [Service]) -> Result<()> {
+fn rolling_update(bed: &OneNode, all: &mut [Service]) -> Result<()> {
     let to = SocketAddr::new(all[0].vip().into(), 80);
-    let client = scene.client();
+    let client = bed.client();
     poll::until(CHANGE, "Service 0 answers", || {
         Ok(client.ask(Kind::Tcp, to).ok())
     })?;
@@ -265,8 +265,8 @@ fn rolling_update(scene: &Scene, all: &mut [Service]) -> Result<()> {
         allowed: Vec::new(),
     })?;
     let mut next = u32::from(ROLLED) + 0x1_0000;
-    let mut members = written(scene, "lb_members")?;
-    let slots = written(scene, "lb_slots")?;
+    let mut members = written(bed, "lb_members")?;
+    let slots = written(bed, "lb_slots")?;
     for first in (0..LARGE / SLICE).step_by(STEP / SLICE) {
         let slices = first..first + STEP / SLICE;
         for slice in &mut all[0].slices[slices.clone()] {
@@ -275,26 +275,24 @@ fn rolling_update(scene: &Scene, all: &mut [Service]) -> Result<()> {
             }
             slice.extend(fresh(&mut next, SLICE));
         }
-        scene
-            .node
+        bed.node
             .write_manifest("s-0-0.yaml", &yaml::whole(&all[0]))?;
         members += 2 * STEP as u64;
-        members_written(scene, members)?;
+        members_written(bed, members)?;
         for slice in &mut all[0].slices[slices] {
             slice.drain(..SLICE);
         }
-        scene
-            .node
+        bed.node
             .write_manifest("s-0-0.yaml", &yaml::whole(&all[0]))?;
         members += STEP as u64;
-        members_written(scene, members)?;
+        members_written(bed, members)?;
         for sock in &held {
             sock.ask("still there")?;
         }
     }
-    compare(scene, all)?;
+    compare(bed, all)?;
     // A new version of the slots with each tenth: no write for endpoints that only leave, since they had no slot.
-    let slots = written(scene, "lb_slots")? - slots;
+    let slots = written(bed, "lb_slots")? - slots;
     ensure!(slots == (LARGE / STEP * LARGE) as u64, "{slots} slots");
     let tally = hammer.stop()?;
     ensure!(

@@ -1,5 +1,5 @@
-//! The socket path: session affinity keeps a client with its backend, for as long as the backend is there and the client
-//! comes again in time.
+//! The socket path: session affinity keeps a client with its backend, for as long as the backend is
+//! there and the client comes again in time.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,26 +12,26 @@ use testbed::addr;
 use testbed::agent::{CHANGE, Start};
 use testbed::manifest::{Endpoint, Service};
 use testbed::node::Node;
+use testbed::one_node::{self, OneNode, PORT, TARGET};
 use testbed::poll;
 use testbed::probe::{Family, Kind, Probe};
-use testbed::scene::{self, PORT, Scene, TARGET};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIP: addr::Both = addr::vip(60);
 
 fn sticky(scene_pods: &[testbed::manifest::Endpoint]) -> Service {
-    scene::behind("sticky", VIP, scene_pods)
+    one_node::behind("sticky", VIP, scene_pods)
         .port(PORT, TARGET)
         .affinity(100)
 }
 
 #[test]
 fn a_client_stays_with_its_backend() -> Result<()> {
-    let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
+    let bed = OneNode::with(Start::new(), |node| vec![sticky(&one_node::web_pods(node))])?;
     for family in FAMILIES {
         for kind in [Kind::Tcp, Kind::Udp] {
             let to = VIP.at(family, PORT);
-            let asked = (0..25).map(|_| Ok(scene.client().ask(kind, to)?.name));
+            let asked = (0..25).map(|_| Ok(bed.client().ask(kind, to)?.name));
             let names = asked.collect::<io::Result<BTreeSet<_>>>()?;
             assert_eq!(names.len(), 1, "{names:?} answered {kind:?}");
         }
@@ -44,8 +44,8 @@ fn clients_do_not_all_stay_with_the_same_backend() -> Result<()> {
     let mut seen = BTreeSet::new();
     // Four clients and three backends: all alike once in 27 times, and three times in a row once in 19,683.
     for _ in 0..3 {
-        let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
-        for pod in scene.node.pods() {
+        let bed = OneNode::with(Start::new(), |node| vec![sticky(&one_node::web_pods(node))])?;
+        for pod in bed.node.pods() {
             seen.insert(pod.ask(Kind::Tcp, VIP.at(Family::V4, PORT))?.name);
         }
         if seen.len() > 1 {
@@ -57,24 +57,24 @@ fn clients_do_not_all_stay_with_the_same_backend() -> Result<()> {
 
 #[test]
 fn a_backend_that_goes_gives_its_clients_away_and_does_not_get_them_back() -> Result<()> {
-    let scene = Scene::with(Start::new(), |node| vec![sticky(&scene::web_pods(node))])?;
+    let bed = OneNode::with(Start::new(), |node| vec![sticky(&one_node::web_pods(node))])?;
     let to = VIP.at(Family::V4, PORT);
-    let ask = || -> io::Result<String> { Ok(scene.client().ask(Kind::Tcp, to)?.name) };
+    let ask = || -> io::Result<String> { Ok(bed.client().ask(Kind::Tcp, to)?.name) };
     let first = ask()?;
-    let all = scene::web_pods(&scene.node);
+    let all = one_node::web_pods(&bed.node);
     let rest: Vec<_> = all
         .iter()
         .filter(|endpoint| endpoint.pod != first)
         .cloned()
         .collect();
-    scene.apply(&sticky(&rest))?;
+    bed.apply(&sticky(&rest))?;
     let second = poll::until(CHANGE, "the client moves", || {
         Ok(Some(ask()?).filter(|name| *name != first))
     })?;
-    scene.apply(&sticky(&all))?;
+    bed.apply(&sticky(&all))?;
     poll::until_true(CHANGE, "the first backend is back for others", || {
         let backends =
-            testbed::shown::frontend(&scene.node, "TCP", &VIP.v4.to_string(), PORT)?.backends;
+            testbed::agent_output::frontend(&bed.node, "TCP", &VIP.v4.to_string(), PORT)?.backends;
         Ok(backends.len() == all.len())
     })?;
     for _ in 0..10 {
@@ -85,9 +85,9 @@ fn a_backend_that_goes_gives_its_clients_away_and_does_not_get_them_back() -> Re
 
 #[test]
 fn without_affinity_clients_are_spread() -> Result<()> {
-    let scene = Scene::new()?;
-    let to = scene::WEB_VIP.at(Family::V4, PORT);
-    let asked = (0..40).map(|_| Ok(scene.client().ask(Kind::Tcp, to)?.name));
+    let bed = OneNode::new()?;
+    let to = one_node::WEB_VIP.at(Family::V4, PORT);
+    let asked = (0..40).map(|_| Ok(bed.client().ask(Kind::Tcp, to)?.name));
     assert_eq!(asked.collect::<io::Result<BTreeSet<_>>>()?.len(), 3);
     Ok(())
 }
@@ -109,13 +109,13 @@ fn spread(client: &Probe, to: SocketAddr) -> Result<usize> {
 #[test]
 fn the_timeout_counts_from_the_last_use() -> Result<()> {
     const TIMEOUT: Duration = Duration::from_secs(2);
-    let scene = Scene::with(Start::new(), |node| {
-        vec![sticky(&scene::web_pods(node)).affinity(2)]
+    let bed = OneNode::with(Start::new(), |node| {
+        vec![sticky(&one_node::web_pods(node)).affinity(2)]
     })?;
     let to = VIP.at(Family::V4, PORT);
-    let pods: Vec<&Probe> = scene.node.pods().iter().map(|pod| &***pod).collect();
+    let pods: Vec<&Probe> = bed.node.pods().iter().map(|pod| &***pod).collect();
     let (busy, idle) = pods.split_at(2);
-    let idle = [idle, &[&**scene.node]].concat();
+    let idle = [idle, &[&**bed.node]].concat();
     let (mut before, mut kept) = (names(&idle, to)?, names(busy, to)?);
     let mut last = Instant::now();
     // Three idle clients that may move to two of three backends: none does once in 27 rounds.
@@ -144,21 +144,21 @@ fn the_timeout_counts_from_the_last_use() -> Result<()> {
 #[test]
 fn a_backend_that_leaves_one_service_is_kept_by_the_other() -> Result<()> {
     let other = |pods: &[Endpoint]| {
-        scene::behind("other", addr::vip(61), pods)
+        one_node::behind("other", addr::vip(61), pods)
             .port(PORT, TARGET)
             .affinity(100)
     };
-    let scene = Scene::with(Start::new(), |node| {
-        let pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| {
+        let pods = one_node::web_pods(node);
         vec![sticky(&pods), other(&pods)]
     })?;
     let (here, there) = (VIP.at(Family::V4, PORT), addr::vip(61).at(Family::V4, PORT));
-    let ask = |to| -> io::Result<String> { Ok(scene.client().ask(Kind::Tcp, to)?.name) };
+    let ask = |to| -> io::Result<String> { Ok(bed.client().ask(Kind::Tcp, to)?.name) };
     let (first, kept) = (ask(here)?, ask(there)?);
     // It lives on, serves the other service, and is no member of this one any more.
-    let mut pods = scene::web_pods(&scene.node);
+    let mut pods = one_node::web_pods(&bed.node);
     pods.retain(|pod| pod.pod != first);
-    scene.apply(&sticky(&pods))?;
+    bed.apply(&sticky(&pods))?;
     let second = poll::until(CHANGE, "the client moves", || {
         Ok(Some(ask(here)?).filter(|name| *name != first))
     })?;
@@ -166,11 +166,11 @@ fn a_backend_that_leaves_one_service_is_kept_by_the_other() -> Result<()> {
         assert_eq!((ask(here)?, ask(there)?), (second.clone(), kept.clone()));
     }
     // One that is not ready is a member, but not an eligible one.
-    let mut pods = scene::web_pods(&scene.node);
+    let mut pods = one_node::web_pods(&bed.node);
     for pod in pods.iter_mut().filter(|pod| pod.pod == kept) {
         pod.ready = false;
     }
-    scene.apply(&other(&pods))?;
+    bed.apply(&other(&pods))?;
     poll::until_true(CHANGE, "the client moves", || Ok(ask(there)? != kept))?;
     assert_eq!(ask(here)?, second);
     Ok(())
@@ -179,19 +179,19 @@ fn a_backend_that_leaves_one_service_is_kept_by_the_other() -> Result<()> {
 #[test]
 fn affinity_is_switched_on_and_off_while_clients_come() -> Result<()> {
     let free =
-        |node: &Node| scene::behind("sticky", VIP, &scene::web_pods(node)).port(PORT, TARGET);
-    let scene = Scene::with(Start::new(), |node| vec![free(node)])?;
+        |node: &Node| one_node::behind("sticky", VIP, &one_node::web_pods(node)).port(PORT, TARGET);
+    let bed = OneNode::with(Start::new(), |node| vec![free(node)])?;
     for family in FAMILIES {
-        let (client, to) = (scene.client(), VIP.at(family, PORT));
+        let (client, to) = (bed.client(), VIP.at(family, PORT));
         for _ in 0..2 {
             poll::until_true(
                 CHANGE,
                 "clients are spread",
                 || Ok(spread(client, to)? == 3),
             )?;
-            scene.apply(&sticky(&scene::web_pods(&scene.node)))?;
+            bed.apply(&sticky(&one_node::web_pods(&bed.node)))?;
             poll::until_true(CHANGE, "a client stays", || Ok(spread(client, to)? == 1))?;
-            scene.apply(&free(&scene.node))?;
+            bed.apply(&free(&bed.node))?;
         }
     }
     Ok(())

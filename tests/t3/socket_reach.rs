@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr::{self, LOOPBACK};
 use testbed::agent::Start;
+use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB, WEB_LB, WEB_VIP};
 use testbed::probe::{Answer, Family, Kind, Probe};
-use testbed::scene::{self, NODE_PORT, PORT, Scene, TARGET, WEB, WEB_LB, WEB_VIP};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
@@ -35,8 +35,8 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
 
 #[test]
 fn pods_and_host_processes_reach_every_kind_of_frontend() -> Result<()> {
-    let scene = Scene::new()?;
-    let (node, pod) = (&scene.node, scene.client());
+    let bed = OneNode::new()?;
+    let (node, pod) = (&bed.node, bed.client());
     for family in FAMILIES {
         for kind in KINDS {
             for to in [
@@ -57,23 +57,23 @@ fn pods_and_host_processes_reach_every_kind_of_frontend() -> Result<()> {
 
 #[test]
 fn mapped_sockets_are_translated_and_see_mapped_addresses() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for to in [
         WEB_VIP.mapped(PORT),
         WEB_LB.mapped(PORT),
-        scene.node.addr().mapped(NODE_PORT),
+        bed.node.addr().mapped(NODE_PORT),
     ] {
         for kind in KINDS {
-            all_answer(scene.client(), kind, to)?;
-            let sock = scene.client().connect(kind, to)?;
+            all_answer(bed.client(), kind, to)?;
+            let sock = bed.client().connect(kind, to)?;
             assert_eq!(sock.peer()?, to);
             let answer = sock.ask("connected")?;
-            assert_eq!(answer.client.ip(), scene.client().addr().ip(Family::V4));
+            assert_eq!(answer.client.ip(), bed.client().addr().ip(Family::V4));
             if kind == Kind::Udp {
                 assert_eq!(answer.from, Some(to));
             }
         }
-        let sock = scene.client().socket(Kind::Udp, Family::V6)?;
+        let sock = bed.client().socket(Kind::Udp, Family::V6)?;
         assert_eq!(sock.ask_at(to, "unconnected")?.from, Some(to));
     }
     Ok(())
@@ -81,8 +81,8 @@ fn mapped_sockets_are_translated_and_see_mapped_addresses() -> Result<()> {
 
 #[test]
 fn node_ports_answer_on_loopback_in_the_hosts_namespace_alone() -> Result<()> {
-    let scene = Scene::new()?;
-    let pod = scene.client();
+    let bed = OneNode::new()?;
+    let pod = bed.client();
     let anywhere = |family| match family {
         Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, NODE_PORT)),
         Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, NODE_PORT)),
@@ -90,8 +90,8 @@ fn node_ports_answer_on_loopback_in_the_hosts_namespace_alone() -> Result<()> {
     for family in FAMILIES {
         let own = LOOPBACK.at(family, NODE_PORT);
         for kind in KINDS {
-            all_answer(&scene.node, kind, own)?;
-            all_answer(&scene.node, kind, anywhere(family))?;
+            all_answer(&bed.node, kind, own)?;
+            all_answer(&bed.node, kind, anywhere(family))?;
         }
         // A pod's own loopback is its own: nothing listens there, and then the pod itself does.
         assert_eq!(errno(pod.ask(Kind::Tcp, own)), Some(libc::ECONNREFUSED));
@@ -108,17 +108,17 @@ fn node_ports_answer_on_loopback_in_the_hosts_namespace_alone() -> Result<()> {
 #[test]
 fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
     let vip = addr::vip(20);
-    let empty = scene::behind("empty", vip, &[])
+    let empty = one_node::behind("empty", vip, &[])
         .node_port(PORT, TARGET, 30020)
         .ingress(addr::lb(20));
-    let scene = Scene::with(Start::new(), |_| vec![empty])?;
+    let bed = OneNode::with(Start::new(), |_| vec![empty])?;
     for family in FAMILIES {
         let tos = [
             vip.at(family, PORT),
             addr::lb(20).at(family, PORT),
-            scene.node.addr().at(family, 30020),
+            bed.node.addr().at(family, 30020),
         ];
-        for from in [scene.client() as &Probe, &scene.node] {
+        for from in [bed.client() as &Probe, &bed.node] {
             for to in tos {
                 for kind in KINDS {
                     assert_eq!(
@@ -136,7 +136,7 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
             }
         }
     }
-    let sock = scene.client().socket(Kind::Tcp, Family::V6)?;
+    let sock = bed.client().socket(Kind::Tcp, Family::V6)?;
     assert_eq!(
         errno(sock.connect(vip.mapped(PORT))),
         Some(libc::ECONNREFUSED)
@@ -146,17 +146,17 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
 
 #[test]
 fn a_port_that_a_vip_does_not_define_is_refused_where_somebody_would_wait() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
         let to = WEB_VIP.at(family, 4444);
         assert_eq!(
-            errno(scene.client().connect(Kind::Tcp, to)),
+            errno(bed.client().connect(Kind::Tcp, to)),
             Some(libc::ECONNREFUSED)
         );
         // Resolvers probe their source address so; nothing is sent by it.
-        scene.client().connect(Kind::Udp, to)?;
-        scene.client().connect(Kind::Udp, WEB_VIP.at(family, 0))?;
-        let sock = scene.client().socket(Kind::Udp, family)?;
+        bed.client().connect(Kind::Udp, to)?;
+        bed.client().connect(Kind::Udp, WEB_VIP.at(family, 0))?;
+        let sock = bed.client().socket(Kind::Udp, family)?;
         assert_eq!(errno(sock.send_to(to, "x")), Some(libc::ECONNREFUSED));
     }
     Ok(())
@@ -165,9 +165,9 @@ fn a_port_that_a_vip_does_not_define_is_refused_where_somebody_would_wait() -> R
 #[test]
 fn the_protocol_belongs_to_the_port() -> Result<()> {
     let vip = addr::vip(21);
-    let scene = Scene::with(Start::new(), |node| {
+    let bed = OneNode::with(Start::new(), |node| {
         vec![
-            scene::behind("tcp-only", vip, &scene::web_pods(node)).one_port(
+            one_node::behind("tcp-only", vip, &one_node::web_pods(node)).one_port(
                 Kind::Tcp,
                 53,
                 TARGET,
@@ -178,14 +178,13 @@ fn the_protocol_belongs_to_the_port() -> Result<()> {
     for family in FAMILIES {
         assert!(
             WEB.contains(
-                &scene
-                    .client()
+                &bed.client()
                     .ask(Kind::Tcp, vip.at(family, 53))?
                     .name
                     .as_str()
             )
         );
-        let sock = scene.client().socket(Kind::Udp, family)?;
+        let sock = bed.client().socket(Kind::Udp, family)?;
         assert_eq!(
             errno(sock.send_to(vip.at(family, 53), "x")),
             Some(libc::ECONNREFUSED)
@@ -196,9 +195,9 @@ fn the_protocol_belongs_to_the_port() -> Result<()> {
 
 #[test]
 fn what_is_not_a_frontend_is_left_alone() -> Result<()> {
-    let scene = Scene::new()?;
-    let (pod, web) = (scene.client(), scene.node.pod(0));
-    let outside = scene.lan.client(1)?;
+    let bed = OneNode::new()?;
+    let (pod, web) = (bed.client(), bed.node.pod(0));
+    let outside = bed.lan.client(1)?;
     for family in FAMILIES {
         for kind in KINDS {
             let to = web.addr().at(family, TARGET);
@@ -208,10 +207,7 @@ fn what_is_not_a_frontend_is_left_alone() -> Result<()> {
             // The node port's number at another address is that address's own port.
             outside.listen(kind, outside.addr.at(family, NODE_PORT), "outside")?;
             assert_eq!(
-                scene
-                    .node
-                    .ask(kind, outside.addr.at(family, NODE_PORT))?
-                    .name,
+                bed.node.ask(kind, outside.addr.at(family, NODE_PORT))?.name,
                 "outside"
             );
         }
@@ -228,8 +224,8 @@ fn what_is_not_a_frontend_is_left_alone() -> Result<()> {
 
 #[test]
 fn sockets_outside_of_the_nodes_cgroup_are_not_ours() -> Result<()> {
-    let scene = Scene::new()?;
-    let outside = scene.lan.client(1)?;
+    let bed = OneNode::new()?;
+    let outside = bed.lan.client(1)?;
     let sock = outside.connect(Kind::Udp, WEB_VIP.at(Family::V4, PORT))?;
     sock.send("nobody there")?;
     assert!(sock.recv_within(Duration::from_millis(300)).is_err());
@@ -238,14 +234,14 @@ fn sockets_outside_of_the_nodes_cgroup_are_not_ours() -> Result<()> {
 
 #[test]
 fn ping_sockets_connect_untouched() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
-        let to = scene.node.pod(0).addr().at(family, 1);
+        let to = bed.node.pod(0).addr().at(family, 1);
         // The port means nothing, but a peer without one is not shown.
-        let sock = scene.client().socket(Kind::Ping, family)?;
+        let sock = bed.client().socket(Kind::Ping, family)?;
         sock.connect(to)?;
         assert_eq!(sock.peer()?.ip(), to.ip());
-        let count = scene
+        let count = bed
             .client()
             .output(&["ping", "-c", "1", "-W", "2", &to.ip().to_string()])?;
         assert!(count.status.success(), "{count:?}");
@@ -255,18 +251,18 @@ fn ping_sockets_connect_untouched() -> Result<()> {
 
 #[test]
 fn a_socket_bound_to_a_device_is_left_alone() -> Result<()> {
-    let scene = Scene::new()?;
-    let bound = scene.client().socket(Kind::Udp, Family::V4)?;
+    let bed = OneNode::new()?;
+    let bound = bed.client().socket(Kind::Udp, Family::V4)?;
     bound.bind_device("eth0")?;
-    let direct = scene.node.pod(0).addr().at(Family::V4, TARGET);
+    let direct = bed.node.pod(0).addr().at(Family::V4, TARGET);
     bound.connect(direct)?;
     assert_eq!(bound.ask("still a way out")?.name, "web-1");
     // The host's own loopback shows it best: unbound it is the service, bound it is whoever listens.
     let own = LOOPBACK.at(Family::V4, NODE_PORT);
-    let sock = scene.node.socket(Kind::Tcp, Family::V4)?;
+    let sock = bed.node.socket(Kind::Tcp, Family::V4)?;
     sock.bind_device("lo")?;
     assert_eq!(errno(sock.connect(own)), Some(libc::ECONNREFUSED));
-    assert!(scene.node.ask(Kind::Tcp, own).is_ok());
+    assert!(bed.node.ask(Kind::Tcp, own).is_ok());
     Ok(())
 }
 
@@ -275,11 +271,8 @@ fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
     let to = WEB_VIP.at(Family::V4, PORT);
     for (mode, host, pod) in [("host", true, false), ("off", false, false)] {
         let start = Start::new().args(&["--socket-lb", mode, "--lb0", "off"]);
-        let scene = Scene::with(start, |node| vec![scene::web(node)])?;
-        for (from, translated) in [
-            (&scene.node as &Probe, host),
-            (scene.client() as &Probe, pod),
-        ] {
+        let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
+        for (from, translated) in [(&bed.node as &Probe, host), (bed.client() as &Probe, pod)] {
             let sock = from.connect(Kind::Udp, to)?;
             sock.send("anybody")?;
             let answered = sock.recv_within(Duration::from_millis(300)).is_ok();
@@ -291,8 +284,8 @@ fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
 
 #[test]
 fn node_ports_are_held_in_the_hosts_namespace_alone() -> Result<()> {
-    let scene = Scene::new()?;
-    let (node, pod) = (&scene.node, scene.client());
+    let bed = OneNode::new()?;
+    let (node, pod) = (&bed.node, bed.client());
     for kind in KINDS {
         for family in FAMILIES {
             let ip = match family {
@@ -318,7 +311,7 @@ fn node_ports_are_held_in_the_hosts_namespace_alone() -> Result<()> {
                 .bind(SocketAddr::new(ip, NODE_PORT))?;
         }
     }
-    scene.node.remove_manifest("web.yaml")?;
+    bed.node.remove_manifest("web.yaml")?;
     testbed::poll::until_true(
         testbed::agent::CHANGE,
         "the node port is free again",

@@ -5,8 +5,8 @@ use std::io;
 use anyhow::Result;
 use testbed::addr;
 use testbed::agent::Start;
+use testbed::one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP};
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, PORT, Scene, TARGET, WEB, WEB_VIP};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
@@ -18,11 +18,11 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
 
 #[test]
 fn the_peer_that_is_shown_is_the_vip() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
         let vip = WEB_VIP.at(family, PORT);
         for kind in KINDS {
-            let sock = scene.client().connect(kind, vip)?;
+            let sock = bed.client().connect(kind, vip)?;
             assert_eq!(sock.peer()?, vip);
             let answer = sock.ask("hello")?;
             assert!(WEB.contains(&answer.name.as_str()));
@@ -39,18 +39,18 @@ fn the_peer_that_is_shown_is_the_vip() -> Result<()> {
 #[test]
 fn a_failed_connect_can_be_tried_again_on_the_same_socket() -> Result<()> {
     let vip = addr::vip(30);
-    let scene = Scene::with(Start::new(), |node| {
-        vec![scene::behind("late", vip, &scene::web_pods(node)).port(PORT, 9090)]
+    let bed = OneNode::with(Start::new(), |node| {
+        vec![one_node::behind("late", vip, &one_node::web_pods(node)).port(PORT, 9090)]
     })?;
     for family in FAMILIES {
         let to = vip.at(family, PORT);
-        let sock = scene.client().socket(Kind::Tcp, family)?;
+        let sock = bed.client().socket(Kind::Tcp, family)?;
         for _ in 0..3 {
             // A reset by the pod, not a refusal of ours.
             assert_eq!(errno(sock.connect(to)), Some(libc::ECONNREFUSED));
         }
         let mut listeners = Vec::new();
-        for pod in &scene.node.pods()[..WEB.len()] {
+        for pod in &bed.node.pods()[..WEB.len()] {
             listeners.push((pod, pod.serve_as(9090, Kind::Tcp)?));
         }
         sock.connect(to)?;
@@ -66,17 +66,17 @@ fn a_failed_connect_can_be_tried_again_on_the_same_socket() -> Result<()> {
 #[test]
 fn a_failed_connect_to_a_vip_leaves_no_trace_on_a_direct_one() -> Result<()> {
     let empty = addr::vip(31);
-    let scene = Scene::with(Start::new(), |_| {
-        vec![scene::behind("empty", empty, &[]).port(PORT, TARGET)]
+    let bed = OneNode::with(Start::new(), |_| {
+        vec![one_node::behind("empty", empty, &[]).port(PORT, TARGET)]
     })?;
     for family in FAMILIES {
         for kind in KINDS {
-            let sock = scene.client().socket(kind, family)?;
+            let sock = bed.client().socket(kind, family)?;
             assert_eq!(
                 errno(sock.connect(empty.at(family, PORT))),
                 Some(libc::ECONNREFUSED)
             );
-            let direct = scene.node.pod(1).addr().at(family, TARGET);
+            let direct = bed.node.pod(1).addr().at(family, TARGET);
             sock.connect(direct)?;
             assert_eq!(sock.peer()?, direct);
             assert_eq!(sock.ask("direct")?.name, "web-2");
@@ -87,15 +87,15 @@ fn a_failed_connect_to_a_vip_leaves_no_trace_on_a_direct_one() -> Result<()> {
 
 #[test]
 fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
         let vip = WEB_VIP.at(family, PORT);
-        let sock = scene.client().connect(Kind::Udp, vip)?;
+        let sock = bed.client().connect(Kind::Udp, vip)?;
         let chosen = sock.ask("first")?.name;
         sock.disconnect()?;
         assert_eq!(errno(sock.peer()), Some(libc::ENOTCONN));
         // The very backend that it had, now asked for by its own address: shown as what it is.
-        let backend = scene
+        let backend = bed
             .node
             .pods()
             .iter()
@@ -119,13 +119,13 @@ fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
 
 #[test]
 fn a_disconnected_stream_moves_to_a_direct_address() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
         let vip = WEB_VIP.at(family, PORT);
-        let sock = scene.client().connect(Kind::Tcp, vip)?;
+        let sock = bed.client().connect(Kind::Tcp, vip)?;
         let chosen = sock.ask("first")?.name;
         sock.disconnect()?;
-        let backend = scene
+        let backend = bed
             .node
             .pods()
             .iter()
@@ -145,10 +145,10 @@ fn a_disconnected_stream_moves_to_a_direct_address() -> Result<()> {
 
 #[test]
 fn nonblocking_connects_are_translated_once() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for family in FAMILIES {
         let vip = WEB_VIP.at(family, PORT);
-        let sock = scene.client().socket(Kind::Tcp, family)?;
+        let sock = bed.client().socket(Kind::Tcp, family)?;
         sock.nonblocking()?;
         match sock.connect(vip) {
             Ok(()) => {}
@@ -173,10 +173,10 @@ fn nonblocking_connects_are_translated_once() -> Result<()> {
 #[test]
 fn a_nonblocking_connect_to_nobody_fails_at_once() -> Result<()> {
     let empty = addr::vip(32);
-    let scene = Scene::with(Start::new(), |_| {
-        vec![scene::behind("empty", empty, &[]).port(PORT, TARGET)]
+    let bed = OneNode::with(Start::new(), |_| {
+        vec![one_node::behind("empty", empty, &[]).port(PORT, TARGET)]
     })?;
-    let sock = scene.client().socket(Kind::Tcp, Family::V4)?;
+    let sock = bed.client().socket(Kind::Tcp, Family::V4)?;
     sock.nonblocking()?;
     assert_eq!(
         errno(sock.connect(empty.at(Family::V4, PORT))),
@@ -187,8 +187,8 @@ fn a_nonblocking_connect_to_nobody_fails_at_once() -> Result<()> {
 
 #[test]
 fn fast_open_works_both_ways_of_asking_for_it() -> Result<()> {
-    let scene = Scene::new()?;
-    let pod = scene.client();
+    let bed = OneNode::new()?;
+    let pod = bed.client();
     for family in FAMILIES {
         let vip = WEB_VIP.at(family, PORT);
         let before = pod.tcp_ext("TCPFastOpenActive")?;
@@ -212,20 +212,20 @@ fn fast_open_works_both_ways_of_asking_for_it() -> Result<()> {
 
 #[test]
 fn mptcp_connects_and_shows_the_vip() -> Result<()> {
-    let scene = Scene::with(Start::new(), |node| {
+    let bed = OneNode::with(Start::new(), |node| {
         vec![
-            scene::behind("m", addr::vip(33), &scene::web_pods(node)).port(PORT, 8081),
-            scene::web(node),
+            one_node::behind("m", addr::vip(33), &one_node::web_pods(node)).port(PORT, 8081),
+            one_node::web(node),
         ]
     })?;
-    for pod in &scene.node.pods()[..WEB.len()] {
+    for pod in &bed.node.pods()[..WEB.len()] {
         pod.serve_as(8081, Kind::Mptcp)?;
     }
     for family in FAMILIES {
         // A server that speaks it, and one that does not.
         for vip in [addr::vip(33), WEB_VIP] {
             let to = vip.at(family, PORT);
-            let sock = scene.client().connect(Kind::Mptcp, to)?;
+            let sock = bed.client().connect(Kind::Mptcp, to)?;
             assert!(WEB.contains(&sock.ask("hello")?.name.as_str()));
             assert_eq!(sock.peer()?, to);
         }
@@ -235,9 +235,9 @@ fn mptcp_connects_and_shows_the_vip() -> Result<()> {
 
 #[test]
 fn a_child_keeps_the_connection_that_its_parent_closes() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     for kind in KINDS {
-        let sock = scene.client().connect(kind, WEB_VIP.at(Family::V4, PORT))?;
+        let sock = bed.client().connect(kind, WEB_VIP.at(Family::V4, PORT))?;
         let first = sock.ask("before")?.name;
         let share = sock.share()?;
         share.end()?;
@@ -250,18 +250,18 @@ fn a_child_keeps_the_connection_that_its_parent_closes() -> Result<()> {
 #[test]
 fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
     let others: Vec<_> = (40..44).map(addr::vip).collect();
-    let scene = Scene::with(Start::new(), |node| {
-        let pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| {
+        let pods = one_node::web_pods(node);
         let services = others.iter().enumerate();
         // Two services share each backend's address and port; one backend a service makes answers predictable.
         services
             .map(|(i, &vip)| {
-                scene::behind(&format!("s{i}"), vip, &pods[i % 3..=i % 3]).port(PORT, TARGET)
+                one_node::behind(&format!("s{i}"), vip, &pods[i % 3..=i % 3]).port(PORT, TARGET)
             })
             .collect()
     })?;
     for family in FAMILIES {
-        let sock = scene.client().socket(Kind::Udp, family)?;
+        let sock = bed.client().socket(Kind::Udp, family)?;
         // One after the other, around and around: each answer comes from whom it was asked.
         for round in 0..3 {
             for (i, vip) in others.iter().enumerate() {
@@ -269,7 +269,7 @@ fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
                 assert_eq!(answer.from, Some(vip.at(family, PORT)));
                 assert_eq!(answer.name, WEB[i % 3]);
             }
-            let direct = scene.node.pod(1).addr().at(family, 8082);
+            let direct = bed.node.pod(1).addr().at(family, 8082);
             sock.send_to(direct, "nobody there").ok();
         }
         // All asked before the first answer is read: three different backends.
@@ -300,9 +300,9 @@ fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
 
 #[test]
 fn an_unconnected_socket_stays_with_its_backend() -> Result<()> {
-    let scene = Scene::new()?;
+    let bed = OneNode::new()?;
     let vip = WEB_VIP.at(Family::V4, PORT);
-    let sock = scene.client().socket(Kind::Udp, Family::V4)?;
+    let sock = bed.client().socket(Kind::Udp, Family::V4)?;
     let first = sock.ask_at(vip, "0")?.name;
     for i in 1..20 {
         assert_eq!(sock.ask_at(vip, &i.to_string())?.name, first);

@@ -1,4 +1,5 @@
-//! The testbed itself, with no agent: what it builds works as the tests take it to, and nothing of it stays behind.
+//! The testbed itself, with no agent: what it builds works as the tests take it to, and nothing of
+//! it stays behind.
 
 use std::fs;
 use std::path::Path;

@@ -1,16 +1,17 @@
-//! Packets from outside whose backend goes: flows of UDP through a node port move at once, connections of TCP stay.
+//! Packets from outside whose backend goes: flows of UDP through a node port move at once,
+//! connections of TCP stay.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
-use testbed::change::{Case, Change, Fate, serve_elsewhere};
+use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
 use testbed::lan::Offloads;
 use testbed::node::PodNetwork;
-use testbed::outside::Outside;
 use testbed::poll;
 use testbed::probe::{Family, Kind, Sock};
+use testbed::two_nodes::TwoNodes;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// One look for an answer that may not come.
@@ -18,22 +19,25 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Cases have the VIPs from here on.
 const VIPS: u8 = 60;
 
-/// Cases with backends where the client knocks, and on the other node.
-fn cases(stage: &Outside) -> Result<Vec<(&'static str, Case)>> {
+/// Cases with backends where the client connects, and on the other node.
+fn cases(bed: &TwoNodes) -> Result<Vec<(&'static str, EndpointChange)>> {
     let mut cases = Vec::new();
-    for (place, node) in [("local", &stage.near), ("remote", &stage.far)] {
+    for (place, node) in [("local", &bed.near), ("remote", &bed.far)] {
         for pod in node.pods() {
             serve_elsewhere(pod)?;
         }
-        let ends = stage.endpoints(node);
+        let ends = bed.endpoints(node);
         for change in Change::ALL {
             let n = u8::try_from(cases.len())?;
             let two = [ends[0].clone(), ends[1].clone()];
-            cases.push((place, Case::new(change, n, addr::vip(VIPS + n), two)));
+            cases.push((
+                place,
+                EndpointChange::new(change, n, addr::vip(VIPS + n), two),
+            ));
         }
     }
     for (_, case) in &cases {
-        stage.apply(&case.before())?;
+        bed.apply(&case.before())?;
     }
     Ok(cases)
 }
@@ -41,18 +45,18 @@ fn cases(stage: &Outside) -> Result<Vec<(&'static str, Case)>> {
 /// A socket of the client's, and what it is to be checked with.
 struct Flow<'a> {
     what: String,
-    case: &'a Case,
+    case: &'a EndpointChange,
     udp: Sock,
     tcp: Sock,
 }
 
 impl<'a> Flow<'a> {
-    fn open(stage: &Outside, place: &str, case: &'a Case, family: Family) -> Result<Self> {
-        let to = stage.near.addr().at(family, case.node_port);
+    fn open(bed: &TwoNodes, place: &str, case: &'a EndpointChange, family: Family) -> Result<Self> {
+        let to = bed.near.addr().at(family, case.node_port);
         let what = format!("{:?} {place} {to}", case.change);
         let open = |kind| -> Result<Sock> {
             poll::until(CHANGE, "the node port answers", || {
-                let sock = stage.client.connect(kind, to)?;
+                let sock = bed.client.connect(kind, to)?;
                 ensure!(sock.ask("before")?.name == case.first());
                 Ok(Some(sock))
             })
@@ -78,17 +82,17 @@ impl<'a> Flow<'a> {
             tcp,
         } = self;
         let asked = udp.ask("after");
-        match case.fate() {
-            Fate::Keeps => ensure!(asked?.name == case.first(), "{what}"),
-            Fate::Goes(name) => {
+        match case.expected() {
+            Expected::Keeps => ensure!(asked?.name == case.first(), "{what}"),
+            Expected::Goes(name) => {
                 let answer = asked.with_context(|| what.clone())?;
                 ensure!(answer.name == name, "{what}: {answer:?}");
             }
-            Fate::Refused => {
+            Expected::Refused => {
                 let refused = asked.err().and_then(|error| error.raw_os_error());
                 ensure!(refused == Some(libc::ECONNREFUSED), "{what}: {refused:?}");
             }
-            Fate::Nothing => {
+            Expected::Nothing => {
                 let again = udp.send("again").and_then(|()| udp.recv_within(LOOK));
                 ensure!(
                     asked.is_err() && again.is_err(),
@@ -103,14 +107,14 @@ impl<'a> Flow<'a> {
 }
 
 fn every_change(start: Start) -> Result<()> {
-    let stage = Outside::new(PodNetwork::Routed, Offloads::On, start)?;
-    let cases = cases(&stage)?;
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, start)?;
+    let cases = cases(&bed)?;
     for (place, case) in &cases {
         let mut flows = Vec::new();
         for family in FAMILIES {
-            flows.push(Flow::open(&stage, place, case, family)?);
+            flows.push(Flow::open(&bed, place, case, family)?);
         }
-        case.happen(&[&stage.near])?;
+        case.happen(&[&bed.near])?;
         for flow in &flows {
             flow.check()?;
         }

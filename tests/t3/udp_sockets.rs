@@ -1,5 +1,5 @@
-//! Sockets of pods and of the host whose backend goes: unconnected ones move at their next send, connected ones are reset
-//! and connect anew, TCP stays.
+//! Sockets of pods and of the host whose backend goes: unconnected ones move at their next send,
+//! connected ones are reset and connect anew, TCP stays.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
-use testbed::change::{Case, Change, Fate, serve_elsewhere};
+use testbed::agent_output;
+use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
+use testbed::one_node::{self, OneNode, PORT};
 use testbed::poll;
 use testbed::probe::{Family, Kind, Probe, Sock};
-use testbed::scene::{self, PORT, Scene};
-use testbed::shown;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// One look for an answer that may not come.
@@ -20,24 +20,24 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Cases have the VIPs from here on.
 const VIPS: u8 = 60;
 
-fn stage() -> Result<(Scene, Vec<Case>)> {
+fn one_node() -> Result<(OneNode, Vec<EndpointChange>)> {
     let mut cases = Vec::new();
-    let scene = Scene::with(Start::new(), |node| {
-        let pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| {
+        let pods = one_node::web_pods(node);
         for (n, change) in (0..).zip(Change::ALL) {
             let two = [pods[0].clone(), pods[1].clone()];
-            cases.push(Case::new(change, n, addr::vip(VIPS + n), two));
+            cases.push(EndpointChange::new(change, n, addr::vip(VIPS + n), two));
         }
-        cases.iter().map(Case::before).collect()
+        cases.iter().map(EndpointChange::before).collect()
     })?;
-    for pod in &scene.node.pods()[..2] {
+    for pod in &bed.node.pods()[..2] {
         serve_elsewhere(pod)?;
     }
-    Ok((scene, cases))
+    Ok((bed, cases))
 }
 
 /// The VIP as sockets of either family name it, a mapped address included.
-fn names(case: &Case) -> [(Family, SocketAddr); 3] {
+fn names(case: &EndpointChange) -> [(Family, SocketAddr); 3] {
     [
         (Family::V4, case.vip.at(Family::V4, PORT)),
         (Family::V6, case.vip.at(Family::V6, PORT)),
@@ -69,35 +69,35 @@ fn opened(from: &Probe, kind: Kind, family: Family, to: SocketAddr, first: &str)
     Ok(sock)
 }
 
-fn reset_so_far(scene: &Scene) -> Result<f64> {
-    shown::metric(&scene.node, "lb_udp_sockets_reset_total")
+fn reset_so_far(bed: &OneNode) -> Result<f64> {
+    agent_output::metric(&bed.node, "lb_udp_sockets_reset_total")
 }
 
 #[test]
 fn unconnected_sockets_move_at_their_next_send() -> Result<()> {
-    let (scene, cases) = stage()?;
+    let (bed, cases) = one_node()?;
     for case in &cases {
         let mut socks = Vec::new();
         for (family, to) in names(case) {
-            let sock = scene.client().socket(Kind::Udp, family)?;
+            let sock = bed.client().socket(Kind::Udp, family)?;
             ensure!(sock.ask_at(to, "before")?.name == case.first());
             socks.push((sock, to));
         }
-        case.happen(&[&scene.node])?;
+        case.happen(&[&bed.node])?;
         for (sock, to) in &socks {
             let what = || format!("{:?} {to}", case.change);
-            match case.fate() {
-                Fate::Keeps => ensure!(sock.ask_at(*to, "after")?.name == case.first()),
-                Fate::Goes(name) => {
+            match case.expected() {
+                Expected::Keeps => ensure!(sock.ask_at(*to, "after")?.name == case.first()),
+                Expected::Goes(name) => {
                     let answer = sock.ask_at(*to, "after").with_context(what)?;
                     ensure!(answer.name == name, "{}: {answer:?}", what());
                     ensure!(answer.from == Some(*to), "{}: {answer:?}", what());
                 }
-                Fate::Refused => {
+                Expected::Refused => {
                     let refused = errno(sock.send_to(*to, "after"));
                     assert_eq!(refused, Some(libc::ECONNREFUSED), "{}", what());
                 }
-                Fate::Nothing => {
+                Expected::Nothing => {
                     // Wherever it goes, it does not go to the pod.
                     let answer = sock
                         .send_to(*to, "after")
@@ -112,16 +112,16 @@ fn unconnected_sockets_move_at_their_next_send() -> Result<()> {
 
 #[test]
 fn connected_sockets_are_reset_and_connect_anew() -> Result<()> {
-    let (scene, cases) = stage()?;
+    let (bed, cases) = one_node()?;
     let (mut reset, mut kept) = (0.0, Vec::new());
     for case in &cases {
         let mut socks = Vec::new();
         for (family, to) in names(case) {
-            let sock = opened(scene.client(), Kind::Udp, family, to, case.first())?;
+            let sock = opened(bed.client(), Kind::Udp, family, to, case.first())?;
             socks.push((sock, to));
         }
-        case.happen(&[&scene.node])?;
-        if case.fate() == Fate::Keeps {
+        case.happen(&[&bed.node])?;
+        if case.expected() == Expected::Keeps {
             let name = case.first().to_owned();
             kept.extend(socks.into_iter().map(|(sock, _)| (sock, name.clone())));
             continue;
@@ -131,21 +131,21 @@ fn connected_sockets_are_reset_and_connect_anew() -> Result<()> {
             until_aborted(sock).with_context(what)?;
             reset += 1.0;
             assert_eq!(errno(sock.peer()), Some(libc::ENOTCONN), "{}", what());
-            match case.fate() {
-                Fate::Goes(name) => {
+            match case.expected() {
+                Expected::Goes(name) => {
                     sock.connect(*to)?;
                     assert_eq!(sock.peer()?, *to);
                     assert_eq!(sock.ask("after").with_context(what)?.name, name);
                 }
-                Fate::Refused => assert_eq!(errno(sock.connect(*to)), Some(libc::ECONNREFUSED)),
-                Fate::Keeps | Fate::Nothing => {}
+                Expected::Refused => assert_eq!(errno(sock.connect(*to)), Some(libc::ECONNREFUSED)),
+                Expected::Keeps | Expected::Nothing => {}
             }
         }
     }
     poll::until_true(CHANGE, "each reset is counted once", || {
-        Ok((reset_so_far(&scene)? - reset).abs() < 0.5)
+        Ok((reset_so_far(&bed)? - reset).abs() < 0.5)
     })?;
-    assert!(shown::metric(&scene.node, "lb_udp_sockets_stale")? < 0.5);
+    assert!(agent_output::metric(&bed.node, "lb_udp_sockets_stale")? < 0.5);
     // Looked at with those of the last change, and left alone.
     for (sock, name) in &kept {
         assert_eq!(sock.ask("after")?.name, *name);
@@ -155,21 +155,21 @@ fn connected_sockets_are_reset_and_connect_anew() -> Result<()> {
 
 #[test]
 fn connections_of_tcp_stay_whatever_happens() -> Result<()> {
-    let (scene, cases) = stage()?;
+    let (bed, cases) = one_node()?;
     let mut held = Vec::new();
     for case in &cases {
         for (family, to) in names(case) {
-            let tcp = opened(scene.client(), Kind::Tcp, family, to, case.first())?;
-            let udp = opened(scene.client(), Kind::Udp, family, to, case.first())?;
+            let tcp = opened(bed.client(), Kind::Tcp, family, to, case.first())?;
+            let udp = opened(bed.client(), Kind::Udp, family, to, case.first())?;
             held.push((case, tcp, udp));
         }
     }
     for case in &cases {
-        case.happen(&[&scene.node])?;
+        case.happen(&[&bed.node])?;
     }
     for (case, tcp, udp) in &held {
         // By then sockets have been reset.
-        if case.fate() != Fate::Keeps {
+        if case.expected() != Expected::Keeps {
             until_aborted(udp)?;
         }
         let answer = tcp
@@ -184,22 +184,22 @@ fn connections_of_tcp_stay_whatever_happens() -> Result<()> {
 fn a_backend_that_another_service_still_has_is_lost_to_this_one_alone() -> Result<()> {
     let (a, b) = (addr::vip(70), addr::vip(71));
     let mut pods = Vec::new();
-    let scene = Scene::with(Start::new(), |node| {
-        pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new(), |node| {
+        pods = one_node::web_pods(node);
         let only = &pods[..1];
         [("a", a), ("b", b)]
-            .map(|(name, vip)| scene::behind(name, vip, only).port(PORT, scene::TARGET))
+            .map(|(name, vip)| one_node::behind(name, vip, only).port(PORT, one_node::TARGET))
             .into()
     })?;
     let mut held = Vec::new();
     for family in FAMILIES {
         let [by_a, by_b] = [a, b].map(|vip| {
             let to = vip.at(family, PORT);
-            opened(scene.client(), Kind::Udp, family, to, &pods[0].pod)
+            opened(bed.client(), Kind::Udp, family, to, &pods[0].pod)
         });
         held.push((by_a?, by_b?));
     }
-    scene.apply(&scene::behind("a", a, &pods[1..2]).port(PORT, scene::TARGET))?;
+    bed.apply(&one_node::behind("a", a, &pods[1..2]).port(PORT, one_node::TARGET))?;
     for (by_a, by_b) in &held {
         until_aborted(by_a)?;
         assert_eq!(by_b.ask("after")?.name, pods[0].pod);
@@ -209,20 +209,20 @@ fn a_backend_that_another_service_still_has_is_lost_to_this_one_alone() -> Resul
 
 #[test]
 fn what_went_while_no_agent_ran_is_made_up_for_at_the_start() -> Result<()> {
-    let (mut scene, cases) = stage()?;
+    let (mut bed, cases) = one_node()?;
     let (lost, kept) = (&cases[0], &cases[4]);
     let mut socks = Vec::new();
     for family in FAMILIES {
         let [a, b] = [lost, kept].map(|case| {
             let to = case.vip.at(family, PORT);
-            opened(scene.client(), Kind::Udp, family, to, case.first())
+            opened(bed.client(), Kind::Udp, family, to, case.first())
         });
         socks.push((a?, b?));
     }
-    scene.agent.take().context("it runs")?.kill()?;
+    bed.agent.take().context("it runs")?.kill()?;
     let empty = lost.before().endpoints([]);
-    scene.apply(&empty)?;
-    scene.agent = Some(Start::new().on(&scene.node)?);
+    bed.apply(&empty)?;
+    bed.agent = Some(Start::new().on(&bed.node)?);
     for (by_lost, by_kept) in &socks {
         until_aborted(by_lost)?;
         assert_eq!(by_kept.ask("after")?.name, kept.first());
@@ -232,11 +232,11 @@ fn what_went_while_no_agent_ran_is_made_up_for_at_the_start() -> Result<()> {
 
 #[test]
 fn whoever_sends_first_is_told_too() -> Result<()> {
-    let (scene, cases) = stage()?;
+    let (bed, cases) = one_node()?;
     let case = &cases[0];
     let to = case.vip.at(Family::V4, PORT);
-    let sock = opened(scene.client(), Kind::Udp, Family::V4, to, case.first())?;
-    case.happen(&[&scene.node])?;
+    let sock = opened(bed.client(), Kind::Udp, Family::V4, to, case.first())?;
+    case.happen(&[&bed.node])?;
     poll::until(CHANGE, "the socket is reset", || {
         // Nobody hears what was sent before: there is no Service, but the pod is still there.
         Ok(errno(sock.send("after")))

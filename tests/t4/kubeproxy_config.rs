@@ -1,5 +1,5 @@
-//! The same files for the real kube-proxy and for the agent: what one accepts or refuses, the other does too. The few
-//! differences stand in the table, each with its reason.
+//! The same files for the real kube-proxy and for the agent: what one accepts or refuses, the other
+//! does too. The few differences stand in the table, each with its reason.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Tier 4: a real control plane: etcd, kube-apiserver, kube-controller-manager, CoreDNS, helm and kube-proxy.
+//! Tier 4: a real control plane: etcd, kube-apiserver, kube-controller-manager, CoreDNS, helm and
+//! kube-proxy.
 
 mod chart;
 mod cluster;

@@ -1,5 +1,5 @@
-//! SCTP by the kernel's own sockets: node ports by tc and by XDP, and services over `lb0`, both families. For kernels that
-//! have them: `cargo xtask vm 6.12 --only sctp`.
+//! SCTP by the kernel's own sockets: node ports by tc and by XDP, and services over `lb0`, both
+//! families. For kernels that have them: `cargo xtask vm 6.12 --only sctp`.
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr::{self, Both};
@@ -8,10 +8,10 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
 use testbed::node::{Node, PodNetwork};
-use testbed::outside::Outside;
 use testbed::pod::Pod;
 use testbed::probe::{Family, Kind};
-use testbed::{poll, shown};
+use testbed::two_nodes::TwoNodes;
+use testbed::{agent_output, poll};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PORT: u16 = 3868;
@@ -19,15 +19,15 @@ const TARGET: u16 = 13868;
 const HERE: u16 = 30041;
 const THERE: u16 = 30042;
 /// Two nodes, with an SCTP service of one pod here and one of a pod elsewhere.
-fn stage(start: Start) -> Result<Outside> {
+fn two_nodes(start: Start) -> Result<TwoNodes> {
     let start = start.args(&["--service-cidrs", "10.96.0.0/16,fd66:96::/112"]);
-    let stage = Outside::new(PodNetwork::Routed, Offloads::LastHop, start)?;
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)?;
     for (node, name, n, node_port) in [
-        (&stage.near, "here", 41, HERE),
-        (&stage.far, "there", 42, THERE),
+        (&bed.near, "here", 41, HERE),
+        (&bed.far, "there", 42, THERE),
     ] {
         serve(node.pod(0))?;
-        stage.apply(
+        bed.apply(
             &Service::new(name, addr::vip(n))
                 .one_port(Kind::Sctp, PORT, TARGET, Some(node_port))
                 .ingress(addr::lb(n))
@@ -35,11 +35,11 @@ fn stage(start: Start) -> Result<Outside> {
         )?;
     }
     poll::until_true(CHANGE, "the services are known", || {
-        let shown = agent::verb(&stage.near, &["get", "services"])?;
+        let shown = agent::verb(&bed.near, &["get", "services"])?;
         let known = [HERE, THERE].map(|port| shown.contains(&format!(":{port}")));
-        Ok(known == [true; 2] && rules(&stage.near)? == 2 * FAMILIES.len())
+        Ok(known == [true; 2] && rules(&bed.near)? == 2 * FAMILIES.len())
     })?;
-    Ok(stage)
+    Ok(bed)
 }
 
 fn serve(pod: &Pod) -> Result<()> {
@@ -54,7 +54,7 @@ fn serve(pod: &Pod) -> Result<()> {
 
 /// Rules that lead ports of SCTP to `lb0`.
 fn rules(node: &Node) -> Result<usize> {
-    let rules = shown::rules(node)?;
+    let rules = agent_output::rules(node)?;
     Ok(rules
         .iter()
         .filter(|rule| rule.contains("dport 3868"))
@@ -103,15 +103,15 @@ impl Question<'_> {
 
 /// From outside to node ports, and from a pod and the node itself to cluster IPs and to IPs of load balancers.
 fn everywhere(start: Start) -> Result<()> {
-    let stage = stage(start)?;
-    let (near, far) = (stage.near.pod(0), stage.far.pod(0));
-    let pod = stage.near.pod(1);
-    let node = stage.near.addr();
-    let there = stage.source_towards_far();
+    let bed = two_nodes(start)?;
+    let (near, far) = (bed.near.pod(0), bed.far.pod(0));
+    let pod = bed.near.pod(1);
+    let node = bed.near.addr();
+    let there = bed.source_towards_far();
     for family in FAMILIES {
-        for (port, server, seen_from) in [(HERE, near, stage.client.addr), (THERE, far, there)] {
+        for (port, server, seen_from) in [(HERE, near, bed.client.addr), (THERE, far, there)] {
             let outside = Question {
-                client: &stage.client,
+                client: &bed.client,
                 to: node,
                 port,
                 server,
@@ -119,7 +119,7 @@ fn everywhere(start: Start) -> Result<()> {
             };
             outside.ask(family)?;
         }
-        for client in [pod.host(), &*stage.near] {
+        for client in [pod.host(), &*bed.near] {
             for (n, server, seen_from) in [(41, near, addr::LB0), (42, far, there)] {
                 for to in [addr::vip(n), addr::lb(n)] {
                     let inside = Question {

@@ -1,5 +1,5 @@
-//! Owns `cargo xtask bench`: everything before the benchmark's own program starts, on this machine or in a guest.
-//! Knows nothing of what it measures.
+//! `cargo xtask bench`: everything before the benchmark's own program starts, on this machine or in
+//! a guest.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

@@ -1,5 +1,4 @@
-//! Owns `cargo xtask build`: the agent's binary with the eBPF object inside.
-//! Knows nothing of where the eBPF toolchain comes from.
+//! `cargo xtask build`: the agent's binary with the eBPF object inside.
 
 use std::path::PathBuf;
 

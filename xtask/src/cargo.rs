@@ -1,5 +1,4 @@
-//! Owns how this workspace's own crates are compiled, and what cargo's JSON messages say of the result.
-//! Knows nothing of the kernel's side: see lb-build.
+//! How this workspace's own crates are compiled, and what cargo's JSON messages say of the result.
 
 use std::env;
 use std::path::{Path, PathBuf};

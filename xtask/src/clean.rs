@@ -1,5 +1,5 @@
-//! Owns `cargo xtask clean`: removes what broken-off runs left on the machine, and what builds left in the clone.
-//! Touches nothing whose name is not ours, nor what a running test or demo still holds.
+//! `cargo xtask clean`: removes what broken-off runs left on the machine, and what builds left in
+//! the clone. Touches nothing whose name is not ours, nor what a running test or demo still holds.
 
 use std::fs;
 

@@ -1,5 +1,4 @@
-//! Owns `cargo xtask demo`: everything before the demo's own program starts.
-//! Knows nothing of what it shows.
+//! `cargo xtask demo`: everything before the demo's own program starts.
 
 use std::os::unix::process::CommandExt as _;
 

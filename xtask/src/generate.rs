@@ -1,5 +1,4 @@
-//! Owns `cargo xtask gen`: man pages and shell completions, as the agent itself writes them.
-//! Knows nothing of the agent's verbs.
+//! `cargo xtask gen`: man pages and shell completions, as the agent itself writes them.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,4 @@
-//! Owns what tests and demos may have left on the machine, known by the prefix `lbt-`, and its removal.
-//! Knows nothing of who made it, except that a number in the name is the maker's process id.
+//! What tests and demos may have left on the machine, known by the prefix `lbt-`, and its removal.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,4 @@
-//! Owns the reading of what Rust's test harness prints.
-//! Knows nothing of which program printed it.
+//! The reading of what Rust's test harness prints.
 
 use std::fmt;
 

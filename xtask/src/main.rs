@@ -1,5 +1,4 @@
 //! The one front door: every chore of the project is a verb here, one file each.
-//! Knows nothing of load balancing.
 #![expect(
     clippy::print_stdout,
     reason = "a command line tool speaks on standard output"

@@ -1,5 +1,5 @@
-//! Owns the running of long commands: progress while they run, their words in a log, its tail when they fail.
-//! Knows nothing of what they do.
+//! The running of long commands: progress while they run, their words in a log, its tail when they
+//! fail.
 
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom};

@@ -1,5 +1,4 @@
-//! Owns `cargo xtask test`: compiles the tests of the chosen tiers, runs them, and sums up.
-//! Knows nothing of what they test.
+//! `cargo xtask test`: compiles the tests of the chosen tiers, runs them, and sums up.
 
 use std::env;
 use std::path::{Path, PathBuf};

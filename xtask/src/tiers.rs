@@ -1,4 +1,5 @@
-//! Which program belongs to which tier, and how each tier is run. The target's name says it: `t3` in any package is tier 3.
+//! Which program belongs to which tier, and how each tier is run. The target's name says it: `t3`
+//! in any package is tier 3.
 
 use std::time::Duration;
 

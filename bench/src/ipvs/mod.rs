@@ -1,5 +1,6 @@
-//! The suite `ipvs`: what a new flow costs on this node beside the kernel's own IPVS, in a guest that has it. Owns the rows and
-//! the bars. Time in that guest is the number of instructions, so only ratios say anything.
+//! The suite `ipvs`: what a new flow costs on this node beside the kernel's own IPVS, in a guest
+//! that has it. Owns the rows and the bars. Time in that guest is the number of instructions, so
+//! only ratios say anything.
 
 mod rules;
 

@@ -1,5 +1,6 @@
-//! Owns a namespace whose services are IPVS's, as kube-proxy writes them in its ipvs mode: the VIPs on a device that is down,
-//! one virtual server a port, connections tracked, and only what comes from a VIP masqueraded. Knows nothing of clients.
+//! A namespace whose services are IPVS's, as kube-proxy writes them in its ipvs mode: the VIPs on a
+//! device that is down, one virtual server a port, connections tracked, and only what comes from a
+//! VIP masqueraded.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -7,8 +8,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use testbed::cgroup::Cgroup;
 use testbed::netns::Netns;
-use testbed::place::Place;
 use testbed::process;
+use testbed::sandbox::Sandbox;
 
 use crate::ground::Ground;
 use crate::report::add;
@@ -38,7 +39,7 @@ pub(super) struct Virtual {
 pub(super) fn load() -> Result<()> {
     for words in MODULES {
         let words = [&["modprobe"], words].concat();
-        process::run(&Place::default(), &words).context(
+        process::run(&Sandbox::default(), &words).context(
             "this kernel has no IPVS: `cargo xtask bench ipvs` runs this suite in a guest that has it",
         )?;
     }
@@ -68,9 +69,9 @@ impl Virtual {
     }
 
     fn feed(&self, words: &[&str], text: &str) -> Result<()> {
-        let place = Place {
+        let place = Sandbox {
             netns: Some(self.netns.path()),
-            ..Place::default()
+            ..Sandbox::default()
         };
         let mut child = process::command(&place, words)?
             .stdin(Stdio::piped())

@@ -1,5 +1,4 @@
-//! Owns the few instructions of eBPF that the generator and its counterparts are made of.
-//! Knows nothing of packets.
+//! The few instructions of eBPF that the generator and its counterparts are made of.
 
 /// A register.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
-//! Owns the way of packets to many backends on one node, each counted by itself, for the suite `balance`.
-//! Knows nothing of schedulers.
+//! The way of packets to many backends on one node, each counted by itself, for the suite
+//! `balance`.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
@@ -50,7 +50,7 @@ impl Ways {
         .context("make an array")?;
         let program = lb_sys::load_xdp(&tally(fd.as_raw_fd(), ROOM - 1));
         let program = program.context("load the program that counts by backend")?;
-        stage.attach(hop.node.pod(0).place(), "eth0", &program)?;
+        stage.attach(hop.node.pod(0).sandbox(), "eth0", &program)?;
         neighbours(&hop.node, backends)?;
         Ok(Self {
             stage,
@@ -99,7 +99,7 @@ impl Ways {
         for key in 0..ROOM {
             self.counts.set(&key, &0).context("count from zero")?;
         }
-        client.frames(&self.stage.place(), &program, packets)?;
+        client.frames(&self.stage.sandbox(), &program, packets)?;
         let all = || -> Result<Vec<u64>> { (1..=backends).map(|key| self.count(key)).collect() };
         settle(|| Ok(all()?.iter().sum()))?;
         let counts = all()?;

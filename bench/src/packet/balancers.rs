@@ -1,5 +1,5 @@
-//! Owns who balances on the nodes: our agent by XDP and by tc, and the real kube-proxy, all stopped once they have written what
-//! they have to. Knows nothing of packets.
+//! Who balances on the nodes: our agent by XDP and by tc, and the real kube-proxy, all stopped once
+//! they have written what they have to.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -125,7 +125,7 @@ pub(super) fn ours(node: &Node, xdp: bool) -> Result<()> {
 
 /// kube-proxy's rules, complete when this returns.
 pub(super) fn theirs(cluster: &Cluster, node: &Node, mode: &str) -> Result<()> {
-    let mut kube_proxy = KubeProxy::start_in(cluster, node.place(), node.name(), mode)?;
+    let mut kube_proxy = KubeProxy::start_in(cluster, node.sandbox(), node.name(), mode)?;
     let (words, wanted) = match mode {
         "nftables" => (["nft", "list", "ruleset"].as_slice(), "service-endpoint"),
         _ => (["iptables-save", "-t", "nat"].as_slice(), "KUBE-SEP-"),

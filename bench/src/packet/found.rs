@@ -1,5 +1,4 @@
-//! Owns what the suite `packet` makes of its samples: costs, losses, bars.
-//! Knows nothing of how they were measured.
+//! What the suite `packet` makes of its samples: costs, losses, bars.
 
 use super::kinds::{KINDS, MANY};
 use super::{REDIRECT, Row};

@@ -1,5 +1,5 @@
-//! Owns how packets differ: how many flows, how long, whether they are answered, and how often each kind is measured.
-//! Knows nothing of rows.
+//! How packets differ: how many flows, how long, whether they are answered, and how often each kind
+//! is measured.
 
 use crate::frame::{Metric, Step};
 

@@ -1,5 +1,6 @@
-//! The suite `packet`: what a packet from outside to a node port costs, by XDP and by tc, to backends elsewhere and here, beside
-//! the smallest programs, plain routing and kube-proxy's rules. Owns the rows and the bars.
+//! The suite `packet`: what a packet from outside to a node port costs, by XDP and by tc, to
+//! backends elsewhere and here, beside the smallest programs, plain routing and kube-proxy's rules.
+//! Owns the rows and the bars.
 
 mod asm;
 pub(crate) mod balance;
@@ -167,17 +168,17 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
     let drop_hop = hop(false)?;
     let at_node = Sink::new(ifindex(&drop_hop.node, UP)?)?;
     at_node.reset(Then::Drop)?;
-    stage.attach(drop_hop.node.place(), UP, &at_node.program)?;
+    stage.attach(drop_hop.node.sandbox(), UP, &at_node.program)?;
     let mut floor = row(stage, FLOOR, &Rc::new(drop_hop), End::Node, None)?;
     floor.at_node = Some(at_node);
     rows.push(floor);
 
     let tx = hop(false)?;
-    stage.attach(tx.node.place(), UP, programs::smallest_tx()?)?;
+    stage.attach(tx.node.sandbox(), UP, programs::smallest_tx()?)?;
     let redirect = hop(false)?;
     for (device, other) in [(UP, DOWN), (DOWN, UP)] {
         let program = programs::smallest_redirect(ifindex(&redirect.node, other)?)?;
-        stage.attach(redirect.node.place(), device, program)?;
+        stage.attach(redirect.node.sandbox(), device, program)?;
     }
     rows.push(row(stage, REDIRECT, &Rc::new(redirect), End::Server, None)?);
     rows.push(row(
@@ -293,7 +294,7 @@ fn block(
         return Ok(None);
     }
     let (program, _) = &row.generators[number];
-    let place = stage.place();
+    let place = stage.sandbox();
     if kind.is_new() {
         if row.by_rules {
             row.hop.node.run(&["conntrack", "-F"])?;
@@ -333,7 +334,7 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
     }
     row.sink().reset(Then::Reflect)?;
     for _ in 0..2 {
-        client.frames(&stage.place(), &row.generators[number].0, flows)?;
+        client.frames(&stage.sandbox(), &row.generators[number].0, flows)?;
     }
     settled(&row.hop.at_client)?;
     row.sink().reset(Then::Drop)?;

@@ -1,5 +1,5 @@
-//! Owns the programs around what is measured: one that makes packets, one that counts them, sends them back or lets them pass,
-//! and the smallest ones there are. Knows nothing of rows.
+//! The programs around what is measured: one that makes packets, one that counts them, sends them
+//! back or lets them pass, and the smallest ones there are.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, OwnedFd};

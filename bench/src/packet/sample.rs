@@ -1,5 +1,5 @@
-//! Owns the look at some packets of a row, by a receiver that computes every sum itself: a fast wrong way must fail.
-//! Knows nothing of their speed.
+//! The look at some packets of a row, by a receiver that computes every sum itself: a fast wrong
+//! way must fail.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn there(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<
     let sink = row.sink();
     let recorder = row.receiver(stage).record()?;
     sink.reset(Then::Pass)?;
-    client.frames(&stage.place(), &row.sample, SAMPLE)?;
+    client.frames(&stage.sandbox(), &row.sample, SAMPLE)?;
     arrived(sink)?;
     let backends: Vec<IpAddr> = (0..BACKENDS)
         .map(|k| backend(of.network, k).into())
@@ -75,7 +75,7 @@ fn back(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<(
     let recorder = stage.client.record()?;
     row.sink().reset(Then::Reflect)?;
     sink.reset(Then::Pass)?;
-    client.frames(&stage.place(), &row.sample, SAMPLE)?;
+    client.frames(&stage.sandbox(), &row.sample, SAMPLE)?;
     arrived(sink)?;
     let frames = recorder.stop(&[FIRST_SOURCE.into()])?;
     sink.reset(Then::Drop)?;

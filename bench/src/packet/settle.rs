@@ -1,4 +1,4 @@
-//! Counts of what is on its way: read once they stand still. Knows nothing of what is counted.
+//! Counts of what is on its way: read once they stand still.
 
 use std::time::Duration;
 

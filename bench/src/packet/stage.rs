@@ -1,5 +1,5 @@
-//! Owns the way of a packet: a namespace that sends, a namespace that receives, and nodes between the two, each by a pair of
-//! devices of its own. Knows nothing of who balances on a node.
+//! The way of a packet: a namespace that sends, a namespace that receives, and nodes between the
+//! two, each by a pair of devices of its own.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -12,8 +12,8 @@ use testbed::name;
 use testbed::netns::Netns;
 use testbed::node::Node;
 use testbed::pins::PinDir;
-use testbed::place::Place;
 use testbed::process;
+use testbed::sandbox::Sandbox;
 
 use super::programs::{SOURCES, Sink, Then};
 use crate::report::add;
@@ -72,7 +72,7 @@ impl Stage {
     }
 
     /// Where the sender's programs run.
-    pub(super) fn place(&self) -> Where {
+    pub(super) fn sandbox(&self) -> Where {
         Where {
             netns: self.client.netns().path(),
             cgroup: self.client.cgroup().path().to_owned(),
@@ -87,7 +87,7 @@ impl Stage {
     }
 
     /// Puts a program on a device, in front of its driver's queue.
-    pub(super) fn attach(&self, place: &Place, device: &str, program: impl AsFd) -> Result<()> {
+    pub(super) fn attach(&self, place: &Sandbox, device: &str, program: impl AsFd) -> Result<()> {
         let pin = self.pin(program)?;
         let words = [
             "ip", "-force", "link", "set", "dev", device, "xdpdrv", "pinned",
@@ -154,7 +154,7 @@ impl Stage {
     fn sink(&self, host: &Host, device: &str) -> Result<Sink> {
         let sink = Sink::new(ifindex(host, device)?)?;
         sink.reset(Then::Drop)?;
-        self.attach(host.place(), device, &sink.program)?;
+        self.attach(host.sandbox(), device, &sink.program)?;
         Ok(sink)
     }
 }

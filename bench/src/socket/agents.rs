@@ -1,5 +1,5 @@
-//! Owns a node with so many services in its kernel: an agent wrote them, and was stopped so that only the data path is there
-//! to be measured. Knows nothing of clients.
+//! A node with so many services in its kernel: an agent wrote them, and was stopped so that only
+//! the data path is there to be measured.
 
 use std::time::{Duration, Instant};
 

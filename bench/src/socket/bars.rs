@@ -1,5 +1,4 @@
-//! Owns the promises of this suite, and what its rows are divided by.
-//! Knows nothing of how their rows are measured.
+//! The promises of this suite, and what its rows are divided by.
 
 use super::{DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6};
 use super::{missed, ours};

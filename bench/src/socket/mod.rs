@@ -1,5 +1,5 @@
-//! The suite `socket`: what a connect and a send cost on this node, to VIPs and to anything else, beside no load balancer and
-//! beside kube-proxy's rules. Owns the rows and the bars.
+//! The suite `socket`: what a connect and a send cost on this node, to VIPs and to anything else,
+//! beside no load balancer and beside kube-proxy's rules. Owns the rows and the bars.
 
 mod agents;
 mod bars;

@@ -1,5 +1,5 @@
-//! Owns nodes with the rules of the real kube-proxy: it wrote them from a real API server, and both were stopped so that only
-//! the rules are there to be measured. Knows nothing of clients.
+//! Nodes with the rules of the real kube-proxy: it wrote them from a real API server, and both were
+//! stopped so that only the rules are there to be measured.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(super) fn rules(
                 }
                 Err(error) if bound.is_some() => {
                     // Who is on a node goes with it.
-                    client.go(&ground.place())?;
+                    client.go(&ground.sandbox())?;
                     say(format_args!("socket: {error:#}"));
                     missing.push(format!(
                         "kube-proxy in {mode} mode had not written the rules of {services} services after {} s: no such row",
@@ -96,7 +96,7 @@ fn write(
     patience: Duration,
 ) -> Result<()> {
     let mut kube_proxy =
-        KubeProxy::start_within(cluster, node.place(), node.name(), mode, patience)?;
+        KubeProxy::start_within(cluster, node.sandbox(), node.name(), mode, patience)?;
     // Its healthz may be a moment ahead of its rules.
     let place = place_of(node.netns(), node.cgroup());
     let step = usize::try_from(services)?.div_ceil(SAMPLE);

@@ -1,5 +1,5 @@
-//! Owns what the kernel says of a program's own run time, which it counts only while it is asked to: that costs each run some
-//! 20 ns, part of which it counts. Knows nothing of who makes the programs run.
+//! What the kernel says of a program's own run time, which it counts only while it is asked to:
+//! that costs each run some 20 ns, part of which it counts.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};

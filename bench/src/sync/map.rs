@@ -1,5 +1,4 @@
-//! Owns a look at one service in the kernel's maps, from outside of the agent.
-//! Knows nothing of how it got there.
+//! A look at one service in the kernel's maps, from outside of the agent.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! The suite `sync`: from the API server into the kernel. How long a start takes, cold and warm, how soon a change is seen by a
-//! client, what it costs, beside a client that only listens and beside kube-proxy. Owns the rows and the bars.
+//! The suite `sync`: from the API server into the kernel. How long a start takes, cold and warm,
+//! how soon a change is seen by a client, what it costs, beside a client that only listens and
+//! beside kube-proxy. Owns the rows and the bars.
 
 mod map;
 mod phases;

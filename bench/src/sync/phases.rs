@@ -1,5 +1,5 @@
-//! Owns what is done with one balancer in one round: started cold, stopped, started warm, told of changes, stopped; and what
-//! the control has of that. Knows nothing of rounds.
+//! What is done with one balancer in one round: started cold, stopped, started warm, told of
+//! changes, stopped; and what the control has of that.
 
 use std::net::IpAddr;
 use std::thread;
@@ -79,7 +79,7 @@ impl Phases<'_> {
         let (mut told, mut values) = (Told::new(self.home), Vec::new());
         let given_up = self.each(&mut told, &mut values, seen)?;
         told.say();
-        self.client.go(&self.world.ground.place())?;
+        self.client.go(&self.world.ground.sandbox())?;
         values.resize(METRICS.len(), f64::NAN);
         if let Some(start) = given_up {
             put(&mut values, start, PATIENCE.as_secs_f64());
@@ -155,7 +155,7 @@ impl Phases<'_> {
         } = self;
         let sample = world.sample();
         let targets = sample.iter().map(|(vip, _)| *vip).collect();
-        let reached = client.reach(&home.place(), targets)?;
+        let reached = client.reach(&home.sandbox(), targets)?;
         for ((vip, allowed), reached) in sample.iter().zip(reached) {
             ensure!(
                 allowed.contains(&reached.tcp.ip()),
@@ -182,7 +182,7 @@ impl Phases<'_> {
             (THEIR_CHANGES, THEIR_PAUSE, None)
         };
         client
-            .until_reached(&home.place(), probe_vip(), world.this_probe())?
+            .until_reached(&home.sandbox(), probe_vip(), world.this_probe())?
             .wait()?;
         thread::sleep(THEIR_PAUSE);
         let (written, calls) = (home.written(), home.calls());
@@ -217,7 +217,7 @@ impl Phases<'_> {
         let wanted = world.other_probe();
         thread::scope(|scope| {
             let watching = look.map(|look| scope.spawn(move || in_map(look, wanted.ip())));
-            let waiting = client.until_reached(&home.place(), probe_vip(), wanted)?;
+            let waiting = client.until_reached(&home.sandbox(), probe_vip(), wanted)?;
             let (start, begun) = (crate::wire::now(), Instant::now());
             world.move_probe()?;
             let seen = (waiting.wait()? - start) * 1e3;
@@ -268,7 +268,7 @@ impl Phases<'_> {
             home,
             ..
         } = self;
-        let waiting = client.until_reached(&home.place(), probe_vip(), world.other_probe())?;
+        let waiting = client.until_reached(&home.sandbox(), probe_vip(), world.other_probe())?;
         let start = crate::wire::now();
         before(world)?;
         world.move_probe()?;

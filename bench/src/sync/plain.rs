@@ -1,5 +1,5 @@
-//! Owns the control of this suite: a client that lists and watches the API server and does nothing with what it hears.
-//! Knows nothing of balancers.
+//! The control of this suite: a client that lists and watches the API server and does nothing with
+//! what it hears.
 
 use std::net::IpAddr;
 use std::sync::mpsc;

@@ -1,5 +1,4 @@
-//! Owns the real helm, and the chart of this repository.
-//! Knows nothing of what the templates should say.
+//! The real helm, and the chart of this repository.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,8 +10,8 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 
 use super::{ControlPlane, tools};
-use crate::place::Place;
 use crate::process;
+use crate::sandbox::Sandbox;
 
 /// The chart's directory.
 #[must_use]
@@ -72,10 +71,10 @@ pub fn template(home: &Path, args: &[&str]) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// Installs a release on the real API server, from a place that reaches it.
+/// Installs a release on the real API server, from a sandbox that reaches it.
 pub fn install(
     control_plane: &ControlPlane,
-    place: &Place,
+    sandbox: &Sandbox,
     release: &str,
     values: &[&str],
 ) -> Result<String> {
@@ -97,11 +96,11 @@ pub fn install(
     ];
     words.extend(["--kubeconfig", path_str(&kubeconfig)?]);
     words.extend(values);
-    process::run(place, &words)
+    process::run(sandbox, &words)
 }
 
 /// Removes a release.
-pub fn uninstall(control_plane: &ControlPlane, place: &Place, release: &str) -> Result<String> {
+pub fn uninstall(control_plane: &ControlPlane, sandbox: &Sandbox, release: &str) -> Result<String> {
     let (helm, kubeconfig) = (
         tools::find("helm")?,
         control_plane.kubeconfig("helm", super::ADMIN_TOKEN)?,
@@ -117,7 +116,7 @@ pub fn uninstall(control_plane: &ControlPlane, place: &Place, release: &str) -> 
         "kube-system",
     ];
     process::run(
-        place,
+        sandbox,
         &[&words[..], &["--kubeconfig", path_str(&kubeconfig)?]].concat(),
     )
 }

@@ -1,5 +1,4 @@
-//! Owns a connection to the API server from inside a network namespace, for callers that are not async.
-//! Knows nothing of the objects, but how to wait for them.
+//! A connection to the API server from inside a network namespace, for callers that are not async.
 
 use std::fs::File;
 use std::future::Future;

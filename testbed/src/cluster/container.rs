@@ -1,5 +1,5 @@
-//! Owns a kubelet's and a container runtime's part: a DaemonSet's container as a process with the same arguments,
-//! environment, files and capabilities. Knows nothing of what the chart should say.
+//! A kubelet's and a container runtime's part: a DaemonSet's container as a process with the same
+//! arguments, environment, files and capabilities.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

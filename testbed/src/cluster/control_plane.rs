@@ -1,5 +1,5 @@
-//! Owns the three processes of a control plane, their keys and their data, all in one temporary directory.
-//! Knows nothing of what is asked of them.
+//! The three processes of a control plane, their keys and their data, all in one temporary
+//! directory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,7 +18,7 @@ use super::tools;
 use crate::cgroup::Cgroup;
 use crate::name;
 use crate::netns::Netns;
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// The token of a cluster administrator.
 pub const ADMIN_TOKEN: &str = "admin-token";
@@ -45,7 +45,7 @@ pub struct ControlPlane {
     client: Client,
     _etcd: Daemon,
     address: IpAddr,
-    place: Place,
+    sandbox: Sandbox,
     cgroup: Cgroup,
     dir: TempDir,
 }
@@ -60,13 +60,13 @@ impl ControlPlane {
         let cgroup = Cgroup::new("control-plane")?;
         let at = dir.path();
         write_keys(at)?;
-        let place = Place {
+        let sandbox = Sandbox {
             netns: Some(netns.path()),
             cgroup: Some(cgroup.path().to_owned()),
-            ..Place::default()
+            ..Sandbox::default()
         };
-        let etcd = Daemon::start("etcd", &etcd_words(at)?, &place, at)?;
-        let mut api = start_api(&place, at, address)?;
+        let etcd = Daemon::start("etcd", &etcd_words(at)?, &sandbox, at)?;
+        let mut api = start_api(&sandbox, at, address)?;
         let certificate = at.join("certs/apiserver.crt");
         api.until(START, "the API server's certificate is there", || {
             // Its own and its issuer's, written one after the other.
@@ -79,7 +79,7 @@ impl ControlPlane {
         let manager = Daemon::start(
             "kube-controller-manager",
             &manager_words(&admin)?,
-            &place,
+            &sandbox,
             at,
         )?;
         Ok(Self {
@@ -88,7 +88,7 @@ impl ControlPlane {
             client,
             _etcd: etcd,
             address,
-            place,
+            sandbox,
             cgroup,
             dir,
         })
@@ -141,7 +141,7 @@ impl ControlPlane {
         if self.api.is_some() {
             bail!("the API server runs already");
         }
-        let mut api = start_api(&self.place, self.dir.path(), self.address)?;
+        let mut api = start_api(&self.sandbox, self.dir.path(), self.address)?;
         wait_ready(&mut api, &self.client)?;
         self.api = Some(api);
         self.manager.check()
@@ -185,7 +185,7 @@ fn manager_words(kubeconfig: &Path) -> Result<Vec<OsString>> {
     Ok(words)
 }
 
-fn start_api(place: &Place, dir: &Path, address: IpAddr) -> Result<Daemon> {
+fn start_api(sandbox: &Sandbox, dir: &Path, address: IpAddr) -> Result<Daemon> {
     let mut words = daemon::words(
         tools::find("kube-apiserver")?,
         &[
@@ -208,7 +208,7 @@ fn start_api(place: &Place, dir: &Path, address: IpAddr) -> Result<Daemon> {
     ] {
         words.extend([flag.into(), dir.join(file).into()]);
     }
-    Daemon::start("kube-apiserver", &words, place, dir)
+    Daemon::start("kube-apiserver", &words, sandbox, dir)
 }
 
 fn wait_ready(api: &mut Daemon, client: &Client) -> Result<()> {

@@ -1,5 +1,4 @@
-//! Owns a real CoreDNS that answers for the Services of a control plane, in a pod.
-//! Knows nothing of the Service in front of it.
+//! A real CoreDNS that answers for the Services of a control plane, in a pod.
 
 use std::fs;
 use std::net::IpAddr;
@@ -11,13 +10,13 @@ use anyhow::{Context as _, Result};
 use super::control_plane::ADMIN_TOKEN;
 use super::daemon::{self, Daemon};
 use super::{ControlPlane, tools};
-use crate::place::Place;
 use crate::process;
+use crate::sandbox::Sandbox;
 
 const START: Duration = Duration::from_mins(1);
 
 /// Starts it; it has listed the Services when this returns.
-pub fn start(control_plane: &ControlPlane, place: &Place) -> Result<Daemon> {
+pub fn start(control_plane: &ControlPlane, sandbox: &Sandbox) -> Result<Daemon> {
     let dir = control_plane.dir();
     let kubeconfig = control_plane.kubeconfig("coredns", ADMIN_TOKEN)?;
     let corefile = dir.join("Corefile");
@@ -29,9 +28,9 @@ pub fn start(control_plane: &ControlPlane, place: &Place) -> Result<Daemon> {
     fs::write(&corefile, text).with_context(|| format!("write {}", corefile.display()))?;
     let mut words = daemon::words(tools::find("coredns")?, &["-conf"]);
     words.push(corefile.into());
-    let mut coredns = Daemon::start("coredns", &words, place, dir)?;
+    let mut coredns = Daemon::start("coredns", &words, sandbox, dir)?;
     coredns.until(START, "CoreDNS is ready", || {
-        let said = process::output(place, &["curl", "-sf", "http://127.0.0.1:8181/ready"])?;
+        let said = process::output(sandbox, &["curl", "-sf", "http://127.0.0.1:8181/ready"])?;
         Ok(said.status.success().then_some(()))
     })?;
     Ok(coredns)

@@ -1,5 +1,4 @@
-//! Owns a process that runs until it is told to go, and shows its log in every error.
-//! Knows nothing of what it serves.
+//! A process that runs until it is told to go, and shows its log in every error.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::place::Place;
 use crate::poll;
 use crate::process::Process;
+use crate::sandbox::Sandbox;
 
 /// Lines of its log that an error shows.
 const TAIL: usize = 30;
@@ -29,10 +28,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it there; what it says is added to `<dir>/<name>.log`.
-    pub fn start(name: &str, words: &[OsString], place: &Place, dir: &Path) -> Result<Self> {
+    pub fn start(name: &str, words: &[OsString], sandbox: &Sandbox, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let process =
-            Process::start(place, words, &log).with_context(|| format!("start {name}"))?;
+            Process::start(sandbox, words, &log).with_context(|| format!("start {name}"))?;
         Ok(Self {
             name: name.to_owned(),
             process,

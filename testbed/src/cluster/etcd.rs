@@ -1,5 +1,4 @@
-//! Owns a way past the API server: objects put into etcd as it would have put them, a hundred at a time.
-//! Knows nothing of what they are: whoever calls has seen how the API server writes one of the kind.
+//! A way past the API server: objects put into etcd as it would have put them, a hundred at a time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Owns a cluster of its own for tests: a segment, the control plane as a machine on it, and nodes that it knows.
-//! Knows nothing of what is tested.
+//! A cluster of its own for tests: a segment, the control plane as a machine on it, and nodes that
+//! it knows.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{Client, ControlPlane, etcd};
 use crate::addr::{self, Both};
 use crate::lan::{self, Lan, Offloads};
 use crate::node::{Node, PodNetwork};
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// The control plane's number among the machines that are no nodes.
 const CONTROL_PLANE: u8 = 1;
@@ -104,8 +104,8 @@ impl Cluster {
 
     /// Where programs that talk to the API server run, outside of every node.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        self.machine.place()
+    pub fn sandbox(&self) -> &Sandbox {
+        self.machine.sandbox()
     }
 
     /// The control plane, to stop and start parts of it.

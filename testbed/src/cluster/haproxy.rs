@@ -1,5 +1,5 @@
-//! Owns a real haproxy in front of a cluster's nodes, as people run one outside of it: it balances connections and asks each
-//! node whether it may send more. Knows nothing of what answers.
+//! A real haproxy in front of a cluster's nodes, as people run one outside of it: it balances
+//! connections and asks each node whether it may send more.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::daemon::{self, Daemon};
 use super::tools;
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 const START: Duration = Duration::from_secs(30);
 
@@ -53,7 +53,7 @@ pub struct Verdict {
 
 impl Haproxy {
     /// Starts it there; it answers on its socket when this returns.
-    pub fn start(name: &str, dir: &Path, place: &Place, plan: &Plan<'_>) -> Result<Self> {
+    pub fn start(name: &str, dir: &Path, sandbox: &Sandbox, plan: &Plan<'_>) -> Result<Self> {
         let (socket, file) = (
             dir.join(format!("{name}.sock")),
             dir.join(format!("{name}.cfg")),
@@ -62,7 +62,7 @@ impl Haproxy {
             .with_context(|| format!("write {}", file.display()))?;
         let mut words = daemon::words(tools::find("haproxy")?, &["-db", "-f"]);
         words.push(file.into());
-        let process = Daemon::start(name, &words, place, dir)?;
+        let process = Daemon::start(name, &words, sandbox, dir)?;
         let mut haproxy = Self { process, socket };
         let socket = haproxy.socket.clone();
         haproxy

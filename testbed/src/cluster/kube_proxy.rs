@@ -1,5 +1,5 @@
-//! Owns the real kube-proxy in the network namespace of a node: the referee, and the peer of measurements.
-//! Knows nothing of what it is compared with.
+//! The real kube-proxy in the network namespace of a node: the referee, and the peer of
+//! measurements.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::control_plane::KUBE_PROXY_TOKEN;
 use super::daemon::{self, Daemon};
 use super::{ControlPlane, tools};
-use crate::place::Place;
 use crate::process;
+use crate::sandbox::Sandbox;
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
@@ -23,62 +23,62 @@ const PORTS: [u16; 2] = [10256, 10249];
 pub struct KubeProxy {
     process: Daemon,
     health: u16,
-    place: Place,
+    sandbox: Sandbox,
 }
 
 impl KubeProxy {
     /// Starts it in nftables mode for the Node of this name; its first rules are written when this returns.
-    pub fn start(control_plane: &ControlPlane, place: &Place, node: &str) -> Result<Self> {
-        Self::start_in(control_plane, place, node, "nftables")
+    pub fn start(control_plane: &ControlPlane, sandbox: &Sandbox, node: &str) -> Result<Self> {
+        Self::start_in(control_plane, sandbox, node, "nftables")
     }
 
     /// The same in this mode.
     pub fn start_in(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mode: &str,
     ) -> Result<Self> {
-        Self::start_within(control_plane, place, node, mode, START)
+        Self::start_within(control_plane, sandbox, node, mode, START)
     }
 
     /// The same with another patience.
     pub fn start_within(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mode: &str,
         patience: Duration,
     ) -> Result<Self> {
-        Self::without_waiting(control_plane, place, node, mode)?.ready_within(patience)
+        Self::without_waiting(control_plane, sandbox, node, mode)?.ready_within(patience)
     }
 
     /// The same with other programs in its PATH, and with health and metrics on these ports of loopback.
     pub fn start_with(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mode: &str,
         path: &str,
         ports: [u16; 2],
     ) -> Result<Self> {
-        Self::spawn(control_plane, place, node, mode, path, ports)?.ready_within(START)
+        Self::spawn(control_plane, sandbox, node, mode, path, ports)?.ready_within(START)
     }
 
     /// [`Self::start_in`] that waits for nothing: it has just been started.
     pub fn without_waiting(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mode: &str,
     ) -> Result<Self> {
         let path = std::env::var("PATH").unwrap_or_default();
-        Self::spawn(control_plane, place, node, mode, &path, PORTS)
+        Self::spawn(control_plane, sandbox, node, mode, &path, PORTS)
     }
 
     fn spawn(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mode: &str,
         path: &str,
@@ -105,13 +105,13 @@ impl KubeProxy {
             ],
         );
         words.push(kubeconfig.into());
-        Self::run(control_plane, place, node, &words, health)
+        Self::run(control_plane, sandbox, node, &words, health)
     }
 
     /// Starts it with a configuration file of these fields, as `kubeadm` does.
     pub fn start_configured(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         mut fields: Value,
     ) -> Result<Self> {
@@ -129,12 +129,12 @@ impl KubeProxy {
             .with_context(|| format!("write {}", file.display()))?;
         let mut words = daemon::words(tools::find("kube-proxy")?, &["--config"]);
         words.push(file.into());
-        Self::run(control_plane, place, node, &words, PORTS[0])?.ready_within(START)
+        Self::run(control_plane, sandbox, node, &words, PORTS[0])?.ready_within(START)
     }
 
     fn run(
         control_plane: &ControlPlane,
-        place: &Place,
+        sandbox: &Sandbox,
         node: &str,
         words: &[OsString],
         health: u16,
@@ -142,21 +142,23 @@ impl KubeProxy {
         let process = Daemon::start(
             &format!("kube-proxy-{node}"),
             words,
-            place,
+            sandbox,
             control_plane.dir(),
         )?;
         Ok(Self {
             process,
             health,
-            place: place.clone(),
+            sandbox: sandbox.clone(),
         })
     }
 
     fn ready_within(mut self, patience: Duration) -> Result<Self> {
         let url = format!("http://127.0.0.1:{}/healthz", self.health);
-        let Self { process, place, .. } = &mut self;
+        let Self {
+            process, sandbox, ..
+        } = &mut self;
         process.until(patience, "kube-proxy has written its rules", || {
-            let said = process::output(place, &["curl", "-sf", &url])?;
+            let said = process::output(sandbox, &["curl", "-sf", &url])?;
             Ok(said.status.success().then_some(()))
         })?;
         Ok(self)

@@ -1,5 +1,5 @@
-//! Owns a real control plane in a network namespace: etcd, kube-apiserver, kube-controller-manager, and what
-//! runs against them. Knows nothing of the data path.
+//! A real control plane in a network namespace: etcd, kube-apiserver, kube-controller-manager, and
+//! what runs against them.
 
 pub mod chart;
 pub mod client;

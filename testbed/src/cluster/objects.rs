@@ -1,5 +1,4 @@
-//! Owns the making of Kubernetes objects as a test needs them, and a kubelet's part: their status.
-//! Knows nothing of what is done with them.
+//! The making of Kubernetes objects as a test needs them, and a kubelet's part: their status.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! Owns the search for the commands of the control plane.
-//! Knows nothing of how they were built.
+//! The search for the commands of the control plane.
 
 use std::env;
 use std::fs;

@@ -1,5 +1,4 @@
-//! Owns a receiver that looks at whole frames and computes every checksum itself.
-//! Knows nothing of who changed them on their way.
+//! A receiver that looks at whole frames and computes every checksum itself.
 
 use std::io;
 use std::net::IpAddr;

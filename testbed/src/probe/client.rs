@@ -1,5 +1,5 @@
-//! Owns this side of the helper: its sockets look like sockets here, though they live in another namespace and cgroup.
-//! Knows nothing of what is tested with them.
+//! This side of the helper: its sockets look like sockets here, though they live in another
+//! namespace and cgroup.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::{Answer, Ask, Family, Frame, HammerPlan, Heard, Kind, Reply, Request, Sock, Tally};
-use crate::place::Place;
+use super::{
+    Answer, Ask, Family, Frame, HammerPlan, Kind, Observation, Reply, Request, Sock, Tally,
+};
 use crate::process;
+use crate::sandbox::Sandbox;
 
 /// How long the helper may take for an answer, in milliseconds.
 const PATIENCE: u16 = 60_000;
@@ -105,10 +107,10 @@ pub(super) fn unexpected(reply: &Reply) -> io::Error {
 
 impl Probe {
     /// Starts a helper there.
-    pub fn start(place: &Place) -> Result<Self> {
+    pub fn start(sandbox: &Sandbox) -> Result<Self> {
         let mut child = process::helper()?
             .arg("serve")
-            .args(place.to_args())
+            .args(sandbox.to_args())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -171,9 +173,9 @@ impl Probe {
     }
 
     /// Asks many questions, so many at a time; the answers in their order.
-    pub fn survey(&self, asks: Vec<Ask>, threads: usize) -> io::Result<Vec<Heard>> {
+    pub fn survey(&self, asks: Vec<Ask>, threads: usize) -> io::Result<Vec<Observation>> {
         match self.line.ask(&Request::Survey { asks, threads })? {
-            Reply::Survey(heard) => Ok(heard),
+            Reply::Survey(observed) => Ok(observed),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,5 +1,5 @@
-//! Owns the echo servers: each message is answered with the server's name and the client's address as it saw it.
-//! Knows nothing of who asks.
+//! The echo servers: each message is answered with the server's name and the client's address as it
+//! saw it.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,5 +1,4 @@
-//! Owns a loop that opens connections as fast as it can and keeps a tally.
-//! Knows nothing of what happens meanwhile.
+//! A loop that opens connections as fast as it can and keeps a tally.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

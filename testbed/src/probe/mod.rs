@@ -1,5 +1,5 @@
-//! The helper that runs inside a (namespace, cgroup): real sockets, driven from outside one request at a time.
-//! Owns the protocol between the two; knows nothing of load balancing.
+//! The helper that runs inside a (namespace, cgroup): real sockets, driven from outside one request
+//! at a time. Owns the protocol between the two.
 
 mod capture;
 mod client;
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{Hammer, Probe, Recorder};
 pub use sock::{Share, Sock};
-pub use survey::{Ask, Heard, Outcome};
+pub use survey::{Ask, Observation, Outcome};
 
-use crate::place::Place;
+use crate::sandbox::Sandbox;
 
 /// Runs in a network namespace and a cgroup.
 #[derive(Parser)]
@@ -36,7 +36,7 @@ enum Verb {
     /// Becomes another program there.
     Exec {
         #[command(flatten)]
-        place: Place,
+        sandbox: Sandbox,
         /// The program and its arguments.
         #[arg(last = true)]
         words: Vec<String>,
@@ -44,7 +44,7 @@ enum Verb {
     /// Answers requests on standard input, a line each.
     Serve {
         #[command(flatten)]
-        place: Place,
+        sandbox: Sandbox,
     },
     /// Holds the socket that is its standard input, until it is killed.
     Hold,
@@ -53,9 +53,9 @@ enum Verb {
 /// The helper's `main`: `args` as [`std::env::args`] gives them, the program's name first.
 pub fn main(args: impl IntoIterator<Item = String>) -> Result<()> {
     match Options::parse_from(args).verb {
-        Verb::Exec { place, words } => place.exec(&words),
-        Verb::Serve { place } => {
-            place.enter()?;
+        Verb::Exec { sandbox, words } => sandbox.exec(&words),
+        Verb::Serve { sandbox } => {
+            sandbox.enter()?;
             serve::run()
         }
         Verb::Hold => {
@@ -210,7 +210,7 @@ enum Reply {
     Packet(IpAddr, Vec<u8>),
     Tally(Tally),
     Frames(Vec<Frame>),
-    Survey(Vec<Heard>),
+    Survey(Vec<Observation>),
     /// What the kernel said no with.
     Errno(i32),
     /// What went wrong besides.

@@ -1,5 +1,5 @@
-//! Owns the helper's loop: one request a line in, one reply a line out, and the things that requests have made.
-//! Knows nothing of how each is done.
+//! The helper's loop: one request a line in, one reply a line out, and the things that requests
+//! have made.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, Write as _};

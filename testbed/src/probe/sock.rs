@@ -1,5 +1,4 @@
-//! Owns this side of one socket of the helper: each method is one system call there.
-//! Knows nothing of what is tested with it.
+//! This side of one socket of the helper: each method is one system call there.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,5 @@
-//! Owns one socket of the helper: each request is one system call, its error number handed back as it is.
-//! Knows nothing of the protocol that asks for it.
+//! One socket of the helper: each request is one system call, its error number handed back as it
+//! is.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,5 +1,5 @@
-//! Owns asking many questions at once, each of them again and again: who answers, whom it saw, or how it fails.
-//! Knows nothing of which answer is right.
+//! Asking many questions at once, each of them again and again: who answers, whom it saw, or how it
+//! fails.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -53,13 +53,13 @@ pub enum Outcome {
     Odd(String),
 }
 
-/// What was heard in all tries of one question.
-pub type Heard = BTreeSet<Outcome>;
+/// What was observed in all tries of one question.
+pub type Observation = BTreeSet<Outcome>;
 
 /// Asks all of them, so many at a time.
-pub(super) fn run(asks: &[Ask], threads: usize) -> Vec<Heard> {
+pub(super) fn run(asks: &[Ask], threads: usize) -> Vec<Observation> {
     let next = AtomicUsize::new(0);
-    let heard = Mutex::new(vec![Heard::new(); asks.len()]);
+    let observed = Mutex::new(vec![Observation::new(); asks.len()]);
     thread::scope(|scope| {
         for _ in 0..threads.min(asks.len()) {
             scope.spawn(|| {
@@ -67,28 +67,30 @@ pub(super) fn run(asks: &[Ask], threads: usize) -> Vec<Heard> {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(ask) = asks.get(index) else { return };
                     let found = one(ask);
-                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(place) = heard.get_mut(index) {
+                    let mut observed = observed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(place) = observed.get_mut(index) {
                         *place = found;
                     }
                 }
             });
         }
     });
-    heard.into_inner().unwrap_or_else(PoisonError::into_inner)
+    observed
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
-fn one(ask: &Ask) -> Heard {
-    let mut heard = Heard::new();
+fn one(ask: &Ask) -> Observation {
+    let mut observed = Observation::new();
     for _ in 0..ask.tries {
         let outcome = attempt(ask).unwrap_or_else(|error| failure(&error));
         let failed = !matches!(outcome, Outcome::Answer { .. });
-        heard.insert(outcome);
+        observed.insert(outcome);
         if failed {
             break;
         }
     }
-    heard
+    observed
 }
 
 fn failure(error: &io::Error) -> Outcome {
@@ -117,13 +119,13 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
         }
         socket::send(&socket, "survey\n")?;
     }
-    let heard = socket::receive(&socket, within)?;
-    if let Some(from) = heard.from
+    let observed = socket::receive(&socket, within)?;
+    if let Some(from) = observed.from
         && from != ask.to
     {
         return Ok(Outcome::Odd(format!("the answer comes from {from}")));
     }
-    let mut words = heard.text.split_whitespace();
+    let mut words = observed.text.split_whitespace();
     let parsed = (|| {
         let (name, saw) = (words.next()?, words.next()?.parse::<SocketAddr>().ok()?);
         Some(Outcome::Answer {
@@ -131,7 +133,7 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
             saw: saw.ip(),
         })
     })();
-    Ok(parsed.unwrap_or_else(|| Outcome::Odd(format!("not an answer: {:?}", heard.text))))
+    Ok(parsed.unwrap_or_else(|| Outcome::Odd(format!("not an answer: {:?}", observed.text))))
 }
 
 /// A socket on a local port that this destination has not seen for a long time: neither a conntrack entry nor a flow of an

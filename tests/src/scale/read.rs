@@ -1,5 +1,5 @@
-//! Owns the reading of maps, of the kernel or in memory, into what a [`Content`] is: by the layout of the ABI alone, and with
-//! its promises checked. Knows nothing of what should be there.
+//! The reading of maps, of the kernel or in memory, into what a [`Content`] is: by the layout of
+//! the ABI alone, and with its promises checked.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

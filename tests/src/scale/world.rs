@@ -1,5 +1,5 @@
-//! A cluster of thousands of Services: what it is made of, how it changes, and what the maps of a node must hold for it,
-//! computed without the agent's code.
+//! A cluster of thousands of Services: what it is made of, how it changes, and what the maps of a
+//! node must hold for it, computed without the agent's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

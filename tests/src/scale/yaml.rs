@@ -1,4 +1,4 @@
-//! Owns the manifests of Services of [`crate::world`]. Knows nothing of files.
+//! The manifests of Services of [`super::world`].
 
 use std::fmt::Write as _;
 

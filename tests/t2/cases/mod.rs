@@ -1,5 +1,6 @@
-//! Every file of `tests/cases` is a test of its own name: Kubernetes objects, what the maps of node `n1` hold for them, and
-//! steps. `UPDATE=1` rewrites the maps. Each case runs in several orders of arrival and ends in empty maps.
+//! Every file of `tests/cases` is a test of its own name: Kubernetes objects, what the maps of node
+//! `n1` hold for them, and steps. `UPDATE=1` rewrites the maps. Each case runs in several orders of
+//! arrival and ends in empty maps.
 
 mod agent;
 mod file;

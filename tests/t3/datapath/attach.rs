@@ -1,9 +1,9 @@
 //! Programs and links: attached, swapped in place, following the devices, and gone after a cleanup.
 
-use crate::datapath::bed::Bed;
-use crate::datapath::bed::key;
-use crate::datapath::bed::start;
-use crate::datapath::bed::tc_mode;
+use crate::datapath::bare_node::BareNode;
+use crate::datapath::bare_node::key;
+use crate::datapath::bare_node::start;
+use crate::datapath::bare_node::tc_mode;
 use anyhow::Result;
 use anyhow::ensure;
 use lb_agent::hooks::attach::Attachments;
@@ -27,7 +27,7 @@ use std::process::Command;
 
 #[test]
 fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let eth0 = bed.device("eth0", true)?;
     let _running = bed.start(std::slice::from_ref(&eth0))?;
     let links = bed.links()?;
@@ -53,7 +53,7 @@ fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
 
 #[test]
 fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let devices = [bed.device("eth0", false)?, bed.device("eth0.100", false)?];
     let (running, mut maps) = bed.start(&devices)?;
     let before = bed.links()?;
@@ -87,7 +87,7 @@ fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
 
 #[test]
 fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let (mut running, _maps) = bed.start(&[])?;
     let tc = |links: &BTreeMap<String, LinkInfo>| -> Vec<String> {
         links
@@ -157,7 +157,7 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
 
 #[test]
 fn clsact_does_where_tcx_is_missing() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let eth0 = bed.device("eth0", false)?;
     let filters = |hook: &str| -> Result<String> {
         bed.netns.block(|| {
@@ -210,7 +210,7 @@ fn clsact_does_where_tcx_is_missing() -> Result<()> {
 
 #[test]
 fn a_device_that_goes_takes_its_filters_along() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let eth0 = bed.device("eth0", false)?;
     let filters =
         || -> Result<usize> { Ok(std::fs::read_dir(bed.pins.path().join("clsact"))?.count()) };
@@ -233,7 +233,7 @@ fn a_device_that_goes_takes_its_filters_along() -> Result<()> {
 
 #[test]
 fn cleanup_leaves_nothing_and_refuses_while_an_agent_runs() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let eth0 = bed.device("eth0", true)?;
     let dir = bed.dir()?;
     let lock = DirLock::take(&dir)?;

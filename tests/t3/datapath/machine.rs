@@ -1,8 +1,8 @@
 //! What the machine must have, what the agent needs of it, and that it is followed live.
 
-use crate::datapath::bed::Bed;
-use crate::datapath::bed::start;
-use crate::datapath::bed::tc_mode;
+use crate::datapath::bare_node::BareNode;
+use crate::datapath::bare_node::start;
+use crate::datapath::bare_node::tc_mode;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
@@ -58,7 +58,7 @@ fn three_capabilities_are_enough() -> Result<()> {
         }
         return cleanup::run(&BpfDir::at(Path::new(pins)));
     }
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let place = format!(
         "{},{}",
         bed.pins.path().display(),
@@ -89,7 +89,7 @@ fn three_capabilities_are_enough() -> Result<()> {
 
 #[test]
 fn the_machine_is_followed_live() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let selection = Selection {
         named: None,
         xdp: vec!["eth0.100".to_owned()],

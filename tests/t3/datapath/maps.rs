@@ -1,10 +1,10 @@
 //! Maps and tables: their pins, batches, the barrier, and what a reader may not do.
 
-use crate::datapath::bed::Bed;
-use crate::datapath::bed::key;
-use crate::datapath::bed::start;
-use crate::datapath::bed::switch;
-use crate::datapath::bed::tc_mode;
+use crate::datapath::bare_node::BareNode;
+use crate::datapath::bare_node::key;
+use crate::datapath::bare_node::start;
+use crate::datapath::bare_node::switch;
+use crate::datapath::bare_node::tc_mode;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
@@ -45,7 +45,7 @@ fn active(dir: &BpfDir) -> Result<ArrayPin<u64>> {
 
 #[test]
 fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let dir = bed.dir()?;
     let (running, mut maps) = bed.start(&[])?;
     let at = FrontendValue { pool: 3, flags: 1 };
@@ -110,7 +110,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
 
 #[test]
 fn tables_do_batches_and_say_what_failed() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let options = Options {
         capacities: [("lb_members".to_owned(), 1000)].into(),
         ..Options::default()
@@ -202,7 +202,7 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
 
 #[test]
 fn those_who_look_cannot_write() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let (running, maps) = bed.start(&[])?;
     drop((running, maps));
     // No agent is left, only pins.
@@ -236,7 +236,7 @@ fn those_who_look_cannot_write() -> Result<()> {
 
 #[test]
 fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let (running, _maps) = bed.start(&[])?;
     let mut recount = running.recount()?.context("no iterator")?;
     assert_eq!(recount.run()?, Recounted::default());
@@ -254,7 +254,7 @@ fn the_recount_repairs_a_drift_that_stands() -> Result<()> {
 
 #[test]
 fn the_barrier_waits() -> Result<()> {
-    let bed = Bed::new()?;
+    let bed = BareNode::new()?;
     let (_running, mut maps) = bed.start(&[])?;
     for _ in 0..3 {
         maps.programs.barrier()?;

@@ -1,6 +1,7 @@
-//! Loading, pinning and attaching on a real kernel: in a network namespace, a cgroup and a pin directory of its own.
+//! Loading, pinning and attaching on a real kernel: in a network namespace, a cgroup and a pin
+//! directory of its own.
 
 mod attach;
-mod bed;
+mod bare_node;
 mod machine;
 mod maps;

@@ -1,5 +1,5 @@
-//! Connections of pods and of the node's processes whose sockets were not translated: to backends of this node and of the
-//! other one, with sums that the receivers compute.
+//! Connections of pods and of the node's processes whose sockets were not translated: to backends
+//! of this node and of the other one, with sums that the receivers compute.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use testbed::addr::{self, Both};
 use testbed::lan::Offloads;
 use testbed::node::PodNetwork;
-use testbed::outside::{LOCAL, Outside, REMOTE};
+use testbed::one_node::PORT;
 use testbed::probe::{Answer, Family, Frame, Kind};
-use testbed::scene::PORT;
+use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
 
-use crate::lb0::common::{FAMILIES, KINDS, stage};
+use crate::lb0::common::{FAMILIES, KINDS, two_nodes};
 
 /// Longer than a packet of TCP; a datagram that fits into one, overlay included.
 const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
@@ -20,14 +20,14 @@ const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
 /// Every combination of client, protocol and family, to local pods and to remote ones.
 fn whole_matrix(network: PodNetwork) -> Result<()> {
     for offloads in Offloads::ALL {
-        let stage = stage(network, offloads)?;
+        let bed = two_nodes(network, offloads)?;
         for (names, vip, source) in [
             (LOCAL, addr::vip(1), addr::LB0),
-            (REMOTE, addr::vip(2), stage.source_towards_far()),
+            (REMOTE, addr::vip(2), bed.source_towards_far()),
         ] {
             for family in FAMILIES {
                 for kind in KINDS {
-                    one(&stage, offloads, (names, vip, source), family, kind).map_err(|error| {
+                    one(&bed, offloads, (names, vip, source), family, kind).map_err(|error| {
                         error.context(format!(
                             "{network:?} {offloads:?} {names:?} {family:?} {kind:?}"
                         ))
@@ -40,7 +40,7 @@ fn whole_matrix(network: PodNetwork) -> Result<()> {
 }
 
 fn one(
-    stage: &Outside,
+    bed: &TwoNodes,
     offloads: Offloads,
     (names, vip, source): ([&str; 2], Both, Both),
     family: Family,
@@ -48,11 +48,11 @@ fn one(
 ) -> Result<()> {
     let to = vip.at(family, PORT);
     let pods = if names == LOCAL {
-        stage.near.pods()
+        bed.near.pods()
     } else {
-        stage.far.pods()
+        bed.far.pods()
     };
-    let client = stage.near.pod(0);
+    let client = bed.near.pod(0);
     let at_pods = pods
         .iter()
         .map(|pod| pod.record())
@@ -60,7 +60,7 @@ fn one(
     let at_client = client.record()?;
     // The pod is one of its own service's backends.
     let mut answers: Vec<Answer> = Vec::new();
-    for (who, host) in [("the pod", client.host()), ("the node", &stage.near)] {
+    for (who, host) in [("the pod", client.host()), ("the node", &bed.near)] {
         for n in 0..16 {
             let answer = host.ask(kind, to);
             answers.push(answer.with_context(|| format!("{who} asks, time {n}"))?);
@@ -81,7 +81,7 @@ fn one(
         );
     }
     for (of, length) in LONG {
-        for host in [client.host(), &stage.near] {
+        for host in [client.host(), &bed.near] {
             if of == kind {
                 let sock = host.connect(kind, to)?;
                 let first = sock.ask("short")?.name;

@@ -1,13 +1,13 @@
-//! What the tests of `lb0` share: the stage, names, and questions to the node.
+//! What the tests of `lb0` share: the bed, names, and questions to the node.
 
 use anyhow::Result;
 use testbed::agent::{CHANGE, Start};
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::node::{Node, PodNetwork};
-use testbed::outside::Outside;
 use testbed::poll;
 use testbed::probe::{Family, Kind};
+use testbed::two_nodes::TwoNodes;
 
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
@@ -22,10 +22,10 @@ pub(crate) fn without_sockets() -> Start {
 }
 
 /// Two nodes; the agent of the near one translates no socket.
-pub(crate) fn stage(network: PodNetwork, offloads: Offloads) -> Result<Outside> {
-    let stage = Outside::new(network, offloads, without_sockets())?;
-    routed(&stage.near)?;
-    Ok(stage)
+pub(crate) fn two_nodes(network: PodNetwork, offloads: Offloads) -> Result<TwoNodes> {
+    let bed = TwoNodes::new(network, offloads, without_sockets())?;
+    routed(&bed.near)?;
+    Ok(bed)
 }
 
 /// Waits until services are routed to `lb0`.

@@ -1,4 +1,5 @@
-//! `lb0`: packets for VIPs that no socket hook saw. Ping, balance, refusals, source ranges, and the device's own life.
+//! `lb0`: packets for VIPs that no socket hook saw. Ping, balance, refusals, source ranges, and the
+//! device's own life.
 
 mod balance;
 mod common;

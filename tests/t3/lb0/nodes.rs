@@ -1,5 +1,5 @@
-//! Load balancers whose addresses are those of other nodes, in networks that this machine is not on: whatever else is at
-//! such an address stays within reach.
+//! Load balancers whose addresses are those of other nodes, in networks that this machine is not
+//! on: whatever else is at such an address stays within reach.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
 use testbed::node::PodNetwork;
-use testbed::outside::{LOCAL, Outside};
+use testbed::one_node::{PORT, TARGET};
 use testbed::pod::Pod;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{PORT, TARGET};
-use testbed::{poll, shown};
+use testbed::two_nodes::{LOCAL, TwoNodes};
+use testbed::{agent_output, poll};
 
 use crate::lb0::common::{CIDRS, FAMILIES, KINDS, pings, routed, routes};
 
@@ -27,58 +27,58 @@ const FAR: Both = Both {
 const SSH: u16 = 2222;
 
 /// A near node whose way to the far one's address is a route, and the service `local` at that address; its socket hooks work.
-fn stage(more: &[&str], ranges: Option<&[String]>) -> Result<Outside> {
+fn two_nodes(more: &[&str], ranges: Option<&[String]>) -> Result<TwoNodes> {
     let start = Start::new().args(&["--service-cidrs", CIDRS]).args(more);
-    let stage = Outside::new(PodNetwork::Routed, Offloads::LastHop, start)?;
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)?;
     let Both { v4, v6 } = FAR;
-    stage.far.netns().ip(&format!(
+    bed.far.netns().ip(&format!(
         "addr add {v4}/32 dev lo\naddr add {v6}/128 dev lo nodad\n"
     ))?;
-    let via = stage.far.addr();
-    stage.near.netns().ip(&format!(
+    let via = bed.far.addr();
+    bed.near.netns().ip(&format!(
         "route add 203.0.113.0/24 via {}\nroute add fd66:203::/64 via {}\n",
         via.v4, via.v6
     ))?;
     for family in FAMILIES {
-        stage.far.listen(Kind::Tcp, FAR.at(family, SSH), "ssh")?;
+        bed.far.listen(Kind::Tcp, FAR.at(family, SSH), "ssh")?;
     }
-    put(&stage, ranges)?;
-    routed(&stage.near)?;
-    Ok(stage)
+    put(&bed, ranges)?;
+    routed(&bed.near)?;
+    Ok(bed)
 }
 
 /// The service `local` with the far node's address, as an IP of its load balancer and beside one that is nobody's; ranges of
 /// both families.
-fn put(stage: &Outside, ranges: Option<&[String]>) -> Result<()> {
+fn put(bed: &TwoNodes, ranges: Option<&[String]>) -> Result<()> {
     let mut service = Service::new("local", addr::vip(1))
         .node_port(PORT, TARGET, 30001)
         .ingress(addr::lb(1))
         .ingress(FAR)
-        .endpoints(stage.endpoints(&stage.near));
+        .endpoints(bed.endpoints(&bed.near));
     if let Some(ranges) = ranges {
         service = service.spec(&format!("loadBalancerSourceRanges: {ranges:?}"));
     }
-    stage.apply(&service)?;
+    bed.apply(&service)?;
     poll::until_true(CHANGE, "the address is known", || {
-        let shown = agent::verb(&stage.near, &["get", "services"])?;
+        let shown = agent::verb(&bed.near, &["get", "services"])?;
         Ok(shown.contains("203.0.113.7:"))
     })?;
     let rules = 4 * FAMILIES.len() * usize::from(ranges.is_some());
     poll::until_true(CHANGE, &format!("{rules} rules"), || {
-        Ok(shown::rules(&stage.near)?.len() == rules)
+        Ok(agent_output::rules(&bed.near)?.len() == rules)
     })
 }
 
 /// Everything of the far node that is not the Service's.
-fn is_within_reach(stage: &Outside) -> Result<()> {
-    let echoes = shown::counted(&stage.near, "pkt_echo")?;
+fn is_within_reach(bed: &TwoNodes) -> Result<()> {
+    let echoes = agent_output::counted(&bed.near, "pkt_echo")?;
     for family in FAMILIES {
-        let routes = routes(&stage.near)?;
+        let routes = routes(&bed.near)?;
         ensure!(
             routes.len() == 2 && routes.iter().all(|r| r.contains("96")),
             "more than the cluster IPs is routed away: {routes:?}"
         );
-        for host in [stage.near.pod(0).host(), &stage.near] {
+        for host in [bed.near.pod(0).host(), &bed.near] {
             ensure!(
                 pings(host, FAR.ip(family))?,
                 "{} is cut off",
@@ -90,7 +90,7 @@ fn is_within_reach(stage: &Outside) -> Result<()> {
         }
     }
     ensure!(
-        shown::counted(&stage.near, "pkt_echo")? == echoes,
+        agent_output::counted(&bed.near, "pkt_echo")? == echoes,
         "lb0 answered in the far node's place"
     );
     Ok(())
@@ -98,8 +98,8 @@ fn is_within_reach(stage: &Outside) -> Result<()> {
 
 /// Without endpoints the guarded port is closed for who may ask, and that is said: by a reset, and by an ICMP error, whose
 /// source no rule leads anywhere.
-fn nobody_listens(stage: &Outside, pod: &Pod, ranges: &[String]) -> Result<()> {
-    stage.apply(&guarded(ranges))?;
+fn nobody_listens(bed: &TwoNodes, pod: &Pod, ranges: &[String]) -> Result<()> {
+    bed.apply(&guarded(ranges))?;
     for family in FAMILIES {
         for ip in [FAR, addr::lb(1)] {
             for kind in KINDS {
@@ -135,10 +135,10 @@ fn answered(host: &Host, to: SocketAddr) -> Result<()> {
 
 #[test]
 fn another_nodes_address_stays_the_nodes() -> Result<()> {
-    let stage = stage(&[], None)?;
-    is_within_reach(&stage)?;
+    let bed = two_nodes(&[], None)?;
+    is_within_reach(&bed)?;
     for family in FAMILIES {
-        for host in [stage.near.pod(0).host(), &stage.near] {
+        for host in [bed.near.pod(0).host(), &bed.near] {
             answered(host, FAR.at(family, PORT))?;
         }
     }
@@ -148,12 +148,12 @@ fn another_nodes_address_stays_the_nodes() -> Result<()> {
 #[test]
 fn source_ranges_take_the_services_port_alone() -> Result<()> {
     let only = |both: Both| [format!("{}/32", both.v4), format!("{}/128", both.v6)];
-    let stage = stage(&[], None)?;
-    let (pod, other) = (stage.near.pod(0), stage.near.pod(1));
-    put(&stage, Some(&only(pod.addr())))?;
+    let bed = two_nodes(&[], None)?;
+    let (pod, other) = (bed.near.pod(0), bed.near.pod(1));
+    put(&bed, Some(&only(pod.addr())))?;
     let denies = |family: Family| -> Result<()> {
         let to = FAR.at(family, PORT);
-        let before = shown::counted(&stage.near, "pkt_source_denied")?;
+        let before = agent_output::counted(&bed.near, "pkt_source_denied")?;
         let sock = other.host().connect(Kind::Udp, to)?;
         sock.send("let me in")?;
         ensure!(
@@ -161,13 +161,13 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
                 .is_err()
         );
         ensure!(
-            shown::counted(&stage.near, "pkt_source_denied")? > before,
+            agent_output::counted(&bed.near, "pkt_source_denied")? > before,
             "{to}"
         );
         Ok(())
     };
     let judged = || -> Result<()> {
-        is_within_reach(&stage)?;
+        is_within_reach(&bed)?;
         for family in FAMILIES {
             for ip in [FAR, addr::lb(1)] {
                 answered(pod.host(), ip.at(family, PORT))?;
@@ -180,13 +180,13 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     // Strict reverse path filters look with the packet's ports.
     for device in ["all", "default", "lb0", "lb0p"] {
         let name = format!("net/ipv4/conf/{device}/rp_filter");
-        stage.near.netns().sysctls(&[(name.as_str(), "1")])?;
+        bed.near.netns().sysctls(&[(name.as_str(), "1")])?;
     }
     judged()?;
-    nobody_listens(&stage, pod, &only(pod.addr()))?;
-    put(&stage, Some(&only(pod.addr())))?;
+    nobody_listens(&bed, pod, &only(pod.addr()))?;
+    put(&bed, Some(&only(pod.addr())))?;
     // Somebody takes rules and the way away, and adds one that is none of ours.
-    let whole = shown::rules(&stage.near)?;
+    let whole = agent_output::rules(&bed.near)?;
     let (v4, v6) = (FAR.v4.to_string(), FAR.v6.to_string());
     for words in [
         &[
@@ -200,30 +200,30 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
             "-4", "rule", "add", "to", &v4, "lookup", "108", "protocol", "108",
         ],
     ] {
-        stage.near.run(&[&["ip"][..], words].concat())?;
+        bed.near.run(&[&["ip"][..], words].concat())?;
     }
     poll::until_true(CHANGE, "the rules are mended", || {
-        let way = stage.near.run(&["ip", "route", "show", "table", "108"])?;
-        Ok(shown::rules(&stage.near)? == whole && way.contains("lb0"))
+        let way = bed.near.run(&["ip", "route", "show", "table", "108"])?;
+        Ok(agent_output::rules(&bed.near)? == whole && way.contains("lb0"))
     })
-    .with_context(|| format!("{whole:#?} became {:#?}", shown::rules(&stage.near)))?;
+    .with_context(|| format!("{whole:#?} became {:#?}", agent_output::rules(&bed.near)))?;
     judged()?;
     // Open to everybody again, nothing is led to lb0.
-    put(&stage, None)?;
+    put(&bed, None)?;
     answered(other.host(), FAR.at(Family::V4, PORT))?;
-    is_within_reach(&stage)
+    is_within_reach(&bed)
 }
 
 #[test]
 fn cleaned_up_no_rule_is_left() -> Result<()> {
-    let mut stage = stage(&[], Some(&["10.0.0.0/8", "fd66::/16"].map(str::to_owned)))?;
-    ensure!(!shown::rules(&stage.near)?.is_empty());
-    stage.agents.remove(0).stop()?;
+    let mut bed = two_nodes(&[], Some(&["10.0.0.0/8", "fd66::/16"].map(str::to_owned)))?;
+    ensure!(!agent_output::rules(&bed.near)?.is_empty());
+    bed.agents.remove(0).stop()?;
     ensure!(
-        !shown::rules(&stage.near)?.is_empty(),
+        !agent_output::rules(&bed.near)?.is_empty(),
         "they stay with the agent's other works"
     );
-    agent::verb(&stage.near, &["cleanup"])?;
-    ensure!(shown::rules(&stage.near)?.is_empty());
+    agent::verb(&bed.near, &["cleanup"])?;
+    ensure!(agent_output::rules(&bed.near)?.is_empty());
     Ok(())
 }

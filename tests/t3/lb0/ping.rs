@@ -7,19 +7,19 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
 use testbed::node::PodNetwork;
-use testbed::scene::{PORT, TARGET};
-use testbed::{poll, shown};
+use testbed::one_node::{PORT, TARGET};
+use testbed::{agent_output, poll};
 
-use crate::lb0::common::{FAMILIES, pings, routed, stage};
+use crate::lb0::common::{FAMILIES, pings, routed, two_nodes};
 
 #[test]
 fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
     for network in [PodNetwork::Routed, PodNetwork::Flannel] {
-        let stage = stage(network, Offloads::LastHop)?;
+        let bed = two_nodes(network, Offloads::LastHop)?;
         let [pod, node, client]: [&Host; 3] =
-            [stage.near.pod(0).host(), &stage.near, stage.client.host()];
+            [bed.near.pod(0).host(), &bed.near, bed.client.host()];
         for n in [1, 2] {
-            stage.route_to_near(addr::vip(n))?;
+            bed.route_to_near(addr::vip(n))?;
             for family in FAMILIES {
                 let vip = addr::vip(n).ip(family);
                 for (who, host) in [("a pod", pod), ("the node", node), ("the client", client)] {
@@ -35,17 +35,17 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
             let vip = addr::vip(1).v4.to_string();
             pod.run(&[&["ping", "-c", "1", "-W", "2"][..], &words, &[vip.as_str()]].concat())?;
         }
-        ensure!(shown::counted(&stage.near, "pkt_echo")? >= 14);
+        ensure!(agent_output::counted(&bed.near, "pkt_echo")? >= 14);
 
         // Its last endpoint goes, and it is silent; one comes back, and it answers.
         let service = || Service::new("local", addr::vip(1)).node_port(PORT, TARGET, 30001);
-        stage.apply(&service())?;
+        bed.apply(&service())?;
         for family in FAMILIES {
             let vip = addr::vip(1).ip(family);
             poll::until_true(CHANGE, "the VIP is silent", || Ok(!pings(pod, vip)?))?;
             ensure!(!pings(node, vip)?, "{vip} answers without an endpoint");
         }
-        stage.apply(&service().endpoints(stage.endpoints(&stage.near)))?;
+        bed.apply(&service().endpoints(bed.endpoints(&bed.near)))?;
         for family in FAMILIES {
             let vip = addr::vip(1).ip(family);
             poll::until_true(CHANGE, "the VIP answers", || pings(pod, vip))?;
@@ -56,27 +56,18 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
 
 #[test]
 fn an_address_of_no_service_is_silent_and_counted() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Offloads::On)?;
+    let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
     for family in FAMILIES {
-        let before = shown::counted(&stage.near, "pkt_unallocated")?;
+        let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
         let nobody = addr::vip(99).ip(family);
+        ensure!(!pings(bed.near.pod(0).host(), nobody)?, "{nobody} answers");
         ensure!(
-            !pings(stage.near.pod(0).host(), nobody)?,
-            "{nobody} answers"
-        );
-        ensure!(
-            shown::counted(&stage.near, "pkt_unallocated")? > before,
+            agent_output::counted(&bed.near, "pkt_unallocated")? > before,
             "not counted"
         );
         // Addresses that are nobody's service are none of our business.
-        ensure!(pings(
-            stage.near.pod(0).host(),
-            stage.near.addr().ip(family)
-        )?);
-        ensure!(pings(
-            stage.near.pod(0).host(),
-            stage.far.addr().ip(family)
-        )?);
+        ensure!(pings(bed.near.pod(0).host(), bed.near.addr().ip(family))?);
+        ensure!(pings(bed.near.pod(0).host(), bed.far.addr().ip(family))?);
     }
     Ok(())
 }
@@ -88,10 +79,10 @@ fn traceroute_reaches_vips_and_others() -> Result<()> {
         crate::lb0::common::without_sockets(),
         testbed::agent::Start::new().args(&["--service-cidrs", crate::lb0::common::CIDRS]),
     ] {
-        let stage = testbed::outside::Outside::new(PodNetwork::Routed, Offloads::LastHop, start)?;
-        routed(&stage.near)?;
+        let bed = testbed::two_nodes::TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)?;
+        routed(&bed.near)?;
         // No answer may be held back: that would be the kernel's own sparingness.
-        for host in [&stage.near, &stage.far] {
+        for host in [&bed.near, &bed.far] {
             host.netns().sysctls(&[
                 ("net/ipv4/icmp_ratelimit", "0"),
                 ("net/ipv6/icmp/ratelimit", "0"),
@@ -105,7 +96,7 @@ fn traceroute_reaches_vips_and_others() -> Result<()> {
             let targets = [
                 addr::vip(1).ip(family),
                 addr::vip(2).ip(family),
-                stage.far.addr().ip(family),
+                bed.far.addr().ip(family),
             ];
             for target in targets.map(|t| t.to_string()) {
                 for method in [&[][..], &["-I"], &["-U", "-p", "33434"]] {
@@ -115,7 +106,7 @@ fn traceroute_reaches_vips_and_others() -> Result<()> {
                         &[target.as_str()],
                     ]
                     .concat();
-                    for host in [stage.near.pod(0).host(), &stage.near] {
+                    for host in [bed.near.pod(0).host(), &bed.near] {
                         let said = host.run(&words)?;
                         let last = said.lines().last().context("traceroute said nothing")?;
                         ensure!(last.contains(&target), "{words:?} did not arrive:\n{said}");

@@ -10,11 +10,11 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
 use testbed::node::PodNetwork;
+use testbed::one_node::{PORT, TARGET};
 use testbed::probe::Kind;
-use testbed::scene::{PORT, TARGET};
-use testbed::{poll, shown};
+use testbed::{agent_output, poll};
 
-use crate::lb0::common::{FAMILIES, stage};
+use crate::lb0::common::{FAMILIES, two_nodes};
 
 #[expect(clippy::expect_used, reason = "a helper of tests")]
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
@@ -44,13 +44,13 @@ fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
             if network == PodNetwork::Flannel && offloads == Offloads::LastHop {
                 continue;
             }
-            let stage = stage(network, offloads)?;
+            let bed = two_nodes(network, offloads)?;
             for family in FAMILIES {
-                for host in [stage.near.pod(0).host(), &stage.near] {
-                    let before = shown::counted(&stage.near, "pkt_unknown_port")?;
+                for host in [bed.near.pod(0).host(), &bed.near] {
+                    let before = agent_output::counted(&bed.near, "pkt_unknown_port")?;
                     refused(host, addr::vip(1).at(family, 4444))?;
                     refused(host, addr::lb(1).at(family, 4444))?;
-                    ensure!(shown::counted(&stage.near, "pkt_unknown_port")? >= before + 4);
+                    ensure!(agent_output::counted(&bed.near, "pkt_unknown_port")? >= before + 4);
                 }
             }
         }
@@ -60,33 +60,33 @@ fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
 
 #[test]
 fn a_service_without_endpoints_is_refused() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Offloads::LastHop)?;
-    stage.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
+    let bed = two_nodes(PodNetwork::Routed, Offloads::LastHop)?;
+    bed.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
     for family in FAMILIES {
         let to = addr::vip(9).at(family, PORT);
         poll::until_true(CHANGE, "the service is known", || {
-            Ok(testbed::agent::verb(&stage.near, &["get", "services"])?.contains("30009"))
+            Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30009"))
         })?;
-        let before = shown::counted(&stage.near, "pkt_no_endpoint")?;
-        for host in [stage.near.pod(0).host(), &stage.near] {
+        let before = agent_output::counted(&bed.near, "pkt_no_endpoint")?;
+        for host in [bed.near.pod(0).host(), &bed.near] {
             refused(host, to)?;
         }
-        ensure!(shown::counted(&stage.near, "pkt_no_endpoint")? >= before + 4);
+        ensure!(agent_output::counted(&bed.near, "pkt_no_endpoint")? >= before + 4);
     }
     Ok(())
 }
 
 #[test]
 fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Offloads::On)?;
+    let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
     for family in FAMILIES {
-        for host in [stage.near.pod(0).host(), &stage.near] {
-            let before = shown::counted(&stage.near, "pkt_unallocated")?;
+        for host in [bed.near.pod(0).host(), &bed.near] {
+            let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
             let sock = host.connect(Kind::Udp, addr::vip(99).at(family, PORT))?;
             sock.send("nobody")?;
             let error = errno(sock.recv_within(Duration::from_millis(300)));
             assert_eq!(error, Some(libc::EAGAIN));
-            ensure!(shown::counted(&stage.near, "pkt_unallocated")? > before);
+            ensure!(agent_output::counted(&bed.near, "pkt_unallocated")? > before);
         }
     }
     Ok(())
@@ -95,9 +95,9 @@ fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> 
 #[test]
 fn nothing_goes_round_and_round() -> Result<()> {
     // Whatever comes to the device and is not translated ends there, or it would be routed to it again.
-    let stage = stage(PodNetwork::Routed, Offloads::On)?;
+    let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
     let sent = |device: &str| -> Result<u64> {
-        let text = stage
+        let text = bed
             .near
             .run(&["ip", "-json", "-s", "link", "show", device])?;
         let shown: serde_json::Value = serde_json::from_str(&text)?;
@@ -107,14 +107,14 @@ fn nothing_goes_round_and_round() -> Result<()> {
     let before = sent("lb0")?;
     // No tool of ours speaks SCTP or GRE; ICMP that is no echo, and a fragmented datagram, do.
     let v4 = vip.v4.to_string();
-    let _unanswered = stage
+    let _unanswered = bed
         .near
         .output(&["ping", "-n", "-c", "1", "-W", "1", "-T", "tsonly", &v4])?;
-    let _in_pieces = stage.near.output(&[
+    let _in_pieces = bed.near.output(&[
         "ping", "-n", "-c", "1", "-W", "1", "-M", "dont", "-s", "4000", &v4,
     ])?;
     ensure!(
-        shown::counted(&stage.near, "pkt_vip_unread")? > 0,
+        agent_output::counted(&bed.near, "pkt_vip_unread")? > 0,
         "nothing was counted"
     );
     ensure!(

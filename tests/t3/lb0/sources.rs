@@ -10,34 +10,30 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
 use testbed::node::PodNetwork;
-use testbed::outside::{LOCAL, Outside, REMOTE};
+use testbed::one_node::{PORT, TARGET};
 use testbed::probe::Kind;
-use testbed::scene::{PORT, TARGET};
-use testbed::{poll, shown};
+use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
+use testbed::{agent_output, poll};
 
 use crate::lb0::common::{FAMILIES, KINDS, routed};
 
 /// A service with a load-balancer IP that admits these networks alone.
-fn service(stage: &Outside, name: &str, n: u8, ranges: &[String]) -> Service {
-    let node = if name == "local" {
-        &stage.near
-    } else {
-        &stage.far
-    };
+fn service(bed: &TwoNodes, name: &str, n: u8, ranges: &[String]) -> Service {
+    let node = if name == "local" { &bed.near } else { &bed.far };
     Service::new(name, addr::vip(n))
         .node_port(PORT, TARGET, 30000 + u16::from(n))
         .ingress(addr::lb(n))
         .spec(&format!("loadBalancerSourceRanges: {ranges:?}"))
-        .endpoints(stage.endpoints(node))
+        .endpoints(bed.endpoints(node))
 }
 
 /// Both services with these ranges, and the near node's agent aware of them.
-fn admit(stage: &Outside, ranges: &[String]) -> Result<()> {
-    stage.apply(&service(stage, "local", 1, ranges))?;
-    stage.apply(&service(stage, "remote", 2, ranges))?;
+fn admit(bed: &TwoNodes, ranges: &[String]) -> Result<()> {
+    bed.apply(&service(bed, "local", 1, ranges))?;
+    bed.apply(&service(bed, "remote", 2, ranges))?;
     poll::until_true(CHANGE, "the ranges are written", || {
-        let pin = stage.near.map_pin("lb_srcranges");
-        let text = stage
+        let pin = bed.near.map_pin("lb_srcranges");
+        let text = bed
             .near
             .run(&["bpftool", "-j", "map", "dump", "pinned", &pin])?;
         let entries: serde_json::Value = serde_json::from_str(&text)?;
@@ -58,8 +54,8 @@ fn admitted(host: &Host, names: [&str; 2], to: SocketAddr) -> Result<()> {
 }
 
 /// Nothing comes, not even a refusal, and it is counted.
-fn denied(stage: &Outside, host: &Host, to: SocketAddr) -> Result<()> {
-    let before = shown::counted(&stage.near, "pkt_source_denied")?;
+fn denied(bed: &TwoNodes, host: &Host, to: SocketAddr) -> Result<()> {
+    let before = agent_output::counted(&bed.near, "pkt_source_denied")?;
     match host.connect(Kind::Tcp, to) {
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
         other => bail!("{to}: {other:?}, not a timeout"),
@@ -70,30 +66,26 @@ fn denied(stage: &Outside, host: &Host, to: SocketAddr) -> Result<()> {
         Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {}
         other => bail!("{to}: {other:?}, not silence"),
     }
-    ensure!(shown::counted(&stage.near, "pkt_source_denied")? >= before + 2);
+    ensure!(agent_output::counted(&bed.near, "pkt_source_denied")? >= before + 2);
     Ok(())
 }
 
 #[test]
 fn pods_and_processes_of_the_node_are_judged_by_their_address() -> Result<()> {
     let start = Start::new().args(&["--service-cidrs", crate::lb0::common::CIDRS]);
-    let stage = Outside::new(PodNetwork::Routed, Offloads::LastHop, start)?;
-    routed(&stage.near)?;
-    let (first, second) = (stage.near.pod(0), stage.near.pod(1));
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)?;
+    routed(&bed.near)?;
+    let (first, second) = (bed.near.pod(0), bed.near.pod(1));
     let only = |both: addr::Both| vec![format!("{}/32", both.v4), format!("{}/128", both.v6)];
     for (ranges, inside, outside) in [
+        (only(first.addr()), first.host(), [second.host(), &bed.near]),
         (
-            only(first.addr()),
-            first.host(),
-            [second.host(), &stage.near],
-        ),
-        (
-            only(stage.near.addr()),
-            &stage.near,
+            only(bed.near.addr()),
+            &bed.near,
             [first.host(), second.host()],
         ),
     ] {
-        admit(&stage, &ranges)?;
+        admit(&bed, &ranges)?;
         for family in FAMILIES {
             for (n, names) in [(1, LOCAL), (2, REMOTE)] {
                 let to = addr::lb(n).at(family, PORT);
@@ -103,7 +95,7 @@ fn pods_and_processes_of_the_node_are_judged_by_their_address() -> Result<()> {
                 for host in outside {
                     admitted(host, names, cluster)?;
                 }
-                denied(&stage, outside[usize::from(n) - 1], to)?;
+                denied(&bed, outside[usize::from(n) - 1], to)?;
             }
         }
     }
@@ -113,8 +105,8 @@ fn pods_and_processes_of_the_node_are_judged_by_their_address() -> Result<()> {
 #[test]
 fn without_the_device_sockets_are_translated_as_ever() -> Result<()> {
     let start = Start::new().args(&["--lb0", "off"]);
-    let stage = Outside::new(PodNetwork::Routed, Offloads::On, start)?;
-    admit(&stage, &["203.0.113.0/24".to_owned()])?;
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, start)?;
+    admit(&bed, &["203.0.113.0/24".to_owned()])?;
     let to = addr::lb(1).at(testbed::probe::Family::V4, PORT);
-    admitted(stage.near.pod(0).host(), LOCAL, to)
+    admitted(bed.near.pod(0).host(), LOCAL, to)
 }

@@ -1,5 +1,5 @@
-//! Every map made so small that it fills: what does not fit is named, the rest goes on, and what was refused is carried when
-//! there is room, without a restart.
+//! Every map made so small that it fills: what does not fit is named, the rest goes on, and what
+//! was refused is carried when there is room, without a restart.
 
 mod state;
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
+use testbed::agent_output;
+use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, NODE_PORT, PORT, Scene, WEB_VIP};
-use testbed::shown;
 
 /// Services beside `web`.
 const FILLERS: usize = 12;
@@ -105,16 +105,16 @@ fn file(n: usize) -> String {
 }
 
 /// Backends that the kernel holds for the filler; `None` if it is not there at all.
-fn carried(scene: &Scene, n: usize) -> Result<Option<usize>> {
+fn carried(bed: &OneNode, n: usize) -> Result<Option<usize>> {
     let address = format!("10.96.8.{n}");
-    let all = shown::frontends(&scene.node)?;
+    let all = agent_output::frontends(&bed.node)?;
     let found = all.iter().find(|f| f.address == address);
     Ok(found.map(|f| f.backends.len()))
 }
 
 /// Those that are named, with what is said of them.
-fn refused(scene: &Scene) -> Result<Vec<(usize, String)>> {
-    let named = shown::partially_programmed(&scene.node)?.into_iter();
+fn refused(bed: &OneNode) -> Result<Vec<(usize, String)>> {
+    let named = agent_output::partially_programmed(&bed.node)?.into_iter();
     let number = |name: &str| name.strip_prefix("default/f-")?.parse().ok();
     named
         .map(|n| {
@@ -124,10 +124,10 @@ fn refused(scene: &Scene) -> Result<Vec<(usize, String)>> {
         .collect()
 }
 
-fn check(scene: &Scene) -> Result<(bool, String)> {
+fn check(bed: &OneNode) -> Result<(bool, String)> {
     let binary = agent::binary()?.display().to_string();
-    let dir = scene.node.bpf_dir().display().to_string();
-    let output = scene
+    let dir = bed.node.bpf_dir().display().to_string();
+    let output = bed
         .node
         .output(&[binary.as_str(), "check", "--bpf-dir", &dir])?;
     Ok((output.status.success(), output.stdout))
@@ -141,24 +141,24 @@ fn fills(limit: &Limit) -> Result<()> {
         spec,
     } = limit;
     let capacity = format!("{map}={}", web + ROOM * each);
-    let scene = Scene::with(Start::new().args(&["--map-capacity", &capacity]), |node| {
-        vec![scene::web(node)]
+    let bed = OneNode::with(Start::new().args(&["--map-capacity", &capacity]), |node| {
+        vec![one_node::web(node)]
     })?;
-    ensure!(refused(&scene)?.is_empty(), "{map}: {:?}", refused(&scene)?);
-    let hammer = scene.hammer_web()?;
+    ensure!(refused(&bed)?.is_empty(), "{map}: {:?}", refused(&bed)?);
+    let hammer = bed.hammer_web()?;
     for n in 1..=FILLERS {
-        scene.node.write_manifest(&file(n), &filler(n, spec))?;
+        bed.node.write_manifest(&file(n), &filler(n, spec))?;
     }
     let words = format!("map {map} is full");
     let named = poll::until(
         CHANGE,
         &format!("{map}: those without room are named"),
         || {
-            let named = refused(&scene)?;
+            let named = refused(&bed)?;
             Ok((named.len() == FILLERS - ROOM).then_some(named))
         },
     )?;
-    let log = scene.agent.as_ref().context("it runs")?.log()?;
+    let log = bed.agent.as_ref().context("it runs")?.log()?;
     for (n, why) in &named {
         ensure!(why.contains(&words), "{map}: f-{n} is named for {why}");
         let told = log
@@ -168,21 +168,21 @@ fn fills(limit: &Limit) -> Result<()> {
     }
     for n in (1..=FILLERS).filter(|n| named.iter().all(|(m, _)| m != n)) {
         ensure!(
-            carried(&scene, n)? == Some(2),
+            carried(&bed, n)? == Some(2),
             "{map}: f-{n} is neither named nor carried"
         );
     }
-    let problems = shown::metric(&scene.node, "lb_services_with_problems")?;
+    let problems = agent_output::metric(&bed.node, "lb_services_with_problems")?;
     ensure!(
         (problems - 4.0).abs() < 0.5,
         "{map}: {problems} Services with problems"
     );
-    let (good, text) = check(&scene)?;
+    let (good, text) = check(&bed)?;
     ensure!(
         !good && text.contains(&format!("--map-capacity {map}=N")),
         "{map}: check says\n{text}"
     );
-    let (status, _) = agent::http(&scene.node, agent::HEALTH, "/livez")?;
+    let (status, _) = agent::http(&bed.node, agent::HEALTH, "/livez")?;
     ensure!(
         status == 200,
         "{map}: a restart would not help, yet /livez says {status}"
@@ -190,16 +190,16 @@ fn fills(limit: &Limit) -> Result<()> {
 
     // Others go: those that were refused come, by themselves.
     for n in (1..=FILLERS).filter(|n| named.iter().all(|(m, _)| m != n)) {
-        scene.node.remove_manifest(&file(n))?;
+        bed.node.remove_manifest(&file(n))?;
     }
     poll::until_true(
         CHANGE,
         &format!("{map}: those that were refused are carried"),
         || {
-            let there = named.iter().map(|(n, _)| carried(&scene, *n));
+            let there = named.iter().map(|(n, _)| carried(&bed, *n));
             let there: Vec<_> = there.collect::<Result<_>>()?;
             ensure!(there.iter().all(|n| *n == Some(2)), "{there:?}");
-            Ok(refused(&scene)?.is_empty())
+            Ok(refused(&bed)?.is_empty())
         },
     )?;
     let tally = hammer.stop()?;
@@ -209,7 +209,7 @@ fn fills(limit: &Limit) -> Result<()> {
     );
     for kind in [Kind::Tcp, Kind::Udp] {
         for family in [Family::V4, Family::V6] {
-            scene.client().ask(kind, WEB_VIP.at(family, PORT))?;
+            bed.client().ask(kind, WEB_VIP.at(family, PORT))?;
         }
     }
     Ok(())
@@ -270,35 +270,35 @@ fn every_map_has_its_limit_tried() {
 #[test]
 fn lb_nodeaddrs_fills() -> Result<()> {
     // Loopback, the segment and the pods' gateway of both families are there already.
-    let scene = Scene::with(
+    let bed = OneNode::with(
         Start::new().args(&["--map-capacity", "lb_nodeaddrs=16"]),
-        |node| vec![scene::web(node)],
+        |node| vec![one_node::web(node)],
     )?;
     let more: Vec<String> = (1..=16).map(|n| format!("198.18.77.{n}")).collect();
     let ip = |word: &str, addrs: &[String]| -> Result<()> {
         let lines = addrs
             .iter()
             .map(|a| format!("addr {word} {a}/32 dev eth0\n"));
-        scene.node.netns().ip(&lines.collect::<String>())
+        bed.node.netns().ip(&lines.collect::<String>())
     };
     ip("add", &more)?;
-    let agent = scene.agent.as_ref().context("it runs")?;
+    let agent = bed.agent.as_ref().context("it runs")?;
     poll::until_true(CHANGE, "the full map is named", || {
         Ok(agent.log()?.contains("map lb_nodeaddrs is full"))
     })?;
-    let (good, text) = check(&scene)?;
+    let (good, text) = check(&bed)?;
     ensure!(
         !good && text.contains("--map-capacity lb_nodeaddrs=N"),
         "check says\n{text}"
     );
-    let outside = scene.lan.client(1)?;
-    outside.ask(Kind::Tcp, scene.node.addr().at(Family::V4, NODE_PORT))?;
+    let outside = bed.lan.client(1)?;
+    outside.ask(Kind::Tcp, bed.node.addr().at(Family::V4, NODE_PORT))?;
     // All but the last go: the last is carried, whether it was or not.
     ip("del", &more[..15])?;
     outside.netns().ip(&format!(
         "route add {} via {}\n",
         more[15],
-        scene.node.addr().v4
+        bed.node.addr().v4
     ))?;
     let last = SocketAddr::new(more[15].parse()?, NODE_PORT);
     poll::until(CHANGE, "the last address answers", || {
@@ -311,19 +311,19 @@ fn lb_nodeaddrs_fills() -> Result<()> {
 fn lb_devs_fills() -> Result<()> {
     const REATTACHED: Duration = Duration::from_secs(40);
     let lan = testbed::lan::Lan::new(testbed::lan::Offloads::On)?;
-    let node = scene::node_with_pods(&lan)?;
+    let node = one_node::node_with_pods(&lan)?;
     for n in [0, 1] {
         node.netns().ip(&format!(
             "link add x{n} type veth peer name y{n}\nlink set x{n} up\n"
         ))?;
     }
     node.write_manifest("node.yaml", &testbed::manifest::node(&node))?;
-    node.write_manifest("web.yaml", &scene::web(&node).yaml())?;
+    node.write_manifest("web.yaml", &one_node::web(&node).yaml())?;
     let args = ["--map-capacity", "lb_devs=2", "--devices", "eth0,x0,x1"];
     let agent = Start::new().args(&args).on(&node)?;
     poll::until_true(CHANGE, "the full map is named", || {
         Ok(agent.log()?.contains("map lb_devs is full")
-            && shown::metric(&node, "lb_attach_problems")? > 0.5)
+            && agent_output::metric(&node, "lb_attach_problems")? > 0.5)
     })?;
     // A device goes that has its entry: the other one gets it.
     let log = agent.log()?;
@@ -334,7 +334,7 @@ fn lb_devs_fills() -> Result<()> {
     };
     node.netns().ip(&format!("link del {without}\n"))?;
     poll::until_true(REATTACHED, "the other device is attached", || {
-        Ok(shown::metric(&node, "lb_attach_problems")? < 0.5)
+        Ok(agent_output::metric(&node, "lb_attach_problems")? < 0.5)
     })?;
     node.pod(3).ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     Ok(())
@@ -343,7 +343,7 @@ fn lb_devs_fills() -> Result<()> {
 #[test]
 fn a_map_that_counts_for_another_is_not_made_smaller() -> Result<()> {
     let lan = testbed::lan::Lan::new(testbed::lan::Offloads::On)?;
-    let node = scene::node_with_pods(&lan)?;
+    let node = one_node::node_with_pods(&lan)?;
     for map in ["lb_sched", "lb_pool_stats", "lb_active"] {
         let mut agent = Start::new()
             .args(&["--map-capacity", &format!("{map}=4")])

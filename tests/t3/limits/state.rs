@@ -1,11 +1,12 @@
-//! Maps of live state made so small that they fill: they forget what was used least recently, and connections go on.
+//! Maps of live state made so small that they fill: they forget what was used least recently, and
+//! connections go on.
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
+use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
-use testbed::scene::{self, NODE_PORT, PORT, Scene, TARGET, WEB_VIP};
 
 use crate::limits::refused;
 
@@ -13,10 +14,10 @@ use crate::limits::refused;
 const FEW: usize = 64;
 
 /// That it holds about as much as it can, and no more, of `used` keys: the kernel frees a few places at a time, for each CPU.
-fn full(scene: &Scene, map: &str, used: usize) -> Result<()> {
-    let pin = scene.node.map_pin(map);
+fn full(bed: &OneNode, map: &str, used: usize) -> Result<()> {
+    let pin = bed.node.map_pin(map);
     let dump = ["bpftool", "-j", "map", "dump", "pinned", &pin];
-    let all: Vec<serde_json::Value> = serde_json::from_str(&scene.node.run(&dump)?)?;
+    let all: Vec<serde_json::Value> = serde_json::from_str(&bed.node.run(&dump)?)?;
     let held = all.len();
     ensure!(used > FEW, "{map}: {used} keys fit");
     ensure!(
@@ -35,23 +36,23 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
         .map(|map| format!("{map}={FEW}"));
     let args: Vec<&str> = small.iter().flat_map(|s| ["--map-capacity", s]).collect();
     let sticky = |n: u8| addr::vip(61 + n);
-    let scene = Scene::with(Start::new().args(&args), |node| {
-        let pods = scene::web_pods(node);
+    let bed = OneNode::with(Start::new().args(&args), |node| {
+        let pods = one_node::web_pods(node);
         let service = |n: u8| {
-            let service = scene::behind(&format!("sticky-{n}"), sticky(n), &pods).affinity(1000);
+            let service = one_node::behind(&format!("sticky-{n}"), sticky(n), &pods).affinity(1000);
             match n {
                 0 => service.node_port(PORT, TARGET, 30_061),
                 _ => service.port(PORT, TARGET),
             }
         };
         let all = (0..STICKY).map(service);
-        all.chain([scene::web(node)]).collect()
+        all.chain([one_node::web(node)]).collect()
     })?;
-    let outside = scene.lan.client(1)?;
+    let outside = bed.lan.client(1)?;
 
     // Packets: more connections than flows, asked in turn, twice; each stays with its server.
     for port in [NODE_PORT, 30_061] {
-        let to = scene.node.addr().at(Family::V4, port);
+        let to = bed.node.addr().at(Family::V4, port);
         let held: Vec<_> = (0..CLIENTS)
             .map(|_| outside.connect(Kind::Tcp, to).context("connect"))
             .collect::<Result<_>>()?;
@@ -63,7 +64,7 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
             let now = sock.ask("who now").context("ask again")?.name;
             ensure!(now == *name, "port {port}: {now} answers instead of {name}");
         }
-        full(&scene, "lb_flows", held.len())?;
+        full(&bed, "lb_flows", held.len())?;
         // An LRU as small as this may drop a record before its answer: of a datagram, that is one lost packet.
         for _ in 0..CLIENTS {
             poll::until(CHANGE, "a datagram is answered", || {
@@ -71,11 +72,11 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
             })?;
         }
         // One datagram each: none is promoted.
-        full(&scene, "lb_newflows", CLIENTS)?;
+        full(&bed, "lb_newflows", CLIENTS)?;
     }
     // Datagrams of sockets that are not connected: the answer comes from the VIP, also once the record was driven out.
     let to = WEB_VIP.at(Family::V4, PORT);
-    let client = scene.client();
+    let client = bed.client();
     let sockets: Vec<_> = (0..CLIENTS)
         .map(|_| client.socket(Kind::Udp, Family::V4))
         .collect::<Result<_, _>>()?;
@@ -85,7 +86,7 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
             ensure!(answer.from == Some(to), "{answer:?}");
         }
     }
-    full(&scene, "lb_udp_peers", sockets.len())?;
+    full(&bed, "lb_udp_peers", sockets.len())?;
     // One client, and a choice to remember for each Service.
     for _ in 0..2 {
         for n in 0..STICKY {
@@ -93,7 +94,7 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
             answer.context("ask a sticky one")?;
         }
     }
-    full(&scene, "lb_affinity", usize::from(STICKY))?;
-    ensure!(refused(&scene)?.is_empty());
+    full(&bed, "lb_affinity", usize::from(STICKY))?;
+    ensure!(refused(&bed)?.is_empty());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! One association, packet by packet, both of whose ends the test plays. Owns what each end must see; knows nothing of how
-//! the packets get there.
+//! One association, packet by packet, both of whose ends the test plays. Owns what each end must
+//! see.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,6 @@
-//! SCTP through the packet path, by packets that the tests make: this needs no SCTP in the kernel, and both ends compute the
-//! CRC over the whole packet themselves. Real sockets of SCTP: `t5::sctp_sockets`.
+//! SCTP through the packet path, by packets that the tests make: this needs no SCTP in the kernel,
+//! and both ends compute the CRC over the whole packet themselves. Real sockets of SCTP:
+//! `t5::sctp_sockets`.
 
 mod association;
 
@@ -15,10 +16,10 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
 use testbed::node::{Node, PodNetwork};
-use testbed::outside::Outside;
 use testbed::probe::{Family, Kind};
 use testbed::sctp::{Packet, chunk};
-use testbed::{poll, shown};
+use testbed::two_nodes::TwoNodes;
+use testbed::{agent_output, poll};
 
 use self::association::Association;
 
@@ -32,11 +33,11 @@ const NOWHERE: u16 = 30043;
 const WITHIN: Duration = Duration::from_secs(5);
 const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
 const EXTERNAL: Both = addr::lb(77);
-fn services(stage: &Outside) -> [Service; 3] {
+fn services(bed: &TwoNodes) -> [Service; 3] {
     let pod = |node: &Node| Endpoint::of(node, node.pod(0));
     [
-        ("here", 41, vec![pod(&stage.near)], HERE),
-        ("there", 42, vec![pod(&stage.far)], THERE),
+        ("here", 41, vec![pod(&bed.near)], HERE),
+        ("there", 42, vec![pod(&bed.far)], THERE),
         ("nowhere", 43, Vec::new(), NOWHERE),
     ]
     .map(|(name, n, endpoints, node_port)| {
@@ -48,16 +49,16 @@ fn services(stage: &Outside) -> [Service; 3] {
 }
 
 /// Two nodes that know the services.
-fn stage(network: PodNetwork, start: Start) -> Result<Outside> {
-    let stage = Outside::new(network, Offloads::LastHop, start)?;
-    let [here, there, nowhere] = services(&stage);
+fn two_nodes(network: PodNetwork, start: Start) -> Result<TwoNodes> {
+    let bed = TwoNodes::new(network, Offloads::LastHop, start)?;
+    let [here, there, nowhere] = services(&bed);
     let Both { v4, v6 } = EXTERNAL;
     let there = there.spec(&format!("externalIPs: [{v4}, \"{v6}\"]"));
     for service in [here, there, nowhere] {
-        stage.apply(&service)?;
+        bed.apply(&service)?;
     }
     poll::until_true(CHANGE, "the services are known", || {
-        let shown = agent::verb(&stage.near, &["get", "services"])?;
+        let shown = agent::verb(&bed.near, &["get", "services"])?;
         Ok([HERE, THERE, NOWHERE].iter().all(|port| {
             let of = format!(":{port}");
             shown
@@ -65,29 +66,29 @@ fn stage(network: PodNetwork, start: Start) -> Result<Outside> {
                 .any(|line| line.contains("SCTP") && line.contains(&of))
         }))
     })?;
-    Ok(stage)
+    Ok(bed)
 }
 
 /// From outside to node ports: to a pod of the node and to one elsewhere.
-fn node_ports(stage: &Outside) -> Result<()> {
+fn node_ports(bed: &TwoNodes) -> Result<()> {
     let mut port = 5000;
     for family in FAMILIES {
         for (server, node_port, source, keeps_port) in [
-            (stage.near.pod(0), HERE, stage.client.addr, true),
-            (stage.far.pod(0), THERE, stage.source_towards_far(), false),
+            (bed.near.pod(0), HERE, bed.client.addr, true),
+            (bed.far.pod(0), THERE, bed.source_towards_far(), false),
         ] {
             port += 1;
             Association {
-                client: &stage.client,
+                client: &bed.client,
                 server,
-                to: stage.near.addr().at(family, node_port),
+                to: bed.near.addr().at(family, node_port),
                 port,
                 seen_from: source.ip(family),
                 keeps_port,
             }
             .whole()?;
             poll::until_true(CHANGE, "the flow has ended", || {
-                Ok(state(&stage.near, port)?.as_deref() == Some("closed"))
+                Ok(state(&bed.near, port)?.as_deref() == Some("closed"))
             })?;
         }
     }
@@ -129,27 +130,27 @@ fn error_of_an_init(client: &Host, to: SocketAddr) -> Result<Option<i32>> {
 #[test]
 fn associations_to_node_ports_by_tc() -> Result<()> {
     for network in [PodNetwork::Routed, PodNetwork::Flannel] {
-        let stage = stage(network, Start::new())?;
-        node_ports(&stage).with_context(|| format!("{network:?}"))?;
+        let bed = two_nodes(network, Start::new())?;
+        node_ports(&bed).with_context(|| format!("{network:?}"))?;
     }
     Ok(())
 }
 
 #[test]
 fn associations_to_node_ports_by_xdp() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Start::new().xdp("eth0"))?;
-    node_ports(&stage)?;
+    let bed = two_nodes(PodNetwork::Routed, Start::new().xdp("eth0"))?;
+    node_ports(&bed)?;
     ensure!(
-        shown::counted(&stage.near, "xdp_to_tc")? == 0,
+        agent_output::counted(&bed.near, "xdp_to_tc")? == 0,
         "XDP left some of it to tc"
     );
     // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it stands.
     for family in FAMILIES {
-        let (client, server) = (&stage.client, stage.near.pod(0));
+        let (client, server) = (&bed.client, bed.near.pod(0));
         let server = server.socket(Kind::SctpPackets, family)?;
         let client = client.socket(Kind::SctpPackets, family)?;
-        let before = shown::counted(&stage.near, "xdp_to_tc")?;
-        let to = stage.near.addr().at(family, HERE);
+        let before = agent_output::counted(&bed.near, "xdp_to_tc")?;
+        let to = bed.near.addr().at(family, HERE);
         let mut bytes = Packet {
             ports: (4321, HERE),
             tag: 0,
@@ -162,7 +163,7 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         let (_, came) = server.packet_within(poll::patient(WITHIN))?;
         bytes[2..4].copy_from_slice(&TARGET.to_be_bytes());
         ensure!(came == bytes, "{came:?} came, not {bytes:?}");
-        ensure!(shown::counted(&stage.near, "xdp_to_tc")? == before + 1);
+        ensure!(agent_output::counted(&bed.near, "xdp_to_tc")? == before + 1);
     }
     Ok(())
 }
@@ -175,17 +176,17 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
         "--external-ip-cidrs",
         "198.19.0.0/16,fd66:19::/64",
     ]);
-    let stage = stage(PodNetwork::Routed, start)?;
+    let bed = two_nodes(PodNetwork::Routed, start)?;
     poll::until_true(CHANGE, "rules lead to lb0", || {
-        let rules = shown::rules(&stage.near)?;
+        let rules = agent_output::rules(&bed.near)?;
         let found = rules.iter().filter(|rule| rule.contains("ipproto sctp"));
         // Three ingress IPs and an external one.
         Ok(found.count() == 4 * FAMILIES.len())
     })?;
     let mut port = 6000;
     for family in FAMILIES {
-        let pod = stage.near.pod(1).host();
-        let host: &Host = &stage.near;
+        let pod = bed.near.pod(1).host();
+        let host: &Host = &bed.near;
         // The rules ask for a port, which the host's raw socket does not say: a socket of SCTP would.
         let clients = [
             (pod, addr::vip(41), addr::vip(42)),
@@ -195,8 +196,8 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
         ];
         for (client, here, there) in clients {
             for (server, vip, source, keeps_port) in [
-                (stage.near.pod(0), here, addr::LB0, true),
-                (stage.far.pod(0), there, stage.near.addr(), false),
+                (bed.near.pod(0), here, addr::LB0, true),
+                (bed.far.pod(0), there, bed.near.addr(), false),
             ] {
                 port += 1;
                 let to = vip.at(family, PORT);
@@ -227,20 +228,20 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
 
 #[test]
 fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Start::new())?;
+    let bed = two_nodes(PodNetwork::Routed, Start::new())?;
     for family in FAMILIES {
-        let near = stage.near.addr();
-        let before = shown::counted(&stage.near, "pkt_no_endpoint")?;
-        let error = error_of_an_init(&stage.client, near.at(family, NOWHERE))?;
+        let near = bed.near.addr();
+        let before = agent_output::counted(&bed.near, "pkt_no_endpoint")?;
+        let error = error_of_an_init(&bed.client, near.at(family, NOWHERE))?;
         ensure!(error == Some(libc::ECONNREFUSED), "{error:?}");
-        ensure!(shown::counted(&stage.near, "pkt_no_endpoint")? == before + 1);
+        ensure!(agent_output::counted(&bed.near, "pkt_no_endpoint")? == before + 1);
         // The pods' kernel has no SCTP and nobody else there takes its packets: it says so, to the VIP's client.
         let no_such_protocol = match family {
             Family::V4 => libc::ENOPROTOOPT,
             Family::V6 => libc::EPROTO,
         };
         for node_port in [HERE, THERE] {
-            let error = error_of_an_init(&stage.client, near.at(family, node_port))?;
+            let error = error_of_an_init(&bed.client, near.at(family, node_port))?;
             ensure!(error == Some(no_such_protocol), "{node_port}: {error:?}");
         }
     }
@@ -249,31 +250,31 @@ fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<(
 
 #[test]
 fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Start::new())?;
-    let [_, there, _] = services(&stage);
+    let bed = two_nodes(PodNetwork::Routed, Start::new())?;
+    let [_, there, _] = services(&bed);
     for (family, port) in FAMILIES.into_iter().zip(7000..) {
         let association = Association {
-            client: &stage.client,
-            server: stage.far.pod(0),
-            to: stage.near.addr().at(family, THERE),
+            client: &bed.client,
+            server: bed.far.pod(0),
+            to: bed.near.addr().at(family, THERE),
             port,
-            seen_from: stage.source_towards_far().ip(family),
+            seen_from: bed.source_towards_far().ip(family),
             keeps_port: false,
         };
         let mut open = association.open()?;
         open.asks(chunk::DATA, 100)?;
-        ensure!(state(&stage.near, port)?.as_deref() == Some("established"));
-        stage.apply(&there.clone().endpoints([]))?;
-        let pod = stage.far.pod(0).addr().at(family, TARGET).to_string();
-        let serves = || Ok(agent::verb(&stage.near, &["get", "services"])?.contains(&pod));
+        ensure!(state(&bed.near, port)?.as_deref() == Some("established"));
+        bed.apply(&there.clone().endpoints([]))?;
+        let pod = bed.far.pod(0).addr().at(family, TARGET).to_string();
+        let serves = || Ok(agent::verb(&bed.near, &["get", "services"])?.contains(&pod));
         poll::until_true(CHANGE, "the backend is gone", || Ok(!serves()?))?;
-        let error = error_of_an_init(&stage.client, association.to)?;
+        let error = error_of_an_init(&bed.client, association.to)?;
         ensure!(error == Some(libc::ECONNREFUSED), "{error:?}");
         open.asks(chunk::DATA, 100)?;
         open.answers(chunk::DATA, 100)?;
         open.asks(chunk::ABORT, 0)?;
-        ensure!(state(&stage.near, port)?.as_deref() == Some("closed"));
-        stage.apply(&there)?;
+        ensure!(state(&bed.near, port)?.as_deref() == Some("closed"));
+        bed.apply(&there)?;
         poll::until_true(CHANGE, "the backend is back", serves)?;
     }
     Ok(())
@@ -281,11 +282,11 @@ fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
 
 #[test]
 fn without_lb0_it_is_told_and_packets_from_outside_are_carried() -> Result<()> {
-    let stage = stage(PodNetwork::Routed, Start::new().args(&["--lb0", "off"]))?;
-    node_ports(&stage)?;
-    let skipped = shown::metric(&stage.near, "lb_skipped_ports{reason=\"sctp_without_lb0\"}")?;
+    let bed = two_nodes(PodNetwork::Routed, Start::new().args(&["--lb0", "off"]))?;
+    node_ports(&bed)?;
+    let skipped = agent_output::metric(&bed.near, "lb_skipped_ports{reason=\"sctp_without_lb0\"}")?;
     ensure!((skipped - 3.0).abs() < 0.5, "{skipped} ports");
-    let named = shown::partially_programmed(&stage.near)?;
+    let named = agent_output::partially_programmed(&bed.near)?;
     ensure!(named.len() == 3, "{named:?}");
     Ok(())
 }

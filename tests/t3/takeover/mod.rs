@@ -1,4 +1,5 @@
-//! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in `t4::cluster`.
+//! What kube-proxy leaves on a machine, made here by hand: what the real one leaves is in
+//! `t4::cluster`.
 
 mod refuse;
 
@@ -13,10 +14,10 @@ use testbed::agent::{self, Agent, CHANGE, Start};
 use testbed::lan::{Lan, Offloads};
 use testbed::manifest;
 use testbed::node::Node;
+use testbed::one_node::{self, NODE_PORT, PORT, TARGET, WEB_VIP, node_with_pods};
 use testbed::poll;
 use testbed::probe::{Family, Hammer, HammerPlan, Kind};
 use testbed::process::Output;
-use testbed::scene::{self, NODE_PORT, PORT, TARGET, WEB_VIP, node_with_pods};
 
 /// The agent looks every 15 seconds, and believes what it saw twice.
 const LETS_GO: Duration = Duration::from_mins(1);
@@ -32,7 +33,7 @@ impl Stage {
         let lan = Lan::new(Offloads::On)?;
         let node = node_with_pods(&lan)?;
         node.write_manifest("node.yaml", &manifest::node(&node))?;
-        let web = scene::web(&node);
+        let web = one_node::web(&node);
         node.write_manifest(&web.file(), &web.yaml())?;
         node.netns().sysctls(&[
             // Closed connections are forgotten at once.
@@ -117,7 +118,7 @@ impl Stage {
 fn without_any_other_rule_for_translation_connections_live_on() -> Result<()> {
     let stage = Stage::new()?;
     let node = &stage.node;
-    let (client, outside) = (node.pod(scene::WEB.len()), stage.lan.client(1)?);
+    let (client, outside) = (node.pod(one_node::WEB.len()), stage.lan.client(1)?);
     stage.like_kube_proxy()?;
     let mut open = Vec::new();
     for family in [Family::V4, Family::V6] {
@@ -275,7 +276,7 @@ fn the_device_and_the_sets_of_its_ipvs_mode_go() -> Result<()> {
 fn what_changed_since_the_look_is_no_failure_and_is_not_forgotten() -> Result<()> {
     let stage = Stage::new()?;
     let node = &stage.node;
-    let client = node.pod(scene::WEB.len());
+    let client = node.pod(one_node::WEB.len());
     stage.like_kube_proxy()?;
     stage.iptables(&[
         "-t nat -N KUBE-SERVICES",

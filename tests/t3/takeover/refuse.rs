@@ -1,4 +1,5 @@
-//! When nothing is removed: while nobody would take kube-proxy's place, and while a kube-proxy is at work.
+//! When nothing is removed: while nobody would take kube-proxy's place, and while a kube-proxy is
+//! at work.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! The chart on the real API server, and the agent with exactly the arguments, environment, files, rights and capabilities
-//! that the API server then says its DaemonSet has.
+//! The chart on the real API server, and the agent with exactly the arguments, environment, files,
+//! rights and capabilities that the API server then says its DaemonSet has.
 
 use std::ffi::OsString;
 use std::fs;
@@ -42,7 +42,7 @@ struct Installed<'a> {
 
 impl<'a> Installed<'a> {
     fn new(cluster: &'a Cluster, node: &'a Node, release: &str, values: &[&str]) -> Result<Self> {
-        let said = chart::install(cluster, cluster.place(), release, values)?;
+        let said = chart::install(cluster, cluster.sandbox(), release, values)?;
         ensure!(
             said.contains("STATUS: deployed") && said.contains("runs as DaemonSet"),
             "{said}"
@@ -110,7 +110,7 @@ impl<'a> Installed<'a> {
         let words = self.words(&self.container)?;
         self.starts += 1;
         let name = format!("container-{}", self.starts);
-        let agent = Daemon::start(&name, &words, self.node.place(), self.node.files())?;
+        let agent = Daemon::start(&name, &words, self.node.sandbox(), self.node.files())?;
         Ok(agent.telling())
     }
 
@@ -251,7 +251,7 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
     let cluster = Cluster::shared()?;
     let mut node = cluster.node(1)?;
     let (vip, _) = web(&cluster, &mut node, "defaults")?;
-    let kube_proxy = KubeProxy::start(&cluster, node.place(), node.name())?;
+    let kube_proxy = KubeProxy::start(&cluster, node.sandbox(), node.name())?;
     // Its rules are there when the agent's way to the API server is.
     let api: SocketAddr = format!("{SERVICE_HOST}:443").parse()?;
     poll::until(CHANGE, "kube-proxy serves the API server", || {
@@ -300,7 +300,7 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
         Ok(told.and_then(|error| error.raw_os_error()) == Some(libc::ECONNABORTED))
     })?;
     agent.check()?;
-    chart::uninstall(&cluster, cluster.place(), "defaults").map(drop)
+    chart::uninstall(&cluster, cluster.sandbox(), "defaults").map(drop)
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn without_kube_proxy_and_with_xdp() -> Result<()> {
     let outside = cluster.outside(11)?;
     assert_eq!(outside.ask(Kind::Tcp, node_port)?.name, "web-1");
     agent.check()?;
-    chart::uninstall(&cluster, cluster.place(), "without").map(drop)
+    chart::uninstall(&cluster, cluster.sandbox(), "without").map(drop)
 }
 
 #[test]
@@ -349,5 +349,5 @@ fn with_every_value_changed() -> Result<()> {
         "/metrics: {status} {metrics}"
     );
     agent.check()?;
-    chart::uninstall(&cluster, cluster.place(), "everything").map(drop)
+    chart::uninstall(&cluster, cluster.sandbox(), "everything").map(drop)
 }

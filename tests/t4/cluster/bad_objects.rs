@@ -1,13 +1,14 @@
-//! The table of bad objects through the API server: what it refuses needs no word of ours, what it takes is told by an Event.
+//! The table of bad objects through the API server: what it refuses needs no word of ours, what it
+//! takes is told by an Event.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Event, Service};
 use kube::api::{Patch, PatchParams, PostParams, Request};
 use serde_json::{Value, json};
 use testbed::agent::CHANGE;
+use testbed::agent_output;
 use testbed::cluster::{Client, Cluster};
 use testbed::poll;
-use testbed::shown;
 
 use crate::cluster::common::agent;
 use lb_tests::bad::{Api, Bad, PAIR, Said, TABLE};
@@ -56,7 +57,7 @@ fn documents(bad: &Bad) -> impl Iterator<Item = &'static str> {
 }
 
 fn backends(node: &testbed::node::Node, address: &str, port: u16) -> Result<Option<usize>> {
-    let all = shown::frontends(node)?;
+    let all = agent_output::frontends(node)?;
     let found = all.iter().find(|f| f.address == address && f.port == port);
     Ok(found.map(|f| f.backends.len()))
 }
@@ -90,7 +91,7 @@ fn what_the_api_server_takes_and_we_do_not_carry_is_told_by_an_event() -> Result
             continue;
         };
         poll::until_true(CHANGE, &format!("{} is told", bad.name), || {
-            let named = shown::partially_programmed(&node)?;
+            let named = agent_output::partially_programmed(&node)?;
             let of = named
                 .iter()
                 .find(|n| n.service == format!("{NAMESPACE}/{service}"));
@@ -109,7 +110,7 @@ fn what_the_api_server_takes_and_we_do_not_carry_is_told_by_an_event() -> Result
     let (older, newer, address) = PAIR;
     api.delete::<Service>(NAMESPACE, older)?;
     poll::until_true(CHANGE, "the newer one has the address", || {
-        let named = shown::partially_programmed(&node)?;
+        let named = agent_output::partially_programmed(&node)?;
         let still = named.iter().any(|n| n.service.ends_with(newer));
         Ok(backends(&node, address, 80)? == Some(2) && !still)
     })

@@ -1,4 +1,5 @@
-//! The first minutes of an agent in a cluster in which nobody but itself programs the API server's Service.
+//! The first minutes of an agent in a cluster in which nobody but itself programs the API server's
+//! Service.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ fn start(cluster: &Cluster, node: &Node, args: &[&str], env: &Value) -> Result<D
         binary: &binary,
     };
     let words = Container::of(&daemon_set(args, env)?)?.words(&host)?;
-    let agent = Daemon::start("in-cluster-agent", &words, node.place(), node.files())?;
+    let agent = Daemon::start("in-cluster-agent", &words, node.sandbox(), node.files())?;
     Ok(agent.telling())
 }
 

@@ -20,7 +20,7 @@ fn names_are_resolved_through_the_cluster_ip_of_coredns() -> Result<()> {
     let mut node = cluster.node(5)?;
     let pod = node.add_pod("coredns")?;
     let ips = pod.addr().ips();
-    let mut coredns = coredns::start(&cluster, pod.place())?;
+    let mut coredns = coredns::start(&cluster, pod.sandbox())?;
     let spec = PodSpec {
         name: "coredns",
         app: "kube-dns",

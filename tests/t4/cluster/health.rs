@@ -1,4 +1,5 @@
-//! What load balancers and kubelets read: the agent's answers beside those of the real kube-proxy, byte for byte.
+//! What load balancers and kubelets read: the agent's answers beside those of the real kube-proxy,
+//! byte for byte.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
@@ -151,7 +152,7 @@ fn health_is_told_as_kube_proxy_tells_it() -> Result<()> {
     for family in ["IPv4", "IPv6"] {
         api.wait_endpoints("health", "full", family, 4)?;
     }
-    let mut kube_proxy = KubeProxy::start(&cluster, theirs.place(), theirs.name())?;
+    let mut kube_proxy = KubeProxy::start(&cluster, theirs.sandbox(), theirs.name())?;
     let _agent = agent(&cluster, &ours)?;
     let ports = [full, empty];
     let settled = |node: &Node| {

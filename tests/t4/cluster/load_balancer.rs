@@ -1,5 +1,5 @@
-//! LoadBalancer Services as users run them: user → haproxy outside of the cluster → node:nodePort → pod, over two nodes, one
-//! of which drains. No user may notice.
+//! LoadBalancer Services as users run them: user → haproxy outside of the cluster → node:nodePort →
+//! pod, over two nodes, one of which drains. No user may notice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Stage {
         let haproxy = Haproxy::start(
             &format!("haproxy-{name}"),
             cluster.files(),
-            balancer.place(),
+            balancer.sandbox(),
             &plan,
         )?;
         Ok(Self {

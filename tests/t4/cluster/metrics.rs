@@ -1,4 +1,5 @@
-//! What kube-proxy's `/metrics` names, the agent names too, with the same types and labels, or docs/compat.md says why not.
+//! What kube-proxy's `/metrics` names, the agent names too, with the same types and labels, or
+//! docs/compat.md says why not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +26,7 @@ struct Family {
 /// The text of `/metrics`, as a scrape gets it that knows only the oldest format.
 fn scrape(node: &Node) -> Result<String> {
     let url = format!("http://{METRICS}/metrics");
-    let said = process::output(node.place(), &["curl", "-sf", &url])?;
+    let said = process::output(node.sandbox(), &["curl", "-sf", &url])?;
     ensure!(said.status.success(), "no metrics of {}", node.name());
     Ok(said.stdout)
 }
@@ -114,12 +115,12 @@ fn kube_proxys_metrics_are_there_or_their_absence_is_explained() -> Result<()> {
     };
     elsewhere("first", "10.244.251.1")?;
     api.wait_endpoints("metrics", "local", "IPv4", 1)?;
-    let mut kube_proxy = KubeProxy::start(&cluster, theirs.place(), theirs.name())?;
+    let mut kube_proxy = KubeProxy::start(&cluster, theirs.sandbox(), theirs.name())?;
     let _agent = agent(&cluster, &ours)?;
     for node in [&theirs, &ours] {
         for path in ["healthz", "livez"] {
             let url = format!("http://127.0.0.1:10256/{path}");
-            process::output(node.place(), &["curl", "-s", &url])?;
+            process::output(node.sandbox(), &["curl", "-s", &url])?;
         }
     }
     elsewhere("second", "10.244.251.2")?;

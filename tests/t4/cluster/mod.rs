@@ -1,5 +1,5 @@
-//! The agent on a real control plane: objects made through the API, slices made by the real controllers.
-//! Knows nothing of the agent's inside.
+//! The agent on a real control plane: objects made through the API, slices made by the real
+//! controllers.
 
 mod api_loss;
 mod bad_objects;

@@ -1,5 +1,5 @@
-//! Thousands of objects through the API server: everything is programmed, a restart and a relist write nothing, one endpoint
-//! writes a handful. Counted by the agent's metrics, never timed.
+//! Thousands of objects through the API server: everything is programmed, a restart and a relist
+//! write nothing, one endpoint writes a handful. Counted by the agent's metrics, never timed.
 
 use std::fs;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Request};
 use lb_agent::maps::{bpf, dir::BpfDir, pinned::Access};
 use lb_tests::scale::{read, yaml};
 use serde_json::{Value, json};
+use testbed::agent_output;
 use testbed::cluster::{Client, Cluster};
 use testbed::node::Node;
 use testbed::poll;
-use testbed::shown;
 
 use crate::cluster::common::agent;
 use lb_tests::scale::world::{Content, Service, expected, world};
@@ -85,7 +85,7 @@ fn compare(node: &Node, services: &[Service]) -> Result<()> {
 }
 
 fn written(node: &Node) -> Result<u64> {
-    let sum = shown::metric_sum(node, "lb_map_writes_total")?;
+    let sum = agent_output::metric_sum(node, "lb_map_writes_total")?;
     format!("{sum:.0}").parse().context("a count")
 }
 

@@ -1,15 +1,16 @@
-//! From the real kube-proxy to the agent, on a node with open connections and with rules of others, in each of its modes.
+//! From the real kube-proxy to the agent, on a node with open connections and with rules of others,
+//! in each of its modes.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE};
+use testbed::agent_output;
 use testbed::cluster::Cluster;
 use testbed::host::Host;
 use testbed::poll;
 use testbed::probe::{Kind, Sock};
-use testbed::shown;
 
 use crate::cluster::common::{agent, answered_by};
 use stage::{Mode, Stage};
@@ -177,7 +178,7 @@ fn new_ones_are_ours(stage: &Stage<'_>) -> Result<()> {
     let (vip, at_node) = stage.frontends()?;
     let counted = |reason: &str| {
         let name = format!("lb_datapath_events_total{{reason=\"{reason}\"}}");
-        shown::metric(node, &name)
+        agent_output::metric(node, &name)
     };
     let packets = || Ok::<_, anyhow::Error>(counted("pkt_local")? + counted("pkt_forwarded")?);
     let before = (counted("sock_translated")?, packets()?);

@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
-use conformance::bout::{self, Asked};
-use conformance::{Arena, Asker, Endpoint, Front, Svc};
+use conformance::round::{self, Asked};
+use conformance::{Client, Endpoint, Front, Svc, Testbed};
 
 use crate::referee::report;
 use crate::referee::scenario::{Answer, scenario, slice};
@@ -14,8 +14,8 @@ pub(crate) const SEEN: &str = "a pod reaches itself";
 
 #[test]
 fn a_pod_reaches_itself_though_its_endpoint_names_no_node() -> Result<()> {
-    let arena = Arena::shared()?;
-    let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+    let bed = Testbed::shared()?;
+    let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     let svc = Svc {
         slices: vec![slice([Endpoint {
             nameless: true,
@@ -24,12 +24,12 @@ fn a_pod_reaches_itself_though_its_endpoint_names_no_node() -> Result<()> {
         ..Svc::default()
     };
     let scenario = scenario("a pod that is its own backend", &[svc]).says(
-        Asker::Pod,
+        Client::Pod,
         Front::ClusterIp,
         Answer::Pods(&[0]),
     );
     let plans = [scenario.plan.clone()];
-    let score = bout::run(&mut arena, &plans, &Asked::All)?;
+    let score = round::run(&mut bed, &plans, &Asked::All)?;
     let differences = report::differences(&plans, &score);
     ensure!(differences.is_empty(), "{differences}");
     let answered: Vec<_> = score.answered.iter().collect();

@@ -1,7 +1,7 @@
 //! Which endpoints serve: readiness, policies, hints, affinity.
 
 use conformance::world::{NODE, OTHER_NODE, ZONES};
-use conformance::{Asker, Endpoint, Front, Ingress, Slice, Svc, Type};
+use conformance::{Client, Endpoint, Front, Ingress, Slice, Svc, Type};
 
 use crate::referee::played;
 use crate::referee::scenario::{Answer, Scenario, ready, scenario, slice};
@@ -40,9 +40,9 @@ fn draining(number: usize) -> Endpoint {
 
 fn cluster(name: &str, svc: Svc, pods: &'static [usize]) -> Scenario {
     scenario(name, &[svc])
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(pods))
-        .says(Asker::Host, Front::ClusterIp, Answer::Pods(pods))
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(pods))
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(pods))
+        .says(Client::Host, Front::ClusterIp, Answer::Pods(pods))
+        .says(Client::Outside, Front::NodePort, Answer::Pods(pods))
 }
 
 fn readiness() -> Vec<Scenario> {
@@ -89,15 +89,15 @@ fn readiness() -> Vec<Scenario> {
             "terminating ones that serve no more: nothing",
             &[of([gone(1), gone(3)])],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused)
-        .says(Asker::Outside, Front::NodePort, Answer::Refused),
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused)
+        .says(Client::Outside, Front::NodePort, Answer::Refused),
         scenario("a rolling update, step by step", &[of([pod(1), pod(3)])])
             .then(&[Some(of([draining(1), pod(3), pod(4)]))])
-            .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[3, 4]))
+            .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[3, 4]))
             .then(&[Some(of([draining(1), draining(3)]))])
-            .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1, 3]))
+            .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1, 3]))
             .then(&[Some(of([pod(4)]))])
-            .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[4])),
+            .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[4])),
     ]
 }
 
@@ -163,16 +163,16 @@ fn hints() -> Vec<Scenario> {
                 ..of([zones(1, THERE), zones(3, HERE)])
             }],
         )
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(&[1]))
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[3])),
+        .says(Client::Outside, Front::NodePort, Answer::Pods(&[1]))
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[3])),
         scenario(
             "hints that come and go",
             &[of([zones(1, THERE), zones(3, HERE)])],
         )
         .then(&[Some(of([pod(1), pod(3)]))])
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1, 3]))
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1, 3]))
         .then(&[Some(of([zones(1, HERE), zones(3, THERE)]))])
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1])),
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1])),
     ]
 }
 
@@ -203,55 +203,55 @@ fn policies() -> Vec<Scenario> {
             "internal Local: this node's alone",
             &[internal(of([pod(1), pod(3)]))],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1]))
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(&[1, 3])),
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1]))
+        .says(Client::Outside, Front::NodePort, Answer::Pods(&[1, 3])),
         scenario(
             "internal Local and none here: nobody answers",
             &[internal(of([pod(3)]))],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Silence)
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(&[3])),
+        .says(Client::Pod, Front::ClusterIp, Answer::Silence)
+        .says(Client::Outside, Front::NodePort, Answer::Pods(&[3])),
         scenario(
             "internal Local and none anywhere: refused",
             &[internal(of([]))],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused),
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused),
         scenario(
             "internal Local: the terminating one of this node",
             &[internal(of([draining(1), pod(3)]))],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1])),
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1])),
         scenario(
             "external Local: this node's alone for those outside, all for those inside",
             &[external(of([pod(1), pod(3)]))],
         )
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(&[1]))
-        .says(Asker::Outside, lb, Answer::Pods(&[1]))
-        .says(Asker::Outside, Front::External(0), Answer::Pods(&[1]))
-        .says(Asker::Pod, lb, Answer::Pods(&[1, 3]))
-        .says(Asker::Host, lb, Answer::Pods(&[1, 3]))
-        .says(Asker::Pod, Front::NodePort, Answer::Pods(&[1, 3]))
-        .says(Asker::Pod, Front::External(0), Answer::Pods(&[1, 3])),
+        .says(Client::Outside, Front::NodePort, Answer::Pods(&[1]))
+        .says(Client::Outside, lb, Answer::Pods(&[1]))
+        .says(Client::Outside, Front::External(0), Answer::Pods(&[1]))
+        .says(Client::Pod, lb, Answer::Pods(&[1, 3]))
+        .says(Client::Host, lb, Answer::Pods(&[1, 3]))
+        .says(Client::Pod, Front::NodePort, Answer::Pods(&[1, 3]))
+        .says(Client::Pod, Front::External(0), Answer::Pods(&[1, 3])),
         scenario(
             "external Local and none here: nobody answers those outside",
             &[external(of([pod(3), pod(4)]))],
         )
-        .says(Asker::Outside, Front::NodePort, Answer::Silence)
-        .says(Asker::Outside, lb, Answer::Silence)
-        .says(Asker::Pod, lb, Answer::Pods(&[3, 4])),
+        .says(Client::Outside, Front::NodePort, Answer::Silence)
+        .says(Client::Outside, lb, Answer::Silence)
+        .says(Client::Pod, lb, Answer::Pods(&[3, 4])),
         scenario(
             "external Local: the terminating one of this node",
             &[external(of([draining(1), pod(3)]))],
         )
-        .says(Asker::Outside, lb, Answer::Pods(&[1])),
+        .says(Client::Outside, lb, Answer::Pods(&[1])),
         scenario(
             "external Local and none anywhere: refused",
             &[external(of([]))],
         )
-        .says(Asker::Outside, lb, Answer::Refused),
+        .says(Client::Outside, lb, Answer::Refused),
         scenario("both Local", &[internal(external(of([pod(0), pod(3)])))])
-            .says(Asker::Outside, lb, Answer::Pods(&[0]))
-            .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[0])),
+            .says(Client::Outside, lb, Answer::Pods(&[0]))
+            .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[0])),
         scenario(
             "an endpoint without a node that stands here all the same",
             &[Svc {
@@ -259,14 +259,14 @@ fn policies() -> Vec<Scenario> {
                 ..of([])
             }],
         )
-        .says(Asker::Outside, Front::NodePort, Answer::Pods(&[2]))
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[2])),
+        .says(Client::Outside, Front::NodePort, Answer::Pods(&[2]))
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[2])),
         scenario(
             "an endpoint without a node is nobody's own",
             &[external(of([nameless(1), pod(3)]))],
         )
-        .says(Asker::Outside, lb, Answer::Silence)
-        .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1, 3])),
+        .says(Client::Outside, lb, Answer::Silence)
+        .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1, 3])),
     ]
 }
 
@@ -282,21 +282,21 @@ fn affinity() -> Vec<Scenario> {
             "session affinity: a client has one backend",
             &[sticky(all())],
         )
-        .says(Asker::Pod, Front::ClusterIp, one_of)
-        .says(Asker::Outside, Front::NodePort, one_of),
+        .says(Client::Pod, Front::ClusterIp, one_of)
+        .says(Client::Outside, Front::NodePort, one_of),
         scenario(
             "its backend goes: another one, and that one stays",
             &[sticky(all())],
         )
         .then(&[Some(sticky(of([pod(1), pod(4)])))])
-        .says(Asker::Pod, Front::ClusterIp, Answer::OneOf(&[1, 4]))
+        .says(Client::Pod, Front::ClusterIp, Answer::OneOf(&[1, 4]))
         .then(&[Some(sticky(of([pod(3)])))])
-        .says(Asker::Pod, Front::ClusterIp, Answer::OneOf(&[3])),
+        .says(Client::Pod, Front::ClusterIp, Answer::OneOf(&[3])),
         scenario("affinity off and on again", &[sticky(all())])
             .then(&[Some(all())])
-            .says(Asker::Pod, Front::ClusterIp, Answer::Pods(&[1, 2, 3, 4]))
+            .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1, 2, 3, 4]))
             .then(&[Some(sticky(all()))])
-            .says(Asker::Pod, Front::ClusterIp, one_of),
+            .says(Client::Pod, Front::ClusterIp, one_of),
         scenario(
             "affinity holds among local ones",
             &[Svc {
@@ -304,7 +304,7 @@ fn affinity() -> Vec<Scenario> {
                 ..sticky(all())
             }],
         )
-        .says(Asker::Outside, Front::NodePort, Answer::OneOf(&[1, 2])),
+        .says(Client::Outside, Front::NodePort, Answer::OneOf(&[1, 2])),
         scenario(
             "affinity without endpoints",
             &[Svc {
@@ -312,6 +312,6 @@ fn affinity() -> Vec<Scenario> {
                 ..sticky(all())
             }],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused),
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused),
     ]
 }

@@ -1,6 +1,6 @@
 //! The ways in to a Service, and who may take them.
 
-use conformance::{Asker, Front, Ingress, Port, Svc, Type};
+use conformance::{Client, Front, Ingress, Port, Svc, Type};
 
 use crate::referee::played;
 use crate::referee::scenario::{Answer, Scenario, ready, scenario};
@@ -29,20 +29,20 @@ pub(crate) fn all() -> Vec<Scenario> {
     let proxy = Some("Proxy");
     let mut all = vec![
         scenario("ClusterIP", std::slice::from_ref(&web))
-            .says(Asker::Pod, Front::ClusterIp, both)
-            .says(Asker::Host, Front::ClusterIp, both)
-            .says(Asker::Outside, Front::ClusterIp, both)
-            .says(Asker::Pod, Front::UndefinedPort, Answer::Refused)
-            .says(Asker::Outside, Front::UndefinedPort, Answer::Refused),
+            .says(Client::Pod, Front::ClusterIp, both)
+            .says(Client::Host, Front::ClusterIp, both)
+            .says(Client::Outside, Front::ClusterIp, both)
+            .says(Client::Pod, Front::UndefinedPort, Answer::Refused)
+            .says(Client::Outside, Front::UndefinedPort, Answer::Refused),
         scenario(
             "NodePort, on the Node's own addresses alone",
             std::slice::from_ref(&node_port),
         )
-        .says(Asker::Pod, Front::NodePort, both)
-        .says(Asker::Host, Front::NodePort, both)
-        .says(Asker::Outside, Front::NodePort, both)
-        .says(Asker::Outside, Front::OtherAddress, Answer::Refused)
-        .says(Asker::Host, Front::Loopback, Answer::Refused),
+        .says(Client::Pod, Front::NodePort, both)
+        .says(Client::Host, Front::NodePort, both)
+        .says(Client::Outside, Front::NodePort, both)
+        .says(Client::Outside, Front::OtherAddress, Answer::Refused)
+        .says(Client::Host, Front::Loopback, Answer::Refused),
         scenario(
             "load-balancer IPs: those with ipMode VIP or none",
             &[balanced(&[
@@ -52,22 +52,22 @@ pub(crate) fn all() -> Vec<Scenario> {
                 Ingress::Hostname,
             ])],
         )
-        .says(Asker::Outside, Front::LoadBalancer(0, None), both)
-        .says(Asker::Pod, Front::LoadBalancer(1, Some("VIP")), both)
-        .says(Asker::Pod, Front::ClusterIp, both),
+        .says(Client::Outside, Front::LoadBalancer(0, None), both)
+        .says(Client::Pod, Front::LoadBalancer(1, Some("VIP")), both)
+        .says(Client::Pod, Front::ClusterIp, both),
         scenario(
             "a hostname alone is no frontend",
             &[balanced(&[Ingress::Hostname])],
         )
-        .says(Asker::Outside, Front::NodePort, both),
+        .says(Client::Outside, Front::NodePort, both),
         scenario("ingress IPs that come and go", &[balanced(&[])])
             .then(&[Some(balanced(&[Ingress::Ip(0, None)]))])
-            .says(Asker::Outside, Front::LoadBalancer(0, None), both)
+            .says(Client::Outside, Front::LoadBalancer(0, None), both)
             .then(&[Some(balanced(&[
                 Ingress::Ip(0, proxy),
                 Ingress::Ip(1, None),
             ]))])
-            .says(Asker::Outside, Front::LoadBalancer(1, None), both),
+            .says(Client::Outside, Front::LoadBalancer(1, None), both),
         scenario(
             "external IPs of a ClusterIP",
             &[Svc {
@@ -75,9 +75,9 @@ pub(crate) fn all() -> Vec<Scenario> {
                 ..web.clone()
             }],
         )
-        .says(Asker::Outside, Front::External(0), both)
-        .says(Asker::Pod, Front::External(1), both)
-        .says(Asker::Host, Front::External(1), both),
+        .says(Client::Outside, Front::External(0), both)
+        .says(Client::Pod, Front::External(1), both)
+        .says(Client::Host, Front::External(1), both),
         scenario(
             "external IPs that come and go",
             &[Svc {
@@ -90,7 +90,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             external_ips: 2,
             ..web.clone()
         })])
-        .says(Asker::Outside, Front::External(1), both),
+        .says(Client::Outside, Front::External(1), both),
         scenario(
             "no endpoint: refused on every way in",
             &[Svc {
@@ -99,15 +99,15 @@ pub(crate) fn all() -> Vec<Scenario> {
                 ..balanced(&[Ingress::Ip(0, None)])
             }],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused)
-        .says(Asker::Host, Front::ClusterIp, Answer::Refused)
-        .says(Asker::Outside, Front::NodePort, Answer::Refused)
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused)
+        .says(Client::Host, Front::ClusterIp, Answer::Refused)
+        .says(Client::Outside, Front::NodePort, Answer::Refused)
         .says(
-            Asker::Outside,
+            Client::Outside,
             Front::LoadBalancer(0, None),
             Answer::Refused,
         )
-        .says(Asker::Outside, Front::External(0), Answer::Refused),
+        .says(Client::Outside, Front::External(0), Answer::Refused),
     ];
     // Each has a port of its own behind the one IP.
     let shared = |ports: Vec<Port>, pods: &[usize]| Svc {
@@ -123,13 +123,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             &[one.clone(), other],
         )
         .says(
-            Asker::Outside,
+            Client::Outside,
             Front::LoadBalancer(0, None),
             Answer::Pods(&[1]),
         )
         .then(&[Some(one), None])
         .says(
-            Asker::Outside,
+            Client::Outside,
             Front::LoadBalancer(0, None),
             Answer::Pods(&[1]),
         ),

@@ -1,7 +1,8 @@
-//! Which objects count, and how they fit together: features of the API that every Service proxy reads.
+//! Which objects count, and how they fit together: features of the API that every Service proxy
+//! reads.
 
 use conformance::plan::OnlyFamily;
-use conformance::{Asker, Endpoint, Front, Ingress, Port, Slice, Svc, Type};
+use conformance::{Client, Endpoint, Front, Ingress, Port, Slice, Svc, Type};
 use testbed::probe::Family;
 
 use crate::referee::played;
@@ -42,18 +43,18 @@ fn skipped() -> Vec<Scenario> {
             "a headless Service has no frontend, not even its external IPs",
             &[headless],
         )
-        .says(Asker::Pod, Front::External(0), Answer::Silence),
+        .says(Client::Pod, Front::External(0), Answer::Silence),
         scenario(
             "service-proxy-name: another proxy's",
             &[labelled("service.kubernetes.io/service-proxy-name")],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Silence)
-        .says(Asker::Outside, Front::NodePort, Answer::Refused),
+        .says(Client::Pod, Front::ClusterIp, Answer::Silence)
+        .says(Client::Outside, Front::NodePort, Answer::Refused),
         scenario(
             "labelled headless: its slices do not count",
             &[labelled("service.kubernetes.io/headless")],
         )
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused),
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused),
     ]
 }
 
@@ -77,7 +78,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 targets([Some(2), Some(0)], &[1]),
             ])],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[0, 1, 3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[0, 1, 3])),
         scenario(
             "a slice that has not this port gives it no endpoint",
             &[with(vec![
@@ -85,7 +86,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 targets([None, None], &[1]),
             ])],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[3])),
         scenario(
             "one pod on two ports of two slices is two endpoints",
             &[with(vec![
@@ -93,7 +94,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 targets([Some(1), Some(1)], &[3]),
             ])],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[3])),
         scenario(
             "an endpoint stands in two slices while it moves",
             &[with(vec![
@@ -101,7 +102,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 slice([Endpoint::new(1), Endpoint::new(4)]),
             ])],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1, 3, 4])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[1, 3, 4])),
         scenario(
             "several slices are one Service",
             &[with(vec![
@@ -110,7 +111,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 slice([Endpoint::new(5)]),
             ])],
         )
-        .says(Asker::Host, Front::ClusterIp, pods(&[1, 2, 5])),
+        .says(Client::Host, Front::ClusterIp, pods(&[1, 2, 5])),
         scenario(
             "each family has its own endpoints",
             &[with(vec![
@@ -130,7 +131,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 ..web()
             }],
         )
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3])),
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3])),
         scenario(
             "IPv4 alone",
             &[Svc {
@@ -139,7 +140,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 ..web()
             }],
         )
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3])),
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3])),
         scenario(
             "one port without a name",
             &[Svc {
@@ -151,7 +152,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 ..Svc::default()
             }],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[3])),
         scenario(
             "mixed protocols behind a load balancer",
             &[Svc {
@@ -160,7 +161,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 ..web()
             }],
         )
-        .says(Asker::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
+        .says(Client::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
         scenario(
             "a load balancer without node ports",
             &[Svc {
@@ -170,7 +171,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 ..web()
             }],
         )
-        .says(Asker::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
+        .says(Client::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
         scenario(
             "conditions that are not said: ready",
             &[with(vec![slice([
@@ -189,7 +190,7 @@ fn ports_and_slices() -> Vec<Scenario> {
                 },
             ])])],
         )
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1, 3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[1, 3])),
     ]
 }
 
@@ -210,10 +211,10 @@ fn changes() -> Vec<Scenario> {
             "a Service that is deleted answers no more",
             std::slice::from_ref(&node_port),
         )
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3]))
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3]))
         .then(&[None])
-        .says(Asker::Outside, Front::GoneNodePort, Answer::Refused)
-        .says(Asker::Pod, Front::Gone, Answer::Silence),
+        .says(Client::Outside, Front::GoneNodePort, Answer::Refused)
+        .says(Client::Pod, Front::Gone, Answer::Silence),
         scenario(
             "deleted and made again under the same name",
             std::slice::from_ref(&node_port),
@@ -223,12 +224,12 @@ fn changes() -> Vec<Scenario> {
             slices: ready(&[2]),
             ..node_port.clone()
         })])
-        .says(Asker::Outside, Front::NodePort, pods(&[2]))
+        .says(Client::Outside, Front::NodePort, pods(&[2]))
         .then(&[Some(Svc {
             made: 2,
             ..node_port.clone()
         })])
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3])),
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3])),
         scenario(
             "its endpoints go and come back",
             std::slice::from_ref(&node_port),
@@ -237,13 +238,13 @@ fn changes() -> Vec<Scenario> {
             slices: Vec::new(),
             ..node_port.clone()
         })])
-        .says(Asker::Pod, Front::ClusterIp, Answer::Refused)
-        .says(Asker::Outside, Front::NodePort, Answer::Refused)
+        .says(Client::Pod, Front::ClusterIp, Answer::Refused)
+        .says(Client::Outside, Front::NodePort, Answer::Refused)
         .then(&[Some(Svc {
             slices: ready(&[5]),
             ..node_port.clone()
         })])
-        .says(Asker::Pod, Front::ClusterIp, pods(&[5])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[5])),
         scenario(
             "a load balancer becomes a ClusterIP and a load balancer again",
             std::slice::from_ref(&balanced),
@@ -252,9 +253,9 @@ fn changes() -> Vec<Scenario> {
             kind: Type::ClusterIp,
             ..balanced.clone()
         })])
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1, 3]))
+        .says(Client::Pod, Front::ClusterIp, pods(&[1, 3]))
         .then(&[Some(balanced.clone())])
-        .says(Asker::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
+        .says(Client::Outside, Front::LoadBalancer(0, None), pods(&[1, 3])),
         scenario(
             "its ports change: number, name, one less, one more",
             std::slice::from_ref(&node_port),
@@ -263,17 +264,17 @@ fn changes() -> Vec<Scenario> {
             ports: vec![Port::tcp("tcp", 81), Port::udp("udp", 82)],
             ..node_port.clone()
         })])
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1, 3]))
+        .says(Client::Pod, Front::ClusterIp, pods(&[1, 3]))
         .then(&[Some(Svc {
             ports: vec![Port::tcp("web", 81)],
             ..node_port.clone()
         })])
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3]))
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3]))
         .then(&[Some(Svc {
             ports: vec![Port::udp("web", 81), Port::tcp("other", 81)],
             ..node_port.clone()
         })])
-        .says(Asker::Outside, Front::NodePort, pods(&[1, 3])),
+        .says(Client::Outside, Front::NodePort, pods(&[1, 3])),
         scenario(
             "policies and affinity change while it stands",
             std::slice::from_ref(&balanced),
@@ -283,13 +284,13 @@ fn changes() -> Vec<Scenario> {
             affinity: Some(100),
             ..balanced.clone()
         })])
-        .says(Asker::Outside, Front::LoadBalancer(0, None), pods(&[1]))
+        .says(Client::Outside, Front::LoadBalancer(0, None), pods(&[1]))
         .then(&[Some(Svc {
             internal_local: true,
             ..balanced.clone()
         })])
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1]))
+        .says(Client::Pod, Front::ClusterIp, pods(&[1]))
         .then(&[Some(balanced)])
-        .says(Asker::Pod, Front::ClusterIp, pods(&[1, 3])),
+        .says(Client::Pod, Front::ClusterIp, pods(&[1, 3])),
     ]
 }

@@ -1,6 +1,6 @@
 //! Whom a backend sees, and who is let in.
 
-use conformance::{Asker, Front, Ingress, Svc, Type};
+use conformance::{Client, Front, Ingress, Svc, Type};
 
 use crate::referee::played;
 use crate::referee::scenario::{Answer, Scenario, ready, scenario};
@@ -26,15 +26,15 @@ pub(crate) fn all() -> Vec<Scenario> {
     let both = Answer::Pods(&[1, 3]);
     vec![
         scenario("a pod that is its own backend", &[balanced(&[0])])
-            .says(Asker::Backend, Front::ClusterIp, Answer::Pods(&[0]))
-            .says(Asker::Backend, lb, Answer::Pods(&[0]))
-            .says(Asker::Backend, Front::NodePort, Answer::Pods(&[0])),
+            .says(Client::Backend, Front::ClusterIp, Answer::Pods(&[0]))
+            .says(Client::Backend, lb, Answer::Pods(&[0]))
+            .says(Client::Backend, Front::NodePort, Answer::Pods(&[0])),
         scenario(
             "external Cluster: near and far backends",
             &[balanced(&[1, 3])],
         )
-        .says(Asker::Outside, lb, both)
-        .says(Asker::Outside, Front::External(0), both),
+        .says(Client::Outside, lb, both)
+        .says(Client::Outside, Front::External(0), both),
         scenario(
             "external Local: the client's address is kept",
             &[Svc {
@@ -42,44 +42,44 @@ pub(crate) fn all() -> Vec<Scenario> {
                 ..balanced(&[1, 3])
             }],
         )
-        .says(Asker::Outside, lb, Answer::Pods(&[1])),
+        .says(Client::Outside, lb, Answer::Pods(&[1])),
         scenario(
             "source ranges admit the client outside",
             &[ranged(&["198.18.0.0/24", "fd66:18::/64"])],
         )
-        .says(Asker::Outside, lb, both)
-        .says(Asker::Outside, Front::NodePort, both)
-        .says(Asker::Outside, Front::External(0), both)
-        .says(Asker::Pod, lb, Answer::Silence),
+        .says(Client::Outside, lb, both)
+        .says(Client::Outside, Front::NodePort, both)
+        .says(Client::Outside, Front::External(0), both)
+        .says(Client::Pod, lb, Answer::Silence),
         scenario(
             "source ranges admit one address",
             &[ranged(&["198.18.0.102/32", "fd66:18::66/128"])],
         )
-        .says(Asker::Outside, lb, both)
-        .says(Asker::Pod, lb, Answer::Silence),
+        .says(Client::Outside, lb, both)
+        .says(Client::Pod, lb, Answer::Silence),
         scenario(
             "source ranges admit others",
             &[ranged(&["203.0.113.0/24", "fd66:1::/64"])],
         )
-        .says(Asker::Outside, lb, Answer::Silence)
-        .says(Asker::Outside, Front::NodePort, both)
-        .says(Asker::Pod, lb, Answer::Silence)
-        .says(Asker::Pod, Front::ClusterIp, both),
+        .says(Client::Outside, lb, Answer::Silence)
+        .says(Client::Outside, Front::NodePort, both)
+        .says(Client::Pod, lb, Answer::Silence)
+        .says(Client::Pod, Front::ClusterIp, both),
         scenario(
             "source ranges admit pods",
             &[ranged(&["10.244.0.0/16", "fd66:244::/48"])],
         )
-        .says(Asker::Pod, lb, both)
-        .says(Asker::Outside, lb, Answer::Silence),
+        .says(Client::Pod, lb, both)
+        .says(Client::Outside, lb, Answer::Silence),
         scenario(
             "source ranges of one family leave the other open",
             &[ranged(&["203.0.113.0/24"])],
         ),
         scenario("source ranges that come and go", &[balanced(&[1, 3])])
             .then(&[Some(ranged(&["203.0.113.0/24", "fd66:1::/64"]))])
-            .says(Asker::Outside, lb, Answer::Silence)
+            .says(Client::Outside, lb, Answer::Silence)
             .then(&[Some(balanced(&[1, 3]))])
-            .says(Asker::Outside, lb, both),
+            .says(Client::Outside, lb, both),
         scenario(
             "source ranges and external Local",
             &[Svc {
@@ -87,6 +87,6 @@ pub(crate) fn all() -> Vec<Scenario> {
                 ..ranged(&["198.18.0.0/24", "fd66:18::/64"])
             }],
         )
-        .says(Asker::Outside, lb, Answer::Pods(&[1])),
+        .says(Client::Outside, lb, Answer::Pods(&[1])),
     ]
 }

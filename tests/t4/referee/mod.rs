@@ -1,13 +1,13 @@
-//! The real kube-proxy and the agent before the same objects and the same questions: rule by rule, and by chance.
-//! Knows nothing of the agent's inside.
+//! The real kube-proxy and the agent before the same objects and the same questions: rule by rule,
+//! and at random.
 
 mod alone;
-mod chance;
 mod choice;
 mod frontends;
 mod inputs;
 mod locality;
 mod played;
+mod random;
 mod report;
 mod scenario;
 mod zone;

@@ -1,13 +1,12 @@
-//! Owns the playing of all scenarios, once a run, side by side.
-//! Knows nothing of what they are.
+//! The playing of all scenarios, once a run, side by side.
 
 use std::collections::BTreeSet;
 use std::sync::{OnceLock, PoisonError};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use conformance::arena::SLOTS;
-use conformance::bout::{self, Answered, Asked};
-use conformance::{Arena, Plan, Score, tolerated};
+use conformance::round::{self, Answered, Asked};
+use conformance::setup::SLOTS;
+use conformance::{Plan, Score, Testbed, tolerated};
 
 use crate::referee::scenario::Scenario;
 use crate::referee::{alone, choice, frontends, inputs, locality, report};
@@ -38,14 +37,14 @@ fn played() -> Result<&'static Played> {
 }
 
 fn play() -> Result<Played> {
-    let arena = Arena::shared()?;
-    let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+    let bed = Testbed::shared()?;
+    let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut done, mut total) = (Vec::new(), Score::default());
     for (name, scenarios) in sections() {
         let mut of_section = Vec::new();
         for side_by_side in scenarios.chunks(usize::from(SLOTS)) {
             let plans: Vec<Plan> = side_by_side.iter().map(|one| one.plan.clone()).collect();
-            let score = bout::run(&mut arena, &plans, &Asked::All)?;
+            let score = round::run(&mut bed, &plans, &Asked::All)?;
             for (index, scenario) in side_by_side.iter().enumerate() {
                 let own = score.answered.iter().filter(|one| one.plan == index);
                 of_section.push((scenario.clone(), own.cloned().collect()));

@@ -1,5 +1,4 @@
-//! Owns what is said of a bout, for people.
-//! Knows nothing of why it was played.
+//! What is said of a round, for people.
 
 use std::fmt::Write as _;
 
@@ -7,7 +6,7 @@ use conformance::apply::Manifest;
 use conformance::objects::Slot;
 use conformance::{Plan, Score};
 
-/// Differences of one bout that are shown in full.
+/// Differences of one round that are shown in full.
 const SHOWN: usize = 12;
 
 /// How much was asked, and what was tolerated how often.

@@ -1,12 +1,12 @@
-//! Owns the form of a hand-written scenario: states of a small cluster, and what the referee itself must say of them, so that
-//! two that are wrong alike are seen. Knows no rule.
+//! The form of a hand-written scenario: states of a small cluster, and what the referee itself must
+//! say of them, so that two that are wrong alike are seen. Knows no rule.
 
 use std::collections::BTreeSet;
 
-use conformance::bout::Answered;
 use conformance::judge::names;
-use conformance::{Asker, Endpoint, Front, Plan, Slice, Svc};
-use testbed::probe::{Heard, Outcome};
+use conformance::round::Answered;
+use conformance::{Client, Endpoint, Front, Plan, Slice, Svc};
+use testbed::probe::{Observation, Outcome};
 
 /// What the host's own datagrams hear of netfilter's drops and refusals.
 const EPERM: i32 = 1;
@@ -23,7 +23,7 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone)]
 struct Expected {
     state: usize,
-    asker: Asker,
+    client: Client,
     front: Front,
     answer: Answer,
 }
@@ -60,10 +60,10 @@ impl Scenario {
     }
 
     /// In the last state so far, asked like this, the referee says that.
-    pub(crate) fn says(mut self, asker: Asker, front: Front, answer: Answer) -> Self {
+    pub(crate) fn says(mut self, client: Client, front: Front, answer: Answer) -> Self {
         self.expects.push(Expected {
             state: self.plan.states.len() - 1,
-            asker,
+            client,
             front,
             answer,
         });
@@ -76,13 +76,13 @@ impl Scenario {
         for expected in &self.expects {
             let Expected {
                 state,
-                asker,
+                client,
                 front,
                 answer,
             } = expected;
             let asked = answered.iter().filter(|one| {
                 let question = &one.question;
-                let same = question.asker == *asker && question.front == *front;
+                let same = question.client == *client && question.front == *front;
                 same && question.position == 0 && one.state == *state
             });
             let mut found = false;
@@ -102,9 +102,9 @@ impl Scenario {
 
 impl Answer {
     /// An unconnected UDP socket hears of no refusal.
-    fn is(self, heard: &Heard, hears_no_error: bool) -> bool {
-        let silence = Heard::from([Outcome::Silence]);
-        let pods: BTreeSet<String> = names(heard)
+    fn is(self, observed: &Observation, sees_no_error: bool) -> bool {
+        let silence = Observation::from([Outcome::Silence]);
+        let pods: BTreeSet<String> = names(observed)
             .iter()
             .filter_map(|name| Some(name.split_once(':')?.0.to_owned()))
             .collect();
@@ -112,16 +112,20 @@ impl Answer {
             numbers.iter().map(|n| format!("pod-{n}")).collect()
         };
         match self {
-            Self::Pods(numbers) => names(heard).len() == heard.len() && pods == named(numbers),
-            Self::OneOf(numbers) => {
-                heard.len() == 1 && pods.is_subset(&named(numbers)) && pods.len() == 1
+            Self::Pods(numbers) => {
+                names(observed).len() == observed.len() && pods == named(numbers)
             }
-            Self::Silence => *heard == silence || *heard == Heard::from([Outcome::Errno(EPERM)]),
+            Self::OneOf(numbers) => {
+                observed.len() == 1 && pods.is_subset(&named(numbers)) && pods.len() == 1
+            }
+            Self::Silence => {
+                *observed == silence || *observed == Observation::from([Outcome::Errno(EPERM)])
+            }
             Self::Refused => {
-                let said = heard
+                let said = observed
                     .iter()
                     .all(|one| matches!(one, Outcome::Errno(EPERM | ECONNREFUSED)));
-                said || hears_no_error && *heard == silence
+                said || sees_no_error && *observed == silence
             }
         }
     }

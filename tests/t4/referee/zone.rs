@@ -3,27 +3,27 @@
 use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
-use conformance::bout::{self, Asked};
+use conformance::round::{self, Asked};
 use conformance::world::ZONES;
-use conformance::{Arena, Asker, Endpoint, Front, Svc};
+use conformance::{Client, Endpoint, Front, Svc, Testbed};
 
 use crate::referee::report;
 use crate::referee::scenario::{Answer, Scenario, scenario, slice};
 
 #[test]
 fn hints_are_read_by_the_nodes_own_zone_or_not_at_all() -> Result<()> {
-    let arena = Arena::shared()?;
-    let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+    let bed = Testbed::shared()?;
+    let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome =
-        under(&mut arena, None, &[1, 3]).and_then(|()| under(&mut arena, Some(ZONES[1]), &[3]));
-    arena.set_zone(Some(ZONES[0]))?;
+        under(&mut bed, None, &[1, 3]).and_then(|()| under(&mut bed, Some(ZONES[1]), &[3]));
+    bed.set_zone(Some(ZONES[0]))?;
     outcome?;
-    under(&mut arena, Some(ZONES[0]), &[1])
+    under(&mut bed, Some(ZONES[0]), &[1])
 }
 
 /// With this label on the node.
-fn under(arena: &mut Arena, zone: Option<&str>, pods: &'static [usize]) -> Result<()> {
-    arena.set_zone(zone)?;
+fn under(bed: &mut Testbed, zone: Option<&str>, pods: &'static [usize]) -> Result<()> {
+    bed.set_zone(zone)?;
     let scenario: Scenario = scenario(
         "one endpoint a zone",
         &[Svc {
@@ -34,10 +34,10 @@ fn under(arena: &mut Arena, zone: Option<&str>, pods: &'static [usize]) -> Resul
             ..Svc::default()
         }],
     )
-    .says(Asker::Pod, Front::ClusterIp, Answer::Pods(pods))
-    .says(Asker::Outside, Front::ClusterIp, Answer::Pods(pods));
+    .says(Client::Pod, Front::ClusterIp, Answer::Pods(pods))
+    .says(Client::Outside, Front::ClusterIp, Answer::Pods(pods));
     let plans = [scenario.plan.clone()];
-    let score = bout::run(arena, &plans, &Asked::All)?;
+    let score = round::run(bed, &plans, &Asked::All)?;
     let differences = report::differences(&plans, &score);
     ensure!(differences.is_empty(), "zone {zone:?}: {differences}");
     let answered: Vec<_> = score.answered.iter().collect();

@@ -1,5 +1,5 @@
-//! Owns the changes that set-up makes: packages, bpf-linker, bpffs, the control plane.
-//! Decides nothing: it carries out a plan.
+//! The changes that set-up makes: packages, bpf-linker, bpffs, the control plane. Decides nothing:
+//! it carries out a plan.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,5 +1,5 @@
-//! Owns where the parts of a real cluster are found, and how Go builds those that are not.
-//! Runs none of them.
+//! Where the parts of a real cluster are found, and how Go builds those that are not. Runs none of
+//! them.
 
 use std::env;
 use std::fs;

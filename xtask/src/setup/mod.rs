@@ -1,5 +1,5 @@
-//! Owns what must be on the machine before a verb can work: looks, decides, acts, in this order.
-//! Nothing long starts before all that is missing and cannot be provided has been named.
+//! What must be on the machine before a verb can work: looks, decides, acts, in this order. Nothing
+//! long starts before all that is missing and cannot be provided has been named.
 
 mod act;
 mod control_plane;

@@ -1,5 +1,4 @@
-//! Owns the reading of /proc/self/mountinfo: where the kernel's own filesystems are.
-//! Mounts nothing.
+//! The reading of /proc/self/mountinfo: where the kernel's own filesystems are. Mounts nothing.
 
 use std::fs;
 use std::path::PathBuf;

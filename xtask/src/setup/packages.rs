@@ -1,5 +1,5 @@
-//! Owns the list of programs that tests and demo call, and the Debian packages that hold them.
-//! Installs nothing.
+//! The list of programs that tests and demo call, and the Debian packages that hold them. Installs
+//! nothing.
 
 use lb_build::{Machine, program_on_path};
 

@@ -1,4 +1,4 @@
-//! Owns the decision what to install and build, from facts alone, and the look that gathers them.
+//! The decision what to install and build, from facts alone, and the look that gathers them.
 //! Changes nothing on the machine.
 
 use std::path::Path;

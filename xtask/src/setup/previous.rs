@@ -1,4 +1,5 @@
-//! An older lb-agent, built once into the cache from this repository's own history: what upgrades are tested from.
+//! An older lb-agent, built once into the cache from this repository's own history: what upgrades
+//! are tested from.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Owns the question whether we are root, and how to become it.
-//! Never asks for a password: a verb must not stop halfway for one.
+//! The question whether we are root, and how to become it. Never asks for a password: a verb must
+//! not stop halfway for one.
 
 use std::env;
 use std::ffi::OsString;

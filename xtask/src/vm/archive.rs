@@ -1,5 +1,4 @@
-//! Owns the archive that a kernel unpacks as its first filesystem: cpio, format `newc`, not compressed.
-//! Knows nothing of what is in it.
+//! The archive that a kernel unpacks as its first filesystem: cpio, format `newc`, not compressed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -1,5 +1,4 @@
-//! Owns a running guest: QEMU's command line, and how a guest ended by what its console said.
-//! Knows nothing of what runs in it.
+//! A running guest: QEMU's command line, and how a guest ended by what its console said.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Owns the kernels of guests: fetched once as Debian packages them into the cache outside the clone, nothing installed.
-//! Knows nothing of guests.
+//! The kernels of guests: fetched once as Debian packages them into the cache outside the clone,
+//! nothing installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

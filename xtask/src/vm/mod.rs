@@ -1,5 +1,4 @@
-//! Owns `cargo xtask vm`: tests of the real kernel, or a command, in guests with other kernels.
-//! Knows nothing of how a guest is made: see its modules.
+//! `cargo xtask vm`: tests of the real kernel, or a command, in guests with other kernels.
 
 mod archive;
 mod guest;

@@ -1,4 +1,4 @@
-//! Owns the choice of a guest's kernel modules: what the tests may need, and what that needs in turn.
+//! The choice of a guest's kernel modules: what the tests may need, and what that needs in turn.
 //! Touches no file.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! Owns what is in a guest's first filesystem: busybox, kernel modules, programs of this machine with their libraries.
-//! Starts no guest.
+//! What is in a guest's first filesystem: busybox, kernel modules, programs of this machine with
+//! their libraries. Starts no guest.
 
 use std::fs;
 use std::path::{Path, PathBuf};

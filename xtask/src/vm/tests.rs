@@ -1,5 +1,4 @@
-//! Owns tier 5: which tests run on other kernels, how, and what came of them.
-//! Knows nothing of what they test.
+//! Tier 5: which tests run on other kernels, how, and what came of them.
 
 use std::fmt::Write as _;
 use std::path::Path;

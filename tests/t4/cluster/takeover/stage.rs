@@ -1,4 +1,4 @@
-//! Two nodes with kube-proxy, rules of others and a Service in front of them. Knows nothing of what is expected of the agent.
+//! Two nodes with kube-proxy, rules of others and a Service in front of them.
 
 use std::net::SocketAddr;
 
@@ -158,7 +158,7 @@ impl<'c> Stage<'c> {
         // Its own ports are the agent's here.
         KubeProxy::start_with(
             self.cluster,
-            node.place(),
+            node.sandbox(),
             node.name(),
             name,
             &path,

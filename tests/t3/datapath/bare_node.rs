@@ -1,5 +1,5 @@
-//! Owns a machine for one agent: a network namespace, a cgroup and a pin directory; and what an agent does there first.
-//! Checks nothing.
+//! A machine for one agent: a network namespace, a cgroup and a pin directory; and what an agent
+//! does there first. Checks nothing.
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -26,13 +26,13 @@ use testbed::netns::Netns;
 use testbed::pins::PinDir;
 
 /// A machine for one agent.
-pub(crate) struct Bed {
+pub(crate) struct BareNode {
     pub(crate) netns: Netns,
     pub(crate) cgroup: Cgroup,
     pub(crate) pins: PinDir,
 }
 
-impl Bed {
+impl BareNode {
     pub(crate) fn new() -> Result<Self> {
         let netns = Netns::new("dp")?;
         netns.ip("link add eth0 type veth peer name peer0\n\

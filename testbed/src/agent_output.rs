@@ -1,5 +1,5 @@
-//! Owns the reading of what the agent shows: `get services -o json`, `status -o json` and `/metrics`, by the names that are
-//! promised to be stable, and its rules. Knows nothing of where it takes them from.
+//! The reading of what the agent shows: `get services -o json`, `status -o json` and `/metrics`, by
+//! the names that are promised to be stable, and its rules.
 
 use std::collections::BTreeMap;
 

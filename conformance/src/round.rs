@@ -1,5 +1,5 @@
-//! Owns a bout: plans side by side, state after state, all their questions asked in both worlds, every difference asked again
-//! before it counts. Knows nothing of where the plans come from.
+//! A round: plans side by side, state after state, all their questions asked in both worlds, every
+//! difference asked again before it counts.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -7,15 +7,15 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::apply::{Job, Live, Manifest};
-use crate::arena::Arena;
 use crate::judge::{Case, Verdict};
 use crate::objects::Slot;
 use crate::plan::{Ingress, Plan, Svc, Type};
-use crate::question::{self, Asker, Question};
+use crate::question::{self, Client, Question};
+use crate::setup::Testbed;
 use crate::world::World;
-use testbed::probe::{Ask, Heard};
+use testbed::probe::{Ask, Observation};
 
-/// Questions at a time of one asker, in the first round; in later ones most wait for nothing.
+/// Questions at a time of one client, in the first round; in later ones most wait for nothing.
 const THREADS: usize = 12;
 /// And at most.
 const MOST_THREADS: usize = 64;
@@ -49,11 +49,11 @@ pub struct Answered {
     /// Of which Service.
     pub svc: Svc,
     /// kube-proxy's world.
-    pub theirs: Heard,
+    pub theirs: Observation,
     /// Ours.
-    pub ours: Heard,
+    pub ours: Observation,
     /// kube-proxy's world, of the same Service without session affinity.
-    pub pool: Option<Heard>,
+    pub pool: Option<Observation>,
     shadow: Option<Question>,
     /// What came of it.
     pub verdict: Verdict,
@@ -62,7 +62,7 @@ pub struct Answered {
 /// A difference that is not meant.
 pub type Difference = Answered;
 
-/// What came of a bout.
+/// What came of a round.
 #[derive(Debug, Clone, Default)]
 pub struct Score {
     /// Every question.
@@ -90,7 +90,7 @@ impl Score {
         counts
     }
 
-    /// Adds another bout's.
+    /// Adds another round's.
     pub fn add(&mut self, other: Self) {
         self.answered.extend(other.answered);
         self.again += other.again;
@@ -120,11 +120,11 @@ struct Staged {
 }
 
 /// Runs plans side by side; nothing of them stands when this returns.
-pub fn run(arena: &mut Arena, plans: &[Plan], asked: &Asked) -> Result<Score> {
+pub fn run(bed: &mut Testbed, plans: &[Plan], asked: &Asked) -> Result<Score> {
     let mut staged: Vec<Staged> = Vec::new();
     for number in 0..plans.len() {
         let number = u8::try_from(number).context("more plans than slots")?;
-        let slot = arena.slot(number);
+        let slot = bed.slot(number);
         staged.push(Staged {
             slot,
             standing: Vec::new(),
@@ -139,7 +139,7 @@ pub fn run(arena: &mut Arena, plans: &[Plan], asked: &Asked) -> Result<Score> {
     let mut score = Score::default();
     for state in 0..states {
         let wanted: Vec<Vec<Option<Svc>>> = plans.iter().map(|plan| at(plan, state)).collect();
-        advance(arena, &mut staged, &wanted)?;
+        advance(bed, &mut staged, &wanted)?;
         let mut items = Vec::new();
         for (index, (plan, one)) in plans.iter().zip(&mut staged).enumerate() {
             if state < plan.states.len() {
@@ -147,12 +147,12 @@ pub fn run(arena: &mut Arena, plans: &[Plan], asked: &Asked) -> Result<Score> {
             }
             one.gone.clear();
         }
-        score.again += settle(arena, &mut items)?;
+        score.again += settle(bed, &mut items)?;
         score.answered.extend(items);
-        arena.check()?;
+        bed.check()?;
     }
     let nothing = vec![Vec::new(); plans.len()];
-    advance(arena, &mut staged, &nothing)?;
+    advance(bed, &mut staged, &nothing)?;
     Ok(score)
 }
 
@@ -177,7 +177,7 @@ fn at(plan: &Plan, state: usize) -> Vec<Option<Svc>> {
     own.iter().cloned().chain(shadows).collect()
 }
 
-fn advance(arena: &mut Arena, staged: &mut [Staged], wanted: &[Vec<Option<Svc>>]) -> Result<()> {
+fn advance(bed: &mut Testbed, staged: &mut [Staged], wanted: &[Vec<Option<Svc>>]) -> Result<()> {
     let (mut jobs, mut places) = (Vec::new(), Vec::new());
     for (index, (one, wanted)) in staged.iter_mut().zip(wanted).enumerate() {
         let count = one.standing.len().max(wanted.len());
@@ -195,7 +195,7 @@ fn advance(arena: &mut Arena, staged: &mut [Staged], wanted: &[Vec<Option<Svc>>]
             });
         }
     }
-    let live = arena.write(&jobs)?;
+    let live = bed.write(&jobs)?;
     for ((index, position, after, before), live) in places.into_iter().zip(live) {
         let one = &mut staged[index];
         if let (Some((svc, before)), true) = (before, live.is_none())
@@ -232,8 +232,8 @@ fn questions(
             state,
             question,
             svc: svc.clone(),
-            theirs: Heard::new(),
-            ours: Heard::new(),
+            theirs: Observation::new(),
+            ours: Observation::new(),
             pool: None,
             shadow,
             verdict: Verdict::Differs,
@@ -265,11 +265,11 @@ fn questions(
 }
 
 /// Asks all, and what differs again; how many those were.
-fn settle(arena: &Arena, items: &mut [Answered]) -> Result<usize> {
+fn settle(bed: &Testbed, items: &mut [Answered]) -> Result<usize> {
     let mut open: Vec<usize> = (0..items.len()).collect();
     let mut again = 0;
     for round in 0..ROUNDS {
-        ask(arena, items, &open, 1 << round)?;
+        ask(bed, items, &open, 1 << round)?;
         for index in &open {
             let one = &mut items[*index];
             let case = Case {
@@ -291,7 +291,7 @@ fn settle(arena: &Arena, items: &mut [Answered]) -> Result<usize> {
     Ok(again)
 }
 
-/// What one asker asks in one world, and where the answers belong.
+/// What one client asks in one world, and where the answers belong.
 type List = Vec<(usize, Which, Ask)>;
 
 /// Where an answer belongs.
@@ -302,10 +302,10 @@ enum Which {
     Pool,
 }
 
-fn ask(arena: &Arena, items: &mut [Answered], open: &[usize], more: u32) -> Result<()> {
-    let mut lists: Vec<(&World, Asker, List)> = Vec::new();
-    for asker in Asker::ALL {
-        let of_asker = || open.iter().filter(|i| items[**i].question.asker == asker);
+fn ask(bed: &Testbed, items: &mut [Answered], open: &[usize], more: u32) -> Result<()> {
+    let mut lists: Vec<(&World, Client, List)> = Vec::new();
+    for client in Client::ALL {
+        let of_asker = || open.iter().filter(|i| items[**i].question.client == client);
         let mut theirs = Vec::new();
         for index in of_asker() {
             let one = &items[*index];
@@ -315,13 +315,13 @@ fn ask(arena: &Arena, items: &mut [Answered], open: &[usize], more: u32) -> Resu
             }
         }
         let ours = of_asker().map(|index| (*index, Which::Ours, items[*index].question.ask(more)));
-        lists.push((arena.ours(), asker, ours.collect()));
-        lists.push((arena.theirs(), asker, theirs));
+        lists.push((bed.ours(), client, ours.collect()));
+        lists.push((bed.theirs(), client, theirs));
     }
     let answers = thread::scope(|scope| {
         let running: Vec<_> = lists
             .into_iter()
-            .map(|(world, asker, list)| scope.spawn(move || survey(world, asker, &list, more)))
+            .map(|(world, client, list)| scope.spawn(move || survey(world, client, &list, more)))
             .collect();
         let joined = running.into_iter().map(|thread| {
             thread
@@ -330,12 +330,12 @@ fn ask(arena: &Arena, items: &mut [Answered], open: &[usize], more: u32) -> Resu
         });
         joined.collect::<Result<Vec<_>>>()
     })?;
-    for (index, which, heard) in answers.into_iter().flatten() {
+    for (index, which, observed) in answers.into_iter().flatten() {
         let one = &mut items[index];
         match which {
-            Which::Theirs => one.theirs = heard,
-            Which::Ours => one.ours = heard,
-            Which::Pool => one.pool = Some(heard),
+            Which::Theirs => one.theirs = observed,
+            Which::Ours => one.ours = observed,
+            Which::Pool => one.pool = Some(observed),
         }
     }
     Ok(())
@@ -343,21 +343,21 @@ fn ask(arena: &Arena, items: &mut [Answered], open: &[usize], more: u32) -> Resu
 
 fn survey(
     world: &World,
-    asker: Asker,
+    client: Client,
     list: &List,
     more: u32,
-) -> Result<Vec<(usize, Which, Heard)>> {
+) -> Result<Vec<(usize, Which, Observation)>> {
     let mut all = Vec::with_capacity(list.len());
     let threads = (THREADS * more as usize).min(MOST_THREADS);
     for go in list.chunks(GO) {
         let asks = go.iter().map(|(_, _, ask)| ask.clone()).collect();
-        let heard = world.asker(asker).survey(asks, threads);
-        let heard = heard.with_context(|| format!("ask as {asker:?}"))?;
+        let observed = world.client(client).survey(asks, threads);
+        let observed = observed.with_context(|| format!("ask as {client:?}"))?;
         let places = go.iter().map(|(index, which, _)| (*index, *which));
         all.extend(
             places
-                .zip(heard)
-                .map(|((index, which), heard)| (index, which, heard)),
+                .zip(observed)
+                .map(|((index, which), observed)| (index, which, observed)),
         );
     }
     Ok(all)

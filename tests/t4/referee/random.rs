@@ -1,12 +1,12 @@
-//! Clusters that chance makes, as they change; what differs is made small before it is shown.
+//! Clusters made at random, as they change; what differs is made small before it is shown.
 
 use std::env;
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use conformance::bout::{self, Asked};
-use conformance::{Arena, Plan, Score, generate, shrink};
+use conformance::round::{self, Asked};
+use conformance::{Plan, Score, Testbed, generate, shrink};
 
 use crate::referee::report;
 
@@ -21,19 +21,19 @@ const SHRUNK: usize = 3;
 
 /// `LB_REFEREE_CLUSTERS` clusters from the number `LB_REFEREE_SEED` on.
 #[test]
-fn clusters_of_chance_are_served_as_kube_proxy_serves_them() -> Result<()> {
+fn random_clusters_are_served_as_kube_proxy_serves_them() -> Result<()> {
     let (clusters, first) = (
         number("LB_REFEREE_CLUSTERS", CLUSTERS)?,
         number("LB_REFEREE_SEED", 1)?,
     );
-    let arena = Arena::shared()?;
-    let mut arena = arena.lock().unwrap_or_else(PoisonError::into_inner);
+    let bed = Testbed::shared()?;
+    let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     let seeds: Vec<u64> = (first..first + clusters).collect();
     let (mut total, mut found, start) = (Score::default(), Vec::new(), Instant::now());
     for seeds in seeds.chunks(AT_ONCE) {
         let plans = seeds.iter().map(|seed| generate::plan(*seed));
         let plans: Vec<Plan> = plans.collect::<Result<_>>()?;
-        let score = bout::run(&mut arena, &plans, &Asked::Some(QUESTIONS))?;
+        let score = round::run(&mut bed, &plans, &Asked::Some(QUESTIONS))?;
         for (index, plan) in plans.iter().enumerate() {
             if score.differences().any(|one| one.plan == index) {
                 let own: Vec<_> = score
@@ -66,10 +66,10 @@ fn clusters_of_chance_are_served_as_kube_proxy_serves_them() -> Result<()> {
     }
     let mut text = format!("{} of {clusters} clusters differ\n", found.len());
     for (plan, differences, question) in found.iter().take(SHRUNK) {
-        let small = shrink::shrink(&mut arena, plan, question)?;
+        let small = shrink::shrink(&mut bed, plan, question)?;
         let plans = [small.clone()];
         let asked = Asked::Like(Box::new(question.clone()));
-        let score = bout::run(&mut arena, &plans, &asked)?;
+        let score = round::run(&mut bed, &plans, &asked)?;
         report::add(
             &mut text,
             format_args!(

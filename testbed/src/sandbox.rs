@@ -1,5 +1,5 @@
-//! Owns the way of a process into a network namespace and a cgroup, before it becomes the program it is to be.
-//! Knows nothing of the testbed around it: it is the other end of [`crate::process`], run by the helper binary.
+//! The way of a process into a network namespace and a cgroup, before it becomes the program it is
+//! to be.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 /// Where a process is to run; each left out stays as it is.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Place {
+pub struct Sandbox {
     /// File of a network namespace.
     #[arg(long)]
     pub netns: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Place {
     pub resolv_conf: Option<PathBuf>,
 }
 
-impl Place {
+impl Sandbox {
     /// As arguments of the helper binary.
     #[must_use]
     pub fn to_args(&self) -> Vec<PathBuf> {

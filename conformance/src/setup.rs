@@ -1,5 +1,5 @@
-//! Owns the two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy on one, lb-agent on the
-//! other. Knows when both have caught up, and nothing of what is compared.
+//! The two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy on
+//! one, lb-agent on the other. Knows when both have caught up, and nothing of what is compared.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::apply::{self, Job, Live, Manifest};
 use crate::objects::{EXTERNAL_CIDRS, Slot};
 use crate::plan::{Endpoint, Port, Slice, Svc};
-use crate::question::Asker;
+use crate::question::Client;
 use crate::world::{self, API, NODE, OTHER_NODE, TARGETS, World, ZONES};
 use testbed::addr;
 use testbed::agent::{Agent, Start};
 use testbed::cluster::objects::object;
-use testbed::cluster::{ADMIN_TOKEN, Client, ControlPlane, KubeProxy};
+use testbed::cluster::{self, ADMIN_TOKEN, ControlPlane, KubeProxy};
 use testbed::netns::Netns;
 use testbed::poll;
 use testbed::probe::Kind;
@@ -31,11 +31,11 @@ const PODS: &str = "10.244.0.0/16,fd66:244::/48";
 /// Ports of the sentinel are numbered from here on.
 const SENTINEL: u16 = 10_000;
 
-/// The one arena that the tests of a program share, one at a time.
-static SHARED: Mutex<Weak<Mutex<Arena>>> = Mutex::new(Weak::new());
+/// The one bed that the tests of a program share, one at a time.
+static SHARED: Mutex<Weak<Mutex<Testbed>>> = Mutex::new(Weak::new());
 
 /// Goes with this value.
-pub struct Arena {
+pub struct Testbed {
     kube_proxy: KubeProxy,
     agent: Agent,
     theirs: World,
@@ -49,13 +49,13 @@ pub struct Arena {
     staged: u32,
 }
 
-impl std::fmt::Debug for Arena {
+impl std::fmt::Debug for Testbed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arena").finish_non_exhaustive()
+        f.debug_struct("Testbed").finish_non_exhaustive()
     }
 }
 
-impl Arena {
+impl Testbed {
     /// Both worlds, with both proxies running.
     pub fn start() -> Result<Self> {
         let api = Netns::new("api")?;
@@ -78,7 +78,7 @@ impl Arena {
         });
         let node = theirs.node();
         let kube_proxy =
-            KubeProxy::start_configured(&control_plane, node.place(), node.name(), config)?;
+            KubeProxy::start_configured(&control_plane, node.sandbox(), node.name(), config)?;
         let kubeconfig = control_plane.kubeconfig("admin", ADMIN_TOKEN)?;
         let kubeconfig = kubeconfig.display().to_string();
         let agent = Start::new()
@@ -86,7 +86,7 @@ impl Arena {
             .args(&["--node-port-addresses", "primary"])
             .args(&["--external-ip-cidrs", EXTERNAL_CIDRS])
             .on(ours.node())?;
-        let mut arena = Self {
+        let mut bed = Self {
             kube_proxy,
             agent,
             theirs,
@@ -97,8 +97,8 @@ impl Arena {
             turn: 0,
             staged: 0,
         };
-        arena.catch_up()?;
-        Ok(arena)
+        bed.catch_up()?;
+        Ok(bed)
     }
 
     /// The shared one; lock it for as long as objects of yours stand.
@@ -185,7 +185,7 @@ impl Arena {
                 let to = SocketAddr::new(*ip, SENTINEL + self.turn);
                 let what = format!("{who} has made change {} its own at {to}", self.turn);
                 let caught_up = poll::until_true(CATCH_UP, &what, || {
-                    let answer = world.asker(Asker::Pod).ask(Kind::Tcp, to);
+                    let answer = world.client(Client::Pod).ask(Kind::Tcp, to);
                     Ok(answer.is_ok_and(|answer| answer.name == name))
                 });
                 if caught_up.is_err() {
@@ -210,7 +210,7 @@ fn namespace(number: u8) -> String {
     format!("plan-{number}")
 }
 
-fn add_node(client: &Client, name: &str, index: usize) -> Result<()> {
+fn add_node(client: &cluster::Client, name: &str, index: usize) -> Result<()> {
     let number = u8::try_from(index + 1).context("a node's number")?;
     let (net, ips) = (addr::pod(number, 0), addr::lan(10 + number).ips());
     let labels =

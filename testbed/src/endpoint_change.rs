@@ -1,17 +1,17 @@
-//! Owns what can happen to the backend that a flow has: six changes of a Service, and how each is made and waited for.
-//! Knows nothing of flows.
+//! What can happen to the backend that a flow has: six changes of a Service, and how each is made
+//! and waited for.
 
 use anyhow::{Context as _, Result};
 
 use crate::addr::Both;
 use crate::agent::CHANGE;
+use crate::agent_output;
 use crate::manifest::{Endpoint, Service};
 use crate::node::Node;
+use crate::one_node::{PORT, TARGET};
 use crate::pod::Pod;
 use crate::poll;
 use crate::probe::{Family, Kind};
-use crate::scene::{PORT, TARGET};
-use crate::shown;
 
 /// Where pods listen too, under another name: see [`Change::Moved`].
 const OTHER_TARGET: u16 = 9090;
@@ -35,7 +35,7 @@ pub enum Change {
 
 /// What it means for a flow of UDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum Expected {
     /// Stays with who serves it.
     Keeps,
     /// Goes to this server.
@@ -60,7 +60,7 @@ impl Change {
 
 /// A Service whose only endpoint is the first of two pods, until the change.
 #[derive(Debug, Clone)]
-pub struct Case {
+pub struct EndpointChange {
     /// What happens to it.
     pub change: Change,
     /// Its VIP.
@@ -71,7 +71,7 @@ pub struct Case {
     pods: [Endpoint; 2],
 }
 
-impl Case {
+impl EndpointChange {
     /// Number `n` among the cases of a test; `pods` serve on [`OTHER_TARGET`] too, by [`serve_elsewhere`].
     #[must_use]
     pub fn new(change: Change, n: u8, vip: Both, pods: [Endpoint; 2]) -> Self {
@@ -98,13 +98,13 @@ impl Case {
 
     /// What becomes of a flow of UDP.
     #[must_use]
-    pub fn fate(&self) -> Fate {
+    pub fn expected(&self) -> Expected {
         match self.change {
-            Change::Zero => Fate::Refused,
-            Change::Deleted => Fate::Nothing,
-            Change::Recreated | Change::Lost => Fate::Goes(self.pods[1].pod.clone()),
-            Change::Moved => Fate::Goes(elsewhere(&self.pods[0].pod)),
-            Change::Draining => Fate::Keeps,
+            Change::Zero => Expected::Refused,
+            Change::Deleted => Expected::Nothing,
+            Change::Recreated | Change::Lost => Expected::Goes(self.pods[1].pod.clone()),
+            Change::Moved => Expected::Goes(elsewhere(&self.pods[0].pod)),
+            Change::Draining => Expected::Keeps,
         }
     }
 
@@ -166,7 +166,7 @@ impl Case {
     /// Both families, both protocols, and all of a node's ports.
     fn wait(&self, node: &Node, backends: Option<(&[Both], u16)>) -> Result<()> {
         poll::until_true(CHANGE, "the change is in the maps", || {
-            let all = shown::frontends(node)?;
+            let all = agent_output::frontends(node)?;
             let ours = all.iter().filter(|f| {
                 f.port == self.node_port
                     || self.vip.ips().iter().any(|ip| bracketed(*ip) == f.address)

@@ -1,5 +1,4 @@
-//! Owns the stage of packet tests: two nodes with pods and agents, and a client outside of them.
-//! Knows nothing of what is sent.
+//! Two nodes with pods and agents, and a client outside of them.
 
 use anyhow::{Context as _, Result};
 
@@ -8,9 +7,9 @@ use crate::agent::{Agent, Start};
 use crate::lan::{Client, Lan, Offloads};
 use crate::manifest::{self, Endpoint, Service};
 use crate::node::{Node, PodNetwork};
-use crate::scene::{PORT, TARGET};
+use crate::one_node::{PORT, TARGET};
 
-/// Pods of the first node, where the client knocks.
+/// Pods of the first node, where the client connects.
 pub const LOCAL: [&str; 2] = ["local-1", "local-2"];
 /// Pods of the second node.
 pub const REMOTE: [&str; 2] = ["remote-1", "remote-2"];
@@ -23,12 +22,12 @@ pub const BOTH_PORT: u16 = 30003;
 
 /// Fields go in this order: the agents first.
 #[derive(Debug)]
-pub struct Outside {
+pub struct TwoNodes {
     /// One a node, taken out by tests that kill them.
     pub agents: Vec<Agent>,
     /// Beside the nodes, on their segment.
     pub client: Client,
-    /// Where the client knocks.
+    /// Where the client connects.
     pub near: Node,
     /// The other one.
     pub far: Node,
@@ -37,7 +36,7 @@ pub struct Outside {
     network: PodNetwork,
 }
 
-impl Outside {
+impl TwoNodes {
     /// With the services `local`, `remote` and `both`; `near` is how the agent of the first node is started.
     pub fn new(network: PodNetwork, offloads: Offloads, near: Start) -> Result<Self> {
         let lan = Lan::new(offloads)?;
@@ -50,7 +49,7 @@ impl Outside {
         let (one, two) = nodes;
         one.join(&two)?;
         let client = lan.client(1)?;
-        let mut stage = Self {
+        let mut bed = Self {
             agents: Vec::new(),
             client,
             near: one,
@@ -58,20 +57,20 @@ impl Outside {
             lan,
             network,
         };
-        for service in stage.services() {
-            stage.apply(&service)?;
+        for service in bed.services() {
+            bed.apply(&service)?;
         }
         let nodes = format!(
             "{}---\n{}",
-            manifest::node(&stage.near),
-            manifest::node(&stage.far)
+            manifest::node(&bed.near),
+            manifest::node(&bed.far)
         );
-        for node in [&stage.near, &stage.far] {
+        for node in [&bed.near, &bed.far] {
             node.write_manifest("nodes.yaml", &nodes)?;
         }
-        stage.agents.push(near.on(&stage.near)?);
-        stage.agents.push(Start::new().on(&stage.far)?);
-        Ok(stage)
+        bed.agents.push(near.on(&bed.near)?);
+        bed.agents.push(Start::new().on(&bed.far)?);
+        Ok(bed)
     }
 
     fn services(&self) -> [Service; 3] {

@@ -1,5 +1,5 @@
-//! Owns the stage of most tests: a node with three web pods and a client pod, the service `web` in front, the agent.
-//! Knows nothing of what is played.
+//! The stage of most tests: a node with three web pods and a client pod, the service `web` in
+//! front, the agent.
 
 use anyhow::Result;
 
@@ -26,7 +26,7 @@ pub const WEB_LB: Both = addr::lb(10);
 
 /// Fields go in this order: the agent first.
 #[derive(Debug)]
-pub struct Scene {
+pub struct OneNode {
     /// Running; taken out by tests that kill it.
     pub agent: Option<Agent>,
     /// With the pods.
@@ -35,7 +35,7 @@ pub struct Scene {
     pub lan: Lan,
 }
 
-impl Scene {
+impl OneNode {
     /// The service `web` and nothing else.
     pub fn new() -> Result<Self> {
         Self::with(Start::new(), |node| vec![web(node)])
