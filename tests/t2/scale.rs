@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use lb_agent::maps::{
-    Maps,
+    Maps, Table,
     mem::{self, Limits, SharedWorld},
 };
 use lb_agent::model::{
@@ -174,12 +174,12 @@ fn ten_thousand_services_cost_what_they_hold_and_changes_what_they_change() -> R
     let node_ports = wanted.fronts.keys().filter(|k| k.0.is_none()).count();
     let of_vips = wanted.fronts.len() - node_ports + wanted.marks.len();
     for (map, found, wanted) in [
-        ("services", writes.services, of_vips),
-        ("nodeports", writes.nodeports, node_ports),
-        ("svc", writes.svc, wanted.pools()),
-        ("slots", writes.slots, wanted.slots()),
-        ("members", writes.members, wanted.members()),
-        ("backends", writes.backends, wanted.backends.len()),
+        ("services", writes[Table::Frontends], of_vips),
+        ("nodeports", writes[Table::NodePorts], node_ports),
+        ("svc", writes[Table::Pools], wanted.pools()),
+        ("slots", writes[Table::Slots], wanted.slots()),
+        ("members", writes[Table::Members], wanted.members()),
+        ("backends", writes[Table::Backends], wanted.backends.len()),
     ] {
         assert_eq!(found, wanted as u64, "each element of {map} once");
     }
@@ -201,7 +201,7 @@ fn ten_thousand_services_cost_what_they_hold_and_changes_what_they_change() -> R
     rig.compare(&all)?;
 
     let report = rig.list(&[]);
-    assert_eq!((report.writes.slots, report.barriers), (0, 0));
+    assert_eq!((report.writes[Table::Slots], report.barriers), (0, 0));
     rig.compare(&[])?;
     assert_eq!(rig.used(), 0);
     Ok(())
@@ -247,8 +247,15 @@ fn one_endpoint_of_a_large_service(rig: &mut Rig, all: &mut [Service]) -> Result
     let service = &mut all[1];
     service.slices[3].pop();
     let writes = rig.put(service, 3).writes;
-    assert_eq!((writes.hashed(), writes.svc, writes.backends), (1, 1, 0));
-    assert_eq!(writes.slots, LARGE as u64 - 1);
+    assert_eq!(
+        (
+            writes.hashed(),
+            writes[Table::Pools],
+            writes[Table::Backends]
+        ),
+        (1, 1, 0)
+    );
+    assert_eq!(writes[Table::Slots], LARGE as u64 - 1);
     rig.compare(all)
 }
 
@@ -260,7 +267,7 @@ fn one_service_comes_and_goes(rig: &mut Rig, all: &mut Vec<Service>) -> Result<(
     let endpoints = gone.endpoints().count() as u64;
     // Two marks and two frontends; its members. What it held is cleared behind a barrier, later.
     assert_eq!((report.planned, report.barriers), (1, 0));
-    assert_eq!(report.writes.services, 4);
+    assert_eq!(report.writes[Table::Frontends], 4);
     assert_eq!(report.writes.total(), 4 + endpoints);
     rig.compare(all)?;
     rig.engine.handle(Event::Service(service(&gone)));
@@ -294,13 +301,13 @@ fn a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes() -> Resul
             let writes = rig.sync().writes;
             hashed += writes.hashed();
             // One new version of the slots a sync, however many slices have changed.
-            assert!(writes.slots <= (LARGE + STEP) as u64, "{writes:?}");
-            assert_eq!(writes.svc, 1);
+            assert!(writes[Table::Slots] <= (LARGE + STEP) as u64, "{writes:?}");
+            assert_eq!(writes[Table::Pools], 1);
             writes
         };
         let writes = tell(&mut rig, &all[0]);
         assert_eq!(
-            (writes.hashed(), writes.backends),
+            (writes.hashed(), writes[Table::Backends]),
             (STEP as u64, STEP as u64)
         );
         for n in slices.clone() {
@@ -310,7 +317,7 @@ fn a_rolling_update_of_five_thousand_endpoints_writes_what_it_changes() -> Resul
         }
         let writes = tell(&mut rig, &all[0]);
         assert_eq!(
-            (writes.hashed(), writes.backends),
+            (writes.hashed(), writes[Table::Backends]),
             (STEP as u64, STEP as u64)
         );
         for n in slices {

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 use tracing::{debug, error, warn};
 
-use crate::sync::{Audit, Part};
+use crate::{maps::Table, sync::Audit};
 
 use super::{labels::MapLabels, metrics::set, names};
 
@@ -63,7 +63,7 @@ impl AuditReporter {
     /// Takes in one step; returns the drift of a map whose last step it was.
     pub(crate) fn step(&mut self, step: Audit, took: Duration) -> Option<Drift> {
         let Audit {
-            part,
+            table,
             last,
             ended: _,
             drift,
@@ -73,29 +73,27 @@ impl AuditReporter {
         } = step;
         self.took += took;
         self.longest = self.longest.max(took);
-        let repaired = report.writes.by_map();
-        let repaired = repaired.iter().find(|(map, _)| *map == part.map());
         self.map.drift += drift;
-        self.map.repaired += repaired.map_or(0, |(_, n)| *n) + unseen;
+        self.map.repaired += report.writes[table] + unseen;
         self.map.examples.extend(examples);
         for failure in &report.failed {
-            error!(map = part.map(), error = %failure.error, "the audit of this map failed");
+            error!(map = table.name(), error = %failure.error, "the audit of this map failed");
         }
-        if last { self.map_ended(part) } else { None }
+        if last { self.map_ended(table) } else { None }
     }
 
-    fn map_ended(&mut self, part: Part) -> Option<Drift> {
+    fn map_ended(&mut self, table: Table) -> Option<Drift> {
         let OneMap {
             drift,
             repaired,
             mut examples,
         } = mem::take(&mut self.map);
-        self.metrics.map(part, drift, repaired);
+        self.metrics.map(table, drift, repaired);
         self.drift += drift;
         if drift == 0 {
             return None;
         }
-        let map = part.map();
+        let map = table.name();
         examples.truncate(EXAMPLES);
         let examples = examples.join("; ");
         warn!(
@@ -141,8 +139,8 @@ impl AuditMetrics {
             drift: Family::default(),
             repaired: Family::default(),
         };
-        for part in Part::ALL {
-            audits.map(part, 0, 0);
+        for &table in Table::ALL {
+            audits.map(table, 0, 0);
         }
         registry.register_with_unit(
             "audit_duration",
@@ -169,8 +167,8 @@ impl AuditMetrics {
         audits
     }
 
-    fn map(&self, part: Part, drift: u64, repaired: u64) {
-        let labels = MapLabels { map: part.map() };
+    fn map(&self, table: Table, drift: u64, repaired: u64) {
+        let labels = MapLabels { map: table.name() };
         set(&self.drift.get_or_create(&labels), drift);
         self.repaired.get_or_create(&labels).inc_by(repaired);
     }

@@ -1,11 +1,11 @@
-//! The shape of a plan: pools of backends, and the frontends that lead to them. Owns no rule.
+//! The shape of a plan: pools of backends, and the frontends that lead to them.
 
-use std::{fmt, num::NonZeroU16, sync::Arc};
+use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{
     Addr, Proto,
     frontend::{NodePortKey, VipKey},
-    member,
+    member::{self},
 };
 
 use super::{PlanError, no_local::NoLocal};
@@ -17,15 +17,34 @@ pub struct ServicePlan {
     pub pools: Vec<Pool>,
     /// No key twice.
     pub frontends: Vec<Frontend>,
-    /// What could not be honoured, for people.
+    /// What is not programmed as the object asks, in words.
     pub problems: Vec<String>,
-    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`; each is among the
-    /// problems too.
+    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is among the problems too.
     pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,
-    /// Ports that nothing serves on this node, though their policy asks for it.
+    /// Ports with a local-only policy and no endpoint on this node.
     pub no_local: NoLocal,
+}
+
+/// An IP family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpFamily {
+    /// The family of an address.
+    #[must_use]
+    pub fn of(addr: &IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
 }
 
 /// A Service's `healthCheckNodePort`.
@@ -38,26 +57,26 @@ pub struct HealthCheck {
     pub local_endpoints: [Option<u32>; 2],
 }
 
-/// Which endpoints a pool draws from.
+/// Which endpoints serve a pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Reach {
+pub enum TrafficPolicy {
     /// All of the cluster, by topology hints.
     Cluster,
     /// Those of this node.
     Local,
 }
 
-/// A pool among those of its Service; stable while the Service's ports keep their names.
+/// Names a pool among those of its Service; stable while the Service's ports keep their names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PoolId {
     /// Name of the port.
     pub port: Arc<str>,
     /// Its protocol.
     pub proto: Proto,
-    /// IPv6 rather than IPv4.
-    pub v6: bool,
+    /// Its family.
+    pub family: IpFamily,
     /// Which endpoints.
-    pub reach: Reach,
+    pub policy: TrafficPolicy,
 }
 
 /// The backends behind one or more frontends.
@@ -75,7 +94,7 @@ pub struct Pool {
     pub source_ranges: Box<[(Addr, u8)]>,
     /// Sorted by address and port, none twice.
     pub members: Vec<Member>,
-    /// It cannot be carried like this: what stands for it stays.
+    /// Why it cannot be programmed; its entries in the maps stay as they are.
     pub refused: Option<PlanError>,
 }
 
@@ -87,24 +106,24 @@ pub struct Member {
     /// Host byte order.
     pub port: u16,
     /// What it is to the pool.
-    pub bits: Bits,
+    pub flags: MemberFlags,
 }
 
 /// A member's flags: the two of `lb_members`, and two that the backend's entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bits(u8);
+pub struct MemberFlags(u8);
 
-impl Bits {
-    /// Stands in the slots.
+impl MemberFlags {
+    /// Gets new connections: it has a slot.
     pub const ELIGIBLE: Self = Self(1);
-    /// What it has stays valid.
+    /// Keeps the connections that it has.
     pub const SERVING: Self = Self(2);
     /// Terminating and no longer ready.
     pub const TERMINATING: Self = Self(4);
     /// Runs on this node.
     pub const LOCAL: Self = Self(8);
 
-    /// These and, if `on`, those.
+    /// Adds `other` if `on`.
     #[must_use]
     pub fn with(self, other: Self, on: bool) -> Self {
         if on { Self(self.0 | other.0) } else { self }
@@ -132,10 +151,11 @@ impl Bits {
 }
 
 const _: () = assert!(
-    Bits::ELIGIBLE.0 as u32 == member::ELIGIBLE && Bits::SERVING.0 as u32 == member::SERVING
+    MemberFlags::ELIGIBLE.0 as u32 == member::ELIGIBLE
+        && MemberFlags::SERVING.0 as u32 == member::SERVING
 );
 
-impl fmt::Debug for Bits {
+impl fmt::Debug for MemberFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [
             (Self::ELIGIBLE, 'E'),
@@ -152,22 +172,22 @@ impl fmt::Debug for Bits {
 
 /// Key of a frontend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum FrontKey {
+pub enum FrontendKey {
     /// In `lb_frontends`.
     Address(VipKey),
     /// In `lb_nodeports`.
     NodePort(NodePortKey),
 }
 
-/// A way in.
+/// An address and port, or a node port, that clients use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frontend {
     /// What a client names.
-    pub key: FrontKey,
+    pub key: FrontendKey,
     /// Index into [`ServicePlan::pools`]; `None` for the mark of a VIP.
     pub pool: Option<usize>,
-    /// For the mark of a VIP: the pool whose endpoints tell whether the address answers ping.
-    pub asks: Option<usize>,
+    /// For the mark of a VIP: the pool whose endpoints decide whether the address answers ping.
+    pub ping_pool: Option<usize>,
     /// See [`lb_common::frontend`].
     pub flags: u32,
 }

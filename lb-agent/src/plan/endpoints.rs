@@ -1,4 +1,4 @@
-//! From slices to the endpoints of one service port in one family. Owns the resolution of duplicates.
+//! From slices to the endpoints of one service port in one family, each address once.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use lb_common::{Addr, Proto};
 use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
 
 use super::{
-    desired::{Bits, HealthCheck, Member, Reach},
+    desired::{HealthCheck, IpFamily, Member, MemberFlags, TrafficPolicy},
     topology::Chosen,
 };
 
@@ -24,22 +24,25 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The endpoints of `port`, sorted by address and port. The same address may stand there twice, while an endpoint moves from
-/// one slice to the other, or while a new pod has the address of one that ends: one that does not terminate hides one that
-/// does (kube-proxy's rule; the rest it leaves to chance), then a ready one hides a serving one, a serving one the rest, a
-/// local one a remote one.
+/// The endpoints of `port`, sorted by address and port. Slices may list an address twice: while an endpoint moves from one
+/// slice to another, or while a new pod has the address of one that terminates. An endpoint that does not terminate wins
+/// over one that does (kube-proxy's rule, which leaves the rest open); then ready wins over serving, serving over the
+/// rest, local over remote.
 #[must_use]
 pub fn candidates<'a>(
     slices: &'a [Arc<Slice>],
     port: &ServicePort,
-    v6: bool,
+    family: IpFamily,
     node: &str,
 ) -> Vec<Candidate<'a>> {
     let mut all: Vec<Candidate<'a>> = Vec::new();
     for slice in slices {
         let ports = slice.ports.iter();
         for listens in ports.filter(|p| p.name == port.name && p.proto == port.proto) {
-            let endpoints = slice.endpoints.iter().filter(|e| e.addr.is_ipv6() == v6);
+            let endpoints = slice
+                .endpoints
+                .iter()
+                .filter(|e| IpFamily::of(&e.addr) == family);
             all.extend(endpoints.map(|endpoint| Candidate {
                 addr: endpoint.addr.into(),
                 port: listens.port.get(),
@@ -63,13 +66,13 @@ pub fn candidates<'a>(
     all
 }
 
-/// The members of a pool: what the topology chose, and what still serves. A flow of UDP stays with an endpoint that serves,
-/// whatever the traffic policy says by now, so a local pool of UDP keeps remote ones.
+/// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP flow stays with an
+/// endpoint that serves, whatever the traffic policy says now, so a local UDP pool keeps remote members.
 #[must_use]
 pub fn members(
     candidates: &[Candidate<'_>],
     chosen: &Chosen,
-    reach: Reach,
+    policy: TrafficPolicy,
     proto: Proto,
 ) -> Vec<Member> {
     let kept = candidates.iter().zip(&chosen.eligible);
@@ -80,39 +83,41 @@ pub fn members(
             terminating,
             ..
         } = *c.endpoint;
-        let within = reach == Reach::Cluster || c.local || proto == Proto::Udp;
+        let within = policy == TrafficPolicy::Cluster || c.local || proto == Proto::Udp;
         let serves = within && (ready || serving);
         (eligible || serves).then(|| Member {
             addr: c.addr,
             port: c.port,
-            bits: Bits::default()
-                .with(Bits::ELIGIBLE, eligible)
-                .with(Bits::SERVING, eligible || serves)
-                .with(Bits::TERMINATING, terminating && !ready)
-                .with(Bits::LOCAL, c.local),
+            flags: MemberFlags::default()
+                .with(MemberFlags::ELIGIBLE, eligible)
+                .with(MemberFlags::SERVING, eligible || serves)
+                .with(MemberFlags::TERMINATING, terminating && !ready)
+                .with(MemberFlags::LOCAL, c.local),
         })
     })
     .collect()
 }
 
-/// What the health check of a Service tells: only one of type LoadBalancer whose external policy is Local has one. Ready
-/// endpoints of this node count, each address once, terminating ones never.
+/// What the health check of a Service reports. Only a LoadBalancer Service with the external policy Local has one. It
+/// counts ready endpoints of this node, each address once; terminating ones never.
 #[must_use]
 pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<HealthCheck> {
     let port = service.health_check_node_port?;
     if service.kind != ServiceType::LoadBalancer || service.external_policy != Policy::Local {
         return None;
     }
-    let local_ready = |v6: bool| {
-        service.cluster_ips.iter().find(|ip| ip.is_ipv6() == v6)?;
+    let local_ready = |family: IpFamily| {
+        let mut ips = service.cluster_ips.iter();
+        ips.find(|ip| IpFamily::of(ip) == family)?;
         let endpoints = slices.iter().flat_map(|s| &s.endpoints);
-        let local = endpoints.filter(|e| e.ready && is_local(e, node) && e.addr.is_ipv6() == v6);
+        let local =
+            endpoints.filter(|e| e.ready && is_local(e, node) && IpFamily::of(&e.addr) == family);
         let addresses: BTreeSet<IpAddr> = local.map(|e| e.addr).collect();
         Some(u32::try_from(addresses.len()).unwrap_or(u32::MAX))
     };
     Some(HealthCheck {
         port,
-        local_endpoints: [local_ready(false), local_ready(true)],
+        local_endpoints: [local_ready(IpFamily::V4), local_ready(IpFamily::V6)],
     })
 }
 

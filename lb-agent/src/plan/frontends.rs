@@ -1,5 +1,5 @@
-//! Which addresses and ports lead to a Service, and from where. Owns the allow-list of external IPs and the rule that
-//! traffic from inside reaches the whole cluster whatever the external policy.
+//! Which addresses and ports lead to a Service, and from where. Holds the allow-list of external IPs, and the rule
+//! that traffic from inside reaches the whole cluster, whatever the external policy says.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -12,18 +12,18 @@ use crate::model::{Policy, Service, ServicePort, ServiceType};
 
 use super::{
     PlanConfig,
-    desired::{FrontKey, Frontend, Reach, ServicePlan},
+    desired::{Frontend, FrontendKey, IpFamily, ServicePlan, TrafficPolicy},
 };
 
-/// A frontend and the endpoints it wants.
+/// A frontend, and the endpoints that serve it.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct DesiredFrontend {
     /// What a client names.
-    pub key: FrontKey,
+    pub key: FrontendKey,
     /// See [`frontend`].
     pub flags: u32,
     /// Which endpoints.
-    pub reach: Reach,
+    pub policy: TrafficPolicy,
 }
 
 /// The addresses of one Service, by family; a family without a cluster IP is not served (kube-proxy's rule).
@@ -35,14 +35,14 @@ pub struct Addresses {
 /// The addresses of one family.
 pub struct Family {
     cluster: IpAddr,
-    /// The cluster IP is on a device of this machine (a name server of the node's own): whoever listens there is meant.
+    /// The cluster IP is assigned to a device of this machine (node-local DNS): the local listener serves it.
     held: bool,
     /// Cluster IPs are routed to `lb0`.
     lb0: bool,
     external: Vec<IpAddr>,
     ingress: Vec<IpAddr>,
-    /// Those of `external` and `ingress` whose ports can be led there.
-    led: Vec<IpAddr>,
+    /// Those of `external` and `ingress` whose ports can be routed to `lb0`.
+    routed: Vec<IpAddr>,
     /// Those that cannot, since they are the machine's own.
     pub own: Vec<IpAddr>,
 }
@@ -65,7 +65,7 @@ impl Addresses {
             ServiceType::ClusterIp | ServiceType::NodePort => &[],
         };
         let of_family = |ips: &[IpAddr], of: &IpAddr| -> Vec<IpAddr> {
-            let same = ips.iter().filter(|ip| ip.is_ipv6() == of.is_ipv6());
+            let same = ips.iter().filter(|ip| IpFamily::of(ip) == IpFamily::of(of));
             same.copied().collect()
         };
         let of_no_family = |ip: &&IpAddr| {
@@ -84,18 +84,18 @@ impl Addresses {
             });
             problems.extend(skipped);
         }
-        // What is this machine's own is delivered before any rule is asked.
+        // The kernel delivers to the machine's own addresses before it looks at any routing rule.
         let own = &config.machine.own;
         let outer = ingress.iter().chain(&allowed);
         let (here, elsewhere): (Vec<IpAddr>, Vec<IpAddr>) = outer.partition(|ip| own.contains(ip));
-        let led = if config.lb0 { elsewhere } else { Vec::new() };
+        let routed = if config.lb0 { elsewhere } else { Vec::new() };
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
             held: own.contains(cluster),
             lb0: config.lb0,
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
-            led: of_family(&led, cluster),
+            routed: of_family(&routed, cluster),
             own: of_family(&here, cluster),
         });
         Self {
@@ -103,8 +103,8 @@ impl Addresses {
         }
     }
 
-    /// The marks of the VIPs; cluster IPs alone are routed to `lb0` whole, and their unknown ports refused to sockets, since
-    /// other things may be behind the others.
+    /// The marks of the VIPs. Only cluster IPs are routed to `lb0` as a whole, with their unknown ports refused to
+    /// sockets: other programs may serve other ports of the remaining addresses.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
             let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
@@ -117,7 +117,7 @@ impl Addresses {
             let external = external.map(|ip| (*ip, frontend::EXTERNAL_IP));
             for (ip, kind) in cluster.chain(ingress).chain(external) {
                 for scope in [scope::INTERNAL, scope::EXTERNAL] {
-                    let key = FrontKey::Address(VipKey {
+                    let key = FrontendKey::Address(VipKey {
                         addr: ip.into(),
                         port: 0,
                         proto: 0,
@@ -132,7 +132,7 @@ impl Addresses {
                         frontends.push(Frontend {
                             key,
                             pool: None,
-                            asks: None,
+                            ping_pool: None,
                             flags,
                         });
                     }
@@ -142,11 +142,12 @@ impl Addresses {
     }
 }
 
-/// Has each mark of a VIP, as seen from inside, ask the pool behind the first of its address's ports that has members, else behind the first.
-pub fn ask(plan: &mut ServicePlan) {
+/// Gives each mark of a VIP, as seen from inside, the pool that decides whether the address answers ping: the first one
+/// of its ports that has members, else the first one.
+pub fn set_ping_pools(plan: &mut ServicePlan) {
     let mut first: BTreeMap<(Addr, u8), usize> = BTreeMap::new();
     for front in &plan.frontends {
-        if let (FrontKey::Address(key), Some(pool)) = (front.key, front.pool) {
+        if let (FrontendKey::Address(key), Some(pool)) = (front.key, front.pool) {
             let known = first.entry((key.addr, key.scope)).or_insert(pool);
             let empty = |n: usize| plan.pools.get(n).is_none_or(|p| p.members.is_empty());
             if empty(*known) && !empty(pool) {
@@ -155,38 +156,38 @@ pub fn ask(plan: &mut ServicePlan) {
         }
     }
     for front in &mut plan.frontends {
-        if let (FrontKey::Address(key), None) = (front.key, front.pool) {
+        if let (FrontendKey::Address(key), None) = (front.key, front.pool) {
             if key.scope == scope::EXTERNAL {
                 continue;
             }
-            front.asks = first.get(&(key.addr, key.scope)).copied();
+            front.ping_pool = first.get(&(key.addr, key.scope)).copied();
         }
     }
 }
 
 impl Family {
-    /// IPv6?
+    /// The family of its addresses.
     #[must_use]
-    pub fn v6(&self) -> bool {
-        self.cluster.is_ipv6()
+    pub fn ip_family(&self) -> IpFamily {
+        IpFamily::of(&self.cluster)
     }
 
     /// Every way in to `port`. From inside, all but the cluster IP reach the whole cluster; from outside,
     /// `externalTrafficPolicy` decides. An address in two roles is one entry with both flags; the first role decides.
     #[must_use]
-    pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<Wanted> {
-        let internal = reach(service.internal_policy);
-        let external = reach(service.external_policy);
-        let mut all: Vec<Wanted> = Vec::new();
-        let mut add = |key: FrontKey, flags, reach| {
+    pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<DesiredFrontend> {
+        let internal = traffic_policy(service.internal_policy);
+        let external = traffic_policy(service.external_policy);
+        let mut all: Vec<DesiredFrontend> = Vec::new();
+        let mut add = |key: FrontendKey, flags, policy| {
             if let Some(known) = all.iter_mut().find(|w| w.key == key) {
                 known.flags |= flags;
             } else {
-                all.push(Wanted { key, flags, reach });
+                all.push(DesiredFrontend { key, flags, policy });
             }
         };
         let address = |ip: IpAddr, scope| {
-            FrontKey::Address(VipKey {
+            FrontendKey::Address(VipKey {
                 addr: ip.into(),
                 port: port.port.get(),
                 proto: port.proto.number(),
@@ -198,7 +199,7 @@ impl Family {
                 add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
             }
         }
-        // By their packets sources are judged, and SCTP is carried at all.
+        // Source ranges and SCTP work on packets only, so both need `lb0`.
         let judged = !self.source_ranges(service).is_empty();
         let sctp = port.proto == Proto::Sctp;
         let outer = [
@@ -208,9 +209,9 @@ impl Family {
         for (ips, kind) in outer {
             for ip in ips {
                 let by_packets = sctp || (judged && kind == frontend::LOAD_BALANCER);
-                let led = by_packets && self.led.contains(ip);
-                let flags = kind | if led { frontend::ROUTED } else { 0 };
-                add(address(*ip, scope::INTERNAL), flags, Reach::Cluster);
+                let routed = by_packets && self.routed.contains(ip);
+                let flags = kind | if routed { frontend::ROUTED } else { 0 };
+                add(address(*ip, scope::INTERNAL), flags, TrafficPolicy::Cluster);
                 add(address(*ip, scope::EXTERNAL), flags, external);
             }
         }
@@ -220,15 +221,19 @@ impl Family {
             let family = Addr::from(self.cluster);
             let key = |scope| {
                 let proto = port.proto.number();
-                FrontKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
+                FrontendKey::NodePort(NodePortKey::new(&family, number.get(), proto, scope))
             };
-            add(key(scope::INTERNAL), frontend::NODE_PORT, Reach::Cluster);
+            add(
+                key(scope::INTERNAL),
+                frontend::NODE_PORT,
+                TrafficPolicy::Cluster,
+            );
             add(key(scope::EXTERNAL), frontend::NODE_PORT, external);
         }
         all
     }
 
-    /// The networks that may use the load-balancer IPs of this family: empty admits everybody, also when all the ranges
+    /// The networks that may use the load-balancer IPs of this family. Empty admits every client, also when all ranges
     /// are of the other family (kube-proxy's rule).
     #[must_use]
     pub fn source_ranges(&self, service: &Service) -> Box<[(Addr, u8)]> {
@@ -237,7 +242,7 @@ impl Family {
         }
         let ours = service.source_ranges.iter();
         let mut ranges: Vec<(Addr, u8)> = ours
-            .filter(|range| range.net.is_ipv6() == self.v6())
+            .filter(|range| IpFamily::of(&range.net) == self.ip_family())
             .map(|range| {
                 let bits = if range.net.is_ipv4() { 96 } else { 0 };
                 (range.net.into(), range.prefix + bits)
@@ -249,9 +254,9 @@ impl Family {
     }
 }
 
-fn reach(policy: Policy) -> Reach {
+fn traffic_policy(policy: Policy) -> TrafficPolicy {
     match policy {
-        Policy::Cluster => Reach::Cluster,
-        Policy::Local => Reach::Local,
+        Policy::Cluster => TrafficPolicy::Cluster,
+        Policy::Local => TrafficPolicy::Local,
     }
 }

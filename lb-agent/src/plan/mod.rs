@@ -1,5 +1,5 @@
-//! What this node's maps should hold for one Service: a pure function of facts. Owns the traffic rules (kube-proxy's, see
-//! [`topology`]); knows nothing of indices, ids or what stands in the maps.
+//! What this node's maps should hold for one Service: a pure function of facts with kube-proxy's traffic rules (see
+//! [`topology`]). Never looks at indices, ids or the maps.
 
 pub mod desired;
 pub mod endpoints;
@@ -14,14 +14,18 @@ use thiserror::Error;
 
 use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
 
-pub use desired::{FrontKey, Frontend, HealthCheck, Member, Pool, PoolId, Reach, ServicePlan};
+use no_local::NoLocalOf;
 
-/// What the planner is told once, at the start.
+pub use desired::{
+    Frontend, FrontendKey, HealthCheck, IpFamily, Member, Pool, PoolId, ServicePlan, TrafficPolicy,
+};
+
+/// Settings of the planner, fixed at start, and what it knows of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PlanConfig {
     /// This node: endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
-    /// Networks in which `spec.externalIPs` are honoured; none by default (CVE-2020-8554).
+    /// Networks whose addresses are accepted in `spec.externalIPs`; none by default (CVE-2020-8554).
     pub external_ips: Vec<Cidr>,
     /// For services that name none.
     pub scheduler: Scheduler,
@@ -31,7 +35,7 @@ pub struct PlanConfig {
     pub machine: Machine,
 }
 
-/// A pool that cannot be carried as it is; what stands in the maps for it stays.
+/// A pool that cannot be programmed. Its entries in the maps stay as they are.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum PlanError {
     /// More endpoints than a service's range of slots can have.
@@ -60,8 +64,8 @@ pub fn plan(
     };
     for slice in slices {
         let name = &slice.key.name;
-        let told = slice.problems.iter().map(|p| format!("slice {name}: {p}"));
-        plan.problems.extend(told);
+        let problems = slice.problems.iter().map(|p| format!("slice {name}: {p}"));
+        plan.problems.extend(problems);
     }
     let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
     addresses.marks(&mut plan.frontends);
@@ -73,13 +77,13 @@ pub fn plan(
             family_of_port(service, port, slices, zone, config, family, &mut plan);
         }
     }
-    frontends::ask(&mut plan);
+    frontends::set_ping_pools(&mut plan);
     plan.health = endpoints::health(service, slices, &config.node_name);
     plan
 }
 
-/// What clients of this node do not reach of a port of SCTP: no hook translates their sockets, so that their packets must be
-/// led to `lb0`.
+/// Notes which part of an SCTP port clients of this node cannot reach: no hook translates SCTP sockets, so their packets
+/// have to be routed to `lb0`.
 fn sctp(
     port: &ServicePort,
     config: &PlanConfig,
@@ -110,58 +114,60 @@ fn family_of_port(
     family: &frontends::Family,
     plan: &mut ServicePlan,
 ) {
-    let wanted = family.frontends(service, port);
+    let desired = family.frontends(service, port);
     let ranges = family.source_ranges(service);
-    let candidates = endpoints::candidates(slices, port, family.v6(), &config.node_name);
+    let candidates = endpoints::candidates(slices, port, family.ip_family(), &config.node_name);
     let place = topology::Place {
         node: &config.node_name,
         zone,
     };
-    for reach in [Reach::Cluster, Reach::Local] {
-        if !wanted.iter().any(|f| f.reach == reach) {
+    for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
+        if !desired.iter().any(|f| f.policy == policy) {
             continue;
         }
-        let chosen = topology::choose(&candidates, reach, place);
-        let members = endpoints::members(&candidates, &chosen, reach, port.proto);
+        let chosen = topology::choose(&candidates, policy, place);
+        let members = endpoints::members(&candidates, &chosen, policy, port.proto);
         let count = chosen.eligible.iter().filter(|e| **e).count();
         let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
             port: Arc::clone(&port.name),
             count,
         });
-        let mut bits = 0;
+        let mut pool_flags = 0;
         if chosen.any {
-            bits |= flags::HAS_ENDPOINTS;
+            pool_flags |= flags::HAS_ENDPOINTS;
             if count == 0 {
-                bits |= flags::NO_LOCAL;
-                let local = |policy| reach == Reach::Local && policy == Policy::Local;
-                let (internal, external) = (service.internal_policy, service.external_policy);
-                plan.no_local
-                    .add(family.v6(), local(internal), local(external));
+                pool_flags |= flags::NO_LOCAL;
+                let local = |of| policy == TrafficPolicy::Local && of == Policy::Local;
+                let port = NoLocalOf {
+                    internal: u32::from(local(service.internal_policy)),
+                    external: u32::from(local(service.external_policy)),
+                };
+                plan.no_local.add(family.ip_family(), port);
             }
         }
         if !ranges.is_empty() {
-            bits |= flags::SOURCE_RANGES;
+            pool_flags |= flags::SOURCE_RANGES;
         }
         let pool = plan.pools.len();
         plan.pools.push(Pool {
             id: PoolId {
                 port: Arc::clone(&port.name),
                 proto: port.proto,
-                v6: family.v6(),
-                reach,
+                family: family.ip_family(),
+                policy,
             },
             scheduler: service.scheduler.unwrap_or(config.scheduler).number(),
             affinity_secs: service.affinity_secs.unwrap_or(0),
-            flags: bits,
+            flags: pool_flags,
             source_ranges: ranges.clone(),
             members,
             refused,
         });
-        let ours = wanted.iter().filter(|f| f.reach == reach);
+        let ours = desired.iter().filter(|f| f.policy == policy);
         plan.frontends.extend(ours.map(|f| Frontend {
             key: f.key,
             pool: Some(pool),
-            asks: None,
+            ping_pool: None,
             flags: f.flags,
         }));
     }

@@ -1,5 +1,7 @@
-//! Ports whose policy is Local, with no endpoint on this node but with some elsewhere: their clients are refused here.
-//! Owns the counting, a family and a policy at a time, as kube-proxy counts them.
+//! Ports with a local-only policy that have endpoints, but none on this node: this node refuses their clients. Counted by
+//! family and policy, as kube-proxy does.
+
+use super::desired::IpFamily;
 
 /// Counts of one Service, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,11 +22,14 @@ pub struct NoLocalOf {
 }
 
 impl NoLocal {
-    /// One more port.
-    pub fn add(&mut self, v6: bool, internal: bool, external: bool) {
-        let of = if v6 { &mut self.v6 } else { &mut self.v4 };
-        of.internal += u32::from(internal);
-        of.external += u32::from(external);
+    /// Counts one port: 1 for each policy that is local-only.
+    pub fn add(&mut self, family: IpFamily, port: NoLocalOf) {
+        let of = match family {
+            IpFamily::V4 => &mut self.v4,
+            IpFamily::V6 => &mut self.v6,
+        };
+        of.internal += port.internal;
+        of.external += port.external;
     }
 
     /// The sum when a Service's counts have changed from `before` to `now`.

@@ -1,7 +1,7 @@
 //! Which endpoints may be given new connections: readiness, the terminating fallback (KEP-1669), hints (KEP-2433, KEP-3015)
 //! and local-only policies. kube-proxy's rules, as one pure function with a table of cases.
 
-use super::{desired::Reach, endpoints::Candidate};
+use super::{desired::TrafficPolicy, endpoints::Candidate};
 
 /// Where this node stands.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +21,10 @@ pub struct Chosen {
     pub any: bool,
 }
 
-/// What the hints of the ready endpoints say, all together.
+/// What the hints of all ready endpoints amount to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Hints {
-    /// Nothing, or not all of them speak, or none means us.
+    /// Not every ready endpoint has hints, or none names this node or zone.
     None,
     /// Every ready endpoint names nodes, at least one names ours.
     SameNode,
@@ -32,17 +32,17 @@ enum Hints {
     SameZone,
 }
 
-/// Chooses. Ready endpoints that the hints admit; if there is none, those that serve while terminating, hints or not.
-/// Local: the same among those of this node, never asking the hints.
+/// Chooses the ready endpoints that the hints admit; if there is none, those that serve while terminating, whatever their
+/// hints. With a local policy: the same among the endpoints of this node, without hints.
 #[must_use]
-pub fn choose(candidates: &[Candidate<'_>], reach: Reach, place: Place<'_>) -> Chosen {
+pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Chosen {
     let draining = |c: &Candidate<'_>| c.endpoint.serving && c.endpoint.terminating;
     let any = candidates.iter().any(|c| c.endpoint.ready || draining(c));
-    let hints = match reach {
-        Reach::Cluster => hints(candidates, place),
-        Reach::Local => Hints::None,
+    let hints = match policy {
+        TrafficPolicy::Cluster => hints(candidates, place),
+        TrafficPolicy::Local => Hints::None,
     };
-    let within = |c: &Candidate<'_>| reach == Reach::Cluster || c.local;
+    let within = |c: &Candidate<'_>| policy == TrafficPolicy::Cluster || c.local;
     let ready: Vec<bool> = candidates
         .iter()
         .map(|c| within(c) && c.endpoint.ready && admitted(c, hints, place))

@@ -111,8 +111,11 @@ fn every_case() {
             node: "me",
             zone: case.zone,
         };
-        for (reach, wanted) in [(Reach::Cluster, case.cluster), (Reach::Local, case.local)] {
-            let Chosen { eligible, any } = choose(&candidates, reach, place);
+        for (policy, wanted) in [
+            (TrafficPolicy::Cluster, case.cluster),
+            (TrafficPolicy::Local, case.local),
+        ] {
+            let Chosen { eligible, any } = choose(&candidates, policy, place);
             let found: String = (0..eligible.len())
                 .filter(|n| eligible[*n])
                 .map(|n| n.to_string())
@@ -120,7 +123,7 @@ fn every_case() {
             assert_eq!(
                 (found.as_str(), any),
                 (wanted, case.any),
-                "{}: {reach:?}",
+                "{}: {policy:?}",
                 case.name
             );
         }

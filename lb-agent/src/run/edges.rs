@@ -44,7 +44,7 @@ impl Edges {
         machine: &Machine,
         phase: Phase,
     ) -> Option<Vec<String>> {
-        if done.report.first_synced || done.report.udp_left > 0 {
+        if done.report.first_synced || done.report.udp_lost > 0 {
             self.sockets.wake();
         }
         self.lb0.refresh(engine, machine.state(), phase)

@@ -141,7 +141,7 @@ impl Lb0 {
             .collect();
         let vips = engine.routed().filter(|vip| !api.contains(vip));
         let networks = desired::networks(&cidrs, vips);
-        let led = engine.led().map(|key| Port {
+        let led = engine.routed_ports().map(|key| Port {
             addr: key.addr.into(),
             proto: key.proto,
             port: key.port,

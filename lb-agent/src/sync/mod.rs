@@ -13,8 +13,8 @@ mod mirror;
 mod report;
 mod write;
 
-pub use audit::{Audit, Part, Place};
-pub use engine::{Engine, stale_sockets::Pair};
+pub use audit::{Audit, ORDER as AUDIT_ORDER, Place};
+pub use engine::{Engine, UdpAssociation};
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! What a sync did, for logs, metrics, Events and readiness. Owns the counting of writes by map.
+//! What a sync did, for logs, metrics, Events and readiness, with writes counted by map.
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Index, IndexMut},
+};
 
 use crate::{
-    maps::table::MapError,
+    maps::{PerTable, Table, table::MapError},
     model::{ObjectKey, Synced, Trigger},
     plan,
 };
@@ -18,29 +21,29 @@ pub struct Report {
     pub services_changed: usize,
     /// Elements written or removed.
     pub writes: Writes,
-    /// Something was taken away, so that there may be room now for what failed.
+    /// Something was removed, so there may be room now for what failed.
     pub freed: bool,
     /// Barriers waited for, about 8 ms each.
     pub barriers: u32,
     /// What did not work this time.
     pub failed: Vec<Failure>,
-    /// Every watch had finished its first list, so what is absent was removed.
+    /// Every source had finished its first list, so what is absent was removed.
     pub synced: bool,
     /// The first sync of which that is true.
     pub first_synced: bool,
-    /// [`Engine::health_checks`](super::Engine::health_checks) tells something else than before.
+    /// [`Engine::health_checks`](super::Engine::health_checks) reports something else than before.
     pub health_changed: bool,
-    /// [`Engine::problems`](super::Engine::problems) may tell something else than before.
+    /// [`Engine::problems`](super::Engine::problems) may report something else than before.
     pub problems_changed: bool,
     /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve, and UDP frontends that
-    /// lead elsewhere or nowhere.
-    pub udp_left: u64,
+    /// lead elsewhere or are gone.
+    pub udp_lost: u64,
     /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<Trigger>,
 }
 
 impl Report {
-    /// Nothing waits any more: what could not be written was refused for a reason that waiting does not cure.
+    /// Nothing is pending: what could not be written was refused for a reason that retrying does not remove.
     #[must_use]
     pub fn applied(&self) -> bool {
         self.failed.iter().all(|f| f.error.is_refusal())
@@ -50,7 +53,7 @@ impl Report {
 /// Something that could not be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// Whose it is; `None` for what belongs to no Service any more.
+    /// The Service that it belongs to; `None` for what belongs to none any more.
     pub service: Option<ObjectKey>,
     /// Why.
     pub error: FailureCause,
@@ -61,13 +64,13 @@ pub struct Failure {
 pub enum FailureCause {
     /// The kernel refused.
     Map(MapError),
-    /// The Service cannot be carried as it is; trying again is of no use until it changes.
+    /// The Service cannot be programmed; retrying is of no use until it changes.
     Plan(plan::PlanError),
 }
 
 impl FailureCause {
-    /// What was asked for does not fit, and waiting cures nothing: the object or a map's size has to change. Anything else
-    /// is the agent's own trouble.
+    /// What was asked for does not fit, and retrying does not help: the object or a map's size has to change. Any other
+    /// failure is the agent's own.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Map(MapError::Full { .. }))
@@ -83,86 +86,49 @@ impl fmt::Display for FailureCause {
     }
 }
 
-/// Elements written (inserted, stored or removed), by map.
+/// Elements written (inserted, stored or removed), by table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Writes {
-    /// `lb_frontends`
-    pub services: u64,
-    /// `lb_nodeports`
-    pub nodeports: u64,
-    /// `lb_nodeaddrs`
-    pub nodeaddrs: u64,
-    /// `lb_members`
-    pub members: u64,
-    /// `lb_srcranges`
-    pub srcranges: u64,
-    /// `lb_pools`
-    pub svc: u64,
-    /// `lb_slots`
-    pub slots: u64,
-    /// `lb_backends`
-    pub backends: u64,
-}
+pub struct Writes(PerTable<u64>);
 
 impl Writes {
-    /// These too.
+    /// Adds these.
     pub fn add(&mut self, more: &Self) {
-        let Self {
-            services,
-            nodeports,
-            nodeaddrs,
-            members,
-            srcranges,
-            svc,
-            slots,
-            backends,
-        } = *more;
-        self.services += services;
-        self.nodeports += nodeports;
-        self.nodeaddrs += nodeaddrs;
-        self.members += members;
-        self.srcranges += srcranges;
-        self.svc += svc;
-        self.slots += slots;
-        self.backends += backends;
+        for (table, n) in more.iter() {
+            self[table] += n;
+        }
     }
 
-    /// By name of the map.
-    #[must_use]
-    pub fn by_map(&self) -> [(&'static str, u64); 8] {
-        use lb_common::maps;
-        let Self {
-            services,
-            nodeports,
-            nodeaddrs,
-            members,
-            srcranges,
-            svc,
-            slots,
-            backends,
-        } = *self;
-        [
-            (maps::FRONTENDS.name, services),
-            (maps::NODEPORTS.name, nodeports),
-            (maps::NODEADDRS.name, nodeaddrs),
-            (maps::MEMBERS.name, members),
-            (maps::SRCRANGES.name, srcranges),
-            (maps::POOLS.name, svc),
-            (maps::SLOTS.name, slots),
-            (maps::BACKENDS.name, backends),
-        ]
+    /// Every table with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Table, u64)> {
+        self.0.iter().map(|(table, n)| (table, *n))
     }
 
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.by_map().iter().map(|(_, n)| n).sum()
+        self.iter().map(|(_, n)| n).sum()
     }
 
-    /// Those that cost a system call or a part of one: all but the mapped arrays.
+    /// Writes that cost a system call or a part of one: all except those of mapped arrays.
     #[must_use]
     pub fn hashed(&self) -> u64 {
-        self.services + self.nodeports + self.nodeaddrs + self.members + self.srcranges
+        let arrays = [Table::Pools, Table::Slots, Table::Backends];
+        let hashed = self.iter().filter(|(table, _)| !arrays.contains(table));
+        hashed.map(|(_, n)| n).sum()
+    }
+}
+
+impl Index<Table> for Writes {
+    type Output = u64;
+
+    fn index(&self, table: Table) -> &u64 {
+        &self.0[table]
+    }
+}
+
+impl IndexMut<Table> for Writes {
+    fn index_mut(&mut self, table: Table) -> &mut u64 {
+        &mut self.0[table]
     }
 }
 
@@ -171,24 +137,24 @@ impl Writes {
 pub struct Usage {
     /// Its name.
     pub map: &'static str,
-    /// Entries in use, those that wait for a barrier included.
+    /// Entries in use, including those that wait for a barrier.
     pub entries: u32,
     /// Entries it can hold.
     pub capacity: u32,
 }
 
-/// Where the engine stands.
+/// The state of the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// Which sources have listed everything.
     pub sources: Synced,
     /// A sync with every source listed has been done.
     pub synced: bool,
-    /// Services that are carried.
+    /// Services that are planned.
     pub services: usize,
-    /// Services of which not all could be written, this time or at an earlier one.
+    /// Services that are not completely in the maps.
     pub retrying: usize,
-    /// Those of them that do not fit, see [`FailureCause::is_refusal`].
+    /// Of these, the ones that do not fit, see [`FailureCause::is_refusal`].
     pub refused: usize,
     /// [`Engine::retry`](super::Engine::retry) may help some.
     pub waiting: bool,
@@ -198,13 +164,14 @@ pub struct Snapshot {
     pub usage: Vec<Usage>,
 }
 
-/// What the servers on a Service's `healthCheckNodePort` have to tell.
+/// What the servers on a Service's `healthCheckNodePort` answer with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthCheck {
-    /// Where they listen, and what they count.
+    /// Their port, and the endpoints that they count.
     pub facts: plan::HealthCheck,
-    /// Its node ports stand in the maps. One that was refused is not served here, however many endpoints it has.
-    pub carried: bool,
+    /// The maps hold its node ports. A Service whose node port was refused is not served here, however many endpoints it
+    /// has.
+    pub programmed: bool,
 }
 
 /// Adds a failure to the report.

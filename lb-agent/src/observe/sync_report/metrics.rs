@@ -124,8 +124,10 @@ impl SyncMetrics {
 
     /// Elements written by a sync, a settlement or an audit.
     pub(super) fn wrote(&self, writes: &Writes) {
-        for (map, n) in writes.by_map() {
-            self.map_writes.get_or_create(&MapLabels { map }).inc_by(n);
+        for (table, n) in writes.iter() {
+            self.map_writes
+                .get_or_create(&MapLabels { map: table.name() })
+                .inc_by(n);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
     observe::socket_resets::ResetReporter,
     sockets::destroy::{self, Outcome, Target},
     sockets::records::Records,
-    sync::{Engine, Pair},
+    sync::{Engine, UdpAssociation},
 };
 
 /// Shortest pause between two looks, so that a burst of changes becomes one.
@@ -37,8 +37,8 @@ const GRACE: Duration = AGAIN.0;
 /// Which of these hold on to a backend that no longer serves?
 #[derive(Debug)]
 pub(in crate::run) struct Question {
-    pairs: BTreeSet<Pair>,
-    answer: oneshot::Sender<BTreeSet<Pair>>,
+    pairs: BTreeSet<UdpAssociation>,
+    answer: oneshot::Sender<BTreeSet<UdpAssociation>>,
 }
 
 impl Question {
@@ -132,14 +132,18 @@ struct Looker {
 
 /// Backends that did not serve at the last look, and since when.
 #[derive(Debug, Default)]
-struct Suspects(BTreeMap<Pair, Instant>);
+struct Suspects(BTreeMap<UdpAssociation, Instant>);
 
 impl Suspects {
     /// Takes in what does not serve now. Returns what has not served for long enough, and whether
     /// anything is new.
-    fn confirm(&mut self, stale: BTreeSet<Pair>, now: Instant) -> (BTreeSet<Pair>, bool) {
+    fn confirm(
+        &mut self,
+        stale: BTreeSet<UdpAssociation>,
+        now: Instant,
+    ) -> (BTreeSet<UdpAssociation>, bool) {
         let fresh = stale.iter().any(|pair| !self.0.contains_key(pair));
-        let since = |pair: &Pair| self.0.get(pair).copied().unwrap_or(now);
+        let since = |pair: &UdpAssociation| self.0.get(pair).copied().unwrap_or(now);
         self.0 = stale.into_iter().map(|p| (p, since(&p))).collect();
         let long = self.0.iter().filter(|(_, at)| now - **at >= GRACE);
         (long.map(|(pair, _)| *pair).collect(), fresh)
@@ -152,7 +156,8 @@ impl Looker {
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
             .context("the walk over sockets died")??;
-        let pairs: BTreeSet<Pair> = records.iter().filter_map(Pair::of).collect();
+        let pairs: BTreeSet<UdpAssociation> =
+            records.iter().filter_map(UdpAssociation::of).collect();
         if pairs.is_empty() {
             self.suspects = Suspects::default();
             return Ok(Look::default());
@@ -164,7 +169,7 @@ impl Looker {
         let (stale, fresh) = self.suspects.confirm(stale, Instant::now());
         let targets: Vec<Target> = records
             .iter()
-            .filter(|r| Pair::of(r).is_some_and(|pair| stale.contains(&pair)))
+            .filter(|r| UdpAssociation::of(r).is_some_and(|pair| stale.contains(&pair)))
             .map(Target::of)
             .collect();
         if targets.is_empty() {
@@ -241,13 +246,15 @@ mod tests {
     #[test]
     fn a_backend_that_is_absent_briefly_keeps_its_sockets() {
         let (mut suspects, t) = (Suspects::default(), Instant::now());
-        let pair = |backend_port| Pair {
+        let pair = |backend_port| UdpAssociation {
             vip: Addr::ZERO,
             vip_port: 53,
             backend: Addr::ZERO,
             backend_port,
         };
-        let set = |ports: &[u16]| -> BTreeSet<Pair> { ports.iter().map(|p| pair(*p)).collect() };
+        let set = |ports: &[u16]| -> BTreeSet<UdpAssociation> {
+            ports.iter().map(|p| pair(*p)).collect()
+        };
         let short = GRACE / 2;
         let all = |ports: &[u16], fresh| (set(ports), fresh);
         assert_eq!(suspects.confirm(set(&[1, 2]), t), all(&[], true));

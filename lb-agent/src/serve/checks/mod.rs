@@ -199,14 +199,7 @@ impl Servers {
 /// What each server reports.
 fn servers(desired: &Desired) -> BTreeMap<At, Status> {
     let mut all = BTreeMap::new();
-    for (
-        service,
-        HealthCheck {
-            facts,
-            carried: programmed,
-        },
-    ) in &*desired.checks
-    {
+    for (service, HealthCheck { facts, programmed }) in &*desired.checks {
         for (v6, count) in [false, true].into_iter().zip(facts.local_endpoints) {
             let Some(local_endpoints) = count else {
                 continue;

@@ -13,7 +13,7 @@ fn desired(local_endpoints: [Option<u32>; 2], listen: Listen) -> Desired {
     };
     let check = HealthCheck {
         facts,
-        carried: true,
+        programmed: true,
     };
     Desired {
         checks: Arc::new([(ObjectKey::new("default", "web"), check)].into()),

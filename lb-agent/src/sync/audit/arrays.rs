@@ -1,85 +1,87 @@
-//! Arrays: element by element against the mirror. Owns that elements which wait to be cleared are none of the audit's.
+//! Arrays: element by element against the mirror. Elements that wait to be cleared are skipped.
 
 use std::fmt::Debug;
 
 use lb_common::{backend::Backend, pool::Pool, slot::Slot};
 
-use crate::maps::{
-    Maps,
-    table::{ArrayTable, MapError},
+use crate::{
+    maps::{
+        Maps, Table,
+        table::{ArrayTable, MapError},
+    },
+    sync::mirror::{Cursor, Mirror},
 };
 
-use super::{At, Audit, Place, Stage, State};
+use super::{Audit, Place, Stage};
 
-/// The next stage; `None`: the part is through.
+/// The next stage; `None`: the table is done.
 type Next = Result<Option<Stage>, MapError>;
 
-pub(super) fn backends(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+pub(super) fn backends(mirror: &Mirror, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
     let table = &mut *maps.backends;
     let (ids, next) = indices(place, table.len());
     for id in ids {
-        let wanted = state.backends.standing(id).unwrap_or(Backend::FREE);
-        audit.report.writes.backends += u64::from(element(table, id, &wanted, audit)?);
+        let desired = mirror.backends().value(id).unwrap_or(Backend::FREE);
+        audit.report.writes[Table::Backends] += u64::from(element(table, id, &desired, audit)?);
     }
     Ok(next)
 }
 
-pub(super) fn svc(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+pub(super) fn pools(mirror: &Mirror, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
     let table = &mut *maps.pools;
     let (all, next) = indices(place, table.len());
-    let retired = state.indices.retired();
+    let retired = mirror.indices().retired();
     for index in all {
-        let wanted = match state.pools.get(&index) {
-            Some(pool) => pool.svc,
+        let desired = match mirror.pool(index) {
+            Some(pool) => *pool.entry(),
             // Cleared behind the next barrier.
             None if retired.contains(&index) => continue,
             None => Pool::EMPTY,
         };
-        audit.report.writes.svc += u64::from(element(table, index, &wanted, audit)?);
+        audit.report.writes[Table::Pools] += u64::from(element(table, index, &desired, audit)?);
     }
     Ok(next)
 }
 
 /// A pool that has got other slots since its first page was compared goes on in those.
-pub(super) fn slots(state: &State, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
+pub(super) fn slots(mirror: &Mirror, maps: &mut Maps, place: &Place, audit: &mut Audit) -> Next {
     let table = &mut *maps.slots;
     let (mut index, mut done) = place.index();
     let mut room = u32::try_from(place.page).unwrap_or(u32::MAX);
-    while index < state.capacity.svc {
-        let pool = state.pools.get(&index);
-        let pool = pool.and_then(|pool| Some((pool.range?.base, &pool.slots)));
+    while index < mirror.capacity()[Table::Pools] {
+        let pool = mirror.pool(index);
+        let pool = pool.and_then(|pool| Some((pool.range()?.base, pool.slots())));
         for (at, &backend) in pool
             .into_iter()
             .flat_map(|(base, slots)| (base..).zip(slots))
             .skip(done as usize)
         {
             if room == 0 {
-                return Ok(Some(Stage::Wanted(At::Index(index, done))));
+                return Ok(Some(Stage::Desired(Cursor::Index(index, done))));
             }
-            let service = index;
-            let wanted = Slot {
+            let desired = Slot {
                 backend,
-                pool: service,
+                pool: index,
             };
-            audit.report.writes.slots += u64::from(element(table, at, &wanted, audit)?);
+            audit.report.writes[Table::Slots] += u64::from(element(table, at, &desired, audit)?);
             (room, done) = (room - 1, done + 1);
         }
         (index, done) = (index + 1, 0);
         // One that has no slots takes its time too.
         let Some(left) = room.checked_sub(1) else {
-            return Ok(Some(Stage::Wanted(At::Index(index, done))));
+            return Ok(Some(Stage::Desired(Cursor::Index(index, done))));
         };
         room = left;
     }
     Ok(None)
 }
 
-/// The elements of this page, of an array of `len`; the first one is nobody's.
+/// The elements of this page, of an array of `len`; the first one belongs to no pool or backend.
 fn indices(place: &Place, len: u32) -> (std::ops::Range<u32>, Option<Stage>) {
     let (from, _) = place.index();
     let page = u32::try_from(place.page).unwrap_or(u32::MAX);
     let end = from.saturating_add(page).min(len);
-    let next = (end < len).then_some(Stage::Wanted(At::Index(end, 0)));
+    let next = (end < len).then_some(Stage::Desired(Cursor::Index(end, 0)));
     (from..end, next)
 }
 
@@ -87,14 +89,14 @@ fn indices(place: &Place, len: u32) -> (std::ops::Range<u32>, Option<Stage>) {
 fn element<T: PartialEq + Debug>(
     table: &mut dyn ArrayTable<T>,
     index: u32,
-    wanted: &T,
+    desired: &T,
     audit: &mut Audit,
 ) -> Result<bool, MapError> {
-    let stands = table.load(index)?;
-    if stands == *wanted {
+    let actual = table.load(index)?;
+    if actual == *desired {
         return Ok(false);
     }
-    audit.found(|| format!("element {index} was {stands:?} instead of {wanted:?}"));
-    table.store(index, wanted)?;
+    audit.found(|| format!("element {index} was {actual:?} instead of {desired:?}"));
+    table.store(index, desired)?;
     Ok(true)
 }

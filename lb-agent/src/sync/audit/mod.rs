@@ -1,7 +1,7 @@
-//! The audit: what stands in the maps against the mirror, page by page, and back to the mirror where they differ. Owns the
-//! order of its parts, which is that of writing: what leads somewhere is repaired after what it leads to.
+//! The map audit: compares the maps with the mirror, page by page, and repairs drift. It goes in the order of writing, so an
+//! entry is repaired after what it leads to.
 //!
-//! The agent is the only writer of these maps, so a difference is the work of somebody else, or of a bug.
+//! The agent is the only writer of these maps, so drift is the work of another process, or of a bug.
 
 mod arrays;
 mod hashes;
@@ -9,14 +9,14 @@ mod hashes;
 use lb_common::maps;
 
 use crate::maps::{
-    Maps,
+    Maps, Table,
     table::{MapError, Token},
 };
 
 use super::{
     engine::Engine,
-    mirror::state::State,
-    report::{Report, Writes, fail},
+    mirror::{Cursor, Members, NodeAddresses, NodePorts, SourceRanges, Vips},
+    report::{Report, fail},
 };
 
 /// Elements of a step: about a millisecond of an optimised agent.
@@ -24,74 +24,56 @@ const PAGE: usize = 2048;
 /// Differences that are described.
 const EXAMPLES: usize = 5;
 
-/// One map.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// `lb_backends`
-    Backends,
-    /// `lb_srcranges`
-    SourceRanges,
-    /// `lb_members`
-    Members,
-    /// `lb_slots`, as far as services have them.
-    Slots,
-    /// `lb_pools`
-    Svc,
-    /// `lb_frontends`
-    Services,
-    /// `lb_nodeports`
-    NodePorts,
-    /// `lb_nodeaddrs`
-    NodeAddresses,
-}
+/// Every table in the order of an audit.
+pub const ORDER: [Table; Table::COUNT] = [
+    Table::Backends,
+    Table::SourceRanges,
+    Table::Members,
+    Table::Slots,
+    Table::Pools,
+    Table::Frontends,
+    Table::NodePorts,
+    Table::NodeAddrs,
+];
 
-/// Where an audit of all maps stands. Maps may be written between its steps: each compares what stands there now with what
-/// should stand there now.
+/// The progress of an audit of all maps. Maps may be written between its steps: each compares what a map holds now with what
+/// it should hold now.
 #[derive(Clone, Debug)]
 pub struct Place {
-    part: usize,
+    /// Index into [`ORDER`].
+    table: usize,
     stage: Stage,
     /// Elements of a step.
     page: usize,
-    /// Entries of the part that were as they should be.
+    /// Entries of the map that were as desired.
     matched: u64,
-    /// Written to the part's map when the part began, as soon as it has.
+    /// Writes to the map when its audit began.
     since: Option<u64>,
-    /// Overwritten frontends that were repaired in this part.
+    /// Overwritten frontends that were repaired in this map.
     replaced: usize,
 }
 
-/// What of a part comes next.
+/// What comes next in a map.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// What stands in a hash map: is it as it should be?
-    Stands(Option<Token>),
-    /// What should stand there: does it? Arrays have this alone.
-    Wanted(At),
-}
-
-/// Where the next page of the mirror begins.
-#[derive(Clone, Copy, Debug)]
-enum At {
-    Start,
-    /// Index of an element; or of a pool, and how much of it was done.
-    Index(u32, u32),
-    /// Frontends: behind the last place of the page, from the end on.
-    Before(usize),
+    /// Is what a hash map holds as desired?
+    Actual(Option<Token>),
+    /// Does the map hold what is desired? Arrays have this stage only.
+    Desired(Cursor),
 }
 
 /// What one step of an audit found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Audit {
     /// The map.
-    pub part: Part,
-    /// The map is through.
+    pub table: Table,
+    /// The map is done.
     pub last: bool,
-    /// All maps are: the next step begins anew.
+    /// All maps are done: the next step begins a new audit.
     pub ended: bool,
     /// Entries that differed.
     pub drift: u64,
-    /// Of these, the ones that stood as they should and that no program looked for; they are looked for again.
+    /// Of these, entries that were as desired but that no program looked up; programs look them up again now.
     pub unseen: u64,
     /// Some of them, in words.
     pub examples: Vec<String>,
@@ -99,40 +81,11 @@ pub struct Audit {
     pub report: Report,
 }
 
-impl Part {
-    /// In the order of an audit.
-    pub const ALL: [Self; 8] = [
-        Self::Backends,
-        Self::SourceRanges,
-        Self::Members,
-        Self::Slots,
-        Self::Svc,
-        Self::Services,
-        Self::NodePorts,
-        Self::NodeAddresses,
-    ];
-
-    /// Name of the map.
-    #[must_use]
-    pub fn map(self) -> &'static str {
-        let spec = match self {
-            Self::Backends => maps::BACKENDS,
-            Self::SourceRanges => maps::SRCRANGES,
-            Self::Members => maps::MEMBERS,
-            Self::Slots => maps::SLOTS,
-            Self::Svc => maps::POOLS,
-            Self::Services => maps::FRONTENDS,
-            Self::NodePorts => maps::NODEPORTS,
-            Self::NodeAddresses => maps::NODEADDRS,
-        };
-        spec.name
-    }
-
-    fn written(self, writes: &Writes) -> u64 {
-        let all = writes.by_map();
-        let ours = all.iter().find(|(map, _)| *map == self.map());
-        ours.map_or(0, |(_, n)| *n)
-    }
+/// Was the map written to since its audit began?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum History {
+    Untouched,
+    Written,
 }
 
 impl Default for Place {
@@ -142,12 +95,12 @@ impl Default for Place {
 }
 
 impl Place {
-    /// At the start of an audit that takes so many elements at a time.
+    /// The start of an audit that takes `page` elements at a time.
     #[must_use]
     pub fn with_pages(page: usize) -> Self {
         Self {
-            part: 0,
-            stage: Stage::Stands(None),
+            table: 0,
+            stage: Stage::Actual(None),
             page,
             matched: 0,
             since: None,
@@ -155,23 +108,23 @@ impl Place {
         }
     }
 
-    /// Where an array goes on, or the pool and how much of it was done.
+    /// The next element of an array; or the next pool, and how much of it was done.
     fn index(&self) -> (u32, u32) {
         match self.stage {
-            Stage::Wanted(At::Index(index, done)) => (index, done),
+            Stage::Desired(Cursor::Index(index, done)) => (index, done),
             _ => (1, 0),
         }
     }
 
-    fn part(&self) -> Part {
-        Part::ALL.get(self.part).copied().unwrap_or(Part::Backends)
+    fn table(&self) -> Table {
+        ORDER.get(self.table).copied().unwrap_or(Table::Backends)
     }
 
-    /// On to the next map; true behind the last one.
+    /// Goes on to the next map; true behind the last one.
     fn turn(&mut self) -> bool {
-        let next = (self.part + 1) % Part::ALL.len();
+        let next = (self.table + 1) % ORDER.len();
         *self = Self {
-            part: next,
+            table: next,
             ..Self::with_pages(self.page)
         };
         next == 0
@@ -180,11 +133,11 @@ impl Place {
 
 impl Engine {
     /// Compares the next page with what the agent has written there, and repairs it.
-    #[must_use = "it tells what was found"]
+    #[must_use = "it says what was found"]
     pub fn audit(&mut self, place: &mut Place, maps: &mut Maps) -> Audit {
-        let part = place.part();
+        let table = place.table();
         let mut audit = Audit {
-            part,
+            table,
             last: false,
             ended: false,
             drift: 0,
@@ -192,18 +145,26 @@ impl Engine {
             examples: Vec::new(),
             report: Report::default(),
         };
-        let written = part.written(&self.wrote);
-        let quiet = *place.since.get_or_insert(written) == written;
-        let state = &mut self.state;
-        let next = match part {
-            Part::Backends => arrays::backends(state, maps, place, &mut audit),
-            Part::Slots => arrays::slots(state, maps, place, &mut audit),
-            Part::Svc => arrays::svc(state, maps, place, &mut audit),
-            Part::Members => hashes::MEMBERS.step(state, maps, place, quiet, &mut audit),
-            Part::SourceRanges => hashes::RANGES.step(state, maps, place, quiet, &mut audit),
-            Part::Services => hashes::SERVICES.step(state, maps, place, quiet, &mut audit),
-            Part::NodePorts => hashes::NODEPORTS.step(state, maps, place, quiet, &mut audit),
-            Part::NodeAddresses => hashes::NODEADDRS.step(state, maps, place, quiet, &mut audit),
+        let written = self.wrote[table];
+        let history = if *place.since.get_or_insert(written) == written {
+            History::Untouched
+        } else {
+            History::Written
+        };
+        let mirror = &mut self.mirror;
+        let next = match table {
+            Table::Backends => arrays::backends(mirror, maps, place, &mut audit),
+            Table::Slots => arrays::slots(mirror, maps, place, &mut audit),
+            Table::Pools => arrays::pools(mirror, maps, place, &mut audit),
+            Table::Members => hashes::step::<Members>(mirror, maps, place, history, &mut audit),
+            Table::SourceRanges => {
+                hashes::step::<SourceRanges>(mirror, maps, place, history, &mut audit)
+            }
+            Table::Frontends => hashes::step::<Vips>(mirror, maps, place, history, &mut audit),
+            Table::NodePorts => hashes::step::<NodePorts>(mirror, maps, place, history, &mut audit),
+            Table::NodeAddrs => {
+                hashes::step::<NodeAddresses>(mirror, maps, place, history, &mut audit)
+            }
         };
         self.wrote.add(&audit.report.writes);
         if let Some(stage) = audit.take(next) {
@@ -236,7 +197,7 @@ impl Audit {
             .push(format!("{entries} without their bits in {known}"));
     }
 
-    /// A map that cannot be read is left for the next audit.
+    /// A map that cannot be read is left to the next audit.
     fn take(&mut self, next: Result<Option<Stage>, MapError>) -> Option<Stage> {
         next.unwrap_or_else(|error| {
             fail(&mut self.report, None, error);

@@ -1,10 +1,10 @@
-//! The engine: facts in, map writes out. Owns what is planned, what is retried, and the rule that nothing a previous agent
-//! left is taken away before every watch has finished its first list.
+//! The engine: facts in, map writes out. It remembers what is planned and what has to be retried, and never removes what a
+//! previous agent left before every source has finished its first list.
 
 mod ownership;
 mod queries;
 mod retry;
-pub(in crate::sync) mod stale_sockets;
+mod stale_sockets;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,68 +14,72 @@ use std::{
 use lb_common::frontend::{self, VipKey, scope};
 
 use crate::{
-    maps::{Maps, table::MapError},
+    maps::{Maps, Table, table::MapError},
     model::{Cluster, Event, ObjectKey, Service},
-    plan::{self, FrontKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
+    plan::{self, FrontendKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
 };
 
 use super::{
-    mirror::{restore::restore, state::State},
+    mirror::{Effects, Mirror, NodePorts, Vips, restore},
     report::{Failure, FailureCause, HealthCheck, Report, Writes, fail},
     write::{
-        frontends::{self, NODEPORTS, SERVICES},
-        pools::{self, Job},
+        self, Job, Outcome, prune, publish, refresh_backends, write_after_publish,
+        write_before_publish, write_node_addresses,
     },
 };
 
-/// Services that are planned before their maps are written, where they need not all be.
+use queries::Recheck;
+
+pub use stale_sockets::UdpAssociation;
+
+/// Services that are planned at a time where they need not all be planned before the first write.
 const PART: usize = 500;
 
 /// Model, plan and sync of one node. One task owns it; no clock, nothing asynchronous.
 pub struct Engine {
     config: PlanConfig,
-    pub(in crate::sync) cluster: Cluster,
-    pub(in crate::sync) state: State,
-    pub(in crate::sync) planned: HashMap<ObjectKey, Planned>,
-    /// Those of which a plan has problems.
-    pub(in crate::sync) troubled: BTreeSet<ObjectKey>,
+    pub(super) cluster: Cluster,
+    pub(super) mirror: Mirror,
+    pub(super) planned: HashMap<ObjectKey, Planned>,
+    /// Services whose plan has problems.
+    pub(super) troubled: BTreeSet<ObjectKey>,
     /// To be planned at the next sync.
-    pub(in crate::sync) dirty: BTreeSet<ObjectKey>,
-    /// What did not fit: to be planned when something has changed about it, or at [`Engine::retry`].
-    pub(in crate::sync) refused: BTreeSet<ObjectKey>,
-    /// To be planned when every watch has finished its first list.
+    pub(super) dirty: BTreeSet<ObjectKey>,
+    /// What did not fit: to be planned when the Service changes, or at [`Engine::retry`].
+    pub(super) refused: BTreeSet<ObjectKey>,
+    /// To be planned when every source has finished its first list.
     deferred: BTreeSet<ObjectKey>,
     /// What failed last, by Service.
-    pub(in crate::sync) errors: BTreeMap<ObjectKey, FailureCause>,
-    /// What the health checks of Services tell.
-    pub(in crate::sync) checks: BTreeMap<ObjectKey, HealthCheck>,
+    pub(super) errors: BTreeMap<ObjectKey, FailureCause>,
+    /// What the health checks of Services report.
+    pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     /// See [`Report::problems_changed`].
-    pub(in crate::sync) problems_changed: bool,
-    pub(in crate::sync) synced: bool,
+    pub(super) problems_changed: bool,
+    pub(super) synced: bool,
     /// Over all that is planned.
-    pub(in crate::sync) no_local: NoLocal,
+    pub(super) no_local: NoLocal,
     /// Since the start.
-    pub(in crate::sync) wrote: Writes,
+    pub(super) wrote: Writes,
 }
 
 /// What the engine remembers of a plan.
-pub(in crate::sync) struct Planned {
-    pub(in crate::sync) pools: Box<[(PoolId, u32)]>,
-    pub(in crate::sync) fronts: Box<[FrontKey]>,
-    pub(in crate::sync) problems: Box<[String]>,
-    pub(in crate::sync) sctp_ports: usize,
-    pub(in crate::sync) health: Option<plan::HealthCheck>,
+pub(super) struct Planned {
+    pub(super) pools: Box<[(PoolId, u32)]>,
+    pub(super) frontends: Box<[FrontendKey]>,
+    pub(super) problems: Box<[String]>,
+    pub(super) sctp_ports: usize,
+    pub(super) health: Option<plan::HealthCheck>,
     no_local: NoLocal,
 }
 
 impl Engine {
-    /// Takes over what stands in the maps.
+    /// Takes over what the maps hold.
     pub fn restore(maps: &mut Maps, config: PlanConfig) -> Result<Self, MapError> {
         Ok(Self {
             config,
             cluster: Cluster::default(),
-            state: restore(maps)?,
+            mirror: restore(maps)?,
             planned: HashMap::new(),
             troubled: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -91,10 +95,10 @@ impl Engine {
         })
     }
 
-    /// Services stand in the maps that nobody has claimed yet.
+    /// The maps hold pools of a previous agent that no Service owns yet.
     #[must_use]
     pub fn has_leftovers(&self) -> bool {
-        self.state.pools.values().any(|pool| !pool.owned)
+        self.mirror.has_leftovers()
     }
 
     /// Takes in one fact. Cheap; nothing is written before [`Engine::sync`].
@@ -108,27 +112,27 @@ impl Engine {
         &self.cluster
     }
 
-    /// The addresses that services are to have on `lb0`, as far as they are planned; some more than once.
+    /// The addresses of planned Services that should be routed to `lb0`; some more than once.
     pub fn routed(&self) -> impl Iterator<Item = IpAddr> {
-        self.state.services.claimed().filter_map(|(key, flags)| {
-            let wanted = frontend::VIP_MARK | frontend::ROUTED;
-            (key.scope == scope::INTERNAL && flags & wanted == wanted).then(|| key.addr.into())
+        self.mirror.vips().owned().filter_map(|(key, flags)| {
+            let routed = frontend::VIP_MARK | frontend::ROUTED;
+            (key.scope == scope::INTERNAL && flags & routed == routed).then(|| key.addr.into())
         })
     }
 
-    /// Ports of load balancers' and external addresses whose packets are to be led to `lb0`, as far as they are planned.
-    pub fn led(&self) -> impl Iterator<Item = VipKey> {
-        self.state.services.claimed().filter_map(|(key, flags)| {
+    /// Ports of load-balancer and external addresses of planned Services whose packets should be routed to `lb0`.
+    pub fn routed_ports(&self) -> impl Iterator<Item = VipKey> {
+        self.mirror.vips().owned().filter_map(|(key, flags)| {
             let port = flags & (frontend::VIP_MARK | frontend::ROUTED) == frontend::ROUTED;
             (key.scope == scope::INTERNAL && port).then_some(key)
         })
     }
 
-    /// Writes what has changed since the last call, and tries again what failed then, but for what did not fit into a map
-    /// (see [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node
-    /// are known completely, only services are carried that no previous agent has left in the maps and that have an
-    /// endpoint; nothing is taken away.
-    #[must_use = "it tells what failed"]
+    /// Writes what has changed since the last call, and retries what failed then, except what did not fit into a map (see
+    /// [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node are known
+    /// completely, a Service is programmed only if it has an endpoint and no previous agent left it in the maps; nothing
+    /// is removed.
+    #[must_use = "it says what failed"]
     pub fn sync(&mut self, maps: &mut Maps) -> Report {
         let mut report = Report {
             synced: self.cluster.synced().objects(),
@@ -138,11 +142,11 @@ impl Engine {
         let changed = self.gather(&mut report);
         let mut changed: Vec<ObjectKey> = changed.into_iter().collect();
         if report.first_synced {
-            // Those that win contested frontends come first, and recognise the indices that these lead to.
+            // Owners of contested frontends come first, and recognise the indices that these lead to.
             changed.sort_by_cached_key(|key| self.cluster.service(key).map(|s| s.rank()));
         }
-        // A first sync onto empty maps, winners first, has nothing to move or to take away, so it need not hold all that it
-        // is about to write.
+        // A first sync onto empty maps, owners first, has nothing to move or to remove, so it need not hold everything that
+        // it is about to write.
         let part = if report.first_synced && !self.has_leftovers() {
             PART
         } else {
@@ -154,7 +158,7 @@ impl Engine {
             let jobs = self.plan_all(parts.next().unwrap_or_default(), maps, &mut report);
             let is_last = parts.peek().is_none();
             if is_last && report.first_synced {
-                self.sweep();
+                self.mirror.sweep();
                 self.synced = true;
             }
             self.write(jobs, maps, &mut report, &mut touched);
@@ -163,31 +167,31 @@ impl Engine {
             }
         }
         if self.addresses_dirty {
-            let wanted = self.cluster.addresses();
-            self.addresses_dirty =
-                !frontends::addresses(wanted, &mut self.state, maps, &mut report);
+            let desired = self.cluster.addresses();
+            let outcome = write_node_addresses(desired, &mut self.mirror, maps, &mut report);
+            self.addresses_dirty = outcome == Outcome::Incomplete;
         }
         report.services_changed = touched.len();
-        report.health_changed = self.check_health(changed, report.writes.nodeports > 0);
-        report.udp_left = std::mem::take(&mut self.state.udp_left);
+        let recheck = match report.writes[Table::NodePorts] {
+            0 => Recheck::Changed,
+            _ => Recheck::All,
+        };
+        report.health_changed = self.check_health(changed, recheck);
+        let Effects { freed, udp_lost } = self.mirror.take_effects();
+        (report.freed, report.udp_lost) = (freed, udp_lost);
         self.remember(&report);
-        for contest in [
-            &mut self.state.services.contest,
-            &mut self.state.nodeports.contest,
-        ] {
-            self.problems_changed |= std::mem::take(contest);
-        }
+        self.problems_changed |= self.mirror.take_contest_change();
         report.problems_changed = std::mem::take(&mut self.problems_changed);
         self.wrote.add(&report.writes);
         report
     }
 
     /// Waits for a barrier and clears what is retired, if anything is. For idle times: 8 ms.
-    #[must_use = "it tells what failed"]
+    #[must_use = "it says what failed"]
     pub fn settle(&mut self, maps: &mut Maps) -> Report {
         let mut report = Report::default();
-        if self.state.unsettled()
-            && let Err(error) = self.state.barrier(maps, &mut report)
+        if self.mirror.is_unsettled()
+            && let Err(error) = write::barrier(&mut self.mirror, maps, &mut report)
         {
             fail(&mut report, None, error);
         }
@@ -212,7 +216,7 @@ impl Engine {
         dirty
     }
 
-    /// Plans these Services, and lets go of those that are no more.
+    /// Plans these Services, and forgets those that no longer exist.
     fn plan_all(
         &mut self,
         changed: &[ObjectKey],
@@ -241,13 +245,13 @@ impl Engine {
         touched: &mut BTreeSet<ObjectKey>,
     ) {
         touched.extend(jobs.iter().map(|j| j.service.clone()));
-        let state = &mut self.state;
-        pools::rise(&mut jobs, state, maps, report);
-        frontends::publish(&SERVICES, state, maps, report, touched);
-        frontends::publish(&NODEPORTS, state, maps, report, touched);
-        pools::fall(&mut jobs, state, maps, report);
-        pools::bury(state, maps, report);
-        pools::refresh_backends(state, maps, report);
+        let mirror = &mut self.mirror;
+        write_before_publish(&mut jobs, mirror, maps, report);
+        publish::<Vips>(mirror, maps, report, touched);
+        publish::<NodePorts>(mirror, maps, report, touched);
+        write_after_publish(&mut jobs, mirror, maps, report);
+        prune(mirror, maps, report);
+        refresh_backends(mirror, maps, report);
     }
 
     /// Plans a Service, finds its indices, and makes a job of each pool that differs.
@@ -272,7 +276,7 @@ impl Engine {
                 return;
             }
         };
-        self.claim(service, &plan, &indices);
+        self.own_frontends(service, &plan, &indices);
         for (pool, index) in plan.pools.iter().zip(&indices) {
             if let Some(error) = pool.refused.clone() {
                 report.failed.push(Failure {
@@ -281,9 +285,9 @@ impl Engine {
                 });
                 continue;
             }
-            match Job::new(&service.key, pool, *index, &mut self.state, maps, report) {
+            match Job::new(&service.key, pool, *index, &mut self.mirror, maps, report) {
                 Some(job) => jobs.push(job),
-                None => self.state.prove(*index),
+                None => self.mirror.verify(*index),
             }
         }
         let ServicePlan {
@@ -297,7 +301,7 @@ impl Engine {
         let ids = pools.into_iter().map(|p| p.id);
         let planned = Planned {
             pools: ids.zip(indices).collect(),
-            fronts: frontends.iter().map(|f| f.key).collect(),
+            frontends: frontends.iter().map(|f| f.key).collect(),
             problems: problems.into(),
             sctp_ports,
             health,
@@ -315,23 +319,16 @@ impl Engine {
         self.no_local = self.no_local.replaced(before, no_local);
     }
 
-    /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since half of its
-    /// slices may not have come yet; one without endpoints gains nothing.
+    /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since some of its
+    /// slices may be missing; one without endpoints would gain nothing.
     fn waits(&self, plan: &ServicePlan) -> bool {
-        let restored = |key: &FrontKey| {
-            let written = self.written(key);
-            written.is_some_and(|index| self.state.pools.get(&index).is_some_and(|p| !p.owned))
+        let restored = |key: &FrontendKey| {
+            let target = self.mirror.target(key);
+            let pool = target.and_then(|index| self.mirror.pool(index));
+            pool.is_some_and(|pool| !pool.is_owned())
         };
         plan.pools.iter().all(|p| p.members.is_empty())
             || plan.frontends.iter().any(|f| restored(&f.key))
-    }
-
-    pub(in crate::sync) fn written(&self, key: &FrontKey) -> Option<u32> {
-        let written = match key {
-            FrontKey::Address(key) => self.state.services.written(key),
-            FrontKey::NodePort(key) => self.state.nodeports.written(key),
-        };
-        written.map(|r| r.pool)
     }
 
     /// The Service is gone.
@@ -343,19 +340,10 @@ impl Engine {
             return;
         };
         self.no_local = self.no_local.replaced(planned.no_local, NoLocal::default());
-        for front in &planned.fronts {
-            self.state.release(front, key);
+        for front in &planned.frontends {
+            self.mirror.release(front, key);
         }
         let indices = planned.pools.iter().map(|(_, index)| *index);
-        self.state.condemned.extend(indices);
-    }
-
-    /// Everything is listed: what a previous agent left and nobody has claimed is to go.
-    fn sweep(&mut self) {
-        self.state.services.sweep();
-        self.state.nodeports.sweep();
-        let left = self.state.pools.iter().filter(|(_, p)| !p.owned);
-        let left: Vec<u32> = left.map(|(index, _)| *index).collect();
-        self.state.condemned.extend(left);
+        self.mirror.abandon(indices);
     }
 }

@@ -1,29 +1,26 @@
-//! What a planned Service takes: an index for each of its pools, and a claim on each of its frontends. Owns which index of
-//! those that stand in the maps is recognised as a Service's own.
+//! What a planned Service takes: an index for each of its pools, and its frontends. Decides which index in the maps is
+//! recognised as a Service's own.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     maps::{Maps, table::MapError},
     model::{ObjectKey, Service},
-    plan::{FrontKey, PoolId, ServicePlan},
+    plan::{FrontendKey, PoolId, ServicePlan},
 };
 
 use super::Engine;
 use crate::sync::{
-    mirror::{
-        frontends::{Claim, Claimant},
-        pool::PoolState,
-        state::State,
-    },
+    mirror::{Owner, Ownership, PoolState},
     report::Report,
+    write::take_indices,
 };
 
 impl Engine {
-    /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if that is left
-    /// over from a pool of this Service that is no more (a port that was renamed, a policy that was changed), or from a
-    /// previous agent and everything that leads there is this Service's today; else a free one.
-    pub(in crate::sync) fn indices(
+    /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if a former pool
+    /// of this Service had it (a port was renamed, a policy changed), or if a previous agent left it and all frontends that
+    /// lead there are this Service's today; else a free one.
+    pub(super) fn indices(
         &mut self,
         service: &ObjectKey,
         plan: &ServicePlan,
@@ -33,89 +30,71 @@ impl Engine {
         let old = self.planned.get(service).map_or(&[][..], |p| &p.pools);
         let had = |id: &PoolId| old.iter().find(|(known, _)| known == id).map(|(_, i)| *i);
         let mut taken: BTreeSet<u32> = plan.pools.iter().filter_map(|p| had(&p.id)).collect();
-        let written: Vec<Option<u32>> = plan
+        let targets: Vec<Option<u32>> = plan
             .frontends
             .iter()
             .filter(|f| f.pool.is_some())
-            .map(|f| self.written(&f.key))
+            .map(|f| self.mirror.target(&f.key))
             .collect();
-        let leading = |index| {
-            let count = written.iter().filter(|w| **w == Some(index)).count();
+        let references = |index| {
+            let count = targets.iter().filter(|t| **t == Some(index)).count();
             u32::try_from(count).unwrap_or(u32::MAX)
         };
         let mut found = Vec::with_capacity(plan.pools.len());
         for (n, pool) in plan.pools.iter().enumerate() {
             let mut index = had(&pool.id);
-            let fronts = plan.frontends.iter().filter(|f| f.pool == Some(n));
-            for led in fronts.filter_map(|f| self.written(&f.key)) {
-                let ours = || old.iter().any(|(_, i)| *i == led);
-                let left = |p: &PoolState| ours() || !p.owned && p.fronts == leading(led);
+            let frontends = plan.frontends.iter().filter(|f| f.pool == Some(n));
+            for target in frontends.filter_map(|f| self.mirror.target(&f.key)) {
+                let ours = || old.iter().any(|(_, i)| *i == target);
+                let left =
+                    |p: &PoolState| ours() || !p.is_owned() && p.references() == references(target);
                 if index.is_none()
-                    && self.state.pools.get(&led).is_some_and(left)
-                    && taken.insert(led)
+                    && self.mirror.pool(target).is_some_and(left)
+                    && taken.insert(target)
                 {
-                    index = Some(led);
+                    index = Some(target);
                 }
             }
             found.push(index);
         }
         let gone: Vec<u32> = old.iter().map(|(_, i)| *i).collect();
         let missing = found.iter().filter(|index| index.is_none()).count();
-        let fresh = self.state.take_indices(missing, maps, report)?;
+        let fresh = take_indices(missing, &mut self.mirror, maps, report)?;
         let mut fresh = fresh.into_iter();
         let indices: Vec<u32> = found
             .into_iter()
             .filter_map(|index| index.or_else(|| fresh.next()))
             .collect();
         for index in &indices {
-            let pool = self.state.pools.entry(*index);
-            pool.or_insert_with(PoolState::new).owned = true;
-            self.state.condemned.remove(index);
+            self.mirror.adopt(*index);
         }
         let unused = gone.into_iter().filter(|i| !indices.contains(i));
-        self.state.condemned.extend(unused);
+        self.mirror.abandon(unused);
         Ok(indices)
     }
 
-    /// Claims the plan's frontends, and lets go of those that it no longer has.
-    pub(in crate::sync) fn claim(
-        &mut self,
-        service: &Service,
-        plan: &ServicePlan,
-        indices: &[u32],
-    ) {
-        let keys: BTreeSet<FrontKey> = plan.frontends.iter().map(|f| f.key).collect();
+    /// Takes the plan's frontends, and releases those that it no longer has.
+    pub(super) fn own_frontends(&mut self, service: &Service, plan: &ServicePlan, indices: &[u32]) {
+        let keys: BTreeSet<FrontendKey> = plan.frontends.iter().map(|f| f.key).collect();
         if let Some(old) = self.planned.get(&service.key) {
-            let gone = old.fronts.iter().filter(|key| !keys.contains(key));
+            let gone = old.frontends.iter().filter(|key| !keys.contains(key));
             for key in gone {
-                self.state.release(key, &service.key);
+                self.mirror.release(key, &service.key);
             }
         }
-        let by = Arc::new(Claimant {
+        let owner = Arc::new(Owner {
             service: service.key.clone(),
             created: service.created,
         });
-        for front in &plan.frontends {
-            let claim = Claim {
-                by: Arc::clone(&by),
-                index: front.pool.and_then(|n| indices.get(n).copied()),
-                asks: front.asks.and_then(|n| indices.get(n).copied()),
-                flags: front.flags,
+        for frontend in &plan.frontends {
+            let pool = |n: Option<usize>| n.and_then(|n| indices.get(n).copied());
+            let ownership = Ownership {
+                owner: Arc::clone(&owner),
+                index: pool(frontend.pool),
+                ping_pool: pool(frontend.ping_pool),
+                flags: frontend.flags,
             };
-            match front.key {
-                FrontKey::Address(key) => self.state.services.claim(key, claim),
-                FrontKey::NodePort(key) => self.state.nodeports.claim(key, claim),
-            }
-        }
-    }
-}
-
-impl State {
-    /// The Service no longer wants this frontend.
-    pub(in crate::sync) fn release(&mut self, key: &FrontKey, service: &ObjectKey) {
-        match key {
-            FrontKey::Address(key) => self.services.release(*key, service),
-            FrontKey::NodePort(key) => self.nodeports.release(*key, service),
+            self.mirror.own(frontend.key, ownership);
         }
     }
 }

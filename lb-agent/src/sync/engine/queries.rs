@@ -1,18 +1,27 @@
-//! What the engine tells those who ask: problems, health checks, how full the maps are.
+//! What the engine reports when asked: problems, health checks, how full the maps are.
 
 use std::collections::BTreeMap;
 
 use crate::{
     model::ObjectKey,
-    plan::{FrontKey, no_local::NoLocal},
+    plan::{FrontendKey, no_local::NoLocal},
 };
 
 use super::{Engine, Planned};
 use crate::sync::report::{HealthCheck, Snapshot};
 
+/// Which health checks to compute anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recheck {
+    /// Those of Services that changed.
+    Changed,
+    /// All: a node port was written or removed.
+    All,
+}
+
 impl Engine {
-    /// Everything that could not be honoured, by Service: values that make no sense, frontends that another Service has,
-    /// failed writes.
+    /// Everything that is not programmed as asked, by Service: invalid values, frontends that another Service owns, failed
+    /// writes.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ObjectKey, Vec<String>> {
         let mut all: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
@@ -27,13 +36,8 @@ impl Engine {
                 texts.push(text);
             }
         };
-        for (key, claim, winner) in self.state.services.losers() {
-            let what = format!("{} port {}", key.addr, key.port);
-            add(&claim.by.service, taken(&what, key.proto, winner));
-        }
-        for (key, claim, winner) in self.state.nodeports.losers() {
-            let what = format!("node port {}", key.port);
-            add(&claim.by.service, taken(&what, key.proto, winner));
+        for (what, proto, loser, owner) in self.mirror.conflicts() {
+            add(loser, taken(&what, proto, owner));
         }
         for (key, error) in &self.errors {
             add(key, error.to_string());
@@ -41,7 +45,7 @@ impl Engine {
         all
     }
 
-    /// Ports that are not carried for this node's own clients, since they are SCTP and there is no `lb0`.
+    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`.
     #[must_use]
     pub fn sctp_ports(&self) -> usize {
         let troubled = self.troubled.iter().filter_map(|key| self.planned.get(key));
@@ -54,10 +58,10 @@ impl Engine {
         &self.checks
     }
 
-    /// Takes over what `changed` Services, or all that have a health check, tell now. Has anything become different?
-    pub(in crate::sync) fn check_health(&mut self, changed: Vec<ObjectKey>, all: bool) -> bool {
+    /// Updates the health checks of `changed` Services, and of all others if asked. Has any of them changed?
+    pub(super) fn check_health(&mut self, changed: Vec<ObjectKey>, recheck: Recheck) -> bool {
         let mut keys = changed;
-        if all {
+        if recheck == Recheck::All {
             keys.extend(self.checks.keys().cloned());
         }
         let mut different = false;
@@ -65,11 +69,11 @@ impl Engine {
             let planned = self.planned.get(&key);
             let now = planned.and_then(|planned| {
                 let facts = planned.health?;
-                let carried = planned
-                    .fronts
+                let programmed = planned
+                    .frontends
                     .iter()
-                    .all(|front| self.leads(front, planned));
-                Some(HealthCheck { facts, carried })
+                    .all(|frontend| self.is_programmed(frontend, planned));
+                Some(HealthCheck { facts, programmed })
             });
             if self.checks.get(&key) != now.as_ref() {
                 different = true;
@@ -82,25 +86,26 @@ impl Engine {
         different
     }
 
-    /// Of node ports alone: does it stand in the map, and lead to this Service?
-    fn leads(&self, front: &FrontKey, planned: &Planned) -> bool {
+    /// Does the map hold the node port, and lead it to this Service? Other frontends do not matter here.
+    fn is_programmed(&self, frontend: &FrontendKey, planned: &Planned) -> bool {
         let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
-        matches!(front, FrontKey::Address(_)) || self.written(front).is_some_and(ours)
+        matches!(frontend, FrontendKey::Address(_))
+            || self.mirror.target(frontend).is_some_and(ours)
     }
 
-    /// Ports that nothing serves on this node, though their policy asks for it.
+    /// Ports with a local-only policy and no endpoint on this node.
     #[must_use]
     pub fn no_local(&self) -> NoLocal {
         self.no_local
     }
 
-    /// Is all of this Service in the maps that could be planned?
+    /// Do the maps hold everything that was planned for this Service?
     #[must_use]
     pub fn is_written(&self, service: &ObjectKey) -> bool {
         !self.errors.contains_key(service)
     }
 
-    /// Where the engine stands.
+    /// The state of the engine.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -110,15 +115,15 @@ impl Engine {
             retrying: self.errors.len(),
             refused: self.errors.values().filter(|e| e.is_refusal()).count(),
             waiting: self.waits_for_room(),
-            unsettled: self.state.unsettled(),
-            usage: self.state.usage(),
+            unsettled: self.mirror.is_unsettled(),
+            usage: self.mirror.usage(),
         }
     }
 }
 
-fn taken(what: &str, proto: u8, winner: &ObjectKey) -> String {
+fn taken(what: &str, proto: u8, owner: &ObjectKey) -> String {
     let proto = lb_common::Proto::from_number(proto).map_or("?".to_owned(), |p| p.to_string());
     format!(
-        "{what}/{proto} belongs to Service {winner}, the older one (or first by name): not served for this one"
+        "{what}/{proto} belongs to Service {owner}, the older one (or first by name): not served for this one"
     )
 }

@@ -1,4 +1,4 @@
-//! What failed: whether and when it is planned again. Owns nothing else of the engine; knows no clock.
+//! What failed: whether it is planned again at the next sync, when there may be room, or when its Service changes.
 
 use crate::maps::table::MapError;
 
@@ -6,19 +6,19 @@ use super::Engine;
 use crate::sync::report::{Failure, FailureCause, Report};
 
 impl Engine {
-    /// The next sync tries again what did not fit either. For when room was made, and now and then.
+    /// The next sync retries also what did not fit. To be called when room was made, and from time to time.
     pub fn retry(&mut self) {
         self.dirty.append(&mut self.refused);
     }
 
-    /// Something is to be tried again though nothing changes.
-    pub(in crate::sync) fn waits_for_room(&self) -> bool {
+    /// Something has to be retried even if nothing changes.
+    pub(super) fn waits_for_room(&self) -> bool {
         !self.refused.is_empty() || !self.dirty.is_empty()
     }
 
     /// What failed is planned again at the next sync; what did not fit, when there may be room; and what only a change of
     /// the Service can help, then.
-    pub(in crate::sync) fn remember(&mut self, report: &Report) {
+    pub(super) fn remember(&mut self, report: &Report) {
         for Failure { service, error } in &report.failed {
             let Some(key) = service else { continue };
             if self.cluster.service(key).is_none() {

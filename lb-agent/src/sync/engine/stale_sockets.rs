@@ -1,5 +1,5 @@
-//! Which connected UDP sockets have lost their backend. Owns the rule: a socket keeps its backend as long as that one
-//! serves the Service that the socket's destination leads to; ready, policy, topology and terminating do not matter.
+//! Which connected UDP sockets have lost their backend. A socket keeps its backend as long as that one serves the Service
+//! that the socket's destination leads to; readiness, policy, topology and termination do not matter.
 
 use lb_common::{
     Addr, Proto,
@@ -7,26 +7,26 @@ use lb_common::{
     sock::{SockRecord, kind},
 };
 
-use crate::plan::desired::Bits;
+use crate::plan::{FrontendKey, desired::MemberFlags};
 
 use super::Engine;
-use crate::sync::mirror::backends::BackendKey;
+use crate::sync::mirror::BackendKey;
 
-/// What a connected UDP socket asked for, and what it got. The same for many sockets.
+/// The destination of a connected UDP socket and the backend that it was given. Many sockets may share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Pair {
-    /// The destination that the application gave.
+pub struct UdpAssociation {
+    /// The destination that the client connected to.
     pub vip: Addr,
     /// Host byte order.
     pub vip_port: u16,
-    /// Where it was sent instead.
+    /// The backend that serves it instead.
     pub backend: Addr,
     /// Host byte order.
     pub backend_port: u16,
 }
 
-impl Pair {
-    /// Of a record; `None` for any other socket than a connected one of UDP.
+impl UdpAssociation {
+    /// From a socket's record; `None` if it is not a connected UDP socket.
     #[must_use]
     pub fn of(record: &SockRecord) -> Option<Self> {
         let ours = record.kind == kind::CONNECTED && record.proto == Proto::Udp.number();
@@ -40,20 +40,20 @@ impl Pair {
 }
 
 impl Engine {
-    /// Does this socket hold on to a backend that no longer serves it, as the maps stand? Never before everything is listed.
+    /// Does this socket use a backend that no longer serves it, according to the maps? Never before everything is listed.
     #[must_use]
-    pub fn is_stale(&self, pair: &Pair) -> bool {
-        self.synced && !self.serves(pair)
+    pub fn is_stale(&self, association: &UdpAssociation) -> bool {
+        self.synced && !self.serves(association)
     }
 
-    /// By what stands there today, never by the numbers in the socket's record: those may be others' by now.
-    fn serves(&self, pair: &Pair) -> bool {
-        let Pair {
+    /// Looks at what the maps hold today, never at the ids in the socket's record: they may belong to others by now.
+    fn serves(&self, association: &UdpAssociation) -> bool {
+        let UdpAssociation {
             vip,
             vip_port,
             backend,
             backend_port,
-        } = *pair;
+        } = *association;
         let proto = Proto::Udp.number();
         let address = VipKey {
             addr: vip,
@@ -62,8 +62,9 @@ impl Engine {
             scope: scope::INTERNAL,
         };
         let node_port = NodePortKey::new(&vip, vip_port, proto, scope::INTERNAL);
-        let led = self.state.services.written(&address);
-        let Some(led) = led.or_else(|| self.state.nodeports.written(&node_port)) else {
+        let target = self.mirror.target(&FrontendKey::Address(address));
+        let target = target.or_else(|| self.mirror.target(&FrontendKey::NodePort(node_port)));
+        let Some(pool) = target.and_then(|index| self.mirror.pool(index)) else {
             return false;
         };
         let key = BackendKey {
@@ -71,10 +72,8 @@ impl Engine {
             port: backend_port,
             proto,
         };
-        let member = self.state.backends.find(&key).and_then(|id| {
-            let pool = self.state.pools.get(&led.pool)?;
-            pool.members.get(&id).copied()
-        });
-        member.is_some_and(|bits| bits.has(Bits::SERVING))
+        let id = self.mirror.backends().find(&key);
+        let member = id.and_then(|id| pool.members().get(&id));
+        member.is_some_and(|flags| flags.has(MemberFlags::SERVING))
     }
 }

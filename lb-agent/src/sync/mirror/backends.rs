@@ -1,5 +1,5 @@
-//! Backends: an id for each address, port and protocol, shared by all services that use it. Owns the ids and what a
-//! backend's entry shows when its users disagree.
+//! Backends: an id for each address, port and protocol, shared by all Services that use it, and what a backend's entry
+//! shows when its users disagree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,30 +13,30 @@ use lb_common::{
     backend::{Backend, flags, state},
 };
 
-use crate::plan::desired::Bits;
+use crate::plan::desired::MemberFlags;
 
 use super::ids::Ids;
 
-/// Relative weight of a backend that nobody has weighted.
+/// Relative weight of a backend without a weight of its own.
 const WEIGHT: u16 = 100;
 
-/// What a backend is known by.
+/// Identifies a backend.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(in crate::sync) struct BackendKey {
+pub(crate) struct BackendKey {
     /// Where it listens.
-    pub(in crate::sync) addr: Addr,
+    pub(crate) addr: Addr,
     /// Host byte order.
-    pub(in crate::sync) port: u16,
+    pub(crate) port: u16,
     /// IANA number.
-    pub(in crate::sync) proto: u8,
+    pub(crate) proto: u8,
 }
 
-/// A mirror of `lb_backends`, and who uses what.
-pub(in crate::sync) struct Backends {
+/// A mirror of `lb_backends`, with the users of each entry.
+pub(crate) struct Backends {
     ids: Ids,
-    /// The entry of an id stands at its place; ids are given out from the smallest on.
+    /// By id; ids are given out from the smallest on.
     by_id: Vec<Option<Entry>>,
-    /// The id of each key; the key itself stands in the entry alone.
+    /// The id of each key; only the entry holds the key itself.
     by_key: HashTable<u32>,
     hasher: RandomState,
     /// Entries whose value in the map may be out of date.
@@ -55,13 +55,20 @@ struct Entry {
     members: u32,
     /// State and flags as they stand in the map, or as they will first.
     written: (u8, u16),
-    /// The entry stands in the map.
-    stands: bool,
+    /// The map holds the entry.
+    is_written: bool,
+}
+
+/// What becomes of a membership in the counts of its backend.
+#[derive(Clone, Copy)]
+enum Change {
+    Add,
+    Subtract,
 }
 
 impl Backends {
     /// As read from the map; users come by [`Backends::pin`] and [`Backends::join`].
-    pub(in crate::sync) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
+    pub(super) fn restored(limit: u32, found: &BTreeMap<u32, Backend>) -> Self {
         let mut all = Self {
             ids: Ids::restored(limit, &found.keys().copied().collect()),
             by_id: Vec::new(),
@@ -75,11 +82,11 @@ impl Backends {
                 port: b.port,
                 proto: b.proto,
             };
-            // The same backend twice would be the work of an interrupted agent: the first id holds, the other is let go by
-            // whoever uses it.
+            // An interrupted agent may have left the same backend twice: the first id stays, and the users of the second
+            // one move to it.
             let is_second = all.find(&key).is_some();
             let mut entry = Entry::new(key, (b.state, b.flags));
-            entry.stands = true;
+            entry.is_written = true;
             all.put(id, entry);
             if !is_second {
                 all.name(id, &key);
@@ -90,19 +97,15 @@ impl Backends {
     }
 
     /// The id of a backend that has one.
-    pub(in crate::sync) fn find(&self, key: &BackendKey) -> Option<u32> {
+    pub(crate) fn find(&self, key: &BackendKey) -> Option<u32> {
         let is_it = |id: &u32| self.get(*id).is_some_and(|e| e.key == *key);
         self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     /// A new id, pinned, and what to write under it; `None` when none is free.
-    pub(in crate::sync) fn create(
-        &mut self,
-        key: BackendKey,
-        bits: Bits,
-    ) -> Option<(u32, Backend)> {
+    pub(super) fn create(&mut self, key: BackendKey, flags: MemberFlags) -> Option<(u32, Backend)> {
         let id = self.ids.take()?;
-        let mut entry = Entry::new(key, shown(bits));
+        let mut entry = Entry::new(key, shown(flags));
         entry.users = 1;
         let value = entry.value(entry.written);
         self.put(id, entry);
@@ -110,25 +113,25 @@ impl Backends {
         Some((id, value))
     }
 
-    /// Its entry stands in the map.
-    pub(in crate::sync) fn stands(&self, id: u32) -> bool {
-        self.get(id).is_some_and(|e| e.stands)
+    /// The map holds its entry.
+    pub(crate) fn is_written(&self, id: u32) -> bool {
+        self.get(id).is_some_and(|e| e.is_written)
     }
 
-    /// What stands in the map under an id, by all that was written; `None`: nothing.
-    pub(in crate::sync) fn standing(&self, id: u32) -> Option<Backend> {
-        let entry = self.get(id).filter(|e| e.stands)?;
+    /// What the map should hold under an id; `None` if its entry is not written.
+    pub(crate) fn value(&self, id: u32) -> Option<Backend> {
+        let entry = self.get(id).filter(|e| e.is_written)?;
         Some(entry.value(entry.written))
     }
 
-    /// What to write first under an id whose entry does not stand yet.
-    pub(in crate::sync) fn unwritten(&self, id: u32) -> Option<Backend> {
-        let entry = self.get(id).filter(|e| !e.stands)?;
+    /// What to write first under an id whose entry is not written yet.
+    pub(crate) fn unwritten(&self, id: u32) -> Option<Backend> {
+        let entry = self.get(id).filter(|e| !e.is_written)?;
         Some(entry.value(entry.written))
     }
 
     /// Keeps the id from being retired until [`Backends::join`] or [`Backends::unpin`].
-    pub(in crate::sync) fn pin(&mut self, id: u32) {
+    pub(super) fn pin(&mut self, id: u32) {
         if let Some(entry) = self.get_mut(id) {
             entry.users += 1;
             self.ids.revive(id);
@@ -136,7 +139,7 @@ impl Backends {
     }
 
     /// The membership that it was pinned for did not come about.
-    pub(in crate::sync) fn unpin(&mut self, id: u32) {
+    pub(super) fn unpin(&mut self, id: u32) {
         if let Some(entry) = self.get_mut(id) {
             entry.users -= 1;
             if entry.users == 0 {
@@ -146,57 +149,57 @@ impl Backends {
     }
 
     /// A pin has become a membership.
-    pub(in crate::sync) fn join(&mut self, id: u32, bits: Bits) {
+    pub(super) fn join(&mut self, id: u32, flags: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
             entry.members += 1;
-            entry.count(bits, true);
+            entry.count(flags, Change::Add);
             self.touch(id);
         }
     }
 
     /// A membership shows something else.
-    pub(in crate::sync) fn change(&mut self, id: u32, before: Bits, now: Bits) {
+    pub(super) fn change(&mut self, id: u32, before: MemberFlags, now: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
-            entry.count(before, false);
-            entry.count(now, true);
+            entry.count(before, Change::Subtract);
+            entry.count(now, Change::Add);
             self.touch(id);
         }
     }
 
     /// A membership has ended.
-    pub(in crate::sync) fn leave(&mut self, id: u32, bits: Bits) {
+    pub(super) fn leave(&mut self, id: u32, flags: MemberFlags) {
         if let Some(entry) = self.get_mut(id) {
             entry.members -= 1;
-            entry.count(bits, false);
+            entry.count(flags, Change::Subtract);
             self.touch(id);
         }
         self.unpin(id);
     }
 
-    /// Entries to write anew, with their values.
-    pub(in crate::sync) fn stale(&self) -> Vec<(u32, Backend)> {
+    /// Entries that differ from what their users say, with their new values.
+    pub(crate) fn outdated(&self) -> Vec<(u32, Backend)> {
         let touched = self.touched.iter();
         touched
-            .filter_map(|id| self.get(*id).map(|e| (*id, e.value(e.wanted()))))
+            .filter_map(|id| self.get(*id).map(|e| (*id, e.value(e.desired()))))
             .collect()
     }
 
-    /// The entry stands in the map as `value`.
-    pub(in crate::sync) fn written(&mut self, id: u32, value: &Backend) {
+    /// The map holds the entry as `value`.
+    pub(super) fn written(&mut self, id: u32, value: &Backend) {
         if let Some(entry) = self.get_mut(id) {
             entry.written = (value.state, value.flags);
-            entry.stands = true;
+            entry.is_written = true;
         }
         self.touched.remove(&id);
     }
 
     /// Ids that wait for a barrier.
-    pub(in crate::sync) fn retired(&self) -> &BTreeSet<u32> {
+    pub(crate) fn retired(&self) -> &BTreeSet<u32> {
         self.ids.retired()
     }
 
     /// A barrier has passed and the entry is cleared.
-    pub(in crate::sync) fn release(&mut self, id: u32) {
+    pub(super) fn release(&mut self, id: u32) {
         let key = self.get(id).map(|entry| entry.key);
         let hash = key.map(|key| self.hasher.hash_one(key));
         if let Some(hash) = hash
@@ -210,22 +213,22 @@ impl Backends {
         self.ids.release(id);
     }
 
-    /// Bits of a membership as far as the entry in the map tells.
-    pub(in crate::sync) fn shown(&self, id: u32) -> Bits {
+    /// Flags of a membership, as far as the entry in the map shows them.
+    pub(super) fn shown(&self, id: u32) -> MemberFlags {
         let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
-        Bits::default()
-            .with(Bits::TERMINATING, state == state::TERMINATING)
-            .with(Bits::LOCAL, flags & flags::LOCAL != 0)
+        MemberFlags::default()
+            .with(MemberFlags::TERMINATING, state == state::TERMINATING)
+            .with(MemberFlags::LOCAL, flags & flags::LOCAL != 0)
     }
 
-    /// Of UDP?
-    pub(in crate::sync) fn is_udp(&self, id: u32) -> bool {
+    /// Is it a backend of UDP?
+    pub(super) fn is_udp(&self, id: u32) -> bool {
         let entry = self.get(id);
         entry.is_some_and(|e| e.key.proto == Proto::Udp.number())
     }
 
     /// Entries in use or retired.
-    pub(in crate::sync) fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.ids.used()
     }
 
@@ -245,7 +248,7 @@ impl Backends {
         self.by_id[place] = Some(entry);
     }
 
-    /// From now on the key leads to this id, whose entry stands at its place.
+    /// From now on the key leads to this id, whose entry exists.
     fn name(&mut self, id: u32, key: &BackendKey) {
         let Self {
             by_id,
@@ -261,7 +264,7 @@ impl Backends {
     }
 
     fn touch(&mut self, id: u32) {
-        let stale = |e: &Entry| e.members > 0 && e.wanted() != e.written;
+        let stale = |e: &Entry| e.members > 0 && e.desired() != e.written;
         if self.get(id).is_some_and(stale) {
             self.touched.insert(id);
         } else {
@@ -279,26 +282,29 @@ impl Entry {
             local: 0,
             members: 0,
             written,
-            stands: false,
+            is_written: false,
         }
     }
 
-    fn count(&mut self, bits: Bits, on: bool) {
-        let step = |n: &mut u32| *n = if on { *n + 1 } else { *n - 1 };
-        if !bits.has(Bits::TERMINATING) {
+    fn count(&mut self, flags: MemberFlags, change: Change) {
+        let step = |n: &mut u32| match change {
+            Change::Add => *n += 1,
+            Change::Subtract => *n -= 1,
+        };
+        if !flags.has(MemberFlags::TERMINATING) {
             step(&mut self.active);
         }
-        if bits.has(Bits::LOCAL) {
+        if flags.has(MemberFlags::LOCAL) {
             step(&mut self.local);
         }
     }
 
     /// State and flags: active if any user says so, local if any user says so.
-    fn wanted(&self) -> (u8, u16) {
+    fn desired(&self) -> (u8, u16) {
         shown(
-            Bits::default()
-                .with(Bits::TERMINATING, self.active == 0)
-                .with(Bits::LOCAL, self.local > 0),
+            MemberFlags::default()
+                .with(MemberFlags::TERMINATING, self.active == 0)
+                .with(MemberFlags::LOCAL, self.local > 0),
         )
     }
 
@@ -314,19 +320,13 @@ impl Entry {
     }
 }
 
-fn shown(bits: Bits) -> (u8, u16) {
-    let terminating = bits.has(Bits::TERMINATING);
-    let state = if terminating {
+/// State and flags of an entry.
+fn shown(member: MemberFlags) -> (u8, u16) {
+    let state = if member.has(MemberFlags::TERMINATING) {
         state::TERMINATING
     } else {
         state::ACTIVE
     };
-    (
-        state,
-        if bits.has(Bits::LOCAL) {
-            flags::LOCAL
-        } else {
-            0
-        },
-    )
+    let is_local = member.has(MemberFlags::LOCAL);
+    (state, if is_local { flags::LOCAL } else { 0 })
 }

@@ -1,4 +1,5 @@
-//! Frontends: who claims which, who wins, and what stands in the map. Owns the order of precedence between services.
+//! Frontends: which Services want each, which of them owns it, and what the map holds. The oldest Service owns a contested
+//! frontend.
 
 use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
@@ -8,151 +9,149 @@ use lb_common::frontend::{self, FrontendValue};
 
 use crate::model::ObjectKey;
 
-/// A Service's wish for a frontend.
+/// What a Service wants of a frontend.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sync) struct Claim {
-    /// Who. All claims of a Service share it.
-    pub(in crate::sync) by: Arc<Claimant>,
+pub(crate) struct Ownership {
+    /// Shared by all frontends of the Service.
+    pub(crate) owner: Arc<Owner>,
     /// Service index; `None` for the mark of a VIP, which any number of services may share.
-    pub(in crate::sync) index: Option<u32>,
-    /// For the mark of a VIP: the service index that it asks. It may be given away meanwhile, which does no harm.
-    pub(in crate::sync) asks: Option<u32>,
+    pub(crate) index: Option<u32>,
+    /// For the mark of a VIP: the service index that decides whether the address answers ping. It may belong to another
+    /// pool by now, which does no harm.
+    pub(crate) ping_pool: Option<u32>,
     /// See [`lb_common::frontend`].
-    pub(in crate::sync) flags: u32,
+    pub(crate) flags: u32,
 }
 
-/// A Service that claims frontends.
+/// A Service that wants frontends.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sync) struct Claimant {
+pub(crate) struct Owner {
     /// Its name.
-    pub(in crate::sync) service: ObjectKey,
+    pub(crate) service: ObjectKey,
     /// Its age.
-    pub(in crate::sync) created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
 }
 
-impl Claim {
+impl Ownership {
     /// See [`Service::rank`](crate::model::Service::rank).
     fn rank(&self) -> (bool, Option<Timestamp>, &ObjectKey) {
-        let Claimant { service, created } = &*self.by;
+        let Owner { service, created } = &*self.owner;
         (created.is_none(), *created, service)
     }
 }
 
 /// One kind of frontends: a map of the ABI.
-pub(in crate::sync) struct Fronts<K> {
-    by_key: IndexMap<K, Front>,
-    /// How many stand in the map.
-    standing: usize,
+pub(crate) struct FrontendTable<K> {
+    by_key: IndexMap<K, Frontend>,
+    /// How many the map holds.
+    written: usize,
     /// Keys whose entry may have to change.
     dirty: BTreeSet<K>,
-    /// Keys with more than one claim.
+    /// Keys that more than one Service wants.
     contested: BTreeSet<K>,
-    /// A claim on one of these came, went or changed since this was last taken.
-    pub(in crate::sync) contest: bool,
-    /// An element was freed since the last barrier: the next one taken could be the same, under a reader's eyes.
-    pub(in crate::sync) freed: bool,
+    /// A contest began, changed or ended since [`FrontendTable::take_contest_change`].
+    contest_changed: bool,
 }
 
 #[derive(Default)]
-struct Front {
+struct Frontend {
     written: Option<FrontendValue>,
-    /// Almost always one, hence room for no more.
-    claims: Vec<Claim>,
+    /// Almost always one, so there is room for no more.
+    wanted_by: Vec<Ownership>,
 }
 
 /// What is to happen to one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sync) enum Step {
-    /// Nothing stands there.
+pub(crate) enum Step {
+    /// The map does not hold the key.
     Insert(FrontendValue, ObjectKey),
-    /// Something else stands there.
+    /// The map holds another value.
     Replace(FrontendValue, ObjectKey),
-    /// Nobody claims it.
+    /// No Service wants it.
     Remove,
 }
 
-impl<K: Copy + Ord + Hash> Fronts<K> {
+impl<K: Copy + Ord + Hash> FrontendTable<K> {
     /// As read from the map.
-    pub(in crate::sync) fn restored(found: &[(K, FrontendValue)]) -> Self {
+    pub(super) fn restored(found: &[(K, FrontendValue)]) -> Self {
         let by_key = found.iter().map(|(key, value)| {
-            let front = Front {
+            let front = Frontend {
                 written: Some(*value),
-                claims: Vec::new(),
+                wanted_by: Vec::new(),
             };
             (*key, front)
         });
         Self {
-            standing: found.len(),
+            written: found.len(),
             by_key: by_key.collect(),
             dirty: BTreeSet::new(),
             contested: BTreeSet::new(),
-            contest: false,
-            freed: false,
+            contest_changed: false,
         }
     }
 
-    /// The Service wants this, in place of what it wanted of the key before.
-    pub(in crate::sync) fn claim(&mut self, key: K, claim: Claim) {
+    /// A Service wants this, in place of what it wanted of the key before.
+    pub(super) fn own(&mut self, key: K, ownership: Ownership) {
         let front = self.by_key.entry(key).or_default();
         match front
-            .claims
+            .wanted_by
             .iter_mut()
-            .find(|c| c.by.service == claim.by.service)
+            .find(|known| known.owner.service == ownership.owner.service)
         {
-            Some(known) if *known == claim => return,
-            Some(known) => *known = claim,
+            Some(known) if *known == ownership => return,
+            Some(known) => *known = ownership,
             None => {
-                front.claims.reserve_exact(1);
-                front.claims.push(claim);
+                front.wanted_by.reserve_exact(1);
+                front.wanted_by.push(ownership);
             }
         }
         self.touch(key);
     }
 
     /// The Service no longer wants it.
-    pub(in crate::sync) fn release(&mut self, key: K, service: &ObjectKey) {
+    pub(super) fn release(&mut self, key: K, service: &ObjectKey) {
         if let Some(front) = self.by_key.get_mut(&key) {
-            front.claims.retain(|c| c.by.service != *service);
+            front.wanted_by.retain(|c| c.owner.service != *service);
             self.touch(key);
         }
     }
 
-    /// What nobody has claimed by now is to go.
-    pub(in crate::sync) fn sweep(&mut self) {
-        let unclaimed = self.by_key.iter().filter(|(_, f)| f.claims.is_empty());
-        self.dirty.extend(unclaimed.map(|(key, _)| *key));
+    /// What no Service wants by now is to go.
+    pub(super) fn sweep(&mut self) {
+        let unwanted = self.by_key.iter().filter(|(_, f)| f.wanted_by.is_empty());
+        self.dirty.extend(unwanted.map(|(key, _)| *key));
     }
 
-    /// Every key that somebody claims, with all the claims' flags.
-    pub(in crate::sync) fn claimed(&self) -> impl Iterator<Item = (K, u32)> {
-        let claimed = self.by_key.iter().filter(|(_, f)| !f.claims.is_empty());
-        claimed.map(|(key, f)| (*key, f.claims.iter().fold(0, |all, c| all | c.flags)))
+    /// Every key that Services want, with the flags of all of them.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (K, u32)> {
+        let owned = self.by_key.iter().filter(|(_, f)| !f.wanted_by.is_empty());
+        owned.map(|(key, f)| (*key, f.wanted_by.iter().fold(0, |all, c| all | c.flags)))
     }
 
-    /// What stands in the map under the key.
-    pub(in crate::sync) fn written(&self, key: &K) -> Option<FrontendValue> {
+    /// What the map holds under the key.
+    pub(crate) fn written(&self, key: &K) -> Option<FrontendValue> {
         self.by_key.get(key)?.written
     }
 
     /// The map now holds this; returns what it held.
-    pub(in crate::sync) fn set_written(
+    pub(super) fn set_written(
         &mut self,
         key: K,
         value: Option<FrontendValue>,
     ) -> Option<FrontendValue> {
         let front = self.by_key.entry(key).or_default();
         let before = std::mem::replace(&mut front.written, value);
-        self.standing += usize::from(value.is_some());
-        self.standing -= usize::from(before.is_some());
-        if value.is_none() && front.claims.is_empty() {
+        self.written += usize::from(value.is_some());
+        self.written -= usize::from(before.is_some());
+        if value.is_none() && front.wanted_by.is_empty() {
             self.by_key.swap_remove(&key);
         }
         self.dirty.remove(&key);
         before
     }
 
-    /// What is to be done, by key; keys that stand as they should are forgotten. A key whose pool `live` denies waits.
-    pub(in crate::sync) fn steps(&mut self, live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
+    /// What has to be written, by key. Keys that are as desired are forgotten; a key whose pool is not `is_live` waits.
+    pub(super) fn steps(&mut self, is_live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
         let mut steps = Vec::new();
         let mut settled = Vec::new();
         for &key in &self.dirty {
@@ -160,18 +159,18 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
                 settled.push(key);
                 continue;
             };
-            match (front.wanted(), front.written) {
+            match (front.desired(), front.written) {
                 (None, None) => settled.push(key),
                 (None, Some(_)) => steps.push((key, Step::Remove)),
-                (Some((value, _)), Some(stands)) if value == stands => settled.push(key),
-                (Some((value, who)), stands) => {
+                (Some((value, _)), Some(actual)) if value == actual => settled.push(key),
+                (Some((value, owner)), actual) => {
                     let leads = value.flags & frontend::VIP_MARK == 0;
-                    if leads && !live(value.pool) {
+                    if leads && !is_live(value.pool) {
                         continue;
                     }
-                    let step = match stands {
-                        None => Step::Insert(value, who.clone()),
-                        Some(_) => Step::Replace(value, who.clone()),
+                    let step = match actual {
+                        None => Step::Insert(value, owner.clone()),
+                        Some(_) => Step::Replace(value, owner.clone()),
                     };
                     steps.push((key, step));
                 }
@@ -183,10 +182,10 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         steps
     }
 
-    /// So many keys before the place `end`, each with its entry where it stands in the map, and the place of the first of
-    /// them. Whoever goes on from there to the first place of all meets every key that is there all the time: new ones come
+    /// `count` keys before the place `end`, each with its entry if the map holds it, and the place of the first of them.
+    /// A walk that goes on from there to the first place meets every key that is present all the time: new keys come
     /// at the end, and the last one takes the place of one that goes.
-    pub(in crate::sync) fn before(
+    pub(super) fn before(
         &self,
         end: usize,
         count: usize,
@@ -197,19 +196,28 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         (start, some.map(|(key, front)| (*key, front.written)))
     }
 
-    /// Keys in the map.
-    pub(in crate::sync) fn len(&self) -> usize {
-        self.standing
+    /// Keys that the map holds.
+    pub(super) fn len(&self) -> usize {
+        self.written
     }
 
-    /// Each claim that lost, with the Service that won.
-    pub(in crate::sync) fn losers(&self) -> impl Iterator<Item = (K, &Claim, &ObjectKey)> {
+    /// Did a contest begin, change or end since the last call?
+    pub(super) fn take_contest_change(&mut self) -> bool {
+        std::mem::take(&mut self.contest_changed)
+    }
+
+    /// Each Service that does not own a frontend that it wants, with the one that does.
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = (K, &ObjectKey, &ObjectKey)> {
         self.contested.iter().flat_map(|key| {
-            let claims = self.by_key.get(key).map_or(&[][..], |f| &f.claims);
-            let winner = claims.iter().min_by_key(|c| c.rank());
-            claims.iter().filter_map(move |c| {
+            let all = self.by_key.get(key).map_or(&[][..], |f| &f.wanted_by);
+            let winner = all.iter().min_by_key(|c| c.rank());
+            all.iter().filter_map(move |c| {
                 let winner = winner?;
-                (c.by.service != winner.by.service).then_some((*key, c, &winner.by.service))
+                (c.owner.service != winner.owner.service).then_some((
+                    *key,
+                    &c.owner.service,
+                    &winner.owner.service,
+                ))
             })
         })
     }
@@ -219,28 +227,28 @@ impl<K: Copy + Ord + Hash> Fronts<K> {
         let Some(front) = self.by_key.get(&key) else {
             return;
         };
-        let contest = front.claims.iter().filter(|c| c.index.is_some()).count() > 1;
+        let contest = front.wanted_by.iter().filter(|c| c.index.is_some()).count() > 1;
         let was = if contest {
             !self.contested.insert(key)
         } else {
             self.contested.remove(&key)
         };
-        self.contest |= was || contest;
-        if front.claims.is_empty() && front.written.is_none() {
+        self.contest_changed |= was || contest;
+        if front.wanted_by.is_empty() && front.written.is_none() {
             self.by_key.swap_remove(&key);
         }
     }
 }
 
-impl Front {
-    /// The entry, and whose it is.
-    fn wanted(&self) -> Option<(FrontendValue, &ObjectKey)> {
-        let winner = self.claims.iter().min_by_key(|c| c.rank())?;
+impl Frontend {
+    /// The entry that the map should hold, and its owner.
+    fn desired(&self) -> Option<(FrontendValue, &ObjectKey)> {
+        let winner = self.wanted_by.iter().min_by_key(|c| c.rank())?;
         let flags = match winner.index {
             Some(_) => winner.flags,
-            None => self.claims.iter().fold(0, |all, c| all | c.flags),
+            None => self.wanted_by.iter().fold(0, |all, c| all | c.flags),
         };
-        let index = winner.index.or(winner.asks).unwrap_or(0);
-        Some((FrontendValue { pool: index, flags }, &winner.by.service))
+        let index = winner.index.or(winner.ping_pool).unwrap_or(0);
+        Some((FrontendValue { pool: index, flags }, &winner.owner.service))
     }
 }

@@ -1,9 +1,9 @@
-//! Small numbers that are given out, retired, and given out again after a barrier. Owns service indices and backend ids.
+//! Service indices and backend ids: small numbers that are given out, retired, and given out again behind a barrier.
 
 use std::collections::{BTreeSet, VecDeque};
 
 /// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map means "none".
-pub(in crate::sync) struct Ids {
+pub(crate) struct Ids {
     limit: u32,
     /// Never given out yet, from here on.
     next: u32,
@@ -13,8 +13,8 @@ pub(in crate::sync) struct Ids {
 }
 
 impl Ids {
-    /// All numbers free but those that stand in the maps.
-    pub(in crate::sync) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
+    /// All numbers are free except those that the maps use.
+    pub(super) fn restored(limit: u32, used: &BTreeSet<u32>) -> Self {
         let next = used.last().map_or(1, |last| last + 1);
         let free = (1..next).filter(|n| !used.contains(n)).collect();
         Self {
@@ -25,9 +25,9 @@ impl Ids {
         }
     }
 
-    /// A free number; `None` when there is none that no reader can still hold. As late as possible one that was in use:
-    /// records of flows and clients outlive what they name, and must not find another thing there while they are fresh.
-    pub(in crate::sync) fn take(&mut self) -> Option<u32> {
+    /// A free number that no reader can still hold. A number that was in use comes as late as possible: flow and affinity
+    /// entries outlive the pool or backend that they name, and must not meet another one there while they are fresh.
+    pub(super) fn take(&mut self) -> Option<u32> {
         let spare = self.next < self.limit;
         let rested = self.free.len() as u64 * 8 >= u64::from(self.limit);
         if spare && !rested {
@@ -38,40 +38,40 @@ impl Ids {
     }
 
     /// How many [`Ids::take`] would give out.
-    pub(in crate::sync) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         let spare = self.limit.saturating_sub(self.next);
         self.free.len() + usize::try_from(spare).unwrap_or(usize::MAX)
     }
 
     /// Gives back a number that no reader has ever been led to.
-    pub(in crate::sync) fn give(&mut self, id: u32) {
+    pub(super) fn give(&mut self, id: u32) {
         self.free.push_back(id);
     }
 
     /// Nothing leads to it any more; readers may still hold it until the next barrier.
-    pub(in crate::sync) fn retire(&mut self, id: u32) {
+    pub(super) fn retire(&mut self, id: u32) {
         self.retired.insert(id);
     }
 
-    /// It is wanted again, as the same thing that it was.
-    pub(in crate::sync) fn revive(&mut self, id: u32) {
+    /// It is in use again, for the same thing as before.
+    pub(super) fn revive(&mut self, id: u32) {
         self.retired.remove(&id);
     }
 
     /// Numbers that wait for a barrier.
-    pub(in crate::sync) fn retired(&self) -> &BTreeSet<u32> {
+    pub(crate) fn retired(&self) -> &BTreeSet<u32> {
         &self.retired
     }
 
     /// A barrier has passed and its entry is cleared.
-    pub(in crate::sync) fn release(&mut self, id: u32) {
+    pub(super) fn release(&mut self, id: u32) {
         if self.retired.remove(&id) {
             self.free.push_back(id);
         }
     }
 
     /// Numbers in use or retired.
-    pub(in crate::sync) fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.next - 1 - u32::try_from(self.free.len()).unwrap_or(u32::MAX)
     }
 }

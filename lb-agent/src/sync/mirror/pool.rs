@@ -1,51 +1,147 @@
-//! What stands in the maps under one service index. A mirror, updated element by element as writes succeed.
+//! What the maps hold under one service index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::pool::Pool;
 
-use crate::{maps::table::SourceRangeKey, plan::desired::Bits};
+use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
 
 use super::slot_ranges::Range;
 
-/// The mirror of one service index.
-pub(in crate::sync) struct PoolState {
+/// The entry of a pool in its map.
+pub(crate) type Entry = Pool;
+
+/// The mirror of one service index, updated element by element as writes succeed.
+pub(crate) struct PoolState {
     /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
-    pub(in crate::sync) owned: bool,
-    /// What stands here is what its Service wants, or was. One that is recognised by a frontend may hold what another Service
-    /// has left there, until it is written or found to be as it should.
-    pub(in crate::sync) proven: bool,
-    /// The entry of `lb_pools`.
-    pub(in crate::sync) svc: Pool,
-    /// Its slots, if it has any.
-    pub(in crate::sync) range: Option<Range>,
-    /// Backend ids in the slots.
-    pub(in crate::sync) slots: Box<[u32]>,
-    /// Entries of `lb_members`.
-    pub(in crate::sync) members: BTreeMap<u32, Bits>,
-    /// Entries of `lb_srcranges`.
-    pub(in crate::sync) source_ranges: BTreeSet<SourceRangeKey>,
-    /// Frontends that lead here.
-    pub(in crate::sync) fronts: u32,
+    owned: bool,
+    /// What the maps hold here is what its Service wants, or wanted. A pool that is recognised by a frontend may hold what
+    /// another Service left, until it is written or compared.
+    verified: bool,
+    entry: Entry,
+    range: Option<Range>,
+    /// Backend ids.
+    slots: Box<[u32]>,
+    members: BTreeMap<u32, MemberFlags>,
+    source_ranges: BTreeSet<SourceRangeKey>,
+    /// Frontends in the maps that lead here.
+    references: u32,
 }
 
-impl PoolState {
-    /// Nothing in the maps.
-    pub(in crate::sync) fn new() -> Self {
+/// A pool of this agent's own, with nothing in the maps.
+impl Default for PoolState {
+    fn default() -> Self {
         Self {
             owned: true,
-            proven: true,
-            svc: Pool::EMPTY,
+            verified: true,
+            entry: Entry::EMPTY,
             range: None,
             slots: Box::default(),
             members: BTreeMap::new(),
             source_ranges: BTreeSet::new(),
-            fronts: 0,
+            references: 0,
+        }
+    }
+}
+
+impl PoolState {
+    /// A pool that a previous agent left.
+    pub(super) fn left_over(entry: Entry) -> Self {
+        Self {
+            owned: false,
+            verified: false,
+            entry,
+            ..Self::default()
         }
     }
 
-    /// Its entry in `lb_pools` is written and its Service's own, so that frontends may lead to it.
-    pub(in crate::sync) fn live(&self) -> bool {
-        self.svc.id != 0 && self.proven
+    /// A planned Service holds it.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    /// Its entry is written and is its Service's own, so that frontends may lead to it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.entry.id != 0 && self.verified
+    }
+
+    /// Its entry in the map.
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Where its slots are, if it has any.
+    pub(crate) fn range(&self) -> Option<Range> {
+        self.range
+    }
+
+    /// Backend ids in its slots.
+    pub(crate) fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// Entries of `lb_members`.
+    pub(crate) fn members(&self) -> &BTreeMap<u32, MemberFlags> {
+        &self.members
+    }
+
+    /// Entries of `lb_srcranges`.
+    pub(crate) fn source_ranges(&self) -> &BTreeSet<SourceRangeKey> {
+        &self.source_ranges
+    }
+
+    /// Frontends in the maps that lead here.
+    pub(crate) fn references(&self) -> u32 {
+        self.references
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty() && self.source_ranges.is_empty()
+    }
+
+    pub(super) fn adopt(&mut self) {
+        self.owned = true;
+    }
+
+    pub(super) fn verify(&mut self) {
+        self.verified = true;
+    }
+
+    pub(super) fn set_entry(&mut self, entry: Entry) {
+        self.entry = entry;
+    }
+
+    /// Returns the range that its slots had before.
+    pub(super) fn set_slots(&mut self, slots: Box<[u32]>, range: Option<Range>) -> Option<Range> {
+        self.slots = slots;
+        std::mem::replace(&mut self.range, range)
+    }
+
+    /// Returns the flags that it had before.
+    pub(super) fn insert_member(&mut self, id: u32, flags: MemberFlags) -> Option<MemberFlags> {
+        self.members.insert(id, flags)
+    }
+
+    /// Returns the flags that it had.
+    pub(super) fn remove_member(&mut self, id: u32) -> Option<MemberFlags> {
+        self.members.remove(&id)
+    }
+
+    /// True if it is new.
+    pub(super) fn insert_source_range(&mut self, key: SourceRangeKey) -> bool {
+        self.source_ranges.insert(key)
+    }
+
+    /// True if it was there.
+    pub(super) fn remove_source_range(&mut self, key: &SourceRangeKey) -> bool {
+        self.source_ranges.remove(key)
+    }
+
+    pub(super) fn add_reference(&mut self) {
+        self.references += 1;
+    }
+
+    pub(super) fn drop_reference(&mut self) {
+        self.references -= 1;
     }
 }

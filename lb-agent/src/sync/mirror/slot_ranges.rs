@@ -1,18 +1,18 @@
-//! Ranges of `lb_slots`: best fit, coalescing. Owns which slots are free, used, or waiting for a barrier.
+//! Which ranges of `lb_slots` are free, used, or wait for a barrier: best fit, coalescing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A run of slots that belongs to one service.
+/// A run of slots that belongs to one pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(in crate::sync) struct Range {
+pub(crate) struct Range {
     /// First slot.
-    pub(in crate::sync) base: u32,
+    pub(crate) base: u32,
     /// Slots; at least as many as are used (see [`class`]).
-    pub(in crate::sync) len: u32,
+    pub(crate) len: u32,
 }
 
 /// The allocator.
-pub(in crate::sync) struct Ranges {
+pub(super) struct SlotRanges {
     limit: u32,
     /// First slot → length; no two touch each other.
     free: BTreeMap<u32, u32>,
@@ -23,7 +23,7 @@ pub(in crate::sync) struct Ranges {
 
 /// The length given out for `count` slots: four steps a doubling, so that a service that grows and shrinks a little finds
 /// the holes that it left, and a hole is at most a quarter too large.
-pub(in crate::sync) fn class(count: u32) -> u32 {
+pub(super) fn class(count: u32) -> u32 {
     if count <= 4 {
         return count.next_power_of_two();
     }
@@ -31,9 +31,9 @@ pub(in crate::sync) fn class(count: u32) -> u32 {
     count.next_multiple_of(step)
 }
 
-impl Ranges {
+impl SlotRanges {
     /// All slots free but the given ranges, which must not overlap.
-    pub(in crate::sync) fn new(limit: u32, used: &BTreeSet<Range>) -> Self {
+    pub(super) fn new(limit: u32, used: &BTreeSet<Range>) -> Self {
         let mut ranges = Self {
             limit,
             free: BTreeMap::new(),
@@ -50,7 +50,7 @@ impl Ranges {
     }
 
     /// A range with room for `count` slots (not 0); `None` when no hole is large enough.
-    pub(in crate::sync) fn take(&mut self, count: u32) -> Option<Range> {
+    pub(super) fn take(&mut self, count: u32) -> Option<Range> {
         // Near the end of the room an exact fit is better than none.
         [class(count), count].into_iter().find_map(|len| {
             let &(found, base) = self.by_len.range((len, 0)..).next()?;
@@ -61,7 +61,7 @@ impl Ranges {
     }
 
     /// Gives back a range that no reader has ever been led to.
-    pub(in crate::sync) fn give(&mut self, range: Range) {
+    pub(super) fn give(&mut self, range: Range) {
         let Range { mut base, mut len } = range;
         if let Some((&before, &before_len)) = self.free.range(..base).next_back()
             && before + before_len == base
@@ -78,24 +78,24 @@ impl Ranges {
     }
 
     /// Nothing leads to it any more; readers may still be in it until the next barrier.
-    pub(in crate::sync) fn retire(&mut self, range: Range) {
+    pub(super) fn retire(&mut self, range: Range) {
         self.retired.push(range);
     }
 
     /// A barrier has passed: every retired range is free.
-    pub(in crate::sync) fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         for range in std::mem::take(&mut self.retired) {
             self.give(range);
         }
     }
 
-    /// Ranges wait for a barrier.
-    pub(in crate::sync) fn has_retired(&self) -> bool {
+    /// SlotRanges wait for a barrier.
+    pub(super) fn has_retired(&self) -> bool {
         !self.retired.is_empty()
     }
 
     /// Slots that are not free.
-    pub(in crate::sync) fn used(&self) -> u32 {
+    pub(super) fn used(&self) -> u32 {
         self.limit - self.free.values().sum::<u32>()
     }
 
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn neighbours_grow_together() {
-        let mut r = Ranges::new(16, &BTreeSet::new());
+        let mut r = SlotRanges::new(16, &BTreeSet::new());
         let [a, b, c] = [4, 4, 8].map(|n| r.take(n).unwrap());
         assert_eq!(r.take(1), None);
         r.give(a);
@@ -140,14 +140,14 @@ mod tests {
 
     #[test]
     fn the_last_room_is_given_out_exactly() {
-        let mut r = Ranges::new(9, &BTreeSet::new());
+        let mut r = SlotRanges::new(9, &BTreeSet::new());
         assert_eq!(r.take(9), Some(Range { base: 0, len: 9 }));
     }
 
     #[test]
     fn retired_ranges_wait() {
         let used = BTreeSet::from([Range { base: 0, len: 8 }]);
-        let mut r = Ranges::new(8, &used);
+        let mut r = SlotRanges::new(8, &used);
         r.retire(Range { base: 0, len: 8 });
         assert!(r.take(1).is_none() && r.has_retired() && r.used() == 8);
         r.release();
@@ -160,7 +160,7 @@ mod tests {
         #[test]
         fn no_death_by_fragmentation(steps in prop::collection::vec((0usize..40, 1u32..1500), 1..600)) {
             const LIMIT: u32 = 40 * 1024;
-            let mut r = Ranges::new(LIMIT, &BTreeSet::new());
+            let mut r = SlotRanges::new(LIMIT, &BTreeSet::new());
             let mut live: BTreeMap<usize, Range> = BTreeMap::new();
             for (who, count) in steps {
                 let total: u32 = live.values().map(|x| x.len).sum();

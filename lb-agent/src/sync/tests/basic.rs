@@ -4,7 +4,10 @@ use lb_common::maps;
 
 use super::fixtures::{Rig, draining, endpoint, ip, key, node_port, number, service, slice};
 use crate::{
-    maps::mem::{self, Limits},
+    maps::{
+        Table,
+        mem::{self, Limits},
+    },
     model::{Event, Policy, Scheduler, ServiceType},
     sync::FailureCause,
 };
@@ -70,7 +73,7 @@ fn one_endpoint_changes_without_a_barrier() {
             "web-1",
             vec![endpoint(&format!("10.1.0.{n}"), "here")],
         ));
-        assert_eq!((report.barriers, report.writes.services), (0, 0));
+        assert_eq!((report.barriers, report.writes[Table::Frontends]), (0, 0));
     }
     rig.empty();
 }
@@ -125,7 +128,13 @@ fn a_policy_change_moves_frontends_without_a_gap() {
     let mut local = node_port("web", "10.96.0.1", 30080);
     local.external_policy = Policy::Local;
     let report = rig.put(local.clone());
-    assert_eq!((report.writes.nodeports, report.writes.services), (1, 0));
+    assert_eq!(
+        (
+            report.writes[Table::NodePorts],
+            report.writes[Table::Frontends]
+        ),
+        (1, 0)
+    );
     assert!(
         rig.dump()
             .contains("*:30080/TCP v4 node-port (from outside)\n  random no-local-endpoint\n")
@@ -134,7 +143,13 @@ fn a_policy_change_moves_frontends_without_a_gap() {
     // Two entries (inside, outside) of the cluster IP move, and its mark asks another service; each waits for the element of
     // the one before.
     let report = rig.put(local);
-    assert_eq!((report.writes.services, report.writes.nodeports), (3, 0));
+    assert_eq!(
+        (
+            report.writes[Table::Frontends],
+            report.writes[Table::NodePorts]
+        ),
+        (3, 0)
+    );
     rig.put(node_port("web", "10.96.0.1", 30080));
     rig.empty();
 }
@@ -146,10 +161,10 @@ fn a_renamed_port_or_a_flipped_policy_keeps_its_index() {
     let mut local = service("web", "10.96.0.1");
     local.internal_policy = Policy::Local;
     let report = rig.put(local);
-    assert_eq!(report.writes.services, 0);
+    assert_eq!(report.writes[Table::Frontends], 0);
     let mut renamed = service("web", "10.96.0.1");
     renamed.ports[0].name = "http".into();
-    assert_eq!(rig.put(renamed).writes.services, 0);
+    assert_eq!(rig.put(renamed).writes[Table::Frontends], 0);
     rig.empty();
 }
 
@@ -256,11 +271,11 @@ fn addresses_of_node_ports_follow_the_machine() {
     let at =
         |list: &[(&str, u32)]| Event::Addresses(list.iter().map(|(a, i)| (ip(a), *i)).collect());
     rig.engine.handle(at(&[("192.0.2.1", 2), ("fd66::1", 2)]));
-    assert_eq!(rig.sync().writes.nodeaddrs, 2);
+    assert_eq!(rig.sync().writes[Table::NodeAddrs], 2);
     rig.engine
         .handle(at(&[("192.0.2.1", 3), ("192.0.2.7", 3), ("192.0.2.7", 4)]));
     let report = rig.sync();
-    assert_eq!((report.writes.nodeaddrs, report.barriers), (3, 1));
+    assert_eq!((report.writes[Table::NodeAddrs], report.barriers), (3, 1));
     assert_eq!(
         rig.dump(),
         "node address 192.0.2.1 on device 3\nnode address 192.0.2.7 on device 3\n"
@@ -314,16 +329,16 @@ vip 203.0.113.1 load-balancer
     let check = &checks[&key("web")];
     assert_eq!(checks.len(), 1);
     assert_eq!(
-        (check.facts.local_endpoints, check.carried),
+        (check.facts.local_endpoints, check.programmed),
         ([Some(1), None], true)
     );
     s.source_ranges.clear();
     let report = rig.put(s);
     assert_eq!(
         (
-            report.writes.srcranges,
-            report.writes.svc,
-            report.writes.slots
+            report.writes[Table::SourceRanges],
+            report.writes[Table::Pools],
+            report.writes[Table::Slots]
         ),
         (2, 2, 0)
     );

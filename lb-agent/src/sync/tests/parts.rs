@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use super::fixtures::{Rig, endpoint, service, slice};
 use crate::{
-    maps::mem::{self, Limits},
+    maps::{
+        Table,
+        mem::{self, Limits},
+    },
     model::{Service, Slice},
 };
 
@@ -51,8 +54,11 @@ fn a_first_sync_in_parts_writes_each_frontend_once() {
         report.barriers, 0,
         "none of them was written for a loser first"
     );
-    let each = report.writes.services / addresses.len() as u64;
-    assert_eq!(report.writes.services, each * addresses.len() as u64);
+    let each = report.writes[Table::Frontends] / addresses.len() as u64;
+    assert_eq!(
+        report.writes[Table::Frontends],
+        each * addresses.len() as u64
+    );
     assert_eq!(
         rig.engine.problems().len(),
         services.len() - addresses.len()
@@ -62,6 +68,6 @@ fn a_first_sync_in_parts_writes_each_frontend_once() {
     let mut rig = rig.restart();
     let report = rig.list(services, slices);
     assert!(report.first_synced);
-    assert_eq!(report.writes.services, 0, "{:?}", report.writes);
+    assert_eq!(report.writes[Table::Frontends], 0, "{:?}", report.writes);
     rig.empty();
 }

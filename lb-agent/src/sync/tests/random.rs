@@ -13,7 +13,7 @@ use super::{
 use crate::{
     maps::mem::{self, Limits},
     model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice},
-    plan::FrontKey,
+    plan::FrontendKey,
     sync::{Audit, Engine, Place},
 };
 
@@ -159,11 +159,13 @@ fn ends(s: u8, list: &[(u8, u8, bool)]) -> Vec<Endpoint> {
 struct ByNumber;
 
 impl Expect for ByNumber {
-    fn allowed(&self, front: &FrontKey, backend: Addr) -> bool {
+    fn allowed(&self, front: &FrontendKey, backend: Addr) -> bool {
         let owners: Owners = match front {
-            FrontKey::Address(key) => Owners::from([key.addr.b[15]]),
-            FrontKey::NodePort(key) if key.port == CONTESTED => (1..=SERVICES).collect(),
-            FrontKey::NodePort(key) => Owners::from([u8::try_from(key.port - 30_000).unwrap() + 1]),
+            FrontendKey::Address(key) => Owners::from([key.addr.b[15]]),
+            FrontendKey::NodePort(key) if key.port == CONTESTED => (1..=SERVICES).collect(),
+            FrontendKey::NodePort(key) => {
+                Owners::from([u8::try_from(key.port - 30_000).unwrap() + 1])
+            }
         };
         backend.b[13] == 99 || owners.contains(&backend.b[13])
     }

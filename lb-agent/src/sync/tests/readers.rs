@@ -8,12 +8,12 @@ use lb_common::slot::Slot;
 
 use crate::{
     maps::mem::{Moment, World},
-    plan::FrontKey,
+    plan::FrontendKey,
 };
 
 /// Whose backend may an address of this frontend lead to? Addresses and services by number.
 pub(super) trait Expect: Send + 'static {
-    fn allowed(&self, front: &FrontKey, backend: lb_common::Addr) -> bool;
+    fn allowed(&self, front: &FrontendKey, backend: lb_common::Addr) -> bool;
 }
 
 /// The readers under way.
@@ -24,7 +24,7 @@ pub(super) struct Readers<E> {
 }
 
 struct Reader {
-    front: FrontKey,
+    front: FrontendKey,
     at: FrontendValue,
     step: Step,
     retried: bool,
@@ -71,9 +71,9 @@ impl<E: Expect> Readers<E> {
 
     fn start(&mut self, world: &World) {
         let services = world.frontends.entries.iter();
-        let services = services.map(|(k, r)| (FrontKey::Address(*k), *r));
+        let services = services.map(|(k, r)| (FrontendKey::Address(*k), *r));
         let nodeports = world.nodeports.entries.iter();
-        let nodeports = nodeports.map(|(k, r)| (FrontKey::NodePort(*k), *r));
+        let nodeports = nodeports.map(|(k, r)| (FrontendKey::NodePort(*k), *r));
         let all: Vec<_> = services
             .chain(nodeports)
             .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)

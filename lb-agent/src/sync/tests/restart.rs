@@ -1,7 +1,10 @@
 //! A new agent on the maps of an old one.
 
 use super::fixtures::{Rig, endpoint, node_port, service, slice};
-use crate::model::{Event, Node, Policy};
+use crate::{
+    maps::Table,
+    model::{Event, Node, Policy},
+};
 
 fn objects() -> (Vec<crate::model::Service>, Vec<crate::model::Slice>) {
     let mut local = node_port("web", "10.96.0.1", 30080);
@@ -69,7 +72,7 @@ fn nothing_goes_before_everything_is_listed() {
         vec![endpoint("10.1.0.9", "here")],
     )));
     let report = rig.sync();
-    assert!(!report.synced && report.writes.services == 4);
+    assert!(!report.synced && report.writes[Table::Frontends] == 4);
     let known = rig.dump();
     assert!(known.contains("10.96.0.99:80"), "{known}");
     // The last source makes what is absent go.

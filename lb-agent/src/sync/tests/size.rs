@@ -1,7 +1,10 @@
 //! What a change costs in elements.
 
 use super::fixtures::{Rig, draining, endpoint, service, slice};
-use crate::maps::mem::{self, Limits};
+use crate::maps::{
+    Table,
+    mem::{self, Limits},
+};
 
 const ENDPOINTS: usize = 5000;
 const SLICE: usize = 100;
@@ -26,20 +29,26 @@ fn one_endpoint_of_five_thousand_touches_few_elements() {
         )));
     }
     let report = rig.sync();
-    assert_eq!(report.writes.members, ENDPOINTS as u64);
+    assert_eq!(report.writes[Table::Members], ENDPOINTS as u64);
 
     let mut changed = ends[..SLICE].to_vec();
     changed[7] = draining("10.1.0.7", "there");
     let report = rig.put_slice(slice("web-000", changed.clone()));
     // One member loses a flag, one backend shows it, one entry switches. The slots are plain stores into mapped memory.
     assert_eq!(report.writes.hashed(), 1);
-    assert_eq!((report.writes.backends, report.writes.svc), (1, 1));
-    assert_eq!(report.writes.slots, ENDPOINTS as u64 - 1);
+    assert_eq!(
+        (report.writes[Table::Backends], report.writes[Table::Pools]),
+        (1, 1)
+    );
+    assert_eq!(report.writes[Table::Slots], ENDPOINTS as u64 - 1);
     assert_eq!(report.barriers, 0);
 
     changed[7] = endpoint("10.9.9.9", "there");
     let report = rig.put_slice(slice("web-000", changed));
-    assert_eq!((report.writes.hashed(), report.writes.backends), (2, 1));
+    assert_eq!(
+        (report.writes.hashed(), report.writes[Table::Backends]),
+        (2, 1)
+    );
     assert_eq!(report.barriers, 0);
     rig.empty();
 }

@@ -4,8 +4,9 @@ use lb_common::Proto;
 
 use super::fixtures::{Rig, draining, endpoint, ip, key, number, service, slice};
 use crate::{
+    maps::Table,
     model::{Endpoint, Event, Policy, Service, ServiceType, Slice},
-    sync::Pair,
+    sync::UdpAssociation,
 };
 
 /// Port 53/UDP of 10.96.0.`n`.
@@ -23,8 +24,8 @@ fn behind(name: &str, ends: Vec<Endpoint>) -> Slice {
 }
 
 /// A socket that connected to 10.96.0.`n` port 53 and got 10.1.0.`m`.
-fn pair(n: u8, m: u8) -> Pair {
-    Pair {
+fn pair(n: u8, m: u8) -> UdpAssociation {
+    UdpAssociation {
         vip: ip(&format!("10.96.0.{n}")).into(),
         vip_port: 53,
         backend: ip(&format!("10.1.0.{m}")).into(),
@@ -45,10 +46,10 @@ fn frontends_of_tcp_are_no_loss_of_udp_sockets() {
     let gone = |name| Event::ServiceGone(key(name));
     rig.engine.handle(gone("web"));
     let report = rig.sync();
-    assert!(report.writes.services > 0);
-    assert_eq!(report.udp_left, 0, "no walk over sockets for TCP");
+    assert!(report.writes[Table::Frontends] > 0);
+    assert_eq!(report.udp_lost, 0, "no walk over sockets for TCP");
     rig.engine.handle(gone("dns"));
-    assert!(rig.sync().udp_left > 0);
+    assert!(rig.sync().udp_lost > 0);
 }
 
 #[test]
@@ -60,26 +61,26 @@ fn serving_decides() {
         || endpoint("10.1.0.2", "there"),
     );
     assert_eq!(
-        rig.put_slice(behind("dns-1", vec![one(), two()])).udp_left,
+        rig.put_slice(behind("dns-1", vec![one(), two()])).udp_lost,
         0
     );
     let stale = |rig: &Rig| [1, 2, 3].map(|m| rig.engine.is_stale(&pair(1, m)));
     assert_eq!(stale(&rig), [false, false, true]);
     // Terminating, and still serving: it keeps whom it has.
     let report = rig.put_slice(behind("dns-1", vec![one(), draining("10.1.0.2", "there")]));
-    assert_eq!((report.udp_left, stale(&rig)), (0, [false, false, true]));
+    assert_eq!((report.udp_lost, stale(&rig)), (0, [false, false, true]));
     let report = rig.put_slice(behind("dns-1", vec![one(), not_serving(two())]));
-    assert_eq!((report.udp_left, stale(&rig)), (1, [false, true, true]));
+    assert_eq!((report.udp_lost, stale(&rig)), (1, [false, true, true]));
     rig.put_slice(behind("dns-1", vec![one(), two()]));
     assert_eq!(stale(&rig), [false, false, true]);
     // Another port of the same pod is another backend.
     let mut moved = behind("dns-1", vec![one(), two()]);
     moved.ports[0].port = number(9090);
-    assert_eq!(rig.put_slice(moved).udp_left, 2);
+    assert_eq!(rig.put_slice(moved).udp_lost, 2);
     assert_eq!(stale(&rig), [true; 3]);
     // Scaled to zero.
     rig.put_slice(behind("dns-1", vec![one()]));
-    assert_eq!(rig.put_slice(behind("dns-1", vec![])).udp_left, 1);
+    assert_eq!(rig.put_slice(behind("dns-1", vec![])).udp_lost, 1);
     assert_eq!(stale(&rig), [true; 3]);
     rig.empty();
 }
@@ -96,7 +97,7 @@ fn a_service_that_is_gone_serves_nobody_though_another_has_its_backend() {
     }
     assert!(!rig.engine.is_stale(&pair(1, 1)) && !rig.engine.is_stale(&pair(2, 1)));
     rig.engine.handle(Event::ServiceGone(key("a")));
-    assert!(rig.sync().udp_left > 0);
+    assert!(rig.sync().udp_lost > 0);
     assert!(rig.engine.is_stale(&pair(1, 1)) && !rig.engine.is_stale(&pair(2, 1)));
     // A third takes the number of the first over; it has the same backend, but not the same address.
     let _ = rig.engine.settle(&mut rig.maps);
@@ -120,7 +121,7 @@ fn policies_and_node_ports() {
     rig.put(dns.clone());
     let ends = vec![endpoint("10.1.0.1", "here"), endpoint("10.1.0.2", "there")];
     rig.put_slice(behind("dns-1", ends));
-    let at_node = Pair {
+    let at_node = UdpAssociation {
         vip: ip("127.0.0.1").into(),
         vip_port: 30053,
         ..pair(1, 2)
@@ -132,7 +133,7 @@ fn policies_and_node_ports() {
     assert!(!rig.engine.is_stale(&pair(1, 2)));
     dns.ports[0].node_port = None;
     dns.kind = ServiceType::ClusterIp;
-    assert!(rig.put(dns).udp_left > 0);
+    assert!(rig.put(dns).udp_lost > 0);
     assert!(rig.engine.is_stale(&at_node) && !rig.engine.is_stale(&pair(1, 2)));
     rig.empty();
 }
@@ -142,7 +143,7 @@ fn tcp_is_nobodys_business() {
     let mut rig = Rig::new();
     rig.put(service("web", "10.96.0.1"));
     rig.put_slice(slice("web-1", vec![endpoint("10.1.0.1", "here")]));
-    assert_eq!(rig.put_slice(slice("web-1", vec![])).udp_left, 0);
+    assert_eq!(rig.put_slice(slice("web-1", vec![])).udp_lost, 0);
     rig.empty();
 }
 

@@ -1,11 +1,11 @@
-//! Batches over hash maps that go on behind a failed element. Owns which element's failure is whose.
+//! Batches over hash maps that go on behind a failed element, and say which element failed.
 
 use crate::maps::table::{Batch, MapError};
 
-/// Runs `items` through `write` and tells `report` of each. Behind a failed element the rest is tried too, but for those of
-/// which `skip` says (asked when their turn comes) that they have lost their point. The cost grows with the number of items
-/// alone, even where all of them fail, as in a full map: behind a failure pieces are small, and double with each success.
-pub(in crate::sync) fn run<T>(
+/// Runs `items` through `write` and calls `report` for each. Behind a failed element the rest is tried too, except the items
+/// that `skip` names when their turn comes. The cost grows with the number of items only, even if all of them fail, as in a
+/// full map: behind a failure pieces are small, and double with each success.
+pub(crate) fn run<T>(
     items: &[T],
     mut write: impl FnMut(&[T]) -> Batch,
     mut report: impl FnMut(&T, Result<(), MapError>),

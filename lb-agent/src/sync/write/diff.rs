@@ -1,78 +1,79 @@
-//! The difference between a pool as it should be and as it stands. Pure; owns the classification of each element by the
-//! phase in which it may be written.
+//! The difference between a pool as planned and as the maps hold it, by the phase in which each element may be written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::{pool, srcrange::SourceRange};
+use lb_common::srcrange::SourceRange;
 
 use crate::{
     maps::table::SourceRangeKey,
-    plan::desired::{Bits, Pool},
+    plan::desired::{MemberFlags, Pool},
+    sync::mirror::{Entry, PoolState},
 };
-
-use crate::sync::mirror::pool::PoolState;
 
 /// What to write for one pool. Empty when nothing differs.
 #[derive(PartialEq, Eq, Debug, Default)]
-pub(in crate::sync) struct PoolDiff {
+pub(super) struct PoolDiff {
     /// Members to insert before the switch: new ones, and those that gain a flag.
-    pub(in crate::sync) rises: Vec<(u32, Bits)>,
+    pub(super) members_before: Vec<(u32, MemberFlags)>,
     /// Members that lose a flag and stay, written after the switch.
-    pub(in crate::sync) falls: Vec<(u32, Bits)>,
-    /// Members of which only the backend's entry shows a difference.
-    pub(in crate::sync) quiet: Vec<(u32, Bits)>,
+    pub(super) members_after: Vec<(u32, MemberFlags)>,
+    /// Members whose difference shows only in their backend's entry: nothing to write here.
+    pub(super) members_unwritten: Vec<(u32, MemberFlags)>,
     /// Members to remove after the switch.
-    pub(in crate::sync) leaves: Vec<u32>,
+    pub(super) members_to_remove: Vec<u32>,
     /// The new version of the slots.
-    pub(in crate::sync) slots: Option<Box<[u32]>>,
+    pub(super) slots: Option<Box<[u32]>>,
     /// The entry of `lb_pools`; its word 0 is filled in when the slots are placed.
-    pub(in crate::sync) entry: Option<pool::Pool>,
+    pub(super) entry: Option<Entry>,
     /// Source ranges to insert before the switch.
-    pub(in crate::sync) ranges_in: Vec<SourceRangeKey>,
+    pub(super) source_ranges_to_insert: Vec<SourceRangeKey>,
     /// Source ranges to remove after it.
-    pub(in crate::sync) ranges_out: Vec<SourceRangeKey>,
+    pub(super) source_ranges_to_remove: Vec<SourceRangeKey>,
 }
 
 /// `members` are the pool's, with ids, in its order.
-pub(in crate::sync) fn diff(
+pub(super) fn diff(
     pool: &Pool,
     index: u32,
-    members: &[(u32, Bits)],
-    stands: &PoolState,
+    members: &[(u32, MemberFlags)],
+    actual: &PoolState,
 ) -> PoolDiff {
     let mut out = PoolDiff::default();
-    let wanted: BTreeMap<u32, Bits> = members.iter().copied().collect();
-    for (&id, &bits) in &wanted {
-        match stands.members.get(&id) {
-            Some(&before) if before == bits => {}
+    let desired: BTreeMap<u32, MemberFlags> = members.iter().copied().collect();
+    for (&id, &flags) in &desired {
+        match actual.members().get(&id) {
+            Some(&before) if before == flags => {}
             Some(&before) => {
-                let (old, new) = (before.member_flags(), bits.member_flags());
+                let (old, new) = (before.member_flags(), flags.member_flags());
                 if old == new {
-                    out.quiet.push((id, bits));
+                    out.members_unwritten.push((id, flags));
                 } else if new & !old != 0 {
-                    out.rises.push((id, bits));
+                    out.members_before.push((id, flags));
                 } else {
-                    out.falls.push((id, bits));
+                    out.members_after.push((id, flags));
                 }
             }
-            None => out.rises.push((id, bits)),
+            None => out.members_before.push((id, flags)),
         }
     }
-    let gone = stands.members.keys().filter(|id| !wanted.contains_key(id));
-    out.leaves.extend(gone);
+    let gone = actual
+        .members()
+        .keys()
+        .filter(|id| !desired.contains_key(id));
+    out.members_to_remove.extend(gone);
 
-    let eligible = members.iter().filter(|(_, b)| b.has(Bits::ELIGIBLE));
+    let eligible = members.iter().filter(|(_, b)| b.has(MemberFlags::ELIGIBLE));
     let slots: Box<[u32]> = eligible.map(|(id, _)| *id).collect();
-    let entry = pool::Pool {
+    let entry = Entry {
         affinity_secs: pool.affinity_secs,
         scheduler: pool.scheduler,
         pad: 0,
         flags: pool.flags,
         id: index,
-        ..stands.svc
+        ..*actual.entry()
     };
-    let moved = slots != stands.slots;
-    if moved || entry != stands.svc {
+    let moved = *slots != *actual.slots();
+    if moved || entry != *actual.entry() {
         out.entry = Some(entry);
     }
     if moved {
@@ -82,17 +83,17 @@ pub(in crate::sync) fn diff(
     let ranges: BTreeSet<SourceRangeKey> = pool
         .source_ranges
         .iter()
-        .map(|(addr, bits)| SourceRangeKey {
-            prefix_len: 32 + u32::from(*bits),
+        .map(|(addr, flags)| SourceRangeKey {
+            prefix_len: 32 + u32::from(*flags),
             data: SourceRange {
                 pool: index,
                 addr: *addr,
             },
         })
         .collect();
-    out.ranges_in
-        .extend(ranges.difference(&stands.source_ranges));
-    out.ranges_out
-        .extend(stands.source_ranges.difference(&ranges));
+    out.source_ranges_to_insert
+        .extend(ranges.difference(actual.source_ranges()));
+    out.source_ranges_to_remove
+        .extend(actual.source_ranges().difference(&ranges));
     out
 }

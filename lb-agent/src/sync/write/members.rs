@@ -1,32 +1,32 @@
-//! Members and source ranges of pools, written in batches over all jobs. Owns their mirrors, and with members the count of
-//! users of each backend.
+//! Members and source ranges of pools, written in batches over all jobs.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
 use lb_common::member::MemberKey;
 
 use crate::{
-    maps::{Maps, table::SourceRangeKey},
+    maps::{Maps, Table, table::SourceRangeKey},
     model::ObjectKey,
-    plan::desired::Bits,
+    plan::desired::MemberFlags,
+    sync::{
+        mirror::Mirror,
+        report::{Report, fail},
+    },
 };
 
-use super::{batch, diff::PoolDiff, pools::Job};
-use crate::sync::{
-    mirror::state::State,
-    report::{Report, fail},
-};
+use super::{batch, diff::PoolDiff, job::Job};
 
 /// Inserts source ranges.
-pub(in crate::sync) fn ranges_in(
+pub(super) fn insert_source_ranges(
     jobs: &mut [Job],
-    state: &mut State,
+    mirror: &mut Mirror,
     maps: &mut Maps,
     report: &mut Report,
 ) {
     let mut items = Vec::new();
     for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
-        items.extend(job.diff.ranges_in.iter().map(|key| (*key, n)));
+        let ranges = job.diff.source_ranges_to_insert.iter();
+        items.extend(ranges.map(|key| (*key, n)));
     }
     let table = &mut *maps.srcranges;
     let mut results = Vec::with_capacity(items.len());
@@ -42,10 +42,8 @@ pub(in crate::sync) fn ranges_in(
     for ((key, n), result) in results {
         match result {
             Ok(()) => {
-                report.writes.srcranges += 1;
-                if let Some(pool) = state.pools.get_mut(&jobs[n].index) {
-                    state.source_ranges += u32::from(pool.source_ranges.insert(key));
-                }
+                report.writes[Table::SourceRanges] += 1;
+                mirror.insert_source_range(key);
             }
             Err(error) => jobs[n].error = Some(error),
         }
@@ -53,16 +51,16 @@ pub(in crate::sync) fn ranges_in(
 }
 
 /// Inserts members or changes their flags.
-pub(in crate::sync) fn write_members(
+pub(super) fn write_members(
     jobs: &mut [Job],
-    which: fn(&PoolDiff) -> &Vec<(u32, Bits)>,
-    state: &mut State,
+    which: fn(&PoolDiff) -> &Vec<(u32, MemberFlags)>,
+    mirror: &mut Mirror,
     maps: &mut Maps,
     report: &mut Report,
 ) {
     let mut items = Vec::new();
     for (n, job) in jobs.iter().enumerate().filter(|(_, j)| j.error.is_none()) {
-        items.extend(which(&job.diff).iter().map(|(id, bits)| (*id, *bits, n)));
+        items.extend(which(&job.diff).iter().map(|(id, flags)| (*id, *flags, n)));
     }
     if items.is_empty() {
         return;
@@ -70,65 +68,43 @@ pub(in crate::sync) fn write_members(
     let indices: Vec<u32> = jobs.iter().map(|j| j.index).collect();
     let table = &mut *maps.members;
     let mut results = Vec::with_capacity(items.len());
-    let lost = RefCell::new(BTreeSet::new());
+    // Jobs of which a member failed: their other members are left out.
+    let failed = RefCell::new(BTreeSet::new());
     batch::run(
         &items,
         |items| {
             let entries: Vec<(MemberKey, u32)> = items
                 .iter()
-                .map(|&(backend, bits, n)| {
-                    let service = indices[n];
-                    (
-                        MemberKey {
-                            pool: service,
-                            backend,
-                        },
-                        bits.member_flags(),
-                    )
+                .map(|&(backend, flags, n)| {
+                    let pool = indices[n];
+                    (MemberKey { pool, backend }, flags.member_flags())
                 })
                 .collect();
             table.insert(&entries)
         },
         |item, result| {
             if result.is_err() {
-                lost.borrow_mut().insert(item.2);
+                failed.borrow_mut().insert(item.2);
             }
             results.push((*item, result));
         },
-        |item| lost.borrow().contains(&item.2),
+        |item| failed.borrow().contains(&item.2),
     );
-    for ((id, bits, n), result) in results {
+    for ((id, flags, n), result) in results {
         match result {
             Ok(()) => {
-                report.writes.members += 1;
-                set_member(&mut jobs[n], id, bits, state);
+                report.writes[Table::Members] += 1;
+                jobs[n].member_written(id, flags, mirror);
             }
             Err(error) => jobs[n].error = Some(error),
         }
     }
 }
 
-/// The mirror of a member, and with it the pin or the count of its backend.
-pub(in crate::sync) fn set_member(job: &mut Job, id: u32, bits: Bits, state: &mut State) {
-    let Some(pool) = state.pools.get_mut(&job.index) else {
-        return;
-    };
-    if let Some(before) = pool.members.insert(id, bits) {
-        state.backends.change(id, before, bits);
-        state.member_left(id, before, Some(bits));
-        return;
-    }
-    state.members += 1;
-    if !job.pinned.remove(&id) {
-        state.backends.pin(id);
-    }
-    state.backends.join(id, bits);
-}
-
-/// Removes members, given by service index and backend id, with the Service to blame.
-pub(in crate::sync) fn remove_members(
+/// Removes members, given by service index and backend id, with the Service that a failure is reported for.
+pub(super) fn remove_members(
     gone: &[(u32, u32, Option<&ObjectKey>)],
-    state: &mut State,
+    mirror: &mut Mirror,
     maps: &mut Maps,
     report: &mut Report,
 ) {
@@ -137,10 +113,9 @@ pub(in crate::sync) fn remove_members(
     batch::run(
         gone,
         |items| {
-            let keys = items.iter().map(|&(service, backend, _)| MemberKey {
-                pool: service,
-                backend,
-            });
+            let keys = items
+                .iter()
+                .map(|&(pool, backend, _)| MemberKey { pool, backend });
             table.remove(&keys.collect::<Vec<_>>())
         },
         |item, result| results.push((*item, result)),
@@ -149,24 +124,18 @@ pub(in crate::sync) fn remove_members(
     for ((index, id, service), result) in results {
         match result {
             Ok(()) => {
-                report.writes.members += 1;
-                report.freed = true;
-                let pool = state.pools.get_mut(&index);
-                if let Some(bits) = pool.and_then(|p| p.members.remove(&id)) {
-                    state.members -= 1;
-                    state.member_left(id, bits, None);
-                    state.backends.leave(id, bits);
-                }
+                report.writes[Table::Members] += 1;
+                mirror.remove_member(index, id);
             }
             Err(error) => fail(report, service.cloned(), error),
         }
     }
 }
 
-/// Removes source ranges, with the Service to blame.
-pub(in crate::sync) fn remove_ranges(
+/// Removes source ranges, with the Service that a failure is reported for.
+pub(super) fn remove_source_ranges(
     gone: &[(SourceRangeKey, Option<&ObjectKey>)],
-    state: &mut State,
+    mirror: &mut Mirror,
     maps: &mut Maps,
     report: &mut Report,
 ) {
@@ -181,11 +150,8 @@ pub(in crate::sync) fn remove_ranges(
     for ((key, service), result) in results {
         match result {
             Ok(()) => {
-                report.writes.srcranges += 1;
-                report.freed = true;
-                if let Some(pool) = state.pools.get_mut(&key.data.pool) {
-                    state.source_ranges -= u32::from(pool.source_ranges.remove(&key));
-                }
+                report.writes[Table::SourceRanges] += 1;
+                mirror.remove_source_range(&key);
             }
             Err(error) => fail(report, service.cloned(), error),
         }
