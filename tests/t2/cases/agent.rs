@@ -74,10 +74,10 @@ impl Agent {
     pub(super) fn text(&mut self, skipped: &[String]) -> Result<String> {
         let mut lines = vec![self.dump()?];
         for (service, check) in self.engine.health_checks() {
-            let HealthCheck { facts, carried } = check;
+            let HealthCheck { facts, programmed } = check;
             for (family, n) in ["", " IPv6"].iter().zip(facts.local_endpoints) {
                 let Some(n) = n else { continue };
-                let but = if *carried { "" } else { ", not carried" };
+                let but = if *programmed { "" } else { ", not carried" };
                 lines.push(format!(
                     "health check {} of {service}: {n} local{family}{but}\n",
                     facts.port
