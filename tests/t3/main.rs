@@ -11,6 +11,7 @@ mod bad_objects;
 mod datapath;
 mod datapath_switch;
 mod health_checks;
+mod instructions;
 mod lb0;
 mod limits;
 mod node_port_addresses;

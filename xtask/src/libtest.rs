@@ -84,6 +84,14 @@ pub(crate) fn before_death(output: &str) -> Outcome {
     outcome
 }
 
+/// Begins a line that a test wants to be read, whether or not it passes.
+const NOTE: &str = "note: ";
+
+/// The lines that tests want to be read.
+pub(crate) fn notes(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter_map(|line| line.strip_prefix(NOTE))
+}
+
 /// The latest test that ended, for a progress line.
 pub(crate) fn progress(output: &str) -> String {
     let ended = |line: &&str| line.starts_with("test ") && line.contains(" ... ");
@@ -139,6 +147,13 @@ failures:
 test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 5 filtered out; finished in 0.01s
 
 ";
+
+    #[test]
+    fn notes_are_the_lines_that_begin_so() {
+        let output = "test a ... ok\nnote: 5 instructions\nat note: none\nnote:   6\n";
+        let found: Vec<&str> = notes(output).collect();
+        assert_eq!(found, ["5 instructions", "  6"]);
+    }
 
     #[test]
     fn counts_names_and_words_of_a_failed_run() {

@@ -145,6 +145,9 @@ fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<
     if outcome.passed + outcome.failed > 0 {
         println!("  {name}: {outcome} ({})", minutes(start.elapsed()));
     }
+    for note in libtest::notes(&said) {
+        println!("    {note}");
+    }
     if outcome.failed > 0 {
         println!("    log: {}", shortened(step.log()).display());
     }

@@ -2,6 +2,6 @@
 //! directory of its own.
 
 mod attach;
-mod bare_node;
+pub(crate) mod bare_node;
 mod machine;
 mod maps;

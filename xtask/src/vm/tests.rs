@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
         &[
             "datapath::",
             "datapath_switch::",
+            "instructions::",
             "lb0::ping::a_vip_answers_ping",
             "packet_affinity::a_client_outside_stays_with_its_backend",
             "packet_behaviour::load_balancer_addresses_answer",
@@ -98,6 +99,9 @@ fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) ->
         progress: libtest::progress,
     };
     let ended = in_guest(kernel, agent, add, &script(filter), &run)?;
+    for note in libtest::notes(&ended.said) {
+        println!("    {note}");
+    }
     Ok(judged(kernel.line.name(), &ended.said))
 }
 
