@@ -1,4 +1,5 @@
-//! Atomic additions to map values shared by all CPUs. Owns the instructions that `core` does not offer for this target.
+//! Atomic operations on map values that all CPUs share: instructions that `core` does not offer
+//! for this target.
 
 use core::arch::asm;
 
@@ -36,8 +37,9 @@ pub unsafe fn add(p: *mut u64, n: u64) {
     }
 }
 
-/// Takes one away and returns true; leaves a 0 as it is. (The kernel's own reset may meet us half-way: then the sum is put
-/// right at once, and seen wrong by others only between the two instructions.)
+/// Takes one away and returns true; leaves a 0 as it is. (The kernel's own reset may meet us
+/// half-way: then the sum is put right at once, and seen wrong by others only between the two
+/// instructions.)
 ///
 /// # Safety
 /// As for [`fetch_add`].

@@ -1,4 +1,5 @@
-//! Carries an action out on a socket buffer: the one place where tc's packets are rewritten, answered and sent.
+//! Carries an action out on a socket buffer: the one place where tc's packets are rewritten,
+//! answered and sent.
 
 use aya_ebpf::{EbpfContext, programs::TcContext};
 use lb_common::{Addr, Reason, flow::kind};
@@ -68,7 +69,8 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
     }
 }
 
-/// Carries out what was decided about an ICMP error that came from `from`; `p` would answer what it quotes.
+/// Carries out what was decided about an ICMP error that came from `from`; `p` would answer what it
+/// quotes.
 #[inline(always)]
 pub fn carry_icmp_error(
     ctx: &TcContext,
@@ -83,8 +85,8 @@ pub fn carry_icmp_error(
         Action::Deliver | Action::Reply | Action::DeliverVia(_) | Action::Send { .. } => {}
         _ => return side.not_ours(),
     }
-    // An error that goes to another node, or to the client, comes from an address that these know; one that comes in on
-    // `lb0`, from one that is routed there. Any other keeps its sender.
+    // An error that goes to another node, or to the client, comes from an address that these know;
+    // one that comes in on `lb0`, from one that is routed there. Any other keeps its sender.
     let source = match (action, side) {
         (Action::Send { .. }, _) => s.flow.src,
         (Action::DeliverVia(_), _) | (_, Side::Lb0) => lookup::icmp_source(&s.flow.src),
@@ -122,8 +124,9 @@ fn go_on(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Sid
     }
 }
 
-/// Sends a rewritten packet by the way found. While the `neighbour` is unknown, the packet waits, and goes where its route
-/// leads: one that was on its way out has a route already, to where it was going, so the kernel looks for another.
+/// Sends a rewritten packet by the way found. While the `neighbour` is unknown, the packet waits,
+/// and goes where its route leads: one that was on its way out has a route already, to where it was
+/// going, so the kernel looks for another.
 #[inline(always)]
 fn send(ctx: &TcContext, p: &Packet, s: &Scratch, neighbour: bool) -> Verdict {
     if skb::link_header(ctx.skb.skb, p).is_err() {
@@ -137,7 +140,8 @@ fn send(ctx: &TcContext, p: &Packet, s: &Scratch, neighbour: bool) -> Verdict {
     }
 }
 
-/// Lets a rewritten reply go on, by the device that the client's packets come in on if a way to the client leads there.
+/// Lets a rewritten reply go on, by the device that the client's packets come in on if a way to the
+/// client leads there.
 #[inline(always)]
 fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> Verdict {
     let device = s.flow.ifindex;
@@ -166,7 +170,8 @@ fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch, side: Side) -> Verdict {
     }
 }
 
-/// Answers a packet with an ICMP error. If none can be made, the packet is dropped; it was counted already.
+/// Answers a packet with an ICMP error. If none can be made, the packet is dropped; it was counted
+/// already.
 #[inline(always)]
 fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer, side: Side) -> Verdict {
     let mut made = icmp::turn(ctx.skb.skb, p, s, what);

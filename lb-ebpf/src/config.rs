@@ -1,5 +1,6 @@
-//! Constants that the agent writes before the programs are loaded, and the kernel freezes: the verifier prunes what they
-//! turn off. Owns their names; a new one is set in the agent's `load/mod.rs`.
+//! Constants that the agent writes before the programs are loaded, and the kernel freezes: the
+//! verifier prunes what they turn off. A new one is set in the agent's
+//! `load/mod.rs`.
 
 use lb_common::flow::SNAT_PORTS;
 
@@ -13,7 +14,8 @@ macro_rules! rodata {
         $(#[doc = $doc])+
         #[inline(always)]
         pub fn $get() -> $t {
-            // SAFETY: an aligned, initialised static of a plain integer type, never written while programs run.
+            // SAFETY: an aligned, initialised static of a plain integer type, never written while
+            // programs run.
             unsafe { core::ptr::read_volatile(&raw const $name) }
         }
     )+};
@@ -26,7 +28,8 @@ rodata! {
     SOCKET_LB: u32 = 2, socket_lb;
     /// 1: sockets bound to a device (SO_BINDTODEVICE) are left alone.
     SKIP_BOUND_DEVICE: u32 = 1, skip_bound_device;
-    /// 1: the kernel has MPTCP (`/proc/sys/net/mptcp`), so a connection may be asked for its peer on another socket.
+    /// 1: the kernel has MPTCP (`/proc/sys/net/mptcp`), so a connection may be asked for its peer
+    /// on another socket.
     MPTCP: u32 = 1, mptcp;
     /// 1: bind() to a node port in the host's namespace is refused.
     BIND_HOLD: u32 = 1, bind_hold;
@@ -38,8 +41,8 @@ rodata! {
     SNAT_PORT_MAX: u32 = SNAT_PORTS.1 as u32, snat_port_max;
     /// 1: VIPs are routed to `lb0`, which is there.
     LB0: u32 = 0, lb0;
-    /// Turns of an empty loop between the steps of a lookup, so that a test can have writers overtake readers; 0 outside of
-    /// that test.
+    /// Turns of an empty loop between the steps of a lookup, so that a test can have writers
+    /// overtake readers; 0 outside of that test.
     TEST_DELAY: u32 = 0, test_delay;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;

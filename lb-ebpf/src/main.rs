@@ -1,4 +1,5 @@
-//! The programs that run in the kernel. `programs/` holds their entries; what they call is in the folders below them.
+//! The programs that run in the kernel. `programs/` holds their entries; what they call is in the
+//! folders below them.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]

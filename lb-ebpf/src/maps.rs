@@ -1,4 +1,5 @@
-//! The maps as the programs see them; names, capacities and layouts are lb-common's. `lb_scratch` is in `scratch.rs`.
+//! The maps as the programs see them; names, capacities and layouts are lb-common's. `lb_scratch`
+//! is in `scratch.rs`.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -11,10 +12,14 @@ use lb_common::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey},
+    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps::{self, MMAPABLE},
-    frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey}, member::MemberKey, pool::Pool, slot::Slot, stats::PoolStats,
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
+    stats::PoolStats,
 };
 
 #[btf_map(name = "lb_frontends")]

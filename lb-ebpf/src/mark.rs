@@ -1,4 +1,5 @@
-//! Marks on packets that this node has already rewritten, so that no later program looks them up again.
+//! Marks on packets that this node has already rewritten, so that no later program looks them up
+//! again.
 
 use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext,
@@ -6,9 +7,11 @@ use aya_ebpf::{
 
 use crate::packet::{load, store};
 
-/// In `skb->tc_index`, which no card and no wire carries. No other program is known to write this number.
+/// In `skb->tc_index`, which no card and no wire carries. No other program is known to write this
+/// number.
 const SENT: u16 = 0x6c62;
-/// In the bytes before the frame (XDP metadata), which no sender can write. No other program is known to write this number.
+/// In the bytes before the frame (XDP metadata), which no sender can write. No other program is
+/// known to write this number.
 const REWRITTEN: u32 = u32::from_ne_bytes(*b"lb-x");
 const REWRITTEN_LEN: usize = size_of::<u32>();
 
@@ -19,8 +22,8 @@ pub fn sent(skb: *mut __sk_buff) {
     unsafe { (*skb).tc_index = u32::from(SENT) };
 }
 
-/// Removes the mark of [`sent`] and returns true if it was there. A virtual device would carry it into the namespace behind
-/// it.
+/// Removes the mark of [`sent`] and returns true if it was there. A virtual device would carry it
+/// into the namespace behind it.
 #[inline(always)]
 pub fn take_sent(skb: *mut __sk_buff) -> bool {
     // SAFETY: a field of the program's own context that tc programs may read and write.
@@ -33,7 +36,8 @@ pub fn take_sent(skb: *mut __sk_buff) -> bool {
     }
 }
 
-/// Marks a frame that XDP has rewritten and passes to the stack. Pointers into the frame must be read again.
+/// Marks a frame that XDP has rewritten and passes to the stack. Pointers into the frame must be
+/// read again.
 ///
 /// A driver without metadata carries no mark: then tc looks the packet up, and finds nothing to do.
 #[inline(always)]
@@ -52,7 +56,8 @@ pub fn rewritten_by_xdp(ctx: &XdpContext) {
 /// True if XDP has marked the frame that this packet came in.
 #[inline(always)]
 pub fn is_rewritten_by_xdp(skb: *mut __sk_buff) -> bool {
-    // SAFETY: fields of the program's own context; the four bytes are compared with the start of the frame.
+    // SAFETY: fields of the program's own context; the four bytes are compared with the start of
+    // the frame.
     unsafe {
         let (at, data) = ((*skb).data_meta as usize, (*skb).data as usize);
         at + REWRITTEN_LEN <= data && load::<u32>(at) == REWRITTEN

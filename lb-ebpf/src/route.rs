@@ -48,7 +48,8 @@ pub enum For {
     Device(u32),
 }
 
-/// Asks for the way of a packet with these ends, `len` bytes long (0: not compared with what the way carries).
+/// Asks for the way of a packet with these ends, `len` bytes long (0: not compared with what the
+/// way carries).
 #[inline(always)]
 pub fn find(
     ctx: *mut c_void,
@@ -96,7 +97,8 @@ pub fn find(
     }
 }
 
-/// The address that a packet leaving by the way just found gets as its source; `None` if the node has none there.
+/// The address that a packet leaving by the way just found gets as its source; `None` if the node
+/// has none there.
 #[inline(always)]
 pub fn source(fib: &Fib, p: &Packet) -> Option<Addr> {
     if config::fib_src() != 0 {
@@ -121,7 +123,8 @@ pub fn source(fib: &Fib, p: &Packet) -> Option<Addr> {
 /// What the agent wrote of a device.
 #[inline(always)]
 pub fn device(ifindex: u32) -> Option<&'static Dev> {
-    // SAFETY: written by the agent alone, read field by field; a device that goes takes its packets with it.
+    // SAFETY: written by the agent alone, read field by field; a device that goes takes its packets
+    // with it.
     unsafe { DEVS.get(&ifindex) }
 }
 

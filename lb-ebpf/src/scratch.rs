@@ -1,7 +1,8 @@
-//! Room for what does not fit on a program's stack (512 bytes): the one element a CPU of `lb_scratch`.
+//! Room for what does not fit on a program's stack (512 bytes): the one element a CPU of
+//! `lb_scratch`.
 //!
-//! Programs of the packet path run with bottom halves off and one after the other on a CPU, so no other program writes it
-//! meanwhile.
+//! Programs of the packet path run with bottom halves off and one after the other on a CPU, so no
+//! other program writes it meanwhile.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
@@ -93,12 +94,14 @@ struct Room {
     rest: Scratch,
 }
 
-/// This CPU's room, with the packet put in it: what lies there costs no stack while helpers are called.
+/// This CPU's room, with the packet put in it: what lies there costs no stack while helpers are
+/// called.
 #[inline(always)]
 pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
     let p = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: an element of a per-CPU array, which lives while the program runs and which no other program on this CPU
-    // uses meanwhile (see above); the packet is written before it is looked at, and any bits are valid in the rest.
+    // SAFETY: an element of a per-CPU array, which lives while the program runs and which no other
+    // program on this CPU uses meanwhile (see above); the packet is written before it is looked at,
+    // and any bits are valid in the rest.
     unsafe {
         (&raw mut (*p).packet).write(packet);
         Some((&(*p).packet, &mut (*p).rest))

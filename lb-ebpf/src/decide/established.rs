@@ -13,7 +13,8 @@ use crate::{
     scratch::Scratch,
 };
 
-/// A packet of the client's side whose forward entry, copied to `s.flow`, was found. `None`: it opens a new flow.
+/// A packet of the client's side whose forward entry, copied to `s.flow`, was found. `None`: it
+/// opens a new flow.
 #[inline(always)]
 pub fn established(
     ctx: *mut c_void,

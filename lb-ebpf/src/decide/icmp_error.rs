@@ -47,8 +47,8 @@ pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Dir
     send(route::find(ctx, &mut s.fib, p, ends, 0, what))
 }
 
-/// An ICMP error on `lb0`, by a packet `p` that would answer what it quotes: from the client's side on its way out, or from a
-/// local backend on its way in.
+/// An ICMP error on `lb0`, by a packet `p` that would answer what it quotes: from the client's side
+/// on its way out, or from a local backend on its way in.
 #[inline(always)]
 pub fn lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Direction) -> Action {
     s.key = p.key();

@@ -1,4 +1,5 @@
-//! The shared body of the packet path: from a packet and the maps to what becomes of it. Writes no byte of a packet.
+//! The shared body of the packet path: from a packet and the maps to what becomes of it. Writes no
+//! byte of a packet.
 
 mod established;
 pub mod icmp_error;
@@ -18,7 +19,8 @@ use crate::{
 use established::{established, reply_in};
 use open::new;
 
-/// What becomes of a packet. Where it is rewritten, `Scratch::flow` says to what; where it is sent, `Scratch::fib` says how.
+/// What becomes of a packet. Where it is rewritten, `Scratch::flow` says to what; where it is sent,
+/// `Scratch::fib` says how.
 #[derive(Clone, Copy)]
 #[must_use]
 pub enum Action {
@@ -32,9 +34,11 @@ pub enum Action {
     RefusePort,
     /// Rewritten, then up the stack, which knows the way.
     Deliver,
-    /// Rewritten with a hop less to live, and sent; `neighbour` when its link-layer address is known.
+    /// Rewritten with a hop less to live, and sent; `neighbour` when its link-layer address is
+    /// known.
     Send { neighbour: bool },
-    /// The reply of a local backend, rewritten on its way out; it leaves by the device in `Scratch::flow`.
+    /// The reply of a local backend, rewritten on its way out; it leaves by the device in
+    /// `Scratch::flow`.
     Reply,
     /// Rewritten, then up the stack as if it came in on this device, which is `lb0`.
     DeliverVia(u32),
@@ -53,14 +57,16 @@ pub enum Side {
     Lb0,
 }
 
-/// Which way a packet goes, as seen from the device of its side. The egress of the other end of `lb0` is its way in.
+/// Which way a packet goes, as seen from the device of its side. The egress of the other end of
+/// `lb0` is its way in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     In,
     Out,
 }
 
-/// A packet that comes in on a node device, `whole` bytes long from the network header on (as it will be sent).
+/// A packet that comes in on a node device, `whole` bytes long from the network header on (as it
+/// will be sent).
 #[inline(always)]
 pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
     s.key = p.key();
@@ -126,7 +132,8 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     Action::Reply
 }
 
-/// A packet for a VIP that leaves by `lb0`: of a client on this node whose socket was not translated.
+/// A packet for a VIP that leaves by `lb0`: of a client on this node whose socket was not
+/// translated.
 #[inline(always)]
 pub fn lb0_out(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
     s.key = p.key();

@@ -7,8 +7,9 @@ use lb_common::{
     Reason,
     backend::Backend,
     flow::{flags, kind},
+    frontend::{self, FrontendValue},
     lb0,
-    frontend::{self, FrontendValue}, pool::flags as pool_flags,
+    pool::flags as pool_flags,
     srcrange::SourceRange,
 };
 
@@ -96,7 +97,8 @@ fn open(
     if local {
         s.flow.flags = flags::LOCAL | from_lb0;
         if side == Side::Lb0 {
-            // Its reply must come back over `lb0`, whatever the pods' network does with what pods send each other.
+            // Its reply must come back over `lb0`, whatever the pods' network does with what pods
+            // send each other.
             s.flow.src = if p.v4 { lb0::SOURCE_V4 } else { lb0::SOURCE_V6 };
         }
     } else {
@@ -147,8 +149,8 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, backend: &Backend, whole: 
     if way == Route::Here && !lookup::is_node_addr(&s.flow.dst) {
         return Route::None;
     }
-    // A pod of this node whose endpoint names no node: its reply comes in on a device without our programs, and is caught
-    // on its way out instead.
+    // A pod of this node whose endpoint names no node: its reply comes in on a device without our
+    // programs, and is caught on its way out instead.
     if matches!(way, Route::Found { .. }) && !route::is_node_device(s.fib.ifindex) {
         return Route::Here;
     }
@@ -158,12 +160,6 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, backend: &Backend, whole: 
 /// Is the source in one of the pool's source ranges?
 #[inline(always)]
 fn is_admitted(p: &Packet, pool: u32) -> bool {
-    let key = Key::new(
-        32 + 128,
-        SourceRange {
-            pool,
-            addr: p.src,
-        },
-    );
+    let key = Key::new(32 + 128, SourceRange { pool, addr: p.src });
     SRCRANGES.get(&key).is_some()
 }

@@ -1,4 +1,5 @@
-//! The entries of flows in `lb_flows` and `lb_newflows`, which nothing else writes: one for each direction.
+//! The entries of flows in `lb_flows` and `lb_newflows`, which nothing else writes: one for each
+//! direction.
 
 mod entry;
 mod reverse;
@@ -25,8 +26,8 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// May the packet go by the forward entry in `s.flow` alone? Its reverse entry was verified lately, and nothing that this
-/// packet says would have to be noted there.
+/// May the packet go by the forward entry in `s.flow` alone? Its reverse entry was verified lately,
+/// and nothing that this packet says would have to be noted there.
 #[inline(always)]
 pub fn skip_reverse_lookup(p: &Packet, s: &Scratch, found: &Entry, now: u64) -> bool {
     found.table == FlowTable::Established
@@ -52,7 +53,8 @@ pub fn bits(p: &Packet) -> u8 {
     bits
 }
 
-/// Are connections that were opened elsewhere being adopted just now? Asked only for segments that belong to no record.
+/// Are connections that were opened elsewhere being adopted just now? Asked only for segments that
+/// belong to no entry.
 #[inline(always)]
 pub fn adopting() -> bool {
     FLOWS.get_ptr_mut(&FlowKey::ADOPTING).is_some()

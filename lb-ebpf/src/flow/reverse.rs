@@ -9,8 +9,8 @@ use lb_common::{
 use super::{Entry, FlowTable, bits, find, find_established, now};
 use crate::{count::count, packet::Packet, scratch::Scratch};
 
-/// The reverse entry of the forward entry in `s.flow`, which is in `table`: the one there is, or made again if it was lost.
-/// `None` if its tuple is another flow's by now.
+/// The reverse entry of the forward entry in `s.flow`, which is in `table`: the one there is, or
+/// made again if it was lost. `None` if its tuple is another flow's by now.
 #[inline(always)]
 pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option<Entry> {
     s.reverse_key = s.flow.twin_key(p.proto);
@@ -28,7 +28,8 @@ pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option
         count(Reason::FlowInsertFailed);
         return None;
     }
-    // Another flow that claims the tuple in the other map looks here afterwards, and gives way; so does this one.
+    // Another flow that claims the tuple in the other map looks here afterwards, and gives way; so
+    // does this one.
     if table.other().get(&s.reverse_key).is_some() {
         table.remove(&s.reverse_key);
         return None;
@@ -55,7 +56,8 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch) {
     s.reverse.last_seen_ns = now();
 }
 
-/// Moves a flow that both sides have confirmed to `lb_flows`: inserts both entries there, then deletes the new ones.
+/// Moves a flow that both sides have confirmed to `lb_flows`: inserts both entries there, then
+/// deletes the new ones.
 #[inline(always)]
 pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
     let (new, reverse_new) = (table == FlowTable::New, reverse.table == FlowTable::New);

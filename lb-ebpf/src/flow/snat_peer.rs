@@ -1,4 +1,5 @@
-//! Which backends answer to an address and port of ours (`lb_snat_peers`), so that their late packets never enter our stack.
+//! Which backends answer to an address and port of ours (`lb_snat_peers`), so that their late
+//! packets never enter our stack.
 
 use aya_ebpf::bindings::BPF_ANY;
 
@@ -11,7 +12,8 @@ pub fn remember_peer(s: &mut Scratch) {
     s.reverse_key.dport = 0;
     // SAFETY: presence alone is read.
     if unsafe { SNAT_PEERS.get(&s.reverse_key) }.is_none() {
-        // A full LRU evicts; a failure means that a late packet of this backend may reach the stack.
+        // A full LRU evicts; a failure means that a late packet of this backend may reach the
+        // stack.
         let _ = SNAT_PEERS.insert(&s.reverse_key, 1u32, u64::from(BPF_ANY));
     }
     s.reverse_key.dport = port;

@@ -1,4 +1,5 @@
-//! The entries of a new flow, made so that no two flows share a reply tuple: the choice of the source port.
+//! The entries of a new flow, made so that no two flows share a reply tuple: the choice of the
+//! source port.
 
 use core::ffi::c_void;
 
@@ -29,8 +30,9 @@ pub enum FirstPort {
     OfRange,
 }
 
-/// Makes the reverse entry of a new flow. `s.flow` says all but the source port and the generation, which are chosen here: the
-/// first port whose reply tuple no other flow has. False if every try failed.
+/// Makes the reverse entry of a new flow. `s.flow` says all but the source port and the generation,
+/// which are chosen here: the first port whose reply tuple no other flow has. False if every try
+/// failed.
 #[inline(always)]
 pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32) -> bool {
     // SAFETY: a helper without arguments.
@@ -44,8 +46,8 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32) -> bool {
         state: TRYING,
     };
     let mut context: *mut Scratch = s;
-    // A loop unrolled by the verifier would be read thirty times over.
-    // SAFETY: the callback is a function of this object that takes an index and this pointer, which outlives the loop.
+    // A loop unrolled by the verifier would be read thirty times over. SAFETY: the callback is a
+    // function of this object that takes an index and this pointer, which outlives the loop.
     unsafe {
         bpf_loop(TRIES, try_port as *mut c_void, (&raw mut context).cast(), 0);
     }
@@ -62,10 +64,12 @@ const TRYING: u16 = 0;
 const CLAIMED: u16 = 1;
 const REGAINED: u16 = 2;
 
-/// One try of [`claim`]: the callback of `bpf_loop` (Linux 5.17), which ends the loop by returning 1.
+/// One try of [`claim`]: the callback of `bpf_loop` (Linux 5.17), which ends the loop by returning
+/// 1.
 #[inline(never)]
 extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
-    // SAFETY: the pointer that `claim` handed to `bpf_loop`, which nothing else uses before the loop has ended.
+    // SAFETY: the pointer that `claim` handed to `bpf_loop`, which nothing else uses before the
+    // loop has ended.
     let s = unsafe { &mut **context };
     let (min, max) = (config::snat_port_min(), config::snat_port_max());
     let range = (max & 0xffff).wrapping_sub(min & 0xffff).wrapping_add(1) & 0x1_ffff;
@@ -90,7 +94,8 @@ extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
     }
     match FlowTable::New.insert(&s.reverse_key, &s.reverse, BPF_NOEXIST) {
         Ok(()) => {
-            // Another flow may have had it in the other map all the time: a promotion inserts there first.
+            // Another flow may have had it in the other map all the time: a promotion inserts there
+            // first.
             if find_established(&s.reverse_key).is_none() {
                 s.search.state = CLAIMED;
                 return 1;
@@ -110,7 +115,8 @@ extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
 #[inline(always)]
 pub fn insert_forward(s: &Scratch) {
     if FlowTable::New.insert(&s.key, &s.flow, BPF_ANY).is_err() {
-        // The reverse entry is there, so this packet's answer comes through; the next packet tries again.
+        // The reverse entry is there, so this packet's answer comes through; the next packet tries
+        // again.
         count(Reason::FlowInsertFailed);
     }
 }
@@ -124,15 +130,16 @@ enum Occupant {
     Other,
 }
 
-/// Looks at `s.reverse_key`. An entry of the same client and VIP is our own, whose forward entry was lost; one that has been
-/// idle for long enough is removed.
+/// Looks at `s.reverse_key`. An entry of the same client and VIP is our own, whose forward entry
+/// was lost; one that has been idle for long enough is removed.
 #[inline(always)]
 fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
     let Some(old) = find(&s.reverse_key) else {
         return Occupant::None;
     };
     let generation = old.generation();
-    // SAFETY: a map element that lives while the program runs; what is read is verified by the generation below.
+    // SAFETY: a map element that lives while the program runs; what is read is verified by the
+    // generation below.
     let f = unsafe { &*old.ptr };
     if generation == 0 {
         return Occupant::Other;
@@ -152,7 +159,8 @@ fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
     if age > i64::MAX as u64 || age < f.keep_ns(connects, ports_short) {
         return Occupant::Other;
     }
-    // SAFETY: an aligned u32 of a map element that lives while the program runs. Only the one that turns it to 0 may remove it.
+    // SAFETY: an aligned u32 of a map element that lives while the program runs. Only the one that
+    // turns it to 0 may remove it.
     let before = unsafe { atomic::compare_exchange(&raw mut (*old.ptr).generation, generation, 0) };
     if before != generation {
         return Occupant::Other;

@@ -23,7 +23,8 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     let record = AFFINITY.get_ptr_mut(&key)?;
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: an element of an LRU map, valid while the program runs; what was read is checked against `lb_members` below.
+    // SAFETY: an element of an LRU map, valid while the program runs; what was read is checked
+    // against `lb_members` below.
     let (last, id) = unsafe { ((*record).last_used_ns, (*record).backend) };
     if now.wrapping_sub(last) > u64::from(secs) * 1_000_000_000 {
         return None;

@@ -14,10 +14,12 @@ pub fn backend(id: u32) -> Option<Backend> {
     (b.port != 0).then_some(b)
 }
 
-/// Is the backend still a member of the pool, with all of the flags `wanted` (see [`lb_common::member`])?
+/// Is the backend still a member of the pool, with all of the flags `wanted` (see
+/// [`lb_common::member`])?
 #[inline(always)]
 pub fn is_member(pool: u32, backend: u32, wanted: u32) -> bool {
-    // SAFETY: one aligned u32, read once; an element reused for another key fails the caller's next check at worst once.
+    // SAFETY: one aligned u32, read once; an element reused for another key fails the caller's next
+    // check at worst once.
     match unsafe { MEMBERS.get(&MemberKey { pool, backend }) } {
         Some(flags) => *flags & wanted == wanted,
         None => false,

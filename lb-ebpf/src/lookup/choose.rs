@@ -1,14 +1,16 @@
 //! The choice of a backend: by affinity first, then by the service's scheduler.
 //!
-//! This is the reading side of the atomic switch: a slot that names another service means a stale word 0, which is read once
-//! more.
+//! This is the reading side of the atomic switch: a slot that names another service means a stale
+//! word 0, which is read once more.
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use lb_common::{
     Addr, Reason,
     backend::Backend,
+    frontend::FrontendValue,
+    pool::{Pool, PoolWord, flags},
     select::{self, Input, Need},
-    frontend::FrontendValue, pool::{Pool, PoolWord, flags}, slot::Slot,
+    slot::Slot,
 };
 
 use super::{
@@ -19,13 +21,14 @@ use super::{
 use crate::{
     atomic,
     count::count,
-    maps::{SCHED, SLOTS, POOLS},
+    maps::{POOLS, SCHED, SLOTS},
 };
 
 /// What a choice depends on.
 #[derive(Clone, Copy)]
 pub struct Client {
-    /// Key of affinity records: an address, or [`lb_common::affinity::AffinityKey::netns`] of a socket.
+    /// Key of affinity records: an address, or [`lb_common::affinity::AffinityKey::netns`] of a
+    /// socket.
     pub affinity: Addr,
     /// Deterministic number of the flow (a hash of the tuple), or `None` for a fresh random one.
     pub flow_hash: Option<u32>,
@@ -73,8 +76,8 @@ pub fn flags(index: u32) -> u16 {
 /// Word 0 of a pool, loaded once.
 #[inline(always)]
 fn word(svc: *const Pool) -> PoolWord {
-    // SAFETY: an element of an array map, 8-aligned, at least 8 bytes; valid while the program runs. Volatile, so that it
-    // is one load and is made anew each time.
+    // SAFETY: an element of an array map, 8-aligned, at least 8 bytes; valid while the program
+    // runs. Volatile, so that it is one load and is made anew each time.
     PoolWord::from_u64(unsafe { core::ptr::read_volatile(svc.cast::<u64>()) })
 }
 
@@ -116,7 +119,8 @@ pub fn choose(service: &FrontendValue, client: &Client) -> Result<Chosen, Refusa
     Ok(chosen)
 }
 
-/// Reads word 0 and one slot of its range; once more if the slot turned out to be another service's.
+/// Reads word 0 and one slot of its range; once more if the slot turned out to be another
+/// service's.
 #[inline(always)]
 fn pick(
     svc: *const Pool,

@@ -1,12 +1,13 @@
 //! What a destination is to us: a port of a service, a known VIP, or none of ours.
 
 use lb_common::{
-    Addr, known, lb0,
+    Addr,
     frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
+    known, lb0,
 };
 
 use super::test_delay::test_delay;
-use crate::maps::{KNOWN, NODEADDRS, NODEPORTS, FRONTENDS};
+use crate::maps::{FRONTENDS, KNOWN, NODEADDRS, NODEPORTS};
 
 /// What a destination is to us.
 #[derive(Clone, Copy)]
@@ -20,7 +21,8 @@ pub enum Frontend {
     UnknownPort,
 }
 
-/// The service at `addr:port` (host order) as seen from `scope`; node ports too if `addr` is one they answer on.
+/// The service at `addr:port` (host order) as seen from `scope`; node ports too if `addr` is one
+/// they answer on.
 #[inline(always)]
 pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     if !may_be_ours(addr) {
@@ -47,7 +49,7 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     }
 }
 
-/// False is certain. Most addresses are not ours, and one load tells.
+/// False is certain. Most addresses are not ours, and one load shows it.
 #[inline(always)]
 fn may_be_ours(addr: &Addr) -> bool {
     let (word, bit) = known::bit(addr);
@@ -76,8 +78,8 @@ pub fn vip(addr: &Addr) -> Option<FrontendValue> {
     unsafe { FRONTENDS.get(&vip_key(addr, scope::INTERNAL)) }.copied()
 }
 
-/// The source of ICMP about packets to `addr` that comes in on `lb0`: the address itself if it is routed to `lb0`, else
-/// [`lb0::SPEAKER_V4`].
+/// The source of ICMP about packets to `addr` that comes in on `lb0`: the address itself if it is
+/// routed to `lb0`, else [`lb0::SPEAKER_V4`].
 #[inline(always)]
 pub fn icmp_source(addr: &Addr) -> Addr {
     match vip(addr) {
@@ -93,7 +95,8 @@ pub fn is_node_addr(addr: &Addr) -> bool {
     unsafe { NODEADDRS.get(addr) }.is_some()
 }
 
-/// The node port `port` (host order) of the address's family, whether or not node ports answer on the address.
+/// The node port `port` (host order) of the address's family, whether or not node ports answer on
+/// the address.
 #[inline(always)]
 pub fn node_port(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     let key = NodePortKey::new(addr, port, proto, scope);

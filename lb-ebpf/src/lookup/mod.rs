@@ -1,4 +1,5 @@
-//! From a destination to a backend: frontend → service → slot → backend. One body for every hook and both families.
+//! From a destination to a backend: frontend → pool → slot → backend. One body for every hook
+//! and both families.
 
 mod affinity;
 pub mod backend;

@@ -2,13 +2,15 @@
 
 use lb_common::Addr;
 
-/// Loads from a checked place of a frame; unaligned, which the kernel allows for packets on every 64-bit machine.
+/// Loads from a checked place of a frame; unaligned, which the kernel allows for packets on every
+/// 64-bit machine.
 ///
 /// # Safety
 /// `at + size_of::<T>()` was compared with the end of the frame.
 #[inline(always)]
 pub unsafe fn load<T: Copy>(at: usize) -> T {
-    // SAFETY: the caller's promise; volatile, so that the load is neither split nor moved before the comparison.
+    // SAFETY: the caller's promise; volatile, so that the load is neither split nor moved before
+    // the comparison.
     unsafe { core::ptr::read_volatile(at as *const T) }
 }
 

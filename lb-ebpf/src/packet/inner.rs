@@ -7,7 +7,8 @@ use super::{
     access::{load, load_v6, same, v4},
 };
 
-/// Bytes from the network header to the end of the quoted ports, without options or extension headers.
+/// Bytes from the network header to the end of the quoted ports, without options or extension
+/// headers.
 pub const V4: u32 = 20 + 8 + 20 + 8;
 /// The same for IPv6.
 pub const V6: u32 = 40 + 8 + 40 + 8;
@@ -15,14 +16,15 @@ pub const V6: u32 = 40 + 8 + 40 + 8;
 /// An ICMP error about a TCP segment, a UDP datagram or an SCTP packet.
 #[derive(Clone, Copy)]
 pub struct IcmpError {
-    /// A packet that would answer the quoted one: its tuple is the quoted one turned round. `ttl`, `len` and `net` are
-    /// those of the error itself, `l4` is where the quoted ports stand.
+    /// A packet that would answer the quoted one: its tuple is the quoted one turned round. `ttl`,
+    /// `len` and `net` are those of the error itself, `l4` is where the quoted ports stand.
     pub answer: Packet,
     /// The sender of the error.
     pub from: Addr,
 }
 
-/// Reads an ICMP error; `None` for any other ICMP, for options and extension headers, and for quotes too short.
+/// Reads an ICMP error; `None` for any other ICMP, for options and extension headers, and for
+/// quotes too short.
 #[inline(always)]
 pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Option<IcmpError> {
     let ip = data + net.at as usize;

@@ -82,8 +82,8 @@ pub struct Packet {
     pub v4: bool,
     /// The IPv4 header's checksum as loaded; 0 in IPv6.
     pub header_sum: u16,
-    /// The transport checksum as loaded, the sixteen bits of TCP and UDP or the thirty-two of SCTP; 0 in UDP over IPv4 means
-    /// that there is none, in SCTP that it is still to be made.
+    /// The transport checksum as loaded, the sixteen bits of TCP and UDP or the thirty-two of SCTP;
+    /// 0 in UDP over IPv4 means that there is none, in SCTP that it is still to be made.
     pub sum: u32,
     /// Bytes from the network header on, by the header's word.
     pub len: u16,
@@ -96,7 +96,7 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// The key of its flow record.
+    /// The key of its flow entry.
     #[inline(always)]
     pub fn key(&self) -> FlowKey {
         FlowKey {
@@ -165,7 +165,8 @@ impl Packet {
         if self.is_tcp() { 16 } else { 6 }
     }
 
-    /// The sum of the pseudo header of `length` bytes of `proto` between the packet's ends, in either direction.
+    /// The sum of the pseudo header of `length` bytes of `proto` between the packet's ends, in
+    /// either direction.
     #[inline(always)]
     pub fn pseudo_sum(&self, proto: u8, length: u16) -> u64 {
         let (src, dst) = (self.src.words(), self.dst.words());
@@ -186,9 +187,10 @@ impl Packet {
         ethertype(self.v4)
     }
 
-    /// Is the transport sum still to be filled in by a card (`CHECKSUM_PARTIAL`)? Such packets come from local senders
-    /// through virtual devices alone, with the sum of the pseudo header where the checksum will stand, or with 0 for SCTP. A
-    /// finished sum looks so by chance, once in 65,536; one of SCTP once in four billion.
+    /// Is the transport sum still to be filled in by a card (`CHECKSUM_PARTIAL`)? Such packets come
+    /// from local senders through virtual devices alone, with the sum of the pseudo header where
+    /// the checksum will stand, or with 0 for SCTP. A finished sum looks so by chance, once in
+    /// 65,536; one of SCTP once in four billion.
     #[inline(always)]
     pub fn sum_is_unfinished(&self) -> bool {
         if self.is_sctp() {

@@ -20,8 +20,8 @@ pub enum Offload {
     Segmentation,
 }
 
-/// `None` if less lies there than tells. Where an SCTP packet is still to be cut, its pieces begin behind the common header:
-/// nothing of them may be pulled before it.
+/// `None` if too little of the packet lies in one piece to know. Where an SCTP packet is still to be cut, its pieces begin
+/// behind the common header: nothing of them may be pulled before it.
 #[inline(always)]
 pub fn needed(data: usize, end: usize, net: Net, offload: Offload) -> Option<Needed> {
     let ip = data + net.at as usize;

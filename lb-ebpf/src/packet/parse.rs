@@ -140,7 +140,8 @@ fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
     if l4 + least > end {
         return Err(Unread::Malformed);
     }
-    // SAFETY: the bytes of the shortest header were checked; the type of the chunk behind SCTP's is checked here.
+    // SAFETY: the bytes of the shortest header were checked; the type of the chunk behind SCTP's is
+    // checked here.
     unsafe {
         let (sport, dport) = (u16::from_be(load(l4)), u16::from_be(load(l4 + 2)));
         let (flags, sum, len) = match proto {

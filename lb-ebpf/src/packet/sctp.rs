@@ -1,5 +1,5 @@
-//! SCTP mapped to TCP's flags (RFC 9260): what the first chunk of a packet does to its association; and the checksum after a
-//! rewrite.
+//! SCTP mapped to TCP's flags (RFC 9260): what the first chunk of a packet does to its association;
+//! and the checksum after a rewrite.
 
 use lb_common::crc32c;
 
@@ -11,7 +11,8 @@ pub const HEADER: u32 = 12;
 pub const SUM: u32 = 8;
 /// The common header and that of the first chunk.
 pub const READ: u32 = HEADER + 4;
-/// Of an INIT, what the kernel looks at before it believes an ICMP error about it: the initiate tag and all before.
+/// Of an INIT, what the kernel looks at before it believes an ICMP error about it: the initiate tag
+/// and all before.
 pub const QUOTE: u32 = HEADER + 8;
 
 const INIT: u8 = 1;
@@ -21,8 +22,9 @@ const SHUTDOWN: u8 = 7;
 const SHUTDOWN_ACK: u8 = 8;
 const SHUTDOWN_COMPLETE: u8 = 14;
 
-/// TCP's flags that mean what a chunk of this type does. Each of these types stands alone in its packet or first, but for the
-/// SHUTDOWN behind a SACK, which is sent again alone or answered by a SHUTDOWN ACK.
+/// TCP's flags that mean what a chunk of this type does. Each of these types stands alone in its
+/// packet or first, but for the SHUTDOWN behind a SACK, which is sent again alone or answered by a
+/// SHUTDOWN ACK.
 #[inline(always)]
 pub fn flags(chunk: u8) -> u8 {
     match chunk {
@@ -35,8 +37,8 @@ pub fn flags(chunk: u8) -> u8 {
     }
 }
 
-/// The checksum of the packet with these ports (host order) instead of its own; addresses are not in it. 0 stays 0: it is
-/// still to be made, over a field that must be 0.
+/// The checksum of the packet with these ports (host order) instead of its own; addresses are not
+/// in it. 0 stays 0: it is still to be made, over a field that must be 0.
 #[inline(always)]
 pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
     if p.sum == 0 {
@@ -46,8 +48,8 @@ pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
     p.sum ^ crc32c_after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
 }
 
-/// The checksum that will stand in a packet of the first `len` bytes (at most 20) of these words. Its field, the third word,
-/// is 0.
+/// The checksum that will stand in a packet of the first `len` bytes (at most 20) of these words.
+/// Its field, the third word, is 0.
 #[inline(always)]
 pub fn sum_of(words: [u32; 5], len: u32) -> u32 {
     let mut crc = crc32c::BEGIN;
@@ -61,8 +63,8 @@ pub fn sum_of(words: [u32; 5], len: u32) -> u32 {
     !crc
 }
 
-/// Not inlined: what it needs to remember is on no stack but its own. Exported, so that the verifier reads it once, and not
-/// once more for each call.
+/// Not inlined: what it needs to remember is on no stack but its own. Exported, so that the
+/// verifier reads it once, and not once more for each call.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn crc32c_after(crc: u32, bytes: u32) -> u32 {

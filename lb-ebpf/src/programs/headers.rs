@@ -1,4 +1,5 @@
-//! Reads a socket buffer: finds its network header, makes what will be read lie in one piece, and parses it.
+//! Reads a socket buffer: finds its network header, makes what will be read lie in one piece, and
+//! parses it.
 
 use aya_ebpf::{helpers::bpf_skb_pull_data, programs::TcContext};
 use lb_common::Reason;
@@ -79,7 +80,8 @@ pub fn find(ctx: &TcContext) -> Headers {
     found
 }
 
-/// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the packet must be read again.
+/// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the
+/// packet must be read again.
 #[inline(always)]
 fn pull(ctx: &TcContext, want: u32) -> bool {
     let linear = (ctx.data_end() as u32).wrapping_sub(ctx.data() as u32);

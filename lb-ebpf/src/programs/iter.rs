@@ -1,5 +1,5 @@
-//! The recount: a walk over all sockets with a record, in every network namespace (`iter/bpf_sk_storage_map`). The process
-//! that reads it is the agent, and is remembered as such.
+//! The recount: a walk over all sockets with a record, in every network namespace
+//! (`iter/bpf_sk_storage_map`). The process that reads it is the agent, and is remembered as such.
 
 use core::ffi::c_void;
 

@@ -1,5 +1,5 @@
-//! The tc programs of `lb0`: packets that no socket hook translated leave by it, and their answers come in on it. Nothing
-//! passes untranslated, since the route would bring it back.
+//! The tc programs of `lb0`: packets that no socket hook translated leave by it, and their answers
+//! come in on it. Nothing passes untranslated, since the route would bring it back.
 
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, macros::classifier, programs::TcContext};
 use lb_common::Reason;
@@ -16,8 +16,8 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Packets for VIPs, from pods and processes of this node. What goes to a backend on this node goes on to the other end of
-/// `lb0`, and through the stack from there.
+/// Packets for VIPs, from pods and processes of this node. What goes to a backend on this node goes
+/// on to the other end of `lb0`, and through the stack from there.
 #[classifier]
 pub fn lb_vip_out(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
@@ -31,7 +31,8 @@ pub fn lb_vip_out(ctx: TcContext) -> i32 {
     }
 }
 
-/// Replies of backends on this node, on their way out by the other end of `lb0`: they come in on `lb0`.
+/// Replies of backends on this node, on their way out by the other end of `lb0`: they come in on
+/// `lb0`.
 #[classifier]
 pub fn lb_vip_back(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;

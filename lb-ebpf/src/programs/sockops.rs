@@ -1,5 +1,5 @@
-//! Open TCP connections: one more when the handshake is done, one less when the socket is closed on the wire.
-//! The socket's record says whether it is counted, so a failed connect never is.
+//! Open TCP connections: one more when the handshake is done, one less when the socket is closed on
+//! the wire. The socket's record says whether it is counted, so a failed connect never is.
 
 use core::ptr;
 
@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use lb_common::sock::{SockRecord, kind};
 
-use crate::socket::record as state;
+use crate::socket::record;
 
 /// Leaves the reply as it is, which is the kernel's default for every operation.
 const NEUTRAL: u32 = 1;
@@ -28,10 +28,10 @@ pub fn lb_sockops(ctx: SockOpsContext) -> u32 {
             // SAFETY: a readable u32 of the context: the new state.
             let state = unsafe { ptr::read_volatile(&raw const (*ops).__bindgen_anon_1.args[1]) };
             if state == BPF_TCP_CLOSE
-                && let Some(r) = record(ops)
+                && let Some(r) = record_of(ops)
             {
                 // SAFETY: found in this run.
-                unsafe { state::uncount(r) };
+                unsafe { record::uncount(r) };
             }
         }
         _ => {}
@@ -41,7 +41,7 @@ pub fn lb_sockops(ctx: SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn established(ops: *mut bpf_sock_ops) {
-    let Some(r) = record(ops) else {
+    let Some(r) = record_of(ops) else {
         return;
     };
     // SAFETY: found in this run; a readable u32 of the context, and a helper of this program type.
@@ -52,17 +52,17 @@ fn established(ops: *mut bpf_sock_ops) {
         let flags = ptr::read_volatile(&raw const (*ops).bpf_sock_ops_cb_flags);
         // Without the callback at the end nothing would count it down.
         if bpf_sock_ops_cb_flags_set(ops, (flags | BPF_SOCK_OPS_STATE_CB_FLAG) as i32) == 0 {
-            state::recount(r);
+            record::recount(r);
         }
     }
 }
 
 #[inline(always)]
-fn record(ops: *mut bpf_sock_ops) -> Option<*mut SockRecord> {
+fn record_of(ops: *mut bpf_sock_ops) -> Option<*mut SockRecord> {
     // SAFETY: a readable pointer of the context, null unless the socket is a full one.
     let sk = unsafe { ptr::read_volatile(&raw const (*ops).__bindgen_anon_2.sk) };
     if sk.is_null() {
         return None;
     }
-    state::find(sk.cast())
+    record::find(sk.cast())
 }

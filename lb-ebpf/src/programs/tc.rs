@@ -44,8 +44,8 @@ pub fn lb_tc_egress(ctx: TcContext) -> i32 {
     }
 }
 
-/// What packets and ICMP errors become is decided in functions of the kernel's own (not inlined), each with a stack of its
-/// own: neither has to leave room for the other.
+/// What packets and ICMP errors become is decided in functions of the kernel's own (not inlined),
+/// each with a stack of its own: neither has to leave room for the other.
 #[inline(never)]
 fn packet_in(skb: *mut __sk_buff, net: Net) -> Verdict {
     let ctx = &TcContext::new(skb);

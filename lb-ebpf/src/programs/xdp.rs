@@ -1,5 +1,6 @@
-//! XDP carries an action out where it can do so whole: the way known to the last address, by a device that XDP reaches.
-//! Everything else it leaves as it came to tc, which finds the flow that was decided here.
+//! XDP carries an action out where it can do so whole: the way known to the last address, by a
+//! device that XDP reaches. Everything else it leaves as it came to tc, which finds the flow that
+//! was decided here.
 
 use aya_ebpf::{
     EbpfContext,

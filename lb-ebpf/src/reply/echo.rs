@@ -77,7 +77,8 @@ pub fn turn(skb: *mut __sk_buff, net: Net, from: &Addr, to: &Addr) -> Result<(),
     let (request, reply) = kind_of(net.v4);
     let word = |kind| u64::from(u16::from_ne_bytes([kind, 0]));
     let icmp = net.at + net.shortest();
-    // SAFETY: the helpers check offsets and lengths against the buffer. Addresses that change places change no sum.
+    // SAFETY: the helpers check offsets and lengths against the buffer. Addresses that change
+    // places change no sum.
     unsafe {
         ok(bpf_l4_csum_replace(
             skb,

@@ -14,7 +14,8 @@ use crate::{
 /// Time to live of packets that are made here.
 pub const HOPS: u8 = 64;
 
-/// Writes a network header from the packet's destination to its source, before `length` bytes of `proto`.
+/// Writes a network header from the packet's destination to its source, before `length` bytes of
+/// `proto`.
 #[inline(always)]
 pub fn network(h: &mut [u32; HEADERS], p: &Packet, proto: u8, length: u16) {
     let (src, dst) = (p.dst.words(), p.src.words());

@@ -1,5 +1,5 @@
-//! ICMP errors that we send ourselves: for a service without endpoint, for a packet that is too big or too old. The packet in
-//! hand becomes its own answer.
+//! ICMP errors that we send ourselves: for a service without endpoint, for a packet that is too big
+//! or too old. The packet in hand becomes its own answer.
 
 use core::ffi::c_void;
 
@@ -44,8 +44,9 @@ impl Answer {
     }
 }
 
-/// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its device, which finds the
-/// neighbour. An error means that it is to be dropped: half of it may be written.
+/// Makes `skb` the answer to itself, from its destination to its source. It is then sent by its
+/// device, which finds the neighbour. An error means that it is to be dropped: half of it may be
+/// written.
 #[inline(always)]
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) -> Result<(), ()> {
     let header = p.l4 - p.net;
@@ -54,8 +55,9 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         // With options in it: no client that needs an answer.
         return Err(());
     }
-    // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off. So may that of SCTP, and of an
-    // INIT the tag behind it shows that the sender of the error has seen the packet.
+    // The whole TCP header: its checksum may be still to fill in, and then cannot be cut off. So
+    // may that of SCTP, and of an INIT the tag behind it shows that the sender of the error has
+    // seen the packet.
     let quoted = header
         + if p.is_tcp() {
             20
@@ -69,7 +71,8 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
     let room = least + 8 + if p.net == 0 { ETH } else { 0 };
     let draft = &mut s.draft;
     draft.quote = [0; QUOTE / 4];
-    // SAFETY: the helpers check offsets and lengths against the buffer; `quote` holds the longest quote.
+    // SAFETY: the helpers check offsets and lengths against the buffer; `quote` holds the longest
+    // quote.
     unsafe {
         let quote = draft.quote.as_mut_ptr().cast::<c_void>();
         if bpf_skb_load_bytes(skb.cast(), p.net, quote, quoted) != 0
@@ -97,9 +100,10 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
     header::store(skb, h, least + 8)
 }
 
-/// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is still to be filled in, the
-/// device will fill it in also here, over what is left of the packet: header and checksum then add up to the complement of
-/// the pseudo header's sum, which now stands in its place. That of SCTP, over `l4` bytes, is computed here.
+/// The sum over what is quoted, as it will stand when it arrives. If its transport checksum is
+/// still to be filled in, the device will fill it in also here, over what is left of the packet:
+/// header and checksum then add up to the complement of the pseudo header's sum, which now stands
+/// in its place. That of SCTP, over `l4` bytes, is computed here.
 #[inline(always)]
 fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], l4: u32) -> u64 {
     let network = if p.v4 { 5 } else { 10 };

@@ -1,5 +1,5 @@
-//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293, 3.10.7.1). The segment in
-//! hand becomes its own answer.
+//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293,
+//! 3.10.7.1). The segment in hand becomes its own answer.
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -17,8 +17,8 @@ use crate::{
 /// Bytes of a TCP header without options.
 const LENGTH: u16 = 20;
 
-/// Makes `skb`, a segment without RST, the reset that answers it. An error means that it is to be dropped: half of it may be
-/// written.
+/// Makes `skb`, a segment without RST, the reset that answers it. An error means that it is to be
+/// dropped: half of it may be written.
 #[inline(always)]
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
     let header: u32 = if p.v4 { 20 } else { 40 };
@@ -56,7 +56,8 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
     let mut sum = p.pseudo_sum(TCP, LENGTH);
-    // A device that was to fill in the segment's checksum fills in this one, over the sum of the pseudo header.
+    // A device that was to fill in the segment's checksum fills in this one, over the sum of the
+    // pseudo header.
     let field = if unfinished {
         csum::fold(sum)
     } else {

@@ -8,8 +8,8 @@ use crate::{
     scratch::Fib,
 };
 
-/// Rewrites addresses and ports to what `flow` says; with a way out, the link-layer header too, and a hop less to live.
-/// False, with nothing written, if the frame is not as long as it was.
+/// Rewrites addresses and ports to what `flow` says; with a way out, the link-layer header too, and
+/// a hop less to live. False, with nothing written, if the frame is not as long as it was.
 #[inline(always)]
 pub fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bool {
     let crc = if p.is_sctp() {
@@ -72,7 +72,8 @@ pub fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bo
             store(ip + 12, src[3]);
             store(ip + 16, dst[3]);
         } else {
-            // Known from above. Linux 6.1 does not see that this is the same choice as there: a spilled 32-bit value has lost it.
+            // Known from above. Linux 6.1 does not see that this is the same choice as there: a
+            // spilled 32-bit value has lost it.
             if ip + 40 > end_again(ctx) {
                 return false;
             }
@@ -98,7 +99,8 @@ pub fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bo
     true
 }
 
-/// `data_end`, in a read that the compiler cannot leave out: for a bound that the verifier must see once more.
+/// `data_end`, in a read that the compiler cannot leave out: for a bound that the verifier must see
+/// once more.
 #[inline(always)]
 fn end_again(ctx: &XdpContext) -> usize {
     // SAFETY: the kernel's own context, as valid as for `data_end`.

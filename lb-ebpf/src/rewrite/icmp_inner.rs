@@ -1,4 +1,5 @@
-//! Translates ICMP errors that others send about packets of our flows: their own headers, and those that they quote.
+//! Translates ICMP errors that others send about packets of our flows: their own headers, and those
+//! that they quote.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
@@ -12,8 +13,8 @@ use super::{
 };
 use crate::packet::{self, ICMP, Packet, UDP};
 
-/// Translates both headers to what `flow`, the entry of a packet that would answer the quoted one, says; the error then
-/// comes from `from` rather than from `sent_by`.
+/// Translates both headers to what `flow`, the entry of a packet that would answer the quoted one,
+/// says; the error then comes from `from` rather than from `sent_by`.
 #[inline(always)]
 pub fn write(
     skb: *mut __sk_buff,
@@ -48,7 +49,8 @@ pub fn write(
             }
             ok(bpf_l3_csum_replace(skb, net + 10, 0, short(header), 0))?;
             store(skb, net + 12, &[from[3], to[3]], 0)?;
-            // The quoted header's own sum makes up for its addresses: the ports alone change the error's.
+            // The quoted header's own sum makes up for its addresses: the ports alone change the
+            // error's.
             ok(bpf_l3_csum_replace(skb, net + 38, 0, short(inner), 0))?;
             store(skb, net + 40, &[to[3], dst[3]], 0)?;
             ok(bpf_l4_csum_replace(skb, net + 22, 0, short(change), 0))
@@ -73,8 +75,8 @@ pub fn write(
     }
 }
 
-/// Changes the checksum of a quoted UDP datagram (those of TCP and SCTP are mostly cut off), if it has one; returns the whole
-/// change of its header.
+/// Changes the checksum of a quoted UDP datagram (those of TCP and SCTP are mostly cut off), if it
+/// has one; returns the whole change of its header.
 #[inline(always)]
 fn quoted_sum(skb: *mut __sk_buff, p: &Packet, addrs: u64, ports: u64) -> Result<u64, i64> {
     let mut sum: u16 = 0;

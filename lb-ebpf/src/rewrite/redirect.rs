@@ -38,7 +38,8 @@ pub fn by_device(ifindex: u32) -> Verdict {
     Verdict::of_redirect(unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) })
 }
 
-/// Puts a packet with room for an Ethernet header into the stack as if it came in on `lb0`, the device of this index.
+/// Puts a packet with room for an Ethernet header into the stack as if it came in on `lb0`, the
+/// device of this index.
 #[inline(always)]
 pub fn into_lb0(buffer: *mut __sk_buff, ethertype: u16, ifindex: u32) -> Verdict {
     let m = lb0::MAC;

@@ -1,4 +1,5 @@
-//! Writes to socket buffers, by the helpers that keep checksums right whether a sender, we, or a card is to fill them.
+//! Writes to socket buffers, by the helpers that keep checksums right whether a sender, we, or a
+//! card is to fill them.
 
 use core::ffi::c_void;
 
@@ -66,7 +67,8 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(
                 ttl -= 1;
                 header = p.hop(header);
             }
-            // The header's own sum makes up for what changes in it, also in a sum over the whole packet that a card made.
+            // The header's own sum makes up for what changes in it, also in a sum over the whole
+            // packet that a card made.
             let tail = V4Tail {
                 ttl,
                 proto: p.proto,
@@ -76,8 +78,8 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(
             };
             store(skb, p.net + 8, &tail, 0)?;
         } else {
-            // The sum over the whole packet, if a card made one: the helper changed it as if a header sum made up for the
-            // addresses, as in IPv4; SCTP's sum does not know of them.
+            // The sum over the whole packet, if a card made one: the helper changed it as if a
+            // header sum made up for the addresses, as in IPv4; SCTP's sum does not know of them.
             let whole = if p.is_sctp() {
                 u64::from(BPF_F_RECOMPUTE_CSUM)
             } else {
@@ -132,7 +134,8 @@ pub unsafe fn store<T>(skb: *mut __sk_buff, at: u32, value: &T, flags: u64) -> R
     })
 }
 
-/// Before a packet without an Ethernet header is sent on, it gets an empty one: `bpf_redirect_neigh` takes one off.
+/// Before a packet without an Ethernet header is sent on, it gets an empty one:
+/// `bpf_redirect_neigh` takes one off.
 #[inline(always)]
 pub fn link_header(skb: *mut __sk_buff, p: &Packet) -> Result<(), i64> {
     if p.net != 0 {

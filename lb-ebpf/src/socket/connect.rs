@@ -10,8 +10,8 @@ use lb_common::{
 
 use super::{
     context::{Ctx, Family, PASS, errno, refuse},
-    record as state,
-    translate::{Destination, Ours, destination, protocol, record, translate},
+    record,
+    translate::{Destination, Ours, destination, new_record, protocol, translate},
 };
 use crate::{
     config,
@@ -19,7 +19,8 @@ use crate::{
     lookup::{self, Frontend},
 };
 
-/// connect(): translated once, here; runs again on every retry. Not run by a disconnect (AF_UNSPEC).
+/// connect(): translated once, here; runs again on every retry. Not run by a disconnect
+/// (AF_UNSPEC).
 #[inline(always)]
 pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     let Some(proto) = protocol(ctx) else {
@@ -39,44 +40,45 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     let chosen = match translate(ctx, &to.service, netns, None) {
         Ok(chosen) => chosen,
         Err(verdict) => {
-            // A connected UDP socket that is refused another peer keeps the one it has, and so the record of it.
+            // A connected UDP socket that is refused another peer keeps the one it has, and so the
+            // record of it.
             if !ctx.connected() {
                 untranslated(ctx, proto, &to);
             }
             return verdict;
         }
     };
-    let mut r = record(&to, &chosen, kind::CONNECTED, ctx.cookie(), netns);
+    let mut r = new_record(&to, &chosen, kind::CONNECTED, ctx.cookie(), netns);
     if proto == Proto::Tcp {
         // Counted when it is established: see sockops.
-        if let Some(parent) = state::mptcp_parent(ctx.sk()) {
-            state::remember(parent, &mut r);
+        if let Some(parent) = record::mptcp_parent(ctx.sk()) {
+            record::remember(parent, &mut r);
         }
     } else {
         r.counted = 1;
     }
-    state::remember(ctx.sk(), &mut r);
+    record::remember(ctx.sk(), &mut r);
     PASS
 }
 
 /// The socket talks to the address that it named: nothing of an earlier translation may show.
 #[inline(always)]
 fn untranslated<F: Family>(ctx: &Ctx<F>, proto: Proto, to: &Destination) {
-    if let Some(r) = state::find(ctx.sk()) {
+    if let Some(r) = record::find(ctx.sk()) {
         // SAFETY: found in this run.
-        unsafe { state::clear(r) };
+        unsafe { record::clear(r) };
         if proto == Proto::Udp {
-            state::forget_peer(ctx.cookie(), &to.addr, to.port);
+            record::forget_peer(ctx.cookie(), &to.addr, to.port);
         }
     }
     if proto == Proto::Tcp
-        && let Some(r) = state::mptcp_parent(ctx.sk()).and_then(state::find)
+        && let Some(r) = record::mptcp_parent(ctx.sk()).and_then(record::find)
     {
-        // Further subflows connect to where the first one already is; only that one speaks for the MPTCP socket.
-        // SAFETY: found in this run.
+        // Further subflows connect to where the first one already is; only that one speaks for the
+        // MPTCP socket. SAFETY: found in this run.
         unsafe {
             if (*r).cookie == ctx.cookie() {
-                state::clear(r);
+                record::clear(r);
             }
         }
     }
@@ -85,7 +87,7 @@ fn untranslated<F: Family>(ctx: &Ctx<F>, proto: Proto, to: &Destination) {
 /// getpeername(): shows the VIP if the peer is still the recorded backend.
 #[inline(always)]
 pub fn getpeername<F: Family>(ctx: &Ctx<F>) -> i32 {
-    if let Some(r) = state::find(ctx.sk()) {
+    if let Some(r) = record::find(ctx.sk()) {
         // SAFETY: found in this run.
         let r = unsafe { &*r };
         if r.kind == kind::CONNECTED && answers_for(r, ctx) {
@@ -134,14 +136,14 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
 /// The last close of a socket. TCP stays counted until it is closed on the wire too (see sockops).
 #[inline(always)]
 pub fn release(sk: *mut c_void) -> i32 {
-    if let Some(r) = state::find(sk) {
+    if let Some(r) = record::find(sk) {
         // SAFETY: found in this run.
         unsafe {
             if (*r).proto == Proto::Udp.number() {
                 if (*r).kind == kind::UNCONNECTED {
-                    state::forget_peer((*r).cookie, &(*r).backend, (*r).backend_port);
+                    record::forget_peer((*r).cookie, &(*r).backend, (*r).backend_port);
                 }
-                state::clear(r);
+                record::clear(r);
             }
         }
     }

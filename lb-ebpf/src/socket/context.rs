@@ -1,5 +1,5 @@
-//! The contexts of the socket programs: every access to `bpf_sock_addr` and `bpf_sock`, one load or store for each field, of
-//! the width that the verifier asks for.
+//! The contexts of the socket programs: every access to `bpf_sock_addr` and `bpf_sock`, one load or
+//! store for each field, of the width that the verifier asks for.
 
 use core::{ffi::c_void, marker::PhantomData, ptr};
 
@@ -133,7 +133,8 @@ impl<F: Family> Ctx<F> {
         u16::from_be(port as u16)
     }
 
-    /// Replaces address and port (host order); false, and nothing done, if the address is of the other family.
+    /// Replaces address and port (host order); false, and nothing done, if the address is of the
+    /// other family.
     #[inline(always)]
     #[must_use]
     pub fn set(&self, addr: &Addr, port: u16) -> bool {
@@ -210,7 +211,8 @@ pub fn refuse(errno: i32) -> i32 {
     0
 }
 
-/// Is it the agent itself that calls? It may need a connection while its own services are not programmed yet.
+/// Is it the agent itself that calls? It may need a connection while its own services are not
+/// programmed yet.
 #[inline(always)]
 pub fn by_agent() -> bool {
     let Some(agent) = AGENT.get(0) else {

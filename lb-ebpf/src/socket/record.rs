@@ -1,5 +1,5 @@
-//! What is remembered of a socket: its record in `lb_sk`, its count in `lb_active`, and the senders that an unconnected one
-//! expects answers from (`lb_udp_peers`). Nothing else writes these maps.
+//! What is remembered of a socket: its record in `lb_sk`, its count in `lb_active`, and the senders
+//! that an unconnected one expects answers from (`lb_udp_peers`). Nothing else writes these maps.
 
 use core::{ffi::c_void, ptr};
 
@@ -26,7 +26,8 @@ pub fn find(sk: *mut c_void) -> Option<*mut SockRecord> {
 
 #[inline(always)]
 fn storage(sk: *mut c_void, init: *mut SockRecord, flags: u32) -> Option<*mut SockRecord> {
-    // SAFETY: a live socket, or the context of a program that has one; `init` is null or a whole record.
+    // SAFETY: a live socket, or the context of a program that has one; `init` is null or a whole
+    // record.
     let p = unsafe {
         bpf_sk_storage_get(
             (&raw const SK).cast_mut().cast(),
@@ -38,13 +39,13 @@ fn storage(sk: *mut c_void, init: *mut SockRecord, flags: u32) -> Option<*mut So
     (!p.is_null()).then_some(p.cast())
 }
 
-/// Remembers a translation. If `record.counted` says so the backend has one open connection more; what the socket was
-/// counted for before is taken away.
+/// Remembers a translation. If `record.counted` says so the backend has one open connection more;
+/// what the socket was counted for before is taken away.
 #[inline(always)]
 pub fn remember(sk: *mut c_void, record: &mut SockRecord) {
     if let Some(p) = find(sk) {
-        // SAFETY: the socket's own storage, alive while the program runs. Two threads that connect one socket at once may
-        // mix their records: the recount repairs the sum.
+        // SAFETY: the socket's own storage, alive while the program runs. Two threads that connect
+        // one socket at once may mix their records: the recount repairs the sum.
         unsafe {
             uncount(p);
             *p = *record;
@@ -118,7 +119,8 @@ fn opened(backend: u32) {
     }
 }
 
-/// The MPTCP socket whose subflow `sk` is: the one that the application holds, and that is asked for its peer.
+/// The MPTCP socket whose subflow `sk` is: the one that the application holds, and that is asked
+/// for its peer.
 #[inline(always)]
 pub fn mptcp_parent(sk: *mut c_void) -> Option<*mut c_void> {
     if config::mptcp() == 0 {
@@ -145,7 +147,8 @@ fn peer_key(cookie: u64, addr: &Addr, port: u16) -> UdpPeerKey {
     }
 }
 
-/// A hash of the key, kept in the value: the kernel may give an evicted element to another key under a reader's hands.
+/// A hash of the key, kept in the value: the kernel may give an evicted element to another key
+/// under a reader's hands.
 #[inline(always)]
 fn peer_check(key: &UdpPeerKey) -> u32 {
     let a = key.addr.words();

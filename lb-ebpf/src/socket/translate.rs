@@ -24,7 +24,8 @@ pub struct Destination {
     pub proto: u8,
     /// [`Ours::No`] also for a socket that is not to be translated.
     pub ours: Ours,
-    /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would lose the verifier.
+    /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would
+    /// lose the verifier.
     pub service: FrontendValue,
 }
 
@@ -153,7 +154,13 @@ pub fn translate<F: Family>(
 
 /// The record of a translation.
 #[inline(always)]
-pub fn record(to: &Destination, chosen: &Chosen, kind: u8, cookie: u64, netns: u64) -> SockRecord {
+pub fn new_record(
+    to: &Destination,
+    chosen: &Chosen,
+    kind: u8,
+    cookie: u64,
+    netns: u64,
+) -> SockRecord {
     SockRecord {
         vip: to.addr,
         backend: chosen.backend.addr,

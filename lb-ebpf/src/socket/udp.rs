@@ -1,23 +1,24 @@
-//! Datagrams with an address: sendmsg and recvmsg of UDP sockets. `send()` on a connected socket runs neither.
+//! Datagrams with an address: sendmsg and recvmsg of UDP sockets. `send()` on a connected socket
+//! runs neither.
 
 use lb_common::{
-    Reason, select,
-    member,
+    Reason, member, select,
     sock::{SockRecord, kind},
 };
 
 use super::{
     connect::answers_for,
     context::{Ctx, Family, PASS, errno, refuse},
-    record as state,
-    translate::{Destination, Ours, destination, protocol, record, translate},
+    record,
+    translate::{Destination, Ours, destination, new_record, protocol, translate},
 };
 use crate::{
     count::count,
     lookup::{self, Chosen},
 };
 
-/// sendto() and sendmsg() with an address. The socket keeps its backend for a VIP as long as that one serves.
+/// sendto() and sendmsg() with an address. The socket keeps its backend for a VIP as long as that
+/// one serves.
 #[inline(always)]
 pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     let Some(proto) = protocol(ctx) else {
@@ -29,17 +30,17 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     let known = if connected {
         None
     } else {
-        state::find(ctx.sk())
+        record::find(ctx.sk())
     };
     let cookie = ctx.cookie();
     let verdict = match to.ours {
         Ours::Service => match target(ctx, known, &to, cookie) {
             Ok(t) => {
                 if !connected {
-                    let mut r = record(&to, &t.chosen, kind::UNCONNECTED, cookie, t.netns);
-                    state::expect_peer(&r);
+                    let mut r = new_record(&to, &t.chosen, kind::UNCONNECTED, cookie, t.netns);
+                    record::expect_peer(&r);
                     if !t.again {
-                        state::remember(ctx.sk(), &mut r);
+                        record::remember(ctx.sk(), &mut r);
                     }
                 }
                 return PASS;
@@ -55,8 +56,8 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     // The socket talks to the address that it named, and must see answers come from that address.
     if let Some(r) = known {
         // SAFETY: found in this run.
-        unsafe { state::clear(r) };
-        state::forget_peer(cookie, &to.addr, to.port);
+        unsafe { record::clear(r) };
+        record::forget_peer(cookie, &to.addr, to.port);
     }
     verdict
 }
@@ -99,7 +100,8 @@ fn target<F: Family>(
     })
 }
 
-/// The backend of the socket's record, if the record is of this VIP and the backend still serves it.
+/// The backend of the socket's record, if the record is of this VIP and the backend still serves
+/// it.
 #[inline(always)]
 fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
     if r.kind != kind::UNCONNECTED
@@ -118,7 +120,8 @@ fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
     })
 }
 
-/// One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn stays with both backends.
+/// One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn stays
+/// with both backends.
 #[inline(always)]
 fn flow_hash(cookie: u64, to: &Destination) -> u32 {
     let a = to.addr.words();
@@ -136,7 +139,7 @@ fn flow_hash(cookie: u64, to: &Destination) -> u32 {
 /// recvfrom() and recvmsg() of any UDP socket: shows the VIP that the sender answers for.
 #[inline(always)]
 pub fn recvmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
-    match state::find(ctx.sk()) {
+    match record::find(ctx.sk()) {
         Some(r) => {
             // SAFETY: found in this run.
             let r = unsafe { &*r };
@@ -145,10 +148,10 @@ pub fn recvmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
                 return PASS;
             }
         }
-        None if !state::records_lost() => return PASS,
+        None if !record::records_lost() => return PASS,
         None => {}
     }
-    if let Some(peer) = state::peer(ctx.cookie(), &ctx.addr(), ctx.port()) {
+    if let Some(peer) = record::peer(ctx.cookie(), &ctx.addr(), ctx.port()) {
         let _ = ctx.set(&peer.addr, peer.port);
     }
     PASS
