@@ -1,6 +1,6 @@
 //! Everything undone: programs off their hooks, pins and the folder removed. Knows nothing of other programs' pins.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -38,7 +38,7 @@ pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()>
             unpin(&pin)?;
         }
     }
-    clsact::prune(dir, &[])?;
+    clsact::prune(dir, &BTreeSet::new())?;
     for folder in [dir.links(), dir.clsact(), dir.maps()] {
         for name in names(&folder)? {
             unpin(&folder.join(name))?;

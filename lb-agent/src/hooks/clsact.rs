@@ -1,7 +1,7 @@
-//! Programs on a device's traffic control before Linux 6.6: filters of the clsact qdisc, which no link holds. Owns their
-//! priorities and handle, and a pin of each program beside them, so that `cleanup` knows where our filters are.
+//! Programs on a device's traffic control before Linux 6.6: filters of the clsact qdisc, which no
+//! link holds. A pin of each program beside its filter tells `cleanup` where our filters are.
 
-use std::{mem, os::fd::AsFd};
+use std::{collections::BTreeSet, mem, os::fd::AsFd};
 
 use anyhow::{Context, Result};
 use aya::programs::{
@@ -17,12 +17,12 @@ use nix::net::if_::if_indextoname;
 
 use super::link_pin;
 use crate::{
-    load::programs::{self, Hook},
+    load::programs,
     maps::dir::{BpfDir, names, unpin},
     model::Device,
 };
 
-/// Ours among the filters of one priority.
+/// Tells our filter from others of the same priority.
 const HANDLE: u32 = 0x6c62;
 
 /// First at ingress, last at egress.
@@ -60,7 +60,7 @@ pub(crate) fn attach(
     let link = if let Ok(link) = swapped {
         link
     } else {
-        // No filter of ours yet. The qdisc may be there already, ours or another's.
+        // No filter of ours yet. The qdisc may exist already, and need not be ours.
         let _exists = qdisc_add_clsact(&device.name);
         program
             .attach_with_options(
@@ -74,14 +74,15 @@ pub(crate) fn attach(
             )
             .context("cannot add a filter to the clsact qdisc")?
     };
-    // The filter outlives this process: dropped, aya's link would remove it.
+    // The filter must outlive this process, and aya's link removes it when it is dropped.
     mem::forget(program.take_link(link)?);
     let pin = dir.clsact().join(pin_name(name, device.ifindex));
     link_pin::replace(&pin, program.fd()?.as_fd())
 }
 
-/// Removes filters from devices that are not `wanted`; returns the names of the links' pins that they stood for.
-pub(crate) fn prune(dir: &BpfDir, wanted: &[Device]) -> Result<Vec<String>> {
+/// Removes filters from all devices but those of the given indices. Returns the names that the pins
+/// of links would have in their place.
+pub(crate) fn prune(dir: &BpfDir, keep: &BTreeSet<u32>) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for name in names(&dir.clsact())? {
         let path = dir.clsact().join(&name);
@@ -91,17 +92,15 @@ pub(crate) fn prune(dir: &BpfDir, wanted: &[Device]) -> Result<Vec<String>> {
         else {
             continue;
         };
-        if wanted.iter().any(|d| d.ifindex == ifindex) {
+        if keep.contains(&ifindex) {
             continue;
         }
-        let hook = match programs::ALL.iter().find(|s| s.name == program) {
-            Some(s) if s.hook == Hook::TcIngress => TcHook::Ingress,
-            Some(s) if matches!(s.hook, Hook::TcEgress | Hook::Lb0Out | Hook::Lb0Back) => {
-                TcHook::Egress
-            }
-            _ => continue,
+        let spec = programs::ALL.iter().find(|s| s.name == program);
+        let Some(hook) = spec.and_then(|s| s.hook.tc()) else {
+            continue;
         };
-        // Without a name the device is gone, and its filters with it. (nix 0.31 gives an empty name instead of the error.)
+        // Without a name the device is gone, and its filters with it. (nix 0.31 gives an empty name
+        // instead of the error.)
         let device = if_indextoname(ifindex).ok();
         if let Some(device) = device.filter(|name| !name.is_empty()) {
             let device = device.to_string_lossy();

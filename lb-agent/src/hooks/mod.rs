@@ -4,4 +4,6 @@ pub mod attach;
 pub mod cgroup;
 pub mod cleanup;
 mod clsact;
+mod device_table;
 mod link_pin;
+mod links;

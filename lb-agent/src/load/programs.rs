@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, bail};
 use aya::{Btf, Ebpf, programs::Program};
-use lb_sys::CgroupHook;
+use lb_sys::{CgroupHook, TcHook};
 
 /// Where a program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,18 @@ pub enum Hook {
     Xdp,
     /// Run by the agent over all socket records.
     IterSockets,
+}
+
+impl Hook {
+    /// Its direction, if it is one of traffic control.
+    #[must_use]
+    pub const fn tc(self) -> Option<TcHook> {
+        match self {
+            Self::TcIngress => Some(TcHook::Ingress),
+            Self::TcEgress | Self::Lb0Out | Self::Lb0Back => Some(TcHook::Egress),
+            Self::Cgroup(_) | Self::Xdp | Self::IterSockets => None,
+        }
+    }
 }
 
 /// One program.

@@ -90,7 +90,7 @@ pub async fn run(config: Config) -> Result<()> {
     } = data_path::load(&config, &dir, pair)?;
     // A previous agent's programs may run, and the API server's address may be one that they
     // translate.
-    attachments.claim()?;
+    attachments.register_agent()?;
     let engine = restore(&config, &mut maps)?;
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
 

@@ -1,5 +1,7 @@
-//! The sockets of this machine: their records, the recount of open connections, and SOCK_DESTROY.
+//! The sockets of this machine: their records, the recount of open connections, the agent's own
+//! process, and SOCK_DESTROY.
 
+pub(crate) mod agent;
 pub mod destroy;
 pub mod records;
 pub mod recount;

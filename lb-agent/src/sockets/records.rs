@@ -1,12 +1,11 @@
-//! The records of all sockets of this machine, read through the iterator, whichever network namespace they are in. Knows
-//! nothing of what they are read for.
+//! The records of all sockets of this machine, in whichever network namespace they are.
 
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use lb_common::sock::SockRecord;
 
-/// Reads them, again and again.
+/// The attached iterator that walks over the records.
 #[derive(Debug)]
 pub struct Records {
     iterator: OwnedFd,
@@ -20,5 +19,12 @@ impl Records {
     /// Every socket that has a record now.
     pub fn read(&self) -> Result<Vec<SockRecord>> {
         lb_sys::read_iter(&self.iterator).context("cannot walk over the sockets' records")
+    }
+
+    /// A second handle of the same iterator.
+    pub fn try_clone(&self) -> Result<Self> {
+        let iterator = self.iterator.try_clone();
+        let iterator = iterator.context("cannot duplicate a descriptor")?;
+        Ok(Self { iterator })
     }
 }

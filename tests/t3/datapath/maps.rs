@@ -86,7 +86,7 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         // The programs that run still are told who the agent is.
         let cgroup = AgentCgroup::open(Some(bed.cgroup.path()))?;
         let mut attachments = Attachments::new(ebpf, &dir, cgroup, tc_mode()?, XdpMode::Auto)?;
-        attachments.claim()?;
+        attachments.register_agent()?;
         let told = old_agent.map().get(&0)?.context("one entry")?;
         ensure!(![0, Agent::CLAIM].contains(&told.tgid), "{told:?}");
         drop((attachments, maps, commit));

@@ -1,0 +1,77 @@
+//! `lb_devs`: what the programs know of each node device.
+
+use anyhow::{Context as _, Result};
+use lb_common::{
+    Addr,
+    dev::{Dev, flags},
+    maps,
+};
+
+use crate::{
+    maps::{
+        dir::BpfDir,
+        pinned::{Access, HashPin},
+        table::HashTable as _,
+    },
+    model::Device,
+};
+
+/// Whether XDP may send packets out of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum XdpSend {
+    /// It is attached, and what it sends arrives.
+    Allowed,
+    /// tc sends instead.
+    Forbidden,
+}
+
+/// The table, opened for writing.
+#[derive(Debug)]
+pub(super) struct DeviceTable(HashPin<u32, Dev>);
+
+impl DeviceTable {
+    /// Opens the pin.
+    pub(super) fn open(dir: &BpfDir) -> Result<Self> {
+        Ok(Self(HashPin::open(dir, maps::DEVS, Access::Write)?))
+    }
+
+    /// Writes the device's entry unless it is there already.
+    pub(super) fn write(&mut self, device: &Device, xdp: XdpSend) -> Result<()> {
+        let entry = entry(device, xdp);
+        if self.0.map().get(&device.ifindex)? == Some(entry) {
+            return Ok(());
+        }
+        match self.0.insert(&[(device.ifindex, entry)]).error {
+            Some(e) => Err(e).with_context(|| format!("device {}", device.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the entries of all other devices.
+    pub(super) fn retain(&mut self, devices: &[Device]) -> Result<()> {
+        let entries = self.0.entries()?;
+        let indices = entries.into_iter().map(|(ifindex, _)| ifindex);
+        let gone: Vec<u32> = indices
+            .filter(|ifindex| devices.iter().all(|d| d.ifindex != *ifindex))
+            .collect();
+        let error = self.0.remove(&gone).error;
+        error.map_or(Ok(()), |e| Err(e.into()))
+    }
+}
+
+fn entry(device: &Device, xdp: XdpSend) -> Dev {
+    let xdp = match xdp {
+        XdpSend::Allowed => flags::XDP,
+        XdpSend::Forbidden => 0,
+    };
+    Dev {
+        source_v4: device
+            .source_v4
+            .map_or(Addr::ZERO, |a| Addr::v4(a.octets())),
+        source_v6: device
+            .source_v6
+            .map_or(Addr::ZERO, |a| Addr::v6(a.octets())),
+        flags: flags::NODE | xdp,
+        header_len: device.header_len,
+    }
+}

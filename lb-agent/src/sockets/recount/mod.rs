@@ -1,0 +1,144 @@
+//! Open connections counted anew from the sockets themselves, compared with `lb_active`, which
+//! programs keep by adding and subtracting, and repaired.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use lb_common::maps;
+
+use super::records::Records;
+use crate::maps::{
+    dir::BpfDir,
+    pinned::{Access, ArrayPin},
+    table::ArrayTable as _,
+};
+
+/// What a recount found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Recounted {
+    /// Sockets with a record.
+    pub sockets: u64,
+    /// Open connections among them.
+    pub connections: u64,
+    /// By how much the counts were off, summed over all backends. Part of it may be connections that
+    /// were opened or closed during the walk.
+    pub drift: u64,
+    /// How much of the drift the last recount saw too, and this one repaired.
+    pub repaired: u64,
+}
+
+/// Starts recounts.
+#[derive(Debug)]
+pub struct Recounts {
+    dir: BpfDir,
+    records: Records,
+}
+
+impl Recounts {
+    pub(crate) fn new(dir: &BpfDir, records: Records) -> Self {
+        let dir = dir.clone();
+        Self { dir, records }
+    }
+
+    /// A recount that has seen no drift yet. The pins of new maps must have replaced those of the
+    /// old ones.
+    pub fn start(&self) -> Result<Recount> {
+        Ok(Recount {
+            records: self.records.try_clone()?,
+            active: ArrayPin::open(&self.dir, maps::ACTIVE, Access::Write)?,
+            last: BTreeMap::new(),
+        })
+    }
+}
+
+/// The recount, to be run every few seconds.
+#[derive(Debug)]
+pub struct Recount {
+    records: Records,
+    active: ArrayPin<u64>,
+    /// Drift by backend id, of the last run.
+    last: BTreeMap<u32, i64>,
+}
+
+impl Recount {
+    /// Walks over all sockets, compares, and repairs the drift that the last run saw too.
+    pub fn run(&mut self) -> Result<Recounted> {
+        let before = self.counts()?;
+        let records = self.records.read()?;
+        let after = self.counts()?;
+        let mut sockets: BTreeMap<u32, i64> = BTreeMap::new();
+        for record in records.iter().filter(|r| r.counted != 0) {
+            *sockets.entry(record.backend_id).or_default() += 1;
+        }
+        let drift = drift(&before, &sockets, &after);
+        let repairs = lasting(&self.last, &drift);
+        for (backend, n) in &repairs {
+            self.active.add(*backend, *n)?;
+        }
+        let total = |by: &BTreeMap<u32, i64>| by.values().map(|n| n.unsigned_abs()).sum();
+        let found = Recounted {
+            sockets: records.len() as u64,
+            connections: total(&sockets),
+            drift: total(&drift),
+            repaired: total(&repairs),
+        };
+        self.last = drift;
+        for (backend, n) in repairs {
+            if let Some(left) = self.last.get_mut(&backend) {
+                *left -= n;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every count that is not zero; one that fell below zero is negative.
+    fn counts(&self) -> Result<BTreeMap<u32, i64>> {
+        let mut counts = BTreeMap::new();
+        for backend in 0..self.active.len() {
+            let n = self.active.load(backend)?.cast_signed();
+            if n != 0 {
+                counts.insert(backend, n);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// What must be added to each count. A number of sockets between the counts before and after the
+/// walk is no drift.
+fn drift(
+    before: &BTreeMap<u32, i64>,
+    sockets: &BTreeMap<u32, i64>,
+    after: &BTreeMap<u32, i64>,
+) -> BTreeMap<u32, i64> {
+    let of = |by: &BTreeMap<u32, i64>, id| by.get(id).copied().unwrap_or(0);
+    before
+        .keys()
+        .chain(sockets.keys())
+        .chain(after.keys())
+        .filter_map(|id| {
+            let (a, b) = (of(before, id), of(after, id));
+            let n = of(sockets, id);
+            let off = n - n.clamp(a.min(b), a.max(b));
+            (off != 0).then_some((*id, off))
+        })
+        .collect()
+}
+
+/// The part of a drift that the last run saw too: of the same direction, and not larger than then.
+fn lasting(last: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> BTreeMap<u32, i64> {
+    now.iter()
+        .filter_map(|(id, n)| {
+            let before = last.get(id)?;
+            let part = if *n > 0 {
+                (*before).clamp(0, *n)
+            } else {
+                (*before).clamp(*n, 0)
+            };
+            (part != 0).then_some((*id, part))
+        })
+        .collect()
+}
