@@ -7,7 +7,7 @@ use super::{
     dir::BpfDir,
     known::{AddressPin, Known},
     list::{Maps, Programs, Table},
-    pinned::{Access, ArrayPin, BarrierPin, HashPin, RangesPin},
+    pinned::{Access, ArrayPin, BarrierPin, HashPin, SourceRangesPin},
     table::MapError,
 };
 
@@ -27,7 +27,11 @@ pub fn open(dir: &BpfDir, access: Access) -> Result<Maps, MapError> {
         nodeports: Box::new(HashPin::open(dir, spec(Table::NodePorts), access)?),
         nodeaddrs: Box::new(AddressPin::open(dir, spec(Table::NodeAddrs), known)?),
         members: Box::new(HashPin::open(dir, spec(Table::Members), access)?),
-        srcranges: Box::new(RangesPin::open(dir, spec(Table::SourceRanges), access)?),
+        srcranges: Box::new(SourceRangesPin::open(
+            dir,
+            spec(Table::SourceRanges),
+            access,
+        )?),
         pools: Box::new(ArrayPin::open(dir, spec(Table::Pools), access)?),
         slots: Box::new(ArrayPin::open(dir, spec(Table::Slots), access)?),
         backends: Box::new(ArrayPin::open(dir, spec(Table::Backends), access)?),

@@ -3,6 +3,7 @@
 
 mod judge;
 mod table;
+mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +14,8 @@ use super::{
     table::MapError,
 };
 
-pub use judge::{Moment, World};
 use table::{ArrayHandle, HashHandle};
+pub use world::{Moment, World};
 
 /// Entries of each map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

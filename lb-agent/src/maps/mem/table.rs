@@ -11,7 +11,8 @@ use super::{
         table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
     },
     SharedWorld,
-    judge::{Guard, Store, World},
+    judge::{Guard, Store},
+    world::World,
 };
 
 /// A hash map.
@@ -73,7 +74,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
                     capacity,
                 })
             } else {
-                world.chance(name, "insert")
+                world.injected(name, "insert")
             };
             if error.is_some() {
                 return Batch { done, error };
@@ -101,7 +102,7 @@ impl<K: Copy + Ord + Hash + std::fmt::Debug, V: Copy + Guard> HashTable<K, V> fo
         let mut world = self.world.lock();
         for (done, key) in keys.iter().enumerate() {
             let name = (self.select)(&mut world).name;
-            let error = world.chance(name, "remove");
+            let error = world.injected(name, "remove");
             if error.is_some() {
                 return Batch { done, error };
             }
@@ -194,7 +195,7 @@ impl<T> ArrayHandle<T> {
 impl<T: Copy + Store> ArrayTable<T> for ArrayHandle<T> {
     fn store(&mut self, index: u32, value: &T) -> Result<(), MapError> {
         let mut world = self.world.lock();
-        if let Some(error) = world.chance(self.name, "store") {
+        if let Some(error) = world.injected(self.name, "store") {
             return Err(error);
         }
         if index >= self.len {

@@ -1,0 +1,65 @@
+//! Whether a pinned map fits the object's definition (pure).
+
+#[cfg(test)]
+mod tests;
+
+use lb_common::maps::MapSpec;
+
+/// What must agree between a pinned map and the object's definition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// `enum bpf_map_type`
+    pub kind: u32,
+    /// Bytes.
+    pub key_size: u32,
+    /// Bytes.
+    pub value_size: u32,
+    /// Entries.
+    pub capacity: u32,
+    /// `BPF_F_*`
+    pub flags: u32,
+}
+
+/// What happens to one map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// No pin: a new map.
+    Create,
+    /// The pin is reused.
+    Reuse,
+    /// The pin is reused with its old capacity, since its content is live state.
+    KeepCapacity,
+    /// A new map takes the pin's place once the programs use it.
+    Replace,
+}
+
+/// Compares a pin, if there is one, with the object's definition.
+#[must_use]
+pub fn fate(spec: &MapSpec, desired: Layout, pinned: Option<Layout>) -> Fate {
+    let Some(pinned) = pinned else {
+        return Fate::Create;
+    };
+    if pinned == desired {
+        return Fate::Reuse;
+    }
+    let same_but_capacity = Layout {
+        capacity: desired.capacity,
+        ..pinned
+    } == desired;
+    if spec.state && same_but_capacity {
+        Fate::KeepCapacity
+    } else {
+        Fate::Replace
+    }
+}
+
+/// Whether all config maps are replaced together. They refer to each other by index, and programs
+/// run on the old ones until their links are swapped. So if one is replaced or missing, all of them
+/// are new, unless none exists yet.
+#[must_use]
+pub fn config_together(fates: &[(MapSpec, Fate)]) -> bool {
+    let config = || fates.iter().filter(|(spec, _)| !spec.state);
+    let all_fit = config().all(|(_, f)| *f == Fate::Reuse);
+    let none_yet = config().all(|(_, f)| *f == Fate::Create);
+    !all_fit && !none_yet
+}
