@@ -1,8 +1,8 @@
-//! The address plan of the table: one node, its devices, its Services, and where their backends are.
+//! The address plan of the table: one node, its devices, its Services and their backends.
 //!
 //! ```text
 //!  client 198.18.0.101 ──┐                      ┌── eth1 ── 198.18.1.3 ── FAR, FAR2
-//!  far client ── router ─┴─ eth0 (node) ────────┼── eth1 ── 198.18.1.9 ── QUIET (no neighbour entry)
+//!  far client ── router ─┴─ eth0 (node) ────────┼── eth1 ── 198.18.1.9 ── QUIET (no neighbour)
 //!                            │    │             ├── eth2 ── 198.18.2.3 ── SLOW (no XDP there)
 //!          TURN, NARROW ─────┘    └─ cni0: HERE └── br0  ── PODNET (no node device)
 //! ```
@@ -86,8 +86,8 @@ pub(crate) const ELSEWHERE: Peer = Peer::new(
 );
 /// In the service network, and no Service's.
 pub(crate) const UNALLOCATED: Peer = Peer::new(vip(200), 80);
-/// What speaks on `lb0` for load-balancer and external addresses of IPv4, which are not routed there
-/// whole.
+/// What speaks on `lb0` for load-balancer and external addresses of IPv4, which are not routed
+/// there whole.
 pub(crate) const SPEAKER_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 108, 99);
 
 /// A device of the node; those named tun have no link header.

@@ -1,4 +1,4 @@
-//! Every reason that the programs count has a row, or an excuse that says where it is shown instead.
+//! Every reason that the programs count has a row, or an excuse that says where it is shown.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -9,7 +9,7 @@ use super::rows;
 
 /// Why a reason has no row.
 enum Excuse {
-    /// A test of this name shows it, in a file with this text: it is of sockets, which no frame shows.
+    /// A test of this name shows it, in a file with this text: no frame shows sockets.
     Socket(&'static str, &'static str),
     /// No test can ask for it, or none does yet.
     NotAskedFor(&'static str),

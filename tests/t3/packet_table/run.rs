@@ -1,4 +1,4 @@
-//! A row on one hook and in one family: each packet in, and all that differs from what the row says.
+//! A row on one hook and in one family: each packet in, and all that differs from the row.
 
 use std::fmt::Write as _;
 

@@ -50,7 +50,7 @@ fn pings() -> Vec<Row> {
         row("a ping to a load balancer's address without endpoints is not answered")
             .given(out(ping(), S_EMPTY.lb()))
             .then(DROPPED, PktNoEndpoint),
-        row("a ping to a cluster IP of internal policy Local without a local endpoint is not answered")
+        row("a ping to a cluster IP of internal policy Local without local endpoint is dropped")
             .given(out(ping(), S_INTERNAL_ONLY.vip()))
             .then(DROPPED, PktNoEndpoint),
         row("a ping to an address that no Service has is dropped")
