@@ -1,6 +1,8 @@
 //! The segment that joins nodes and outside clients: a bridge with a router's address, and the
 //! outside clients.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result};
 
 use crate::addr::{self, Both};
@@ -26,6 +28,16 @@ pub enum Offloads {
     LastHop,
     /// Every device makes every sum, and no device cuts segments.
     Off,
+}
+
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "offloads on",
+            Self::LastHop => "sums by the last hop",
+            Self::Off => "offloads off",
+        })
+    }
 }
 
 impl Offloads {

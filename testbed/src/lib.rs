@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod lan;
 pub mod manifest;
+pub mod matrix;
 pub mod name;
 pub mod netns;
 pub mod node;

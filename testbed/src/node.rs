@@ -1,6 +1,7 @@
 //! A node: a namespace on the segment, a cgroup with children for pods and host processes, a pin
 //! directory, a folder of manifests.
 
+use std::fmt;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,20 @@ pub enum PodNetwork {
     /// A bridge `cni0`, as flannel does it; other nodes' pods through the vxlan device `flannel.1`, behind flannel's
     /// masquerade rules. See [`crate::flannel`].
     Flannel,
+}
+
+impl PodNetwork {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Routed, Self::Flannel];
+}
+
+impl fmt::Display for PodNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routed => "routed pods",
+            Self::Flannel => "flannel",
+        })
+    }
 }
 
 /// Goes with this value, with everything that runs on it.

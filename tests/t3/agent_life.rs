@@ -11,11 +11,10 @@ use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
 use testbed::agent_output;
 use testbed::lan::Client;
+use testbed::matrix::{families, kinds};
 use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Hammer, HammerPlan, Kind, Sock};
-
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// What the agent writes when the cluster changes, as bytes. Arrays are long, and read through `get services`.
 fn config_maps(bed: &OneNode) -> Result<String> {
@@ -106,12 +105,12 @@ impl Held {
             socks: Vec::new(),
             unconnected: Vec::new(),
         };
-        for family in FAMILIES {
+        for family in families() {
             let (vip, node_port) = (
                 WEB_VIP.at(family, PORT),
                 bed.node.addr().at(family, NODE_PORT),
             );
-            for kind in [Kind::Tcp, Kind::Udp] {
+            for kind in kinds() {
                 for (who, from, to) in [
                     ("pod", bed.client().host(), vip),
                     ("outside", outside.host(), node_port),

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
 use testbed::agent_output;
+use testbed::matrix::kinds;
 use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
@@ -58,7 +59,7 @@ fn a_stopped_agent_leaves_the_data_path_and_cleanup_takes_it() -> Result<()> {
     let outside = bed.lan.client(1)?;
     let node_port = bed.node.addr().at(Family::V4, NODE_PORT);
     ensure!(bed.agent.take().context("it runs")?.stop()?.success());
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         bed.client().ask(kind, WEB_VIP.at(Family::V6, PORT))?;
         outside.ask(kind, node_port)?;
     }
@@ -125,7 +126,7 @@ fn three_capabilities_are_enough() -> Result<()> {
     // CAP_NET_ADMIN 12, CAP_PERFMON 38, CAP_BPF 39: nothing else is in force.
     ensure!(status.contains("CapEff:\t000000c000001000"), "{status}");
     let outside = bed.lan.client(1)?;
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         bed.client().ask(kind, WEB_VIP.at(Family::V4, PORT))?;
         outside.ask(kind, bed.node.addr().at(Family::V4, NODE_PORT))?;
     }

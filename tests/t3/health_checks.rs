@@ -11,6 +11,7 @@ use testbed::agent::{CHANGE, Start};
 use testbed::agent_output;
 use testbed::http;
 use testbed::manifest::{Endpoint, Service};
+use testbed::matrix::families;
 use testbed::node::Node;
 use testbed::one_node::{self, NODE_PORT, OneNode};
 use testbed::poll;
@@ -33,7 +34,7 @@ fn checked(node: &Node, port: u16, endpoints: &[Endpoint]) -> Service {
 
 /// Polls until both families of the node say so: the status and the weight, or that nobody listens.
 fn told(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
-    for family in [Family::V4, Family::V6] {
+    for family in families() {
         let to = node.addr().at(family, port);
         poll::until(CHANGE, &format!("{to} tells {expected:?}"), || {
             match (http::ask(node, to, "GET", "/"), expected) {
@@ -72,7 +73,7 @@ fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
     told(node, CHECK, Some((200, "3")))?;
     // Neither can be had by anybody else: the one is held by a program, the other by a listener.
     for port in [NODE_PORT, CHECK] {
-        for family in [Family::V4, Family::V6] {
+        for family in families() {
             let sock = node.socket(Kind::Tcp, family)?;
             let taken = sock.bind(node.addr().at(family, port)).err();
             let errno = taken.and_then(|error| error.raw_os_error());
@@ -81,7 +82,7 @@ fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
     }
     // From outside both answer: the one is balanced, the other is the agent's own.
     let outside = bed.lan.client(1)?;
-    for family in [Family::V4, Family::V6] {
+    for family in families() {
         let (web, check) = (
             node.addr().at(family, NODE_PORT),
             node.addr().at(family, CHECK),

@@ -7,12 +7,11 @@ use anyhow::{Result, ensure};
 use testbed::addr::{Both, LOOPBACK};
 use testbed::agent::{CHANGE, Start};
 use testbed::manifest;
+use testbed::matrix::{Case, families, kinds, matrix};
 use testbed::one_node::{NODE_PORT, OneNode, web};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 /// What comes and goes on a device of the node.
 const MORE: Both = Both {
     v4: std::net::Ipv4Addr::new(198, 18, 7, 1),
@@ -44,7 +43,7 @@ fn address(bed: &OneNode, verb: &str) -> Result<()> {
 /// Polls until it is so for both protocols: pods answer at this address, from outside and from the host; or nobody does.
 fn answers(bed: &OneNode, client: &testbed::lan::Client, ip: IpAddr, expected: bool) -> Result<()> {
     let to = SocketAddr::new(ip, NODE_PORT);
-    for kind in KINDS {
+    for kind in kinds() {
         poll::until(
             CHANGE,
             &format!("{kind:?} {to} answers: {expected}"),
@@ -129,12 +128,10 @@ fn words_add_up_and_loopback_is_the_hosts_alone() -> Result<()> {
     address(&bed, "add")?;
     answers(&bed, &client, MORE.v4.into(), true)?;
     answers(&bed, &client, MORE.v6.into(), false)?;
-    for family in FAMILIES {
-        for kind in KINDS {
-            let own = LOOPBACK.at(family, NODE_PORT);
-            ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
-            ensure!(bed.client().ask(kind, own).is_err(), "a pod's is its own");
-        }
+    for Case { family, kind } in matrix() {
+        let own = LOOPBACK.at(family, NODE_PORT);
+        ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
+        ensure!(bed.client().ask(kind, own).is_err(), "a pod's is its own");
     }
     Ok(())
 }
@@ -144,11 +141,9 @@ fn localhost_alone_is_closed_to_others() -> Result<()> {
     let (bed, client) = one_node("localhost")?;
     listed(&bed, 0)?;
     both(&bed, &client, bed.node.addr(), false)?;
-    for family in FAMILIES {
-        for kind in KINDS {
-            let own = LOOPBACK.at(family, NODE_PORT);
-            ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
-        }
+    for Case { family, kind } in matrix() {
+        let own = LOOPBACK.at(family, NODE_PORT);
+        ensure!(bed.node.ask(kind, own)?.name.starts_with("web-"));
     }
     // A pod that asks for its node's address is no better off.
     let to = bed.node.addr().at(Family::V4, NODE_PORT);
@@ -160,12 +155,12 @@ fn localhost_alone_is_closed_to_others() -> Result<()> {
 fn loopback_is_closed_unless_a_word_says_so() -> Result<()> {
     let on = |words: &str, open: [bool; 2]| -> Result<()> {
         let (bed, _) = one_node(words)?;
-        for (family, open) in FAMILIES.into_iter().zip(open) {
+        for (family, open) in families().zip(open) {
             let any = match family {
                 Family::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
                 Family::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
             };
-            for kind in KINDS {
+            for kind in kinds() {
                 for to in [
                     LOOPBACK.at(family, NODE_PORT),
                     SocketAddr::new(any, NODE_PORT),

@@ -13,14 +13,12 @@ use testbed::agent_output;
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
+use testbed::matrix::{Case, matrix};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
 use testbed::two_nodes::{BOTH_PORT, LOCAL, TwoNodes};
-
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
 fn two_nodes(start: Start) -> Result<TwoNodes> {
     TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)
@@ -75,26 +73,22 @@ fn a_client_stays(start: Start) -> Result<()> {
     bed.apply(&sticky(&all(&bed)))?;
     bed.route_to_near(addr::lb(3))?;
     let mut chosen = BTreeSet::new();
-    for family in FAMILIES {
-        for kind in KINDS {
-            let to = bed.near.addr().at(family, BOTH_PORT);
-            let name = stays(&bed.client, kind, to)?;
-            // By the load balancer's IP it is the same port of the same Service, and the same client.
-            let by_lb = addr::lb(3).at(family, PORT);
-            assert_eq!(stays(&bed.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
-            chosen.insert(name);
-        }
+    for Case { family, kind } in matrix() {
+        let to = bed.near.addr().at(family, BOTH_PORT);
+        let name = stays(&bed.client, kind, to)?;
+        // By the load balancer's IP it is the same port of the same Service, and the same client.
+        let by_lb = addr::lb(3).at(family, PORT);
+        assert_eq!(stays(&bed.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
+        chosen.insert(name);
     }
     // Another client is another client: of twelve more, all alike with the first once in sixteen million runs.
     for number in 2..5 {
         let client = bed.lan.client(number)?;
-        for family in FAMILIES {
-            for kind in KINDS {
-                let to = bed.near.addr().at(family, BOTH_PORT);
-                let one = client.ask(kind, to)?.name;
-                assert_eq!(seen(&client, kind, to, 5)?, [one.clone()].into());
-                chosen.insert(one);
-            }
+        for Case { family, kind } in matrix() {
+            let to = bed.near.addr().at(family, BOTH_PORT);
+            let one = client.ask(kind, to)?.name;
+            assert_eq!(seen(&client, kind, to, 5)?, [one.clone()].into());
+            chosen.insert(one);
         }
     }
     ensure!(chosen.len() > 1, "all clients were given {chosen:?}");

@@ -7,46 +7,35 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr;
-use testbed::agent::{CHANGE, Start};
+use testbed::agent::CHANGE;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
+use testbed::matrix::{Case, Hook, each, families, hooks, kinds, matrix};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::poll;
+use testbed::probe::errno;
 use testbed::probe::{Family, Kind};
 use testbed::two_nodes::{BOTH_PORT, LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
-
-/// By tc, then by XDP.
-fn stages() -> impl Iterator<Item = Result<TwoNodes>> {
-    [Start::new(), Start::new().xdp("eth0")]
-        .into_iter()
-        .map(|start| TwoNodes::new(PodNetwork::Routed, Offloads::On, start))
-}
-
-#[expect(clippy::expect_used, reason = "a helper of tests")]
-fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
-    result.expect_err("it succeeded").raw_os_error()
+fn two_nodes(hook: Hook) -> Result<TwoNodes> {
+    TwoNodes::new(PodNetwork::Routed, Offloads::On, hook.start())
 }
 
 #[test]
 fn load_balancer_addresses_answer_from_outside() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
         for (n, names, source) in [
             (1, LOCAL, bed.client.addr),
             (2, REMOTE, bed.source_towards_far()),
         ] {
             bed.route_to_near(addr::lb(n))?;
-            for family in FAMILIES {
-                for kind in KINDS {
-                    let to = addr::lb(n).at(family, PORT);
-                    let answer = bed.client.ask(kind, to)?;
-                    ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
-                    assert_eq!(answer.client.ip(), source.ip(family));
-                }
+            for Case { family, kind } in matrix() {
+                let to = addr::lb(n).at(family, PORT);
+                let answer = bed.client.ask(kind, to)?;
+                ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
+                assert_eq!(answer.client.ip(), source.ip(family));
             }
         }
     }
@@ -55,10 +44,10 @@ fn load_balancer_addresses_answer_from_outside() -> Result<()> {
 
 #[test]
 fn the_nodes_own_ports_are_left_alone() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
-        for family in FAMILIES {
-            for kind in KINDS {
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
+        for family in families() {
+            for kind in kinds() {
                 let to = bed.near.addr().at(family, 2222);
                 bed.near.listen(kind, to, "the-node")?;
                 let answer = bed.client.ask(kind, to)?;
@@ -91,14 +80,14 @@ fn the_nodes_own_ports_are_left_alone() -> Result<()> {
 
 #[test]
 fn a_node_port_without_endpoints_is_refused() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
         bed.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
         // Nothing tells these two apart at the first look: wait until the agent has seen the service.
         poll::until_true(CHANGE, "the service is programmed", || {
             Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30009"))
         })?;
-        for family in FAMILIES {
+        for family in families() {
             let to = bed.near.addr().at(family, 30009);
             // At once is by the first answer: without a second SYN. A crowded machine may need one now and then.
             let mut at_once = false;
@@ -118,14 +107,12 @@ fn a_node_port_without_endpoints_is_refused() -> Result<()> {
 
 #[test]
 fn a_process_of_another_node_is_served_like_a_client_outside() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
-        for family in FAMILIES {
-            for kind in KINDS {
-                for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
-                    let answer = bed.far.ask(kind, bed.near.addr().at(family, port))?;
-                    ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
-                }
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
+        for Case { family, kind } in matrix() {
+            for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
+                let answer = bed.far.ask(kind, bed.near.addr().at(family, port))?;
+                ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
             }
         }
     }
@@ -134,18 +121,16 @@ fn a_process_of_another_node_is_served_like_a_client_outside() -> Result<()> {
 
 #[test]
 fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
         let mut held = Vec::new();
-        for family in FAMILIES {
-            for kind in KINDS {
-                for _ in 0..8 {
-                    let sock = bed
-                        .client
-                        .connect(kind, bed.near.addr().at(family, BOTH_PORT))?;
-                    let name = sock.ask("before")?.name;
-                    held.push((sock, name));
-                }
+        for Case { family, kind } in matrix() {
+            for _ in 0..8 {
+                let sock = bed
+                    .client
+                    .connect(kind, bed.near.addr().at(family, BOTH_PORT))?;
+                let name = sock.ask("before")?.name;
+                held.push((sock, name));
             }
         }
         let names: BTreeSet<&str> = held.iter().map(|(_, name)| name.as_str()).collect();
@@ -188,8 +173,8 @@ fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
 
 #[test]
 fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
-    for bed in stages() {
-        let bed = bed?;
+    for hook in hooks() {
+        let bed = two_nodes(hook)?;
         let all = [bed.endpoints(&bed.near), bed.endpoints(&bed.far)].concat();
         let local = Service::new("own", addr::vip(8))
             .node_port(PORT, TARGET, 30008)
@@ -201,8 +186,8 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
             .endpoints(bed.endpoints(&bed.far));
         bed.apply(&local)?;
         bed.apply(&elsewhere)?;
-        for family in FAMILIES {
-            for kind in KINDS {
+        for family in families() {
+            for kind in kinds() {
                 let to = bed.near.addr().at(family, 30008);
                 poll::until(CHANGE, "the service answers", || {
                     Ok(bed.client.ask(kind, to).ok())
@@ -232,23 +217,22 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
 
 #[test]
 fn a_pod_connects_to_a_node_port_of_another_node() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
-        for start in [Start::new(), Start::new().xdp("eth0")] {
+    for network in each(PodNetwork::ALL) {
+        for hook in hooks() {
+            let start = hook.start();
             // The near node is the one that is connected to; the pods that connect run on the far one, and some of the backends
             // are themselves.
             let bed = TwoNodes::new(network, Offloads::LastHop, start)?;
-            for family in FAMILIES {
-                for kind in KINDS {
-                    for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
-                        for _ in 0..6 {
-                            let to = bed.near.addr().at(family, port);
-                            let answer = bed
-                                .far
-                                .pod(0)
-                                .ask(kind, to)
-                                .with_context(|| format!("{network:?} {kind:?} {to}"))?;
-                            ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
-                        }
+            for Case { family, kind } in matrix() {
+                for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {
+                    for _ in 0..6 {
+                        let to = bed.near.addr().at(family, port);
+                        let answer = bed
+                            .far
+                            .pod(0)
+                            .ask(kind, to)
+                            .with_context(|| format!("{network:?} {kind:?} {to}"))?;
+                        ensure!(names.contains(&answer.name.as_str()), "{answer:?}");
                     }
                 }
             }

@@ -8,18 +8,17 @@ use anyhow::{Result, ensure};
 use testbed::addr::Both;
 use testbed::agent::Start;
 use testbed::lan::Offloads;
+use testbed::matrix::{Case, each, matrix};
 use testbed::node::PodNetwork;
 use testbed::probe::{Answer, Family, Frame, Kind};
 use testbed::two_nodes::{LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 /// Longer than a packet of TCP; a datagram that fits into one, overlay included.
 const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
 
 /// Every combination of protocol and family, to local pods and to remote ones.
 fn whole_matrix(network: PodNetwork, xdp: bool) -> Result<()> {
-    for offloads in Offloads::ALL {
+    for offloads in each(Offloads::ALL) {
         let start = if xdp {
             Start::new().xdp("eth0")
         } else {
@@ -34,14 +33,12 @@ fn whole_matrix(network: PodNetwork, xdp: bool) -> Result<()> {
             (LOCAL, LOCAL_PORT, bed.client.addr),
             (REMOTE, REMOTE_PORT, seen_by_remote),
         ] {
-            for family in FAMILIES {
-                for kind in KINDS {
-                    one(&bed, offloads, (names, port, source), family, kind).map_err(|error| {
-                        error.context(format!(
-                            "{network:?} xdp={xdp} {offloads:?} {names:?} {family:?} {kind:?}"
-                        ))
-                    })?;
-                }
+            for Case { family, kind } in matrix() {
+                one(&bed, offloads, (names, port, source), family, kind).map_err(|error| {
+                    error.context(format!(
+                        "{network:?} xdp={xdp} {offloads:?} {names:?} {family:?} {kind:?}"
+                    ))
+                })?;
             }
         }
     }

@@ -8,11 +8,12 @@ use lb_agent::maps::stats::Stats;
 use lb_agent::maps::table::HashTable as _;
 use lb_common::flow::{Flow, FlowKey, kind};
 use lb_common::{Reason, maps};
-use testbed::agent::{CHANGE, Start};
+use testbed::agent::CHANGE;
 use testbed::lan::Offloads;
+use testbed::matrix::{Case, hooks, matrix};
 use testbed::node::PodNetwork;
 use testbed::poll;
-use testbed::probe::{Family, Kind, Sock};
+use testbed::probe::Sock;
 use testbed::two_nodes::{LOCAL_PORT, REMOTE_PORT, TwoNodes};
 
 /// Removes every record of this kind from `lb_flows`: how many there were.
@@ -38,14 +39,12 @@ fn repaired(bed: &TwoNodes) -> Result<u64> {
 fn held(bed: &TwoNodes) -> Result<Vec<(Sock, String)>> {
     let mut held = Vec::new();
     for port in [LOCAL_PORT, REMOTE_PORT] {
-        for family in [Family::V4, Family::V6] {
-            for kind in [Kind::Tcp, Kind::Udp] {
-                let to = bed.near.addr().at(family, port);
-                let sock = bed.client.connect(kind, to)?;
-                let name = sock.ask("before")?.name;
-                sock.ask("confirmed")?;
-                held.push((sock, name));
-            }
+        for Case { family, kind } in matrix() {
+            let to = bed.near.addr().at(family, port);
+            let sock = bed.client.connect(kind, to)?;
+            let name = sock.ask("before")?.name;
+            sock.ask("confirmed")?;
+            held.push((sock, name));
         }
     }
     Ok(held)
@@ -53,7 +52,8 @@ fn held(bed: &TwoNodes) -> Result<Vec<(Sock, String)>> {
 
 #[test]
 fn a_record_that_is_lost_is_made_again() -> Result<()> {
-    for start in [Start::new(), Start::new().xdp("eth0")] {
+    for hook in hooks() {
+        let start = hook.start();
         let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, start)?;
         let held = held(&bed)?;
         for lost in [kind::REPLY, kind::FORWARD] {

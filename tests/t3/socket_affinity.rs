@@ -11,12 +11,12 @@ use anyhow::Result;
 use testbed::addr;
 use testbed::agent::{CHANGE, Start};
 use testbed::manifest::{Endpoint, Service};
+use testbed::matrix::{Case, families, matrix};
 use testbed::node::Node;
 use testbed::one_node::{self, OneNode, PORT, TARGET};
 use testbed::poll;
 use testbed::probe::{Family, Kind, Probe};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIP: addr::Both = addr::vip(60);
 
 fn sticky(scene_pods: &[testbed::manifest::Endpoint]) -> Service {
@@ -28,13 +28,11 @@ fn sticky(scene_pods: &[testbed::manifest::Endpoint]) -> Service {
 #[test]
 fn a_client_stays_with_its_backend() -> Result<()> {
     let bed = OneNode::with(Start::new(), |node| vec![sticky(&one_node::web_pods(node))])?;
-    for family in FAMILIES {
-        for kind in [Kind::Tcp, Kind::Udp] {
-            let to = VIP.at(family, PORT);
-            let asked = (0..25).map(|_| Ok(bed.client().ask(kind, to)?.name));
-            let names = asked.collect::<io::Result<BTreeSet<_>>>()?;
-            assert_eq!(names.len(), 1, "{names:?} answered {kind:?}");
-        }
+    for Case { family, kind } in matrix() {
+        let to = VIP.at(family, PORT);
+        let asked = (0..25).map(|_| Ok(bed.client().ask(kind, to)?.name));
+        let names = asked.collect::<io::Result<BTreeSet<_>>>()?;
+        assert_eq!(names.len(), 1, "{names:?} answered {kind:?}");
     }
     Ok(())
 }
@@ -181,7 +179,7 @@ fn affinity_is_switched_on_and_off_while_clients_come() -> Result<()> {
     let free =
         |node: &Node| one_node::behind("sticky", VIP, &one_node::web_pods(node)).port(PORT, TARGET);
     let bed = OneNode::with(Start::new(), |node| vec![free(node)])?;
-    for family in FAMILIES {
+    for family in families() {
         let (client, to) = (bed.client(), VIP.at(family, PORT));
         for _ in 0..2 {
             poll::until_true(

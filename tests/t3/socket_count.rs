@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use testbed::addr;
 use testbed::agent::Start;
 use testbed::agent_output;
+use testbed::matrix::kinds;
 use testbed::one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind, Probe};
@@ -34,7 +35,7 @@ fn connections_are_counted_from_connect_to_close() -> Result<()> {
         WEB_VIP.at(Family::V6, PORT),
         WEB_VIP.mapped(PORT),
     ];
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         let mut held = Vec::new();
         for to in tos {
             for _ in 0..4 {
@@ -126,7 +127,7 @@ fn a_socket_that_moves_takes_its_count_along() -> Result<()> {
 #[test]
 fn a_connection_ends_with_its_last_holder() -> Result<()> {
     let bed = OneNode::new()?;
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         let sock = bed.client().connect(kind, WEB_VIP.at(Family::V4, PORT))?;
         sock.ask("hello")?;
         let child = sock.share()?;
@@ -172,7 +173,7 @@ fn a_killed_process_leaves_no_count() -> Result<()> {
     let bed = OneNode::new()?;
     let doomed = Probe::start(bed.client().sandbox())?;
     let mut held = Vec::new();
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         for _ in 0..3 {
             let sock = doomed.connect(kind, WEB_VIP.at(Family::V4, PORT))?;
             sock.ask("hello")?;

@@ -8,11 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr::{self, LOOPBACK};
 use testbed::agent::Start;
+use testbed::matrix::{Case, families, kinds, matrix};
 use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB, WEB_LB, WEB_VIP};
+use testbed::probe::errno;
 use testbed::probe::{Answer, Family, Kind, Probe};
-
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 
 /// Each answer comes from a web pod, and each web pod answers: 40 of 3 by chance miss one in 4 of 10 million runs.
 fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
@@ -28,28 +27,21 @@ fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
     Ok(answers)
 }
 
-#[expect(clippy::expect_used, reason = "a helper of tests")]
-fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
-    result.expect_err("it succeeded").raw_os_error()
-}
-
 #[test]
 fn pods_and_host_processes_reach_every_kind_of_frontend() -> Result<()> {
     let bed = OneNode::new()?;
     let (node, pod) = (&bed.node, bed.client());
-    for family in FAMILIES {
-        for kind in KINDS {
-            for to in [
-                WEB_VIP.at(family, PORT),
-                WEB_LB.at(family, PORT),
-                node.addr().at(family, NODE_PORT),
-            ] {
-                // The pod sees who really asks.
-                for answer in all_answer(pod, kind, to)? {
-                    assert_eq!(answer.client.ip(), pod.addr().ip(family), "{kind:?} {to}");
-                }
-                all_answer(node, kind, to)?;
+    for Case { family, kind } in matrix() {
+        for to in [
+            WEB_VIP.at(family, PORT),
+            WEB_LB.at(family, PORT),
+            node.addr().at(family, NODE_PORT),
+        ] {
+            // The pod sees who really asks.
+            for answer in all_answer(pod, kind, to)? {
+                assert_eq!(answer.client.ip(), pod.addr().ip(family), "{kind:?} {to}");
             }
+            all_answer(node, kind, to)?;
         }
     }
     Ok(())
@@ -63,7 +55,7 @@ fn mapped_sockets_are_translated_and_see_mapped_addresses() -> Result<()> {
         WEB_LB.mapped(PORT),
         bed.node.addr().mapped(NODE_PORT),
     ] {
-        for kind in KINDS {
+        for kind in kinds() {
             all_answer(bed.client(), kind, to)?;
             let sock = bed.client().connect(kind, to)?;
             assert_eq!(sock.peer()?, to);
@@ -87,15 +79,15 @@ fn node_ports_answer_on_loopback_in_the_hosts_namespace_alone() -> Result<()> {
         Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, NODE_PORT)),
         Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, NODE_PORT)),
     };
-    for family in FAMILIES {
+    for family in families() {
         let own = LOOPBACK.at(family, NODE_PORT);
-        for kind in KINDS {
+        for kind in kinds() {
             all_answer(&bed.node, kind, own)?;
             all_answer(&bed.node, kind, anywhere(family))?;
         }
         // A pod's own loopback is its own: nothing listens there, and then the pod itself does.
         assert_eq!(errno(pod.ask(Kind::Tcp, own)), Some(libc::ECONNREFUSED));
-        for kind in KINDS {
+        for kind in kinds() {
             let listener = pod.listen(kind, own, "itself")?;
             assert_eq!(pod.ask(kind, own)?.name, "itself");
             assert_eq!(pod.ask(kind, anywhere(family))?.name, "itself");
@@ -112,7 +104,7 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
         .node_port(PORT, TARGET, 30020)
         .ingress(addr::lb(20));
     let bed = OneNode::with(Start::new(), |_| vec![empty])?;
-    for family in FAMILIES {
+    for family in families() {
         let tos = [
             vip.at(family, PORT),
             addr::lb(20).at(family, PORT),
@@ -120,7 +112,7 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
         ];
         for from in [bed.client() as &Probe, &bed.node] {
             for to in tos {
-                for kind in KINDS {
+                for kind in kinds() {
                     assert_eq!(
                         errno(from.connect(kind, to)),
                         Some(libc::ECONNREFUSED),
@@ -147,7 +139,7 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
 #[test]
 fn a_port_that_a_vip_does_not_define_is_refused_where_somebody_would_wait() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let to = WEB_VIP.at(family, 4444);
         assert_eq!(
             errno(bed.client().connect(Kind::Tcp, to)),
@@ -175,7 +167,7 @@ fn the_protocol_belongs_to_the_port() -> Result<()> {
             ),
         ]
     })?;
-    for family in FAMILIES {
+    for family in families() {
         assert!(
             WEB.contains(
                 &bed.client()
@@ -198,8 +190,8 @@ fn what_is_not_a_frontend_is_left_alone() -> Result<()> {
     let bed = OneNode::new()?;
     let (pod, web) = (bed.client(), bed.node.pod(0));
     let outside = bed.lan.client(1)?;
-    for family in FAMILIES {
-        for kind in KINDS {
+    for family in families() {
+        for kind in kinds() {
             let to = web.addr().at(family, TARGET);
             let sock = pod.connect(kind, to)?;
             assert_eq!(sock.peer()?, to);
@@ -235,7 +227,7 @@ fn sockets_outside_of_the_nodes_cgroup_are_not_ours() -> Result<()> {
 #[test]
 fn ping_sockets_connect_untouched() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let to = bed.node.pod(0).addr().at(family, 1);
         // The port means nothing, but a peer without one is not shown.
         let sock = bed.client().socket(Kind::Ping, family)?;
@@ -286,30 +278,28 @@ fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
 fn node_ports_are_held_in_the_hosts_namespace_alone() -> Result<()> {
     let bed = OneNode::new()?;
     let (node, pod) = (&bed.node, bed.client());
-    for kind in KINDS {
-        for family in FAMILIES {
-            let ip = match family {
-                Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            for at in [
-                SocketAddr::new(ip, NODE_PORT),
-                node.addr().at(family, NODE_PORT),
-            ] {
-                let sock = node.socket(kind, family)?;
-                assert_eq!(
-                    errno(sock.bind(at)),
-                    Some(libc::EADDRINUSE),
-                    "{kind:?} {at}"
-                );
-            }
-            // Port 0 is the kernel's to choose, other ports are free, and a pod's ports are its own.
-            node.socket(kind, family)?.bind(SocketAddr::new(ip, 0))?;
-            node.socket(kind, family)?
-                .bind(SocketAddr::new(ip, 30081))?;
-            pod.socket(kind, family)?
-                .bind(SocketAddr::new(ip, NODE_PORT))?;
+    for Case { family, kind } in matrix() {
+        let ip = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        for at in [
+            SocketAddr::new(ip, NODE_PORT),
+            node.addr().at(family, NODE_PORT),
+        ] {
+            let sock = node.socket(kind, family)?;
+            assert_eq!(
+                errno(sock.bind(at)),
+                Some(libc::EADDRINUSE),
+                "{kind:?} {at}"
+            );
         }
+        // Port 0 is the kernel's to choose, other ports are free, and a pod's ports are its own.
+        node.socket(kind, family)?.bind(SocketAddr::new(ip, 0))?;
+        node.socket(kind, family)?
+            .bind(SocketAddr::new(ip, 30081))?;
+        pod.socket(kind, family)?
+            .bind(SocketAddr::new(ip, NODE_PORT))?;
     }
     bed.node.remove_manifest("web.yaml")?;
     testbed::poll::until_true(

@@ -1,27 +1,19 @@
 //! The socket path: what is remembered of a socket through its life, and what its owner is shown.
 
-use std::io;
-
 use anyhow::Result;
 use testbed::addr;
 use testbed::agent::Start;
+use testbed::matrix::{Case, families, kinds, matrix};
 use testbed::one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP};
+use testbed::probe::errno;
 use testbed::probe::{Family, Kind};
-
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
-
-#[expect(clippy::expect_used, reason = "a helper of tests")]
-fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
-    result.expect_err("it succeeded").raw_os_error()
-}
 
 #[test]
 fn the_peer_that_is_shown_is_the_vip() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let vip = WEB_VIP.at(family, PORT);
-        for kind in KINDS {
+        for kind in kinds() {
             let sock = bed.client().connect(kind, vip)?;
             assert_eq!(sock.peer()?, vip);
             let answer = sock.ask("hello")?;
@@ -42,7 +34,7 @@ fn a_failed_connect_can_be_tried_again_on_the_same_socket() -> Result<()> {
     let bed = OneNode::with(Start::new(), |node| {
         vec![one_node::behind("late", vip, &one_node::web_pods(node)).port(PORT, 9090)]
     })?;
-    for family in FAMILIES {
+    for family in families() {
         let to = vip.at(family, PORT);
         let sock = bed.client().socket(Kind::Tcp, family)?;
         for _ in 0..3 {
@@ -69,18 +61,16 @@ fn a_failed_connect_to_a_vip_leaves_no_trace_on_a_direct_one() -> Result<()> {
     let bed = OneNode::with(Start::new(), |_| {
         vec![one_node::behind("empty", empty, &[]).port(PORT, TARGET)]
     })?;
-    for family in FAMILIES {
-        for kind in KINDS {
-            let sock = bed.client().socket(kind, family)?;
-            assert_eq!(
-                errno(sock.connect(empty.at(family, PORT))),
-                Some(libc::ECONNREFUSED)
-            );
-            let direct = bed.node.pod(1).addr().at(family, TARGET);
-            sock.connect(direct)?;
-            assert_eq!(sock.peer()?, direct);
-            assert_eq!(sock.ask("direct")?.name, "web-2");
-        }
+    for Case { family, kind } in matrix() {
+        let sock = bed.client().socket(kind, family)?;
+        assert_eq!(
+            errno(sock.connect(empty.at(family, PORT))),
+            Some(libc::ECONNREFUSED)
+        );
+        let direct = bed.node.pod(1).addr().at(family, TARGET);
+        sock.connect(direct)?;
+        assert_eq!(sock.peer()?, direct);
+        assert_eq!(sock.ask("direct")?.name, "web-2");
     }
     Ok(())
 }
@@ -88,7 +78,7 @@ fn a_failed_connect_to_a_vip_leaves_no_trace_on_a_direct_one() -> Result<()> {
 #[test]
 fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let vip = WEB_VIP.at(family, PORT);
         let sock = bed.client().connect(Kind::Udp, vip)?;
         let chosen = sock.ask("first")?.name;
@@ -120,7 +110,7 @@ fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
 #[test]
 fn a_disconnected_stream_moves_to_a_direct_address() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let vip = WEB_VIP.at(family, PORT);
         let sock = bed.client().connect(Kind::Tcp, vip)?;
         let chosen = sock.ask("first")?.name;
@@ -146,7 +136,7 @@ fn a_disconnected_stream_moves_to_a_direct_address() -> Result<()> {
 #[test]
 fn nonblocking_connects_are_translated_once() -> Result<()> {
     let bed = OneNode::new()?;
-    for family in FAMILIES {
+    for family in families() {
         let vip = WEB_VIP.at(family, PORT);
         let sock = bed.client().socket(Kind::Tcp, family)?;
         sock.nonblocking()?;
@@ -189,7 +179,7 @@ fn a_nonblocking_connect_to_nobody_fails_at_once() -> Result<()> {
 fn fast_open_works_both_ways_of_asking_for_it() -> Result<()> {
     let bed = OneNode::new()?;
     let pod = bed.client();
-    for family in FAMILIES {
+    for family in families() {
         let vip = WEB_VIP.at(family, PORT);
         let before = pod.tcp_ext("TCPFastOpenActive")?;
         let sock = pod.socket(Kind::Tcp, family)?;
@@ -221,7 +211,7 @@ fn mptcp_connects_and_shows_the_vip() -> Result<()> {
     for pod in &bed.node.pods()[..WEB.len()] {
         pod.serve_as(8081, Kind::Mptcp)?;
     }
-    for family in FAMILIES {
+    for family in families() {
         // A server that speaks it, and one that does not.
         for vip in [addr::vip(33), WEB_VIP] {
             let to = vip.at(family, PORT);
@@ -236,7 +226,7 @@ fn mptcp_connects_and_shows_the_vip() -> Result<()> {
 #[test]
 fn a_child_keeps_the_connection_that_its_parent_closes() -> Result<()> {
     let bed = OneNode::new()?;
-    for kind in KINDS {
+    for kind in kinds() {
         let sock = bed.client().connect(kind, WEB_VIP.at(Family::V4, PORT))?;
         let first = sock.ask("before")?.name;
         let share = sock.share()?;
@@ -260,7 +250,7 @@ fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
             })
             .collect()
     })?;
-    for family in FAMILIES {
+    for family in families() {
         let sock = bed.client().socket(Kind::Udp, family)?;
         // One after the other, around and around: each answer comes from whom it was asked.
         for round in 0..3 {

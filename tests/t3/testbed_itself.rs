@@ -6,10 +6,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use testbed::lan::{Lan, Offloads};
+use testbed::matrix::{Case, each, families, matrix};
 use testbed::node::{Node, PodNetwork};
 use testbed::probe::{Family, Kind};
-
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 fn two_nodes(network: PodNetwork, offloads: Offloads) -> Result<(Lan, Node, Node)> {
     let lan = Lan::new(offloads)?;
@@ -22,19 +21,17 @@ fn two_nodes(network: PodNetwork, offloads: Offloads) -> Result<(Lan, Node, Node
 
 #[test]
 fn pods_reach_pods_and_see_their_addresses() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+    for network in each(PodNetwork::ALL) {
         let (_lan, a, b) = two_nodes(network, Offloads::On)?;
         for (from, to) in [(a.pod(0), b.pod(0)), (b.pod(0), a.pod(0))] {
-            for family in FAMILIES {
-                for kind in [Kind::Tcp, Kind::Udp] {
-                    let answer = from.ask(kind, to.addr().at(family, 80))?;
-                    assert_eq!(answer.name, to.name());
-                    assert_eq!(
-                        answer.client.ip(),
-                        from.addr().ip(family),
-                        "{network:?} {kind:?}"
-                    );
-                }
+            for Case { family, kind } in matrix() {
+                let answer = from.ask(kind, to.addr().at(family, 80))?;
+                assert_eq!(answer.name, to.name());
+                assert_eq!(
+                    answer.client.ip(),
+                    from.addr().ip(family),
+                    "{network:?} {kind:?}"
+                );
             }
         }
     }
@@ -43,10 +40,10 @@ fn pods_reach_pods_and_see_their_addresses() -> Result<()> {
 
 #[test]
 fn pods_reach_the_outside_and_the_nodes_reach_pods() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+    for network in each(PodNetwork::ALL) {
         let (lan, a, b) = two_nodes(network, Offloads::On)?;
         let client = lan.client(1)?;
-        for family in FAMILIES {
+        for family in families() {
             client.listen(Kind::Tcp, client.addr.at(family, 9000), "outside")?;
             if network == PodNetwork::Flannel {
                 // Masqueraded: it sees the node.
@@ -72,10 +69,8 @@ fn receivers_compute_sums_where_offloads_say_so() -> Result<()> {
         let (_lan, a, b) = two_nodes(PodNetwork::Routed, offloads)?;
         let (from, to) = (a.pod(0), b.pod(0));
         let recorder = to.record()?;
-        for family in FAMILIES {
-            for kind in [Kind::Tcp, Kind::Udp] {
-                from.ask(kind, to.addr().at(family, 80))?;
-            }
+        for Case { family, kind } in matrix() {
+            from.ask(kind, to.addr().at(family, 80))?;
         }
         let frames = recorder.stop(&to.addr().ips())?;
         for proto in ["tcp", "udp"] {

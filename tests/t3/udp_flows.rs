@@ -8,12 +8,12 @@ use testbed::addr;
 use testbed::agent::{CHANGE, Start};
 use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
 use testbed::lan::Offloads;
+use testbed::matrix::families;
 use testbed::node::PodNetwork;
 use testbed::poll;
 use testbed::probe::{Family, Kind, Sock};
 use testbed::two_nodes::TwoNodes;
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// One look for an answer that may not come.
 const LOOK: Duration = Duration::from_millis(100);
 /// Cases have the VIPs from here on.
@@ -111,7 +111,7 @@ fn every_change(start: Start) -> Result<()> {
     let cases = cases(&bed)?;
     for (place, case) in &cases {
         let mut flows = Vec::new();
-        for family in FAMILIES {
+        for family in families() {
             flows.push(Flow::open(&bed, place, case, family)?);
         }
         case.happen(&[&bed.near])?;

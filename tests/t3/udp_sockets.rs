@@ -1,7 +1,6 @@
 //! Sockets of pods and of the host whose backend goes: unconnected ones move at their next send,
 //! connected ones are reset and connect anew, TCP stays.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,11 +9,12 @@ use testbed::addr;
 use testbed::agent::{CHANGE, Start};
 use testbed::agent_output;
 use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
+use testbed::matrix::families;
 use testbed::one_node::{self, OneNode, PORT};
 use testbed::poll;
+use testbed::probe::errno;
 use testbed::probe::{Family, Kind, Probe, Sock};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// One look for an answer that may not come.
 const LOOK: Duration = Duration::from_millis(100);
 /// Cases have the VIPs from here on.
@@ -43,10 +43,6 @@ fn names(case: &EndpointChange) -> [(Family, SocketAddr); 3] {
         (Family::V6, case.vip.at(Family::V6, PORT)),
         (Family::V6, case.vip.mapped(PORT)),
     ]
-}
-
-fn errno<T>(result: io::Result<T>) -> Option<i32> {
-    result.err().and_then(|error| error.raw_os_error())
 }
 
 /// Waits for the error that tells the owner of a reset socket.
@@ -192,7 +188,7 @@ fn a_backend_that_another_service_still_has_is_lost_to_this_one_alone() -> Resul
             .into()
     })?;
     let mut held = Vec::new();
-    for family in FAMILIES {
+    for family in families() {
         let [by_a, by_b] = [a, b].map(|vip| {
             let to = vip.at(family, PORT);
             opened(bed.client(), Kind::Udp, family, to, &pods[0].pod)
@@ -212,7 +208,7 @@ fn what_went_while_no_agent_ran_is_made_up_for_at_the_start() -> Result<()> {
     let (mut bed, cases) = one_node()?;
     let (lost, kept) = (&cases[0], &cases[4]);
     let mut socks = Vec::new();
-    for family in FAMILIES {
+    for family in families() {
         let [a, b] = [lost, kept].map(|case| {
             let to = case.vip.at(family, PORT);
             opened(bed.client(), Kind::Udp, family, to, case.first())

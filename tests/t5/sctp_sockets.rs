@@ -7,13 +7,13 @@ use testbed::agent::{self, CHANGE, Start};
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
+use testbed::matrix::{FAMILIES, families};
 use testbed::node::{Node, PodNetwork};
 use testbed::pod::Pod;
 use testbed::probe::{Family, Kind};
 use testbed::two_nodes::TwoNodes;
 use testbed::{agent_output, poll};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PORT: u16 = 3868;
 const TARGET: u16 = 13868;
 const HERE: u16 = 30041;
@@ -108,7 +108,7 @@ fn everywhere(start: Start) -> Result<()> {
     let pod = bed.near.pod(1);
     let node = bed.near.addr();
     let there = bed.source_towards_far();
-    for family in FAMILIES {
+    for family in families() {
         for (port, server, seen_from) in [(HERE, near, bed.client.addr), (THERE, far, there)] {
             let outside = Question {
                 client: &bed.client,

@@ -11,6 +11,8 @@ mod socket;
 mod survey;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
@@ -89,6 +91,33 @@ pub enum Family {
     V4,
     /// `AF_INET6`
     V6,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Mptcp => "MPTCP",
+            Self::Ping => "ping",
+            Self::Sctp => "SCTP",
+            Self::SctpPackets => "packets of SCTP",
+        })
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// The error number of a system call of the helper; none if it succeeded.
+pub fn errno<T>(result: io::Result<T>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
 }
 
 impl Family {

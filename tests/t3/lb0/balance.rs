@@ -7,32 +7,31 @@ use std::io;
 use anyhow::{Context as _, Result, ensure};
 use testbed::addr::{self, Both};
 use testbed::lan::Offloads;
+use testbed::matrix::{Case, each, matrix};
 use testbed::node::PodNetwork;
 use testbed::one_node::PORT;
 use testbed::probe::{Answer, Family, Frame, Kind};
 use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
 
-use crate::lb0::common::{FAMILIES, KINDS, two_nodes};
+use crate::lb0::common::two_nodes;
 
 /// Longer than a packet of TCP; a datagram that fits into one, overlay included.
 const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
 
 /// Every combination of client, protocol and family, to local pods and to remote ones.
 fn whole_matrix(network: PodNetwork) -> Result<()> {
-    for offloads in Offloads::ALL {
+    for offloads in each(Offloads::ALL) {
         let bed = two_nodes(network, offloads)?;
         for (names, vip, source) in [
             (LOCAL, addr::vip(1), addr::LB0),
             (REMOTE, addr::vip(2), bed.source_towards_far()),
         ] {
-            for family in FAMILIES {
-                for kind in KINDS {
-                    one(&bed, offloads, (names, vip, source), family, kind).map_err(|error| {
-                        error.context(format!(
-                            "{network:?} {offloads:?} {names:?} {family:?} {kind:?}"
-                        ))
-                    })?;
-                }
+            for Case { family, kind } in matrix() {
+                one(&bed, offloads, (names, vip, source), family, kind).map_err(|error| {
+                    error.context(format!(
+                        "{network:?} {offloads:?} {names:?} {family:?} {kind:?}"
+                    ))
+                })?;
             }
         }
     }

@@ -6,11 +6,8 @@ use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::node::{Node, PodNetwork};
 use testbed::poll;
-use testbed::probe::{Family, Kind};
 use testbed::two_nodes::TwoNodes;
 
-pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-pub(crate) const KINDS: [Kind; 2] = [Kind::Tcp, Kind::Udp];
 /// All VIPs of the testbed.
 pub(crate) const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";
 /// The same, and all load balancers' addresses.

@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
 use testbed::agent_output;
+use testbed::matrix::{families, kinds};
 use testbed::one_node::{self, OneNode, PORT};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
 
-use crate::lb0::common::{CIDRS, FAMILIES, pings, routed, routes};
+use crate::lb0::common::{CIDRS, pings, routed, routes};
 
 fn one_node() -> Result<OneNode> {
     let start = Start::new().args(&["--service-cidrs", CIDRS]);
@@ -178,7 +179,7 @@ fn the_name_of_somebody_elses_device_is_told_and_the_device_left_alone() -> Resu
     );
     ensure!(ip(&bed, "-d link show lb0")?.contains("bridge"));
     // Sockets are translated all the same.
-    for family in FAMILIES {
+    for family in families() {
         bed.client()
             .ask(Kind::Tcp, one_node::WEB_VIP.at(family, PORT))?;
     }
@@ -214,9 +215,9 @@ fn an_address_that_is_on_a_device_of_the_node_is_left_alone() -> Result<()> {
     ip(&bed, "link set local0 up")?;
     ip(&bed, &format!("addr add {}/32 dev local0", vip.v4))?;
     ip(&bed, &format!("addr add {}/128 dev local0 nodad", vip.v6))?;
-    for family in FAMILIES {
+    for family in families() {
         let to = vip.at(family, PORT);
-        for kind in [Kind::Tcp, Kind::Udp] {
+        for kind in kinds() {
             bed.node.listen(kind, to, "node-local")?;
             for host in [bed.client().host(), &bed.node] {
                 poll::until_true(CHANGE, "the node's own listener answers", || {

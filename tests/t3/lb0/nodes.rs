@@ -9,6 +9,7 @@ use testbed::agent::{self, CHANGE, Start};
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
+use testbed::matrix::{FAMILIES, families, kinds};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::pod::Pod;
@@ -16,7 +17,7 @@ use testbed::probe::{Family, Kind};
 use testbed::two_nodes::{LOCAL, TwoNodes};
 use testbed::{agent_output, poll};
 
-use crate::lb0::common::{CIDRS, FAMILIES, KINDS, pings, routed, routes};
+use crate::lb0::common::{CIDRS, pings, routed, routes};
 
 /// The far node's own, reached by a router.
 const FAR: Both = Both {
@@ -39,7 +40,7 @@ fn two_nodes(more: &[&str], ranges: Option<&[String]>) -> Result<TwoNodes> {
         "route add 203.0.113.0/24 via {}\nroute add fd66:203::/64 via {}\n",
         via.v4, via.v6
     ))?;
-    for family in FAMILIES {
+    for family in families() {
         bed.far.listen(Kind::Tcp, FAR.at(family, SSH), "ssh")?;
     }
     put(&bed, ranges)?;
@@ -72,7 +73,7 @@ fn put(bed: &TwoNodes, ranges: Option<&[String]>) -> Result<()> {
 /// Everything of the far node that is not the Service's.
 fn is_within_reach(bed: &TwoNodes) -> Result<()> {
     let echoes = agent_output::counted(&bed.near, "pkt_echo")?;
-    for family in FAMILIES {
+    for family in families() {
         let routes = routes(&bed.near)?;
         ensure!(
             routes.len() == 2 && routes.iter().all(|r| r.contains("96")),
@@ -100,9 +101,9 @@ fn is_within_reach(bed: &TwoNodes) -> Result<()> {
 /// source no rule leads anywhere.
 fn nobody_listens(bed: &TwoNodes, pod: &Pod, ranges: &[String]) -> Result<()> {
     bed.apply(&guarded(ranges))?;
-    for family in FAMILIES {
+    for family in families() {
         for ip in [FAR, addr::lb(1)] {
-            for kind in KINDS {
+            for kind in kinds() {
                 let to = ip.at(family, PORT);
                 poll::until_true(CHANGE, &format!("{kind:?} {to} is refused"), || {
                     let refused = pod.host().ask(kind, to).err().map(|e| e.kind());
@@ -125,7 +126,7 @@ fn guarded(ranges: &[String]) -> Service {
 
 /// Answered by the Service's pods.
 fn answered(host: &Host, to: SocketAddr) -> Result<()> {
-    for kind in KINDS {
+    for kind in kinds() {
         let answer = host.ask(kind, to);
         let answer = answer.with_context(|| format!("{kind:?} {to}"))?;
         ensure!(LOCAL.contains(&answer.name.as_str()), "{answer:?}");
@@ -137,7 +138,7 @@ fn answered(host: &Host, to: SocketAddr) -> Result<()> {
 fn another_nodes_address_stays_the_nodes() -> Result<()> {
     let bed = two_nodes(&[], None)?;
     is_within_reach(&bed)?;
-    for family in FAMILIES {
+    for family in families() {
         for host in [bed.near.pod(0).host(), &bed.near] {
             answered(host, FAR.at(family, PORT))?;
         }
@@ -168,7 +169,7 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     };
     let judged = || -> Result<()> {
         is_within_reach(&bed)?;
-        for family in FAMILIES {
+        for family in families() {
             for ip in [FAR, addr::lb(1)] {
                 answered(pod.host(), ip.at(family, PORT))?;
             }

@@ -6,21 +6,22 @@ use testbed::agent::CHANGE;
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
+use testbed::matrix::{each, families};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::{agent_output, poll};
 
-use crate::lb0::common::{FAMILIES, pings, routed, two_nodes};
+use crate::lb0::common::{pings, routed, two_nodes};
 
 #[test]
 fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+    for network in each(PodNetwork::ALL) {
         let bed = two_nodes(network, Offloads::LastHop)?;
         let [pod, node, client]: [&Host; 3] =
             [bed.near.pod(0).host(), &bed.near, bed.client.host()];
         for n in [1, 2] {
             bed.route_to_near(addr::vip(n))?;
-            for family in FAMILIES {
+            for family in families() {
                 let vip = addr::vip(n).ip(family);
                 for (who, host) in [("a pod", pod), ("the node", node), ("the client", client)] {
                     ensure!(
@@ -40,13 +41,13 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
         // Its last endpoint goes, and it is silent; one comes back, and it answers.
         let service = || Service::new("local", addr::vip(1)).node_port(PORT, TARGET, 30001);
         bed.apply(&service())?;
-        for family in FAMILIES {
+        for family in families() {
             let vip = addr::vip(1).ip(family);
             poll::until_true(CHANGE, "the VIP is silent", || Ok(!pings(pod, vip)?))?;
             ensure!(!pings(node, vip)?, "{vip} answers without an endpoint");
         }
         bed.apply(&service().endpoints(bed.endpoints(&bed.near)))?;
-        for family in FAMILIES {
+        for family in families() {
             let vip = addr::vip(1).ip(family);
             poll::until_true(CHANGE, "the VIP answers", || pings(pod, vip))?;
         }
@@ -57,7 +58,7 @@ fn a_vip_answers_ping_while_its_service_has_an_endpoint() -> Result<()> {
 #[test]
 fn an_address_of_no_service_is_silent_and_counted() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
-    for family in FAMILIES {
+    for family in families() {
         let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
         let nobody = addr::vip(99).ip(family);
         ensure!(!pings(bed.near.pod(0).host(), nobody)?, "{nobody} answers");
@@ -88,7 +89,7 @@ fn traceroute_reaches_vips_and_others() -> Result<()> {
                 ("net/ipv6/icmp/ratelimit", "0"),
             ])?;
         }
-        for family in FAMILIES {
+        for family in families() {
             let flag = match family {
                 testbed::probe::Family::V4 => "-4",
                 testbed::probe::Family::V6 => "-6",

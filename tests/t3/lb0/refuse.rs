@@ -1,6 +1,5 @@
 //! What nobody serves: refused at once, or dropped as kube-proxy drops it; and each is counted.
 
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -9,17 +8,14 @@ use testbed::agent::CHANGE;
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
+use testbed::matrix::{each, families};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::probe::Kind;
+use testbed::probe::errno;
 use testbed::{agent_output, poll};
 
-use crate::lb0::common::{FAMILIES, two_nodes};
-
-#[expect(clippy::expect_used, reason = "a helper of tests")]
-fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
-    result.expect_err("it succeeded").raw_os_error()
-}
+use crate::lb0::common::two_nodes;
 
 /// TCP connects are refused, and UDP sockets hear of it.
 fn refused(host: &Host, to: std::net::SocketAddr) -> Result<()> {
@@ -37,15 +33,15 @@ fn refused(host: &Host, to: std::net::SocketAddr) -> Result<()> {
 
 #[test]
 fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
-        for offloads in Offloads::ALL {
+    for network in each(PodNetwork::ALL) {
+        for offloads in each(Offloads::ALL) {
             // Netfilter does not correct an ICMP error about a packet whose sum a device is still to make when it undoes a
             // masquerade, and so a receiver that checks it loses it: see docs/datapath.md.
             if network == PodNetwork::Flannel && offloads == Offloads::LastHop {
                 continue;
             }
             let bed = two_nodes(network, offloads)?;
-            for family in FAMILIES {
+            for family in families() {
                 for host in [bed.near.pod(0).host(), &bed.near] {
                     let before = agent_output::counted(&bed.near, "pkt_unknown_port")?;
                     refused(host, addr::vip(1).at(family, 4444))?;
@@ -62,7 +58,7 @@ fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
 fn a_service_without_endpoints_is_refused() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Offloads::LastHop)?;
     bed.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
-    for family in FAMILIES {
+    for family in families() {
         let to = addr::vip(9).at(family, PORT);
         poll::until_true(CHANGE, "the service is known", || {
             Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30009"))
@@ -79,7 +75,7 @@ fn a_service_without_endpoints_is_refused() -> Result<()> {
 #[test]
 fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
-    for family in FAMILIES {
+    for family in families() {
         for host in [bed.near.pod(0).host(), &bed.near] {
             let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
             let sock = host.connect(Kind::Udp, addr::vip(99).at(family, PORT))?;

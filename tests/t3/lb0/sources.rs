@@ -9,13 +9,14 @@ use testbed::agent::{CHANGE, Start};
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::Service;
+use testbed::matrix::{families, kinds};
 use testbed::node::PodNetwork;
 use testbed::one_node::{PORT, TARGET};
 use testbed::probe::Kind;
 use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
 use testbed::{agent_output, poll};
 
-use crate::lb0::common::{FAMILIES, KINDS, routed};
+use crate::lb0::common::routed;
 
 /// A service with a load-balancer IP that admits these networks alone.
 fn service(bed: &TwoNodes, name: &str, n: u8, ranges: &[String]) -> Service {
@@ -43,7 +44,7 @@ fn admit(bed: &TwoNodes, ranges: &[String]) -> Result<()> {
 
 /// Connected, and answered by one of these.
 fn admitted(host: &Host, names: [&str; 2], to: SocketAddr) -> Result<()> {
-    for kind in KINDS {
+    for kind in kinds() {
         let answer = host
             .ask(kind, to)
             .with_context(|| format!("{kind:?} {to}"))?;
@@ -86,7 +87,7 @@ fn pods_and_processes_of_the_node_are_judged_by_their_address() -> Result<()> {
         ),
     ] {
         admit(&bed, &ranges)?;
-        for family in FAMILIES {
+        for family in families() {
             for (n, names) in [(1, LOCAL), (2, REMOTE)] {
                 let to = addr::lb(n).at(family, PORT);
                 admitted(inside, names, to)?;

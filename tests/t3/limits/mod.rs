@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testbed::agent::{self, CHANGE, Start};
 use testbed::agent_output;
+use testbed::matrix::{Case, matrix};
 use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
 use testbed::poll;
 use testbed::probe::{Family, Kind};
@@ -207,10 +208,8 @@ fn fills(limit: &Limit) -> Result<()> {
         tally.attempts > 0 && tally.failures.is_empty(),
         "{map}: {tally:?}"
     );
-    for kind in [Kind::Tcp, Kind::Udp] {
-        for family in [Family::V4, Family::V6] {
-            bed.client().ask(kind, WEB_VIP.at(family, PORT))?;
-        }
+    for Case { family, kind } in matrix() {
+        bed.client().ask(kind, WEB_VIP.at(family, PORT))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use testbed::agent::{self, CHANGE, Start};
 use testbed::host::Host;
 use testbed::lan::Offloads;
 use testbed::manifest::{Endpoint, Service};
+use testbed::matrix::{FAMILIES, each, families};
 use testbed::node::{Node, PodNetwork};
 use testbed::probe::{Family, Kind};
 use testbed::sctp::{Packet, chunk};
@@ -23,7 +24,6 @@ use testbed::{agent_output, poll};
 
 use self::association::Association;
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PORT: u16 = 3868;
 const TARGET: u16 = 13868;
 /// Node ports of the services with one pod here, with one pod elsewhere, and with none.
@@ -72,7 +72,7 @@ fn two_nodes(network: PodNetwork, start: Start) -> Result<TwoNodes> {
 /// From outside to node ports: to a pod of the node and to one elsewhere.
 fn node_ports(bed: &TwoNodes) -> Result<()> {
     let mut port = 5000;
-    for family in FAMILIES {
+    for family in families() {
         for (server, node_port, source, keeps_port) in [
             (bed.near.pod(0), HERE, bed.client.addr, true),
             (bed.far.pod(0), THERE, bed.source_towards_far(), false),
@@ -129,7 +129,7 @@ fn error_of_an_init(client: &Host, to: SocketAddr) -> Result<Option<i32>> {
 
 #[test]
 fn associations_to_node_ports_by_tc() -> Result<()> {
-    for network in [PodNetwork::Routed, PodNetwork::Flannel] {
+    for network in each(PodNetwork::ALL) {
         let bed = two_nodes(network, Start::new())?;
         node_ports(&bed).with_context(|| format!("{network:?}"))?;
     }
@@ -145,7 +145,7 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         "XDP left some of it to tc"
     );
     // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it stands.
-    for family in FAMILIES {
+    for family in families() {
         let (client, server) = (&bed.client, bed.near.pod(0));
         let server = server.socket(Kind::SctpPackets, family)?;
         let client = client.socket(Kind::SctpPackets, family)?;
@@ -184,7 +184,7 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
         Ok(found.count() == 4 * FAMILIES.len())
     })?;
     let mut port = 6000;
-    for family in FAMILIES {
+    for family in families() {
         let pod = bed.near.pod(1).host();
         let host: &Host = &bed.near;
         // The rules ask for a port, which the host's raw socket does not say: a socket of SCTP would.
@@ -229,7 +229,7 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
 #[test]
 fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Start::new())?;
-    for family in FAMILIES {
+    for family in families() {
         let near = bed.near.addr();
         let before = agent_output::counted(&bed.near, "pkt_no_endpoint")?;
         let error = error_of_an_init(&bed.client, near.at(family, NOWHERE))?;
@@ -252,7 +252,7 @@ fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<(
 fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Start::new())?;
     let [_, there, _] = services(&bed);
-    for (family, port) in FAMILIES.into_iter().zip(7000..) {
+    for (family, port) in families().zip(7000..) {
         let association = Association {
             client: &bed.client,
             server: bed.far.pod(0),

@@ -13,6 +13,7 @@ use lb_agent::takeover::remove::{self, How};
 use testbed::agent::{self, Agent, CHANGE, Start};
 use testbed::lan::{Lan, Offloads};
 use testbed::manifest;
+use testbed::matrix::families;
 use testbed::node::Node;
 use testbed::one_node::{self, NODE_PORT, PORT, TARGET, WEB_VIP, node_with_pods};
 use testbed::poll;
@@ -121,7 +122,7 @@ fn without_any_other_rule_for_translation_connections_live_on() -> Result<()> {
     let (client, outside) = (node.pod(one_node::WEB.len()), stage.lan.client(1)?);
     stage.like_kube_proxy()?;
     let mut open = Vec::new();
-    for family in [Family::V4, Family::V6] {
+    for family in families() {
         let ways = [
             (&**client, WEB_VIP.at(family, PORT), "web-1"),
             (&**node, WEB_VIP.at(family, PORT), "web-1"),

@@ -12,6 +12,7 @@ use testbed::agent::{self, Agent, CHANGE, Start};
 use testbed::cluster::Cluster;
 use testbed::cluster::chart::path_str;
 use testbed::host::Host;
+use testbed::matrix::kinds;
 use testbed::node::Node;
 use testbed::poll;
 use testbed::probe::{Hammer, HammerPlan, Kind};
@@ -48,7 +49,7 @@ pub(crate) fn answered_within(
     names: &[&str],
 ) -> Result<()> {
     let wanted: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-    for kind in [Kind::Tcp, Kind::Udp] {
+    for kind in kinds() {
         let what = format!("{kind:?} {to} is answered by {names:?} alone");
         poll::until(deadline, &what, || {
             let mut seen = BTreeSet::new();

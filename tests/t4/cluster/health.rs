@@ -12,6 +12,7 @@ use testbed::agent::CHANGE;
 use testbed::cluster::objects::service;
 use testbed::cluster::{Cluster, KubeProxy};
 use testbed::http::{self, Answer};
+use testbed::matrix::families;
 use testbed::node::Node;
 use testbed::poll;
 use testbed::probe::Family;
@@ -115,7 +116,7 @@ fn answers(node: &Node, ports: &[u16]) -> Result<Vec<(String, Answer)>> {
         .map(|path| (HEALTH, (*path).to_owned()))
         .collect();
     for port in ports {
-        for family in [Family::V4, Family::V6] {
+        for family in families() {
             for path in ["/", "/healthz", "/a/b?c=d"] {
                 questions.push((node.addr().at(family, *port), path.to_owned()));
             }

@@ -8,8 +8,8 @@ use serde_json::json;
 use testbed::agent::CHANGE;
 use testbed::cluster::Cluster;
 use testbed::cluster::objects::{cluster_ip, node_port, service};
+use testbed::matrix::kinds;
 use testbed::poll;
-use testbed::probe::Kind;
 
 use crate::cluster::common::{agent, answered_by, frontend, frontends, ports, refused};
 
@@ -41,7 +41,7 @@ fn services_made_before_and_after_the_agent_started_are_served() -> Result<()> {
     );
     for ip in &ips {
         let vip = SocketAddr::new(ip.parse()?, 80);
-        for kind in [Kind::Tcp, Kind::Udp] {
+        for kind in kinds() {
             assert_eq!(client.ask(kind, vip)?.name, "early-1", "{kind:?} {vip}");
         }
     }
