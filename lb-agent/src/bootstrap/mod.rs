@@ -1,5 +1,6 @@
-//! How the agent reaches the API server without the Service that only it programs: by the last known endpoints of
-//! `default/kubernetes`. Owns what is remembered of them, and nothing about watching.
+//! How the agent reaches the API server without the Service that only it programs: by the last
+//! known endpoints of `default/kubernetes`. Owns what is remembered of them, and nothing about
+//! watching.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -99,7 +100,8 @@ impl Memory {
         }
     }
 
-    /// What is known after `event`, if it told anything new. The last endpoint is never forgotten: an empty list helps nobody.
+    /// What is known after `event`, if that brought anything new. The last endpoint is never
+    /// forgotten, since an empty list is of no use.
     pub fn see(&mut self, event: &Event) -> Option<&Known> {
         let before = self.known.clone();
         match event {
@@ -176,7 +178,8 @@ pub async fn base(source: &Source) -> Result<kube::Config> {
             .context("use the Pod's service account to reach the API server")?,
         Source::Manifests(dir) => bail!("{} is a folder, no API server", dir.display()),
     };
-    // A server that accepts connections and says nothing is as good as none; a watch is silent for a minute at most.
+    // A server that accepts connections and says nothing is as good as none; a watch is silent for
+    // a minute at most.
     config.connect_timeout = Some(ANSWER);
     config.write_timeout = Some(ANSWER);
     config.read_timeout = Some(SILENCE);

@@ -1,4 +1,5 @@
-//! The cgroup that the socket programs are attached to. Owns finding the v2 hierarchy, which stands in different places.
+//! The cgroup that the socket programs are attached to: by default the root of the v2 hierarchy,
+//! which systems mount in different places.
 
 use std::{
     fs::{self, File},
@@ -37,7 +38,8 @@ impl Cgroup {
         Ok(Self { path, id, folder })
     }
 
-    /// Is it the root of the whole hierarchy? Sockets outside of it are not translated. (Only the real root lacks a type.)
+    /// Is it the root of the whole hierarchy? Sockets outside of it are not translated. (Only the
+    /// real root lacks a type.)
     #[must_use]
     pub fn is_root(&self) -> bool {
         is_root(&self.path)
@@ -48,8 +50,9 @@ fn is_root(path: &Path) -> bool {
     path.join("cgroup.procs").exists() && !path.join("cgroup.type").exists()
 }
 
-/// The mount point of the v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid systems. In a container
-/// that is a part which only looks like the whole; a mount of the host's is taken, wherever it is.
+/// The mount point of the v2 hierarchy: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid
+/// systems. In a container that is a part which only looks like the whole; a mount of the host's is
+/// taken, wherever it is.
 pub fn find() -> Result<PathBuf> {
     let mounts =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;

@@ -1,4 +1,4 @@
-//! Everything undone: programs off their hooks, pins and the folder removed. Knows nothing of other programs' pins.
+//! Removes everything that an agent left in the kernel: programs, pins, and the folder of pins.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -13,13 +13,14 @@ use crate::{
     },
 };
 
-/// Removes what an agent with this bpf-dir has left in the kernel: links first (writers before readers), then maps, then the
-/// folder. Fails if an agent runs, and where something stays behind.
+/// Removes what an agent with this bpf-dir left in the kernel: links first (writers before
+/// readers), then maps, then the folder. Fails if an agent is running, or if something cannot be
+/// removed.
 pub fn run(dir: &BpfDir) -> Result<()> {
     run_after(dir, || Ok(()))
 }
 
-/// [`run`], after `first`: what must be undone before, while no agent runs.
+/// [`run`], after `first`: what must be removed before, while no agent is running.
 pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()> {
     if !dir.root().exists() {
         return first();
@@ -50,11 +51,12 @@ pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()>
     remove_folder(dir.root())
 }
 
-/// Takes a link off its hook before its pin goes, which alone would do so only a moment after we are done.
+/// Detaches a link before its pin is removed. Removing the pin alone detaches it too, but only some
+/// time later.
 fn detach(pin: &Path) -> Result<()> {
     let detached = lb_sys::open_pin(pin).and_then(lb_sys::detach);
     match detached {
-        // Its device or cgroup is gone, or it cannot be taken off other than by its last reference.
+        // Its device or cgroup is gone, or the kernel detaches it only with its last reference.
         Err(e) if !matches!(e.errno(), Some(nix::libc::ENOLINK | nix::libc::EOPNOTSUPP)) => {
             Err(e).with_context(|| format!("cannot detach {}", pin.display()))
         }

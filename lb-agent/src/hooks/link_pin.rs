@@ -1,5 +1,4 @@
-//! A pinned link: made once, and from then on its program is swapped in place. Owns what a link's pin is called and how one
-//! is replaced without a gap.
+//! A pinned link: created once, and from then on its program is swapped in place, without a gap.
 
 use std::{
     fs,
@@ -12,11 +11,11 @@ use lb_sys::{Error, LinkInfo, link_info, open_pin};
 
 use crate::maps::dir::{names, unpin};
 
-/// In front of the name of a link's pin while it is being made.
+/// Beginning of the name of a link's pin while it is being made.
 const NEW: &str = "new-";
 
-/// The pin of a program's link on a device. The index comes first, since devices may swap their names; the name is for
-/// people, with `_` for what bpffs forbids (a dot).
+/// The pin of a program's link on a device. It begins with the index, since devices may swap their
+/// names; the name is for people, with `_` for characters that bpffs forbids (a dot).
 #[must_use]
 pub(crate) fn device_pin(program: &str, name: &str, ifindex: u32) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -27,7 +26,8 @@ pub(crate) fn device_pin(program: &str, name: &str, ifindex: u32) -> String {
     format!("{program}-{ifindex}-{spelt}")
 }
 
-/// Every pinned link in the folder. What is not a link is left out, and what an agent that ended had not finished removed.
+/// Every pinned link in the folder. Skips other objects, and removes pins that an agent had not
+/// finished when it ended.
 pub(crate) fn all(folder: &Path) -> Result<Vec<(String, LinkInfo)>> {
     let mut links = Vec::new();
     for name in names(folder)? {
@@ -50,8 +50,8 @@ pub(crate) enum Put {
     Created,
 }
 
-/// Has the link pinned at `path` run `program`: in place if there is one that `fits`, else by a link that `create` makes,
-/// whose pin then takes the place.
+/// Has the link pinned at `path` run `program`: in place if there is one that `fits`, else by a
+/// link that `create` makes, whose pin then takes the place.
 pub(crate) fn put(
     path: &Path,
     program: BorrowedFd<'_>,
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pins_of_devices_have_names_that_the_file_system_takes_and_that_differ() {
+    fn names_of_pins_fit_the_file_system_and_differ() {
         assert_eq!(device_pin("lb_xdp", "eth0", 2), "lb_xdp-2-eth0");
         assert_eq!(device_pin("lb_xdp", "eth0.100", 7), "lb_xdp-7-eth0_100");
         assert_eq!(device_pin("lb_xdp", "eth0_100", 8), "lb_xdp-8-eth0_100");
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_in_the_making_stands_beside_its_place() {
+    fn an_unfinished_pin_is_beside_its_final_place() {
         assert_eq!(
             new_path(Path::new("/b/links/lb_connect4")),
             Path::new("/b/links/new-lb_connect4")

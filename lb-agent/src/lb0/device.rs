@@ -20,8 +20,8 @@ use crate::{
 /// IPv6 needs at least the first, and a veth device takes at most the second.
 const MTU: (u32, u32) = (1280, 65535);
 
-/// Creates what is missing of the pair and repairs what differs. Without `mtu` its packet size stays
-/// as it is.
+/// Creates what is missing of the pair and repairs what differs. Without `mtu` its packet size
+/// stays as it is.
 pub(super) async fn ensure(handle: &Handle, mtu: Option<u32>) -> Result<VethPair> {
     let mtu = mtu.map(|mtu| mtu.clamp(MTU.0, MTU.1));
     let mut ends = find(handle).await?;

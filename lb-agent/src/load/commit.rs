@@ -50,7 +50,8 @@ fn rename_all(dir: &BpfDir) -> Result<()> {
     Ok(())
 }
 
-/// Finishes or undoes what a previous agent left if it ended between load and the end of its commit.
+/// Finishes or undoes what a previous agent left if it ended between load and the end of its
+/// commit.
 pub(super) fn recover(dir: &BpfDir) -> Result<()> {
     if dir.committing().exists() {
         return Commit::new(dir.clone()).run();

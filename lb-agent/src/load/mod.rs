@@ -1,5 +1,5 @@
-//! From the embedded object to verified programs and open maps: which pins are reused and which maps
-//! are recreated. Attaches nothing.
+//! From the embedded object to verified programs and open maps: which pins are reused and which
+//! maps are recreated. Attaches nothing.
 
 mod commit;
 mod copy;
@@ -44,7 +44,8 @@ impl Loaded {
     }
 }
 
-/// Loads the object: reuses pins that fit, has every program verified, and opens the maps. The lock on `dir` is held.
+/// Loads the object: reuses pins that fit, has every program verified, and opens the maps. The lock
+/// on `dir` is held.
 pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
     recover(dir)?;
     let fates = fates(object, dir, options)?;

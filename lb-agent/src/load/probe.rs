@@ -1,16 +1,17 @@
-//! What this kernel and this process can do, found by looking and trying. Owns the list of what is needed and what each
-//! absence costs; decides nothing.
+//! What this kernel and this process can do, what the agent needs of it, and what each missing
+//! feature costs.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-/// Optional features, each the choice between two ways.
+/// Optional features. For each there is another way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Features {
     /// Programs on traffic control by links (Linux 6.6); else filters of the clsact qdisc.
     pub tcx: bool,
-    /// `bpf_fib_lookup` tells the preferred source (Linux 6.7); else that of the device is taken.
+    /// `bpf_fib_lookup` returns the preferred source (Linux 6.7); else the source of the device is
+    /// used.
     pub fib_source: bool,
     /// MPTCP is compiled in.
     pub mptcp: bool,
@@ -29,7 +30,7 @@ pub struct Check {
     pub remedy: &'static str,
 }
 
-/// The kernel's own types; the names of its enumerators tell what it knows.
+/// The kernel's types. A feature is there if an enumerator of its name is.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const TCX: &str = "BPF_TCX_INGRESS";
@@ -40,17 +41,17 @@ const LOOP: &str = "BPF_FUNC_loop";
 impl Features {
     /// Looks at the running kernel.
     pub fn probe() -> Result<Self> {
-        let known = known(&[TCX, FIB_SOURCE])?;
+        let kernel_has = kernel_has(&[TCX, FIB_SOURCE])?;
         Ok(Self {
-            tcx: known[0],
-            fib_source: known[1],
+            tcx: kernel_has[0],
+            fib_source: kernel_has[1],
             mptcp: Path::new("/proc/sys/net/mptcp").exists(),
         })
     }
 }
 
 /// Which of the names the kernel's types contain.
-fn known(names: &[&str]) -> Result<Vec<bool>> {
+fn kernel_has(names: &[&str]) -> Result<Vec<bool>> {
     let btf = fs::read(BTF).with_context(|| {
         format!("cannot read {BTF}: a kernel with CONFIG_DEBUG_INFO_BTF is needed")
     })?;
@@ -63,7 +64,7 @@ fn known(names: &[&str]) -> Result<Vec<bool>> {
     Ok(found)
 }
 
-/// Capabilities by number (capability.h), whether nothing works without, and why each is needed.
+/// Capabilities: name, number (capability.h), whether the agent needs it, and why.
 const CAPABILITIES: &[(&str, u32, bool, &str)] = &[
     (
         "CAP_BPF",
@@ -87,7 +88,7 @@ const CAPABILITIES: &[(&str, u32, bool, &str)] = &[
         "CAP_SYS_ADMIN",
         21,
         false,
-        "stale connected UDP sockets are not repaired: needs CAP_SYS_ADMIN; set socketReset: true in the chart",
+        "stale connected UDP sockets are not reset: needs CAP_SYS_ADMIN; set socketReset: true in the chart",
     ),
 ];
 
@@ -101,7 +102,7 @@ pub fn checks() -> Vec<Check> {
         remedy: "a kernel with CONFIG_DEBUG_INFO_BTF is needed",
     }];
     let names = [SET_RETVAL, LOOP, TCX, FIB_SOURCE];
-    let known = known(&names).unwrap_or_else(|_| vec![false; names.len()]);
+    let kernel_has = kernel_has(&names).unwrap_or_else(|_| vec![false; names.len()]);
     for (i, (name, required, remedy)) in [
         (
             "bpf_set_retval (Linux 5.18)",
@@ -129,7 +130,7 @@ pub fn checks() -> Vec<Check> {
     {
         checks.push(Check {
             name,
-            ok: known[i],
+            ok: kernel_has[i],
             required,
             remedy,
         });
@@ -174,5 +175,5 @@ fn effective_capabilities() -> Result<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .context("/proc/self/status names no effective capabilities")?;
-    u64::from_str_radix(set.trim(), 16).context("CapEff of /proc/self/status is no number")
+    u64::from_str_radix(set.trim(), 16).context("CapEff of /proc/self/status is not a number")
 }

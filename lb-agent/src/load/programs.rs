@@ -1,5 +1,5 @@
-//! Every program of the object, and the hook that it belongs to. Owns the order in which they are attached: whoever undoes a
-//! translation before whoever makes one.
+//! Every program of the object, the hook that it belongs to, and the order in which programs are
+//! attached: those that undo a translation before those that make one.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -86,7 +86,8 @@ pub fn by_hook(hook: Hook) -> Option<&'static Spec> {
     ALL.iter().find(|s| s.hook == hook)
 }
 
-/// Has the kernel verify every program that the object contains; the first that it refuses is named, with its words.
+/// Has the kernel verify every program of the object. The error names the first that it refuses,
+/// with the kernel's message.
 pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
     let btf = Btf::from_sys_fs().context(
         "cannot read the kernel's types from /sys/kernel/btf/vmlinux: a kernel with CONFIG_DEBUG_INFO_BTF is needed",
@@ -110,7 +111,7 @@ pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
         .programs()
         .find(|(name, _)| ALL.iter().all(|s| s.name != *name))
     {
-        bail!("program {name}: not in the agent's list, so nobody would attach it");
+        bail!("program {name}: not in the agent's list, so it would never be attached");
     }
     Ok(())
 }
@@ -137,12 +138,12 @@ pub(crate) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<Borrow
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> usize {
+    fn position(name: &str) -> usize {
         ALL.iter().position(|s| s.name == name).unwrap()
     }
 
     #[test]
-    fn whoever_undoes_a_translation_comes_before_whoever_makes_one() {
+    fn a_program_that_undoes_a_translation_comes_before_one_that_makes_it() {
         for writer in ["lb_connect4", "lb_connect6", "lb_sendmsg4", "lb_sendmsg6"] {
             for reader in [
                 "lb_recvmsg4",
@@ -152,17 +153,17 @@ mod tests {
                 "lb_sk_release",
                 "lb_sockops",
             ] {
-                assert!(place(reader) < place(writer), "{reader}, {writer}");
+                assert!(position(reader) < position(writer), "{reader}, {writer}");
             }
         }
-        assert!(place("lb_tc_egress") < place("lb_tc_ingress"));
-        assert!(place("lb_tc_ingress") < place("lb_xdp"));
-        assert!(place("lb_vip_back") < place("lb_vip_out"));
-        assert!(place("lb_tc_ingress") < place("lb_vip_out"));
+        assert!(position("lb_tc_egress") < position("lb_tc_ingress"));
+        assert!(position("lb_tc_ingress") < position("lb_xdp"));
+        assert!(position("lb_vip_back") < position("lb_vip_out"));
+        assert!(position("lb_tc_ingress") < position("lb_vip_out"));
     }
 
     #[test]
-    fn names_fit_into_what_the_kernel_keeps() {
+    fn names_fit_into_the_15_bytes_that_the_kernel_keeps() {
         assert!(ALL.iter().all(|s| s.name.len() <= 15));
     }
 }

@@ -1,5 +1,5 @@
-//! What programs count by service index and backend id, set to zero where one is given out. Owns nothing of what is
-//! counted: reading is the business of [`super::stats`].
+//! What programs count by pool index and backend id, zeroed before an index or id is used again.
+//! [`super::stats`] reads it.
 
 use lb_common::{maps, stats::PoolStats};
 use lb_sys::PerCpuArray;
@@ -27,7 +27,8 @@ impl Counts {
         })
     }
 
-    /// Zeroes what is kept by service index. The maps may be smaller than `lb_pools`; programs count nothing behind their ends.
+    /// Zeroes what is kept by service index. The maps may be smaller than `lb_pools`; programs
+    /// count nothing behind their ends.
     pub(crate) fn reset_pool(&self, index: u32) -> Result<(), MapError> {
         let sched = self.sched.map();
         if index < sched.info().max_entries {

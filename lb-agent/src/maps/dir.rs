@@ -1,4 +1,4 @@
-//! The folder of pins: `<bpf-dir>/{maps,links,clsact}`. Owns what a pin is called and where it stands.
+//! The folder of pins, `<bpf-dir>/{maps,links,clsact}`, and the names of pins.
 
 use std::{
     fs, io,
@@ -15,14 +15,14 @@ pub struct BpfDir {
     root: PathBuf,
 }
 
-/// What stands behind the name of a map whose successor is not in use yet (bpffs forbids dots in names).
+/// Ending of the name of a new map that is not in use yet (bpffs forbids dots in names).
 pub(crate) const NEW: &str = "-new";
 
 /// `BPF_FS_MAGIC`
 const BPF_FS: i64 = 0xcafe_4a11;
 
 impl BpfDir {
-    /// Opens the folder, and makes it and its parts where they are missing.
+    /// Opens the folder. Creates it and its parts if they are missing.
     pub fn create(root: &Path) -> Result<Self> {
         let dir = Self::at(root);
         for part in [dir.root.clone(), dir.maps(), dir.links(), dir.clsact()] {
@@ -33,7 +33,7 @@ impl BpfDir {
         Ok(dir)
     }
 
-    /// Names the folder without looking at it.
+    /// The folder of that name, which need not exist.
     #[must_use]
     pub fn at(root: &Path) -> Self {
         Self {
@@ -59,7 +59,8 @@ impl BpfDir {
         self.root.join("links")
     }
 
-    /// Pins of programs that netlink holds on a device (before Linux 6.6), so that `cleanup` finds them.
+    /// Pins of programs that netlink holds on a device (before Linux 6.6), so that `cleanup` finds
+    /// them.
     #[must_use]
     pub fn clsact(&self) -> PathBuf {
         self.root.join("clsact")
@@ -71,7 +72,7 @@ impl BpfDir {
         self.maps().join(spec.pin_name())
     }
 
-    /// Stands there while successors take the places of what they replace.
+    /// Exists while new maps take the places of those that they replace.
     pub(crate) fn committing(&self) -> PathBuf {
         self.root.join("committing")
     }
@@ -117,7 +118,7 @@ pub(crate) fn require_bpffs(path: &Path) -> Result<()> {
         .find(|p| p.exists())
         .unwrap_or(Path::new("/"));
     let stat = statfs(existing)
-        .with_context(|| format!("cannot tell the file system of {}", existing.display()))?;
+        .with_context(|| format!("cannot find out the file system of {}", existing.display()))?;
     #[expect(
         clippy::useless_conversion,
         reason = "the type differs between C libraries"

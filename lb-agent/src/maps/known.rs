@@ -1,5 +1,5 @@
-//! The tables whose keys hold addresses, each with its bit in `lb_known`: set before the entry is, and never taken back, so
-//! that no program passes over an entry. Knows nothing of what the entries mean.
+//! Tables whose keys hold addresses, and the bits of those addresses in `lb_known`. A bit is set
+//! before its entry is inserted and is never cleared, so that no program skips an entry.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     table::{ArrayTable, Batch, HashTable, MapError, Page, Token},
 };
 
-/// A key that is looked for only if the bit of its address is set.
+/// A key that programs look up only if the bit of its address is set.
 pub trait OfAddress {
     /// The address.
     fn address(&self) -> &Addr;
@@ -30,7 +30,7 @@ impl OfAddress for Addr {
     }
 }
 
-/// `lb_known`, for those who write.
+/// `lb_known`, opened for writing.
 #[derive(Debug)]
 pub(super) struct Known(ArrayPin<u64>);
 
@@ -42,14 +42,14 @@ impl Known {
     }
 
     /// Sets the address's bit; true if it was not set.
-    fn announce(&self, addr: &Addr) -> Result<bool, MapError> {
+    fn set_bit(&self, addr: &Addr) -> Result<bool, MapError> {
         let Self(map) = self;
         let (word, bit) = known::bit(addr);
-        // Of a map that was made smaller: what has no bit is looked for in any case.
+        // Beyond the end of a map that was made smaller: programs look up what has no bit.
         if word >= map.len() || map.load(word)? & bit != 0 {
             return Ok(false);
         }
-        // Nobody else writes, so that adding it is setting it.
+        // The agent is the only writer, so adding the bit sets it.
         map.add(word, bit.cast_signed())?;
         Ok(true)
     }
@@ -59,12 +59,12 @@ impl Known {
 #[derive(Debug)]
 pub struct AddressPin<K, V> {
     table: HashPin<K, V>,
-    /// Only for those who write.
+    /// `None` if the table was opened for reading.
     known: Option<Arc<Known>>,
 }
 
 impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
-    /// Opens the pin. `known`: only for those who write.
+    /// Opens the pin: for writing if `known` is given.
     pub(super) fn open(
         dir: &BpfDir,
         spec: maps::MapSpec,
@@ -79,18 +79,18 @@ impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
     }
 
     /// Sets the key's bit; true if it was not set.
-    fn announce(&self, key: &K) -> Result<bool, MapError> {
+    fn set_bit(&self, key: &K) -> Result<bool, MapError> {
         match &self.known {
-            Some(known) => known.announce(key.address()),
+            Some(known) => known.set_bit(key.address()),
             None => Ok(false),
         }
     }
 
-    /// Sets the bits that are missing of what stands in the table; returns of how many entries they were.
-    fn announce_all(&self, entries: &[(K, V)]) -> Result<u64, MapError> {
+    /// Sets the missing bits of these entries, and returns how many entries lacked theirs.
+    fn set_bits(&self, entries: &[(K, V)]) -> Result<u64, MapError> {
         let mut missing = 0;
         for (key, _) in entries {
-            missing += u64::from(self.announce(key)?);
+            missing += u64::from(self.set_bit(key)?);
         }
         Ok(missing)
     }
@@ -99,7 +99,7 @@ impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
 impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
     fn insert(&mut self, entries: &[(K, V)]) -> Batch {
         for (done, (key, _)) in entries.iter().enumerate() {
-            if let Err(error) = self.announce(key) {
+            if let Err(error) = self.set_bit(key) {
                 let batch = self.table.insert(&entries[..done]);
                 return Batch {
                     error: batch.error.or(Some(error)),
@@ -114,16 +114,16 @@ impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
         self.table.remove(keys)
     }
 
-    /// Whoever proves the table by reading it proves the bits with it.
+    /// Sets missing bits too, so that an audit of the table repairs them.
     fn entries(&self) -> Result<Vec<(K, V)>, MapError> {
         let entries = self.table.entries()?;
-        self.announce_all(&entries)?;
+        self.set_bits(&entries)?;
         Ok(entries)
     }
 
     fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError> {
         let mut page = self.table.page(from, count)?;
-        page.unseen += self.announce_all(&page.entries)?;
+        page.unseen += self.set_bits(&page.entries)?;
         Ok(page)
     }
 

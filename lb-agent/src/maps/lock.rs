@@ -1,4 +1,4 @@
-//! One agent a bpf-dir. Owns the lock, which the kernel drops with the process, however it ends.
+//! The lock that allows one agent per bpf-dir. The kernel releases it when the process ends.
 
 use std::{fs::File, path::PathBuf};
 

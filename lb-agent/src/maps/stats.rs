@@ -1,4 +1,4 @@
-//! What the kernel has counted: reasons and services, summed over all CPUs. Knows nothing of how it is shown.
+//! What the programs have counted, by reason and by pool, summed over all CPUs.
 
 use lb_common::{Reason, maps, stats::PoolStats};
 use lb_sys::PerCpuArray;

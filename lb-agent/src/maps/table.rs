@@ -15,20 +15,20 @@ pub enum MapError {
         /// Its entries.
         capacity: u32,
     },
-    /// Anything else that the kernel said.
+    /// Any other error of the kernel.
     #[error("map {map}: {operation}: {message}")]
     Failed {
         /// Name of the map.
         map: &'static str,
-        /// What was being done.
+        /// The operation.
         operation: &'static str,
-        /// The system's word.
+        /// The kernel's error.
         message: String,
     },
 }
 
-/// What a batch did: how many leading elements were done, and why it stopped before the end, if it did. What stands behind
-/// the failed element has not been tried.
+/// What a batch did: how many leading elements were done, and why it stopped before the end, if it
+/// did. Elements after the failed one were not tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Batch {
@@ -38,7 +38,7 @@ pub struct Batch {
     pub error: Option<MapError>,
 }
 
-/// Where to go on in a map that is read in pages; the map's own word.
+/// Where the next page of a map begins, in the map's own form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token(pub Box<[u8]>);
 
@@ -49,21 +49,24 @@ pub struct Page<K, V> {
     pub entries: Vec<(K, V)>,
     /// Where to go on; `None` at the end.
     pub next: Option<Token>,
-    /// Entries that no program looked for, since the bits of their addresses in `lb_known` were 0. They are set now.
+    /// Entries that programs skipped, because the bits of their addresses in `lb_known` were not
+    /// set. They are set now.
     pub unseen: u64,
 }
 
-/// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`] only.
+/// A hash map (or LPM trie, whose `K` carries its prefix length). Writes go through [`crate::sync`]
+/// only.
 pub trait HashTable<K, V>: Send {
-    /// Inserts; an existing key is overwritten. In `lb_frontends`, `lb_nodeports` and `lb_nodeaddrs` callers overwrite one
-    /// key at a time, with a barrier between that (or a removal) and the next insert.
+    /// Inserts; an existing key is overwritten. In tables of [`Reuse::AfterBarrier`](super::Reuse)
+    /// callers overwrite one key at a time, with a barrier between that (or a removal) and the next
+    /// insert.
     fn insert(&mut self, entries: &[(K, V)]) -> Batch;
     /// Deletes; a missing key counts as done.
     fn remove(&mut self, keys: &[K]) -> Batch;
     /// Everything in it, in no order.
     fn entries(&self) -> Result<Vec<(K, V)>, MapError>;
-    /// About `count` entries from the token on, in no order. From the first page to the last, each entry that stands there
-    /// all the time is among them, whatever changes beside it; others may come twice.
+    /// About `count` entries from the token on, in no order. The pages together hold every entry
+    /// that is in the table all the time, whatever else changes; other entries may come twice.
     fn page(&self, from: Option<&Token>, count: usize) -> Result<Page<K, V>, MapError>;
     /// Those of the entries whose keys are not in it.
     fn gone(&self, entries: Vec<(K, V)>) -> Result<Vec<(K, V)>, MapError>;
@@ -71,9 +74,11 @@ pub trait HashTable<K, V>: Send {
     fn capacity(&self) -> u32;
 }
 
-/// An array, each element written by aligned stores of eight bytes, the first eight bytes last and as one store.
+/// An array, each element written by aligned stores of eight bytes, the first eight bytes last and
+/// as one store.
 pub trait ArrayTable<T>: Send {
-    /// Writes the element: every 8-byte word behind the first, then (release) the first. Out of range is a `MapError`.
+    /// Writes the element: every 8-byte word behind the first, then (release) the first. Out of
+    /// range is a `MapError`.
     fn store(&mut self, index: u32, value: &T) -> Result<(), MapError>;
     /// Writes a run of elements from `index` on.
     fn store_run(&mut self, index: u32, values: &[T]) -> Result<(), MapError> {

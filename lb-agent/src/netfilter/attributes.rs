@@ -1,4 +1,4 @@
-//! Netlink's attributes, written and read. Knows nothing of what they mean.
+//! Netlink's attributes, written and read.
 
 use netlink_packet_core::{NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator};
 
@@ -52,8 +52,8 @@ pub(super) fn read(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The attribute of this number.
-pub(super) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    read(bytes).find_map(|(kind, value)| (kind == wanted).then_some(value))
+pub(super) fn find(bytes: &[u8], number: u16) -> Option<&[u8]> {
+    read(bytes).find_map(|(kind, value)| (kind == number).then_some(value))
 }
 
 /// The attribute at the end of a path of nested ones.

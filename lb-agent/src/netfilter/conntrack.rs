@@ -1,4 +1,5 @@
-//! Connections that netfilter tracks and whose addresses it translates. Owns their listing and the removal of one.
+//! Connections that netfilter tracks and whose addresses it translates: listed, and removed one by
+//! one.
 
 use std::{
     io::Result,
@@ -27,7 +28,7 @@ const STATUS_MASK: u16 = 26;
 /// `IPS_DST_NAT`
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 
-/// The packets of one direction, as they come in.
+/// The packets of one direction, as they arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuple {
     /// Source.
@@ -64,20 +65,21 @@ pub fn translated(socket: &mut Socket) -> Result<Vec<Connection>> {
     Ok(all.iter().filter_map(connection).collect())
 }
 
-/// Is there a connection with a translated destination that is opened and closed by its ends?
+/// Whether there is a connection with a translated destination that its ends open and close.
 pub fn any_lasting(socket: &mut Socket) -> Result<bool> {
     Ok(translated(socket)?.iter().any(Connection::lasts))
 }
 
 impl Connection {
-    /// Of a protocol whose ends open and close it, and which breaks when it is led elsewhere: TCP and SCTP.
+    /// Whether its ends open and close it, so that it breaks when it is sent elsewhere: TCP and
+    /// SCTP.
     #[must_use]
     pub fn lasts(&self) -> bool {
         Proto::from_number(self.proto).is_some() && flow::connects(self.proto)
     }
 }
 
-/// Forgets one. False if it was gone already.
+/// Removes one; false if it was already gone.
 pub fn remove(socket: &mut Socket, connection: &Connection) -> Result<bool> {
     let name =
         connection
@@ -87,7 +89,7 @@ pub fn remove(socket: &mut Socket, connection: &Connection) -> Result<bool> {
                 ORIGINAL => all.with(ORIGINAL | netlink_packet_core::NLA_F_NESTED, value),
                 kind => all.with(kind, value),
             });
-    match socket.tell(&Message::new(CONNTRACK, DELETE, connection.family, &name)) {
+    match socket.request(&Message::new(CONNTRACK, DELETE, connection.family, &name)) {
         Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => Ok(false),
         other => other.map(|()| true),
     }

@@ -1,8 +1,9 @@
-//! A table of ours that decides nothing: while it is there, the kernel goes on translating the connections that it tracks.
+//! A table of ours that decides nothing: while it exists, the kernel goes on translating the
+//! connections that it tracks.
 //!
-//! The kernel takes its hooks for translation away with the last base chain of type nat, those for tracking with the last
-//! rule that asks for a connection's state, and open connections would break at once. One of each keeps both, for IPv4 and
-//! IPv6. (Tried on Linux 6.18: either one alone is not enough.)
+//! The kernel removes its hooks for translation with the last base chain of type nat, and those for
+//! tracking with the last rule that matches a connection's state. Open connections would break at
+//! once. One of each keeps both, for IPv4 and IPv6. (Tried on Linux 6.18: one alone is not enough.)
 
 use std::io::Result;
 
@@ -30,13 +31,13 @@ const REGISTER: u32 = 1;
 /// Bits of a connection's state: established, related.
 const STATES: u32 = 2 | 4;
 
-/// Is it there?
+/// Whether it exists.
 pub fn is_there(socket: &mut Socket) -> Result<bool> {
     let all = tables::tables(socket)?;
     Ok(all.contains(&(Family::Inet, TABLE.to_owned())))
 }
 
-/// Makes it, unless it is there.
+/// Creates it, unless it exists.
 pub fn put(socket: &mut Socket) -> Result<()> {
     if is_there(socket)? {
         return Ok(());
@@ -70,7 +71,7 @@ pub fn put(socket: &mut Socket) -> Result<()> {
     )
 }
 
-/// Takes it away.
+/// Removes it.
 pub fn remove(socket: &mut Socket) -> Result<()> {
     tables::remove_table(socket, Family::Inet, TABLE)
 }

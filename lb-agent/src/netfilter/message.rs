@@ -1,4 +1,4 @@
-//! A message of any of netfilter's subsystems: who is meant, and attributes. Owns its bytes behind netlink's own header.
+//! A message of any of netfilter's subsystems: the bytes after netlink's own header.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,7 @@ use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader, NetlinkSerializa
 /// Length of `struct nfgenmsg`: family, version 0, and a 16-bit number.
 const HEAD: usize = 4;
 
-/// What is said to a subsystem, or heard of it.
+/// A message to a subsystem, or from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Message {
     /// Subsystem in the high byte, command in the low one.

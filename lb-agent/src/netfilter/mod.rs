@@ -1,5 +1,5 @@
-//! Netfilter as this machine has it, asked and changed by netlink alone: no program of the machine is needed, and no right
-//! beyond `CAP_NET_ADMIN`. Knows nothing of kube-proxy.
+//! This machine's netfilter, read and changed by netlink alone: no program of the machine is
+//! needed, and no capability beyond `CAP_NET_ADMIN`.
 
 mod attributes;
 pub mod conntrack;

@@ -1,5 +1,5 @@
-//! What rules refer to by name and leave behind: sets of addresses (`ipset`) and accounts (`nfacct`). Owns their listing and
-//! their removal.
+//! Objects that rules refer to by name and leave behind: sets of addresses (`ipset`) and accounts
+//! (`nfacct`), listed and removed.
 
 use std::{
     io::Result,
@@ -15,7 +15,7 @@ use super::{
     tables::is_absent,
 };
 
-/// Which kind of thing.
+/// The kind of object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// As `ipset list -n` shows them.
@@ -28,7 +28,7 @@ pub enum Kind {
 const MOMENT: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Protocol of ipset: every kernel since 2.6.39 speaks it.
+/// Protocol version of ipset, which every kernel since 2.6.39 supports.
 const IPSET_PROTOCOL: u8 = 6;
 /// Names alone.
 const LIST_SETNAME: u32 = 2;
@@ -70,7 +70,7 @@ impl Kind {
         };
         let patience = Instant::now() + MOMENT;
         loop {
-            match socket.tell(&message) {
+            match socket.request(&message) {
                 Err(e) if e.raw_os_error() == Some(nix::libc::ENOENT) => return Ok(()),
                 Err(e) if is_busy(&e) && Instant::now() < patience => thread::sleep(PAUSE),
                 other => return other,

@@ -1,4 +1,5 @@
-//! The socket to netfilter: questions, lists and transactions. Owns retries where a list changed while it was read.
+//! The socket to netfilter: requests, lists and transactions. A list that changed while it was read
+//! is read again.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -19,13 +20,13 @@ use nix::sys::{
 
 use super::message::Message;
 
-/// The kernel answers at once; to wait for ever would be a fault of ours.
+/// The kernel answers at once. Waiting longer would hide a bug of the agent.
 const PATIENCE_SECS: i64 = 10;
 /// The kernel never sends more in one piece.
 const PIECE: usize = 1 << 16;
 /// For whole transactions; the kernel allows it to `CAP_NET_ADMIN` beyond its own limit.
 const BUFFER: usize = 8 << 20;
-/// How often a list is read anew because it changed meanwhile; afterwards it is taken as it came.
+/// How often a list that changed meanwhile is read again before it is used as it is.
 const REREADS: usize = 8;
 
 const BATCH_BEGIN: u16 = 16;
@@ -52,7 +53,7 @@ impl Socket {
             sockopt::ReceiveTimeout,
             &TimeVal::new(PATIENCE_SECS, 0),
         )?;
-        // Where it is refused, the kernel's own limits will do for all but very large tables.
+        // If it is refused, the kernel's default is enough for all but very large tables.
         let _ = setsockopt(&fd, sockopt::SndBufForce, &BUFFER);
         let _ = setsockopt(&fd, sockopt::RcvBufForce, &BUFFER);
         Ok(Self { fd, sequence: 0 })
@@ -61,24 +62,27 @@ impl Socket {
     /// Everything that the kernel lists in answer.
     pub(super) fn list(&mut self, message: &Message) -> Result<Vec<Message>> {
         for _ in 0..REREADS {
-            let (all, whole) = self.list_once(message)?;
-            if whole {
-                return Ok(all);
-            }
+            let (all, Consistency::Consistent) = self.list_once(message)? else {
+                continue;
+            };
+            return Ok(all);
         }
         Ok(self.list_once(message)?.0)
     }
 
-    /// Also whether the list stood still meanwhile.
-    fn list_once(&mut self, message: &Message) -> Result<(Vec<Message>, bool)> {
+    /// The list, and whether it was read while nothing changed.
+    fn list_once(&mut self, message: &Message) -> Result<(Vec<Message>, Consistency)> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
-        let (mut all, mut whole, mut done) = (Vec::new(), true, false);
+        let (mut all, mut done) = (Vec::new(), false);
+        let mut consistency = Consistency::Consistent;
         while !done {
             self.receive(|header, payload| {
                 if header.sequence_number != sequence {
                     return Ok(());
                 }
-                whole &= header.flags & NLM_F_DUMP_INTR == 0;
+                if header.flags & NLM_F_DUMP_INTR != 0 {
+                    consistency = Consistency::ChangedMeanwhile;
+                }
                 match payload {
                     NetlinkPayload::Done(end) => {
                         done = true;
@@ -91,16 +95,17 @@ impl Socket {
                 Ok(())
             })?;
         }
-        Ok((all, whole))
+        Ok((all, consistency))
     }
 
-    /// Says something, and waits until it is done.
-    pub(super) fn tell(&mut self, message: &Message) -> Result<()> {
+    /// Sends a request, and waits for its answer.
+    pub(super) fn request(&mut self, message: &Message) -> Result<()> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_ACK)?;
         self.acknowledged(sequence, sequence)
     }
 
-    /// A transaction: all of it is done, or nothing. Each message with flags of its own, such as `NLM_F_CREATE`.
+    /// A transaction: all of it is done, or nothing. Each message has its own flags, such as
+    /// `NLM_F_CREATE`.
     pub(super) fn transact(&mut self, subsystem: u8, messages: &[(Message, u16)]) -> Result<()> {
         if messages.is_empty() {
             return Ok(());
@@ -112,12 +117,12 @@ impl Socket {
         let mut last = first;
         for (i, (message, flags)) in messages.iter().enumerate() {
             // One answer for all: that to the last, or to the first that fails.
-            let ask = if i + 1 == messages.len() {
+            let acknowledge = if i + 1 == messages.len() {
                 NLM_F_ACK
             } else {
                 0
             };
-            last = self.put(&mut bytes, message, NLM_F_REQUEST | flags | ask);
+            last = self.put(&mut bytes, message, NLM_F_REQUEST | flags | acknowledge);
         }
         self.put(&mut bytes, &end, NLM_F_REQUEST);
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty())?;
@@ -150,7 +155,7 @@ impl Socket {
         Ok(sequence)
     }
 
-    /// Appends a message; its sequence number.
+    /// Appends a message, and returns its sequence number.
     fn put(&mut self, bytes: &mut Vec<u8>, message: &Message, flags: u16) -> u32 {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
@@ -185,6 +190,13 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// Whether a list is one state of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Consistency {
+    Consistent,
+    ChangedMeanwhile,
 }
 
 /// A negative number is the kernel's error.

@@ -1,5 +1,5 @@
-//! nftables: tables, chains and rules, as far as they jump. Owns their reading and their removal; iptables' rules are among
-//! them where its backend is nftables.
+//! nftables: tables, chains and rules as far as they jump, listed and removed. They include
+//! iptables' rules if its backend is nftables.
 
 use std::io::{self, Result};
 
@@ -79,14 +79,14 @@ pub struct Chain {
 pub struct Hook {
     /// `NF_INET_…`: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
     pub number: u32,
-    /// What no rule decides is dropped.
+    /// Its policy is to drop.
     pub drops: bool,
 }
 
-/// A rule, as far as it leads somewhere.
+/// A rule, as far as it jumps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
-    /// The chain that it stands in.
+    /// Its chain.
     pub chain: String,
     /// By which it is removed; a number of the kernel's, in its byte order.
     pub handle: Vec<u8>,
@@ -128,7 +128,7 @@ fn list(
     }
 }
 
-/// The kernel lacks the subsystem, or the table went meanwhile.
+/// The kernel lacks the subsystem, or the table was removed meanwhile.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     use nix::libc::{EINVAL, ENOENT, EOPNOTSUPP};
     matches!(error.raw_os_error(), Some(EINVAL | ENOENT | EOPNOTSUPP))
@@ -164,7 +164,7 @@ fn rule(message: &Message) -> Option<Rule> {
     })
 }
 
-/// All at once; if something of it is gone already, one by one what is not.
+/// Everything at once. If a part is already gone, the rest one by one.
 fn remove(socket: &mut Socket, messages: &[(Message, u16)]) -> Result<()> {
     let is_gone = |e: &io::Error| e.raw_os_error() == Some(nix::libc::ENOENT);
     match socket.transact(NFTABLES, messages) {

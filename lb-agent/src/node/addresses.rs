@@ -1,4 +1,4 @@
-//! Which addresses are this machine's own, for node ports to answer on. Knows nothing of which of them a user wants.
+//! Which addresses are this machine's own, for node ports to answer on.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,8 @@ use crate::model::{Cidr, Machine};
 /// Where kube-proxy's IPVS mode leaves service addresses: they are no node addresses.
 const IPVS_DEVICE: &str = "kube-ipvs0";
 
-/// Every address that hosts beyond the link can reach, with the index of its device; sorted, each once.
+/// Every address that hosts beyond the link can reach, with the index of its device; sorted, each
+/// once.
 #[must_use]
 pub fn addresses(facts: &Facts) -> Vec<(IpAddr, u32)> {
     let of_ipvs = |ifindex| {
@@ -30,8 +31,8 @@ pub fn addresses(facts: &Facts) -> Vec<(IpAddr, u32)> {
     found
 }
 
-/// What no service address is routed away from: this machine's own addresses, and the networks on its links. A service may
-/// have such an address all the same: that of a load balancer may be a node's.
+/// This machine's own addresses, and the networks on its links: none of them is routed away. A
+/// service may have such an address all the same, as a load balancer's address may be a node's.
 #[must_use]
 pub fn machine(facts: &Facts) -> Machine {
     let name = |ifindex| {

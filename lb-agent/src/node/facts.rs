@@ -1,4 +1,4 @@
-//! What netlink tells, without netlink's forms: devices, addresses, routes. Owns no decision.
+//! Devices, addresses and routes of this machine, without netlink's forms.
 
 use std::net::IpAddr;
 
@@ -28,7 +28,7 @@ pub struct Link {
     pub loopback: bool,
     /// Frames have an Ethernet header.
     pub ethernet: bool,
-    /// Bytes of the largest packet; 0 where netlink does not tell.
+    /// Bytes of the largest packet; 0 if netlink does not say.
     pub mtu: u32,
 }
 
@@ -48,7 +48,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// An address that hosts beyond the link can reach: neither loopback nor link-local nor unspecified nor multicast.
+    /// An address that hosts beyond the link can reach: neither loopback nor link-local nor
+    /// unspecified nor multicast.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         let ordinary = match self.ip {

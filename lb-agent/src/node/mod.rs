@@ -1,5 +1,5 @@
-//! This machine as netlink shows it: its addresses, and the devices that our programs stand on. Knows nothing of Kubernetes
-//! and writes nothing.
+//! This machine as netlink shows it: its addresses, and the devices that programs are attached to.
+//! Writes nothing.
 
 pub mod addresses;
 pub mod choose;

@@ -1,4 +1,4 @@
-//! Changes of devices, addresses and routes, followed live. Owns when a dump is made; what it means is decided elsewhere.
+//! Changes of devices, addresses and routes, followed live, and when everything is listed again.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -38,17 +38,17 @@ pub struct State {
     pub mtu: Option<u32>,
 }
 
-/// Changes come in bursts: one dump for all that come within this time.
+/// Changes come in bursts. Everything is listed once for all that come within this time.
 const BURST: Duration = Duration::from_millis(50);
 
-/// No more dumps than one in this time, however many routes flap.
+/// Lists at most once in this time, however many routes flap.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Looks again though nothing was announced: announcements can be lost.
 const SLOW: Duration = Duration::from_mins(1);
 
-/// Follows the network namespace of the caller: the first state at once, then each that differs from the one before. Ends
-/// when the receiver is dropped.
+/// Follows the network namespace of the caller: sends the first state at once, then each that
+/// differs from the one before. Ends when the receiver is dropped.
 pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
     let (netlink, mut changes) = Connection::subscribe(&[
         MulticastGroup::Link,
@@ -81,7 +81,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
                     }
                 }
                 Err(e) => {
-                    tracing::warn!(error = format!("{e:#}"), "netlink: trying again");
+                    tracing::warn!(error = format!("{e:#}"), "netlink: will retry");
                     time::sleep(PAUSE).await;
                     continue;
                 }
@@ -92,7 +92,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
                 () = time::sleep(SLOW) => {}
                 change = changes.next() => {
                     if change.is_none() {
-                        tracing::error!("netlink: the socket was closed, devices are not followed any more");
+                        tracing::error!("netlink: the socket was closed, devices are no longer followed");
                         return;
                     }
                     let quiet = time::Instant::now() + BURST;

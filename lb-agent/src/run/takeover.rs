@@ -11,7 +11,11 @@ use crate::{
     maps::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
     observe::{node_events::EventRecorder, once::Once},
-    takeover::{adopt, connections::Frontends, find::Leftovers},
+    takeover::{
+        adopt::{self, Takeover},
+        connections::Frontends,
+        find::Leftovers,
+    },
 };
 
 use super::data_path::PinnedMaps;
@@ -21,14 +25,19 @@ const LOOK: Duration = Duration::from_secs(15);
 
 /// To be awaited before anything is written.
 pub(super) async fn begin(dir: &BpfDir, leftovers: bool, maps: PinnedMaps) {
-    let (dir, fresh) = (dir.clone(), is_fresh(leftovers, maps));
-    report(blocking(move || adopt::begin(&dir, fresh)).await);
+    let (dir, kind) = (dir.clone(), kind(leftovers, maps));
+    report(blocking(move || adopt::begin(&dir, kind)).await);
 }
 
-/// No previous agent serves: there is no frontend in the maps, nor in maps that these replace. The
-/// programs of a previous agent serve on those, and look for their flows in the same map as ours.
-fn is_fresh(leftovers: bool, maps: PinnedMaps) -> bool {
-    !leftovers && maps == PinnedMaps::Reused
+/// Fresh if no previous agent serves: there is no frontend in the maps, nor in maps that these
+/// replace. The programs of a previous agent serve on those, and look for their flows in the same
+/// map as ours.
+fn kind(leftovers: bool, maps: PinnedMaps) -> Takeover {
+    if !leftovers && maps == PinnedMaps::Reused {
+        Takeover::Fresh
+    } else {
+        Takeover::Resumed
+    }
 }
 
 /// Runs forever, from the first complete sync on.
@@ -136,10 +145,10 @@ mod tests {
 
     #[test]
     fn segments_without_a_record_are_passed_only_where_no_agent_served_before() {
-        assert!(is_fresh(false, PinnedMaps::Reused));
-        assert!(!is_fresh(true, PinnedMaps::Reused));
+        assert_eq!(kind(false, PinnedMaps::Reused), Takeover::Fresh);
+        assert_eq!(kind(true, PinnedMaps::Reused), Takeover::Resumed);
         // After a change of a map's capacity or layout.
-        assert!(!is_fresh(false, PinnedMaps::Recreated));
+        assert_eq!(kind(false, PinnedMaps::Recreated), Takeover::Resumed);
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
-//! TCP and SCTP connections that kube-proxy opened from outside, left to netfilter: a record in `lb_flows` for each direction,
-//! so that the packet path passes their packets instead of choosing a backend in the middle of a connection.
+//! Leaves to netfilter the TCP and SCTP connections that were opened from outside through
+//! kube-proxy: with an entry in `lb_flows` for each direction, the packet path passes their packets
+//! instead of choosing a backend in the middle of a connection.
 //!
-//! Owns the order at a takeover: no stray segment is taken for ours from before the first frontend is written until every
-//! connection has its record that was opened before that.
+//! At a takeover no stray segment is taken for one of ours, from before the first frontend is
+//! written until every older connection has its entries.
 
 use std::collections::HashSet;
 
@@ -25,17 +26,25 @@ use crate::{
     },
 };
 
-/// Before any frontend is written; `fresh` where no programs have served any before either. How many connections were found.
-pub fn begin(dir: &BpfDir, fresh: bool) -> Result<usize> {
+/// Who served the frontends before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takeover {
+    /// No programs of ours: a stray segment belongs to a connection of kube-proxy's.
+    Fresh,
+    /// Programs of ours: a stray segment belongs to a connection of theirs, and they repair it.
+    Resumed,
+}
+
+/// Called before any frontend is written. Returns how many connections were found.
+pub fn begin(dir: &BpfDir, takeover: Takeover) -> Result<usize> {
     let mut flows = open(dir)?;
-    // Otherwise the programs have been in charge already, and a stray segment is ours to repair.
-    if fresh {
-        done(flows.insert(&[(FlowKey::ADOPTING, record(1))]))?;
+    if takeover == Takeover::Fresh {
+        done(flows.insert(&[(FlowKey::ADOPTING, entry(1))]))?;
     }
     adopt(&mut flows, dir)
 }
 
-/// After every frontend was written: those that were opened meanwhile.
+/// Called after every frontend was written: adopts connections that were opened meanwhile.
 pub fn finish(dir: &BpfDir) -> Result<usize> {
     let mut flows = open(dir)?;
     let adopted = adopt(&mut flows, dir);
@@ -52,24 +61,24 @@ fn adopt(flows: &mut HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<usize> {
     let connections =
         conntrack::translated(&mut socket).context("list the connections that netfilter tracks")?;
     let room = usize::try_from(flows.capacity()).unwrap_or(usize::MAX) / 2;
-    let mut records = records(&connections, monotonic());
-    if !records.is_empty() {
-        // A client may have opened one of ours from the port of one that netfilter has not yet forgotten.
+    let mut entries = entries(&connections, monotonic());
+    if !entries.is_empty() {
+        // A client may have opened one of ours from the port of one that netfilter still tracks.
         let ours = ours(flows, dir)?;
-        records.retain(|(key, _)| !ours.contains(key));
+        entries.retain(|(key, _)| !ours.contains(key));
     }
-    if records.len() > room {
+    if entries.len() > room {
         tracing::warn!(
-            connections = records.len() / 2,
-            "more connections of kube-proxy's than half of lb_flows holds: those beyond may break, see --map-capacity"
+            connections = entries.len() / 2,
+            "kube-proxy has more connections than half of lb_flows holds: the rest may break, raise --map-capacity lb_flows=N"
         );
-        records.truncate(room);
+        entries.truncate(room);
     }
-    done(flows.insert(&records))?;
-    Ok(records.len() / 2)
+    done(flows.insert(&entries))?;
+    Ok(entries.len() / 2)
 }
 
-/// The tuples that have records already.
+/// The tuples that already have entries.
 fn ours(flows: &HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<HashSet<FlowKey>> {
     let new: HashPin<FlowKey, Flow> = HashPin::open(dir, maps::NEWFLOWS, Access::Read)?;
     let all = flows.entries()?.into_iter().chain(new.entries()?);
@@ -80,12 +89,12 @@ fn ours(flows: &HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<HashSet<FlowKey>
 }
 
 /// Two for each connection of TCP and SCTP.
-fn records(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
+fn entries(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
     connections
         .iter()
         .filter(|c| c.lasts())
         .flat_map(|c| [key(c.proto, &c.original), key(c.proto, &c.reply)])
-        .map(|key| (key, record(now)))
+        .map(|key| (key, entry(now)))
         .collect()
 }
 
@@ -100,8 +109,8 @@ fn key(proto: u8, tuple: &Tuple) -> FlowKey {
     }
 }
 
-/// As of an open connection, so that no other flow takes its tuple over.
-fn record(now: u64) -> Flow {
+/// As for an open connection, so that no other flow takes over its tuple.
+fn entry(now: u64) -> Flow {
     Flow {
         src: Addr::ZERO,
         dst: Addr::ZERO,

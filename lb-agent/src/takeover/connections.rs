@@ -1,5 +1,5 @@
-//! Connections that netfilter translates, and whether they lead to a Service. Owns the question to the pinned maps: what is
-//! no frontend there, such as a port that a CNI maps to a pod, is somebody else's.
+//! Whether a connection that netfilter translates leads to a Service, by the pinned maps. What is
+//! no frontend there, such as a port that a CNI maps to a pod, belongs to other software.
 
 use std::collections::HashSet;
 
@@ -49,13 +49,13 @@ impl Frontends {
         })
     }
 
-    /// There is none.
+    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.node_ports.is_empty()
     }
 
-    /// Was this connection opened to a Service?
+    /// Whether this connection was opened to a Service.
     #[must_use]
     pub fn lead(&self, connection: &Connection) -> bool {
         let Connection {

@@ -53,7 +53,7 @@ pub struct Leftovers {
     pub(super) ipvs: usize,
     /// UDP connections to Services that netfilter translates.
     pub(super) udp: Vec<Connection>,
-    /// TCP and SCTP connections that netfilter translates, whoever opened them.
+    /// TCP and SCTP connections that netfilter translates, of kube-proxy or of other software.
     pub(super) tcp: usize,
     /// The table that keeps them.
     pub(super) keeper: bool,
@@ -62,7 +62,7 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Looks, with the frontends that are ours by now.
+    /// Looks, with the frontends that the agent serves now.
     pub fn find(frontends: &Frontends) -> Result<Self> {
         let mut socket = Socket::open().context("open a socket to netfilter")?;
         let socket = &mut socket;

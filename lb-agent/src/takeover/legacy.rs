@@ -1,5 +1,5 @@
-//! iptables by its legacy backend, which only its own tools can change safely. Owns calling them, reading what they save, and
-//! the lines that they restore.
+//! iptables by its legacy backend, which only its own tools can change safely. Owns calling them,
+//! reading what they save, and the lines that they restore.
 
 use std::{
     fs,
@@ -64,8 +64,8 @@ pub(super) fn save(family: Family, table: &str) -> Result<Option<Saved>> {
     )))
 }
 
-/// Removes what `removal` says. A table that has changed since it was saved is looked at once more: what is gone from it is as
-/// good as removed.
+/// Removes what `removal` says. A table that has changed since it was saved is looked at once more:
+/// what is gone from it is as good as removed.
 pub(super) fn remove_all(saved: &Saved, removal: &Removal) -> Result<()> {
     let done = remove(saved, removal);
     if done.is_ok() {
@@ -139,7 +139,7 @@ fn parse(family: Family, table: &str, text: &str) -> Saved {
         if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split(' ');
             let (name, policy) = (words.next().unwrap_or_default(), words.next());
-            // A chain that somebody made has no policy.
+            // A user-defined chain has no policy.
             saved
                 .rules
                 .chains
@@ -162,7 +162,7 @@ fn parse(family: Family, table: &str, text: &str) -> Saved {
     saved
 }
 
-/// What `iptables-restore --noflush` is told.
+/// Input for `iptables-restore --noflush`.
 fn restore(saved: &Saved, removal: &Removal) -> String {
     // Naming a chain empties it.
     let emptied = removal.chains.iter().map(|c| format!(":{c} - [0:0]"));

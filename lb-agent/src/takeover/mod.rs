@@ -1,5 +1,5 @@
-//! Taking over from kube-proxy: what it leaves on a machine, its removal without harm to open connections, and the adoption
-//! of those. Owns which rule is whose; the running agent's own data is elsewhere.
+//! Takeover from kube-proxy: what it leaves on a machine, its removal without harm to open
+//! connections, and the adoption of those.
 
 pub mod adopt;
 pub mod connections;

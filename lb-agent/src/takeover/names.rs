@@ -1,5 +1,6 @@
-//! The names by which kube-proxy's things are known, in all of its modes. Owns the line between kube-proxy and kubelet, which
-//! is where `kube-proxy --cleanup` draws it: `KUBE-FIREWALL`, `KUBE-KUBELET-CANARY` and `KUBE-IPTABLES-HINT` stay.
+//! The names of kube-proxy's objects in all of its modes. The line between kube-proxy and kubelet
+//! is where `kube-proxy --cleanup` draws it: `KUBE-FIREWALL`, `KUBE-KUBELET-CANARY` and
+//! `KUBE-IPTABLES-HINT` stay.
 
 /// The nftables table of its nftables mode, for IPv4 and for IPv6.
 pub(super) const TABLE: &str = "kube-proxy";
@@ -13,9 +14,10 @@ pub(super) const ACCOUNTS: [&str; 2] = [
     "localhost_nps_accepted_pkts",
 ];
 
-/// Where a mark for masquerading is set, which other programs use too, and where it is honoured.
+/// Where the mark for masquerading is set, which other software uses too, and where it takes
+/// effect.
 pub(super) const MARK: &str = "KUBE-MARK-MASQ";
-pub(super) const HONOURS_MARK: &str = "KUBE-POSTROUTING";
+pub(super) const MASQUERADES: &str = "KUBE-POSTROUTING";
 
 /// Chains of its iptables and ipvs modes.
 const CHAINS: [&str; 13] = [
@@ -25,7 +27,7 @@ const CHAINS: [&str; 13] = [
     "KUBE-FORWARD",
     "KUBE-PROXY-FIREWALL",
     "KUBE-PROXY-CANARY",
-    HONOURS_MARK,
+    MASQUERADES,
     MARK,
     "KUBE-LOAD-BALANCER",
     "KUBE-NODE-PORT",
@@ -34,15 +36,16 @@ const CHAINS: [&str; 13] = [
     "KUBE-IPVS-OUT-FILTER",
 ];
 
-/// The chains that its rules in built-in chains jump to, in both modes (`iptablesJumpChains` of `pkg/proxy/iptables` and
-/// `iptablesJumpChain` of `pkg/proxy/ipvs`); any other of its chains is reached from these.
+/// The chains that its rules in built-in chains jump to, in both modes (`iptablesJumpChains` of
+/// `pkg/proxy/iptables` and `iptablesJumpChain` of `pkg/proxy/ipvs`); any other of its chains is
+/// reached from these.
 const ENTRIES: [&str; 9] = [
     "KUBE-SERVICES",
     "KUBE-EXTERNAL-SERVICES",
     "KUBE-NODEPORTS",
     "KUBE-FORWARD",
     "KUBE-PROXY-FIREWALL",
-    HONOURS_MARK,
+    MASQUERADES,
     "KUBE-NODE-PORT",
     "KUBE-IPVS-FILTER",
     "KUBE-IPVS-OUT-FILTER",
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_named() {
+    fn chains_of_other_software_name_their_owner() {
         assert_eq!(of_others("CILIUM_FORWARD"), Some("Cilium"));
         assert_eq!(of_others("cali-PREROUTING"), Some("Calico"));
         assert_eq!(of_others("KUBE-SERVICES"), None);

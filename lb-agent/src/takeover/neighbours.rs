@@ -1,5 +1,5 @@
-//! Rules and programs of others that decide over the same packets: Cilium's, Calico's, and chains that drop what is forwarded.
-//! Only told, never touched.
+//! Rules and programs of other software for the same packets: Cilium's, Calico's, and chains that
+//! drop forwarded packets. They are reported and never touched.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Is a kube-proxy running here? Owns the look into `/proc`; one that is not in our pid namespace (a pod without `hostPID` sees
-//! its own processes alone), or with more rights than ours, is not seen.
+//! Whether a kube-proxy is running here, by `/proc`. One in another pid namespace (a pod without
+//! `hostPID` sees only its own processes), or with more rights than the agent, is not seen.
 
 use std::fs;
 

@@ -1,5 +1,6 @@
-//! kube-proxy's leftovers taken away, in an order that breaks no open connection: what keeps them comes first, then the jumps
-//! into its chains go, then the rest. Goes on after a failure, and tells it.
+//! Removes kube-proxy's leftovers in an order that breaks no open connection: first the table that
+//! keeps connections is created, then the jumps into kube-proxy's chains go, then the rest. Reports
+//! a failure and goes on.
 
 use std::fmt::Display;
 
@@ -24,12 +25,12 @@ use super::{
     ruleset::Removal,
 };
 
-/// What was done, or would be, a line each.
+/// What was removed, or would be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Told {
-    /// In order.
+pub struct RemovalReport {
+    /// A line each, in order.
     pub lines: Vec<String>,
-    /// Something that is kube-proxy's stays behind.
+    /// Something of kube-proxy's is left.
     pub incomplete: bool,
 }
 
@@ -38,19 +39,19 @@ pub struct Told {
 pub enum How {
     /// Do.
     Remove,
-    /// Say only.
+    /// Only report.
     DryRun,
 }
 
 /// Removes what was found, and UDP connections to `frontends`.
-pub async fn run(left: &Leftovers, frontends: &Frontends, how: How) -> Result<Told> {
+pub async fn run(left: &Leftovers, frontends: &Frontends, how: How) -> Result<RemovalReport> {
     let mut work = Work {
         how,
-        told: Told::default(),
+        report: RemovalReport::default(),
         socket: Socket::open().context("open a socket to netfilter")?,
     };
     if left.tcp > 0 && (left.has_rules() || left.unread()) && !left.keeper {
-        // Without it, nothing may go.
+        // Without it, nothing may be removed.
         work.keep(left.tcp)?;
     }
     for (family, table) in &left.tables {
@@ -86,45 +87,45 @@ pub async fn run(left: &Leftovers, frontends: &Frontends, how: How) -> Result<To
     if left.keeper && left.tcp == 0 && !left.unread() {
         work.step(
             &format!(
-                "table inet {}: no connection needs it any more",
+                "table inet {}: no connection needs it any longer",
                 keeper::TABLE
             ),
             |socket| Ok(keeper::remove(socket)?),
         );
     }
     work.rest(left);
-    Ok(work.told)
+    Ok(work.report)
 }
 
 struct Work {
     how: How,
-    told: Told,
+    report: RemovalReport,
     socket: Socket,
 }
 
 impl Work {
-    /// Does a step and tells it. A thing that is gone is as good as removed.
+    /// Does a step and reports it. What is already gone counts as removed.
     fn step(&mut self, what: &str, action: impl FnOnce(&mut Socket) -> Result<()>) {
-        if self.quietly(what, action) {
+        if self.try_step(what, action) {
             let verb = self.verb("removed", "would remove");
-            self.say(format_args!("{verb} {what}"));
+            self.add_line(format_args!("{verb} {what}"));
         }
     }
 
-    /// Does a step, and tells only its failure.
-    fn quietly(&mut self, what: &str, action: impl FnOnce(&mut Socket) -> Result<()>) -> bool {
+    /// Does a step, and reports only a failure.
+    fn try_step(&mut self, what: &str, action: impl FnOnce(&mut Socket) -> Result<()>) -> bool {
         let done = match self.how {
             How::Remove => action(&mut self.socket),
             How::DryRun => Ok(()),
         };
         if let Err(error) = &done {
-            self.say(format_args!("FAILED       {what}: {error:#}"));
-            self.told.incomplete = true;
+            self.add_line(format_args!("FAILED       {what}: {error:#}"));
+            self.report.incomplete = true;
         }
         done.is_ok()
     }
 
-    /// First the jumps, at once, then the chains that nothing leads to any more.
+    /// First the jumps, in one transaction, then the chains, which nothing refers to any more.
     fn iptables(&mut self, found: &Iptables) {
         let Iptables {
             family,
@@ -136,9 +137,9 @@ impl Work {
         let jumps = removal.jumps.iter().filter_map(|i| rules.get(*i));
         self.kept(&place, removal);
         for rule in jumps.clone() {
-            self.told_step(&place, &rule.chain, rule.target.as_deref());
+            self.report_jump(&place, &rule.chain, rule.target.as_deref());
         }
-        let done = self.quietly(&format!("{place}: jumps"), |socket| {
+        let done = self.try_step(&format!("{place}: jumps"), |socket| {
             Ok(tables::remove_rules(socket, (*family, table), jumps)?)
         });
         if done && !removal.chains.is_empty() {
@@ -150,23 +151,23 @@ impl Work {
         }
     }
 
-    /// All at once, by its own tool.
+    /// Everything at once, by its own tool.
     fn legacy(&mut self, (saved, removal): &(Saved, Removal)) {
         let place = format!("{} (legacy) {}", iptables(saved.family), saved.table);
         self.kept(&place, removal);
         for i in &removal.jumps {
             if let Some((chain, target)) = saved.rules.rules.get(*i) {
-                self.told_step(&place, chain, target.as_deref());
+                self.report_jump(&place, chain, target.as_deref());
             }
         }
         let what = format!("{place}: {}", removal.chains_in_words());
         self.step(&what, |_| legacy::remove_all(saved, removal));
     }
 
-    fn told_step(&mut self, place: &str, chain: &str, target: Option<&str>) {
+    fn report_jump(&mut self, place: &str, chain: &str, target: Option<&str>) {
         let verb = self.verb("removed", "would remove");
         let target = target.unwrap_or_default();
-        self.say(format_args!("{verb} {place}: {chain} -j {target}"));
+        self.add_line(format_args!("{verb} {place}: {chain} -j {target}"));
     }
 
     fn keep(&mut self, connections: usize) -> Result<()> {
@@ -175,8 +176,8 @@ impl Work {
                 .context("make the table that keeps open connections translated")?;
         }
         let verb = self.verb("made", "would make");
-        self.say(format_args!(
-            "{verb} table inet {}: it keeps {connections} connections of TCP and SCTP open that netfilter translates, and goes with the last of them",
+        self.add_line(format_args!(
+            "{verb} table inet {}: it keeps open {connections} TCP and SCTP connections that netfilter translates, and is removed with the last of them",
             keeper::TABLE
         ));
         Ok(())
@@ -184,17 +185,17 @@ impl Work {
 
     fn kept(&mut self, place: &str, removal: &Removal) {
         for (chain, by) in &removal.kept {
-            self.say(format_args!(
-                "kept         {place}: {chain}, since {by} leads there"
+            self.add_line(format_args!(
+                "kept         {place}: {chain}, since {by} jumps there"
             ));
         }
     }
 
-    /// Entries of UDP would lead their flows to the backends that they have, and past us. Those of TCP are never touched.
-    /// Listed anew, since more were made while the rules were there.
+    /// UDP entries would keep sending their flows to their backends, past the agent. Those of TCP
+    /// are never touched. They are listed again, since more were made while the rules existed.
     fn udp(&mut self, left: &Leftovers, frontends: &Frontends) {
         let mut all = left.udp.clone();
-        self.quietly("list of UDP connections", |socket| {
+        self.try_step("list of UDP connections", |socket| {
             all = udp(conntrack::translated(socket)?, frontends);
             Ok(())
         });
@@ -202,7 +203,7 @@ impl Work {
         for connection in &all {
             let name = connection.to_string();
             let mut found = true;
-            let done = self.quietly(&format!("connection {name}"), |socket| {
+            let done = self.try_step(&format!("connection {name}"), |socket| {
                 found = conntrack::remove(socket, connection)?;
                 Ok(())
             });
@@ -210,30 +211,30 @@ impl Work {
         }
         if gone > 0 {
             let verb = self.verb("removed", "would remove");
-            self.say(format_args!(
+            self.add_line(format_args!(
                 "{verb} {gone} tracked UDP connections to Services"
             ));
         }
     }
 
-    /// What we do not or cannot take away.
+    /// What the agent does not remove, or cannot.
     fn rest(&mut self, left: &Leftovers) {
         if left.unread() {
-            self.say(format_args!(
+            self.add_line(format_args!(
                 "NOT SEEN     legacy iptables {}",
                 left.why_unread()
             ));
-            self.told.incomplete = true;
+            self.report.incomplete = true;
         }
         if left.ipvs > 0 {
-            self.say(format_args!(
-                "NOT REMOVED  {} services of IPVS: `ipvsadm --clear` removes them, and ends the connections that go through them",
+            self.add_line(format_args!(
+                "NOT REMOVED  {} services of IPVS: `ipvsadm --clear` removes them and ends their connections",
                 left.ipvs
             ));
-            self.told.incomplete = true;
+            self.report.incomplete = true;
         }
         if left.route_localnet {
-            self.say(format_args!(
+            self.add_line(format_args!(
                 "left         net.ipv4.conf.all.route_localnet=1, which kube-proxy's iptables mode sets: `sysctl -w net.ipv4.conf.all.route_localnet=0` unless something else needs it"
             ));
         }
@@ -243,8 +244,8 @@ impl Work {
         format!("{:12}", if self.how == How::Remove { done } else { dry })
     }
 
-    fn say(&mut self, line: impl Display) {
-        self.told.lines.push(line.to_string());
+    fn add_line(&mut self, line: impl Display) {
+        self.report.lines.push(line.to_string());
     }
 }
 

@@ -1,16 +1,16 @@
-//! From the chains and jumps of one table to what is to be removed of it (pure): kube-proxy's own, except for what rules of
-//! others jump to.
+//! From the chains and jumps of one table to what must be removed of it (pure): kube-proxy's own,
+//! except for chains that rules of other software jump to.
 
 use std::collections::BTreeSet;
 
-use super::names::{HONOURS_MARK, MARK, is_chain, is_entry, of_services};
+use super::names::{MARK, MASQUERADES, is_chain, is_entry, of_services};
 
 /// A table of iptables, as far as its rules jump.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Ruleset {
     /// Name, and whether packets enter it by themselves.
     pub(super) chains: Vec<(String, bool)>,
-    /// The chain that each rule stands in, and the one that it leads to.
+    /// The chain of each rule, and the chain that it jumps to.
     pub(super) rules: Vec<(String, Option<String>)>,
 }
 
@@ -37,7 +37,8 @@ impl Removal {
                 .filter(|(_, _, to)| is_chain(to))
         };
         let kept: Vec<(String, String)> = jumps()
-            // A jump from a built-in chain to where kube-proxy never jumps from there is somebody else's rule.
+            // A jump from a built-in chain to where kube-proxy never jumps from there is another
+            // program's rule.
             .filter(|(_, from, to)| {
                 if base(from) {
                     !is_entry(to)
@@ -55,9 +56,9 @@ impl Removal {
                 .map(|(_, _, to)| to)
                 .collect();
             stays.extend(further);
-            // A mark that nobody honours would be of no use.
+            // A mark without the chain that masquerades would be of no use.
             if stays.contains(MARK) {
-                stays.insert(HONOURS_MARK);
+                stays.insert(MASQUERADES);
             }
             if stays.len() == before {
                 break;
@@ -66,7 +67,7 @@ impl Removal {
         Self {
             jumps: jumps()
                 .filter(|(_, from, to)| {
-                    let stays = *to == HONOURS_MARK && stays.contains(HONOURS_MARK);
+                    let stays = *to == MASQUERADES && stays.contains(MASQUERADES);
                     base(from) && is_entry(to) && !stays
                 })
                 .map(|(i, _, _)| i)
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_others_use_stays_with_what_honours_it() {
+    fn a_mark_that_other_software_uses_stays_with_the_chain_that_masquerades() {
         let rules = [&JUMPS[..], &[("cni-setmark", "KUBE-MARK-MASQ")]].concat();
         let removal = Removal::of(&set(&NAT, &rules));
         assert_eq!(removal.jumps, [0]);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_somebody_put_into_built_in_chains_stay_with_their_chains() {
+    fn rules_of_other_software_in_built_in_chains_stay_with_their_chains() {
         let rules = [&JUMPS[..], &[("PREROUTING", "KUBE-MARK-MASQ")]].concat();
         let removal = Removal::of(&set(&NAT, &rules));
         assert_eq!(removal.jumps, [0]);

@@ -223,7 +223,7 @@ fn rules_of_others_that_lead_to_its_chains_keep_those() -> Result<()> {
         done.status.success()
             && done
                 .stdout
-                .contains("KUBE-MARK-MASQ, since CNI-HOSTPORT-SETMARK leads there"),
+                .contains("KUBE-MARK-MASQ, since CNI-HOSTPORT-SETMARK jumps there"),
         "{done:?}"
     );
     let without = |text: &str| text.replace("\tchain KUBE-SERVICES {\n\t}\n\n", "");

@@ -54,7 +54,8 @@ fn an_extra_route_goes_once_services_are_listed_and_another_source_replaces_a_ro
     );
 }
 
-/// An API server before 1.33 serves no service networks: each VIP has a route of its own, and loses it.
+/// An API server before 1.33 serves no service networks: each VIP has a route of its own, and loses
+/// it.
 #[test]
 fn while_networks_are_unknown_routes_of_addresses_go_and_those_of_networks_stay() {
     let actual = routes(

@@ -1,5 +1,5 @@
-//! The maps in memory, for pure tests of the sync engine: with the kernel's limits, with failures on
-//! demand, and with a judge that checks the ABI's rules at every write.
+//! The maps in memory, for pure tests of the sync engine: with the kernel's limits, with failures
+//! on demand, and with a judge that checks the ABI's rules at every write.
 
 mod judge;
 mod table;

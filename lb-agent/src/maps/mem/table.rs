@@ -1,4 +1,5 @@
-//! One table of the maps in memory. Owns the contract of batches: leading elements done, the rest untouched.
+//! One table of the maps in memory. Owns the contract of batches: leading elements done, the rest
+//! untouched.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! What the maps in memory hold, with injected failures, counted writes, and an observer that stands
-//! for the programs.
+//! What the maps in memory hold, with injected failures, counted writes, and an observer that
+//! stands for the programs.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,8 @@ impl World {
         }
     }
 
-    /// From now on `per_mille` of 1000 operations fail: the same ones for the same seed, and none for 0.
+    /// From now on `per_mille` of 1000 operations fail: the same ones for the same seed, and none
+    /// for 0.
     pub fn fail(&mut self, seed: u64, per_mille: u64) {
         self.failures = (per_mille > 0).then_some(Failures { seed, per_mille });
     }

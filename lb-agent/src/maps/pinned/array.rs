@@ -22,15 +22,16 @@ pub struct ArrayPin<T> {
 impl<T: Pod> ArrayPin<T> {
     /// Opens the pin, compares its layout with the type, and maps it.
     pub fn open(dir: &BpfDir, spec: MapSpec, access: Access) -> Result<Self, MapError> {
-        // A shared mapping needs a descriptor for reading and writing. With `Access::Read` its pages
-        // cannot be written.
+        // A shared mapping needs a descriptor for reading and writing. With `Access::Read` its
+        // pages cannot be written.
         let fd = open_for(dir, &spec, access, lb_sys::open_pin)?;
         let array = MappedArray::new(fd, access == Access::Write)
             .map_err(|e| failed(&spec, "map into memory", &e))?;
         Ok(Self { spec, array })
     }
 
-    /// Adds to the first word of an element, atomically with respect to programs that add to it too.
+    /// Adds to the first word of an element, atomically with respect to programs that add to it
+    /// too.
     pub fn add(&self, index: u32, n: i64) -> Result<(), MapError> {
         self.array
             .add(index, n.cast_unsigned())

@@ -1,4 +1,4 @@
-//! Which devices our programs stand on. Owns the meaning of `--devices auto`; pure.
+//! Which devices programs are attached to, and what `--devices auto` means (pure).
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use crate::model::Device;
 
 use super::facts::{Address, Facts, Link};
 
-/// Which devices are wanted.
+/// Which devices the user selected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// `--devices`: these names, or `None` for `auto`.
@@ -51,19 +51,19 @@ pub fn devices(facts: &Facts, selection: &Selection) -> Vec<Device> {
     devices
 }
 
-/// Names that are asked for and that no device has, sorted.
+/// Selected names that no device has, sorted.
 #[must_use]
 pub fn missing(facts: &Facts, selection: &Selection) -> Vec<String> {
     let Selection { named, xdp } = selection;
-    let asked: BTreeSet<&String> = named.iter().flatten().chain(xdp).collect();
-    asked
+    let selected: BTreeSet<&String> = named.iter().flatten().chain(xdp).collect();
+    selected
         .into_iter()
         .filter(|name| facts.links.iter().all(|link| link.name != **name))
         .cloned()
         .collect()
 }
 
-/// Packets from outside, or replies of backends elsewhere, come in on it.
+/// Whether packets from outside, or replies of remote backends, arrive on it.
 fn is_node_device(facts: &Facts, link: &Link) -> bool {
     if link.loopback || is_part(facts, link) || is_lb0(link) {
         return false;
@@ -75,12 +75,12 @@ fn is_node_device(facts: &Facts, link: &Link) -> bool {
         .iter()
         .filter(|a| a.ifindex == link.ifindex && a.is_reachable());
     match link.kind.as_str() {
-        // Nothing ever comes in on them.
+        // Nothing ever arrives on them.
         "dummy" | "ifb" | "nlmon" => false,
-        // The host's end of a pod's device has no address, or the pods' gateway alone; that of a node in a container has a
-        // network.
+        // The host's end of a pod's device has no address, or only that of the pods' gateway. The
+        // device of a node that is a container has a network.
         "veth" | "netkit" => default_route || routed_through || addresses.any(Address::has_network),
-        // A bridge of pods: the pods' packets come in on it, those from outside never.
+        // On a bridge of pods the pods' packets arrive, and never those from outside.
         "bridge" => default_route || (has_uplink(facts, link) && addresses.next().is_some()),
         // Overlays: backends are routed over them, with or without an address of their own.
         "vxlan" | "geneve" | "ipip" | "ip6tnl" | "sit" | "gre" | "ip6gre" | "gretap"
@@ -103,8 +103,8 @@ pub fn mtu(facts: &Facts, devices: &[Device]) -> Option<u32> {
     facts.links.iter().filter(ours).map(|l| l.mtu).min()
 }
 
-/// The node's addresses as what leaves for nowhere in particular gets them: by the default route, else by the first device
-/// of `devices` that has one.
+/// The node's preferred addresses: those that the default route gives, else those of the first of
+/// `devices` that has one.
 #[must_use]
 pub fn sources(facts: &Facts, devices: &[Device]) -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     let by_default = facts.routes.iter().filter(|r| r.default);
@@ -127,7 +127,8 @@ fn routes<'a>(
     facts.routes.iter().filter(|r| r.ifindex == link.ifindex)
 }
 
-/// The bond or bridge gets the packet. A VRF does not: its parts keep their addresses.
+/// Whether the device is part of a bond or bridge, which gets its packets. Parts of a VRF keep
+/// their own.
 fn is_part(facts: &Facts, link: &Link) -> bool {
     let Some(master) = link.master else {
         return false;
@@ -139,7 +140,7 @@ fn is_part(facts: &Facts, link: &Link) -> bool {
         .is_none_or(|master| master.kind != "vrf")
 }
 
-/// Has the bridge a part that leads out of the machine?
+/// Whether the bridge has a part that leads out of the machine.
 fn has_uplink(facts: &Facts, bridge: &Link) -> bool {
     facts.links.iter().any(|l| {
         l.master == Some(bridge.ifindex) && !matches!(l.kind.as_str(), "veth" | "tun" | "netkit")
@@ -160,10 +161,10 @@ fn v6(ip: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// What a packet that leaves here gets as its source: what the default route asks for, else the device's first address, else
-/// what the default route of another device would give.
+/// The source of packets that leave by a device: the one that its default route prefers, else the
+/// device's first address, else what the default route of another device gives.
 fn source<A>(facts: &Facts, ifindex: u32, family: fn(IpAddr) -> Option<A>) -> Option<A> {
-    let asked = |ifindex: u32| {
+    let preferred = |ifindex: u32| {
         facts
             .routes
             .iter()
@@ -182,7 +183,7 @@ fn source<A>(facts: &Facts, ifindex: u32, family: fn(IpAddr) -> Option<A>) -> Op
             .find_map(|a| family(a.ip))
             .or_else(|| of_family().find_map(|a| family(a.ip)))
     };
-    let of = |ifindex| asked(ifindex).or_else(|| first(ifindex));
+    let of = |ifindex| preferred(ifindex).or_else(|| first(ifindex));
     of(ifindex).or_else(|| {
         facts
             .routes

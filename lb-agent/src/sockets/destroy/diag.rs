@@ -1,5 +1,6 @@
-//! Two requests of sock_diag(7) in the calling thread's network namespace: which UDP sockets are connected, and the end of
-//! one. Owns the layout of `inet_diag_req_v2` and `inet_diag_msg` (linux/inet_diag.h).
+//! Two requests of sock_diag(7) in the calling thread's network namespace: which UDP sockets are
+//! connected, and the end of one. Owns the layout of `inet_diag_req_v2` and `inet_diag_msg`
+//! (linux/inet_diag.h).
 
 use std::io;
 
@@ -41,7 +42,7 @@ const ALIGN: usize = 4;
 /// A connected UDP socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Connected {
-    /// As `bpf_get_socket_cookie` tells programs.
+    /// As `bpf_get_socket_cookie` returns it.
     pub(super) cookie: u64,
     /// IPv4 also of an IPv6 socket that talks to a mapped address.
     pub(super) peer: Addr,
@@ -55,9 +56,9 @@ pub(super) struct Connected {
 /// What became of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
-    /// It is connected no more; its owner is told ECONNABORTED.
+    /// It is no longer connected; its owner gets ECONNABORTED.
     Destroyed,
-    /// It was gone, or connected elsewhere.
+    /// It was closed, or connected to something else.
     Gone,
 }
 
@@ -83,17 +84,17 @@ impl Diag {
         })
     }
 
-    /// Can UDP sockets be listed and destroyed? Asked with one that nobody has.
+    /// Whether UDP sockets can be listed and destroyed: tried with a socket that does not exist.
     pub(super) fn supported(&mut self) -> io::Result<()> {
         self.connected()?;
-        let nobody = Connected {
+        let missing = Connected {
             cookie: 0,
             peer: Addr::ZERO,
             peer_port: 0,
             family: FAMILIES[0],
             id: [0; ID],
         };
-        self.destroy(&nobody).map(drop)
+        self.destroy(&missing).map(drop)
     }
 
     /// Those of this namespace, both families.
@@ -107,7 +108,8 @@ impl Diag {
         Ok(all)
     }
 
-    /// Ends the connection of one: found by its addresses, and left alone if it is another one by now (the cookie tells).
+    /// Ends the connection of a socket. The kernel finds it by its addresses, and by its cookie
+    /// knows another socket that has taken its place, which stays.
     pub(super) fn destroy(&mut self, sock: &Connected) -> io::Result<End> {
         let request = Request::new(SOCK_DESTROY, sock.family, &sock.id);
         self.send(request, NLM_F_ACK)?;
@@ -130,16 +132,16 @@ impl Diag {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// Until the kernel says that it has ended, or why not.
+    /// Reads until the kernel reports the end, or an error.
     fn read(&mut self, mut found: impl FnMut(Connected)) -> io::Result<()> {
         loop {
             let (bytes, _) = self.socket.recv_from_full()?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let message: NetlinkMessage<Found> =
+                let message: NetlinkMessage<Answer> =
                     NetlinkMessage::deserialize(rest).map_err(io::Error::other)?;
                 let code = match message.payload {
-                    NetlinkPayload::InnerMessage(Found(sock)) => {
+                    NetlinkPayload::InnerMessage(Answer(sock)) => {
                         found(sock);
                         None
                     }
@@ -192,9 +194,9 @@ impl NetlinkSerializable for Request {
 }
 
 /// `struct inet_diag_msg`.
-struct Found(Connected);
+struct Answer(Connected);
 
-impl NetlinkDeserializable for Found {
+impl NetlinkDeserializable for Answer {
     type Error = DecodeError;
 
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
@@ -202,7 +204,8 @@ impl NetlinkDeserializable for Found {
         let head: &[u8; FOUND] = payload.first_chunk().ok_or_else(short)?;
         let id: &[u8; ID] = head.last_chunk().ok_or_else(short)?;
         let family = head[0];
-        // Ports (two times two bytes, network order), source and destination (16 each), device (4), cookie (8).
+        // Ports (two times two bytes, network order), source and destination (16 each), device (4),
+        // cookie (8).
         let field = |at: usize| -> [u8; 4] { [id[at], id[at + 1], id[at + 2], id[at + 3]] };
         let mut wide = [0; 16];
         wide.copy_from_slice(&id[20..36]);

@@ -1,5 +1,5 @@
-//! Resets connected UDP sockets in whichever network namespace they are, so that their owners connect anew. Owns the thread
-//! that enters namespaces; decides nothing about which sockets, and touches none of TCP.
+//! Destroys connected UDP sockets in whichever network namespace they are (SOCK_DESTROY), so that
+//! their owners connect again. The caller decides which ones; TCP sockets are never touched.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,12 +46,9 @@ impl Target {
 
 /// Why a socket was not reset.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, EncodeLabelValue, Error)]
-#[expect(
-    non_camel_case_types,
-    reason = "the derive writes the label as it stands here"
-)]
+#[expect(non_camel_case_types, reason = "the derive uses the name as the label")]
 pub enum Failure {
-    /// Neither `/run/netns` nor a process that we may look at shows it.
+    /// Neither `/run/netns` nor a process that this one may look at shows it.
     #[error(
         "its network namespace is not found in /run/netns, /run/docker/netns or /proc/*/ns/net"
     )]
@@ -92,7 +89,7 @@ impl Failure {
 pub struct Outcome {
     /// Sockets that are no longer connected.
     pub reset: u64,
-    /// Sockets that were gone, or connected to somebody else, when they were looked for.
+    /// Sockets that were gone, or connected to something else, when they were looked up.
     pub gone: u64,
     /// Sockets that were not reset.
     pub failed: BTreeMap<Failure, u64>,
@@ -110,7 +107,7 @@ impl Outcome {
     }
 }
 
-/// Can sockets of other namespaces be reset here? The error says what is missing.
+/// Whether sockets of other namespaces can be reset. The error says what is missing.
 pub async fn probe() -> Result<(), Failure> {
     on_a_thread(|| netns::permitted().and_then(|()| Diag::open()?.supported()))
         .await
@@ -123,12 +120,13 @@ pub async fn reset(targets: Vec<Target>) -> Result<Outcome> {
     on_a_thread(move || run(&targets)).await
 }
 
-/// On a thread that ends with the work: what has entered another namespace never does anything else.
+/// Runs on a thread that ends with the work: a thread that has entered another network namespace
+/// never does anything else.
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (tx, rx) = oneshot::channel();
     thread::Builder::new()
         .name("lb-reset".to_owned())
-        // Nobody waits any more when the agent ends.
+        // The receiver is gone when the agent ends.
         .spawn(move || drop(tx.send(work())))
         .context("start a thread for resetting sockets")?;
     rx.await.context("the thread that resets sockets died")

@@ -1,5 +1,4 @@
-//! The network namespaces of this machine: found by the files that stand for them, entered by the calling thread. Knows
-//! nothing of sockets.
+//! The network namespaces of this machine: found by their files, and entered by the calling thread.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +13,8 @@ use nix::{
     sched::{CloneFlags, setns},
 };
 
-/// Where container runtimes keep a file for each pod's namespace: containerd, CRI-O and `ip netns`, and Docker.
+/// Where container runtimes keep a file for each pod's namespace: containerd, CRI-O and `ip netns`,
+/// and Docker.
 const DIRS: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
 /// The calling thread's own.
@@ -25,9 +25,10 @@ pub(super) fn permitted() -> io::Result<()> {
     setns(File::open(OWN)?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
 }
 
-/// Calls `look` with the cookie of each namespace, the calling thread inside, until it returns true: its own first, then
-/// those with a name, then those of processes that it may look at (of other users' only with CAP_SYS_PTRACE). Leaves the
-/// thread wherever it came. Fails if others may not be entered at all.
+/// Calls `look` with the cookie of each namespace, the calling thread inside, until it returns
+/// true: its own first, then those with a name, then those of processes that it may look at (of
+/// other users' only with CAP_SYS_PTRACE). Leaves the thread wherever it came. Fails if others may
+/// not be entered at all.
 pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
     let mut seen = BTreeSet::new();
     seen.extend(identity(Path::new(OWN)));
@@ -53,7 +54,7 @@ pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
             Ok(cookie) if look(cookie) => return Ok(()),
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "cannot tell this network namespace's cookie");
+                tracing::debug!(%error, path = %path.display(), "cannot read this network namespace's cookie");
             }
         }
     }

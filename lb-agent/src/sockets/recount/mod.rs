@@ -23,8 +23,8 @@ pub struct Recounted {
     pub sockets: u64,
     /// Open connections among them.
     pub connections: u64,
-    /// By how much the counts were off, summed over all backends. Part of it may be connections that
-    /// were opened or closed during the walk.
+    /// By how much the counts were off, summed over all backends. Part of it may be connections
+    /// that were opened or closed during the walk.
     pub drift: u64,
     /// How much of the drift the last recount saw too, and this one repaired.
     pub repaired: u64,
