@@ -11,12 +11,14 @@ pub struct MapSpec {
     pub version: u32,
     /// State maps outlive upgrades; config maps are rebuilt from the cluster.
     pub state: bool,
+    /// The name that agents before this one pinned the map under, with the same layout. Empty: none.
+    pub former: &'static str,
 }
 
 macro_rules! maps {
-    ($($(#[doc = $doc:literal])+ $id:ident: $name:literal, $capacity:expr, v $version:literal, $state:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $id:ident: $name:literal, $capacity:expr, v $version:literal, $state:ident $(, was $former:literal)?;)+) => {
         $($(#[doc = $doc])+ pub const $id: MapSpec = MapSpec {
-            name: $name, capacity: $capacity, version: $version, state: maps!(@ $state),
+            name: $name, capacity: $capacity, version: $version, state: maps!(@ $state), former: concat!($($former)?),
         };)+
         /// Every map, in the order in which they are created.
         pub const ALL: &[MapSpec] = &[$($id),+];
@@ -30,7 +32,7 @@ pub const MMAPABLE: usize = 1 << 10;
 
 maps! {
     /// [`VipKey`](crate::frontend::VipKey) → [`FrontendValue`](crate::frontend::FrontendValue)
-    FRONTENDS: "lb_frontends", 1 << 18, v 1, config;
+    FRONTENDS: "lb_frontends", 1 << 18, v 1, config, was "lb_services";
     /// [`NodePortKey`](crate::frontend::NodePortKey) → [`FrontendValue`](crate::frontend::FrontendValue)
     NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
     /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::frontend::NodeAddr)
@@ -38,7 +40,7 @@ maps! {
     /// hash of an address / 64 → the bits of 64 hashes (see [`known`](crate::known)); mmapable
     KNOWN: "lb_known", crate::known::WORDS, v 1, config;
     /// pool index → [`Pool`](crate::pool::Pool); mmapable
-    POOLS: "lb_pools", 1 << 16, v 1, config;
+    POOLS: "lb_pools", 1 << 16, v 1, config, was "lb_svc";
     /// slot → [`Slot`](crate::slot::Slot); mmapable
     SLOTS: "lb_slots", 1 << 20, v 1, config;
     /// backend id → [`Backend`](crate::backend::Backend); mmapable
@@ -73,7 +75,7 @@ maps! {
     /// [`Reason`](crate::Reason) → count, one a CPU
     COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
     /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU
-    POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state;
+    POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state, was "lb_svc_stats";
     /// one-entry array of maps: an update waits for every running program (the RCU barrier)
     BARRIER: "lb_barrier", 1, v 1, config;
 }
@@ -89,6 +91,19 @@ const _: () = {
 
 #[cfg(feature = "user")]
 impl MapSpec {
+    /// The map of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|spec| spec.name == name)
+    }
+
+    /// The map that had this name before it got its own.
+    #[must_use]
+    pub fn formerly(name: &str) -> Option<&'static Self> {
+        ALL.iter()
+            .find(|spec| !name.is_empty() && spec.former == name)
+    }
+
     /// The name of its pin: the map's name, with `_vN` behind it from the second layout on.
     #[must_use]
     pub fn pin_name(&self) -> String {
@@ -97,5 +112,25 @@ impl MapSpec {
         } else {
             format!("{}_v{}", self.name, self.version)
         }
+    }
+}
+
+#[cfg(all(test, feature = "user"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_name_belongs_to_one_map_and_is_no_current_name() {
+        for spec in ALL.iter().filter(|spec| !spec.former.is_empty()) {
+            assert_eq!(MapSpec::formerly(spec.former), Some(spec));
+            assert_eq!(MapSpec::named(spec.former), None, "{}", spec.former);
+            assert_eq!(
+                spec.version, 1,
+                "{} was renamed in its first layout",
+                spec.name
+            );
+        }
+        assert_eq!(MapSpec::formerly(""), None);
+        assert_eq!(MapSpec::formerly("lb_slots"), None);
     }
 }

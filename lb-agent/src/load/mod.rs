@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
-use lb_common::maps::{self, MapSpec};
+use lb_common::maps::MapSpec;
 
 use crate::maps::{Maps, bpf, dir::BpfDir, pinned::Access};
 use commit::recover;
-use layout::{Fate, Layout, config_together, fate};
+use layout::{Fate, Layout, PinName, Pinned, config_together, fate};
 
 pub use commit::Commit;
 pub use options::Options;
@@ -89,7 +89,7 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
 fn fates(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Vec<(MapSpec, Fate)>> {
     let object = Object::parse(object).context("cannot parse the eBPF object")?;
     for name in options.capacities.keys() {
-        if maps::ALL.iter().all(|spec| spec.name != name) {
+        if MapSpec::named(name).is_none() {
             bail!("--map-capacity {name}: there is no such map");
         }
     }
@@ -99,7 +99,7 @@ fn fates(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Vec<(MapSpec,
         if name.starts_with('.') {
             continue;
         }
-        let Some(spec) = maps::ALL.iter().find(|spec| spec.name == name) else {
+        let Some(spec) = MapSpec::named(name) else {
             bail!("map {name} of the eBPF object is not in lb_common::maps::ALL");
         };
         let desired = Layout {
@@ -113,7 +113,14 @@ fn fates(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Vec<(MapSpec,
                 .unwrap_or(map.max_entries()),
             flags: map.map_flags(),
         };
-        let pinned = pinned_layout(&dir.map(spec))?;
+        let pinned = Pinned {
+            layout: pinned_layout(&dir.map(spec))?,
+            name: if dir.is_former(spec) {
+                PinName::Former
+            } else {
+                PinName::Current
+            },
+        };
         fates.push((*spec, fate(spec, desired, pinned)));
     }
     Ok(fates)

@@ -66,10 +66,23 @@ impl BpfDir {
         self.root.join("clsact")
     }
 
-    /// The pin of a map.
+    /// The pin of a map: until the commit of the first agent that knows its name, the one under its former name.
     #[must_use]
     pub fn map(&self, spec: &MapSpec) -> PathBuf {
-        self.maps().join(spec.pin_name())
+        let name = if self.is_former(spec) {
+            spec.former.to_owned()
+        } else {
+            spec.pin_name()
+        };
+        self.maps().join(name)
+    }
+
+    /// Is the map pinned under its former name alone?
+    #[must_use]
+    pub fn is_former(&self, spec: &MapSpec) -> bool {
+        !spec.former.is_empty()
+            && self.maps().join(spec.former).exists()
+            && !self.maps().join(spec.pin_name()).exists()
     }
 
     /// Exists while new maps take the places of those that they replace.
@@ -130,4 +143,28 @@ pub(crate) fn require_bpffs(path: &Path) -> Result<()> {
         "{} is not on a bpf file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or name a folder on one with --bpf-dir",
         path.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::maps;
+
+    use super::*;
+
+    #[test]
+    fn a_map_is_found_under_its_former_name_until_it_has_a_pin_of_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = BpfDir::at(root.path());
+        fs::create_dir(dir.maps()).unwrap();
+        let (now, former) = (
+            dir.maps().join("lb_pool_stats"),
+            dir.maps().join("lb_svc_stats"),
+        );
+        assert_eq!(dir.map(&maps::POOL_STATS), now);
+        fs::write(&former, "").unwrap();
+        assert_eq!(dir.map(&maps::POOL_STATS), former);
+        fs::write(&now, "").unwrap();
+        assert_eq!(dir.map(&maps::POOL_STATS), now);
+        assert_eq!(dir.map(&maps::FLOWS), dir.maps().join("lb_flows"));
+    }
 }

@@ -2,10 +2,14 @@
 
 use std::{fs, path::Path};
 
-use lb_common::flow::SNAT_PORTS;
+use lb_common::{flow::SNAT_PORTS, maps};
 
 use crate::{
-    hooks::cgroup::Cgroup, lb0, load::probe, maps::dir::require_bpffs, settings::flags::DeviceArgs,
+    hooks::cgroup::Cgroup,
+    lb0,
+    load::probe,
+    maps::dir::{BpfDir, require_bpffs},
+    settings::flags::DeviceArgs,
 };
 
 use super::{Line, Verdict};
@@ -28,6 +32,23 @@ pub(super) fn bpf_dir(path: &Path) -> Line {
         Ok(()) => Line::ok("bpf file system"),
         Err(error) => Line::new("bpf file system", Verdict::Fail, format!("{error:#}")),
     }
+}
+
+/// Maps that an earlier version has pinned under names that are no longer theirs.
+pub(super) fn former_pins(path: &Path) -> Option<Line> {
+    let dir = BpfDir::at(path);
+    let former: Vec<&str> = maps::ALL
+        .iter()
+        .filter(|spec| dir.is_former(spec))
+        .map(|spec| spec.former)
+        .collect();
+    (!former.is_empty()).then(|| {
+        let remedy = format!(
+            "{} are former names: start lb-agent of this version, which takes them over",
+            former.join(", ")
+        );
+        Line::new("pins of an earlier version", Verdict::Note, remedy)
+    })
 }
 
 /// Programs see sockets below their cgroup only.
@@ -123,6 +144,24 @@ fn overlaps(range: &str, (first, last): (u16, u16)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pins_under_former_names_are_noted_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(former_pins(dir.path()).is_none());
+        fs::create_dir(dir.path().join("maps")).unwrap();
+        for pin in ["lb_svc", "lb_services", "lb_slots"] {
+            fs::write(dir.path().join("maps").join(pin), "").unwrap();
+        }
+        let line = former_pins(dir.path()).unwrap();
+        assert_eq!(line.verdict, Verdict::Note);
+        assert!(
+            line.remedy
+                .starts_with("lb_services, lb_svc are former names: start lb-agent"),
+            "{}",
+            line.remedy
+        );
+    }
 
     #[test]
     fn overlapping_port_ranges_are_found() {

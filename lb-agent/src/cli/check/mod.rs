@@ -43,6 +43,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         machine::forwarding("IPv6 forwarding", "net.ipv6.conf.all.forwarding"),
         machine::lb0(),
     ]);
+    lines.extend(machine::former_pins(pins));
     lines.extend(machine::devices(&args.devices));
     lines.extend(leftovers::lines(pins));
     lines.extend(agent::lines(args.metrics.address()));

@@ -20,6 +20,24 @@ pub struct Layout {
     pub flags: u32,
 }
 
+/// The pin of a map, if there is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pinned {
+    /// Of the map that is pinned.
+    pub layout: Option<Layout>,
+    /// Which of the map's names it has.
+    pub name: PinName,
+}
+
+/// Which of a map's names its pin has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PinName {
+    /// Today's.
+    Current,
+    /// The one that agents gave it before it was renamed.
+    Former,
+}
+
 /// What happens to one map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -33,12 +51,17 @@ pub enum Fate {
     Replace,
 }
 
-/// Compares a pin, if there is one, with the object's definition.
+/// Compares a pin with the object's definition. A map keeps the name of its creation in the kernel,
+/// so a config map under its former name is replaced; a state map keeps its content.
 #[must_use]
-pub fn fate(spec: &MapSpec, desired: Layout, pinned: Option<Layout>) -> Fate {
-    let Some(pinned) = pinned else {
+pub fn fate(spec: &MapSpec, desired: Layout, pinned: Pinned) -> Fate {
+    let Pinned { layout, name } = pinned;
+    let Some(pinned) = layout else {
         return Fate::Create;
     };
+    if name == PinName::Former && !spec.state {
+        return Fate::Replace;
+    }
     if pinned == desired {
         return Fate::Reuse;
     }

@@ -10,11 +10,39 @@ const HASH: Layout = Layout {
     flags: 0,
 };
 
+const NONE: Pinned = Pinned {
+    layout: None,
+    name: PinName::Current,
+};
+
+fn pinned(layout: Layout) -> Pinned {
+    Pinned {
+        layout: Some(layout),
+        name: PinName::Current,
+    }
+}
+
+#[test]
+fn under_a_former_name_state_is_reused_and_config_is_replaced() {
+    let former = Pinned {
+        name: PinName::Former,
+        ..pinned(HASH)
+    };
+    assert_eq!(fate(&maps::POOL_STATS, HASH, former), Fate::Reuse);
+    assert_eq!(fate(&maps::POOLS, HASH, former), Fate::Replace);
+    let bigger = Layout {
+        capacity: 200,
+        ..HASH
+    };
+    assert_eq!(fate(&maps::POOL_STATS, bigger, former), Fate::KeepCapacity);
+    assert_eq!(fate(&maps::POOLS, bigger, former), Fate::Replace);
+}
+
 #[test]
 fn a_pin_that_equals_the_definition_is_reused() {
-    assert_eq!(fate(&maps::SLOTS, HASH, None), Fate::Create);
+    assert_eq!(fate(&maps::SLOTS, HASH, NONE), Fate::Create);
     for spec in [maps::SLOTS, maps::FLOWS] {
-        assert_eq!(fate(&spec, HASH, Some(HASH)), Fate::Reuse);
+        assert_eq!(fate(&spec, HASH, pinned(HASH)), Fate::Reuse);
     }
 }
 
@@ -24,8 +52,8 @@ fn another_capacity_replaces_config_and_keeps_state() {
         capacity: 200,
         ..HASH
     };
-    assert_eq!(fate(&maps::SLOTS, bigger, Some(HASH)), Fate::Replace);
-    assert_eq!(fate(&maps::FLOWS, bigger, Some(HASH)), Fate::KeepCapacity);
+    assert_eq!(fate(&maps::SLOTS, bigger, pinned(HASH)), Fate::Replace);
+    assert_eq!(fate(&maps::FLOWS, bigger, pinned(HASH)), Fate::KeepCapacity);
 }
 
 #[test]
@@ -43,7 +71,7 @@ fn another_layout_is_always_replaced() {
         Layout { flags: 1, ..HASH },
     ] {
         for spec in [maps::SLOTS, maps::FLOWS] {
-            assert_eq!(fate(&spec, HASH, Some(other)), Fate::Replace, "{other:?}");
+            assert_eq!(fate(&spec, HASH, pinned(other)), Fate::Replace, "{other:?}");
         }
     }
 }

@@ -56,6 +56,9 @@ impl FromStr for MapCapacity {
             .iter()
             .find(|map| map.name == name && map.capacity > 1 && *map != &maps::COUNTERS)
             .ok_or_else(|| {
+                if let Some(map) = MapSpec::formerly(name) {
+                    return format!("{name} is called {} now", map.name);
+                }
                 let known: Vec<&str> = maps::ALL
                     .iter()
                     .filter(|m| m.capacity > 1 && *m != &maps::COUNTERS)
@@ -73,6 +76,23 @@ impl FromStr for MapCapacity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_former_name_is_answered_with_the_present_one() {
+        for (former, now) in [
+            ("lb_services", "lb_frontends"),
+            ("lb_svc", "lb_pools"),
+            ("lb_svc_stats", "lb_pool_stats"),
+        ] {
+            let error = format!("{former}=9").parse::<MapCapacity>().unwrap_err();
+            assert_eq!(error, format!("{former} is called {now} now"));
+        }
+        let error = "lb_nothing=9".parse::<MapCapacity>().unwrap_err();
+        assert!(
+            error.starts_with("known maps are lb_frontends, "),
+            "{error}"
+        );
+    }
 
     #[test]
     fn what_is_counted_by_index_has_the_size_of_what_it_counts() {
