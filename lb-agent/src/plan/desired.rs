@@ -13,13 +13,14 @@ use super::{PlanError, no_local::NoLocal};
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServicePlan {
-    /// Each becomes a service index.
+    /// Each becomes a pool index.
     pub pools: Vec<Pool>,
     /// No key twice.
     pub frontends: Vec<Frontend>,
     /// What is not programmed as the object asks, in words.
     pub problems: Vec<String>,
-    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is among the problems too.
+    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is among
+    /// the problems too.
     pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,
@@ -52,8 +53,8 @@ impl IpFamily {
 pub struct HealthCheck {
     /// The same in both families.
     pub port: NonZeroU16,
-    /// Ready endpoints on this node, one count for IPv4 and one for IPv6; `None` for a family that the Service does not
-    /// have, in which nothing listens.
+    /// Ready endpoints on this node, one count for IPv4 and one for IPv6; `None` for a family that
+    /// the Service does not have, in which nothing listens.
     pub local_endpoints: [Option<u32>; 2],
 }
 

@@ -24,10 +24,11 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The endpoints of `port`, sorted by address and port. Slices may list an address twice: while an endpoint moves from one
-/// slice to another, or while a new pod has the address of one that terminates. An endpoint that does not terminate wins
-/// over one that does (kube-proxy's rule, which leaves the rest open); then ready wins over serving, serving over the
-/// rest, local over remote.
+/// The endpoints of `port`, sorted by address and port. Slices may list an address twice: while an
+/// endpoint moves from one slice to another, or while a new pod has the address of one that
+/// terminates. An endpoint that does not terminate wins over one that does (kube-proxy's rule,
+/// which leaves the rest open); then ready wins over serving, serving over the rest, local over
+/// remote.
 #[must_use]
 pub fn candidates<'a>(
     slices: &'a [Arc<Slice>],
@@ -66,8 +67,9 @@ pub fn candidates<'a>(
     all
 }
 
-/// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP flow stays with an
-/// endpoint that serves, whatever the traffic policy says now, so a local UDP pool keeps remote members.
+/// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP
+/// flow stays with an endpoint that serves, whatever the traffic policy says now, so a local UDP
+/// pool keeps remote members.
 #[must_use]
 pub fn members(
     candidates: &[Candidate<'_>],
@@ -98,8 +100,9 @@ pub fn members(
     .collect()
 }
 
-/// What the health check of a Service reports. Only a LoadBalancer Service with the external policy Local has one. It
-/// counts ready endpoints of this node, each address once; terminating ones never.
+/// What the health check of a Service reports. Only a LoadBalancer Service with the external policy
+/// Local has one. It counts ready endpoints of this node, each address once; terminating ones
+/// never.
 #[must_use]
 pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<HealthCheck> {
     let port = service.health_check_node_port?;

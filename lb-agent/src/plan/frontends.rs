@@ -1,5 +1,6 @@
-//! Which addresses and ports lead to a Service, and from where. Holds the allow-list of external IPs, and the rule
-//! that traffic from inside reaches the whole cluster, whatever the external policy says.
+//! Which addresses and ports lead to a Service, and from where. Holds the allow-list of external
+//! IPs, and the rule that traffic from inside reaches the whole cluster, whatever the external
+//! policy says.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -26,7 +27,8 @@ pub struct DesiredFrontend {
     pub policy: TrafficPolicy,
 }
 
-/// The addresses of one Service, by family; a family without a cluster IP is not served (kube-proxy's rule).
+/// The addresses of one Service, by family; a family without a cluster IP is not served
+/// (kube-proxy's rule).
 pub struct Addresses {
     /// One a cluster IP.
     pub families: Vec<Family>,
@@ -35,7 +37,8 @@ pub struct Addresses {
 /// The addresses of one family.
 pub struct Family {
     cluster: IpAddr,
-    /// The cluster IP is assigned to a device of this machine (node-local DNS): the local listener serves it.
+    /// The cluster IP is assigned to a device of this machine (node-local DNS): the local listener
+    /// serves it.
     held: bool,
     /// Cluster IPs are routed to `lb0`.
     lb0: bool,
@@ -103,8 +106,8 @@ impl Addresses {
         }
     }
 
-    /// The marks of the VIPs. Only cluster IPs are routed to `lb0` as a whole, with their unknown ports refused to
-    /// sockets: other programs may serve other ports of the remaining addresses.
+    /// The marks of the VIPs. Only cluster IPs are routed to `lb0` as a whole, with their unknown
+    /// ports refused to sockets: other programs may serve other ports of the remaining addresses.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
             let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
@@ -142,8 +145,8 @@ impl Addresses {
     }
 }
 
-/// Gives each mark of a VIP, as seen from inside, the pool that decides whether the address answers ping: the first one
-/// of its ports that has members, else the first one.
+/// Gives each mark of a VIP, as seen from inside, the pool that decides whether the address answers
+/// ping: the first one of its ports that has members, else the first one.
 pub fn set_ping_pools(plan: &mut ServicePlan) {
     let mut first: BTreeMap<(Addr, u8), usize> = BTreeMap::new();
     for front in &plan.frontends {
@@ -172,8 +175,9 @@ impl Family {
         IpFamily::of(&self.cluster)
     }
 
-    /// Every way in to `port`. From inside, all but the cluster IP reach the whole cluster; from outside,
-    /// `externalTrafficPolicy` decides. An address in two roles is one entry with both flags; the first role decides.
+    /// Every way in to `port`. From inside, all but the cluster IP reach the whole cluster; from
+    /// outside, `externalTrafficPolicy` decides. An address in two roles is one entry with both
+    /// flags; the first role decides.
     #[must_use]
     pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<DesiredFrontend> {
         let internal = traffic_policy(service.internal_policy);
@@ -233,8 +237,8 @@ impl Family {
         all
     }
 
-    /// The networks that may use the load-balancer IPs of this family. Empty admits every client, also when all ranges
-    /// are of the other family (kube-proxy's rule).
+    /// The networks that may use the load-balancer IPs of this family. Empty admits every client,
+    /// also when all ranges are of the other family (kube-proxy's rule).
     #[must_use]
     pub fn source_ranges(&self, service: &Service) -> Box<[(Addr, u8)]> {
         if self.ingress.is_empty() {

@@ -1,5 +1,5 @@
-//! What this node's maps should hold for one Service: a pure function of facts with kube-proxy's traffic rules (see
-//! [`topology`]). Never looks at indices, ids or the maps.
+//! What this node's maps should hold for one Service: a pure function of facts with kube-proxy's
+//! traffic rules (see [`topology`]). Never looks at indices, ids or the maps.
 
 pub mod desired;
 pub mod endpoints;
@@ -25,7 +25,8 @@ pub use desired::{
 pub struct PlanConfig {
     /// This node: endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
-    /// Networks whose addresses are accepted in `spec.externalIPs`; none by default (CVE-2020-8554).
+    /// Networks whose addresses are accepted in `spec.externalIPs`; none by default
+    /// (CVE-2020-8554).
     pub external_ips: Vec<Cidr>,
     /// For services that name none.
     pub scheduler: Scheduler,
@@ -82,8 +83,8 @@ pub fn plan(
     plan
 }
 
-/// Notes which part of an SCTP port clients of this node cannot reach: no hook translates SCTP sockets, so their packets
-/// have to be routed to `lb0`.
+/// Notes which part of an SCTP port clients of this node cannot reach: no hook translates SCTP
+/// sockets, so their packets have to be routed to `lb0`.
 fn sctp(
     port: &ServicePort,
     config: &PlanConfig,

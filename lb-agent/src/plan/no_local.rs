@@ -1,5 +1,5 @@
-//! Ports with a local-only policy that have endpoints, but none on this node: this node refuses their clients. Counted by
-//! family and policy, as kube-proxy does.
+//! Ports with a local-only policy that have endpoints, but none on this node: this node refuses
+//! their clients. Counted by family and policy, as kube-proxy does.
 
 use super::desired::IpFamily;
 

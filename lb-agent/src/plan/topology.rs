@@ -1,9 +1,10 @@
-//! Which endpoints may be given new connections: readiness, the terminating fallback (KEP-1669), hints (KEP-2433, KEP-3015)
-//! and local-only policies. kube-proxy's rules, as one pure function with a table of cases.
+//! Which endpoints may be given new connections: readiness, the terminating fallback (KEP-1669),
+//! hints (KEP-2433, KEP-3015) and local-only policies. kube-proxy's rules, as one pure function
+//! with a table of cases.
 
 use super::{desired::TrafficPolicy, endpoints::Candidate};
 
-/// Where this node stands.
+/// Where this node is.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// Its name.
@@ -32,8 +33,9 @@ enum Hints {
     SameZone,
 }
 
-/// Chooses the ready endpoints that the hints admit; if there is none, those that serve while terminating, whatever their
-/// hints. With a local policy: the same among the endpoints of this node, without hints.
+/// Chooses the ready endpoints that the hints admit; if there is none, those that serve while
+/// terminating, whatever their hints. With a local policy: the same among the endpoints of this
+/// node, without hints.
 #[must_use]
 pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Chosen {
     let draining = |c: &Candidate<'_>| c.endpoint.serving && c.endpoint.terminating;

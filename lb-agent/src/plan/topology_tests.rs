@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use super::*;
 use crate::model::Endpoint;
 
-/// One endpoint in short: conditions (`r`eady, `d`raining: serving while terminating, `t`erminating and not serving, `n`ot
-/// ready, `p`ublished though not serving), `@node`, then hints: `z:a,b` zones, `h:n1` nodes.
+/// One endpoint in short: conditions (`r`eady, `d`raining: serving while terminating, `t`erminating
+/// and not serving, `n`ot ready, `p`ublished though not serving), `@node`, then hints: `z:a,b`
+/// zones, `h:n1` nodes.
 fn endpoint(text: &str) -> Endpoint {
     let mut words = text.split(' ');
     let (condition, node) = words.next().unwrap().split_once('@').unwrap();

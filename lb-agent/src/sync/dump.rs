@@ -1,5 +1,6 @@
-//! The maps as people read them: each frontend with its backends, free of ids and indices, so that two agents that know the
-//! same say the same. Empty maps are an empty text; what nothing leads to is shown as left over.
+//! The maps as text: each frontend with its backends, without ids and indices, so that two agents
+//! that know the same objects print the same. Empty maps are an empty text; what nothing leads to
+//! is shown as left over.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,42 +24,42 @@ use crate::{
 };
 
 /// A frontend's text, its scope, its flags, and where it leads.
-type Front = (String, u8, u32, u32);
+type Frontend = (String, u8, u32, u32);
 
 struct Reader {
-    svc: BTreeMap<u32, Pool>,
+    pools: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
     /// Backends that were shown.
     shown: BTreeSet<u32>,
-    /// By service index.
+    /// By pool index.
     members: BTreeMap<u32, Vec<(MemberKey, u32)>>,
-    /// By service index.
+    /// By pool index.
     ranges: BTreeMap<u32, Vec<SourceRangeKey>>,
 }
 
-/// Reads everything that services live in.
+/// Reads every table.
 pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
-    let mut fronts: Vec<Front> = Vec::new();
+    let mut frontends: Vec<Frontend> = Vec::new();
     for (key, FrontendValue { pool: index, flags }) in maps.frontends.entries()? {
         let (text, index) = if flags & frontend::VIP_MARK == 0 {
             (socket(key.addr, key.port, key.proto), index)
         } else {
-            // Whom it asks is no matter of where it leads.
+            // The pool that decides about ping is not one that it leads to.
             (key.addr.to_string(), 0)
         };
-        fronts.push((text, key.scope, flags, index));
+        frontends.push((text, key.scope, flags, index));
     }
     for (key, FrontendValue { pool: index, flags }) in maps.nodeports.entries()? {
         let proto = proto(key.proto);
         let text = format!("*:{}/{proto} v{}", key.port, key.family);
-        fronts.push((text, key.scope, flags, index));
+        frontends.push((text, key.scope, flags, index));
     }
-    fronts.sort();
+    frontends.sort();
     let mut out = String::new();
     for (addr, value) in sorted(maps.nodeaddrs.entries()?) {
         let _ = writeln!(out, "node address {addr} on device {}", value.ifindex);
     }
-    let (marks, fronts): (Vec<_>, Vec<_>) = fronts
+    let (marks, frontends): (Vec<_>, Vec<_>) = frontends
         .into_iter()
         .partition(|(_, _, flags, _)| flags & frontend::VIP_MARK != 0);
     for line in lines(&marks.iter().collect::<Vec<_>>()) {
@@ -66,11 +67,11 @@ pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
     }
 
     let mut reader = Reader::new(maps)?;
-    let mut of_index: BTreeMap<u32, Vec<&Front>> = BTreeMap::new();
-    for front in &fronts {
-        of_index.entry(front.3).or_default().push(front);
+    let mut of_index: BTreeMap<u32, Vec<&Frontend>> = BTreeMap::new();
+    for frontend in &frontends {
+        of_index.entry(frontend.3).or_default().push(frontend);
     }
-    for (_, _, _, index) in &fronts {
+    for (_, _, _, index) in &frontends {
         let Some(ours) = of_index.remove(index) else {
             continue;
         };
@@ -85,11 +86,11 @@ pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
 
 impl Reader {
     fn new(maps: &mut Maps) -> Result<Self, MapError> {
-        let mut svc = BTreeMap::new();
+        let mut pools = BTreeMap::new();
         for index in 0..maps.pools.len() {
             let found = maps.pools.load(index)?;
             if found != Pool::EMPTY {
-                svc.insert(index, found);
+                pools.insert(index, found);
             }
         }
         let mut backends = BTreeMap::new();
@@ -100,7 +101,7 @@ impl Reader {
             }
         }
         Ok(Self {
-            svc,
+            pools,
             backends,
             shown: BTreeSet::new(),
             members: grouped(sorted(maps.members.entries()?), |(key, _)| key.pool),
@@ -113,29 +114,29 @@ impl Reader {
         })
     }
 
-    /// What stands under an index, which is then taken out.
+    /// Shows the pool under an index, and takes it out.
     fn pool(&mut self, index: u32, maps: &mut Maps, out: &mut String) -> Result<(), MapError> {
-        let Some(svc) = self.svc.remove(&index) else {
+        let Some(pool) = self.pools.remove(&index) else {
             let _ = writeln!(out, "  leads nowhere");
             return Ok(());
         };
         let name = Scheduler::ALL
             .iter()
-            .find(|(_, s)| s.number() == svc.scheduler)
+            .find(|(_, s)| s.number() == pool.scheduler)
             .map_or("?", |(name, _)| name);
         let _ = write!(out, "  {name}");
-        if svc.affinity_secs > 0 {
-            let _ = write!(out, " affinity {}s", svc.affinity_secs);
+        if pool.affinity_secs > 0 {
+            let _ = write!(out, " affinity {}s", pool.affinity_secs);
         }
         for (bit, text) in [
             (flags::SOURCE_RANGES, "source-ranges"),
             (flags::NO_LOCAL, "no-local-endpoint"),
         ] {
-            if svc.flags & bit != 0 {
+            if pool.flags & bit != 0 {
                 let _ = write!(out, " {text}");
             }
         }
-        if svc.count == 0 && svc.flags & flags::HAS_ENDPOINTS == 0 {
+        if pool.count == 0 && pool.flags & flags::HAS_ENDPOINTS == 0 {
             let _ = write!(out, " no-endpoint");
         }
         out.push('\n');
@@ -149,7 +150,7 @@ impl Reader {
             .into_iter()
             .map(|(key, flags)| (key.backend, flags))
             .collect();
-        for at in svc.base..svc.base + u32::from(svc.count) {
+        for at in pool.base..pool.base + u32::from(pool.count) {
             let slot = maps.slots.load(at)?;
             let flags = kept.remove(&slot.backend);
             let text = self.backend(slot.backend);
@@ -197,8 +198,8 @@ impl Reader {
 
     /// What nothing leads to.
     fn left_over(&mut self, out: &mut String) {
-        for svc in self.svc.values() {
-            let _ = writeln!(out, "left over: service of {} slots", svc.count);
+        for pool in self.pools.values() {
+            let _ = writeln!(out, "left over: service of {} slots", pool.count);
         }
         for (key, _) in std::mem::take(&mut self.members).into_values().flatten() {
             let _ = writeln!(out, "left over: member {}", self.backend(key.backend));
@@ -220,12 +221,12 @@ impl Reader {
     }
 }
 
-/// One line a frontend; the same one from inside and outside is one line.
-fn lines(fronts: &[&Front]) -> Vec<String> {
-    let all: HashSet<&Front> = fronts.iter().copied().collect();
+/// One line for each frontend; one that is the same from inside and outside is one line.
+fn lines(frontends: &[&Frontend]) -> Vec<String> {
+    let all: HashSet<&Frontend> = frontends.iter().copied().collect();
     let mut lines = Vec::new();
-    for (text, from, flags, index) in fronts {
-        let twin = |other: u8| all.contains(&(text.clone(), other, *flags, *index));
+    for (text, from, flags, index) in frontends {
+        let has = |other: u8| all.contains(&(text.clone(), other, *flags, *index));
         let kinds = [
             (frontend::CLUSTER_IP, "cluster-ip"),
             (frontend::NODE_PORT, "node-port"),
@@ -234,7 +235,7 @@ fn lines(fronts: &[&Front]) -> Vec<String> {
         ];
         let kinds = kinds.iter().filter(|(bit, _)| flags & bit != 0);
         let kinds = kinds.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
-        match (*from, twin(scope::INTERNAL), twin(scope::EXTERNAL)) {
+        match (*from, has(scope::INTERNAL), has(scope::EXTERNAL)) {
             (scope::INTERNAL, _, true) => lines.push(format!("{text} {kinds}")),
             (scope::INTERNAL, _, false) => lines.push(format!("{text} {kinds} (from inside)")),
             (_, true, _) => {}
@@ -258,7 +259,7 @@ fn sorted<K: Ord + Copy, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
     entries
 }
 
-/// The elements by number, each group in their order.
+/// The elements by number, each group in its order.
 fn grouped<T>(all: impl IntoIterator<Item = T>, by: impl Fn(&T) -> u32) -> BTreeMap<u32, Vec<T>> {
     let mut groups: BTreeMap<u32, Vec<T>> = BTreeMap::new();
     for one in all {

@@ -1,10 +1,12 @@
-//! From plans to maps. Owns every map write of services, its order, the ids, and what is retried; knows nothing of
-//! Kubernetes, of time, or of which kernel is below.
+//! From plans to maps: every write of the maps of Services, its order, the ids, and what is
+//! retried. It never sees Kubernetes, a clock, or which kernel is below.
 //!
-//! Whatever is new is written before anything leads to it: backends → members → slots → word 0 → frontends. Whatever goes
-//! loses what leads to it first, and its place is given to something else only behind a barrier, when no program that saw
-//! it can still be running. Barriers are lazy: what is retired waits until its place is needed, or until
-//! [`Engine::settle`].
+//! What is new is written before anything leads to it: backends → members → slots → word 0 →
+//! frontends. What goes loses what leads to it first, and its place is reused only behind a
+//! barrier, when no program that saw it can still be running. Barriers are lazy: what is retired
+//! waits until its place is needed, or until [`Engine::settle`].
+//!
+//! Floors, from the top: `audit` and `engine`, `write`, `mirror`, `report`.
 
 mod audit;
 pub mod dump;

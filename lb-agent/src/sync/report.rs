@@ -35,15 +35,17 @@ pub struct Report {
     pub health_changed: bool,
     /// [`Engine::problems`](super::Engine::problems) may report something else than before.
     pub problems_changed: bool,
-    /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve, and UDP frontends that
-    /// lead elsewhere or are gone.
+    /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve,
+    /// and UDP frontends that lead elsewhere or are gone.
     pub udp_lost: u64,
-    /// When the changes behind the slices of this sync were made (see [`Changes`](crate::model::Changes)).
+    /// When the changes behind the slices of this sync were made (see
+    /// [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<Trigger>,
 }
 
 impl Report {
-    /// Nothing is pending: what could not be written was refused for a reason that retrying does not remove.
+    /// Nothing is pending: what could not be written was refused for a reason that retrying does
+    /// not remove.
     #[must_use]
     pub fn applied(&self) -> bool {
         self.failed.iter().all(|f| f.error.is_refusal())
@@ -69,8 +71,8 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// What was asked for does not fit, and retrying does not help: the object or a map's size has to change. Any other
-    /// failure is the agent's own.
+    /// What was asked for does not fit, and retrying does not help: the object or a map's size has
+    /// to change. Any other failure is the agent's own.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Plan(_) | Self::Map(MapError::Full { .. }))
@@ -169,8 +171,8 @@ pub struct Snapshot {
 pub struct HealthCheck {
     /// Their port, and the endpoints that they count.
     pub facts: plan::HealthCheck,
-    /// The maps hold its node ports. A Service whose node port was refused is not served here, however many endpoints it
-    /// has.
+    /// The maps hold its node ports. A Service whose node port was refused is not served here,
+    /// however many endpoints it has.
     pub programmed: bool,
 }
 

@@ -1,9 +1,10 @@
-//! Hash maps and the trie, in two rounds of pages: what the map holds against the mirror; then, unless that has shown that
-//! nothing is missing, the mirror against the map. A barrier stands behind each repaired frontend.
+//! Hash maps and the trie, in two rounds of pages: what the map holds against the mirror; then,
+//! unless that has shown that nothing is missing, the mirror against the map. A barrier stands
+//! behind each repaired frontend.
 //!
-//! A page and its comparison are one step of the only task that writes, so what is read now has to be what the mirror says
-//! now. An entry that another process changed is met in its bucket, or in its turn in the mirror, whatever the agent
-//! writes between the pages.
+//! A page and its comparison are one step of the only task that writes, so what is read now has to
+//! be what the mirror says now. An entry that another process changed is met in its bucket, or in
+//! its turn in the mirror, whatever the agent writes between the pages.
 
 use crate::{
     maps::{
@@ -19,7 +20,8 @@ use crate::{
 
 use super::{Audit, History, Place, Stage};
 
-/// Overwritten frontends that one audit of a map repairs, with a barrier (8 ms) before each; the next one does the rest.
+/// Overwritten frontends that one audit of a map repairs, with a barrier (8 ms) before each; the
+/// next one does the rest.
 const REPLACED: usize = 32;
 /// Of these, in one step.
 const AT_ONCE: usize = 1;

@@ -1,7 +1,8 @@
-//! The map audit: compares the maps with the mirror, page by page, and repairs drift. It goes in the order of writing, so an
-//! entry is repaired after what it leads to.
+//! The map audit: compares the maps with the mirror, page by page, and repairs drift. It goes in
+//! the order of writing, so an entry is repaired after what it leads to.
 //!
-//! The agent is the only writer of these maps, so drift is the work of another process, or of a bug.
+//! The agent is the only writer of these maps, so drift is the work of another process, or of a
+//! bug.
 
 mod arrays;
 mod hashes;
@@ -36,8 +37,8 @@ pub const ORDER: [Table; Table::COUNT] = [
     Table::NodeAddrs,
 ];
 
-/// The progress of an audit of all maps. Maps may be written between its steps: each compares what a map holds now with what
-/// it should hold now.
+/// The progress of an audit of all maps. Maps may be written between its steps: each compares what
+/// a map holds now with what it should hold now.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Index into [`ORDER`].
@@ -73,7 +74,8 @@ pub struct Audit {
     pub ended: bool,
     /// Entries that differed.
     pub drift: u64,
-    /// Of these, entries that were as desired but that no program looked up; programs look them up again now.
+    /// Of these, entries that were as desired but that no program looked up; programs look them up
+    /// again now.
     pub unseen: u64,
     /// Some of them, in words.
     pub examples: Vec<String>,

@@ -1,5 +1,5 @@
-//! The engine: facts in, map writes out. It remembers what is planned and what has to be retried, and never removes what a
-//! previous agent left before every source has finished its first list.
+//! The engine: facts in, map writes out. It remembers what is planned and what has to be retried,
+//! and never removes what a previous agent left before every source has finished its first list.
 
 mod ownership;
 mod queries;
@@ -120,7 +120,8 @@ impl Engine {
         })
     }
 
-    /// Ports of load-balancer and external addresses of planned Services whose packets should be routed to `lb0`.
+    /// Ports of load-balancer and external addresses of planned Services whose packets should be
+    /// routed to `lb0`.
     pub fn routed_ports(&self) -> impl Iterator<Item = VipKey> {
         self.mirror.vips().owned().filter_map(|(key, flags)| {
             let port = flags & (frontend::VIP_MARK | frontend::ROUTED) == frontend::ROUTED;
@@ -128,10 +129,10 @@ impl Engine {
         })
     }
 
-    /// Writes what has changed since the last call, and retries what failed then, except what did not fit into a map (see
-    /// [`Engine::retry`]). When nothing has changed, nothing is written. Until Services, slices and the Node are known
-    /// completely, a Service is programmed only if it has an endpoint and no previous agent left it in the maps; nothing
-    /// is removed.
+    /// Writes what has changed since the last call, and retries what failed then, except what did
+    /// not fit into a map (see [`Engine::retry`]). When nothing has changed, nothing is written.
+    /// Until Services, slices and the Node are known completely, a Service is programmed only if it
+    /// has an endpoint and no previous agent left it in the maps; nothing is removed.
     #[must_use = "it says what failed"]
     pub fn sync(&mut self, maps: &mut Maps) -> Report {
         let mut report = Report {
@@ -142,11 +143,12 @@ impl Engine {
         let changed = self.gather(&mut report);
         let mut changed: Vec<ObjectKey> = changed.into_iter().collect();
         if report.first_synced {
-            // Owners of contested frontends come first, and recognise the indices that these lead to.
+            // Owners of contested frontends come first, and recognise the indices that these lead
+            // to.
             changed.sort_by_cached_key(|key| self.cluster.service(key).map(|s| s.rank()));
         }
-        // A first sync onto empty maps, owners first, has nothing to move or to remove, so it need not hold everything that
-        // it is about to write.
+        // A first sync onto empty maps, owners first, has nothing to move or to remove, so it need
+        // not hold everything that it is about to write.
         let part = if report.first_synced && !self.has_leftovers() {
             PART
         } else {
@@ -319,8 +321,8 @@ impl Engine {
         self.no_local = self.no_local.replaced(before, no_local);
     }
 
-    /// Before everything is listed: a Service that a previous agent left in the maps is not touched, since some of its
-    /// slices may be missing; one without endpoints would gain nothing.
+    /// Before everything is listed: a Service that a previous agent left in the maps is not
+    /// touched, since some of its slices may be missing; one without endpoints would gain nothing.
     fn waits(&self, plan: &ServicePlan) -> bool {
         let restored = |key: &FrontendKey| {
             let target = self.mirror.target(key);

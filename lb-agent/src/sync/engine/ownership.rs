@@ -1,5 +1,5 @@
-//! What a planned Service takes: an index for each of its pools, and its frontends. Decides which index in the maps is
-//! recognised as a Service's own.
+//! What a planned Service takes: an index for each of its pools, and its frontends. Decides which
+//! index in the maps is recognised as a Service's own.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,9 +17,10 @@ use crate::sync::{
 };
 
 impl Engine {
-    /// A service index for each pool of the plan: the one it has; else the one that its frontends lead to, if a former pool
-    /// of this Service had it (a port was renamed, a policy changed), or if a previous agent left it and all frontends that
-    /// lead there are this Service's today; else a free one.
+    /// A pool index for each pool of the plan: the one it has; else the one that its frontends lead
+    /// to, if a former pool of this Service had it (a port was renamed, a policy changed), or if a
+    /// previous agent left it and all frontends that lead there are this Service's today; else a
+    /// free one.
     pub(super) fn indices(
         &mut self,
         service: &ObjectKey,

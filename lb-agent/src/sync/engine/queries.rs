@@ -20,8 +20,8 @@ pub(super) enum Recheck {
 }
 
 impl Engine {
-    /// Everything that is not programmed as asked, by Service: invalid values, frontends that another Service owns, failed
-    /// writes.
+    /// Everything that is not programmed as asked, by Service: invalid values, frontends that
+    /// another Service owns, failed writes.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ObjectKey, Vec<String>> {
         let mut all: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
@@ -58,7 +58,8 @@ impl Engine {
         &self.checks
     }
 
-    /// Updates the health checks of `changed` Services, and of all others if asked. Has any of them changed?
+    /// Updates the health checks of `changed` Services, and of all others if asked. Has any of them
+    /// changed?
     pub(super) fn check_health(&mut self, changed: Vec<ObjectKey>, recheck: Recheck) -> bool {
         let mut keys = changed;
         if recheck == Recheck::All {
@@ -86,7 +87,8 @@ impl Engine {
         different
     }
 
-    /// Does the map hold the node port, and lead it to this Service? Other frontends do not matter here.
+    /// Does the map hold the node port, and lead it to this Service? Other frontends do not matter
+    /// here.
     fn is_programmed(&self, frontend: &FrontendKey, planned: &Planned) -> bool {
         let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
         matches!(frontend, FrontendKey::Address(_))

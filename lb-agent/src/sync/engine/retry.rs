@@ -1,4 +1,5 @@
-//! What failed: whether it is planned again at the next sync, when there may be room, or when its Service changes.
+//! What failed: whether it is planned again at the next sync, when there may be room, or when its
+//! Service changes.
 
 use crate::maps::table::MapError;
 
@@ -6,7 +7,8 @@ use super::Engine;
 use crate::sync::report::{Failure, FailureCause, Report};
 
 impl Engine {
-    /// The next sync retries also what did not fit. To be called when room was made, and from time to time.
+    /// The next sync retries also what did not fit. To be called when room was made, and from time
+    /// to time.
     pub fn retry(&mut self) {
         self.dirty.append(&mut self.refused);
     }
@@ -16,8 +18,8 @@ impl Engine {
         !self.refused.is_empty() || !self.dirty.is_empty()
     }
 
-    /// What failed is planned again at the next sync; what did not fit, when there may be room; and what only a change of
-    /// the Service can help, then.
+    /// What failed is planned again at the next sync; what did not fit, when there may be room; and
+    /// what only a change of the Service can help, then.
     pub(super) fn remember(&mut self, report: &Report) {
         for Failure { service, error } in &report.failed {
             let Some(key) = service else { continue };

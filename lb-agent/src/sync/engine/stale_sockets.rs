@@ -1,5 +1,6 @@
-//! Which connected UDP sockets have lost their backend. A socket keeps its backend as long as that one serves the Service
-//! that the socket's destination leads to; readiness, policy, topology and termination do not matter.
+//! Which connected UDP sockets have lost their backend. A socket keeps its backend as long as that
+//! one serves the Service that the socket's destination leads to; readiness, policy, topology and
+//! termination do not matter.
 
 use lb_common::{
     Addr, Proto,
@@ -12,7 +13,8 @@ use crate::plan::{FrontendKey, desired::MemberFlags};
 use super::Engine;
 use crate::sync::mirror::BackendKey;
 
-/// The destination of a connected UDP socket and the backend that it was given. Many sockets may share one.
+/// The destination of a connected UDP socket and the backend that it was given. Many sockets may
+/// share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UdpAssociation {
     /// The destination that the client connected to.
@@ -40,13 +42,15 @@ impl UdpAssociation {
 }
 
 impl Engine {
-    /// Does this socket use a backend that no longer serves it, according to the maps? Never before everything is listed.
+    /// Does this socket use a backend that no longer serves it, according to the maps? Never before
+    /// everything is listed.
     #[must_use]
     pub fn is_stale(&self, association: &UdpAssociation) -> bool {
         self.synced && !self.serves(association)
     }
 
-    /// Looks at what the maps hold today, never at the ids in the socket's record: they may belong to others by now.
+    /// Looks at what the maps hold today, never at the ids in the socket's record: they may belong
+    /// to others by now.
     fn serves(&self, association: &UdpAssociation) -> bool {
         let UdpAssociation {
             vip,

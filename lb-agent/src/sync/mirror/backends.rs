@@ -1,5 +1,5 @@
-//! Backends: an id for each address, port and protocol, shared by all Services that use it, and what a backend's entry
-//! shows when its users disagree.
+//! Backends: an id for each address, port and protocol, shared by all Services that use it, and
+//! what a backend's entry shows when its users disagree.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,7 +53,7 @@ struct Entry {
     local: u32,
     /// Memberships.
     members: u32,
-    /// State and flags as they stand in the map, or as they will first.
+    /// State and flags in the map, or those to be written first.
     written: (u8, u16),
     /// The map holds the entry.
     is_written: bool,
@@ -82,8 +82,8 @@ impl Backends {
                 port: b.port,
                 proto: b.proto,
             };
-            // An interrupted agent may have left the same backend twice: the first id stays, and the users of the second
-            // one move to it.
+            // An interrupted agent may have left the same backend twice: the first id stays, and
+            // the users of the second one move to it.
             let is_second = all.find(&key).is_some();
             let mut entry = Entry::new(key, (b.state, b.flags));
             entry.is_written = true;

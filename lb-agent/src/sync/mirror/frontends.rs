@@ -1,5 +1,5 @@
-//! Frontends: which Services want each, which of them owns it, and what the map holds. The oldest Service owns a contested
-//! frontend.
+//! Frontends: which Services want each, which of them owns it, and what the map holds. The oldest
+//! Service owns a contested frontend.
 
 use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
@@ -14,10 +14,10 @@ use crate::model::ObjectKey;
 pub(crate) struct Ownership {
     /// Shared by all frontends of the Service.
     pub(crate) owner: Arc<Owner>,
-    /// Service index; `None` for the mark of a VIP, which any number of services may share.
+    /// Pool index; `None` for the mark of a VIP, which any number of services may share.
     pub(crate) index: Option<u32>,
-    /// For the mark of a VIP: the service index that decides whether the address answers ping. It may belong to another
-    /// pool by now, which does no harm.
+    /// For the mark of a VIP: the pool index that decides whether the address answers ping. It may
+    /// belong to another pool by now, which does no harm.
     pub(crate) ping_pool: Option<u32>,
     /// See [`lb_common::frontend`].
     pub(crate) flags: u32,
@@ -150,7 +150,8 @@ impl<K: Copy + Ord + Hash> FrontendTable<K> {
         before
     }
 
-    /// What has to be written, by key. Keys that are as desired are forgotten; a key whose pool is not `is_live` waits.
+    /// What has to be written, by key. Keys that are as desired are forgotten; a key whose pool is
+    /// not `is_live` waits.
     pub(super) fn steps(&mut self, is_live: impl Fn(u32) -> bool) -> Vec<(K, Step)> {
         let mut steps = Vec::new();
         let mut settled = Vec::new();
@@ -182,9 +183,10 @@ impl<K: Copy + Ord + Hash> FrontendTable<K> {
         steps
     }
 
-    /// `count` keys before the place `end`, each with its entry if the map holds it, and the place of the first of them.
-    /// A walk that goes on from there to the first place meets every key that is present all the time: new keys come
-    /// at the end, and the last one takes the place of one that goes.
+    /// `count` keys before the place `end`, each with its entry if the map holds it, and the place
+    /// of the first of them. A walk that goes on from there to the first place meets every key that
+    /// is present all the time: new keys come at the end, and the last one takes the place of one
+    /// that goes.
     pub(super) fn before(
         &self,
         end: usize,

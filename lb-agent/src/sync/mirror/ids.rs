@@ -1,8 +1,10 @@
-//! Service indices and backend ids: small numbers that are given out, retired, and given out again behind a barrier.
+//! Pool indices and backend ids: small numbers that are given out, retired, and given out again
+//! behind a barrier.
 
 use std::collections::{BTreeSet, VecDeque};
 
-/// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map means "none".
+/// An allocator of numbers from 1 to below its limit; 0 is never given out, so that a zero in a map
+/// means "none".
 pub(crate) struct Ids {
     limit: u32,
     /// Never given out yet, from here on.
@@ -25,8 +27,9 @@ impl Ids {
         }
     }
 
-    /// A free number that no reader can still hold. A number that was in use comes as late as possible: flow and affinity
-    /// entries outlive the pool or backend that they name, and must not meet another one there while they are fresh.
+    /// A free number that no reader can still hold. A number that was in use comes as late as
+    /// possible: flow and affinity entries outlive the pool or backend that they name, and must not
+    /// meet another one there while they are fresh.
     pub(super) fn take(&mut self) -> Option<u32> {
         let spare = self.next < self.limit;
         let rested = self.free.len() as u64 * 8 >= u64::from(self.limit);

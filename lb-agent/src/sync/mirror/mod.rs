@@ -1,7 +1,8 @@
-//! The mirror: what the maps hold, as far as this agent has read or written them, and which Service wants what.
+//! The mirror: what the maps hold, as far as this agent has read or written them, and which Service
+//! wants what.
 //!
-//! Its fields are private to this folder. Writers report each element that they have written through a method, so that a
-//! count never changes without the entry it counts.
+//! Its fields are private to this folder. Writers report each element that they have written
+//! through a method, so that a count never changes without the entry it counts.
 
 mod backends;
 mod frontends;
@@ -42,17 +43,17 @@ use slot_ranges::SlotRanges;
 
 /// The mirror of every map that services live in.
 pub(crate) struct Mirror {
-    /// By service index.
+    /// By pool index.
     pools: HashMap<u32, PoolState>,
-    /// Service indices.
+    /// Pool indices.
     indices: Ids,
     slots: SlotRanges,
     backends: Backends,
     vips: FrontendTable<VipKey>,
     node_ports: FrontendTable<NodePortKey>,
     node_addresses: BTreeMap<Addr, NodeAddr>,
-    /// Tables of which an element was freed since the last barrier: the next one taken could be the same, while a reader
-    /// looks at it.
+    /// Tables of which an element was freed since the last barrier: the next one taken could be the
+    /// same, while a reader looks at it.
     recycled: PerTable<bool>,
     /// Entries of `lb_members`.
     members: u32,
@@ -84,7 +85,7 @@ pub(crate) enum Pin {
 
 /// What the mirror shows.
 impl Mirror {
-    /// The pool under a service index.
+    /// The pool under a pool index.
     pub(crate) fn pool(&self, index: u32) -> Option<&PoolState> {
         self.pools.get(&index)
     }
@@ -99,7 +100,7 @@ impl Mirror {
         &self.vips
     }
 
-    /// Service indices.
+    /// Pool indices.
     pub(crate) fn indices(&self) -> &Ids {
         &self.indices
     }
@@ -114,7 +115,7 @@ impl Mirror {
         &self.capacity
     }
 
-    /// The service index that the frontend leads to in the map.
+    /// The pool index that the frontend leads to in the map.
     pub(crate) fn target(&self, key: &FrontendKey) -> Option<u32> {
         let written = match key {
             FrontendKey::Address(key) => self.vips.written(key),
@@ -123,8 +124,8 @@ impl Mirror {
         written.map(|r| r.pool)
     }
 
-    /// Each ownership that lost against an older Service's, as the frontend in words with its protocol, the loser, the
-    /// winner.
+    /// Each ownership that lost against an older Service's, as the frontend in words with its
+    /// protocol, the loser, the winner.
     pub(crate) fn conflicts(&self) -> impl Iterator<Item = (String, u8, &ObjectKey, &ObjectKey)> {
         let vips = self.vips.conflicts().map(|(key, loser, winner)| {
             let what = format!("{} port {}", key.addr, key.port);
@@ -241,7 +242,7 @@ impl Mirror {
 
 /// What was given out, and what a barrier frees.
 impl Mirror {
-    /// A free service index, if there is one.
+    /// A free pool index, if there is one.
     pub(crate) fn take_index(&mut self) -> Option<u32> {
         self.indices.take()
     }
@@ -261,14 +262,15 @@ impl Mirror {
         self.slots.give(range);
     }
 
-    /// No program runs any more that could see what was retired before: slots and recycled elements are free. Entries of
-    /// arrays are cleared first, see [`Mirror::index_cleared`] and [`Mirror::backend_cleared`].
+    /// No program runs any more that could see what was retired before: slots and recycled elements
+    /// are free. Entries of arrays are cleared first, see [`Mirror::index_cleared`] and
+    /// [`Mirror::backend_cleared`].
     pub(crate) fn barrier_passed(&mut self) {
         self.recycled = PerTable::default();
         self.slots.release();
     }
 
-    /// The entry of a retired service index is cleared.
+    /// The entry of a retired pool index is cleared.
     pub(crate) fn index_cleared(&mut self, index: u32) {
         self.indices.release(index);
     }

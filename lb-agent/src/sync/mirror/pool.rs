@@ -1,4 +1,4 @@
-//! What the maps hold under one service index.
+//! What the maps hold under one pool index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,13 @@ use super::slot_ranges::Range;
 /// The entry of a pool in its map.
 pub(crate) type Entry = Pool;
 
-/// The mirror of one service index, updated element by element as writes succeed.
+/// The mirror of one pool index, updated element by element as writes succeed.
 pub(crate) struct PoolState {
-    /// A planned Service holds it; false for one that a previous agent left, until it is recognised.
+    /// A planned Service holds it; false for one that a previous agent left, until it is
+    /// recognised.
     owned: bool,
-    /// What the maps hold here is what its Service wants, or wanted. A pool that is recognised by a frontend may hold what
-    /// another Service left, until it is written or compared.
+    /// What the maps hold here is what its Service wants, or wanted. A pool that is recognised by a
+    /// frontend may hold what another Service left, until it is written or compared.
     verified: bool,
     entry: Entry,
     range: Option<Range>,

@@ -1,5 +1,5 @@
-//! From pinned maps to a mirror: decides what of a previous agent's entries can be trusted, and takes it over. It writes no
-//! entry (the tables set missing bits of `lb_known` as they are read).
+//! From pinned maps to a mirror: decides what of a previous agent's entries can be trusted, and
+//! takes it over. It writes no entry (the tables set missing bits of `lb_known` as they are read).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -95,8 +95,9 @@ fn entries_of_pools(maps: &mut Maps, capacity: u32) -> Result<HashMap<u32, PoolS
     Ok(pools)
 }
 
-/// Reads each pool's slots. A pool whose range lies outside the map, overlaps another one or holds a foreign slot keeps its
-/// entry and loses its slots, so that planning it writes them anew, elsewhere.
+/// Reads each pool's slots. A pool whose range lies outside the map, overlaps another one or holds
+/// a foreign slot keeps its entry and loses its slots, so that planning it writes them anew,
+/// elsewhere.
 fn restore_slots(
     pools: &mut HashMap<u32, PoolState>,
     maps: &mut Maps,

@@ -21,8 +21,8 @@ pub(super) struct SlotRanges {
     retired: Vec<Range>,
 }
 
-/// The length given out for `count` slots: four steps a doubling, so that a service that grows and shrinks a little finds
-/// the holes that it left, and a hole is at most a quarter too large.
+/// The length given out for `count` slots: four steps a doubling, so that a service that grows and
+/// shrinks a little finds the holes that it left, and a hole is at most a quarter too large.
 pub(super) fn class(count: u32) -> u32 {
     if count <= 4 {
         return count.next_power_of_two();
@@ -155,8 +155,8 @@ mod tests {
     }
 
     proptest! {
-        /// Services of all sizes that change at random, filling up to half of the room (as much as one switch needs):
-        /// no request fails, nothing overlaps, nothing is lost.
+        /// Services of all sizes that change at random, filling up to half of the room (as much as
+        /// one switch needs): no request fails, nothing overlaps, nothing is lost.
         #[test]
         fn no_death_by_fragmentation(steps in prop::collection::vec((0usize..40, 1u32..1500), 1..600)) {
             const LIMIT: u32 = 40 * 1024;

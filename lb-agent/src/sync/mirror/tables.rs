@@ -1,5 +1,5 @@
-//! The hash tables of the maps, each beside its mirror: one implementation of [`Mirrored`] a table serves writers and audit
-//! alike.
+//! The hash tables of the maps, each beside its mirror: one implementation of [`Mirrored`] a table
+//! serves writers and audit alike.
 
 use std::{collections::HashMap, fmt::Debug, hash::Hash};
 

@@ -1,4 +1,5 @@
-//! What writers report to the mirror: one method for each kind of element, which keeps counts and users in step.
+//! What writers report to the mirror: one method for each kind of element, which keeps counts and
+//! users in step.
 
 use lb_common::{
     Addr,
@@ -21,7 +22,8 @@ impl Mirror {
         self.backends.written(id, value);
     }
 
-    /// `lb_members` holds the membership, new or changed. Without such a pool nothing happens, and the pin stays.
+    /// `lb_members` holds the membership, new or changed. Without such a pool nothing happens, and
+    /// the pin stays.
     pub(crate) fn insert_member(&mut self, index: u32, id: u32, flags: MemberFlags, pin: Pin) {
         let Some(pool) = self.pools.get_mut(&index) else {
             return;
@@ -71,7 +73,8 @@ impl Mirror {
         }
     }
 
-    /// The pool's entry is written and leads to other slots; the range that it led to before is retired.
+    /// The pool's entry is written and leads to other slots; the range that it led to before is
+    /// retired.
     pub(crate) fn switch(
         &mut self,
         index: u32,
@@ -137,7 +140,8 @@ impl Mirror {
         }
     }
 
-    /// A membership changed, or ended (`now` is `None`): clients of a UDP backend may have to be reset.
+    /// A membership changed, or ended (`now` is `None`): clients of a UDP backend may have to be
+    /// reset.
     fn stopped_serving(&mut self, id: u32, before: MemberFlags, now: Option<MemberFlags>) {
         let serves = |flags: MemberFlags| flags.has(MemberFlags::SERVING);
         if serves(before) && !now.is_some_and(serves) && self.backends.is_udp(id) {

@@ -120,7 +120,7 @@ const DEEDS: &[Deed] = &[
         assert_eq!(r.maps.frontends.remove(&keys).done, keys.len());
     }),
     ("a service leads elsewhere", 1, |r| {
-        let (key, value) = first(&mut *r.maps.frontends);
+        let (key, value) = first(&*r.maps.frontends);
         let wrong = FrontendValue {
             pool: value.pool + 1,
             ..value
@@ -128,15 +128,15 @@ const DEEDS: &[Deed] = &[
         put(&mut *r.maps.frontends, key, wrong);
     }),
     ("a service is added", 1, |r| {
-        let (mut key, value) = first(&mut *r.maps.frontends);
+        let (mut key, value) = first(&*r.maps.frontends);
         key.port = 4711;
         put(&mut *r.maps.frontends, key, value);
     }),
     ("a node port is deleted", 1, |r| {
-        take(&mut *r.maps.nodeports)
+        take(&mut *r.maps.nodeports);
     }),
     ("a node port leads elsewhere", 1, |r| {
-        let (key, value) = first(&mut *r.maps.nodeports);
+        let (key, value) = first(&*r.maps.nodeports);
         put(
             &mut *r.maps.nodeports,
             key,
@@ -147,10 +147,10 @@ const DEEDS: &[Deed] = &[
         );
     }),
     ("a node address is deleted", 1, |r| {
-        take(&mut *r.maps.nodeaddrs)
+        take(&mut *r.maps.nodeaddrs);
     }),
     ("a node address is moved, another added", 2, |r| {
-        let (key, _) = first(&mut *r.maps.nodeaddrs);
+        let (key, _) = first(&*r.maps.nodeaddrs);
         let wrong = NodeAddr {
             ifindex: 99,
             flags: 0,
@@ -160,16 +160,16 @@ const DEEDS: &[Deed] = &[
     }),
     ("a member is deleted", 1, |r| take(&mut *r.maps.members)),
     ("a member loses its flags, another is added", 2, |r| {
-        let (mut key, _) = first(&mut *r.maps.members);
+        let (mut key, _) = first(&*r.maps.members);
         put(&mut *r.maps.members, key, 0);
         key.backend += 100;
         put(&mut *r.maps.members, key, 1);
     }),
     ("a source range is deleted", 1, |r| {
-        take(&mut *r.maps.srcranges)
+        take(&mut *r.maps.srcranges);
     }),
     ("a source range is added", 1, |r| {
-        let (mut key, value) = first(&mut *r.maps.srcranges);
+        let (mut key, value) = first(&*r.maps.srcranges);
         key.prefix_len -= 1;
         put(&mut *r.maps.srcranges, key, value);
     }),

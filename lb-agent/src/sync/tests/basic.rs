@@ -140,8 +140,8 @@ fn a_policy_change_moves_frontends_without_a_gap() {
             .contains("*:30080/TCP v4 node-port (from outside)\n  random no-local-endpoint\n")
     );
     local.internal_policy = Policy::Local;
-    // Two entries (inside, outside) of the cluster IP move, and its mark asks another service; each waits for the element of
-    // the one before.
+    // Two entries (inside, outside) of the cluster IP move, and its mark asks another service; each
+    // waits for the element of the one before.
     let report = rig.put(local);
     assert_eq!(
         (

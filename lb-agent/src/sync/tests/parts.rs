@@ -1,4 +1,5 @@
-//! The first sync of a large cluster is written in parts; what stands in the end is what one part would have written.
+//! The first sync of a large cluster is written in parts; what stands in the end is what one part
+//! would have written.
 
 use std::net::IpAddr;
 
@@ -20,7 +21,8 @@ const LIMITS: Limits = Limits {
     backends: 1 << 12,
 };
 
-/// Every third one wants the address of another that is older, and one that comes in a later part by its name.
+/// Every third one wants the address of another that is older, and one that comes in a later part
+/// by its name.
 fn cluster() -> (Vec<Service>, Vec<Slice>) {
     let services = (0..SERVICES).map(|n| {
         let of = if n % 3 == 0 { (n + 700) % SERVICES } else { n };

@@ -1,5 +1,6 @@
-//! Random histories with injected failures and readers under way: no reader sees a foreign backend, no rule of the ABI is
-//! broken, and once failures end the maps are what a fresh agent makes of the last state.
+//! Random histories with injected failures and readers under way: no reader sees a foreign backend,
+//! no rule of the ABI is broken, and once failures end the maps are what a fresh agent makes of the
+//! last state.
 
 use std::collections::BTreeMap;
 
@@ -294,7 +295,8 @@ fn run(steps: &[Step], seed: u64, per_mille: u64) {
     truth.relist(&mut rig.engine);
     let report = rig.sync();
     assert_eq!((report.writes.hashed(), report.failed), (0, vec![]));
-    // A pool of which every frontend was lost to another Service is not recognised: its index is exchanged.
+    // A pool of which every frontend was lost to another Service is not recognised: its index is
+    // exchanged.
     let lost = rig
         .engine
         .problems()

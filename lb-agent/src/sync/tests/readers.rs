@@ -1,5 +1,6 @@
-//! Programs that run while the agent writes, one step at a time: frontend, word 0, slot, backend. They hold what they read
-//! across any number of writes, as a program on another CPU may, but never across a barrier.
+//! Programs that run while the agent writes, one step at a time: frontend, word 0, slot, backend.
+//! They hold what they read across any number of writes, as a program on another CPU may, but never
+//! across a barrier.
 
 use std::collections::BTreeSet;
 

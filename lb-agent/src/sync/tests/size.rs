@@ -34,7 +34,8 @@ fn one_endpoint_of_five_thousand_touches_few_elements() {
     let mut changed = ends[..SLICE].to_vec();
     changed[7] = draining("10.1.0.7", "there");
     let report = rig.put_slice(slice("web-000", changed.clone()));
-    // One member loses a flag, one backend shows it, one entry switches. The slots are plain stores into mapped memory.
+    // One member loses a flag, one backend shows it, one entry switches. The slots are plain stores
+    // into mapped memory.
     assert_eq!(report.writes.hashed(), 1);
     assert_eq!(
         (report.writes[Table::Backends], report.writes[Table::Pools]),

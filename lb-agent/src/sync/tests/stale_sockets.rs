@@ -99,7 +99,8 @@ fn a_service_that_is_gone_serves_nobody_though_another_has_its_backend() {
     rig.engine.handle(Event::ServiceGone(key("a")));
     assert!(rig.sync().udp_lost > 0);
     assert!(rig.engine.is_stale(&pair(1, 1)) && !rig.engine.is_stale(&pair(2, 1)));
-    // A third takes the number of the first over; it has the same backend, but not the same address.
+    // A third takes the number of the first over; it has the same backend, but not the same
+    // address.
     let _ = rig.engine.settle(&mut rig.maps);
     rig.put(dns("c", 3));
     rig.put_slice(behind("c-1", vec![endpoint("10.1.0.1", "here")]));

@@ -2,9 +2,10 @@
 
 use crate::maps::table::{Batch, MapError};
 
-/// Runs `items` through `write` and calls `report` for each. Behind a failed element the rest is tried too, except the items
-/// that `skip` names when their turn comes. The cost grows with the number of items only, even if all of them fail, as in a
-/// full map: behind a failure pieces are small, and double with each success.
+/// Runs `items` through `write` and calls `report` for each. Behind a failed element the rest is
+/// tried too, except the items that `skip` names when their turn comes. The cost grows with the
+/// number of items only, even if all of them fail, as in a full map: behind a failure pieces are
+/// small, and double with each success.
 pub(crate) fn run<T>(
     items: &[T],
     mut write: impl FnMut(&[T]) -> Batch,

@@ -1,4 +1,5 @@
-//! The difference between a pool as planned and as the maps hold it, by the phase in which each element may be written.
+//! The difference between a pool as planned and as the maps hold it, by the phase in which each
+//! element may be written.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,6 @@
-//! Writes of frontends: what leads to pools. Between a write that frees an element of a hash map and the next one that takes
-//! one stands a barrier, since the kernel recycles the element at once, while readers may look at it.
+//! Writes of frontends: what leads to pools. Between a write that frees an element of a hash map
+//! and the next one that takes one stands a barrier, since the kernel recycles the element at once,
+//! while readers may look at it.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +17,8 @@ use crate::{
 
 use super::{batch, reuse::barrier};
 
-/// Brings one map of frontends up to date; adds to `changed` the Services whose frontends were written. What fails is tried
-/// again at the next call.
+/// Brings one map of frontends up to date; adds to `changed` the Services whose frontends were
+/// written. What fails is tried again at the next call.
 pub(crate) fn publish<F: FrontendMap>(
     mirror: &mut Mirror,
     maps: &mut Maps,
@@ -33,7 +34,8 @@ pub(crate) fn publish<F: FrontendMap>(
         }
     }
 
-    // A replaced entry is never absent: readers find the old one or the new one. Each frees an element, so each waits.
+    // A replaced entry is never absent: readers find the old one or the new one. Each frees an
+    // element, so each waits.
     for (entry, owner) in replaces {
         let ready = wait_if_recycled::<F>(mirror, maps, report);
         let result = ready.and_then(|()| {

@@ -1,4 +1,5 @@
-//! A pool on its way into the maps: which backends it needs, and how it differs from what the maps hold.
+//! A pool on its way into the maps: which backends it needs, and how it differs from what the maps
+//! hold.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,7 @@ use super::{
 pub(crate) struct Job {
     /// Whose pool it is.
     pub(crate) service: ObjectKey,
-    /// Service index.
+    /// Pool index.
     pub(super) index: u32,
     pub(super) diff: PoolDiff,
     /// Backends whose entry has to be written first.
@@ -35,7 +36,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Finds or makes ids for the pool's backends, and compares. `None` if nothing has to be written.
+    /// Finds or makes ids for the pool's backends, and compares. `None` if nothing has to be
+    /// written.
     pub(crate) fn new(
         service: &ObjectKey,
         pool: &Pool,

@@ -101,7 +101,8 @@ pub(super) fn write_members(
     }
 }
 
-/// Removes members, given by service index and backend id, with the Service that a failure is reported for.
+/// Removes members, given by pool index and backend id, with the Service that a failure is reported
+/// for.
 pub(super) fn remove_members(
     gone: &[(u32, u32, Option<&ObjectKey>)],
     mirror: &mut Mirror,

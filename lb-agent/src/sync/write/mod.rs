@@ -1,7 +1,7 @@
 //! Writes of the maps, the only ones of services, in the order that readers need.
 //!
-//! [`pools`]: what frontends will lead to, then, once they do, what nothing leads to any more. [`frontends`] in between.
-//! [`reuse`]: what was retired becomes free behind a barrier.
+//! [`pools`]: what frontends will lead to, then, once they do, what nothing leads to any more.
+//! [`frontends`] in between. [`reuse`]: what was retired becomes free behind a barrier.
 
 mod batch;
 mod diff;

@@ -1,5 +1,6 @@
-//! Writes of pools, in the order that readers need: backends → source ranges → members → slots → word 0, and behind the
-//! frontends what nothing leads to any more. When an element fails, its pool stays as it was and the others go on.
+//! Writes of pools, in the order that readers need: backends → source ranges → members → slots →
+//! word 0, and behind the frontends what nothing leads to any more. When an element fails, its pool
+//! stays as it was and the others go on.
 
 use lb_common::slot::Slot;
 

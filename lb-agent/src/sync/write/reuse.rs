@@ -1,5 +1,6 @@
-//! Barriers: what is retired becomes free when no program runs any more that could see it. They are lazy, since one takes
-//! about 8 ms: something waits for one only when its place is needed, or when the agent is idle.
+//! Barriers: what is retired becomes free when no program runs any more that could see it. They are
+//! lazy, since one takes about 8 ms: something waits for one only when its place is needed, or when
+//! the agent is idle.
 
 use lb_common::{backend::Backend, pool::Pool};
 
@@ -42,8 +43,8 @@ pub(crate) fn barrier(
     Ok(())
 }
 
-/// `count` free service indices with fresh counters; all of them or none. Does not wait for a barrier that could not free
-/// enough.
+/// `count` free pool indices with fresh counters; all of them or none. Does not wait for a barrier
+/// that could not free enough.
 pub(crate) fn take_indices(
     count: usize,
     mirror: &mut Mirror,
