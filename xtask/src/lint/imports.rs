@@ -110,7 +110,7 @@ impl Reader<'_> {
             }
             name => {
                 let package = name.replace('_', "-");
-                let known = self.packages.contains(&package) && rest.first().is_some();
+                let known = self.packages.contains(&package) && !rest.is_empty();
                 (known.then(|| vec![package])?, rest)
             }
         };

@@ -137,7 +137,7 @@ fn way_back(arrows: &BTreeMap<String, BTreeSet<String>>, start: &str) -> Option<
         let mut longer = Vec::new();
         for way in ways {
             for next in arrows.get(way.last()?).into_iter().flatten() {
-                let further = [&way[..], &[next.clone()]].concat();
+                let further = [&way[..], std::slice::from_ref(next)].concat();
                 if next == start {
                     return Some(further);
                 }
