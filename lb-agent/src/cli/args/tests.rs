@@ -41,18 +41,18 @@ fn the_help_names_the_defaults() {
         ),
         ("log-level", defaults::LOG_LEVEL),
         ("scheduler", scheduler),
-        ("log-format", &word(LogFormat::default())),
-        ("xdp-mode", &word(XdpMode::default())),
-        ("socket-lb", &word(SocketLb::default())),
-        ("socket-reset", &word(SocketReset::default())),
-        ("lb0", &word(Lb0Mode::default())),
+        ("log-format", &word(&LogFormat::default())),
+        ("xdp-mode", &word(&XdpMode::default())),
+        ("socket-lb", &word(&SocketLb::default())),
+        ("socket-reset", &word(&SocketReset::default())),
+        ("lb0", &word(&Lb0Mode::default())),
     ] {
         let help = help(flag);
         assert!(help.ends_with(&format!("[default: {default}]")), "{help}");
     }
 }
 
-fn word(value: impl ValueEnum) -> String {
+fn word<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().unwrap().get_name().to_owned()
 }
 
