@@ -264,7 +264,7 @@ fn bpftool_prints_named_fields_and_readable_values() -> Result<()> {
         "10,96,0,10",
         "\"port\":80",
         "\"proto\":6",
-        "\"index\":",
+        "\"pool\":",
     ] {
         ensure!(services.contains(words), "no {words} in {services}");
     }

@@ -7,14 +7,16 @@ use comfy_table::{Table, presets::NOTHING};
 use lb_common::stats::PoolStats;
 use serde::Serialize;
 
-use crate::maps::{
-    bpf,
-    dir::BpfDir,
-    pinned::Access,
-    stats,
-    table::{ArrayTable as _, MapError},
+use crate::{
+    maps::{
+        bpf,
+        dir::BpfDir,
+        pinned::Access,
+        stats,
+        table::{ArrayTable as _, MapError},
+    },
+    observe::problem_file::{PartiallyProgrammed, ProblemFile},
 };
-use crate::observe::problem_file::{PartiallyProgrammed, ProblemFile};
 
 use super::{
     args::{Get, Output, What},

@@ -55,7 +55,7 @@ fn routes_are_those_of_networks_and_addresses_with_the_nodes_own_as_source() -> 
     })
     .with_context(|| format!("{:?}", routes(&bed.node)))?;
     let status = agent::verb(&bed.node, &["status"])?;
-    ensure!(status.contains("2 networks are routed there"), "{status}");
+    ensure!(status.contains("2 networks routed to it"), "{status}");
     // Another address is the preferred one now.
     ip(&bed, "addr add 198.18.0.77/24 dev eth0")?;
     ip(&bed, "route replace default via 198.18.0.1 src 198.18.0.77")?;

@@ -54,7 +54,7 @@ fn while_a_kube_proxy_answers_it_refuses_and_check_says_so() -> Result<()> {
     let refused = stage.cleanup(&[])?;
     assert_eq!(refused.status.code(), Some(1));
     ensure!(
-        refused.stderr.contains("whose mode is nftables"),
+        refused.stderr.contains("with its mode, nftables"),
         "{refused:?}"
     );
     ensure!(
