@@ -2,17 +2,13 @@
 //! written is compared with an expectation of its own, and each change is weighed by the elements
 //! that it writes, never by a clock.
 
-use std::num::NonZeroU16;
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, bail};
 use lb_agent::maps::{
     Maps, Table,
     mem::{self, Limits, SharedWorld},
 };
-use lb_agent::model::{
-    self, Event, Node, ObjectKey, Policy, ServicePort, ServiceType, Slice, SlicePort,
-};
+use lb_agent::model::testing::key;
+use lb_agent::model::{self, Event, Node, ObjectKey, Slice};
 use lb_agent::plan::PlanConfig;
 use lb_agent::sync::{Engine, Report};
 use lb_common::Proto;
@@ -97,66 +93,42 @@ impl Rig {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "ports and protocols of our own making")]
+#[expect(clippy::unwrap_used, reason = "protocols of our own making")]
+fn proto(number: u8) -> Proto {
+    Proto::from_number(number).unwrap()
+}
+
 fn service(of: &Service) -> model::Service {
-    let port = |p: &world::Port| ServicePort {
-        name: p.name.into(),
-        proto: Proto::from_number(p.proto).unwrap(),
-        port: NonZeroU16::new(p.number).unwrap(),
-        node_port: of
-            .node_port
-            .filter(|_| p.name == "http")
-            .and_then(NonZeroU16::new),
-    };
-    model::Service {
-        key: ObjectKey::new("default", &of.name()),
-        created: None,
-        kind: if of.node_port.is_some() {
-            ServiceType::NodePort
-        } else {
-            ServiceType::ClusterIp
-        },
-        cluster_ips: vec![of.vip().into()],
-        external_ips: vec![],
-        ingress_ips: vec![],
-        ports: of.ports.iter().map(port).collect(),
-        external_policy: Policy::Cluster,
-        internal_policy: Policy::Cluster,
-        affinity_secs: None,
-        source_ranges: vec![],
-        health_check_node_port: None,
-        scheduler: None,
-        problems: vec![],
+    let mut service = model::Service::cluster_ip(&of.name(), of.vip());
+    for port in of.ports {
+        service = service.port(port.name, proto(port.proto), port.number);
+        if let Some(number) = of.node_port.filter(|_| port.name == "http") {
+            service = service.node_port(number);
+        }
     }
+    service
 }
 
 fn slices(of: &Service) -> Vec<Slice> {
     (0..of.slices.len()).map(|n| slice(of, n)).collect()
 }
 
-#[expect(clippy::unwrap_used, reason = "ports and protocols of our own making")]
 fn slice(of: &Service, n: usize) -> Slice {
-    let port = |p: &world::Port| SlicePort {
-        name: p.name.into(),
-        proto: Proto::from_number(p.proto).unwrap(),
-        port: NonZeroU16::new(p.target).unwrap(),
+    let endpoint = |e: &world::Endpoint| {
+        let endpoint = model::Endpoint::ready(e.addr).on("elsewhere");
+        if e.draining {
+            endpoint.draining()
+        } else {
+            endpoint
+        }
     };
-    let endpoint = |e: &world::Endpoint| model::Endpoint {
-        addr: e.addr.into(),
-        ready: !e.draining,
-        serving: true,
-        terminating: e.draining,
-        node: Some(Arc::from("elsewhere")),
-        hints: None,
-    };
-    Slice {
-        key: ObjectKey::new("default", &of.slice_name(n)),
-        service: ObjectKey::new("default", &of.name()),
-        ports: of.ports.iter().map(port).collect(),
-        endpoints: of.slices[n].iter().map(endpoint).collect(),
-        trigger_time: None,
-        problems: vec![],
-    }
+    of.ports
+        .iter()
+        .fold(
+            Slice::new(key(&of.slice_name(n)), &of.name()),
+            |slice, p| slice.port(p.name, proto(p.proto), p.target),
+        )
+        .endpoints(of.slices[n].iter().map(endpoint))
 }
 
 fn ten_thousand_services_cost_what_they_hold_and_changes_what_they_change() -> Result<()> {

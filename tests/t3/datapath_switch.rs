@@ -20,10 +20,7 @@ use lb_agent::{
     },
     load::{self, OBJECT, Options},
     maps::{Maps, dir::BpfDir, stats::Stats},
-    model::{
-        Endpoint, Event, ObjectKey, Policy, Scheduler, Service, ServicePort, ServiceType, Slice,
-        SlicePort,
-    },
+    model::{Endpoint, Event, ObjectKey, Policy, Scheduler, Service, Slice, testing},
     plan::PlanConfig,
     settings::values::XdpMode,
     sync::Engine,
@@ -48,65 +45,35 @@ fn vip(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 96, 0, 10 + n)
 }
 
+fn name(n: u8) -> String {
+    format!("web-{n}")
+}
+
 fn key(n: u8) -> ObjectKey {
-    ObjectKey::new("default", &format!("web-{n}"))
+    testing::key(&name(n))
 }
 
 /// The service that stays has a node port, so that a change of its internal policy makes its cluster IP lead elsewhere.
 fn staying(internal_policy: Policy) -> Service {
-    let mut service = service(STAYS);
-    service.kind = ServiceType::NodePort;
-    service.ports[0].node_port = NonZeroU16::new(30080);
+    let mut service = service(STAYS).node_port(30080);
     service.internal_policy = internal_policy;
     service
 }
 
 fn service(n: u8) -> Service {
-    Service {
-        key: key(n),
-        created: None,
-        kind: ServiceType::ClusterIp,
-        cluster_ips: vec![vip(n).into()],
-        external_ips: vec![],
-        ingress_ips: vec![],
-        ports: vec![ServicePort {
-            name: "".into(),
-            proto: Proto::Udp,
-            port: PORT,
-            node_port: None,
-        }],
-        external_policy: Policy::Cluster,
-        internal_policy: Policy::Cluster,
-        affinity_secs: None,
-        source_ranges: vec![],
-        health_check_node_port: None,
-        scheduler: Some(Scheduler::Random),
-        problems: vec![],
-    }
+    Service::cluster_ip(&name(n), vip(n))
+        .port("", Proto::Udp, PORT.get())
+        .scheduled(Scheduler::Random)
 }
 
 /// Endpoints of service `n` stand in 10.`n`.0.0/16, and nowhere else.
 fn slice(n: u8, random: &mut Random) -> Slice {
-    let endpoints = (0..=random.below(30)).map(|_| Endpoint {
-        addr: Ipv4Addr::new(10, n, random.below(2), random.below(200)).into(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some("n1".into()),
-        hints: None,
+    let endpoints = (0..=random.below(30)).map(|_| {
+        Endpoint::ready(Ipv4Addr::new(10, n, random.below(2), random.below(200))).on("n1")
     });
-    Slice {
-        key: key(n),
-        service: key(n),
-        ports: vec![SlicePort {
-            name: "".into(),
-            proto: Proto::Udp,
-            port: PORT,
-        }],
-        endpoints: endpoints.collect(),
-        trigger_time: None,
-        problems: vec![],
-    }
+    Slice::new(key(n), &name(n))
+        .port("", Proto::Udp, PORT.get())
+        .endpoints(endpoints)
 }
 
 /// A sequence of numbers that is the same in every run.

@@ -1,48 +1,18 @@
 //! Which services a batch of facts touches.
 
-use std::num::NonZeroU16;
-
 use lb_common::Proto;
 
 use super::*;
-use crate::model::{Policy, ServicePort, ServiceType};
-
-fn key(name: &str) -> ObjectKey {
-    ObjectKey::new("default", name)
-}
+use crate::model::testing::key;
 
 fn service(name: &str, port: u16) -> Service {
-    Service {
-        key: key(name),
-        created: None,
-        kind: ServiceType::ClusterIp,
-        cluster_ips: vec![IpAddr::from([10, 96, 0, 1])],
-        external_ips: vec![],
-        ingress_ips: vec![],
-        ports: vec![ServicePort {
-            name: "".into(),
-            proto: Proto::Tcp,
-            port: NonZeroU16::new(port).unwrap(),
-            node_port: None,
-        }],
-        external_policy: Policy::Cluster,
-        internal_policy: Policy::Cluster,
-        affinity_secs: None,
-        source_ranges: vec![],
-        health_check_node_port: None,
-        scheduler: None,
-        problems: vec![],
-    }
+    Service::cluster_ip(name, "10.96.0.1").port("", Proto::Tcp, port)
 }
 
 fn slice(name: &str, of: &str, time: Option<&str>) -> Slice {
     Slice {
-        key: key(name),
-        service: key(of),
-        ports: vec![],
-        endpoints: vec![],
         trigger_time: time.map(|t| t.parse().unwrap()),
-        problems: vec![],
+        ..Slice::new(key(name), of)
     }
 }
 

@@ -9,6 +9,8 @@ pub mod machine;
 mod names;
 pub mod node;
 pub mod service;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};

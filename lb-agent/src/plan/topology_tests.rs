@@ -1,7 +1,5 @@
 //! The table of cases.
 
-use std::net::IpAddr;
-
 use super::*;
 use crate::model::Endpoint;
 
@@ -21,12 +19,11 @@ fn endpoint(text: &str) -> Endpoint {
         other => panic!("{other}"),
     };
     let mut e = Endpoint {
-        addr: IpAddr::from([10, 0, 0, 1]),
         ready,
         serving,
         terminating,
         node: (!node.is_empty()).then(|| node.into()),
-        hints: None,
+        ..Endpoint::ready("10.0.0.1")
     };
     for word in words {
         let (kind, names) = word.split_once(':').unwrap();

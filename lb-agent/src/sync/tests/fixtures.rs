@@ -1,52 +1,27 @@
 //! Objects in few words, and an engine with its maps.
 
-use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::net::IpAddr;
 
 use lb_common::Proto;
 
+pub(crate) use crate::model::testing::{key, port as number};
 use crate::{
     maps::{
         Maps,
         mem::{self, Limits, SharedWorld},
     },
-    model::{
-        Endpoint, Event, Node, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice,
-        SlicePort,
-    },
+    model::{Endpoint, Event, Node, Service, ServicePort, Slice},
     plan::PlanConfig,
     sync::{Engine, Report, dump::dump},
 };
-
-pub(crate) fn key(name: &str) -> ObjectKey {
-    ObjectKey::new("default", name)
-}
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub(crate) fn number(n: u16) -> NonZeroU16 {
-    NonZeroU16::new(n).unwrap()
-}
-
 /// A `ClusterIP` service with port 80/TCP, unnamed.
 pub(crate) fn service(name: &str, cluster_ip: &str) -> Service {
-    Service {
-        key: key(name),
-        created: None,
-        kind: ServiceType::ClusterIp,
-        cluster_ips: vec![ip(cluster_ip)],
-        external_ips: vec![],
-        ingress_ips: vec![],
-        ports: vec![port("", 80)],
-        external_policy: Policy::Cluster,
-        internal_policy: Policy::Cluster,
-        affinity_secs: None,
-        source_ranges: vec![],
-        health_check_node_port: None,
-        scheduler: None,
-        problems: vec![],
-    }
+    Service::cluster_ip(name, cluster_ip).port("", Proto::Tcp, 80)
 }
 
 pub(crate) fn port(name: &str, n: u16) -> ServicePort {
@@ -60,46 +35,23 @@ pub(crate) fn port(name: &str, n: u16) -> ServicePort {
 
 /// A `NodePort` service.
 pub(crate) fn node_port(name: &str, cluster_ip: &str, n: u16) -> Service {
-    let mut s = service(name, cluster_ip);
-    s.kind = ServiceType::NodePort;
-    s.ports[0].node_port = Some(number(n));
-    s
+    service(name, cluster_ip).node_port(n)
 }
 
 pub(crate) fn endpoint(addr: &str, node: &str) -> Endpoint {
-    Endpoint {
-        addr: ip(addr),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(node.into()),
-        hints: None,
-    }
+    Endpoint::ready(addr).on(node)
 }
 
 pub(crate) fn draining(addr: &str, node: &str) -> Endpoint {
-    Endpoint {
-        ready: false,
-        terminating: true,
-        ..endpoint(addr, node)
-    }
+    endpoint(addr, node).draining()
 }
 
 /// A slice `name` of the service of the same name up to the dash, port 8080/TCP, unnamed.
 pub(crate) fn slice(name: &str, endpoints: Vec<Endpoint>) -> Slice {
     let service = name.split('-').next().unwrap();
-    Slice {
-        key: key(name),
-        service: key(service),
-        ports: vec![SlicePort {
-            name: Arc::from(""),
-            proto: Proto::Tcp,
-            port: number(8080),
-        }],
-        endpoints,
-        trigger_time: None,
-        problems: vec![],
-    }
+    Slice::new(key(name), service)
+        .port("", Proto::Tcp, 8080)
+        .endpoints(endpoints)
 }
 
 pub(crate) struct Rig {

@@ -1,10 +1,6 @@
 //! The Services of the plan as the model has them.
 
-use std::num::NonZeroU16;
-
-use lb_agent::model::{
-    Cidr, Endpoint, ObjectKey, Policy, Service, ServicePort, ServiceType, Slice, SlicePort,
-};
+use lb_agent::model::{Cidr, Endpoint, ObjectKey, Policy, Service, ServiceType, Slice};
 use lb_common::Proto;
 use testbed::addr::{Both, lan};
 
@@ -82,54 +78,36 @@ fn key(svc: Svc) -> ObjectKey {
 
 /// A load balancer of all three protocols, with addresses of both families.
 fn plain(svc: Svc) -> Service {
-    let port = |(proto, name): (Proto, &str)| ServicePort {
-        name: name.into(),
-        proto,
-        port: NonZeroU16::MIN.saturating_add(79),
-        node_port: NonZeroU16::new(svc.node_port().port),
-    };
-    Service {
-        key: key(svc),
-        created: None,
+    let service = Service {
         kind: ServiceType::LoadBalancer,
         cluster_ips: svc.vip().addr.ips().to_vec(),
         external_ips: svc.external().addr.ips().to_vec(),
         ingress_ips: svc.lb().addr.ips().to_vec(),
-        ports: PROTOCOLS.map(port).to_vec(),
-        external_policy: Policy::Cluster,
-        internal_policy: Policy::Cluster,
-        affinity_secs: None,
-        source_ranges: vec![],
-        health_check_node_port: None,
-        scheduler: None,
-        problems: vec![],
-    }
+        ..Service::named(key(svc))
+    };
+    PROTOCOLS
+        .into_iter()
+        .fold(service, |service, (proto, name)| {
+            let service = service.port(name, proto, 80);
+            service.node_port(svc.node_port().port)
+        })
 }
 
 fn slice(svc: Svc, endpoints: &[(Both, On)], v6: bool) -> Slice {
-    let endpoints = endpoints.iter().map(|(addr, on)| Endpoint {
-        addr: if v6 { addr.v6.into() } else { addr.v4.into() },
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: match on {
-            On::ThisNode => Some(NODE_NAME.into()),
-            On::AnotherNode => Some("n2".into()),
-            On::Unnamed => None,
-        },
-        hints: None,
+    let endpoints = endpoints.iter().map(|(addr, on)| {
+        let endpoint = Endpoint::ready(addr.ips()[usize::from(v6)]);
+        match on {
+            On::ThisNode => endpoint.on(NODE_NAME),
+            On::AnotherNode => endpoint.on("n2"),
+            On::Unnamed => endpoint,
+        }
     });
-    let port = |(proto, name): (Proto, &str)| SlicePort {
-        name: name.into(),
-        proto,
-        port: NonZeroU16::MIN.saturating_add(BACKEND_PORT - 1),
-    };
-    Slice {
-        key: ObjectKey::new("table", &format!("s{}-{}", svc.0, u8::from(v6))),
-        service: key(svc),
-        ports: PROTOCOLS.map(port).to_vec(),
-        endpoints: endpoints.collect(),
-        trigger_time: None,
-        problems: vec![],
-    }
+    let service = key(svc);
+    let key = ObjectKey::new("table", &format!("s{}-{}", svc.0, u8::from(v6)));
+    PROTOCOLS
+        .into_iter()
+        .fold(Slice::new(key, &service.name), |slice, (proto, name)| {
+            slice.port(name, proto, BACKEND_PORT)
+        })
+        .endpoints(endpoints)
 }
