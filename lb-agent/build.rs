@@ -1,14 +1,13 @@
-//! Owns the compilation of `lb-ebpf` into `$OUT_DIR/lb-ebpf.o`, which the agent embeds without its debug sections.
-//! Knows nothing of what is in it.
+//! Owns the compilation of `lb-ebpf` into `$OUT_DIR/lb-ebpf.o`, which the agent embeds without its
+//! debug sections. Knows nothing of what is in it.
 
-use std::env;
-use std::fs;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use object::build::elf::{Builder, SectionData};
-use object::elf;
+use object::{
+    build::elf::{Builder, SectionData},
+    elf,
+};
 
 fn main() -> ExitCode {
     match embed() {
@@ -56,8 +55,8 @@ fn embed() -> Result<()> {
     fs::write(&embedded, small).with_context(|| format!("write {}", embedded.display()))
 }
 
-/// Three quarters of the object, which the agent would read at each start: what the kernel is told of lines and types stands
-/// in BTF.
+/// Three quarters of the object, which the agent would read at each start: what the kernel is told
+/// of lines and types stands in BTF.
 fn without_dwarf(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object)?;
     for section in &mut builder.sections {

@@ -1,26 +1,27 @@
 //! The suite `balance`: how evenly every scheduler chooses, through the real kernel, on the socket
 //! path and on the packet path. Owns the services and the tests of their shares.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use testbed::agent::Start;
-use testbed::cluster::Cluster;
-use testbed::manifest;
-use testbed::node::Node;
+use testbed::{agent::Start, cluster::Cluster, manifest, node::Node};
 
-use crate::bar::Bar;
-use crate::bulk::NAMESPACE;
-use crate::chi::evenness;
-use crate::client::Client;
-use crate::header::Header;
-use crate::packet::balance::Ways;
-use crate::progress::say;
-use crate::report::{Report, Table, add};
-use crate::stats::Spread;
-use crate::wire::Where;
+use crate::{
+    bar::Bar,
+    bulk::NAMESPACE,
+    chi::evenness,
+    client::Client,
+    header::Header,
+    packet::balance::Ways,
+    progress::say,
+    report::{Report, Table, add},
+    stats::Spread,
+    wire::Where,
+};
 
 /// Those that the agent knows.
 const SCHEDULERS: [&str; 3] = ["random", "rr", "sh"];

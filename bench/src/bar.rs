@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::samples::{Compared, Samples};
-use crate::stats::Spread;
+use crate::{
+    samples::{Compared, Samples},
+    stats::Spread,
+};
 
 /// A promise beside its measured value.
 #[derive(Debug)]

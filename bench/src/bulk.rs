@@ -2,12 +2,12 @@
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::core::Resource;
+use kube::{
+    api::{Api, Patch, PatchParams, PostParams},
+    core::Resource,
+};
 use serde_json::Value;
-use testbed::cluster::Client;
-use testbed::cluster::client::Object;
-use testbed::cluster::objects::object;
+use testbed::cluster::{Client, client::Object, objects::object};
 
 /// Where all of them are.
 pub(crate) const NAMESPACE: &str = "bench";

@@ -1,8 +1,7 @@
 //! The picture of one metric: a bar for each row, its end the median, with a line from the lowest
 //! round to the highest.
 
-use crate::report::add;
-use crate::samples::Samples;
+use crate::{report::add, samples::Samples};
 
 /// Pixels.
 const LEFT: f64 = 330.0;

@@ -1,6 +1,7 @@
 //! The chi-squared test of an even distribution.
 
-/// The probability that chance alone is at least as uneven as these counts, of which each was as likely as any other.
+/// The probability that chance alone is at least as uneven as these counts, of which each was as
+/// likely as any other.
 pub(crate) fn evenness(counts: &[u64]) -> f64 {
     let number = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     let classes = number(counts.len() as u64);
@@ -13,8 +14,8 @@ pub(crate) fn evenness(counts: &[u64]) -> f64 {
     upper_gamma((classes - 1.0) / 2.0, chi / 2.0)
 }
 
-/// The regularised upper incomplete gamma function: a series for small `x`, else a continued fraction (Abramowitz and Stegun,
-/// 6.5.29 and 6.5.31).
+/// The regularised upper incomplete gamma function: a series for small `x`, else a continued
+/// fraction (Abramowitz and Stegun, 6.5.29 and 6.5.31).
 fn upper_gamma(a: f64, x: f64) -> f64 {
     const STEPS: u32 = 10_000;
     const SMALL: f64 = 1e-300;

@@ -1,16 +1,20 @@
 //! This side of the process that measures: started, asked, ended.
 
-use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
-use testbed::process;
-use testbed::sandbox::Sandbox;
+use testbed::{process, sandbox::Sandbox};
 
-use crate::wire::{Knocked, Program, Reached, Reply, Request, Where, Work};
-use crate::{UNHURRIED, WORKER, worker};
+use crate::{
+    UNHURRIED, WORKER,
+    wire::{Knocked, Program, Reached, Reply, Request, Where, Work},
+    worker,
+};
 
 /// A running worker; it ends with this value.
 pub(crate) struct Client {

@@ -6,12 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::progress::say;
-use crate::samples::Samples;
-use crate::stats::median;
+use crate::{progress::say, samples::Samples, stats::median};
 
-/// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the other rows; the round's value
-/// is their median.
+/// Blocks of a round for what a moment's disturbance changes: taken in turns with those of the
+/// other rows; the round's value is their median.
 pub(crate) const BLOCKS: usize = 3;
 /// How many times the wanted rounds are run until enough of them count, where a round is short.
 pub(crate) const PATIENCE: usize = 2;
@@ -87,8 +85,9 @@ impl Plan<'_> {
     }
 }
 
-/// Runs all rounds; a round more than wanted measures only what does not count yet. `block` measures one row in one step, or
-/// says `None` where the row has none, and NaN for a single metric that it has not.
+/// Runs all rounds; a round more than wanted measures only what does not count yet. `block`
+/// measures one row in one step, or says `None` where the row has none, and NaN for a single metric
+/// that it has not.
 pub(crate) fn run(
     plan: &Plan<'_>,
     mut block: impl FnMut(Turn) -> Result<Option<Vec<f64>>>,
@@ -227,7 +226,8 @@ mod tests {
                 100.0
             }
         });
-        // The round of the slow step that does not count is run again in the fourth; nothing is run after the seventh.
+        // The round of the slow step that does not count is run again in the fourth; nothing is run
+        // after the seventh.
         assert_eq!((samples.rounds(), samples.counting(0)), (7, 7));
         assert_eq!(samples.counting(1), 3);
         assert_eq!(samples.spread(1, 1).unwrap().count, 4);

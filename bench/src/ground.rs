@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
-use testbed::cgroup::Cgroup;
-use testbed::netns::Netns;
-use testbed::poll;
-use testbed::process::Process;
-use testbed::sandbox::Sandbox;
+use testbed::{cgroup::Cgroup, netns::Netns, poll, process::Process, sandbox::Sandbox};
 
-use crate::services::{BACKENDS, BACKENDS_V6, VIPS, VIPS_V6};
-use crate::wire::Where;
-use crate::{SERVER, server, worker};
+use crate::{
+    SERVER, server,
+    services::{BACKENDS, BACKENDS_V6, VIPS, VIPS_V6},
+    wire::Where,
+    worker,
+};
 
 const START: Duration = Duration::from_secs(10);
 
@@ -59,7 +58,8 @@ impl Ground {
         })
     }
 
-    /// Joins a namespace by a device `bench`; backends, and VIPs that nobody translates, are routed there.
+    /// Joins a namespace by a device `bench`; backends, and VIPs that nobody translates, are routed
+    /// there.
     pub(crate) fn plug(&self, netns: &Netns) -> Result<()> {
         let n = self.links.get() + 1;
         self.links.set(n);

@@ -1,7 +1,6 @@
 //! What a reader must know of the machine to make anything of the numbers.
 
-use std::fs;
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;

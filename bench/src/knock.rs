@@ -1,16 +1,20 @@
 //! A client that opens one connection after the other, as users do, beside one that it keeps, and
 //! counts what fails.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::fd::{AsRawFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{SockaddrStorage, connect};
 
-use crate::wire::Knocked;
-use crate::worker::{ask, family, tcp};
+use crate::{
+    wire::Knocked,
+    worker::{ask, family, tcp},
+};
 
 /// Between two attempts: others need the CPU too.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -1,29 +1,31 @@
 //! The suite `liveness`: connections that fail, or are slow, while the balancer is killed,
 //! replaced, and told of a thousand changed endpoints a second. Owns the rows and the bars.
 
-use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::json;
-use testbed::cluster::objects::node_port;
-use testbed::{lan, poll};
+use testbed::{cluster::objects::node_port, lan, poll};
 
-use crate::bar::Bar;
-use crate::bulk::{self, NAMESPACE};
-use crate::client::Client;
-use crate::frame::{self, Metric, Plan, Step};
-use crate::header::Header;
-use crate::peer::{Home, Kind, Running};
-use crate::report::{Part, Report};
-use crate::samples::Samples;
-use crate::services::{backend, endpoints_json, service_json, slice_json, vip};
-use crate::stats::Spread;
-use crate::wire::{Knocked, Where};
-use crate::world::{Shape, World};
+use crate::{
+    bar::Bar,
+    bulk::{self, NAMESPACE},
+    client::Client,
+    frame::{self, Metric, Plan, Step},
+    header::Header,
+    peer::{Home, Kind, Running},
+    report::{Part, Report},
+    samples::Samples,
+    services::{backend, endpoints_json, service_json, slice_json, vip},
+    stats::Spread,
+    wire::{Knocked, Where},
+    world::{Shape, World},
+};
 
 /// What happens, in this order.
 const EVENTS: [Event; 4] = [Event::Nothing, Event::Kill, Event::Replace, Event::Changes];
@@ -58,11 +60,13 @@ enum Event {
     Kill,
     /// Stopped and started, as by a new version.
     Replace,
-    /// Half of a service's endpoints are replaced, again and again; each of them serves all the time.
+    /// Half of a service's endpoints are replaced, again and again; each of them serves all the
+    /// time.
     Changes,
 }
 
-/// Clients knock for so long around an event, of which the first part is before it; less with `--quick`.
+/// Clients knock for so long around an event, of which the first part is before it; less with
+/// `--quick`.
 const KNOCK: Duration = Duration::from_millis(1600);
 const QUICK_KNOCK: Duration = Duration::from_millis(1200);
 const BEFORE: Duration = Duration::from_millis(300);

@@ -1,17 +1,23 @@
 //! The ways in which the worker finds out who stands behind an address.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
-use nix::errno::Errno;
-use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrStorage, connect, getsockname};
+use nix::{
+    errno::Errno,
+    sys::socket::{SockaddrIn, SockaddrIn6, SockaddrStorage, connect, getsockname},
+};
 
-use crate::wire::Reached;
-use crate::worker::{ask, family, tcp, udp};
+use crate::{
+    wire::Reached,
+    worker::{ask, family, tcp, udp},
+};
 
 /// Between two looks for a change.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -84,7 +90,8 @@ pub(crate) fn reach(target: SocketAddr) -> Result<Reached> {
     Ok(Reached { tcp, udp })
 }
 
-/// Local port and remote address of every UDP socket of this namespace, by the kernel's own list `udp` or `udp6`.
+/// Local port and remote address of every UDP socket of this namespace, by the kernel's own list
+/// `udp` or `udp6`.
 fn peers(list: &str) -> Result<Vec<(u16, SocketAddr)>> {
     let path = format!("/proc/thread-self/net/{list}");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;

@@ -31,9 +31,11 @@ mod wire;
 mod worker;
 mod world;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
@@ -41,7 +43,8 @@ use testbed::stop;
 
 use self::progress::{minutes, say};
 
-/// Measures lb-agent beside no load balancer and beside the real kube-proxy, and removes everything at its end.
+/// Measures lb-agent beside no load balancer and beside the real kube-proxy, and removes everything
+/// at its end.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench")]
 struct Options {
@@ -51,8 +54,8 @@ struct Options {
     /// Fewer services and rounds, and shorter blocks, to see that it works: not for publishing
     #[arg(long)]
     quick: bool,
-    /// Rounds of which the medians are taken; a ratio needs as many rounds in which the control row stood still
-    /// [default: 7, or 2 with --quick]
+    /// Rounds of which the medians are taken; a ratio needs as many rounds in which the control
+    /// row stood still [default: 7, or 2 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: Option<u8>,
 }

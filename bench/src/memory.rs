@@ -1,23 +1,27 @@
 //! The suite `memory`: what the agent's process and its maps weigh, with so many services and
 //! endpoints, beside kube-proxy. Owns the rows and the bars.
 
-use std::fs;
-use std::os::fd::AsRawFd as _;
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::fd::AsRawFd as _,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use lb_common::maps::{self, MapSpec};
 
-use crate::bar::Bar;
-use crate::frame::{self, Metric, Plan, Step};
-use crate::header::Header;
-use crate::peer::{Home, Kind};
-use crate::progress::say;
-use crate::report::{Part, Report, Table, number};
-use crate::samples::Samples;
-use crate::world::{Shape, World};
+use crate::{
+    bar::Bar,
+    frame::{self, Metric, Plan, Step},
+    header::Header,
+    peer::{Home, Kind},
+    progress::say,
+    report::{Part, Report, Table, number},
+    samples::Samples,
+    world::{Shape, World},
+};
 
 const METRICS: &[Metric] = &[
     Metric {

@@ -1,16 +1,19 @@
 //! A balancer that runs against a real API server on a node of its own, ours or kube-proxy:
 //! started, known to be done, weighed, ended.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
-use testbed::agent::{Agent, HEALTH, METRICS, Start, http};
-use testbed::cluster::{Cluster, KubeProxy};
-use testbed::node::Node;
+use testbed::{
+    agent::{Agent, HEALTH, METRICS, Start, http},
+    cluster::{Cluster, KubeProxy},
+    node::Node,
+};
 
-use crate::ground::Ground;
-use crate::wire::Where;
+use crate::{ground::Ground, wire::Where};
 
 /// Between two looks whether it is done.
 const LOOK: Duration = Duration::from_millis(5);
@@ -57,7 +60,8 @@ pub(crate) struct Took {
 }
 
 impl Home {
-    /// A node with nothing on it, from which `ground` is reached. `services`: how many there will be at most.
+    /// A node with nothing on it, from which `ground` is reached. `services`: how many there will
+    /// be at most.
     pub(crate) fn new(
         cluster: &Cluster,
         ground: &Ground,
@@ -69,7 +73,8 @@ impl Home {
         ground.plug(node.netns())?;
         let mut args = Vec::new();
         if services > MANY {
-            // Six frontends each: two ports and the address itself, as seen from inside and from outside.
+            // Six frontends each: two ports and the address itself, as seen from inside and from
+            // outside.
             for capacity in [
                 "lb_frontends=524288",
                 "lb_pools=131072",
@@ -111,7 +116,8 @@ impl Home {
         })
     }
 
-    /// Starts it, and waits until it has written everything there is; `None` if that takes longer than the bound.
+    /// Starts it, and waits until it has written everything there is; `None` if that takes longer
+    /// than the bound.
     pub(crate) fn start(
         &self,
         cluster: &Cluster,
@@ -144,7 +150,8 @@ impl Home {
             }
             Running::KubeProxy(kube_proxy) => {
                 kube_proxy.check()?;
-                // Its first sync is of everything: it waits until it has listed all. It is over when the time is told.
+                // Its first sync is of everything: it waits until it has listed all. It is over
+                // when the time is told.
                 Ok(self.metric("kubeproxy_sync_proxy_rules_last_timestamp_seconds") > Some(0.0))
             }
         }

@@ -1,8 +1,10 @@
 //! What a run says of itself while it lasts: each line begins with the time since it began.
 
-use std::fmt::{Arguments, Display};
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::{Arguments, Display},
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 

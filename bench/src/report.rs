@@ -1,20 +1,19 @@
 //! What a suite leaves behind: the raw values, a page of Markdown, a chart for each metric that has
 //! one.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::bar::{Bar, compared, few};
-use crate::chart;
-use crate::header::Header;
-use crate::progress::minutes;
-use crate::samples::{DRIFT, Samples};
-use crate::stats::Spread;
+use crate::{
+    bar::{Bar, compared, few},
+    chart,
+    header::Header,
+    progress::minutes,
+    samples::{DRIFT, Samples},
+    stats::Spread,
+};
 
 /// A table beside the rounds.
 #[derive(Debug)]
@@ -66,7 +65,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Writes `<suite>.json`, `<suite>.md` and the charts, and shows the page. `took`: all of the suite, where a clock tells.
+    /// Writes `<suite>.json`, `<suite>.md` and the charts, and shows the page. `took`: all of the
+    /// suite, where a clock tells.
     #[expect(clippy::print_stdout, reason = "the page is what was asked for")]
     pub(crate) fn write(&self, folder: &Path, took: Option<Duration>) -> Result<()> {
         let put = |name: String, text: &str| {

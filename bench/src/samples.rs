@@ -1,18 +1,20 @@
 //! The values of a run: by row, metric and round; which of them count, and what they are beside
 //! each other.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use serde::Serialize;
 
-use crate::frame::Metric;
-use crate::stats::{Spread, median};
+use crate::{
+    frame::Metric,
+    stats::{Spread, median},
+};
 
 /// A control that is further from its own median than this makes its round void for ratios.
 pub(crate) const DRIFT: f64 = 0.15;
 
-/// Every value, by row, metric and round; `None` where a row has no such metric, or was not asked in that round.
+/// Every value, by row, metric and round; `None` where a row has no such metric, or was not asked
+/// in that round.
 #[derive(Debug, Serialize)]
 pub(crate) struct Samples {
     pub(crate) rows: Vec<String>,

@@ -1,8 +1,10 @@
 //! The one server behind every backend address: it says over TCP which address it was reached by,
 //! and takes datagrams.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+};
 
 use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Socket, Type};
@@ -23,7 +25,8 @@ pub(crate) const READY: &str = "listening";
 pub(crate) fn run() -> Result<()> {
     worker::pin(0)?;
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT));
-    // Never read, and soon full: what a datagram costs here is the same from the first round to the last.
+    // Never read, and soon full: what a datagram costs here is the same from the first round to the
+    // last.
     let sink = Socket::new(Domain::IPV6, Type::DGRAM, None).context("make a UDP socket")?;
     sink.set_recv_buffer_size(1)
         .context("make its buffer small")?;

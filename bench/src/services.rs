@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use crate::report::add;
-use crate::server;
+use crate::{report::add, server};
 
 /// The port of every VIP.
 const PORT: u16 = 80;

@@ -5,7 +5,8 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     quantile(values, 0.5)
 }
 
-/// The value below which the fraction `q` of them lies, the nearest one that is there; between two for an even median.
+/// The value below which the fraction `q` of them lies, the nearest one that is there; between two
+/// for an even median.
 pub(crate) fn quantile(values: &[f64], q: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

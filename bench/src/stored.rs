@@ -5,16 +5,20 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::api::{GetParams, ListParams, Request};
-use kube::core::Resource;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{core::v1::Service, discovery::v1::EndpointSlice},
+};
+use kube::{
+    Api,
+    api::{GetParams, ListParams, Request},
+    core::Resource,
+};
 use serde_json::{Value, json};
-use testbed::cluster::client::Object;
-use testbed::cluster::{Client, Cluster};
-use testbed::poll;
+use testbed::{
+    cluster::{Client, Cluster, client::Object},
+    poll,
+};
 
 use crate::bulk::{self, NAMESPACE};
 
@@ -78,7 +82,8 @@ pub(crate) fn create(cluster: &Cluster, objects: impl IntoIterator<Item = Pair>)
     rests(cluster)
 }
 
-/// Its own loops look at every new service, one after the other, and nobody else is to be measured meanwhile.
+/// Its own loops look at every new service, one after the other, and nobody else is to be measured
+/// meanwhile.
 fn rests(cluster: &Cluster) -> Result<()> {
     poll::until_true(HEARD, "the control plane rests", || {
         let before = cluster.cpu_seconds()?;

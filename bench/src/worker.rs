@@ -1,30 +1,32 @@
 //! The process that measures: one for all rows, which moves between namespaces and cgroups before
 //! each block.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::ffi::OsString;
-
-use std::io::{BufRead as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ffi::OsString,
+    io::{BufRead as _, Write as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, connect, recv,
-    send, sendto, setsockopt, socket, sockopt,
+use nix::sys::{
+    socket::{
+        AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike as _, SockaddrStorage, connect,
+        recv, send, sendto, setsockopt, socket, sockopt,
+    },
+    time::{TimeVal, TimeValLike as _},
 };
-use nix::sys::time::{TimeVal, TimeValLike as _};
 use testbed::sandbox::Sandbox;
 
-use crate::knock;
-use crate::look;
-use crate::packet;
-use crate::server::ANSWER;
-use crate::stats::quantile;
-use crate::wire::{Program, Reply, Request, Where, Work};
+use crate::{
+    knock, look, packet,
+    server::ANSWER,
+    stats::quantile,
+    wire::{Program, Reply, Request, Where, Work},
+};
 
 /// As long as a small question to a DNS server.
 const DATAGRAM: [u8; 32] = [0; 32];
@@ -59,7 +61,8 @@ pub(crate) fn answer() -> Result<()> {
     Ok(())
 }
 
-/// This program as a worker or server, by real-time priority: whatever else the machine does stands behind.
+/// This program as a worker or server, by real-time priority: whatever else the machine does stands
+/// behind.
 pub(crate) fn words(role: &str) -> Result<[OsString; 5]> {
     let me = std::env::current_exe().context("find this program's file")?;
     Ok([

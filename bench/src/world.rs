@@ -1,19 +1,22 @@
 //! A real API server that knows so many services, and changes them: the server of their endpoints
 //! answers on each address.
 
-use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    cell::Cell,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::Result;
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::json;
 use testbed::cluster::Cluster;
 
-use crate::bulk::{self, NAMESPACE};
-use crate::ground::Ground;
-use crate::services::{backend, endpoints_json, service_json, slice_json, vip};
-use crate::stored;
+use crate::{
+    bulk::{self, NAMESPACE},
+    ground::Ground,
+    services::{backend, endpoints_json, service_json, slice_json, vip},
+    stored,
+};
 
 /// Endpoints of all services are among so many addresses.
 const ADDRESSES: u32 = 240_000;

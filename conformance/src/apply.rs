@@ -4,15 +4,16 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use crate::objects::{self, Slot};
-use crate::plan::Svc;
 use testbed::cluster::Client;
+
+use crate::{
+    objects::{self, Slot},
+    plan::Svc,
+};
 
 /// Requests under way at a time.
 const AT_ONCE: usize = 12;
@@ -144,7 +145,8 @@ async fn write_service(api: &Api<Service>, job: &Job) -> Result<Option<Live>> {
             let object = typed(&new.service)?;
             let replaced = match api.replace(name, &PostParams::default(), &object).await {
                 Err(kube::Error::Api(status)) if status.message.contains("duplicate nodePort") => {
-                    // The API server gives one number to both protocols, and stumbles over it when ports change.
+                    // The API server gives one number to both protocols, and stumbles over it when
+                    // ports change.
                     api.delete(name, &DeleteParams::default()).await?;
                     remade = true;
                     api.create(&PostParams::default(), &object).await

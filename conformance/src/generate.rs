@@ -1,16 +1,20 @@
 //! The clusters made at random: a few Services of every kind, and a few changes of them.
 
 use anyhow::{Result, anyhow};
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use proptest::sample::{Index, select, subsequence};
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
-use crate::plan::{Endpoint, Ingress, OnlyFamily, Plan, Port, Slice, Svc, Type};
-use crate::world::{FAR, NEAR, NODE, OTHER_NODE, TARGETS, ZONES};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::{Just, Strategy, any, prop_oneof},
+    sample::{Index, select, subsequence},
+    strategy::ValueTree as _,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
 use testbed::probe::Family;
+
+use crate::{
+    plan::{Endpoint, Ingress, OnlyFamily, Plan, Port, Slice, Svc, Type},
+    world::{FAR, NEAR, NODE, OTHER_NODE, TARGETS, ZONES},
+};
 
 /// The cluster of this number; always the same.
 pub fn plan(seed: u64) -> Result<Plan> {
@@ -162,7 +166,8 @@ fn slice() -> impl Strategy<Value = Slice> {
     })
 }
 
-/// Each pod once in a slice. Hints are all of one kind mostly, since one endpoint without undoes those of all.
+/// Each pod once in a slice. Hints are all of one kind mostly, since one endpoint without undoes
+/// those of all.
 fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
     let pods = [&NEAR[..], &FAR[..]].concat();
     let pods = prop_oneof![1 => Just(Vec::new()), 9 => subsequence(pods, 1..=4)];
@@ -177,7 +182,8 @@ fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
                     ready,
                     serving,
                     terminating,
-                    // What kube-proxy makes of a pod that is its own such backend has a scenario of its own.
+                    // What kube-proxy makes of a pod that is its own such backend has a scenario of
+                    // its own.
                     nameless: nameless && pod != 0,
                     zones: if zones { hint.0 } else { Vec::new() },
                     nodes: if nodes { hint.1 } else { Vec::new() },

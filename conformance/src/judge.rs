@@ -1,14 +1,16 @@
 //! The comparison of two answers to one question: who answered or how it failed, and whom the
 //! backends saw. Knows nothing of which differences are meant; those are in [`super::tolerated`].
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
-use crate::plan::Svc;
-use crate::question::Question;
-use crate::tolerated::{self, Aspect, Toleration};
-use crate::world;
 use testbed::probe::{Observation, Outcome};
+
+use crate::{
+    plan::Svc,
+    question::Question,
+    tolerated::{self, Aspect, Toleration},
+    world,
+};
 
 /// A question with both answers.
 #[derive(Debug, Clone)]
@@ -35,7 +37,8 @@ pub enum Verdict {
 }
 
 impl Case<'_> {
-    /// Compares; `pool` is kube-proxy's answer for the same Service without session affinity, if this one has it.
+    /// Compares; `pool` is kube-proxy's answer for the same Service without session affinity, if
+    /// this one has it.
     #[must_use]
     pub fn judge(&self, pool: Option<&Observation>) -> Verdict {
         let Some(pool) = pool else {

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value, json};
-
-use crate::plan::{Endpoint, Ingress, Slice, Svc, Type};
-use crate::world::{TARGETS, pod};
 use testbed::probe::Family;
+
+use crate::{
+    plan::{Endpoint, Ingress, Slice, Svc, Type},
+    world::{TARGETS, pod},
+};
 
 /// Who writes our slices: not a controller, so that none looks after them.
 const MANAGER: &str = "referee.lb-agent.io";

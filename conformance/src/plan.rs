@@ -71,8 +71,8 @@ impl Svc {
         self.kind != Type::ClusterIp || self.external_ips > 0
     }
 
-    /// Of a pod that stands in two slices, kube-proxy takes the one that does not terminate; of two such, of none, or of more,
-    /// any. Only the first case is left here.
+    /// Of a pod that stands in two slices, kube-proxy takes the one that does not terminate; of two
+    /// such, of none, or of more, any. Only the first case is left here.
     pub fn tell_twins_apart(&mut self) {
         let mut count = BTreeMap::<usize, usize>::new();
         for slice in &mut self.slices {
@@ -164,7 +164,8 @@ pub enum Ingress {
 /// An `EndpointSlice`, once for each family of its Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Slice {
-    /// By position of the Service's port: which of [`super::world::TARGETS`] the endpoints listen on; `None` leaves it out.
+    /// By position of the Service's port: which of [`super::world::TARGETS`] the endpoints listen
+    /// on; `None` leaves it out.
     pub targets: Vec<Option<usize>>,
     /// In this family only.
     pub only: Option<OnlyFamily>,

@@ -1,24 +1,33 @@
 //! The questions that can be asked of a Service: who asks, by which of its frontends, over which
 //! protocol and family.
 
-use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::{IpAddr, SocketAddr},
+};
 
-use crate::apply::Live;
-use crate::objects::Slot;
-use crate::plan::{Ingress, Svc, Type};
-use crate::world::node_ips;
-use testbed::addr::LOOPBACK;
-use testbed::probe::{Ask, Family, Kind};
+use testbed::{
+    addr::LOOPBACK,
+    probe::{Ask, Family, Kind},
+};
+
+use crate::{
+    apply::Live,
+    objects::Slot,
+    plan::{Ingress, Svc, Type},
+    world::node_ips,
+};
 
 /// A port that no plan gives to a Service.
 const UNDEFINED: u16 = 7;
-/// Asked that often for each endpoint there may be: a miss of one of four is one in a hundred, and then it is asked again.
+/// Asked that often for each endpoint there may be: a miss of one of four is one in a hundred, and
+/// then it is asked again.
 const TRIES: usize = 6;
 /// And so often at most.
 const MOST_TRIES: usize = 36;
-/// An answer takes a millisecond: what takes this long is silence, or it is asked again with more patience.
+/// An answer takes a millisecond: what takes this long is silence, or it is asked again with more
+/// patience.
 pub const PATIENCE_MS: u64 = 300;
 
 /// Who asks.

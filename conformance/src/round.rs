@@ -1,19 +1,20 @@
 //! A round: plans side by side, state after state, all their questions asked in both worlds, every
 //! difference asked again before it counts.
 
-use std::collections::BTreeMap;
-use std::thread;
+use std::{collections::BTreeMap, thread};
 
 use anyhow::{Context as _, Result, anyhow};
-
-use crate::apply::{Job, Live, Manifest};
-use crate::judge::{Case, Verdict};
-use crate::objects::Slot;
-use crate::plan::{Ingress, Plan, Svc, Type};
-use crate::question::{self, Client, Question};
-use crate::setup::Testbed;
-use crate::world::World;
 use testbed::probe::{Ask, Observation};
+
+use crate::{
+    apply::{Job, Live, Manifest},
+    judge::{Case, Verdict},
+    objects::Slot,
+    plan::{Ingress, Plan, Svc, Type},
+    question::{self, Client, Question},
+    setup::Testbed,
+    world::World,
+};
 
 /// Questions at a time of one client, in the first round; in later ones most wait for nothing.
 const THREADS: usize = 12;

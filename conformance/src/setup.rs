@@ -1,26 +1,31 @@
 //! The two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy on
 //! one, lb-agent on the other. Knows when both have caught up, and nothing of what is compared.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
+use testbed::{
+    addr,
+    agent::{Agent, Start},
+    cluster::{self, ADMIN_TOKEN, ControlPlane, KubeProxy, objects::object},
+    netns::Netns,
+    poll,
+    probe::Kind,
+};
 
-use crate::apply::{self, Job, Live, Manifest};
-use crate::objects::{EXTERNAL_CIDRS, Slot};
-use crate::plan::{Endpoint, Port, Slice, Svc};
-use crate::question::Client;
-use crate::world::{self, API, NODE, OTHER_NODE, TARGETS, World, ZONES};
-use testbed::addr;
-use testbed::agent::{Agent, Start};
-use testbed::cluster::objects::object;
-use testbed::cluster::{self, ADMIN_TOKEN, ControlPlane, KubeProxy};
-use testbed::netns::Netns;
-use testbed::poll;
-use testbed::probe::Kind;
+use crate::{
+    apply::{self, Job, Live, Manifest},
+    objects::{EXTERNAL_CIDRS, Slot},
+    plan::{Endpoint, Port, Slice, Svc},
+    question::Client,
+    world::{self, API, NODE, OTHER_NODE, TARGETS, World, ZONES},
+};
 
 /// A machine that is busy with other things may take that long for a change.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -150,8 +155,9 @@ impl Testbed {
         Ok(live)
     }
 
-    /// Changes the sentinel, a Service and its slices, and asks it in both worlds and families until the change has arrived:
-    /// each proxy hears of Services in their order, and of slices in theirs.
+    /// Changes the sentinel, a Service and its slices, and asks it in both worlds and families
+    /// until the change has arrived: each proxy hears of Services in their order, and of slices
+    /// in theirs.
     fn catch_up(&mut self) -> Result<()> {
         self.turn += 1;
         let target = usize::from(self.turn) % TARGETS.len();

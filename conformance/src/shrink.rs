@@ -2,12 +2,14 @@
 //! matters.
 
 use anyhow::Result;
-
-use crate::plan::{Endpoint, Plan, Slice, Svc, Type};
-use crate::question::Question;
-use crate::round::{self, Asked};
-use crate::setup::{SLOTS, Testbed};
 use testbed::probe::Family;
+
+use crate::{
+    plan::{Endpoint, Plan, Slice, Svc, Type},
+    question::Question,
+    round::{self, Asked},
+    setup::{SLOTS, Testbed},
+};
 
 /// Rounds of smaller plans: each halves or so what is left to try.
 const ROUNDS: usize = 30;

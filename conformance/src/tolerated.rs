@@ -1,16 +1,16 @@
 //! The list of differences from kube-proxy that are meant: each with its reason and the narrowest
 //! test for it. There are no others; `docs/compat.md` says the same to users.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use nix::errno::Errno;
+use testbed::{addr, probe::Family};
 
-use crate::judge::{self, Case};
-use crate::question::{Client, Front};
-use crate::world;
-use testbed::addr;
-use testbed::probe::Family;
+use crate::{
+    judge::{self, Case},
+    question::{Client, Front},
+    world,
+};
 
 /// What differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

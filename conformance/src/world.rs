@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use nix::errno::Errno;
+use testbed::{
+    addr::{self, Both},
+    host::Host,
+    lan::{self, Lan, Offloads},
+    netns::Netns,
+    node::{Node, PodNetwork},
+};
 
-use crate::objects::INGRESS_AND_EXTERNAL;
-use crate::question::Client;
-use testbed::addr::{self, Both};
-use testbed::host::Host;
-use testbed::lan::{self, Lan, Offloads};
-use testbed::netns::Netns;
-use testbed::node::{Node, PodNetwork};
+use crate::{objects::INGRESS_AND_EXTERNAL, question::Client};
 
 /// The refereed node's pods of the pool, by number; after them comes the client pod.
 pub const NEAR: [usize; 3] = [0, 1, 2];
@@ -155,7 +156,8 @@ fn join_api(number: u8, node: &Netns, api: &Netns) -> Result<()> {
 fn answer_every_time(netns: &Netns) -> Result<()> {
     netns.sysctls(&[
         ("net/ipv4/icmp_ratelimit", "0"),
-        // Of each namespace, for both families. Linux 6.13; before, one for all, which only the root's may change.
+        // Of each namespace, for both families. Linux 6.13; before, one for all, which only the
+        // root's may change.
         ("net/ipv4/icmp_msgs_per_sec", "1000000"),
         ("net/ipv4/icmp_msgs_burst", "10000"),
         ("net/ipv6/icmp/ratelimit", "0"),

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use testbed::addr::Both;
-use testbed::agent::Start;
-use testbed::cluster::{self, Cluster, Daemon, objects};
-use testbed::lan::Client;
-use testbed::node::Node;
-use testbed::pod::Pod;
-use testbed::poll;
+use testbed::{
+    addr::Both,
+    agent::Start,
+    cluster::{self, Cluster, Daemon, objects},
+    lan::Client,
+    node::Node,
+    pod::Pod,
+    poll,
+};
 
-use crate::servers::DOMAIN;
-use crate::show;
-use crate::stage::{CLIENT, DNS, DNS_VIP, NODE_PORT, TARGET, WEB, WEB_VIP};
+use crate::{
+    servers::DOMAIN,
+    show,
+    stage::{CLIENT, DNS, DNS_VIP, NODE_PORT, TARGET, WEB, WEB_VIP},
+};
 
 const NAMESPACE: &str = "default";
 /// From ready to listening.

@@ -1,17 +1,15 @@
 //! The end of `--keep`: everything stays, with scripts that lead into it and words on how to use
 //! and remove it.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use testbed::agent;
-use testbed::host::Host;
+use testbed::{agent, host::Host};
 
-use crate::stage::{NODE_PORT, Source, Stage, WEB_VIP};
-use crate::{HELPER, show};
+use crate::{
+    HELPER, show,
+    stage::{NODE_PORT, Source, Stage, WEB_VIP},
+};
 
 /// Writes a script for each machine, says how to use them, and lets everything stand.
 pub(crate) fn leave(stage: Stage) -> Result<()> {

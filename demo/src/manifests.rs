@@ -1,14 +1,18 @@
 //! The demo's objects as YAML files that the agent follows.
 
 use anyhow::Result;
-use testbed::agent::Start;
-use testbed::lan::{Client, Lan, Offloads};
-use testbed::manifest::{self, Endpoint, Service};
-use testbed::node::{Node, PodNetwork};
-use testbed::probe::Kind;
+use testbed::{
+    agent::Start,
+    lan::{Client, Lan, Offloads},
+    manifest::{self, Endpoint, Service},
+    node::{Node, PodNetwork},
+    probe::Kind,
+};
 
-use crate::show;
-use crate::stage::{DNS, DNS_VIP, NODE_PORT, TARGET, WEB, WEB_VIP};
+use crate::{
+    show,
+    stage::{DNS, DNS_VIP, NODE_PORT, TARGET, WEB, WEB_VIP},
+};
 
 /// The segment, and files in the node's folder.
 pub(crate) struct FromManifests {
@@ -18,7 +22,8 @@ pub(crate) struct FromManifests {
 impl FromManifests {
     pub(crate) fn start() -> Result<Self> {
         Ok(Self {
-            // XDP leaves packets whose sum is still to be made to tc: as from a real device they come with it.
+            // XDP leaves packets whose sum is still to be made to tc: as from a real device they
+            // come with it.
             lan: Lan::new(Offloads::LastHop)?,
         })
     }

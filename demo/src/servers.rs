@@ -1,15 +1,15 @@
 //! What runs in the demo's pods: web servers that say their name, and a small DNS server.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
-use testbed::addr::Both;
-use testbed::pod::Pod;
-use testbed::poll;
-use testbed::probe::{Family, Kind};
-use testbed::process::Process;
+use testbed::{
+    addr::Both,
+    pod::Pod,
+    poll,
+    probe::{Family, Kind},
+    process::Process,
+};
 
 /// The servers start in far less.
 const START: Duration = Duration::from_secs(10);

@@ -3,8 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result, bail};
-use testbed::host::Host;
-use testbed::process::Output;
+use testbed::{host::Host, process::Output};
 
 /// Bold for titles, green for prompts, if somebody looks.
 fn styled(code: &str, text: &str) -> String {
@@ -68,7 +67,8 @@ pub(crate) fn run_as(
     Ok(stdout)
 }
 
-/// The answer to the question how many different names there are in `uniq -c`'s output, which must be so many.
+/// The answer to the question how many different names there are in `uniq -c`'s output, which must
+/// be so many.
 pub(crate) fn expect_names(counted: &str, names: &[&str]) -> Result<()> {
     let found: Vec<&str> = counted
         .lines()

@@ -1,20 +1,19 @@
 //! The demo's stage: a node with three web pods, a DNS pod and a client pod, a machine outside, the
 //! agent.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use testbed::addr::{self, Both};
-use testbed::agent::{self, Agent, Start};
-use testbed::lan::Client;
-use testbed::node::Node;
-use testbed::pod::Pod;
-use testbed::process::Process;
+use testbed::{
+    addr::{self, Both},
+    agent::{self, Agent, Start},
+    lan::Client,
+    node::Node,
+    pod::Pod,
+    process::Process,
+};
 
-use crate::cluster::FromCluster;
-use crate::manifests::FromManifests;
-use crate::{servers, show};
+use crate::{cluster::FromCluster, manifests::FromManifests, servers, show};
 
 /// The web pods.
 pub(crate) const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];

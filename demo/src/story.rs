@@ -2,12 +2,12 @@
 //! shown.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent;
-use testbed::agent_output;
-use testbed::poll;
+use testbed::{agent, agent_output, poll};
 
-use crate::show;
-use crate::stage::{NODE_PORT, Stage, WEB, WEB_VIP};
+use crate::{
+    show,
+    stage::{NODE_PORT, Stage, WEB, WEB_VIP},
+};
 
 /// How many times each address is asked.
 const TIMES: usize = 60;

@@ -1,5 +1,5 @@
-//! lb-agent: watch → model → plan → diff → apply, from Kubernetes objects to BPF maps. One task owns model, plan and sync;
-//! everything asynchronous stands at the edges.
+//! lb-agent: watch → model → plan → diff → apply, from Kubernetes objects to BPF maps. One task
+//! owns model, plan and sync; everything asynchronous stands at the edges.
 #![forbid(unsafe_code)]
 
 pub mod bootstrap;

@@ -1,8 +1,7 @@
 //! Owns the place outside the clone where built tools are kept, one folder a tool and version.
 //! Knows nothing of how they get there.
 
-use std::env;
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 

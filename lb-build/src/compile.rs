@@ -1,16 +1,20 @@
 //! Owns the run of cargo that turns `lb-ebpf` into an object file.
 //! Knows nothing of how the toolchain was found.
 
-use std::env;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::toolchain::{Choice, Route};
-use crate::{choose, probe};
+use crate::{
+    choose, probe,
+    toolchain::{Choice, Route},
+};
 
 /// Little-endian eBPF: all machines that Kubernetes runs on but s390x.
 const TARGET: &str = "bpfel-unknown-none";
@@ -86,7 +90,8 @@ pub fn cargo_clippy(choice: &Choice) -> PathBuf {
 
 /// The folder, above a build script's `OUT_DIR`, that is cargo's target folder; else `OUT_DIR`.
 ///
-/// Below it the object's dependencies are compiled once for all profiles and features of the caller.
+/// Below it the object's dependencies are compiled once for all profiles and features of the
+/// caller.
 #[must_use]
 pub fn target_dir_of(out_dir: &Path) -> PathBuf {
     // Cargo marks the root of its target folder so that backups leave it out.
@@ -96,8 +101,9 @@ pub fn target_dir_of(out_dir: &Path) -> PathBuf {
     root.unwrap_or(out_dir).join("lb-ebpf")
 }
 
-/// `--btf` gives the maps and programs their types; the line tables are what the verifier's log quotes. CPU v3 has 32-bit
-/// registers and atomics that return a value. LLVM 22 crashes when it expands copies of 16-aligned data in order.
+/// `--btf` gives the maps and programs their types; the line tables are what the verifier's log
+/// quotes. CPU v3 has 32-bit registers and atomics that return a value. LLVM 22 crashes when it
+/// expands copies of 16-aligned data in order.
 fn rustflags(linker: &Path) -> OsString {
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.to_owned());
     let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\""));
@@ -115,7 +121,8 @@ fn rustflags(linker: &Path) -> OsString {
     flags
 }
 
-/// Whether a variable is one that cargo or rustup set for their child, and that would steer an inner cargo.
+/// Whether a variable is one that cargo or rustup set for their child, and that would steer an
+/// inner cargo.
 ///
 /// Stays: `CARGO_HOME`, network and registry settings, and the job server.
 fn is_of_the_outer_cargo(name: &str) -> bool {

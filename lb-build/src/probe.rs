@@ -1,18 +1,22 @@
 //! Owns the look at this machine: which compilers and linkers stand where, by file existence.
 //! Decides nothing: see `toolchain`.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 
-use crate::bpf_linker_root;
-use crate::toolchain::{Debian, Machine, Nightly};
+use crate::{
+    bpf_linker_root,
+    toolchain::{Debian, Machine, Nightly},
+};
 
 const LINKER: &str = "bpf-linker";
 
-/// Gathers the facts that `choose` decides on; runs no program, so it costs well under a millisecond.
+/// Gathers the facts that `choose` decides on; runs no program, so it costs well under a
+/// millisecond.
 pub fn probe() -> Result<Machine> {
     let cached = bpf_linker_root()?.join("bin").join(LINKER);
     Ok(Machine {

@@ -1,8 +1,7 @@
 //! Owns the decision which compiler and linker make the eBPF object, from facts alone.
 //! Reads no file and no environment: see `probe` for that.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use anyhow::{Result, bail};
 

@@ -1,6 +1,8 @@
-//! One address type for both families, and the transport protocols. Owns the IPv4-mapped convention.
+//! One address type for both families, and the transport protocols. Owns the IPv4-mapped
+//! convention.
 
-/// An IPv4 or IPv6 address in network byte order; IPv4 is stored mapped (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2).
+/// An IPv4 or IPv6 address in network byte order; IPv4 is stored mapped (`::ffff:a.b.c.d`, RFC 4291
+/// §2.5.5.2).
 ///
 /// Bytes rather than words, so that `bpftool map dump` shows them as people write them.
 #[repr(C, align(4))]
@@ -34,7 +36,8 @@ impl Addr {
         Self { b }
     }
 
-    /// From four 32-bit words as the kernel's socket contexts hold them (each in network order in memory).
+    /// From four 32-bit words as the kernel's socket contexts hold them (each in network order in
+    /// memory).
     #[inline(always)]
     #[must_use]
     pub const fn from_words(w: [u32; 4]) -> Self {
@@ -52,7 +55,8 @@ impl Addr {
         }
     }
 
-    /// The four 32-bit words as the kernel's socket contexts hold them; the last one is the IPv4 address if this is one.
+    /// The four 32-bit words as the kernel's socket contexts hold them; the last one is the IPv4
+    /// address if this is one.
     #[inline(always)]
     #[must_use]
     pub const fn words(&self) -> [u32; 4] {

@@ -1,4 +1,5 @@
-//! Session affinity: which backend a client had. Owns the layout of `lb_affinity`, which outlives upgrades.
+//! Session affinity: which backend a client had. Owns the layout of `lb_affinity`, which outlives
+//! upgrades.
 
 use crate::addr::Addr;
 
@@ -7,16 +8,16 @@ use crate::addr::Addr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct AffinityKey {
-    /// The client: its address in the packet path; on the socket path [`AffinityKey::netns`] (an unbound socket has no
-    /// address at connect).
+    /// The client: its address in the packet path; on the socket path [`AffinityKey::netns`] (an
+    /// unbound socket has no address at connect).
     pub client: Addr,
     /// Pool index.
     pub pool: u32,
 }
 
 impl AffinityKey {
-    /// The client of the socket path: a network namespace by its cookie, in a form that no address has (the reserved
-    /// prefix 0100::/64 of RFC 6666).
+    /// The client of the socket path: a network namespace by its cookie, in a form that no address
+    /// has (the reserved prefix 0100::/64 of RFC 6666).
     #[inline(always)]
     #[must_use]
     pub const fn netns(cookie: u64) -> Addr {

@@ -2,8 +2,8 @@
 
 use crate::addr::Addr;
 
-/// Value of `lb_backends`, by backend id. An id is given to another backend only after an RCU barrier, so a reader that
-/// holds an id reads one backend, never a mix of two.
+/// Value of `lb_backends`, by backend id. An id is given to another backend only after an RCU
+/// barrier, so a reader that holds an id reads one backend, never a mix of two.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -26,7 +26,8 @@ pub struct Backend {
 pub mod state {
     /// Ready.
     pub const ACTIVE: u8 = 0;
-    /// Terminating, still serving: keeps what it has, gets new connections only when no ready one is left.
+    /// Terminating, still serving: keeps what it has, gets new connections only when no ready one
+    /// is left.
     pub const TERMINATING: u8 = 1;
 }
 

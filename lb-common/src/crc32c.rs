@@ -1,9 +1,10 @@
-//! SCTP's checksum, the CRC32c (RFC 9260, appendix A), changed by what changed: what is linear need not be made anew.
-//! Knows nothing of packets and their layouts.
+//! SCTP's checksum, the CRC32c (RFC 9260, appendix A), changed by what changed: what is linear need
+//! not be made anew. Knows nothing of packets and their layouts.
 //!
-//! A CRC is a polynomial over GF(2), the lowest power of x in the highest bit of its number. Of two packets of one length the
-//! CRCs differ by the difference of the packets, taken as a polynomial, times x³² modulo the generator: begin and end fall out.
-//! To multiply by a power of x is to look up and add: no branch depends on data, so a verifier walks it once.
+//! A CRC is a polynomial over GF(2), the lowest power of x in the highest bit of its number. Of two
+//! packets of one length the CRCs differ by the difference of the packets, taken as a polynomial,
+//! times x³² modulo the generator: begin and end fall out. To multiply by a power of x is to look
+//! up and add: no branch depends on data, so a verifier walks it once.
 
 /// The generator without its highest power.
 const GENERATOR: u32 = 0x82f6_3b78;
@@ -15,7 +16,8 @@ type Product = [[u32; 16]; 8];
 
 /// Lengths are taken apart by hexadecimal digits.
 const PLACES: usize = 4;
-/// The product with x to the power of eight times a digit (second index) at its place (first index) of a length in bytes.
+/// The product with x to the power of eight times a digit (second index) at its place (first index)
+/// of a length in bytes.
 static POWERS: [[Product; 16]; PLACES] = powers();
 
 /// `a` times `x`.
@@ -83,10 +85,12 @@ const fn times(product: &Product, of: u32) -> u32 {
 /// What a CRC begins with.
 pub const BEGIN: u32 = !0;
 
-/// The CRC, without its end, after so many bytes of zeros. After four other ones, take their word, as loaded from a packet
-/// (little-endian machines, as all that this is built for), into it first: `after(crc ^ word, 4)`.
+/// The CRC, without its end, after so many bytes of zeros. After four other ones, take their word,
+/// as loaded from a packet (little-endian machines, as all that this is built for), into it first:
+/// `after(crc ^ word, 4)`.
 ///
-/// When the first four bytes of a packet become others, its checksum changes by `after(old ^ new, length of the packet)`.
+/// When the first four bytes of a packet become others, its checksum changes by `after(old ^ new,
+/// length of the packet)`.
 #[inline(always)]
 #[must_use]
 pub fn after(mut crc: u32, bytes: u16) -> u32 {

@@ -1,4 +1,5 @@
-//! The internet checksum, changed by what changed (RFC 1624, equation 3). Knows nothing of packets and their layouts.
+//! The internet checksum, changed by what changed (RFC 1624, equation 3). Knows nothing of packets
+//! and their layouts.
 
 /// Adds a word that a packet loses: its one's complement.
 #[inline(always)]
@@ -26,7 +27,8 @@ pub const fn replace<const N: usize>(mut sum: u64, old: [u32; N], new: [u32; N])
     sum
 }
 
-/// Folds a sum of words to sixteen bits. The result is in the byte order in which the words were loaded.
+/// Folds a sum of words to sixteen bits. The result is in the byte order in which the words were
+/// loaded.
 #[inline(always)]
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "folded to sixteen bits")]

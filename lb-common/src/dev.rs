@@ -1,4 +1,5 @@
-//! What the packet path must know of a network device. Owns the layout of `lb_devs`, kept by the agent from netlink.
+//! What the packet path must know of a network device. Owns the layout of `lb_devs`, kept by the
+//! agent from netlink.
 
 use crate::addr::Addr;
 
@@ -7,21 +8,25 @@ use crate::addr::Addr;
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct Dev {
-    /// The address that packets leaving here get as their source when the route names none; zero when there is none.
+    /// The address that packets leaving here get as their source when the route names none; zero
+    /// when there is none.
     pub source_v4: Addr,
     /// The same for IPv6.
     pub source_v6: Addr,
     /// See [`flags`].
     pub flags: u32,
-    /// Bytes of the link-layer header in front of the network header: 14, or 0 for tunnels and other raw devices.
+    /// Bytes of the link-layer header in front of the network header: 14, or 0 for tunnels and
+    /// other raw devices.
     pub header_len: u32,
 }
 
 /// Bits of [`Dev::flags`].
 pub mod flags {
-    /// XDP may send out here: XDP is attached to it too, no encapsulation stands between, and what it sends arrives.
+    /// XDP may send out here: XDP is attached to it too, no encapsulation stands between, and what
+    /// it sends arrives.
     pub const XDP: u32 = 1;
-    /// Packets arriving here come from outside the node (a node device), so our programs stand on it.
+    /// Packets arriving here come from outside the node (a node device), so our programs stand on
+    /// it.
     pub const NODE: u32 = 1 << 1;
 }
 

@@ -1,5 +1,6 @@
-//! Connections that the packet path translates: one record a direction. Owns the layout of `lb_flows`, `lb_newflows` and
-//! `lb_snat_peers`, which outlive upgrades: it is frozen, growth goes into the reserved fields.
+//! Connections that the packet path translates: one record a direction. Owns the layout of
+//! `lb_flows`, `lb_newflows` and `lb_snat_peers`, which outlive upgrades: it is frozen, growth goes
+//! into the reserved fields.
 
 use crate::addr::{Addr, Proto};
 
@@ -35,14 +36,15 @@ pub struct Flow {
     pub sport: u16,
     /// Its destination port, host byte order.
     pub dport: u16,
-    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept up to date in the reply
-    /// record; in the forward record it is that of the last proof.
+    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept
+    /// up to date in the reply record; in the forward record it is that of the last proof.
     pub ifindex: u32,
     /// Index into `lb_pools`.
     pub pool: u32,
     /// Index into `lb_backends`.
     pub backend: u32,
-    /// The same random number in both records of a flow; 0 marks a record that is being taken away.
+    /// The same random number in both records of a flow; 0 marks a record that is being taken
+    /// away.
     pub generation: u32,
     /// See [`kind`].
     pub kind: u8,
@@ -52,17 +54,18 @@ pub struct Flow {
     pub client: u8,
     /// What the server's side has done, see [`seen`]; kept in the reply record alone.
     pub server: u8,
-    /// `CLOCK_MONOTONIC`. In the reply record: of a packet of either direction, about a second coarse. In the forward record:
-    /// of its last proof, when its reply record was looked at (see [`Flow::is_proved`]).
+    /// `CLOCK_MONOTONIC`. In the reply record: of a packet of either direction, about a second
+    /// coarse. In the forward record: of its last proof, when its reply record was looked at
+    /// (see [`Flow::is_proved`]).
     pub last_seen_ns: u64,
 }
 
-/// First and last port of our own range for rewritten sources: outside of Linux's default `ip_local_port_range` and of node
-/// ports.
+/// First and last port of our own range for rewritten sources: outside of Linux's default
+/// `ip_local_port_range` and of node ports.
 pub const SNAT_PORTS: (u16, u16) = (61000, 65535);
 
-/// Does a protocol that we balance, by its IANA number, have connections that are opened and closed, rather than datagrams
-/// alone?
+/// Does a protocol that we balance, by its IANA number, have connections that are opened and
+/// closed, rather than datagrams alone?
 #[inline(always)]
 #[must_use]
 pub const fn connects(proto: u8) -> bool {
@@ -70,8 +73,9 @@ pub const fn connects(proto: u8) -> bool {
 }
 
 impl FlowKey {
-    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being adopted: a TCP segment, or a
-    /// packet of SCTP, that opens nothing and has no record is passed.
+    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being
+    /// adopted: a TCP segment, or a packet of SCTP, that opens nothing and has no record is
+    /// passed.
     pub const ADOPTING: Self = Self {
         src: Addr::ZERO,
         dst: Addr::ZERO,
@@ -88,17 +92,19 @@ pub mod kind {
     pub const FORWARD: u8 = 1;
     /// From the backend.
     pub const REPLY: u8 = 2;
-    /// Of a connection that netfilter translates, since it was opened before we took over: its packets are passed. A
-    /// record of both directions, with neither a service nor a twin.
+    /// Of a connection that netfilter translates, since it was opened before we took over: its
+    /// packets are passed. A record of both directions, with neither a service nor a twin.
     pub const NETFILTER: u8 = 3;
 }
 
 /// Bits of [`Flow::flags`].
 pub mod flags {
-    /// The backend runs on this node: its replies pass tc egress, and the client's address was kept.
+    /// The backend runs on this node: its replies pass tc egress, and the client's address was
+    /// kept.
     pub const LOCAL: u8 = 1;
-    /// The client's packets come over `lb0`, and what answers them is handed to it: the client is a pod or a process of this
-    /// node. A local backend sees [`crate::lb0::SOURCE_V4`] or [`crate::lb0::SOURCE_V6`] in its place.
+    /// The client's packets come over `lb0`, and what answers them is handed to it: the client is a
+    /// pod or a process of this node. A local backend sees [`crate::lb0::SOURCE_V4`] or
+    /// [`crate::lb0::SOURCE_V6`] in its place.
     pub const LB0: u8 = 1 << 1;
 }
 
@@ -114,9 +120,9 @@ pub mod seen {
     pub const DATA: u8 = 1 << 3;
 }
 
-/// How long a record is kept from being taken over by another flow that wants its tuple, in nanoseconds. None is longer
-/// than what `nf_conntrack` grants TCP and UDP by default, beside which the local backends' flows live; SCTP, which has
-/// heartbeats, is kept as TCP is.
+/// How long a record is kept from being taken over by another flow that wants its tuple, in
+/// nanoseconds. None is longer than what `nf_conntrack` grants TCP and UDP by default, beside which
+/// the local backends' flows live; SCTP, which has heartbeats, is kept as TCP is.
 pub mod idle {
     const SECOND: u64 = 1_000_000_000;
     /// TCP and SCTP, a handshake that no reply has confirmed.
@@ -133,7 +139,8 @@ pub mod idle {
     pub const UDP: u64 = 120 * SECOND;
 }
 
-/// How long the proof of a forward record holds, in nanoseconds: some 134 ms. The time is read as coarse as a tick.
+/// How long the proof of a forward record holds, in nanoseconds: some 134 ms. The time is read as
+/// coarse as a tick.
 pub const PROOF_NS: u64 = 1 << 27;
 
 const _: () = {
@@ -144,7 +151,8 @@ const _: () = {
 };
 
 impl Flow {
-    /// The key of the packets that come the other way: in a forward record the key of its reply record, and the inverse.
+    /// The key of the packets that come the other way: in a forward record the key of its reply
+    /// record, and the inverse.
     #[inline(always)]
     #[must_use]
     pub const fn twin_key(&self, proto: u8) -> FlowKey {
@@ -158,8 +166,9 @@ impl Flow {
         }
     }
 
-    /// Was this forward record's reply record looked at so lately that it need not be again for a packet that changes
-    /// nothing? Nobody takes a tuple away from a flow sooner than that: see [`Flow::keep_ns`].
+    /// Was this forward record's reply record looked at so lately that it need not be again for a
+    /// packet that changes nothing? Nobody takes a tuple away from a flow sooner than that: see
+    /// [`Flow::keep_ns`].
     #[inline(always)]
     #[must_use]
     pub const fn is_proved(&self, now_ns: u64) -> bool {
@@ -167,14 +176,16 @@ impl Flow {
         now_ns.wrapping_sub(self.last_seen_ns) < PROOF_NS
     }
 
-    /// A connection that has ended: reset by either side, or finished by both. Asked of a reply record.
+    /// A connection that has ended: reset by either side, or finished by both. Asked of a reply
+    /// record.
     #[inline(always)]
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         (self.client | self.server) & seen::RST != 0 || (self.client & self.server & seen::FIN) != 0
     }
 
-    /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of a reply record.
+    /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of
+    /// a reply record.
     #[inline(always)]
     #[must_use]
     pub const fn keep_ns(&self, connects: bool, ports_short: bool) -> u64 {

@@ -1,8 +1,10 @@
-//! Frontends: what a destination address and port mean. Layout of `lb_frontends`, `lb_nodeports` and `lb_nodeaddrs`.
+//! Frontends: what a destination address and port mean. Layout of `lb_frontends`, `lb_nodeports`
+//! and `lb_nodeaddrs`.
 
 use crate::addr::Addr;
 
-/// From where a connection comes: `externalTrafficPolicy` and `internalTrafficPolicy` are two entries, not branches.
+/// From where a connection comes: `externalTrafficPolicy` and `internalTrafficPolicy` are two
+/// entries, not branches.
 pub mod scope {
     /// From this cluster: sockets of this node's pods and processes, packets of its pods.
     pub const INTERNAL: u8 = 0;
@@ -10,8 +12,8 @@ pub mod scope {
     pub const EXTERNAL: u8 = 1;
 }
 
-/// Key of `lb_frontends`. An entry with `port` 0 and `proto` 0 marks the address as a VIP: what misses the exact entry and
-/// hits this one is an undefined port of a known VIP.
+/// Key of `lb_frontends`. An entry with `port` 0 and `proto` 0 marks the address as a VIP: what
+/// misses the exact entry and hits this one is an undefined port of a known VIP.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -26,8 +28,8 @@ pub struct VipKey {
     pub scope: u8,
 }
 
-/// Key of `lb_nodeports`: the addresses it answers on stand in `lb_nodeaddrs`. One entry a family, since a Service may
-/// have one family only, and the backends of two are different ones.
+/// Key of `lb_nodeports`: the addresses it answers on stand in `lb_nodeaddrs`. One entry a family,
+/// since a Service may have one family only, and the backends of two are different ones.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -59,8 +61,9 @@ impl NodePortKey {
     }
 }
 
-/// Value of `lb_frontends` and `lb_nodeports`. The kernel recycles the element of a deleted or replaced key at once, under
-/// readers that still look at it: between a write that frees an element and the next one that takes one stands a barrier.
+/// Value of `lb_frontends` and `lb_nodeports`. The kernel recycles the element of a deleted or
+/// replaced key at once, under readers that still look at it: between a write that frees an element
+/// and the next one that takes one stands a barrier.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -79,13 +82,14 @@ pub const NODE_PORT: u32 = 1 << 1;
 pub const LOAD_BALANCER: u32 = 1 << 2;
 /// One of `spec.externalIPs`.
 pub const EXTERNAL_IP: u32 = 1 << 3;
-/// The mark of a VIP: it leads nowhere, and `pool` (0: none) is the pool whose backends tell whether the address
-/// answers ping. With [`CLUSTER_IP`] its undefined ports are refused; with
-/// [`LOAD_BALANCER`] alone they are not (such an address may be a node's own, with other listeners).
+/// The mark of a VIP: it leads nowhere, and `pool` (0: none) is the pool whose backends tell
+/// whether the address answers ping. With [`CLUSTER_IP`] its undefined ports are refused; with
+/// [`LOAD_BALANCER`] alone they are not (such an address may be a node's own, with other
+/// listeners).
 pub const VIP_MARK: u32 = 1 << 4;
-/// Beside [`VIP_MARK`]: the agent routes the address to `lb0`. In a frontend with [`LOAD_BALANCER`] or [`EXTERNAL_IP`]: it
-/// leads this port there, since its Service has source ranges or it is of SCTP: sockets are not translated, and their
-/// packets are judged or balanced there.
+/// Beside [`VIP_MARK`]: the agent routes the address to `lb0`. In a frontend with [`LOAD_BALANCER`]
+/// or [`EXTERNAL_IP`]: it leads this port there, since its Service has source ranges or it is of
+/// SCTP: sockets are not translated, and their packets are judged or balanced there.
 pub const ROUTED: u32 = 1 << 5;
 
 /// Value of `lb_nodeaddrs`: an address on which node ports answer.

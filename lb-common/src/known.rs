@@ -1,5 +1,6 @@
-//! Which addresses may be ours: one bit for each of a quarter of a million hashes, so that one load answers for most others. Owns the
-//! layout of `lb_known`, and the hash that the agent and the programs must share.
+//! Which addresses may be ours: one bit for each of a quarter of a million hashes, so that one load
+//! answers for most others. Owns the layout of `lb_known`, and the hash that the agent and the
+//! programs must share.
 
 use crate::addr::Addr;
 
@@ -8,13 +9,15 @@ pub const WORDS: u32 = 1 << 12;
 /// Bits of the hash: six tell the bit of a word.
 const BITS: u32 = WORDS.trailing_zeros() + 6;
 
-/// Where the bit of an address stands: the index of the word, and the bit in it. A bit that is 0 says that the address is
-/// neither a VIP nor one that node ports answer on; one that is 1 says nothing.
+/// Where the bit of an address stands: the index of the word, and the bit in it. A bit that is 0
+/// says that the address is neither a VIP nor one that node ports answer on; one that is 1 says
+/// nothing.
 #[inline(always)]
 #[must_use]
 pub const fn bit(addr: &Addr) -> (u32, u64) {
     let w = addr.words();
-    // What differs most, the end of the address, in the lower half: a product carries upwards alone.
+    // What differs most, the end of the address, in the lower half: a product carries upwards
+    // alone.
     let (high, low) = (
         (w[0] as u64) << 32 | w[1] as u64,
         (w[2] as u64) << 32 | w[3] as u64,

@@ -1,25 +1,28 @@
-//! `lb0`, the device of ours that VIPs are routed to, and its other end. Owns their names, their hardware address and the
-//! addresses that local backends see in the place of a client's.
+//! `lb0`, the device of ours that VIPs are routed to, and its other end. Owns their names, their
+//! hardware address and the addresses that local backends see in the place of a client's.
 
 use crate::addr::Addr;
 
 /// VIPs are routed here; its traffic control's egress program balances.
 pub const DEVICE: &str = "lb0";
-/// Its other end: what was translated comes in here, and [`SOURCE_V4`] and [`SOURCE_V6`] are routed here.
+/// Its other end: what was translated comes in here, and [`SOURCE_V4`] and [`SOURCE_V6`] are routed
+/// here.
 pub const PEER: &str = "lb0p";
 /// What the devices carry as their alias, so that they are known as ours.
 pub const ALIAS: &str = "lb-agent: service addresses";
 
-/// Hardware address of both ends (locally administered): without ARP a frame is sent to the sender's own address, and so is
-/// accepted by the other end too.
+/// Hardware address of both ends (locally administered): without ARP a frame is sent to the
+/// sender's own address, and so is accepted by the other end too.
 pub const MAC: [u8; 6] = [0x02, 0x6c, 0x62, 0x30, 0x00, 0x01];
 
-/// The source of packets from `lb0` to a backend on this node. Link-local (RFC 3927), so that it is nobody's in any network;
-/// assigned to no device, so that what comes from it is no martian.
+/// The source of packets from `lb0` to a backend on this node. Link-local (RFC 3927), so that it is
+/// nobody's in any network; assigned to no device, so that what comes from it is no martian.
 pub const SOURCE_V4: Addr = Addr::v4([169, 254, 108, 98]);
-/// Who says what there is to say of packets to an address of a load balancer, which may be led to [`DEVICE`] by some of its
-/// ports alone: routed to the device, assigned to none. A strict reverse path filter asks for the way to an ICMP error's
-/// source, and rules by port lead none there (IPv6 has no such filter).
+/// Who says what there is to say of packets to an address of a load balancer, which may be led to
+/// [`DEVICE`] by some of its ports alone: routed to the device, assigned to none. A strict reverse
+/// path filter asks for the way to an ICMP error's source, and rules by port lead none there (IPv6
+/// has no such filter).
 pub const SPEAKER_V4: Addr = Addr::v4([169, 254, 108, 99]);
-/// The same as [`SOURCE_V4`] for IPv6; unique local (RFC 4193), since link-local addresses are not routed.
+/// The same as [`SOURCE_V4`] for IPv6; unique local (RFC 4193), since link-local addresses are not
+/// routed.
 pub const SOURCE_V6: Addr = Addr::v6([0xfd, 0x6c, 0x62, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

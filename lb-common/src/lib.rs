@@ -1,5 +1,5 @@
-//! Everything the kernel side and the agent must agree on: map keys and values, reasons, and the choice of a backend.
-//! Knows nothing of Kubernetes and performs no input or output.
+//! Everything the kernel side and the agent must agree on: map keys and values, reasons, and the
+//! choice of a backend. Knows nothing of Kubernetes and performs no input or output.
 #![expect(
     clippy::inline_always,
     reason = "the kernel runs this code too, and its verifier follows no call cheaply"

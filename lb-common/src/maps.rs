@@ -1,4 +1,5 @@
-//! The maps by name: capacities, ABI versions, and whether they outlive an upgrade. Owns what a pin is called.
+//! The maps by name: capacities, ABI versions, and whether they outlive an upgrade. Owns what a pin
+//! is called.
 
 /// One map of the ABI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,7 +12,8 @@ pub struct MapSpec {
     pub version: u32,
     /// State maps outlive upgrades; config maps are rebuilt from the cluster.
     pub state: bool,
-    /// The name that agents before this one pinned the map under, with the same layout. Empty: none.
+    /// The name that agents before this one pinned the map under, with the same layout. Empty:
+    /// none.
     pub former: &'static str,
 }
 
@@ -27,7 +29,8 @@ macro_rules! maps {
     (@ state) => { true };
 }
 
-/// Flag of the arrays that the agent writes by aligned stores through a shared mapping (`BPF_F_MMAPABLE`, Linux 5.5).
+/// Flag of the arrays that the agent writes by aligned stores through a shared mapping
+/// (`BPF_F_MMAPABLE`, Linux 5.5).
 pub const MMAPABLE: usize = 1 << 10;
 
 maps! {

@@ -1,8 +1,8 @@
-//! Members: which backends belong to a pool, and for what. Layout of `lb_members`; the bits of its value are the
-//! constants of this module.
+//! Members: which backends belong to a pool, and for what. Layout of `lb_members`; the bits of its
+//! value are the constants of this module.
 
-/// Key of `lb_members`: present while the backend is a member of the pool, so that affinity and flow entries
-/// can ask whether they still hold.
+/// Key of `lb_members`: present while the backend is a member of the pool, so that affinity and
+/// flow entries can ask whether they still hold.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -15,7 +15,8 @@ pub struct MemberKey {
 
 /// New connections may choose it (it stands in the slots).
 pub const ELIGIBLE: u32 = 1;
-/// It still serves (ready, or serving while terminating): records of connections that it has stay valid.
+/// It still serves (ready, or serving while terminating): records of connections that it has stay
+/// valid.
 pub const SERVING: u32 = 1 << 1;
 
 const _: () = assert!(size_of::<MemberKey>() == 8);

@@ -1,4 +1,5 @@
-//! The types that cross into the kernel as bytes. The only unsafe code of this crate: no padding, any bit pattern valid.
+//! The types that cross into the kernel as bytes. The only unsafe code of this crate: no padding,
+//! any bit pattern valid.
 
 use crate::{
     addr::Addr,
@@ -15,7 +16,8 @@ use crate::{
     stats::PoolStats,
 };
 
-/// Asserts that the fields' sizes add up to the whole (no padding), and names every field (a new one breaks the build).
+/// Asserts that the fields' sizes add up to the whole (no padding), and names every field (a new
+/// one breaks the build).
 macro_rules! pod {
     ($($t:ident { $($field:ident: $ft:ty),+ $(,)? })+) => {$(
         const _: () = assert!(size_of::<$t>() == 0 $(+ size_of::<$ft>())+);

@@ -1,7 +1,7 @@
 //! Pools: the backends that one or more frontends share, as a range of slots. Layout of `lb_pools`.
 
-/// Value of `lb_pools`. The first eight bytes are word 0: loaded and stored as one aligned u64, which is the atomic switch
-/// of a pool from one range of slots to the next.
+/// Value of `lb_pools`. The first eight bytes are word 0: loaded and stored as one aligned u64,
+/// which is the atomic switch of a pool from one range of slots to the next.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -10,7 +10,8 @@ pub struct Pool {
     pub base: u32,
     /// How many slots; 0 refuses.
     pub count: u16,
-    /// Goes up by one with each switch (wrapping): a reader of a stale word sees another generation.
+    /// Goes up by one with each switch (wrapping): a reader of a stale word sees another
+    /// generation.
     pub generation: u16,
     /// Session affinity, seconds; 0 is off.
     pub affinity_secs: u32,
@@ -20,7 +21,8 @@ pub struct Pool {
     pub pad: u8,
     /// See [`flags`].
     pub flags: u16,
-    /// Identity for people and metrics; stable across restarts, the pool index today. 0 in an unused entry.
+    /// Identity for people and metrics; stable across restarts, the pool index today. 0 in an
+    /// unused entry.
     pub id: u32,
     /// Reserved, zero.
     pub pad2: [u32; 3],
@@ -78,9 +80,11 @@ impl PoolWord {
 pub mod flags {
     /// At least one endpoint exists somewhere, though perhaps none of them is eligible here.
     pub const HAS_ENDPOINTS: u16 = 1;
-    /// Local-only policy without a local endpoint while others exist: unreachable rather than refused.
+    /// Local-only policy without a local endpoint while others exist: unreachable rather than
+    /// refused.
     pub const NO_LOCAL: u16 = 1 << 1;
-    /// For frontends with [`LOAD_BALANCER`](crate::frontend::LOAD_BALANCER), sources are checked against `lb_srcranges`.
+    /// For frontends with [`LOAD_BALANCER`](crate::frontend::LOAD_BALANCER), sources are checked
+    /// against `lb_srcranges`.
     pub const SOURCE_RANGES: u16 = 1 << 2;
 }
 

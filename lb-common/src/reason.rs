@@ -1,4 +1,5 @@
-//! Why a packet or a connection was refused, dropped or let through unseen: one list for kernel, metrics and CLI.
+//! Why a packet or a connection was refused, dropped or let through unseen: one list for kernel,
+//! metrics and CLI.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $n:literal, $name:literal;)+) => {

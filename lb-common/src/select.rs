@@ -2,7 +2,8 @@
 
 use crate::scheduler;
 
-/// What a choice may look at. Each is computed by the caller only when the scheduler asks for it (see [`needs`]).
+/// What a choice may look at. Each is computed by the caller only when the scheduler asks for it
+/// (see [`needs`]).
 #[derive(Clone, Copy)]
 pub struct Input {
     /// A random number, or a hash of the 5-tuple in the packet path.
@@ -35,7 +36,8 @@ pub const fn needs(scheduler: u8) -> Need {
     }
 }
 
-/// The slot's offset from the service's base: less than `count` for every input, 0 when `count` is 0.
+/// The slot's offset from the service's base: less than `count` for every input, 0 when `count` is
+/// 0.
 #[inline(always)]
 #[must_use]
 pub const fn offset(scheduler: u8, count: u16, input: Input) -> u16 {
@@ -66,7 +68,8 @@ pub const fn scale(n: u32, count: u16) -> u16 {
     ((n as u64 * count as u64) >> 32) as u16
 }
 
-/// A 32-bit hash of words, by multiply and rotate with a final avalanche: same on every node and across restarts.
+/// A 32-bit hash of words, by multiply and rotate with a final avalanche: same on every node and
+/// across restarts.
 #[inline(always)]
 #[must_use]
 pub const fn hash<const N: usize>(words: [u32; N]) -> u32 {

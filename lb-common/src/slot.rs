@@ -7,7 +7,8 @@
 pub struct Slot {
     /// Index into `lb_backends`.
     pub backend: u32,
-    /// The pool this slot belongs to; a reader that finds another one has read a stale word 0 and reads it again.
+    /// The pool this slot belongs to; a reader that finds another one has read a stale word 0 and
+    /// reads it again.
     pub pool: u32,
 }
 

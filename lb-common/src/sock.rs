@@ -1,10 +1,12 @@
-//! What is remembered of a socket whose destination was translated. Owns the layout of `lb_sk` and `lb_udp_peers`,
-//! which outlive upgrades: their layout is frozen, growth goes into the reserved fields.
+//! What is remembered of a socket whose destination was translated. Owns the layout of `lb_sk` and
+//! `lb_udp_peers`, which outlive upgrades: their layout is frozen, growth goes into the reserved
+//! fields.
 
 use crate::addr::Addr;
 
-/// Value of `lb_sk` (`sk_storage`): the last translation of this socket. `lb_iter_sk` hands out these same bytes, one record
-/// after another, for each socket whose [`SockRecord::kind`] is not [`kind::NONE`].
+/// Value of `lb_sk` (`sk_storage`): the last translation of this socket. `lb_iter_sk` hands out
+/// these same bytes, one record after another, for each socket whose [`SockRecord::kind`] is not
+/// [`kind::NONE`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
@@ -29,8 +31,8 @@ pub struct SockRecord {
     pub backend_id: u32,
     /// Index into `lb_pools`.
     pub pool: u32,
-    /// Cookie of the socket that connected or sent. For MPTCP that is the first subflow, also in the copy of the record that
-    /// the MPTCP socket gets for getpeername (never counted).
+    /// Cookie of the socket that connected or sent. For MPTCP that is the first subflow, also in
+    /// the copy of the record that the MPTCP socket gets for getpeername (never counted).
     pub cookie: u64,
     /// Cookie of its network namespace (SO_NETNS_COOKIE).
     pub netns: u64,
@@ -94,24 +96,28 @@ pub struct UdpPeer {
     pub pool: u32,
     /// Index into `lb_backends`.
     pub backend_id: u32,
-    /// Hash of the key: a reader that finds another one has read an element that the kernel gave to another key meanwhile.
+    /// Hash of the key: a reader that finds another one has read an element that the kernel gave
+    /// to another key meanwhile.
     pub check: u32,
 }
 
-/// The one value of `lb_agent`: which process is the agent, and what all socket programs must know at once.
+/// The one value of `lb_agent`: which process is the agent, and what all socket programs must know
+/// at once.
 ///
-/// The agent cannot know its process id as the kernel counts it (it may live in a pid namespace), so it stores
-/// [`Agent::CLAIM`] and reads `lb_iter_sk` once to its end: the program that runs in that read writes the two ids.
+/// The agent cannot know its process id as the kernel counts it (it may live in a pid namespace),
+/// so it stores [`Agent::CLAIM`] and reads `lb_iter_sk` once to its end: the program that runs in
+/// that read writes the two ids.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Debug))]
 pub struct Agent {
     /// Process id in the initial pid namespace; sockets that it connects are never translated.
     pub tgid: u32,
-    /// 1 as soon as the record of any socket was lost: answers to unconnected sockets without a record are then looked for
-    /// in `lb_udp_peers` too.
+    /// 1 as soon as the record of any socket was lost: answers to unconnected sockets without a
+    /// record are then looked for in `lb_udp_peers` too.
     pub records_lost: u32,
-    /// Id of its cgroup, so that a process that inherits the number after the agent's end is not taken for it.
+    /// Id of its cgroup, so that a process that inherits the number after the agent's end is not
+    /// taken for it.
     pub cgroup: u64,
 }
 

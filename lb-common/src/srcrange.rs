@@ -2,8 +2,9 @@
 
 use crate::addr::Addr;
 
-/// Data part of the key of `lb_srcranges` (LPM trie): matched from its first byte on, so the pool index comes first and
-/// the prefix length in the trie is 32 + that of the range (+ 96 for IPv4, which is stored mapped).
+/// Data part of the key of `lb_srcranges` (LPM trie): matched from its first byte on, so the pool
+/// index comes first and the prefix length in the trie is 32 + that of the range (+ 96 for IPv4,
+/// which is stored mapped).
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(Debug))]

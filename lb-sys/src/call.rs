@@ -49,7 +49,8 @@ impl Error {
     }
 }
 
-/// The kernel's own "not supported" (ENOTSUPP), which libc does not name: a map type without that operation.
+/// The kernel's own "not supported" (ENOTSUPP), which libc does not name: a map type without that
+/// operation.
 pub(crate) const ENOTSUPP: i32 = 524;
 
 /// Commands of bpf(2), by number.
@@ -102,18 +103,20 @@ impl Command {
 /// Calls of this process that wrote to maps.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// How often this process has asked the kernel to write to a map or to delete from it, a batch counting as one. What is stored
-/// into a mapped array is not among it: that takes no call.
+/// How often this process has asked the kernel to write to a map or to delete from it, a batch
+/// counting as one. What is stored into a mapped array is not among it: that takes no call.
 #[must_use]
 pub fn write_calls() -> u64 {
     WRITES.load(Ordering::Relaxed)
 }
 
-/// bpf(2) with `attr`, a mirror of the command's part of `union bpf_attr` without padding; the kernel takes what lies behind
-/// it as zero. Returns the call's own result (a descriptor for the commands that make one).
+/// bpf(2) with `attr`, a mirror of the command's part of `union bpf_attr` without padding; the
+/// kernel takes what lies behind it as zero. Returns the call's own result (a descriptor for the
+/// commands that make one).
 ///
 /// # Safety
-/// `A` is the layout that the command reads, and every pointer in it is valid for what the command reads and writes there.
+/// `A` is the layout that the command reads, and every pointer in it is valid for what the command
+/// reads and writes there.
 pub(crate) unsafe fn bpf<A>(command: Command, attr: &mut A) -> Result<i32, Error> {
     if matches!(
         command,
@@ -121,7 +124,8 @@ pub(crate) unsafe fn bpf<A>(command: Command, attr: &mut A) -> Result<i32, Error
     ) {
         WRITES.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: the attribute is a live, exclusively borrowed value of the given size; its pointers are the caller's promise.
+    // SAFETY: the attribute is a live, exclusively borrowed value of the given size; its pointers
+    // are the caller's promise.
     let rc = unsafe {
         libc::syscall(
             libc::SYS_bpf,

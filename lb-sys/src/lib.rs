@@ -1,8 +1,9 @@
-//! The bpf(2) and socket calls that no library offers, each behind a safe function: batches, mapped arrays, links swapped in
-//! place. Owns the only unsafe code of the user side; knows nothing of what the maps mean.
+//! The bpf(2) and socket calls that no library offers, each behind a safe function: batches, mapped
+//! arrays, links swapped in place. Owns the only unsafe code of the user side; knows nothing of
+//! what the maps mean.
 //!
-//! Every handle asks the kernel for the object's layout before the first byte is exchanged, so a wrong pin is an error and
-//! never a buffer that is too short.
+//! Every handle asks the kernel for the object's layout before the first byte is exchanged, so a
+//! wrong pin is an error and never a buffer that is too short.
 
 mod call;
 mod heap;

@@ -1,5 +1,5 @@
-//! Links: a program's hold on a hook. Owns making them and swapping their program in place, which libraries offer for some
-//! hooks only; knows nothing of pins' names.
+//! Links: a program's hold on a hook. Owns making them and swapping their program in place, which
+//! libraries offer for some hooks only; knows nothing of pins' names.
 
 use std::{
     fs::File,
@@ -65,7 +65,8 @@ struct CreateAttr {
     target: u32,
     attach_type: u32,
     flags: u32,
-    /// By kind of link: pointer to the iterator's argument, or tcx's relative descriptor and its padding.
+    /// By kind of link: pointer to the iterator's argument, or tcx's relative descriptor and its
+    /// padding.
     extra: u64,
     /// By kind of link: length of the iterator's argument and padding, or tcx's expected revision.
     extra2: u64,
@@ -123,8 +124,8 @@ pub fn create_iter(program: impl AsFd, map: impl AsFd) -> Result<OwnedFd, Error>
         extra: ptr(&raw const map_fd),
         extra2: size_of::<u32>() as u64,
     };
-    // SAFETY: the layout of BPF_LINK_CREATE; `extra` points to a live `union bpf_iter_link_info` of the four bytes that
-    // `extra2` says (little endian: the low half is `iter_info_len`).
+    // SAFETY: the layout of BPF_LINK_CREATE; `extra` points to a live `union bpf_iter_link_info` of
+    // the four bytes that `extra2` says (little endian: the low half is `iter_info_len`).
     unsafe { bpf(Command::LinkCreate, &mut attr) }.map(own)
 }
 
@@ -134,8 +135,8 @@ struct IterAttr {
     flags: u32,
 }
 
-/// Runs an iterator's link from the start to the end, and returns the values that the program wrote, one behind the other;
-/// a part of one at the end is left out. Linux 5.8.
+/// Runs an iterator's link from the start to the end, and returns the values that the program
+/// wrote, one behind the other; a part of one at the end is left out. Linux 5.8.
 pub fn read_iter<T: Pod>(link: impl AsFd) -> Result<Vec<T>, Error> {
     let mut attr = IterAttr {
         link_fd: raw(&link),
@@ -165,7 +166,8 @@ struct UpdateAttr {
     old_prog_fd: u32,
 }
 
-/// Puts another program of the same type in the link's place, in one step: the hook is never without one. Linux 5.7.
+/// Puts another program of the same type in the link's place, in one step: the hook is never
+/// without one. Linux 5.7.
 ///
 /// Fails with ENOLINK where what the link was attached to is gone.
 pub fn update(link: impl AsFd, program: impl AsFd) -> Result<(), Error> {
@@ -184,7 +186,8 @@ struct DetachAttr {
     link_fd: u32,
 }
 
-/// Takes the link off its hook, at once: the last close of a link, or the removal of its pin, does so a moment later. Linux 5.9.
+/// Takes the link off its hook, at once: the last close of a link, or the removal of its pin, does
+/// so a moment later. Linux 5.9.
 pub fn detach(link: impl AsFd) -> Result<(), Error> {
     let mut attr = DetachAttr {
         link_fd: raw(&link),

@@ -1,5 +1,6 @@
-//! Hash maps and tries by key, one element or a batch at a time. Owns the batch commands (Linux 5.6) and their replacement
-//! by single calls where a map type lacks them; knows nothing of arrays that are mapped.
+//! Hash maps and tries by key, one element or a batch at a time. Owns the batch commands (Linux
+//! 5.6) and their replacement by single calls where a map type lacks them; knows nothing of arrays
+//! that are mapped.
 
 use std::{
     marker::PhantomData,
@@ -56,7 +57,8 @@ pub(crate) struct BatchAttr {
     pub(crate) flags: u64,
 }
 
-/// `BPF_MAP_TYPE_{PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, CGROUP_STORAGE_PERCPU}`: a value for each CPU at once.
+/// `BPF_MAP_TYPE_{PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, CGROUP_STORAGE_PERCPU}`: a value for
+/// each CPU at once.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 
 impl<K: Pod, V: Pod> Map<K, V> {
@@ -99,8 +101,8 @@ impl<K: Pod, V: Pod> Map<K, V> {
             value,
             flags,
         };
-        // SAFETY: the layout of the element commands; the callers below pass pointers to a live `K` (or null) and to a live
-        // `V` or `K`, whose sizes were compared with the map's.
+        // SAFETY: the layout of the element commands; the callers below pass pointers to a live `K`
+        // (or null) and to a live `V` or `K`, whose sizes were compared with the map's.
         unsafe { bpf(command, &mut attr) }.map(drop)
     }
 
@@ -143,8 +145,9 @@ impl<K: Pod, V: Pod> Map<K, V> {
             flags: 0,
         };
         let asked = attr.count;
-        // SAFETY: the layout of the batch commands; both slices are live, have at least `count` elements, and their elements'
-        // sizes are the map's. These two commands only read them.
+        // SAFETY: the layout of the batch commands; both slices are live, have at least `count`
+        // elements, and their elements' sizes are the map's. These two commands only read
+        // them.
         match unsafe { bpf(command, &mut attr) } {
             Ok(_) => (asked as usize, None),
             // The kernel writes the number done back, except where it failed before the first one.
@@ -173,8 +176,8 @@ impl<K: Pod, V: Pod> Map<K, V> {
             if error.as_ref().is_some_and(lacks_batches) {
                 return self.set_one_by_one(keys, values, count);
             }
-            // A failed batch that did nothing may have failed as a batch (no memory for its buffers): the first element alone
-            // tells.
+            // A failed batch that did nothing may have failed as a batch (no memory for its
+            // buffers): the first element alone tells.
             if error.is_some() && n == 0 {
                 match self.set(&keys[count], &values[count]) {
                     Ok(()) => count += 1,
@@ -213,7 +216,8 @@ impl<K: Pod, V: Pod> Map<K, V> {
             count += n;
             match error {
                 None => {}
-                // The batch stops at a missing key, and a type without batches at the first: the element alone tells.
+                // The batch stops at a missing key, and a type without batches at the first: the
+                // element alone tells.
                 Some(e) => {
                     let rest = if lacks_batches(&e) {
                         keys.len() - count

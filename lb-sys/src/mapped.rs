@@ -1,5 +1,6 @@
-//! Arrays mapped into memory (`BPF_F_MMAPABLE`, Linux 5.5): written by aligned stores of eight bytes that programs read as
-//! they run. Owns the order of the stores, the first word last, and how much of an array is mapped at a time.
+//! Arrays mapped into memory (`BPF_F_MMAPABLE`, Linux 5.5): written by aligned stores of eight
+//! bytes that programs read as they run. Owns the order of the stores, the first word last, and how
+//! much of an array is mapped at a time.
 
 use std::{
     io,
@@ -25,10 +26,12 @@ use crate::{
 const ARRAY: u32 = 2;
 /// `BPF_F_MMAPABLE`
 const MMAPABLE: u32 = 1 << 10;
-/// Elements of a window: whole pages of up to 64 KiB, whatever an element's size. The kernel makes every page of a mapping
-/// present at once, so what is mapped counts as memory of this process, used or not.
+/// Elements of a window: whole pages of up to 64 KiB, whatever an element's size. The kernel makes
+/// every page of a mapping present at once, so what is mapped counts as memory of this process,
+/// used or not.
 const WINDOW: u32 = 8192;
-/// Windows of an array that stay mapped. Walks go from one to the next, and a change touches one or two.
+/// Windows of an array that stay mapped. Walks go from one to the next, and a change touches one or
+/// two.
 const KEPT: usize = 4;
 
 /// An array map of `T`, whose size is a multiple of eight, in shared memory.
@@ -51,7 +54,8 @@ struct Window {
     bytes: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone until it is dropped, and is touched by atomics only.
+// SAFETY: the mapping belongs to this value alone until it is dropped, and is touched by atomics
+// only.
 unsafe impl Send for Window {}
 
 impl<T: Pod> MappedArray<T> {
@@ -126,7 +130,8 @@ impl<T: Pod> MappedArray<T> {
         } else {
             libc::PROT_READ
         };
-        // SAFETY: a new mapping at an address of the kernel's choice; it refuses what lies outside of the array.
+        // SAFETY: a new mapping at an address of the kernel's choice; it refuses what lies outside
+        // of the array.
         let p = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -168,8 +173,9 @@ impl<T: Pod> MappedArray<T> {
             windows.insert(0, window);
         }
         let at = (index % WINDOW) as usize * Self::WORDS;
-        // SAFETY: in range of its window, so `WORDS` words stand there, page-aligned at the start; the window stays while it
-        // is locked, and both sides touch it by whole-word accesses only. One that is only readable is only read (`writable`).
+        // SAFETY: in range of its window, so `WORDS` words stand there, page-aligned at the start;
+        // the window stays while it is locked, and both sides touch it by whole-word
+        // accesses only. One that is only readable is only read (`writable`).
         let words =
             unsafe { std::slice::from_raw_parts(windows[0].words.as_ptr().add(at), Self::WORDS) };
         Ok(f(words))
@@ -186,10 +192,12 @@ impl<T: Pod> MappedArray<T> {
         }
     }
 
-    /// Writes the words behind the first, then (release) the first: whoever sees the new first word sees the rest.
+    /// Writes the words behind the first, then (release) the first: whoever sees the new first word
+    /// sees the rest.
     pub fn store(&self, index: u32, value: &T) -> Result<(), Error> {
         let source = std::ptr::from_ref(value).cast::<u64>();
-        // SAFETY: `value` has `WORDS` words of plain integers without padding (`Pod`); read unaligned.
+        // SAFETY: `value` has `WORDS` words of plain integers without padding (`Pod`); read
+        // unaligned.
         let word = |i: usize| unsafe { source.add(i).read_unaligned() };
         self.writable(index, |element| {
             for (i, w) in element.iter().enumerate().skip(1) {
@@ -228,7 +236,8 @@ impl<T: Pod> MappedArray<T> {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, whole; nothing borrowed from it outlives the lock under which it is looked up.
+        // SAFETY: our own mapping, whole; nothing borrowed from it outlives the lock under which it
+        // is looked up.
         unsafe { libc::munmap(self.words.as_ptr().cast(), self.bytes) };
     }
 }

@@ -4,10 +4,12 @@ use std::{io, net::UdpSocket, os::fd::AsRawFd};
 
 use crate::call::Error;
 
-/// `SO_NETNS_COOKIE` of a socket of this thread: what `bpf_get_netns_cookie` tells programs. Linux 5.14.
+/// `SO_NETNS_COOKIE` of a socket of this thread: what `bpf_get_netns_cookie` tells programs. Linux
+/// 5.14.
 pub fn netns_cookie() -> Result<u64, Error> {
     let failed = |call| move |source: io::Error| Error::Call { call, source };
-    // An unbound socket would do, but the standard library only makes bound ones: the wildcard of either family.
+    // An unbound socket would do, but the standard library only makes bound ones: the wildcard of
+    // either family.
     let socket = UdpSocket::bind("0.0.0.0:0")
         .or_else(|_| UdpSocket::bind("[::]:0"))
         .map_err(failed("socket"))?;

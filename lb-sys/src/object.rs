@@ -1,4 +1,5 @@
-//! Objects of any kind: pins, and what the kernel tells about a map. Owns descriptors that the kernel hands out.
+//! Objects of any kind: pins, and what the kernel tells about a map. Owns descriptors that the
+//! kernel hands out.
 
 use std::{
     ffi::CString,
@@ -37,7 +38,8 @@ pub fn open_pin(path: &Path) -> Result<OwnedFd, Error> {
     open(path, 0)
 }
 
-/// Opens the pinned map for those who only look: the kernel refuses every write through it. Linux 4.15.
+/// Opens the pinned map for those who only look: the kernel refuses every write through it. Linux
+/// 4.15.
 pub fn open_pin_read_only(path: &Path) -> Result<OwnedFd, Error> {
     /// `BPF_F_RDONLY`
     const READ_ONLY: u32 = 1 << 3;
@@ -63,7 +65,8 @@ pub fn pin(object: impl AsFd, path: &Path) -> Result<(), Error> {
         bpf_fd: raw(&object),
         file_flags: 0,
     };
-    // SAFETY: the layout of BPF_OBJ_PIN; the path is a live C string, the descriptor a borrowed one.
+    // SAFETY: the layout of BPF_OBJ_PIN; the path is a live C string, the descriptor a borrowed
+    // one.
     unsafe { bpf(Command::ObjPin, &mut attr) }.map(drop)
 }
 
@@ -108,7 +111,8 @@ pub(crate) unsafe fn info<T: Default>(object: &impl AsFd) -> Result<T, Error> {
         info_len: u32::try_from(size_of::<T>()).unwrap_or(0),
         info: ptr(&raw mut info),
     };
-    // SAFETY: the layout of BPF_OBJ_GET_INFO_BY_FD; the kernel writes at most `info_len` bytes to `info`.
+    // SAFETY: the layout of BPF_OBJ_GET_INFO_BY_FD; the kernel writes at most `info_len` bytes to
+    // `info`.
     unsafe { bpf(Command::InfoByFd, &mut attr) }?;
     Ok(info)
 }
@@ -128,8 +132,8 @@ struct CreateAttr {
     flags: u32,
 }
 
-/// A map without a name and without BTF, of the given kind, sizes, capacity and flags (`id` is not looked at): the inner map
-/// of the barrier, and scratch maps of probes and tests.
+/// A map without a name and without BTF, of the given kind, sizes, capacity and flags (`id` is not
+/// looked at): the inner map of the barrier, and scratch maps of probes and tests.
 pub fn create_map(wanted: MapInfo) -> Result<OwnedFd, Error> {
     let MapInfo {
         kind,

@@ -1,5 +1,5 @@
-//! Maps read in pages, by BPF_MAP_LOOKUP_BATCH (Linux 5.6) and its tokens. Owns what is done where a type or a moment has no
-//! batches: key after key.
+//! Maps read in pages, by BPF_MAP_LOOKUP_BATCH (Linux 5.6) and its tokens. Owns what is done where
+//! a type or a moment has no batches: key after key.
 
 use std::mem::MaybeUninit;
 
@@ -24,7 +24,8 @@ pub struct Page<K, V> {
 }
 
 impl<K: Pod, V: Pod> Map<K, V> {
-    /// Everything in it, in no order. A map that changes meanwhile may show an element twice or not at all.
+    /// Everything in it, in no order. A map that changes meanwhile may show an element twice or not
+    /// at all.
     pub fn entries(&self) -> Result<Vec<(K, V)>, Error> {
         let mut all = Vec::new();
         let mut from = None;
@@ -38,9 +39,9 @@ impl<K: Pod, V: Pod> Map<K, V> {
         }
     }
 
-    /// About `count` elements from the token on. A hash is read bucket by bucket, each whole and once, so that an element
-    /// that stands there all the time is read whatever changes beside it. Where there are no batches everything comes at
-    /// once.
+    /// About `count` elements from the token on. A hash is read bucket by bucket, each whole and
+    /// once, so that an element that stands there all the time is read whatever changes beside
+    /// it. Where there are no batches everything comes at once.
     pub fn page(&self, from: Option<&[u8]>, count: usize) -> Result<Page<K, V>, Error> {
         match self.batch_from(from, count) {
             Err(e) if lacks_batches(&e) || e.errno() == Some(libc::EINTR) => Ok(Page {
@@ -74,8 +75,9 @@ impl<K: Pod, V: Pod> Map<K, V> {
                 elem_flags: 0,
                 flags: 0,
             };
-            // SAFETY: the layout of BPF_MAP_LOOKUP_BATCH; the kernel writes at most `count` keys and values, for which there
-            // is room, and reads and writes tokens of at most a key or four bytes.
+            // SAFETY: the layout of BPF_MAP_LOOKUP_BATCH; the kernel writes at most `count` keys
+            // and values, for which there is room, and reads and writes tokens of at
+            // most a key or four bytes.
             let result = unsafe { bpf(Command::MapLookupBatch, &mut attr) };
             let end = match result {
                 Ok(_) => false,

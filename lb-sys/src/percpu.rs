@@ -1,4 +1,5 @@
-//! Per-CPU arrays: every CPU's value of an element. Owns their layout in user space, eight-byte slots by possible CPU.
+//! Per-CPU arrays: every CPU's value of an element. Owns their layout in user space, eight-byte
+//! slots by possible CPU.
 
 use std::os::fd::OwnedFd;
 
@@ -74,15 +75,16 @@ impl<V: Pod> PerCpuArray<V> {
             value: ptr(values.as_mut_ptr()),
             flags: 0,
         };
-        // SAFETY: the layout of BPF_MAP_LOOKUP_ELEM; the kernel writes one value, rounded up to eight bytes (which `V` is),
-        // for each possible CPU, for which there is room.
+        // SAFETY: the layout of BPF_MAP_LOOKUP_ELEM; the kernel writes one value, rounded up to
+        // eight bytes (which `V` is), for each possible CPU, for which there is room.
         unsafe { bpf(Command::MapLookup, &mut attr) }?;
         // SAFETY: written by the kernel; any bytes are a `V` (`Pod`).
         unsafe { values.set_len(self.cpus) };
         Ok(values)
     }
 
-    /// Sets every CPU's value of the element to zeros. What a program adds at the same moment may survive or be lost.
+    /// Sets every CPU's value of the element to zeros. What a program adds at the same moment may
+    /// survive or be lost.
     pub fn zero(&self, index: u32) -> Result<(), Error> {
         if index >= self.info.max_entries {
             return Err(Error::OutOfRange {
@@ -98,7 +100,8 @@ impl<V: Pod> PerCpuArray<V> {
             value: ptr(zeros.as_ptr()),
             flags: 0,
         };
-        // SAFETY: the layout of BPF_MAP_UPDATE_ELEM; the kernel reads one value for each possible CPU, as many as there are.
+        // SAFETY: the layout of BPF_MAP_UPDATE_ELEM; the kernel reads one value for each possible
+        // CPU, as many as there are.
         unsafe { bpf(Command::MapUpdate, &mut attr) }.map(drop)
     }
 }

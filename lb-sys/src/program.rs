@@ -29,13 +29,14 @@ pub fn load_xdp(instructions: &[u64]) -> Result<OwnedFd, Error> {
         insns: ptr(instructions.as_ptr()),
         license: ptr(c"GPL".as_ptr()),
     };
-    // SAFETY: the layout of BPF_PROG_LOAD up to its first optional field; the pointers are to so many live instructions (a
-    // count that does not fit is more than the kernel takes) and to a terminated string.
+    // SAFETY: the layout of BPF_PROG_LOAD up to its first optional field; the pointers are to so
+    // many live instructions (a count that does not fit is more than the kernel takes) and to a
+    // terminated string.
     unsafe { bpf(Command::ProgLoad, &mut attr) }.map(own)
 }
 
-/// An XDP program that lets every frame pass: a veth device takes what its peer sends by `XDP_TX` only if it has a program
-/// of its own, whatever its offloads are. Linux 4.8.
+/// An XDP program that lets every frame pass: a veth device takes what its peer sends by `XDP_TX`
+/// only if it has a program of its own, whatever its offloads are. Linux 4.8.
 pub fn xdp_pass() -> Result<OwnedFd, Error> {
     load_xdp(&PASS)
 }

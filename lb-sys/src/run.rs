@@ -207,9 +207,9 @@ fn run<C>(
         flags,
         ..RunAttr::default()
     };
-    // SAFETY: the layout of BPF_PROG_TEST_RUN; frame, output and context are live for the call, each
-    // with its own length (one that does not fit is more than the kernel takes), and the kernel
-    // copies the context in before it writes it.
+    // SAFETY: the layout of BPF_PROG_TEST_RUN; frame, output and context are live for the call,
+    // each with its own length (one that does not fit is more than the kernel takes), and the
+    // kernel copies the context in before it writes it.
     unsafe { bpf(Command::ProgRun, &mut attr) }?;
     Ok(attr)
 }
@@ -219,10 +219,11 @@ fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// Runs an XDP program on a frame `times` times, and carries its verdicts out: a redirected frame is
-/// really sent, by a device of the caller's network namespace. The frames' memory is used again
+/// Runs an XDP program on a frame `times` times, and carries its verdicts out: a redirected frame
+/// is really sent, by a device of the caller's network namespace. The frames' memory is used again
 /// without being written anew. Returns the nanoseconds for each by the kernel's own account, which
-/// leaves out what the call takes besides: milliseconds, until all memory is given back. Linux 5.18.
+/// leaves out what the call takes besides: milliseconds, until all memory is given back. Linux
+/// 5.18.
 pub fn run_live_frames(program: impl AsFd, frame: &[u8], times: u32) -> Result<u32, Error> {
     let mut attr = RunAttr {
         prog_fd: raw(&program),

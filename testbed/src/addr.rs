@@ -42,7 +42,8 @@ impl Both {
     }
 }
 
-/// What a local backend sees of clients that come over `lb0`: `lb_common::lb0`'s addresses as people write them.
+/// What a local backend sees of clients that come over `lb0`: `lb_common::lb0`'s addresses as
+/// people write them.
 pub const LB0: Both = Both {
     v4: Ipv4Addr::new(169, 254, 108, 98),
     v6: Ipv6Addr::new(0xfd6c, 0x6230, 0, 0, 0, 0, 0, 1),

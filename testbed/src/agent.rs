@@ -1,20 +1,20 @@
 //! A running agent: started on a node as a user would, waited for, asked through its own command
 //! line and endpoints.
 
-use std::env;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::Duration;
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::node::Node;
-use crate::poll;
-use crate::process::Process;
+use crate::{node::Node, poll, process::Process};
 
 /// A first start loads and verifies every program, on a machine that may be busy.
 const START: Duration = Duration::from_mins(1);
@@ -43,7 +43,8 @@ pub fn binary() -> Result<PathBuf> {
         .context("no lb-agent is built: cargo xtask build, or set LB_AGENT_BIN")
 }
 
-/// The older agent that upgrades are tested from: its maps have names that this version no longer uses.
+/// The older agent that upgrades are tested from: its maps have names that this version no longer
+/// uses.
 pub fn previous() -> Result<PathBuf> {
     env::var_os("LB_PREVIOUS_AGENT_BIN")
         .map(PathBuf::from)

@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::agent;
-use crate::node::Node;
+use crate::{agent, node::Node};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,8 +1,10 @@
 //! Cgroups: made below the machine's cgroup2 mount, emptied and removed with their values.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -64,8 +66,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree. Somebody may still be starting things in it: they
-/// are killed too.
+/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree. Somebody may still be
+/// starting things in it: they are killed too.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     poll::until_true(EMPTYING, "its last process is gone", || {
         // Gone already, if an owner on another thread was faster.

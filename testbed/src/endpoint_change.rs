@@ -3,15 +3,17 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::addr::Both;
-use crate::agent::CHANGE;
-use crate::agent_output;
-use crate::manifest::{Endpoint, Service};
-use crate::node::Node;
-use crate::one_node::{PORT, TARGET};
-use crate::pod::Pod;
-use crate::poll;
-use crate::probe::{Family, Kind};
+use crate::{
+    addr::Both,
+    agent::CHANGE,
+    agent_output,
+    manifest::{Endpoint, Service},
+    node::Node,
+    one_node::{PORT, TARGET},
+    pod::Pod,
+    poll,
+    probe::{Family, Kind},
+};
 
 /// Where pods listen too, under another name: see [`Change::Moved`].
 const OTHER_TARGET: u16 = 9090;
@@ -72,7 +74,8 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
-    /// Number `n` among the cases of a test; `pods` serve on [`OTHER_TARGET`] too, by [`serve_elsewhere`].
+    /// Number `n` among the cases of a test; `pods` serve on [`OTHER_TARGET`] too, by
+    /// [`serve_elsewhere`].
     #[must_use]
     pub fn new(change: Change, n: u8, vip: Both, pods: [Endpoint; 2]) -> Self {
         Self {

@@ -1,15 +1,16 @@
 //! What flannel sets up on a node with its vxlan backend: bridge, overlay device, neighbours,
 //! masquerade rules.
 
-use std::fs;
-use std::net::IpAddr;
+use std::{fs, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::addr::{self, Both};
-use crate::netns::Netns;
-use crate::process;
-use crate::sandbox::Sandbox;
+use crate::{
+    addr::{self, Both},
+    netns::Netns,
+    process,
+    sandbox::Sandbox,
+};
 
 /// All pods of the cluster.
 const CLUSTER: [&str; 2] = ["10.244.0.0/16", "fd66:244::/48"];
@@ -44,8 +45,8 @@ pub(crate) fn bridge(netns: &Netns, number: u8) -> Result<()> {
     Ok(())
 }
 
-/// What leaves the cluster, or enters it from outside through this node, takes the node's address; between pods nothing
-/// changes, nor does what comes from outside to a pod of this node.
+/// What leaves the cluster, or enters it from outside through this node, takes the node's address;
+/// between pods nothing changes, nor does what comes from outside to a pod of this node.
 fn masquerade(cluster: &str, pods: &str, multicast: &str) -> String {
     format!(
         "*nat\n\
@@ -78,8 +79,8 @@ fn rules(netns: &Netns, program: &str, text: &str) -> Result<()> {
     process::run(&sandbox, &[program, "--noflush", &path]).map(drop)
 }
 
-/// The way from one node to the pods of another: route, permanent neighbour, forwarding entry, as flannel's daemon writes
-/// them when the other node appears.
+/// The way from one node to the pods of another: route, permanent neighbour, forwarding entry, as
+/// flannel's daemon writes them when the other node appears.
 pub(crate) fn route(from: &Netns, to: &Netns, to_number: u8, to_addr: Both) -> Result<()> {
     let net = addr::pod(to_number, 0);
     let ways: [(&str, IpAddr, u8, IpAddr); 2] = [

@@ -1,18 +1,17 @@
 //! A sandbox with a network namespace, a cgroup and a helper: what a pod, a node's processes and a
 //! client have in common.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::ops::Deref;
-use std::path::Path;
+use std::{ffi::OsStr, fs, ops::Deref, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::cgroup::Cgroup;
-use crate::netns::Netns;
-use crate::probe::Probe;
-use crate::process::{self, Output, Process};
-use crate::sandbox::Sandbox;
+use crate::{
+    cgroup::Cgroup,
+    netns::Netns,
+    probe::Probe,
+    process::{self, Output, Process},
+    sandbox::Sandbox,
+};
 
 /// Programs and sockets run in it; it goes with this value.
 #[derive(Debug)]

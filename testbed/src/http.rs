@@ -1,13 +1,14 @@
 //! One HTTP request, written by hand and read byte for byte: what a health checker sees.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::host::Host;
-use crate::poll::patient;
+use crate::{host::Host, poll::patient};
 
 /// For the connection, and for each piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,8 +42,8 @@ pub fn ask(from: &Host, to: SocketAddr, method: &str, path: &str) -> Result<Answ
     parse(&text).with_context(|| format!("{method} {to}{path} was answered by {text:?}"))
 }
 
-/// One request and all that is said to it, from the namespace that this is called in. `patience`: for the connection, and for
-/// each piece of the answer.
+/// One request and all that is said to it, from the namespace that this is called in. `patience`:
+/// for the connection, and for each piece of the answer.
 pub(crate) fn exchange(to: SocketAddr, request: &str, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, patience)?;
     stream.set_read_timeout(Some(patience))?;

@@ -5,26 +5,30 @@ use std::fmt;
 
 use anyhow::{Context as _, Result};
 
-use crate::addr::{self, Both};
-use crate::cgroup::Cgroup;
-use crate::host::Host;
-use crate::netns::Netns;
-use crate::pins::PinDir;
-use crate::sandbox::Sandbox;
+use crate::{
+    addr::{self, Both},
+    cgroup::Cgroup,
+    host::Host,
+    netns::Netns,
+    pins::PinDir,
+    sandbox::Sandbox,
+};
 
 /// The router's number on the segment, everybody's default gateway.
 const ROUTER: u8 = 1;
 /// Outside clients are numbered from here on.
 const CLIENTS: u8 = 100;
 
-/// What the devices of a testbed do by themselves. Incremental sums break packets whose sum is still to be made, and veth
-/// hides it: nothing is ever computed on a wire that is memory. Hence each packet test runs with more than one of these.
+/// What the devices of a testbed do by themselves. Incremental sums break packets whose sum is
+/// still to be made, and veth hides it: nothing is ever computed on a wire that is memory. Hence
+/// each packet test runs with more than one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offloads {
     /// As veth comes: no sum is made unless somebody leaves the machine.
     On,
-    /// Senders leave the sum to their device; the last device before each receiver makes it (`tx off` on the node's and
-    /// the bridge's side), so receivers get real sums of packets that were partial when they were rewritten.
+    /// Senders leave the sum to their device; the last device before each receiver makes it (`tx
+    /// off` on the node's and the bridge's side), so receivers get real sums of packets that
+    /// were partial when they were rewritten.
     LastHop,
     /// Every device makes every sum, and no device cuts segments.
     Off,
@@ -44,16 +48,17 @@ impl Offloads {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::On, Self::LastHop, Self::Off];
 
-    /// Applies them to a pair: the end inside a client, pod or node, and the end that leads to it. A receiver is where packets
-    /// end and are looked at.
+    /// Applies them to a pair: the end inside a client, pod or node, and the end that leads to it.
+    /// A receiver is where packets end and are looked at.
     pub(crate) fn apply(
         self,
         inner: (&Netns, &str),
         outer: (&Netns, &str),
         is_receiver: bool,
     ) -> Result<()> {
-        // GRO gives veth the NAPI context without which frames that XDP redirects to it are lost. Where packets are looked at
-        // it stays off unless everything is on: what it has put together carries no sum.
+        // GRO gives veth the NAPI context without which frames that XDP redirects to it are lost.
+        // Where packets are looked at it stays off unless everything is on: what it has put
+        // together carries no sum.
         let gro = ["gro", "on"].as_slice();
         let no_gro = ["gro", "off"].as_slice();
         let no_sums = ["tx", "off", "rx", "off", "tso", "off", "gso", "off"].as_slice();
@@ -129,7 +134,8 @@ impl Lan {
         }
     }
 
-    /// Plugs a namespace in as number `host`, by its device `eth0`; the default route leads to the router.
+    /// Plugs a namespace in as number `host`, by its device `eth0`; the default route leads to the
+    /// router.
     pub fn plug(&self, netns: &Netns, host: u8) -> Result<Both> {
         let both @ Both { v4, v6 } = addr::lan(host);
         let router = addr::lan(ROUTER);
@@ -171,8 +177,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Lets it take what its peer sends by `XDP_TX`: veth does that only for a device that has a program too, GRO is not
-    /// enough. The peer loses its segmentation offload by it, so only nodes that use XDP ask for it.
+    /// Lets it take what its peer sends by `XDP_TX`: veth does that only for a device that has a
+    /// program too, GRO is not enough. The peer loses its segmentation offload by it, so only
+    /// nodes that use XDP ask for it.
     pub fn take_xdp_tx(&self) -> Result<()> {
         let Self { netns, device } = self;
         let pins = PinDir::new("pass")?;

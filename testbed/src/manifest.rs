@@ -3,10 +3,12 @@
 
 use std::fmt::Write as _;
 
-use crate::addr::Both;
-use crate::node::Node;
-use crate::pod::Pod;
-use crate::probe::{Family, Kind};
+use crate::{
+    addr::Both,
+    node::Node,
+    pod::Pod,
+    probe::{Family, Kind},
+};
 
 /// A Service of the namespace `default`, and its endpoints.
 #[derive(Debug, Clone)]

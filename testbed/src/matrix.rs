@@ -1,12 +1,16 @@
 //! The combinations that most behaviours hold for. A loop over them that is left early, by a panic,
 //! an error or a `break`, prints where: `left at: xdp, IPv6, UDP`.
 
-use std::cell::{Cell, RefCell};
-use std::fmt::{self, Display};
-use std::vec;
+use std::{
+    cell::{Cell, RefCell},
+    fmt::{self, Display},
+    vec,
+};
 
-use crate::agent::Start;
-use crate::probe::{Family, Kind};
+use crate::{
+    agent::Start,
+    probe::{Family, Kind},
+};
 
 /// Both families.
 pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];

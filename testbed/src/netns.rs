@@ -1,21 +1,26 @@
 //! A network namespace: made, entered, configured, and removed with its value.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, setns, unshare},
+};
 
 use crate::name;
 
 /// Where `ip netns` looks for them.
 pub const DIR: &str = "/run/netns";
 
-/// A network namespace that `ip netns` shows; it goes with this value, and the devices in it with it.
+/// A network namespace that `ip netns` shows; it goes with this value, and the devices in it with
+/// it.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
@@ -68,7 +73,8 @@ impl Netns {
         Path::new(DIR).join(&self.name)
     }
 
-    /// Runs the closure on a thread inside. Sockets made there belong to this namespace, and to our own cgroup.
+    /// Runs the closure on a thread inside. Sockets made there belong to this namespace, and to our
+    /// own cgroup.
     pub fn block<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let path = self.path();
         in_new_thread(|| {

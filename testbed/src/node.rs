@@ -1,22 +1,25 @@
 //! A node: a namespace on the segment, a cgroup with children for pods and host processes, a pin
 //! directory, a folder of manifests.
 
-use std::fmt;
-use std::fs;
-use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::{
+    fmt, fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::addr::{self, Both};
-use crate::cgroup::Cgroup;
-use crate::host::Host;
-use crate::lan::{Lan, Port};
-use crate::name;
-use crate::netns::Netns;
-use crate::pins::PinDir;
-use crate::pod::Pod;
+use crate::{
+    addr::{self, Both},
+    cgroup::Cgroup,
+    host::Host,
+    lan::{Lan, Port},
+    name,
+    netns::Netns,
+    pins::PinDir,
+    pod::Pod,
+};
 
 /// Nodes are numbered from here on the segment.
 const NODES: u8 = 10;
@@ -28,8 +31,8 @@ const FIRST_POD: u8 = 2;
 pub enum PodNetwork {
     /// A route to each pod's device, as Calico does it; other nodes' pods over the segment.
     Routed,
-    /// A bridge `cni0`, as flannel does it; other nodes' pods through the vxlan device `flannel.1`, behind flannel's
-    /// masquerade rules. See [`crate::flannel`].
+    /// A bridge `cni0`, as flannel does it; other nodes' pods through the vxlan device `flannel.1`,
+    /// behind flannel's masquerade rules. See [`crate::flannel`].
     Flannel,
 }
 
@@ -75,8 +78,8 @@ impl Deref for Node {
 }
 
 impl Node {
-    /// Node `number` (1, 2, …) on the segment, called `node-1`, `node-2`, …: forwarding, with rp_filter strict and
-    /// `accept_local` off as many distributions have it.
+    /// Node `number` (1, 2, …) on the segment, called `node-1`, `node-2`, …: forwarding, with
+    /// rp_filter strict and `accept_local` off as many distributions have it.
     pub fn new(lan: &Lan, number: u8, network: PodNetwork) -> Result<Self> {
         let netns = Netns::new("node")?;
         netns.sysctls(&[

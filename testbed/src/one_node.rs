@@ -3,13 +3,15 @@
 
 use anyhow::Result;
 
-use crate::addr::{self, Both};
-use crate::agent::{Agent, Start};
-use crate::lan::{Lan, Offloads};
-use crate::manifest::{self, Endpoint, Service};
-use crate::node::{Node, PodNetwork};
-use crate::pod::Pod;
-use crate::probe::{Family, Hammer, HammerPlan, Kind};
+use crate::{
+    addr::{self, Both},
+    agent::{Agent, Start},
+    lan::{Lan, Offloads},
+    manifest::{self, Endpoint, Service},
+    node::{Node, PodNetwork},
+    pod::Pod,
+    probe::{Family, Hammer, HammerPlan, Kind},
+};
 
 /// The web pods.
 pub const WEB: [&str; 3] = ["web-1", "web-2", "web-3"];

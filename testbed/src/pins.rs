@@ -1,7 +1,9 @@
 //! A directory of bpffs, removed with everything pinned below it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 

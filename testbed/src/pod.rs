@@ -1,13 +1,10 @@
 //! A pod: a namespace behind a veth of its node, a cgroup below the node's, and echo servers in it.
 
-use std::io;
-use std::ops::Deref;
+use std::{io, ops::Deref};
 
 use anyhow::Result;
 
-use crate::addr::Both;
-use crate::host::Host;
-use crate::probe::Kind;
+use crate::{addr::Both, host::Host, probe::Kind};
 
 /// Ends with this value.
 #[derive(Debug)]
@@ -60,7 +57,8 @@ impl Pod {
         Ok(())
     }
 
-    /// One echo server for both families, answering with the pod's name; its number for [`crate::probe::Probe::unlisten`].
+    /// One echo server for both families, answering with the pod's name; its number for
+    /// [`crate::probe::Probe::unlisten`].
     pub fn serve_as(&self, port: u16, kind: Kind) -> io::Result<u32> {
         self.listen(
             kind,

@@ -1,9 +1,11 @@
 //! Waiting: a condition is asked again and again until it holds or the deadline has passed.
 
-use std::env;
-use std::sync::LazyLock;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    sync::LazyLock,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
@@ -16,13 +18,15 @@ static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
     said.and_then(|number| number.parse().ok()).unwrap_or(1)
 });
 
-/// As long as this would be on a real machine; for what must happen in time, not for what must not happen.
+/// As long as this would be on a real machine; for what must happen in time, not for what must not
+/// happen.
 #[must_use]
 pub fn patient(deadline: Duration) -> Duration {
     deadline * *SLOWNESS
 }
 
-/// Asks until the answer is `Ok(Some(_))`; past `deadline` the last error, or `what`, is the failure.
+/// Asks until the answer is `Ok(Some(_))`; past `deadline` the last error, or `what`, is the
+/// failure.
 pub fn until<T>(
     deadline: Duration,
     what: &str,

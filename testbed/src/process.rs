@@ -1,21 +1,24 @@
 //! Child processes that run in a [`Sandbox`]: started through the helper binary, ended with their
 //! values.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::Read as _,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
-use crate::poll;
-use crate::sandbox::Sandbox;
+use crate::{poll, sandbox::Sandbox};
 
 /// The helper and the words before its own, where it is not the binary `probe`.
 static HELPER: OnceLock<(PathBuf, Vec<String>)> = OnceLock::new();

@@ -1,16 +1,20 @@
 //! The way of a process into a network namespace and a cgroup, before it becomes the program it is
 //! to be.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::Command;
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
 
 /// Where a process is to run; each left out stays as it is.
 #[derive(Debug, Clone, Default, Args)]

@@ -1,8 +1,10 @@
 //! Ctrl-C of the demo and the benchmark: everything is removed at once, whatever they are doing.
 
-use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};

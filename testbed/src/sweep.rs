@@ -1,14 +1,17 @@
 //! The end of a run that was told to stop in the middle: everything of this process's names goes at
 //! once.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 
 use crate::{cgroup, name, netns, pins};
 
-/// Removes all that this process has made. Its owner threads may still be making things: asked until nothing is found.
+/// Removes all that this process has made. Its owner threads may still be making things: asked
+/// until nothing is found.
 pub fn own() -> Result<()> {
     let places = [
         cgroup::root()?,

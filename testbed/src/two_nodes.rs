@@ -2,12 +2,14 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::addr::{self, Both};
-use crate::agent::{Agent, Start};
-use crate::lan::{Client, Lan, Offloads};
-use crate::manifest::{self, Endpoint, Service};
-use crate::node::{Node, PodNetwork};
-use crate::one_node::{PORT, TARGET};
+use crate::{
+    addr::{self, Both},
+    agent::{Agent, Start},
+    lan::{Client, Lan, Offloads},
+    manifest::{self, Endpoint, Service},
+    node::{Node, PodNetwork},
+    one_node::{PORT, TARGET},
+};
 
 /// Pods of the first node, where the client connects.
 pub const LOCAL: [&str; 2] = ["local-1", "local-2"];
@@ -37,7 +39,8 @@ pub struct TwoNodes {
 }
 
 impl TwoNodes {
-    /// With the services `local`, `remote` and `both`; `near` is how the agent of the first node is started.
+    /// With the services `local`, `remote` and `both`; `near` is how the agent of the first node is
+    /// started.
     pub fn new(network: PodNetwork, offloads: Offloads, near: Start) -> Result<Self> {
         let lan = Lan::new(offloads)?;
         let mut nodes = (Node::new(&lan, 1, network)?, Node::new(&lan, 2, network)?);
@@ -106,7 +109,8 @@ impl TwoNodes {
         Ok(())
     }
 
-    /// The address that a pod of the far node sees of what the near node sends there: the preferred source of that route.
+    /// The address that a pod of the far node sees of what the near node sends there: the preferred
+    /// source of that route.
     #[must_use]
     pub const fn source_towards_far(&self) -> Both {
         match self.network {
@@ -115,7 +119,8 @@ impl TwoNodes {
         }
     }
 
-    /// Lets the client reach these addresses through the near node, as a router would that a load balancer has told.
+    /// Lets the client reach these addresses through the near node, as a router would that a load
+    /// balancer has told.
     pub fn route_to_near(&self, to: Both) -> Result<()> {
         let via = self.near.addr();
         self.client

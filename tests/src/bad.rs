@@ -19,7 +19,8 @@ pub struct Bad {
 /// Where words about it are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
-    /// In an Event on the Service, the log and `get services`: the Service, and words of the reason.
+    /// In an Event on the Service, the log and `get services`: the Service, and words of the
+    /// reason.
     OfService(&'static str, &'static str),
     /// The file cannot be read: its name and these words in the log, and `lb_bad_manifests`.
     OfFile(&'static str),

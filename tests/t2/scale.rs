@@ -3,17 +3,20 @@
 //! that it writes, never by a clock.
 
 use anyhow::{Context as _, Result, bail};
-use lb_agent::maps::{
-    Maps, Table,
-    mem::{self, Limits, SharedWorld},
+use lb_agent::{
+    maps::{
+        Maps, Table,
+        mem::{self, Limits, SharedWorld},
+    },
+    model::{self, Event, Node, ObjectKey, Slice, testing::key},
+    plan::PlanConfig,
+    sync::{Engine, Report},
 };
-use lb_agent::model::testing::key;
-use lb_agent::model::{self, Event, Node, ObjectKey, Slice};
-use lb_agent::plan::PlanConfig;
-use lb_agent::sync::{Engine, Report};
 use lb_common::Proto;
-use lb_tests::scale::read;
-use lb_tests::scale::world::{self, LARGE, ROLLED, SLICE, Service, expected, fresh, world};
+use lb_tests::scale::{
+    read,
+    world::{self, LARGE, ROLLED, SLICE, Service, expected, fresh, world},
+};
 use libtest_mimic::Trial;
 
 const SERVICES: u32 = 10_000;
@@ -72,7 +75,8 @@ impl Rig {
         assert_eq!(report.failed, []);
         let world = self.world.lock();
         assert!(world.violations.is_empty(), "{:#?}", world.violations);
-        // The report is about the maps' own count, but for entries of which the removal found nothing.
+        // The report is about the maps' own count, but for entries of which the removal found
+        // nothing.
         assert_eq!(world.total_writes() - before, report.writes.total());
         report
     }
@@ -214,7 +218,8 @@ fn one_endpoint_of_a_small_service(rig: &mut Rig, all: &mut [Service]) -> Result
     rig.compare(all)
 }
 
-/// A version of its slots is plain stores of eight bytes each; all else is as little as with a small one.
+/// A version of its slots is plain stores of eight bytes each; all else is as little as with a
+/// small one.
 fn one_endpoint_of_a_large_service(rig: &mut Rig, all: &mut [Service]) -> Result<()> {
     let service = &mut all[1];
     service.slices[3].pop();

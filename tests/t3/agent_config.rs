@@ -1,19 +1,23 @@
 //! The agent with a file of kube-proxy's configuration: what is asked for is done, flags win, and
 //! maps are proved every `syncPeriod`, whoever has changed them.
 
-use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testbed::addr;
-use testbed::agent::{self, CHANGE, HEALTH, METRICS, Start};
-use testbed::agent_output;
-use testbed::one_node::{self, OneNode, PORT, TARGET, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr,
+    agent::{self, CHANGE, HEALTH, METRICS, Start},
+    agent_output,
+    one_node::{self, OneNode, PORT, TARGET, WEB_VIP},
+    poll,
+    probe::{Family, Kind},
+};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -181,7 +185,8 @@ fn the_file_is_followed_and_flags_win() -> Result<()> {
         ensure!(warning.contains(field), "{field} is not in {warning}");
     }
 
-    // The addresses and the name are those of the flags, which the bed gives; the rest is the file's.
+    // The addresses and the name are those of the flags, which the bed gives; the rest is the
+    // file's.
     let (status, page) = agent::http(&bed.node, METRICS, "/configz")?;
     let page: Value = serde_json::from_str(&page)?;
     assert_eq!(status, 200);

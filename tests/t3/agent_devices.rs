@@ -1,14 +1,15 @@
 //! The agent and the devices that its flags name: what cannot be had is said, and had as soon as it
 //! can be.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{CHANGE, Start};
-use testbed::agent_output;
-use testbed::one_node::{self, OneNode};
-use testbed::poll;
+use testbed::{
+    agent::{CHANGE, Start},
+    agent_output,
+    one_node::{self, OneNode},
+    poll,
+};
 
 /// Link ids by the name of the pin, of those that stand on devices.
 fn links(bed: &OneNode) -> Result<BTreeMap<String, u64>> {

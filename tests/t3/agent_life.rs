@@ -1,22 +1,27 @@
 //! The agent's life: restarts, kills and upgrades while connections are open and new ones come, and
 //! its end.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::lan::Client;
-use testbed::matrix::{families, kinds};
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Hammer, HammerPlan, Kind, Sock};
+use testbed::{
+    agent::{self, CHANGE, Start},
+    agent_output,
+    lan::Client,
+    matrix::{families, kinds},
+    one_node::{self, NODE_PORT, OneNode, PORT, WEB, WEB_VIP},
+    poll,
+    probe::{Family, Hammer, HammerPlan, Kind, Sock},
+};
 
-/// What the agent writes when the cluster changes, as bytes. Arrays are long, and read through `get services`.
+/// What the agent writes when the cluster changes, as bytes. Arrays are long, and read through `get
+/// services`.
 fn config_maps(bed: &OneNode) -> Result<String> {
     let mut all = String::new();
     for map in ["lb_frontends", "lb_nodeports", "lb_nodeaddrs", "lb_members"] {
@@ -183,8 +188,8 @@ fn hammers(bed: &OneNode, outside: &Client) -> Result<Vec<(&'static str, Hammer)
     ])
 }
 
-/// `pass` is done to the running agent while connections are opened in loops; each must have been opened meanwhile, and none
-/// may have failed.
+/// `pass` is done to the running agent while connections are opened in loops; each must have been
+/// opened meanwhile, and none may have failed.
 fn nobody_notices(
     start: Start,
     pass: impl FnOnce(&mut OneNode, &Held) -> Result<()>,
@@ -265,8 +270,8 @@ fn connections_survive_changes_and_kills_in_their_middle() -> Result<()> {
     nobody_notices(Start::new(), |bed, held| {
         let all = one_node::web_pods(&bed.node);
         let bystander = testbed::addr::vip(92);
-        // In each file another pod gets no new connections, though it serves those that it has; and a service of its own
-        // comes, grows and goes.
+        // In each file another pod gets no new connections, though it serves those that it has; and
+        // a service of its own comes, grows and goes.
         let files: Vec<[(PathBuf, String); 2]> = (0..3)
             .map(|n| {
                 let mut some = all.clone();
@@ -319,7 +324,8 @@ fn map_pins(bed: &OneNode) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The last agent before the maps were named anew is installed, connections are opened, and this one takes over.
+/// The last agent before the maps were named anew is installed, connections are opened, and this
+/// one takes over.
 fn upgrade_from_the_previous_agent(start: fn() -> Start) -> Result<()> {
     let previous = agent::previous()?;
     nobody_notices(start().binary(&previous), |bed, held| {

@@ -3,12 +3,14 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::matrix::kinds;
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    agent::{self, CHANGE, Start},
+    agent_output,
+    matrix::kinds,
+    one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP},
+    poll,
+    probe::{Family, Kind},
+};
 
 #[test]
 fn a_second_agent_on_the_same_pins_refuses() -> Result<()> {

@@ -4,12 +4,14 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use testbed::addr;
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_LB, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr,
+    agent::{self, CHANGE, Start},
+    agent_output,
+    one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_LB, WEB_VIP},
+    poll,
+    probe::{Family, Kind},
+};
 
 fn backends(bed: &OneNode, address: &str, port: u16) -> Result<Vec<String>> {
     let frontends = agent_output::frontends(&bed.node)?;

@@ -4,11 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use testbed::addr::{self, Both};
-use testbed::agent::Start;
-use testbed::agent_output;
-use testbed::one_node::{self, OneNode, PORT, TARGET, WEB};
-use testbed::probe::{Family, HammerPlan, Kind};
+use testbed::{
+    addr::{self, Both},
+    agent::Start,
+    agent_output,
+    one_node::{self, OneNode, PORT, TARGET, WEB},
+    probe::{Family, HammerPlan, Kind},
+};
 
 /// How long services change while connections are opened.
 const STORM: Duration = Duration::from_secs(8);
@@ -48,8 +50,9 @@ fn each_connection_lands_on_a_backend_of_its_service_while_services_change() -> 
     let start = Instant::now();
     let mut round = 0_usize;
     while start.elapsed() < STORM {
-        // The first one's endpoints change all the time; others come, change and go, and their indices, slots and backend
-        // ids with them: whatever is reused too early lands a connection where it does not belong.
+        // The first one's endpoints change all the time; others come, change and go, and their
+        // indices, slots and backend ids with them: whatever is reused too early lands a
+        // connection where it does not belong.
         let pods: [&[usize]; 4] = [&[0], &[0, 1], &[1], &[1, 0]];
         bed.apply(&service(&bed, "first", FIRST, pods[round % 4]))?;
         let n = u8::try_from(round % 5)?;

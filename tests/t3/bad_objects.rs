@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::bad::{Bad, PAIR, Said, TABLE};
-use testbed::agent::{self, CHANGE};
-use testbed::agent_output;
-use testbed::one_node::OneNode;
-use testbed::poll;
+use testbed::{
+    agent::{self, CHANGE},
+    agent_output,
+    one_node::OneNode,
+    poll,
+};
 
 /// A slice larger than an API server would take.
 const HUGE: usize = 1200;

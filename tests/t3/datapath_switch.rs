@@ -32,7 +32,8 @@ use lb_common::{
 use testbed::{cgroup::Cgroup, netns::Netns, pins::PinDir, process, sandbox::Sandbox};
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
-/// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for several switches.
+/// Turns of an empty loop between the steps of each lookup, some hundred microseconds: time for
+/// several switches.
 const TEST_DELAY: u32 = 20_000;
 const STORM: Duration = Duration::from_secs(6);
 /// Two services that come and go, and one that stays while its endpoints and its policy change.
@@ -53,7 +54,8 @@ fn key(n: u8) -> ObjectKey {
     testing::key(&name(n))
 }
 
-/// The service that stays has a node port, so that a change of its internal policy makes its cluster IP lead elsewhere.
+/// The service that stays has a node port, so that a change of its internal policy makes its
+/// cluster IP lead elsewhere.
 fn staying(internal_policy: Policy) -> Service {
     let mut service = service(STAYS).node_port(30080);
     service.internal_policy = internal_policy;
@@ -201,7 +203,8 @@ fn sync(engine: &mut Engine, maps: &mut Maps) -> Result<()> {
 
 fn round(engine: &mut Engine, maps: &mut Maps, random: &mut Random) -> Result<()> {
     match random.below(9) {
-        // Its cluster IP leads to another index and back: it may never be absent, nor lead to a stranger.
+        // Its cluster IP leads to another index and back: it may never be absent, nor lead to a
+        // stranger.
         2 => {
             for policy in [Policy::Local, Policy::Cluster] {
                 engine.handle(Event::Service(staying(policy)));
@@ -244,7 +247,8 @@ struct Tally {
     refused: [u64; SERVICES as usize],
 }
 
-/// The other process: connects and looks, on more threads than there are processors, so that programs are interrupted.
+/// The other process: connects and looks, on more threads than there are processors, so that
+/// programs are interrupted.
 fn readers(pins: &Path) -> Result<()> {
     let threads: Vec<_> = (0..3)
         .map(|n| {

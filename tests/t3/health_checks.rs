@@ -1,21 +1,24 @@
 //! The health check ports of Services: they live beside node ports that are held, follow every
 //! change, and one that cannot be had harms no other.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::agent_output;
-use testbed::http;
-use testbed::manifest::{Endpoint, Service};
-use testbed::matrix::families;
-use testbed::node::Node;
-use testbed::one_node::{self, NODE_PORT, OneNode};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    agent_output, http,
+    manifest::{Endpoint, Service},
+    matrix::families,
+    node::Node,
+    one_node::{self, NODE_PORT, OneNode},
+    poll,
+    probe::{Family, Kind},
+};
 
 /// Where `web` is checked.
 const CHECK: u16 = 32000;
@@ -246,7 +249,8 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
         told(node, 22_000 + n, Some((200, "3")))?;
     }
 
-    // A change of one leaves the sockets of all others as they are: a connection to one of them is still open afterwards.
+    // A change of one leaves the sockets of all others as they are: a connection to one of them is
+    // still open afterwards.
     let at = node.addr().at(Family::V4, 22_001);
     let mut kept = node.block(|| Ok(TcpStream::connect(at)?))?;
     kept.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -1,16 +1,15 @@
 //! The size of the programs: what the kernel made of each, beside a recorded budget.
 
-use crate::datapath::bare_node::BareNode;
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use lb_agent::load;
-use lb_agent::load::OBJECT;
-use lb_agent::load::Options;
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_agent::{
+    load,
+    load::{OBJECT, Options},
+};
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
+
+use crate::datapath::bare_node::BareNode;
 
 /// Percent by which a program may be above its budget.
 const TOLERANCE: u32 = 5;
@@ -147,7 +146,8 @@ fn change(now: u32, was: u32) -> f64 {
     f64::from(now) * 100.0 / f64::from(was) - 100.0
 }
 
-/// Prints lines that `cargo xtask` forwards, whether or not the test passes; the harness does not hold them back.
+/// Prints lines that `cargo xtask` forwards, whether or not the test passes; the harness does not
+/// hold them back.
 fn note(text: &str) -> Result<()> {
     let mut lines = String::from("\n");
     for line in text.lines() {

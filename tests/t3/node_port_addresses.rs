@@ -4,13 +4,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use testbed::addr::{Both, LOOPBACK};
-use testbed::agent::{CHANGE, Start};
-use testbed::manifest;
-use testbed::matrix::{Case, families, kinds, matrix};
-use testbed::one_node::{NODE_PORT, OneNode, web};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr::{Both, LOOPBACK},
+    agent::{CHANGE, Start},
+    manifest,
+    matrix::{Case, families, kinds, matrix},
+    one_node::{NODE_PORT, OneNode, web},
+    poll,
+    probe::{Family, Kind},
+};
 
 /// What comes and goes on a device of the node.
 const MORE: Both = Both {
@@ -18,7 +20,8 @@ const MORE: Both = Both {
     v6: std::net::Ipv6Addr::new(0xfd66, 0x18, 7, 0, 0, 0, 0, 1),
 };
 
-/// A bed whose node ports answer on these, and a client outside that reaches every address of the node.
+/// A bed whose node ports answer on these, and a client outside that reaches every address of the
+/// node.
 fn one_node(words: &str) -> Result<(OneNode, testbed::lan::Client)> {
     let start = Start::new().args(&["--node-port-addresses", words]);
     let bed = OneNode::with(start, |node| vec![web(node)])?;
@@ -40,7 +43,8 @@ fn address(bed: &OneNode, verb: &str) -> Result<()> {
     ))
 }
 
-/// Polls until it is so for both protocols: pods answer at this address, from outside and from the host; or nobody does.
+/// Polls until it is so for both protocols: pods answer at this address, from outside and from the
+/// host; or nobody does.
 fn answers(bed: &OneNode, client: &testbed::lan::Client, ip: IpAddr, expected: bool) -> Result<()> {
     let to = SocketAddr::new(ip, NODE_PORT);
     for kind in kinds() {

@@ -1,24 +1,28 @@
 //! The packet path: session affinity of clients outside of the cluster, at node ports and load
 //! balancer IPs.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::agent_output;
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::{Endpoint, Service};
-use testbed::matrix::{Case, matrix};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
-use testbed::two_nodes::{BOTH_PORT, LOCAL, TwoNodes};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::{Endpoint, Service},
+    matrix::{Case, matrix},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    poll,
+    probe::{Family, Kind},
+    two_nodes::{BOTH_PORT, LOCAL, TwoNodes},
+};
 
 fn two_nodes(start: Start) -> Result<TwoNodes> {
     TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)
@@ -46,7 +50,8 @@ fn seen(client: &Host, kind: Kind, to: SocketAddr, n: usize) -> Result<BTreeSet<
     Ok(names)
 }
 
-/// The one that it stays with; four backends are missed by 30 connections once in five million runs.
+/// The one that it stays with; four backends are missed by 30 connections once in five million
+/// runs.
 fn stays(client: &Host, kind: Kind, to: SocketAddr) -> Result<String> {
     poll::until(CHANGE, &format!("{kind:?} {to}: the client stays"), || {
         let names = seen(client, kind, to, 30)?;
@@ -81,7 +86,8 @@ fn a_client_stays(start: Start) -> Result<()> {
         assert_eq!(stays(&bed.client, kind, by_lb)?, name, "{kind:?} {by_lb}");
         chosen.insert(name);
     }
-    // Another client is another client: of twelve more, all alike with the first once in sixteen million runs.
+    // Another client is another client: of twelve more, all alike with the first once in sixteen
+    // million runs.
     for number in 2..5 {
         let client = bed.lan.client(number)?;
         for Case { family, kind } in matrix() {

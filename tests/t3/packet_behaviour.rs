@@ -1,22 +1,21 @@
 //! The packet path: what comes of flows, refusals, policies and of packets that are none of its
 //! business.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::time::Duration;
+use std::{collections::BTreeSet, io, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::CHANGE;
-use testbed::lan::Offloads;
-use testbed::manifest::Service;
-use testbed::matrix::{Case, Hook, each, families, hooks, kinds, matrix};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::poll;
-use testbed::probe::errno;
-use testbed::probe::{Family, Kind};
-use testbed::two_nodes::{BOTH_PORT, LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
+use testbed::{
+    addr,
+    agent::CHANGE,
+    lan::Offloads,
+    manifest::Service,
+    matrix::{Case, Hook, each, families, hooks, kinds, matrix},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    poll,
+    probe::{Family, Kind, errno},
+    two_nodes::{BOTH_PORT, LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes},
+};
 
 fn two_nodes(hook: Hook) -> Result<TwoNodes> {
     TwoNodes::new(PodNetwork::Routed, Offloads::On, hook.start())
@@ -83,13 +82,15 @@ fn a_node_port_without_endpoints_is_refused() -> Result<()> {
     for hook in hooks() {
         let bed = two_nodes(hook)?;
         bed.apply(&Service::new("empty", addr::vip(9)).node_port(PORT, TARGET, 30009))?;
-        // Nothing tells these two apart at the first look: wait until the agent has seen the service.
+        // Nothing tells these two apart at the first look: wait until the agent has seen the
+        // service.
         poll::until_true(CHANGE, "the service is programmed", || {
             Ok(testbed::agent::verb(&bed.near, &["get", "services"])?.contains("30009"))
         })?;
         for family in families() {
             let to = bed.near.addr().at(family, 30009);
-            // At once is by the first answer: without a second SYN. A crowded machine may need one now and then.
+            // At once is by the first answer: without a second SYN. A crowded machine may need one
+            // now and then.
             let mut at_once = false;
             for _ in 0..3 {
                 let before = bed.client.tcp_ext("TCPSynRetrans")?;
@@ -220,8 +221,8 @@ fn a_pod_connects_to_a_node_port_of_another_node() -> Result<()> {
     for network in each(PodNetwork::ALL) {
         for hook in hooks() {
             let start = hook.start();
-            // The near node is the one that is connected to; the pods that connect run on the far one, and some of the backends
-            // are themselves.
+            // The near node is the one that is connected to; the pods that connect run on the far
+            // one, and some of the backends are themselves.
             let bed = TwoNodes::new(network, Offloads::LastHop, start)?;
             for Case { family, kind } in matrix() {
                 for (port, names) in [(LOCAL_PORT, LOCAL), (REMOTE_PORT, REMOTE)] {

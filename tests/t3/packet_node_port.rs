@@ -1,17 +1,18 @@
 //! The packet path: node ports from outside, by tc and by XDP, to pods of this node and of another,
 //! over routed pods and over flannel's overlay, with sums that the receivers compute.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use anyhow::{Result, ensure};
-use testbed::addr::Both;
-use testbed::agent::Start;
-use testbed::lan::Offloads;
-use testbed::matrix::{Case, each, matrix};
-use testbed::node::PodNetwork;
-use testbed::probe::{Answer, Family, Frame, Kind};
-use testbed::two_nodes::{LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes};
+use testbed::{
+    addr::Both,
+    agent::Start,
+    lan::Offloads,
+    matrix::{Case, each, matrix},
+    node::PodNetwork,
+    probe::{Answer, Family, Frame, Kind},
+    two_nodes::{LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes},
+};
 
 /// Longer than a packet of TCP; a datagram that fits into one, overlay included.
 const LONG: [(Kind, usize); 2] = [(Kind::Tcp, 20_000), (Kind::Udp, 1_200)];
@@ -113,7 +114,8 @@ fn one(
     Ok(())
 }
 
-/// Leaves the frames of the protocol, which must be there, each with right sums wherever sums are made at all.
+/// Leaves the frames of the protocol, which must be there, each with right sums wherever sums are
+/// made at all.
 fn check(frames: &mut Vec<Frame>, offloads: Offloads, kind: Kind, who: &str) -> Result<()> {
     let proto = if kind == Kind::Tcp { "tcp" } else { "udp" };
     frames.retain(|frame| frame.proto == proto);

@@ -2,19 +2,26 @@
 //! away.
 
 use anyhow::{Result, ensure};
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::maps::pinned::{Access, HashPin};
-use lb_agent::maps::stats::Stats;
-use lb_agent::maps::table::HashTable as _;
-use lb_common::flow::{Flow, FlowKey, kind};
-use lb_common::{Reason, maps};
-use testbed::agent::CHANGE;
-use testbed::lan::Offloads;
-use testbed::matrix::{Case, hooks, matrix};
-use testbed::node::PodNetwork;
-use testbed::poll;
-use testbed::probe::Sock;
-use testbed::two_nodes::{LOCAL_PORT, REMOTE_PORT, TwoNodes};
+use lb_agent::maps::{
+    dir::BpfDir,
+    pinned::{Access, HashPin},
+    stats::Stats,
+    table::HashTable as _,
+};
+use lb_common::{
+    Reason,
+    flow::{Flow, FlowKey, kind},
+    maps,
+};
+use testbed::{
+    agent::CHANGE,
+    lan::Offloads,
+    matrix::{Case, hooks, matrix},
+    node::PodNetwork,
+    poll,
+    probe::Sock,
+    two_nodes::{LOCAL_PORT, REMOTE_PORT, TwoNodes},
+};
 
 /// Removes every record of this kind from `lb_flows`: how many there were.
 fn evict(bed: &TwoNodes, kind: u8) -> Result<usize> {

@@ -2,23 +2,30 @@
 //! writes what it changes, and a Service of five thousand endpoints is exchanged under its clients.
 //! Counted by the agent's metrics, never timed.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::bpf;
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::maps::pinned::Access;
-use lb_agent::plan::PlanConfig;
-use lb_agent::sync::{Engine, Place, Report};
-use lb_tests::scale::world::{Content, LARGE, ROLLED, SLICE, Service, expected, fresh, world};
-use lb_tests::scale::{read, yaml};
-use testbed::agent::{CHANGE, Start};
-use testbed::agent_output;
-use testbed::one_node::OneNode;
-use testbed::poll;
-use testbed::probe::{HammerPlan, Kind};
+use lb_agent::{
+    maps::{bpf, dir::BpfDir, pinned::Access},
+    plan::PlanConfig,
+    sync::{Engine, Place, Report},
+};
+use lb_tests::scale::{
+    read,
+    world::{Content, LARGE, ROLLED, SLICE, Service, expected, fresh, world},
+    yaml,
+};
+use testbed::{
+    agent::{CHANGE, Start},
+    agent_output,
+    one_node::OneNode,
+    poll,
+    probe::{HammerPlan, Kind},
+};
 
 const SERVICES: u32 = 10_000;
 const LARGES: u32 = 45;
@@ -201,7 +208,8 @@ fn nothing_changes(bed: &mut OneNode, all: &[Service]) -> Result<()> {
     compare(bed, all)
 }
 
-/// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a change would have waited.
+/// An audit of all of it finds nothing, whether it takes a page at a time or a map; how long a
+/// change would have waited.
 #[expect(clippy::print_stdout, reason = "what was measured")]
 fn audited(bed: &OneNode) -> Result<()> {
     let mut maps = bpf::open(&BpfDir::at(bed.node.bpf_dir()), Access::Write)?;
@@ -248,7 +256,8 @@ fn one_endpoint(bed: &OneNode, all: &mut [Service]) -> Result<()> {
     compare(bed, all)
 }
 
-/// New endpoints ready and old ones draining, then these gone: a tenth at a time, under old and new connections.
+/// New endpoints ready and old ones draining, then these gone: a tenth at a time, under old and new
+/// connections.
 fn rolling_update(bed: &OneNode, all: &mut [Service]) -> Result<()> {
     let to = SocketAddr::new(all[0].vip().into(), 80);
     let client = bed.client();
@@ -291,7 +300,8 @@ fn rolling_update(bed: &OneNode, all: &mut [Service]) -> Result<()> {
         }
     }
     compare(bed, all)?;
-    // A new version of the slots with each tenth: no write for endpoints that only leave, since they had no slot.
+    // A new version of the slots with each tenth: no write for endpoints that only leave, since
+    // they had no slot.
     let slots = written(bed, "lb_slots")? - slots;
     ensure!(slots == (LARGE / STEP * LARGE) as u64, "{slots} slots");
     let tally = hammer.stop()?;

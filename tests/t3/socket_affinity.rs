@@ -1,21 +1,25 @@
 //! The socket path: session affinity keeps a client with its backend, for as long as the backend is
 //! there and the client comes again in time.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::net::SocketAddr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::manifest::{Endpoint, Service};
-use testbed::matrix::{Case, families, matrix};
-use testbed::node::Node;
-use testbed::one_node::{self, OneNode, PORT, TARGET};
-use testbed::poll;
-use testbed::probe::{Family, Kind, Probe};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    manifest::{Endpoint, Service},
+    matrix::{Case, families, matrix},
+    node::Node,
+    one_node::{self, OneNode, PORT, TARGET},
+    poll,
+    probe::{Family, Kind, Probe},
+};
 
 const VIP: addr::Both = addr::vip(60);
 
@@ -40,7 +44,8 @@ fn a_client_stays_with_its_backend() -> Result<()> {
 #[test]
 fn clients_do_not_all_stay_with_the_same_backend() -> Result<()> {
     let mut seen = BTreeSet::new();
-    // Four clients and three backends: all alike once in 27 times, and three times in a row once in 19,683.
+    // Four clients and three backends: all alike once in 27 times, and three times in a row once in
+    // 19,683.
     for _ in 0..3 {
         let bed = OneNode::with(Start::new(), |node| vec![sticky(&one_node::web_pods(node))])?;
         for pod in bed.node.pods() {
@@ -98,7 +103,8 @@ fn names(clients: &[&Probe], to: SocketAddr) -> Result<Vec<String>> {
         .collect::<io::Result<_>>()?)
 }
 
-/// Asks one client so often that three backends would be seen if it were free to have them: missed once in ten million.
+/// Asks one client so often that three backends would be seen if it were free to have them: missed
+/// once in ten million.
 fn spread(client: &Probe, to: SocketAddr) -> Result<usize> {
     let seen: BTreeSet<String> = names(&[client; 40], to)?.into_iter().collect();
     Ok(seen.len())

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::addr;
-use testbed::agent::Start;
-use testbed::agent_output;
-use testbed::matrix::kinds;
-use testbed::one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind, Probe};
+use testbed::{
+    addr,
+    agent::Start,
+    agent_output,
+    matrix::kinds,
+    one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP},
+    poll,
+    probe::{Family, Kind, Probe},
+};
 
 /// Closing takes a moment on the wire; the recount comes every few seconds.
 const SETTLING: Duration = Duration::from_secs(30);
@@ -154,7 +156,8 @@ fn mptcp_counts_as_one() -> Result<()> {
     bed.apply(&speaking)?;
     for vip in [WEB_VIP, addr::vip(51)] {
         let to = vip.at(Family::V4, PORT);
-        // A connect that is older than the service goes over lb0 as soon as the service is there, and counts nowhere.
+        // A connect that is older than the service goes over lb0 as soon as the service is there,
+        // and counts nowhere.
         poll::until(testbed::agent::CHANGE, "the service answers", || {
             Ok(bed.client().ask(Kind::Mptcp, to).ok())
         })?;

@@ -1,19 +1,23 @@
 //! The socket path: what an application reaches, what it is refused, and what is left alone.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr::{self, LOOPBACK};
-use testbed::agent::Start;
-use testbed::matrix::{Case, families, kinds, matrix};
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB, WEB_LB, WEB_VIP};
-use testbed::probe::errno;
-use testbed::probe::{Answer, Family, Kind, Probe};
+use testbed::{
+    addr::{self, LOOPBACK},
+    agent::Start,
+    matrix::{Case, families, kinds, matrix},
+    one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB, WEB_LB, WEB_VIP},
+    probe::{Answer, Family, Kind, Probe, errno},
+};
 
-/// Each answer comes from a web pod, and each web pod answers: 40 of 3 by chance miss one in 4 of 10 million runs.
+/// Each answer comes from a web pod, and each web pod answers: 40 of 3 by chance miss one in 4 of
+/// 10 million runs.
 fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
     let answers = (0..40)
         .map(|_| from.ask(kind, to))
@@ -249,7 +253,8 @@ fn a_socket_bound_to_a_device_is_left_alone() -> Result<()> {
     let direct = bed.node.pod(0).addr().at(Family::V4, TARGET);
     bound.connect(direct)?;
     assert_eq!(bound.ask("still a way out")?.name, "web-1");
-    // The host's own loopback shows it best: unbound it is the service, bound it is whoever listens.
+    // The host's own loopback shows it best: unbound it is the service, bound it is whoever
+    // listens.
     let own = LOOPBACK.at(Family::V4, NODE_PORT);
     let sock = bed.node.socket(Kind::Tcp, Family::V4)?;
     sock.bind_device("lo")?;

@@ -1,12 +1,13 @@
 //! The socket path: what is remembered of a socket through its life, and what its owner is shown.
 
 use anyhow::Result;
-use testbed::addr;
-use testbed::agent::Start;
-use testbed::matrix::{Case, families, kinds, matrix};
-use testbed::one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP};
-use testbed::probe::errno;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr,
+    agent::Start,
+    matrix::{Case, families, kinds, matrix},
+    one_node::{self, OneNode, PORT, TARGET, WEB, WEB_VIP},
+    probe::{Family, Kind, errno},
+};
 
 #[test]
 fn the_peer_that_is_shown_is_the_vip() -> Result<()> {
@@ -93,7 +94,8 @@ fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
             .expect("a web pod answered");
         let direct = backend.addr().at(family, TARGET);
         assert_eq!(sock.ask_at(direct, "second")?.from, Some(direct));
-        // And back. (Linux lets a disconnected IPv6 socket hear from its last peer alone, whoever else answers.)
+        // And back. (Linux lets a disconnected IPv6 socket hear from its last peer alone, whoever
+        // else answers.)
         if family == Family::V4 {
             assert_eq!(sock.ask_at(vip, "third")?.from, Some(vip));
         }
@@ -243,7 +245,8 @@ fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
     let bed = OneNode::with(Start::new(), |node| {
         let pods = one_node::web_pods(node);
         let services = others.iter().enumerate();
-        // Two services share each backend's address and port; one backend a service makes answers predictable.
+        // Two services share each backend's address and port; one backend a service makes answers
+        // predictable.
         services
             .map(|(i, &vip)| {
                 one_node::behind(&format!("s{i}"), vip, &pods[i % 3..=i % 3]).port(PORT, TARGET)

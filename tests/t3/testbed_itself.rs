@@ -1,14 +1,15 @@
 //! The testbed itself, with no agent: what it builds works as the tests take it to, and nothing of
 //! it stays behind.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
-use testbed::lan::{Lan, Offloads};
-use testbed::matrix::{Case, each, families, matrix};
-use testbed::node::{Node, PodNetwork};
-use testbed::probe::{Family, Kind};
+use testbed::{
+    lan::{Lan, Offloads},
+    matrix::{Case, each, families, matrix},
+    node::{Node, PodNetwork},
+    probe::{Family, Kind},
+};
 
 fn two_nodes(network: PodNetwork, offloads: Offloads) -> Result<(Lan, Node, Node)> {
     let lan = Lan::new(offloads)?;

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
-use testbed::lan::Offloads;
-use testbed::matrix::families;
-use testbed::node::PodNetwork;
-use testbed::poll;
-use testbed::probe::{Family, Kind, Sock};
-use testbed::two_nodes::TwoNodes;
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere},
+    lan::Offloads,
+    matrix::families,
+    node::PodNetwork,
+    poll,
+    probe::{Family, Kind, Sock},
+    two_nodes::TwoNodes,
+};
 
 /// One look for an answer that may not come.
 const LOOK: Duration = Duration::from_millis(100);

@@ -1,17 +1,18 @@
 //! Resets of connected UDP sockets: where they are found, what they need, and what is said where it
 //! is missing.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::endpoint_change::{Change, EndpointChange};
-use testbed::one_node::{self, OneNode, PORT};
-use testbed::poll;
-use testbed::probe::{Family, Kind, Probe, Sock};
+use testbed::{
+    addr,
+    agent::{self, CHANGE, Start},
+    agent_output,
+    endpoint_change::{Change, EndpointChange},
+    one_node::{self, OneNode, PORT},
+    poll,
+    probe::{Family, Kind, Probe, Sock},
+};
 
 /// One look for an answer that may not come.
 const LOOK: Duration = Duration::from_millis(100);

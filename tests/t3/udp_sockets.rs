@@ -1,19 +1,19 @@
 //! Sockets of pods and of the host whose backend goes: unconnected ones move at their next send,
 //! connected ones are reset and connect anew, TCP stays.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::agent_output;
-use testbed::endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere};
-use testbed::matrix::families;
-use testbed::one_node::{self, OneNode, PORT};
-use testbed::poll;
-use testbed::probe::errno;
-use testbed::probe::{Family, Kind, Probe, Sock};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    agent_output,
+    endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere},
+    matrix::families,
+    one_node::{self, OneNode, PORT},
+    poll,
+    probe::{Family, Kind, Probe, Sock, errno},
+};
 
 /// One look for an answer that may not come.
 const LOOK: Duration = Duration::from_millis(100);

@@ -1,13 +1,14 @@
 //! The same files for the real kube-proxy and for the agent: what one accepts or refuses, the other
 //! does too. The few differences stand in the table, each with its reason.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent;
-use testbed::cluster::tool;
+use testbed::{agent, cluster::tool};
 
 /// What becomes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,7 +17,8 @@ enum Verdict {
     Good,
     /// Both refuse it; our reason begins with this.
     Bad(&'static str),
-    /// kube-proxy logs what is wrong and goes on, ours refuses it, with this: a typo must not be a silent default.
+    /// kube-proxy logs what is wrong and goes on, ours refuses it, with this: a typo must not be a
+    /// silent default.
     Strict(&'static str),
     /// Only kube-proxy refuses it: it knows names that we cannot know.
     Lenient,
@@ -318,7 +320,8 @@ fn kube_proxy(file: &Path) -> Result<Output> {
         .context("run kube-proxy")
 }
 
-/// The agent reads and checks the file, and then ends for want of a source, before it touches anything.
+/// The agent reads and checks the file, and then ends for want of a source, before it touches
+/// anything.
 fn agent(file: &Path) -> Result<Option<String>> {
     let done = Command::new(agent::binary()?)
         .arg("--config")
@@ -367,7 +370,8 @@ fn the_same_files_are_accepted_and_refused() -> Result<()> {
     Ok(())
 }
 
-/// Every field at its default, as kube-proxy itself writes it; and what it makes of a file that says much.
+/// Every field at its default, as kube-proxy itself writes it; and what it makes of a file that
+/// says much.
 #[test]
 fn what_kube_proxy_writes_is_read_without_a_word() -> Result<()> {
     let dir = tempfile::tempdir()?;

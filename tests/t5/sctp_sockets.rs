@@ -2,17 +2,20 @@
 //! families. For kernels that have them: `cargo xtask vm 6.12 --only sctp`.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr::{self, Both};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::{Endpoint, Service};
-use testbed::matrix::{FAMILIES, families};
-use testbed::node::{Node, PodNetwork};
-use testbed::pod::Pod;
-use testbed::probe::{Family, Kind};
-use testbed::two_nodes::TwoNodes;
-use testbed::{agent_output, poll};
+use testbed::{
+    addr::{self, Both},
+    agent::{self, CHANGE, Start},
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::{Endpoint, Service},
+    matrix::{FAMILIES, families},
+    node::{Node, PodNetwork},
+    pod::Pod,
+    poll,
+    probe::{Family, Kind},
+    two_nodes::TwoNodes,
+};
 
 const PORT: u16 = 3868;
 const TARGET: u16 = 13868;
@@ -71,7 +74,8 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Asks, short and longer than a packet, on one association; neither end got a packet with a wrong sum.
+    /// Asks, short and longer than a packet, on one association; neither end got a packet with a
+    /// wrong sum.
     fn ask(&self, family: Family) -> Result<()> {
         let to = self.to.at(family, self.port);
         let sock = self.client.connect(Kind::Sctp, to);
@@ -88,7 +92,8 @@ impl Question<'_> {
             );
         }
         sock.close();
-        // Each kernel computes the sums of what it gets, wherever they were made on the way (`Offloads::LastHop`).
+        // Each kernel computes the sums of what it gets, wherever they were made on the way
+        // (`Offloads::LastHop`).
         for host in [self.client, self.server.host()] {
             let text = host.run(&["cat", "/proc/net/sctp/snmp"])?;
             let wrong = text
@@ -101,7 +106,8 @@ impl Question<'_> {
     }
 }
 
-/// From outside to node ports, and from a pod and the node itself to cluster IPs and to IPs of load balancers.
+/// From outside to node ports, and from a pod and the node itself to cluster IPs and to IPs of load
+/// balancers.
 fn everywhere(start: Start) -> Result<()> {
     let bed = two_nodes(start)?;
     let (near, far) = (bed.near.pod(0), bed.far.pod(0));

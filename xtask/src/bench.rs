@@ -1,25 +1,30 @@
 //! `cargo xtask bench`: everything before the benchmark's own program starts, on this machine or in
 //! a guest.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::time::{Duration, Instant};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::process::CommandExt as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::agent_and;
-use crate::cargo::target_dir;
-use crate::setup::{self, Needs};
-use crate::step::minutes;
-use crate::vm::{self, Clock, Kernel, Line, Run};
+use crate::{
+    build::agent_and,
+    cargo::target_dir,
+    setup::{self, Needs},
+    step::minutes,
+    vm::{self, Clock, Kernel, Line, Run},
+};
 
 /// The suite whose peer is in few kernels, and in the guest's.
 const IN_GUEST: &str = "ipvs";
 /// It takes less than half of this.
 const DEADLINE: Duration = Duration::from_mins(15);
 
-/// The suite of the guest, if asked for; then becomes the benchmark for the others, compiled optimised like what it measures.
+/// The suite of the guest, if asked for; then becomes the benchmark for the others, compiled
+/// optimised like what it measures.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     let Asked {
         guest,
@@ -61,7 +66,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// No suite at all means each. Values of flags are numbers, so what begins with a letter is a suite.
+    /// No suite at all means each. Values of flags are numbers, so what begins with a letter is a
+    /// suite.
     fn of(args: &[OsString]) -> Self {
         let is_suite = |arg: &OsString| {
             let first = arg.to_string_lossy().chars().next();

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::cargo::{Executable, binary, cargo, compile, target_dir};
-use crate::setup::{self, Needs};
-use crate::step::Step;
+use crate::{
+    cargo::{Executable, binary, cargo, compile, target_dir},
+    setup::{self, Needs},
+    step::Step,
+};
 
 /// Of the whole workspace, or cargo would compile dependencies anew for each choice of programs.
 const BUILD: [&str; 4] = ["build", "--workspace", "--bin", "lb-agent"];

@@ -1,8 +1,10 @@
 //! How this workspace's own crates are compiled, and what cargo's JSON messages say of the result.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;

@@ -6,8 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use lb_build::cache_dir;
 
-use crate::cargo::target_dir;
-use crate::leftovers;
+use crate::{cargo::target_dir, leftovers};
 
 /// Removes everything it can, then says what it could not.
 pub(crate) fn run(keep_target: bool, cache: bool) -> Result<()> {

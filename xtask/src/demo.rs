@@ -4,8 +4,10 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::build::agent_and;
-use crate::setup::{self, Needs};
+use crate::{
+    build::agent_and,
+    setup::{self, Needs},
+};
 
 /// Becomes the demo, so that Ctrl-C and the exit code are the demo's own.
 pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {

@@ -1,13 +1,14 @@
 //! `cargo xtask gen`: man pages and shell completions, as the agent itself writes them.
 
-use std::fs;
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build;
-use crate::cargo::target_dir;
-use crate::setup::{self, Needs};
+use crate::{
+    build,
+    cargo::target_dir,
+    setup::{self, Needs},
+};
 
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 

@@ -19,8 +19,7 @@ mod test;
 mod tiers;
 mod vm;
 
-use std::ffi::OsString;
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -44,7 +43,8 @@ enum Verb {
     },
     /// Run the tests, all tiers or some; the last line reads "N passed, N failed"
     Test {
-        /// Only this tier: 1 units, 2 case files, 3 real kernel, 4 real control plane; may be repeated
+        /// Only this tier: 1 units, 2 case files, 3 real kernel, 4 real control plane; may be
+        /// repeated
         #[arg(long = "tier", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
         tiers: Vec<u8>,
         /// Only tests whose names contain one of these

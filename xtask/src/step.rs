@@ -1,12 +1,14 @@
 //! The running of long commands: progress while they run, their words in a log, its tail when they
 //! fail.
 
-use std::fs::{self, File};
-use std::io::{IsTerminal as _, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io::{IsTerminal as _, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -67,9 +69,11 @@ impl Step {
         fs::read_to_string(&output).with_context(|| format!("read {}", output.display()))
     }
 
-    /// Runs the command, both outputs to the log; `progress` makes a few words of what it said so far.
+    /// Runs the command, both outputs to the log; `progress` makes a few words of what it said so
+    /// far.
     ///
-    /// Past `deadline` the command is killed, and `None` returned. How it ended is for the caller to say.
+    /// Past `deadline` the command is killed, and `None` returned. How it ended is for the caller
+    /// to say.
     pub(crate) fn run_with_deadline(
         &self,
         command: &mut Command,

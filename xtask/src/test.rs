@@ -1,19 +1,23 @@
 //! `cargo xtask test`: compiles the tests of the chosen tiers, runs them, and sums up.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 
-use crate::build;
-use crate::cargo::{Executable, cargo, compile, metadata, root};
-use crate::leftovers::{self, Leftover};
-use crate::libtest::{self, Outcome};
-use crate::setup::{self, Needs, Ready};
-use crate::step::{Step, minutes};
-use crate::tiers::{Tier, cargo_args, no_strays, tier_of};
+use crate::{
+    build,
+    cargo::{Executable, cargo, compile, metadata, root},
+    leftovers::{self, Leftover},
+    libtest::{self, Outcome},
+    setup::{self, Needs, Ready},
+    step::{Step, minutes},
+    tiers::{Tier, cargo_args, no_strays, tier_of},
+};
 
 /// Runs the tiers in order; success only if some test ran, all passed, and nothing stayed behind.
 pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::cargo::Executable;
-use crate::setup::Needs;
+use crate::{cargo::Executable, setup::Needs};
 
 /// A kind of test, by what it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +61,8 @@ impl Tier {
         }
     }
 
-    /// How long a program of the tier may run without ending another test before it counts as hanging.
+    /// How long a program of the tier may run without ending another test before it counts as
+    /// hanging.
     pub(crate) fn deadline(self) -> Duration {
         let minutes = if self <= Self::Cases { 10 } else { 25 };
         Duration::from_secs(minutes * 60)
@@ -136,9 +136,11 @@ pub(crate) fn no_strays(metadata: &Value) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, DirEntry};
-    use std::io;
-    use std::path::Path;
+    use std::{
+        fs::{self, DirEntry},
+        io,
+        path::Path,
+    };
 
     use serde_json::json;
 

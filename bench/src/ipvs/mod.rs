@@ -5,22 +5,26 @@
 mod rules;
 
 use anyhow::Result;
-use testbed::cgroup::Cgroup;
-use testbed::lan::{Lan, Offloads};
-use testbed::netns::Netns;
+use testbed::{
+    cgroup::Cgroup,
+    lan::{Lan, Offloads},
+    netns::Netns,
+};
 
 use self::rules::Virtual;
-use crate::bar::{Bar, Of};
-use crate::client::Client;
-use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
-use crate::ground::Ground;
-use crate::header::Header;
-use crate::progress::say;
-use crate::report::{Over, Part, Report};
-use crate::samples::Samples;
-use crate::services::{Class, shuffled};
-use crate::socket::{Balanced, Rows, place_of, verify};
-use crate::wire::Work;
+use crate::{
+    bar::{Bar, Of},
+    client::Client,
+    frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step},
+    ground::Ground,
+    header::Header,
+    progress::say,
+    report::{Over, Part, Report},
+    samples::Samples,
+    services::{Class, shuffled},
+    socket::{Balanced, Rows, place_of, verify},
+    wire::Work,
+};
 
 /// Work, its calls in a block, what comes of it.
 const WORKS: [(Work, u32, Metric); 3] = [

@@ -2,20 +2,19 @@
 //! device that is down, one virtual server a port, connections tracked, and only what comes from a
 //! VIP masqueraded.
 
-use std::io::Write as _;
-use std::process::Stdio;
+use std::{io::Write as _, process::Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::cgroup::Cgroup;
-use testbed::netns::Netns;
-use testbed::process;
-use testbed::sandbox::Sandbox;
+use testbed::{cgroup::Cgroup, netns::Netns, process, sandbox::Sandbox};
 
-use crate::ground::Ground;
-use crate::report::add;
-use crate::services::{backends, vip};
+use crate::{
+    ground::Ground,
+    report::add,
+    services::{backends, vip},
+};
 
-/// Modules, and one with its own words: by default 4096 chains hold every connection, which is few for a benchmark's.
+/// Modules, and one with its own words: by default 4096 chains hold every connection, which is few
+/// for a benchmark's.
 const MODULES: [&[&str]; 5] = [
     &["ip_vs", "conn_tab_bits=16"],
     &["ip_vs_rr"],
@@ -113,7 +112,8 @@ fn set(services: u32) -> String {
     text
 }
 
-/// A socket of the node itself has the VIP's own address, since that is local: its backend could not answer.
+/// A socket of the node itself has the VIP's own address, since that is local: its backend could
+/// not answer.
 fn masquerading() -> String {
     format!(
         "*nat\n\

@@ -1,20 +1,19 @@
 //! The way of packets to many backends on one node, each counted by itself, for the suite
 //! `balance`.
 
-use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd as _;
+use std::{net::Ipv4Addr, os::fd::AsRawFd as _};
 
 use anyhow::{Context as _, Result};
 use lb_sys::{Map, MapInfo};
-use testbed::cluster::Cluster;
-use testbed::node::Node;
+use testbed::{cluster::Cluster, node::Node};
 
-use super::kinds::SMALL;
-use super::programs::{Shape, generator, tally};
-use super::settle::settle;
-use super::stage::{Hop, LOCAL, Stage, neighbours};
-use crate::client::Client;
-use crate::wire::Program;
+use super::{
+    kinds::SMALL,
+    programs::{Shape, generator, tally},
+    settle::settle,
+    stage::{Hop, LOCAL, Stage, neighbours},
+};
+use crate::{client::Client, wire::Program};
 
 /// Backends whose packets can be told apart, a power of two.
 const ROOM: u32 = 1024;
@@ -69,7 +68,8 @@ impl Ways {
         Ipv4Addr::from_bits(LOCAL.to_bits() + 1 + number)
     }
 
-    /// Sends a packet of each of so many flows to a node port, or of each client; packets by backend.
+    /// Sends a packet of each of so many flows to a node port, or of each client; packets by
+    /// backend.
     pub(crate) fn picks(
         &self,
         client: &mut Client,

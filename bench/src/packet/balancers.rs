@@ -1,23 +1,27 @@
 //! Who balances on the nodes: our agent by XDP and by tc, and the real kube-proxy, all stopped once
 //! they have written what they have to.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::{Value, json};
-use testbed::agent::Start;
-use testbed::cluster::{Cluster, KubeProxy};
-use testbed::manifest;
-use testbed::node::Node;
-use testbed::poll;
+use testbed::{
+    agent::Start,
+    cluster::{Cluster, KubeProxy},
+    manifest,
+    node::Node,
+    poll,
+};
 
-use super::programs::SERVICES;
-use super::stage::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend};
-use crate::bulk::{self, NAMESPACE};
-use crate::report::add;
+use super::{
+    programs::SERVICES,
+    stage::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend},
+};
+use crate::{
+    bulk::{self, NAMESPACE},
+    report::add,
+};
 
 /// Node ports of services whose backends are remote, and local: this one and up.
 pub(super) const REMOTE_PORT: u16 = 30_000;
@@ -83,7 +87,8 @@ fn one(
     (service, slice)
 }
 
-/// Puts the services into the API server. Whether an endpoint is local makes no difference to kube-proxy here.
+/// Puts the services into the API server. Whether an endpoint is local makes no difference to
+/// kube-proxy here.
 pub(super) fn tell(cluster: &Cluster) -> Result<()> {
     let api = cluster.client();
     api.add_namespace(NAMESPACE)?;

@@ -1,10 +1,14 @@
 //! What the suite `packet` makes of its samples: costs, losses, bars.
 
-use super::kinds::{KINDS, MANY};
-use super::{REDIRECT, Row};
-use crate::bar::{Bar, Of};
-use crate::report::{Table, number};
-use crate::samples::Samples;
+use super::{
+    REDIRECT, Row,
+    kinds::{KINDS, MANY},
+};
+use crate::{
+    bar::{Bar, Of},
+    report::{Table, number},
+    samples::Samples,
+};
 
 /// What a packet costs beyond being sent.
 pub(super) fn marginal(samples: &Samples) -> Table {

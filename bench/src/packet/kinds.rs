@@ -9,8 +9,8 @@ const LARGE: usize = 1400;
 
 /// From so many flows on, those of other rows must make room.
 const CROWD: u32 = 100_000;
-/// To wake them takes longer than all the rest: they are woken once in a round, in so many rounds, and all of them are sent in
-/// one block.
+/// To wake them takes longer than all the rest: they are woken once in a round, in so many rounds,
+/// and all of them are sent in one block.
 const CROWDED_ROUNDS: usize = 3;
 /// Frames of a block, and with `--quick`.
 const FRAMES: u32 = 60_000;

@@ -12,31 +12,36 @@ mod sample;
 mod settle;
 mod stage;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
-use testbed::cluster::Cluster;
-use testbed::host::Host;
-
-use self::balancers::{LOCAL_PORT, REMOTE_PORT, TARGET};
-use self::kinds::{KINDS, Kind, MANY, NEW, SMALL};
-use self::programs::{Cell, Shape, Sink, Then, generator};
-use self::settle::settled;
-use self::stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex};
-use crate::client::Client;
-use crate::frame::{self, BLOCKS, PATIENCE, Plan};
-use crate::header::Header;
-use crate::progress::say;
-use crate::report::{Over, Part, Report};
-use crate::wire::Program;
+use testbed::{cluster::Cluster, host::Host};
 
 pub(crate) use self::programs::template;
+use self::{
+    balancers::{LOCAL_PORT, REMOTE_PORT, TARGET},
+    kinds::{KINDS, Kind, MANY, NEW, SMALL},
+    programs::{Cell, Shape, Sink, Then, generator},
+    settle::settled,
+    stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex},
+};
+use crate::{
+    client::Client,
+    frame::{self, BLOCKS, PATIENCE, Plan},
+    header::Header,
+    progress::say,
+    report::{Over, Part, Report},
+    wire::Program,
+};
 
-/// Flows die when nothing comes for half a minute, in the kernel's table and in ours: before that they are woken.
+/// Flows die when nothing comes for half a minute, in the kernel's table and in ours: before that
+/// they are woken.
 const WARM: Duration = Duration::from_secs(15);
 
 /// Where a row's packets end.

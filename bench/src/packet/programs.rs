@@ -1,8 +1,10 @@
 //! The programs around what is measured: one that makes packets, one that counts them, sends them
 //! back or lets them pass, and the smallest ones there are.
 
-use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::{
+    net::Ipv4Addr,
+    os::fd::{AsRawFd as _, OwnedFd},
+};
 
 use anyhow::{Context as _, Result};
 use lb_sys::{Map, MapInfo};

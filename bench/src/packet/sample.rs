@@ -1,16 +1,19 @@
 //! The look at some packets of a row, by a receiver that computes every sum itself: a fast wrong
 //! way must fail.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::poll;
-use testbed::probe::Frame;
+use testbed::{poll, probe::Frame};
 
-use super::programs::{FIRST_SOURCE, SERVICES, Then};
-use super::stage::{BACKENDS, Stage, backend};
-use super::{Balanced, Row, TARGET};
+use super::{
+    Balanced, Row, TARGET,
+    programs::{FIRST_SOURCE, SERVICES, Then},
+    stage::{BACKENDS, Stage, backend},
+};
 use crate::client::Client;
 
 /// Packets that are looked at, of as many flows.

@@ -1,23 +1,16 @@
 //! The way of a packet: a namespace that sends, a namespace that receives, and nodes between the
 //! two, each by a pair of devices of its own.
 
-use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, os::fd::AsFd, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use testbed::cgroup::Cgroup;
-use testbed::host::Host;
-use testbed::name;
-use testbed::netns::Netns;
-use testbed::node::Node;
-use testbed::pins::PinDir;
-use testbed::process;
-use testbed::sandbox::Sandbox;
+use testbed::{
+    cgroup::Cgroup, host::Host, name, netns::Netns, node::Node, pins::PinDir, process,
+    sandbox::Sandbox,
+};
 
 use super::programs::{SOURCES, Sink, Then};
-use crate::report::add;
-use crate::wire::Where;
+use crate::{report::add, wire::Where};
 
 /// The device of a node that leads to the sender, and the one that leads to the receiver.
 pub(super) const UP: &str = "up0";

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
-use testbed::agent::{HEALTH, Start, http};
-use testbed::cgroup::Cgroup;
-use testbed::lan::Lan;
-use testbed::manifest;
-use testbed::node::{Node, PodNetwork};
-use testbed::poll;
+use testbed::{
+    agent::{HEALTH, Start, http},
+    cgroup::Cgroup,
+    lan::Lan,
+    manifest,
+    node::{Node, PodNetwork},
+    poll,
+};
 
 use crate::services::{Class, yaml};
 
@@ -43,7 +45,8 @@ impl Balanced {
         }
         let mut start = Start::new();
         if services.len() > MANY {
-            // Six frontends each: two ports and the address itself, as seen from inside and from outside.
+            // Six frontends each: two ports and the address itself, as seen from inside and from
+            // outside.
             for capacity in [
                 "lb_frontends=524288",
                 "lb_pools=131072",

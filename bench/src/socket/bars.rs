@@ -1,10 +1,13 @@
 //! The promises of this suite, and what its rows are divided by.
 
-use super::{DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6};
-use super::{missed, ours};
-use crate::bar::{Bar, Of};
-use crate::report::Over;
-use crate::samples::Samples;
+use super::{
+    DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6, missed, ours,
+};
+use crate::{
+    bar::{Bar, Of},
+    report::Over,
+    samples::Samples,
+};
 
 /// In the order of their importance.
 pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {

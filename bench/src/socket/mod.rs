@@ -6,25 +6,31 @@ mod bars;
 mod proxies;
 mod run_time;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::cgroup::Cgroup;
-use testbed::lan::{Lan, Offloads};
-use testbed::netns::Netns;
+use testbed::{
+    cgroup::Cgroup,
+    lan::{Lan, Offloads},
+    netns::Netns,
+};
 
 pub(crate) use self::agents::Balanced;
 use self::proxies::Rules;
-use crate::client::{Client, Set};
-use crate::frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step};
-use crate::ground::Ground;
-use crate::header::Header;
-use crate::progress::say;
-use crate::report::{Part, Report};
-use crate::services::{Class, backends, backends_v6, shuffled, vip, vip_v6};
-use crate::wire::{Where, Work};
+use crate::{
+    client::{Client, Set},
+    frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step},
+    ground::Ground,
+    header::Header,
+    progress::say,
+    report::{Part, Report},
+    services::{Class, backends, backends_v6, shuffled, vip, vip_v6},
+    wire::{Where, Work},
+};
 
 const fn metric(name: &'static str, unit: &'static str) -> Metric {
     Metric { name, unit }
@@ -359,7 +365,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A fast wrong way must fail: TCP, connected UDP and unconnected UDP of every row reach whom they should.
+/// A fast wrong way must fail: TCP, connected UDP and unconnected UDP of every row reach whom they
+/// should.
 pub(crate) fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
     for row in rows {
         let targets = row.sample.iter().map(|(target, _)| *target).collect();

@@ -4,17 +4,21 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use testbed::cluster::{Cluster, KubeProxy};
-use testbed::node::Node;
-use testbed::poll;
+use testbed::{
+    cluster::{Cluster, KubeProxy},
+    node::Node,
+    poll,
+};
 
 use super::place_of;
-use crate::bulk::NAMESPACE;
-use crate::client::Client;
-use crate::ground::Ground;
-use crate::progress::say;
-use crate::services::{backends, json, vip};
-use crate::stored;
+use crate::{
+    bulk::NAMESPACE,
+    client::Client,
+    ground::Ground,
+    progress::say,
+    services::{backends, json, vip},
+    stored,
+};
 
 /// By then it must have written them.
 const RULES: Duration = Duration::from_mins(2);
@@ -35,8 +39,8 @@ pub(super) struct Rules {
     pub(super) missing: Vec<String>,
 }
 
-/// One node for each mode and each number of services, which must grow. Of those in `slow` no more than a time is waited for, and
-/// they are missing then.
+/// One node for each mode and each number of services, which must grow. Of those in `slow` no more
+/// than a time is waited for, and they are missing then.
 pub(super) fn rules(
     ground: &Ground,
     client: &mut Client,

@@ -1,19 +1,20 @@
 //! What the kernel says of a program's own run time, which it counts only while it is asked to:
 //! that costs each run some 20 ns, part of which it counts.
 
-use std::fs::{self, File};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{ProgramFd, loaded_programs};
-use aya::sys::{Stats, enable_stats};
+use aya::{
+    programs::{ProgramFd, loaded_programs},
+    sys::{Stats, enable_stats},
+};
 
 use super::{Row, V6};
-use crate::client::Client;
-use crate::report::Table;
-use crate::stats::Spread;
-use crate::wire::Work;
+use crate::{client::Client, report::Table, stats::Spread, wire::Work};
 
 /// Calls of a block while the kernel counts run times.
 const COUNTED: u32 = 5000;

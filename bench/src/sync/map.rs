@@ -1,15 +1,19 @@
 //! A look at one service in the kernel's maps, from outside of the agent.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
-use lb_common::Addr;
-use lb_common::backend::Backend;
-use lb_common::frontend::{FrontendValue, VipKey, scope};
-use lb_common::maps;
-use lb_common::pool::Pool;
-use lb_common::slot::Slot;
+use lb_common::{
+    Addr,
+    backend::Backend,
+    frontend::{FrontendValue, VipKey, scope},
+    maps,
+    pool::Pool,
+    slot::Slot,
+};
 use lb_sys::{Map, MappedArray, open_pin};
 
 /// IANA's number.

@@ -11,16 +11,18 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use self::phases::{Extent, PATIENCE, Phases, control};
-use crate::bar::{Bar, Of};
-use crate::client::Client;
-use crate::frame::{self, Metric, Plan, Step};
-use crate::header::Header;
-use crate::peer::{Home, Kind};
-use crate::progress::say;
-use crate::report::{Over, Part, Report, Table, number};
-use crate::samples::Samples;
-use crate::stats::{Spread, quantile};
-use crate::world::{Shape, World};
+use crate::{
+    bar::{Bar, Of},
+    client::Client,
+    frame::{self, Metric, Plan, Step},
+    header::Header,
+    peer::{Home, Kind},
+    progress::say,
+    report::{Over, Part, Report, Table, number},
+    samples::Samples,
+    stats::{Spread, quantile},
+    world::{Shape, World},
+};
 
 /// What a round tells of a row, in this order.
 const METRICS: &[Metric] = &[

@@ -1,22 +1,29 @@
 //! What is done with one balancer in one round: started cold, stopped, started warm, told of
 //! changes, stopped; and what the control has of that.
 
-use std::net::IpAddr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::map::Look;
-use super::plain::{self, Watch};
-use super::{COLD, METRICS, SEEN, SEEN_P99, WARM};
-use crate::client::Client;
-use crate::peer::{Home, Kind};
-use crate::progress::say;
-use crate::stats::quantile;
-use crate::world::{World, probe_vip};
+use super::{
+    COLD, METRICS, SEEN, SEEN_P99, WARM,
+    map::Look,
+    plain::{self, Watch},
+};
+use crate::{
+    client::Client,
+    peer::{Home, Kind},
+    progress::say,
+    stats::quantile,
+    world::{World, probe_vip},
+};
 
-/// Changes of one endpoint in a round, an even number, of ours and of the control; kube-proxy takes a second for each.
+/// Changes of one endpoint in a round, an even number, of ours and of the control; kube-proxy takes
+/// a second for each.
 const CHANGES: usize = 60;
 const THEIR_CHANGES: usize = 6;
 /// Between two of them: longer than the pause in which changes are gathered, ours and theirs.
@@ -74,7 +81,8 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
 }
 
 impl Phases<'_> {
-    /// Everything that a balancer has: started cold, stopped, started warm, told of changes, stopped.
+    /// Everything that a balancer has: started cold, stopped, started warm, told of changes,
+    /// stopped.
     pub(super) fn all(&mut self, seen: &mut Vec<f64>) -> Result<Done> {
         let (mut told, mut values) = (Told::new(self.home), Vec::new());
         let given_up = self.each(&mut told, &mut values, seen)?;
@@ -206,7 +214,8 @@ impl Phases<'_> {
         ])
     }
 
-    /// Moves the probe once; milliseconds until the map leads to its new endpoint, if that is looked at, and a client.
+    /// Moves the probe once; milliseconds until the map leads to its new endpoint, if that is
+    /// looked at, and a client.
     fn change(&mut self, look: Option<&Look>) -> Result<(Option<f64>, f64)> {
         let Self {
             world,
@@ -229,7 +238,8 @@ impl Phases<'_> {
         })
     }
 
-    /// A tenth of the services gets other endpoints, and the probe after them: what is seen of it stands behind all others.
+    /// A tenth of the services gets other endpoints, and the probe after them: what is seen of it
+    /// stands behind all others.
     fn rolled(&mut self) -> Result<[f64; 3]> {
         let (world, home) = (self.world, self.home);
         thread::sleep(REST);
@@ -260,7 +270,8 @@ impl Phases<'_> {
         Ok([added, used, moved, elements])
     }
 
-    /// Milliseconds from the last write until the probe, moved as the last one, is seen to have moved.
+    /// Milliseconds from the last write until the probe, moved as the last one, is seen to have
+    /// moved.
     fn behind(&mut self, before: impl Fn(&World) -> Result<()>) -> Result<f64> {
         let Self {
             world,

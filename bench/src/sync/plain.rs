@@ -1,23 +1,27 @@
 //! The control of this suite: a client that lists and watches the API server and does nothing with
 //! what it hears.
 
-use std::net::IpAddr;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::api::{ListParams, Request, WatchEvent, WatchParams};
+use kube::{
+    Api,
+    api::{ListParams, Request, WatchEvent, WatchParams},
+};
 use testbed::cluster::Client;
 
-use crate::bulk::NAMESPACE;
-use crate::stats::median;
+use crate::{bulk::NAMESPACE, stats::median};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A list of few services is a matter of moments, and a moment is easily disturbed: so many, or so many as that time has room for.
+/// A list of few services is a matter of moments, and a moment is easily disturbed: so many, or so
+/// many as that time has room for.
 const LISTS: usize = 5;
 const LISTING: f64 = 1.0;
 

@@ -5,6 +5,7 @@ use std::{fs, io::ErrorKind, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::{args::Cleanup, output::print, running};
 use crate::{
     bootstrap::StateFile,
     hooks::cleanup,
@@ -18,8 +19,6 @@ use crate::{
         remove::{self, How},
     },
 };
-
-use super::{args::Cleanup, output::print, running};
 
 /// Removes the agent's things, or kube-proxy's.
 pub fn run(args: &Cleanup) -> Result<ExitCode> {

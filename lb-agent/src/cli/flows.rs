@@ -8,16 +8,15 @@ use lb_common::{
 };
 use serde::Serialize;
 
-use crate::maps::{
-    dir::BpfDir,
-    pinned::{Access, HashPin},
-    table::HashTable as _,
-};
-
 use super::{
     args::Output,
     frontends::protocol,
     get::{borderless, json},
+};
+use crate::maps::{
+    dir::BpfDir,
+    pinned::{Access, HashPin},
+    table::HashTable as _,
 };
 
 /// One connection.
@@ -30,7 +29,8 @@ struct Row {
     backend: String,
     /// What the backend sees as the client.
     source: String,
-    /// `new` until the client has answered the backend's answer, then `established`, then `closed`.
+    /// `new` until the client has answered the backend's answer, then `established`, then
+    /// `closed`.
     state: &'static str,
     /// The backend runs on this node.
     local: bool,

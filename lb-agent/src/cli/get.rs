@@ -7,6 +7,11 @@ use comfy_table::{Table, presets::NOTHING};
 use lb_common::stats::PoolStats;
 use serde::Serialize;
 
+use super::{
+    args::{Get, Output, What},
+    frontends::{self, Counts, Frontend, Member},
+    output::print,
+};
 use crate::{
     maps::{
         bpf,
@@ -16,12 +21,6 @@ use crate::{
         table::{ArrayTable as _, MapError},
     },
     observe::problem_file::{PartiallyProgrammed, ProblemFile},
-};
-
-use super::{
-    args::{Get, Output, What},
-    frontends::{self, Counts, Frontend, Member},
-    output::print,
 };
 
 /// What every JSON output of this agent carries.

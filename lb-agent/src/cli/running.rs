@@ -3,9 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::{serve::http::MODE, takeover::kube_proxy_runs};
-
 use super::ask;
+use crate::{serve::http::MODE, takeover::kube_proxy_runs};
 
 /// kube-proxy's metrics, on loopback unless it is configured otherwise.
 const PORT: u16 = 10249;

@@ -9,16 +9,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::{
-    lb0,
-    maps::{dir::BpfDir, stats::Stats},
-};
-
 use super::{
     args::{Output, Status},
     ask,
     get::{self, API_VERSION},
     output::print,
+};
+use crate::{
+    lb0,
+    maps::{dir::BpfDir, stats::Stats},
 };
 
 #[derive(Debug, Serialize)]

@@ -12,8 +12,7 @@ use aya::programs::{
     },
 };
 use lb_sys::TcHook;
-use nix::errno::Errno;
-use nix::net::if_::if_indextoname;
+use nix::{errno::Errno, net::if_::if_indextoname};
 
 use super::link_pin;
 use crate::{

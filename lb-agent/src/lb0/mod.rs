@@ -9,7 +9,6 @@ mod routes;
 mod rules;
 
 use anyhow::{Context as _, Result};
-
 pub use desired::Desired;
 pub use follow::{PairStatus, follow};
 

@@ -21,8 +21,9 @@ impl Commit {
     }
 
     /// Puts the pins of new maps in the place of those that they replace, renames the pins of state
-    /// maps under former names, and removes the pins of other versions. Programs that still run on the old maps hold them. If an agent ends in the
-    /// middle of this, the next one does the rest.
+    /// maps under former names, and removes the pins of other versions. Programs that still run on
+    /// the old maps hold them. If an agent ends in the middle of this, the next one does the
+    /// rest.
     pub fn run(self) -> Result<()> {
         let mark = self.dir.committing();
         match fs::create_dir(&mark) {

@@ -13,14 +13,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::Object;
-use lb_common::maps::MapSpec;
-
-use crate::maps::{Maps, bpf, dir::BpfDir, pinned::Access};
+pub use commit::Commit;
 use commit::recover;
 use layout::{Fate, Layout, PinName, Pinned, config_together, fate};
-
-pub use commit::Commit;
+use lb_common::maps::MapSpec;
 pub use options::Options;
+
+use crate::maps::{Maps, bpf, dir::BpfDir, pinned::Access};
 
 /// The programs and their maps, as `lb-ebpf` was compiled with this agent.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));

@@ -29,8 +29,8 @@ pub struct Options {
     pub fib_source: bool,
     /// `lb0` exists, so that VIPs can be routed to it.
     pub lb0: bool,
-    /// Turns of an empty loop between the steps of a lookup: for the test in which writers overtake
-    /// readers, else 0.
+    /// Turns of an empty loop between the steps of a lookup: for the test in which writers
+    /// overtake readers, else 0.
     pub test_delay: u32,
     /// `--map-capacity NAME=N`: entries by name of the map.
     pub capacities: BTreeMap<String, u32>,

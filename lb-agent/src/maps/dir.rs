@@ -66,7 +66,8 @@ impl BpfDir {
         self.root.join("clsact")
     }
 
-    /// The pin of a map: until the commit of the first agent that knows its name, the one under its former name.
+    /// The pin of a map: until the commit of the first agent that knows its name, the one under its
+    /// former name.
     #[must_use]
     pub fn map(&self, spec: &MapSpec) -> PathBuf {
         let name = if self.is_former(spec) {

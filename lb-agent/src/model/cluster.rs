@@ -1,5 +1,5 @@
-//! Everything the agent knows, and which services a batch of facts has touched. Owns the vanishing of changes that cancel
-//! themselves; knows nothing of maps.
+//! Everything the agent knows, and which services a batch of facts has touched. Owns the vanishing
+//! of changes that cancel themselves; knows nothing of maps.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -65,11 +65,13 @@ struct Before<T>(T);
 pub struct Changes {
     /// Services to plan anew (or to take away), sorted.
     pub services: BTreeSet<ObjectKey>,
-    /// Every service is to be planned anew: this node's zone has changed, or what is on this machine.
+    /// Every service is to be planned anew: this node's zone has changed, or what is on this
+    /// machine.
     pub everything: bool,
     /// The addresses of this machine.
     pub addresses: bool,
-    /// When the changes behind the changed slices were made, for each slice that says so and that came after the first list.
+    /// When the changes behind the changed slices were made, for each slice that says so and that
+    /// came after the first list.
     pub trigger_times: Vec<Trigger>,
 }
 

@@ -17,7 +17,8 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// Of one family.
     pub endpoints: Vec<Endpoint>,
-    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the change behind it was made.
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the change behind it
+    /// was made.
     pub trigger_time: Option<jiff::Timestamp>,
     /// What could not be honoured.
     pub problems: Vec<String>,

@@ -1,4 +1,5 @@
-//! What the edges tell the core. Owns the meaning of "synced": a source that has not listed everything yet deletes nothing.
+//! What the edges tell the core. Owns the meaning of "synced": a source that has not listed
+//! everything yet deletes nothing.
 
 use std::net::IpAddr;
 
@@ -11,20 +12,22 @@ pub enum Event {
     Service(Service),
     /// Deleted, or no longer ours (headless, ExternalName, another proxy's).
     ServiceGone(ObjectKey),
-    /// Everything there is: what is absent is gone. The first one completes the source's first list.
+    /// Everything there is: what is absent is gone. The first one completes the source's first
+    /// list.
     Services(Vec<Service>),
     /// New or changed.
     Slice(Slice),
     /// Deleted, or without a Service.
     SliceGone(ObjectKey),
-    /// Everything there is: what is absent is gone. The first one completes the source's first list.
+    /// Everything there is: what is absent is gone. The first one completes the source's first
+    /// list.
     Slices(Vec<Slice>),
     /// Our Node, new or changed.
     Node(Node),
     /// Our Node is not there: no zone, not eligible. Also completes the first list.
     NodeGone,
-    /// The addresses of this machine that NodePorts answer on, with the index of the interface that carries each; from
-    /// netlink, whole each time.
+    /// The addresses of this machine that NodePorts answer on, with the index of the interface that
+    /// carries each; from netlink, whole each time.
     Addresses(Vec<(IpAddr, u32)>),
     /// What is on this machine and on its links; from netlink, whole each time.
     Machine(Machine),

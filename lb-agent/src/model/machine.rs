@@ -18,7 +18,8 @@ pub struct ServiceCidr {
 pub struct Machine {
     /// Addresses of this machine's devices, loopback included; sorted, each once.
     pub own: Vec<IpAddr>,
-    /// Networks on its links: an address in them, and the length of the prefix. Other nodes may be there.
+    /// Networks on its links: an address in them, and the length of the prefix. Other nodes may be
+    /// there.
     pub links: Vec<Cidr>,
 }
 

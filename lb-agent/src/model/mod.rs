@@ -1,4 +1,5 @@
-//! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and nothing here is asynchronous.
+//! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and
+//! nothing here is asynchronous.
 
 pub mod cidr;
 pub mod cluster;

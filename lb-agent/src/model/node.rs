@@ -11,6 +11,7 @@ pub struct Node {
     pub zone: Option<Arc<str>>,
     /// `status.addresses` of type InternalIP and ExternalIP.
     pub addresses: Vec<std::net::IpAddr>,
-    /// Being deleted, or tainted `ToBeDeletedByClusterAutoscaler` (KEP-3836): not eligible for new traffic from outside.
+    /// Being deleted, or tainted `ToBeDeletedByClusterAutoscaler` (KEP-3836): not eligible for new
+    /// traffic from outside.
     pub leaving: bool,
 }

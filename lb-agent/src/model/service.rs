@@ -11,7 +11,8 @@ use super::{Cidr, ObjectKey};
 pub struct Service {
     /// Its name.
     pub key: ObjectKey,
-    /// `metadata.creationTimestamp`: of two services that ask for the same frontend, the older one gets it.
+    /// `metadata.creationTimestamp`: of two services that ask for the same frontend, the older one
+    /// gets it.
     pub created: Option<jiff::Timestamp>,
     /// Which frontends it asks for.
     pub kind: ServiceType,
@@ -35,13 +36,14 @@ pub struct Service {
     pub health_check_node_port: Option<NonZeroU16>,
     /// From the annotation `lb-agent.io/scheduler`; `None` is the agent's default.
     pub scheduler: Option<Scheduler>,
-    /// What could not be honoured, in sentences that name the field and the remedy: shown by `get services` and Events.
+    /// What could not be honoured, in sentences that name the field and the remedy: shown by `get
+    /// services` and Events.
     pub problems: Vec<String>,
 }
 
 impl Service {
-    /// Order of precedence: of two that ask for the same frontend the smaller one gets it. The older one; then the one whose
-    /// name comes first. One without an age is the youngest.
+    /// Order of precedence: of two that ask for the same frontend the smaller one gets it. The
+    /// older one; then the one whose name comes first. One without an age is the youngest.
     #[must_use]
     pub fn rank(&self) -> (bool, Option<jiff::Timestamp>, ObjectKey) {
         (self.created.is_none(), self.created, self.key.clone())

@@ -5,9 +5,11 @@
     reason = "numbers and addresses that a test has written down"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    sync::Arc,
+};
 
 use lb_common::Proto;
 

@@ -13,9 +13,8 @@ use prometheus_client::{
 };
 use tracing::{debug, error, warn};
 
-use crate::{maps::Table, sync::Audit};
-
 use super::{labels::MapLabels, metrics::set, names};
+use crate::{maps::Table, sync::Audit};
 
 /// Differences of one map that are logged.
 const EXAMPLES: usize = 5;

@@ -15,9 +15,8 @@ use kube::{
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
-use crate::model::ObjectKey;
-
 use super::chain;
+use crate::model::ObjectKey;
 
 /// Burst of Events on one object; then one more every [`REFILL`]. As client-go limits its own.
 const BURST: u32 = 25;

@@ -21,14 +21,13 @@ use prometheus_client::{
 };
 use tracing::debug;
 
+use super::names;
 use crate::maps::{
     dir::BpfDir,
     pinned::{Access, HashPin},
     stats::Stats,
     table::{HashTable as _, MapError},
 };
-
-use super::names;
 
 /// Maps that connections fill are walked to be counted: no more often than this.
 const WALK: Duration = Duration::from_secs(30);

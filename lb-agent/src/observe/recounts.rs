@@ -7,9 +7,8 @@ use prometheus_client::{
 };
 use tracing::{info, warn};
 
-use crate::sockets::recount::Recounted;
-
 use super::{metrics::set, once::Once};
+use crate::sockets::recount::Recounted;
 
 /// Reports recounts, and each failure once.
 #[derive(Debug)]

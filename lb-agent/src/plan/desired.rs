@@ -19,8 +19,8 @@ pub struct ServicePlan {
     pub frontends: Vec<Frontend>,
     /// What is not programmed as the object asks, in words.
     pub problems: Vec<String>,
-    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is among
-    /// the problems too.
+    /// SCTP ports that this node's own clients cannot reach, since there is no `lb0`. Each is
+    /// among the problems too.
     pub sctp_ports: usize,
     /// What its health check listens for, if it has one.
     pub health: Option<HealthCheck>,

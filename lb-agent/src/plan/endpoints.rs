@@ -4,12 +4,11 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use lb_common::{Addr, Proto};
 
-use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
-
 use super::{
     desired::{HealthCheck, IpFamily, Member, MemberFlags, TrafficPolicy},
     topology::Chosen,
 };
+use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
 
 /// An endpoint as one service port sees it.
 #[derive(Clone, Copy)]

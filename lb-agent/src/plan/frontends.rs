@@ -9,12 +9,11 @@ use lb_common::{
     frontend::{self, NodePortKey, VipKey, scope},
 };
 
-use crate::model::{Policy, Service, ServicePort, ServiceType};
-
 use super::{
     PlanConfig,
     desired::{Frontend, FrontendKey, IpFamily, ServicePlan, TrafficPolicy},
 };
+use crate::model::{Policy, Service, ServicePort, ServiceType};
 
 /// A frontend, and the endpoints that serve it.
 #[derive(Clone, Copy, Debug)]

@@ -9,16 +9,14 @@ pub mod topology;
 
 use std::sync::Arc;
 
-use lb_common::{Proto, pool::flags};
-use thiserror::Error;
-
-use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
-
-use no_local::NoLocalOf;
-
 pub use desired::{
     Frontend, FrontendKey, HealthCheck, IpFamily, Member, Pool, PoolId, ServicePlan, TrafficPolicy,
 };
+use lb_common::{Proto, pool::flags};
+use no_local::NoLocalOf;
+use thiserror::Error;
+
+use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -6,8 +6,6 @@ use std::{future::pending, time::Instant};
 use anyhow::{Context as _, Result};
 use tokio::{sync::mpsc, time::sleep_until};
 
-use crate::{lb0, model::Event, node, observe::node_conditions::Lb0Part};
-
 use super::{
     Stop,
     edges::Edges,
@@ -18,6 +16,7 @@ use super::{
     phase::Phase,
     schedule::{Due, Left, Schedule},
 };
+use crate::{lb0, model::Event, node, observe::node_conditions::Lb0Part};
 
 /// Events taken in before something is written.
 const DRAIN: usize = 10_000;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use tracing::info;
 
+use super::node_ports;
 use crate::{
     hooks::{
         attach::{Attachments, TcMode},
@@ -16,8 +17,6 @@ use crate::{
     observe::node_events::EventRecorder,
     settings::Config,
 };
-
-use super::node_ports;
 
 /// What was loaded; nothing is attached.
 pub(super) struct DataPath {

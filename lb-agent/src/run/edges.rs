@@ -6,13 +6,12 @@ use std::path::Path;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::{engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, sockets::Sockets};
 use crate::{
     bootstrap::{Known, Memory, StateFile},
     model::Event,
     sync::Engine,
 };
-
-use super::{engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, sockets::Sockets};
 
 /// The edges of the event loop.
 pub(super) struct Edges {

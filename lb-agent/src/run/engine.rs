@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::schedule::{Left, SyncOutcome};
 use crate::{
     maps::Maps,
     model::{Cluster, Event},
     sync::{Audit, Engine, Place, Report, Snapshot},
 };
-
-use super::schedule::{Left, SyncOutcome};
 
 /// Model, plan and sync, with the maps that they write.
 pub(super) struct Core {

@@ -4,13 +4,12 @@
 use anyhow::{Context as _, Error, Result};
 use tracing::info;
 
+use super::{data_path::PinnedMaps, phase::Phase};
 use crate::{
     hooks::attach::Attachments,
     load::Commit,
     model::{Device, VethPair},
 };
-
-use super::{data_path::PinnedMaps, phase::Phase};
 
 /// The loaded programs, and what has to be done before the first link runs them.
 pub(super) struct Hooks {

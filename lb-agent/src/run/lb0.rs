@@ -7,6 +7,7 @@ use anyhow::Result;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
+use super::phase::Phase;
 use crate::{
     lb0::{
         self, Desired, PairStatus,
@@ -17,8 +18,6 @@ use crate::{
     settings::values::Lb0Mode,
     sync::Engine,
 };
-
-use super::phase::Phase;
 
 /// Its desired and its actual state.
 pub(super) struct Lb0 {

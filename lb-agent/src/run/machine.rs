@@ -4,14 +4,13 @@ use std::net::IpAddr;
 
 use tracing::debug;
 
+use super::node_ports;
 use crate::{
     model::{Cluster, Event},
     node,
     serve::checks::Listen,
     settings::values::NodePortAddress,
 };
-
-use super::node_ports;
 
 /// What is known of this machine.
 pub(super) struct Machine {

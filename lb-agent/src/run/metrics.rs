@@ -1,10 +1,10 @@
 //! The metrics of every subsystem, registered in one place.
 
 use crate::{
-    observe::socket_resets::metrics::Metrics as ResetMetrics,
     observe::{
         audits::AuditMetrics, kubeproxy::KubeProxyMetrics, metrics::Registries,
-        node_conditions::NodeMetrics, recounts::RecountMetrics, sync_report::SyncMetrics,
+        node_conditions::NodeMetrics, recounts::RecountMetrics,
+        socket_resets::metrics::Metrics as ResetMetrics, sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
     watch::metrics::WatchMetrics,

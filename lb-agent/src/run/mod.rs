@@ -2,37 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
-};
-use tracing::info;
-
-use crate::{
-    maps::{Maps, dir::BpfDir, lock::DirLock},
-    model::VethPair,
-    node::{self, Selection},
-    observe::socket_resets::metrics::Metrics as ResetMetrics,
-    observe::{
-        health::Health,
-        kernel::Kernel,
-        kubeproxy::KubeProxyMetrics,
-        metrics::Registries,
-        recounts::{RecountMetrics, RecountReporter},
-        socket_resets::ResetReporter,
-    },
-    plan::PlanConfig,
-    serve::http::{self, BindFailure},
-    settings::{
-        Config,
-        values::{Devices, Lb0Mode, SocketReset},
-    },
-    sync::Engine,
-    watch::source,
-};
-
 use agent::{Agent, Inputs};
+use anyhow::{Context as _, Result};
 use data_path::DataPath;
 use edges::{ApiAddresses, Edges};
 use engine::Core;
@@ -44,6 +15,33 @@ use observer::Observer;
 use phase::Phase;
 use schedule::Schedule;
 use sockets::Sockets;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::info;
+
+use crate::{
+    maps::{Maps, dir::BpfDir, lock::DirLock},
+    model::VethPair,
+    node::{self, Selection},
+    observe::{
+        health::Health,
+        kernel::Kernel,
+        kubeproxy::KubeProxyMetrics,
+        metrics::Registries,
+        recounts::{RecountMetrics, RecountReporter},
+        socket_resets::{ResetReporter, metrics::Metrics as ResetMetrics},
+    },
+    plan::PlanConfig,
+    serve::http::{self, BindFailure},
+    settings::{
+        Config,
+        values::{Devices, Lb0Mode, SocketReset},
+    },
+    sync::Engine,
+    watch::source,
+};
 
 mod agent;
 mod data_path;

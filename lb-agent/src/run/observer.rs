@@ -10,6 +10,10 @@ use kube::Client;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
+use super::{
+    data_path, engine::Synced, hooks::AttachReport, machine::NewAddresses,
+    metrics::ObserverMetrics, phase::Phase, schedule::Left, takeover,
+};
 use crate::{
     maps::dir::BpfDir,
     model::Event,
@@ -26,11 +30,6 @@ use crate::{
     serve::checks::{self, CheckReporter, Desired},
     settings::{Config, values::NodePortAddress},
     sync::{Audit, Engine, Report, Snapshot, Usage},
-};
-
-use super::{
-    data_path, engine::Synced, hooks::AttachReport, machine::NewAddresses,
-    metrics::ObserverMetrics, phase::Phase, schedule::Left, takeover,
 };
 
 /// Events that may wait to be published; those that find no room are only logged.

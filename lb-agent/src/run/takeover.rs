@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::{sync::oneshot, task::spawn_blocking, time};
 use tracing::{info, warn};
 
+use super::data_path::PinnedMaps;
 use crate::{
     maps::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
@@ -17,8 +18,6 @@ use crate::{
         find::Leftovers,
     },
 };
-
-use super::data_path::PinnedMaps;
 
 /// How often the agent looks whether one is left.
 const LOOK: Duration = Duration::from_secs(15);

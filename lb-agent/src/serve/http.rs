@@ -23,14 +23,13 @@ use tokio::{
 };
 use tracing::{error, info};
 
+use super::connection::{self, Places};
 use crate::observe::{
     health::{Health, Report},
     kubeproxy::{Codes, KubeProxyMetrics},
     metrics::Registries,
     once::Once,
 };
-
-use super::connection::{self, Places};
 
 /// Pause before the bind of an address is retried.
 const REBIND: Duration = Duration::from_secs(5);

@@ -8,8 +8,6 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 
-use crate::model::{Cidr, Scheduler};
-
 use super::{
     partial::Partial,
     values::{
@@ -17,6 +15,7 @@ use super::{
         XdpMode, defaults,
     },
 };
+use crate::model::{Cidr, Scheduler};
 
 /// Where the pins are: every verb takes it.
 #[derive(Args, Clone, Debug, Default)]
@@ -62,8 +61,8 @@ pub struct Flags {
     #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum)]
     pub socket_lb: Option<SocketLb>,
     /// When the backend of connected UDP sockets stops serving: `auto` resets the sockets in every
-    /// network namespace the agent may enter (CAP_SYS_ADMIN), so that applications reconnect; `off`
-    /// leaves them alone [default: auto]
+    /// network namespace the agent may enter (CAP_SYS_ADMIN), so that applications reconnect;
+    /// `off` leaves them alone [default: auto]
     #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum)]
     pub socket_reset: Option<SocketReset>,
     /// Route service addresses to the device `lb0`, which answers ping and load-balances traffic
@@ -71,8 +70,8 @@ pub struct Flags {
     #[arg(long, env = "LB_AGENT_LB0", value_enum)]
     pub lb0: Option<Lb0Mode>,
     /// Service networks to route to `lb0` as a whole: those of cluster IPs, and of load balancers
-    /// if all their addresses belong to this cluster [default: the networks in ServiceCIDR objects,
-    /// else each cluster IP]
+    /// if all their addresses belong to this cluster [default: the networks in ServiceCIDR
+    /// objects, else each cluster IP]
     #[arg(
         long,
         env = "LB_AGENT_SERVICE_CIDRS",
@@ -92,8 +91,9 @@ pub struct Flags {
     /// Scheduler of Services that do not name one [default: random]
     #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", value_parser = scheduler)]
     pub scheduler: Option<Scheduler>,
-    /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or networks;
-    /// lists combine. On loopback, node ports answer processes of the host only [default: all]
+    /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or
+    /// networks; lists combine. On loopback, node ports answer processes of the host only
+    /// [default: all]
     #[arg(
         long,
         env = "LB_AGENT_NODE_PORT_ADDRESSES",

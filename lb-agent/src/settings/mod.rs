@@ -15,16 +15,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-
-use crate::model::{Cidr, Scheduler};
-
 pub use merge::merge;
-
 use partial::Partial;
 use values::{
     ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb, SocketReset,
     Source, XdpMode, defaults,
 };
+
+use crate::model::{Cidr, Scheduler};
 
 /// Every setting of the running agent.
 #[derive(Clone, Debug)]

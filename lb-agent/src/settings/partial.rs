@@ -6,12 +6,11 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Cidr, Scheduler};
-
 use super::values::{
     ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb,
     SocketReset, Source, XdpMode, defaults,
 };
+use crate::model::{Cidr, Scheduler};
 
 /// The settings of one source; `None`: not given. [`Config`](super::Config) documents each of them.
 #[derive(Clone, PartialEq, Debug, Default)]

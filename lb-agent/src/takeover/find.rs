@@ -5,19 +5,18 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use lb_common::Proto;
 
+use super::{
+    connections::Frontends,
+    legacy::{self, Saved},
+    names,
+    ruleset::{Removal, Ruleset},
+};
 use crate::netfilter::{
     Socket,
     conntrack::{self, Connection},
     keeper,
     named::Kind,
     tables::{self, Chain, Family, Rule},
-};
-
-use super::{
-    connections::Frontends,
-    legacy::{self, Saved},
-    names,
-    ruleset::{Removal, Ruleset},
 };
 
 /// A table of iptables with something of kube-proxy's in it.

@@ -9,9 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::netfilter::tables::Family;
-
 use super::ruleset::{Removal, Ruleset};
+use crate::netfilter::tables::Family;
 
 /// A table as it was saved.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result};
 
+use super::{legacy, names};
 use crate::netfilter::{
     Socket,
     tables::{self, Chain, Family},
 };
-
-use super::{legacy, names};
 
 /// `NF_INET_FORWARD`
 const FORWARD: u32 = 2;

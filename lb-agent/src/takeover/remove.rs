@@ -8,6 +8,13 @@ use anyhow::{Context as _, Result};
 use futures::TryStreamExt as _;
 use nix::errno::Errno;
 
+use super::{
+    connections::Frontends,
+    find::{Iptables, Leftovers, udp},
+    legacy::{self, Saved},
+    names,
+    ruleset::Removal,
+};
 use crate::{
     netfilter::{
         Socket, conntrack, keeper,
@@ -15,14 +22,6 @@ use crate::{
         tables::{self, Family},
     },
     netlink::{Connection, is_error},
-};
-
-use super::{
-    connections::Frontends,
-    find::{Iptables, Leftovers, udp},
-    legacy::{self, Saved},
-    names,
-    ruleset::Removal,
 };
 
 /// What was removed, or would be.

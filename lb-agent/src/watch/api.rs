@@ -19,16 +19,15 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc::Sender, time::sleep};
 use tracing::{debug, info, warn};
 
-use crate::{
-    model::Event,
-    observe::{chain, once::Once},
-};
-
 use super::{
     converted::Converted,
     kind::Watched,
     metrics::WatchMetrics,
     object::{HEADLESS, PROXY_NAME},
+};
+use crate::{
+    model::Event,
+    observe::{chain, once::Once},
 };
 
 /// A watch is renewed this often, which is also how long a connection that died silently goes

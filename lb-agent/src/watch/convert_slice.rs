@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as api;
 
-use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
-
 use super::object::{HEADLESS, NotOurs, carries, key, port, proto};
+use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
 
 /// The Service a slice belongs to.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -6,12 +6,11 @@ use k8s_openapi::{
 };
 use tracing::debug;
 
+use super::{convert_node, convert_service, convert_slice, object};
 use crate::{
     model::{self, Event},
     observe::labels::Kind,
 };
-
-use super::{convert_node, convert_service, convert_slice, object};
 
 /// A kind that is watched.
 pub trait Watched {

@@ -9,9 +9,8 @@ use k8s_openapi::{
 };
 use lb_common::Proto;
 
-use crate::model::{Cidr, Event, ObjectKey, ServiceCidr};
-
 use super::{convert_node, convert_service, convert_slice};
+use crate::model::{Cidr, Event, ObjectKey, ServiceCidr};
 
 /// A Service that carries this label is another proxy's, whatever the value (KEP-2447). On a slice
 /// it means nothing.

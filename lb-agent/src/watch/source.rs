@@ -14,14 +14,13 @@ use tokio::{
 use tower::limit::RateLimitLayer;
 use tracing::{error, info, warn};
 
+use super::{api, manifests, metrics::WatchMetrics};
 use crate::{
     bootstrap::{self, Known},
     model::Event,
     observe::once::Once,
     settings::values::{ClientRate, Source},
 };
-
-use super::{api, manifests, metrics::WatchMetrics};
 
 /// Pauses between attempts to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

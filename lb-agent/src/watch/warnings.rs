@@ -8,14 +8,13 @@ use std::{
 
 use tracing::info;
 
-use crate::{
-    model::{Event, ObjectKey},
-    observe::once::Once,
-};
-
 use super::{
     convert_service, convert_slice,
     object::{self, Object},
+};
+use crate::{
+    model::{Event, ObjectKey},
+    observe::once::Once,
 };
 
 /// More at once would hide everything else in the log.

@@ -1,17 +1,20 @@
 //! The real helm, and the chart of this repository.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
 use kube::api::{Api, PostParams};
 use serde_json::Value;
 
 use super::{ControlPlane, tools};
-use crate::process;
-use crate::sandbox::Sandbox;
+use crate::{process, sandbox::Sandbox};
 
 /// The chart's directory.
 #[must_use]

@@ -1,20 +1,16 @@
 //! A connection to the API server from inside a network namespace, for callers that are not async.
 
-use std::fs::File;
-use std::future::Future;
-use std::path::Path;
-use std::time::Duration;
+use std::{fs::File, future::Future, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{
-    Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Request,
+use kube::{
+    api::{Api, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Request},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{ClusterResourceScope, Resource},
 };
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ClusterResourceScope, Resource};
 use nix::sched::{CloneFlags, setns};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::netns::Netns;
@@ -80,7 +76,8 @@ impl Client {
                 kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                     .await?;
             config.connect_timeout = Some(REQUEST);
-            // A whole request has its time; a connection that is idle for longer is not to fail the next one.
+            // A whole request has its time; a connection that is idle for longer is not to fail the
+            // next one.
             config.read_timeout = None;
             config.proxy_url = None;
             Ok(kube::Client::try_from(config)?)

@@ -1,16 +1,18 @@
 //! A kubelet's and a container runtime's part: a DaemonSet's container as a process with the same
 //! arguments, environment, files and capabilities.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Container as Spec, EnvVar, PodSpec, Volume, VolumeMount,
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{ConfigMap, Container as Spec, EnvVar, PodSpec, Volume, VolumeMount},
 };
 
 use super::control_plane::SERVICE_HOST;
@@ -19,15 +21,17 @@ use crate::netns;
 /// Where every pod finds who it is.
 const IDENTITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Sees the tree from the node's root on, as the processes of a node do; words: the root, where to go back to, the rest.
+/// Sees the tree from the node's root on, as the processes of a node do; words: the root, where to
+/// go back to, the rest.
 const CGROUPS: &str = r#"
 echo 0 > "$1/cgroup.procs"; home=$2; shift 2
 exec unshare --cgroup sh -euc 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"' cgroups "$home" "$@"
 "#;
 
-/// Builds a root file system that holds what the image and the volumes bring, and the system's libraries
-/// since a binary under test is not static; then becomes the program, in it. Words: the root; the binary; `ro` or
-/// `rw`; the capabilities; so many mounts as `SOURCE TARGET ro|rw`; `--`; the arguments.
+/// Builds a root file system that holds what the image and the volumes bring, and the system's
+/// libraries since a binary under test is not static; then becomes the program, in it. Words: the
+/// root; the binary; `ro` or `rw`; the capabilities; so many mounts as `SOURCE TARGET ro|rw`; `--`;
+/// the arguments.
 const SCRIPT: &str = r#"
 root=$1 binary=$2 mode=$3 caps=$4; shift 4
 mount -t tmpfs tmpfs "$root"

@@ -1,24 +1,25 @@
 //! The three processes of a control plane, their keys and their data, all in one temporary
 //! directory.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io::Write as _;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    ffi::OsString,
+    fs,
+    io::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use super::client::Client;
-use super::daemon::{self, Daemon};
-use super::tools;
-use crate::cgroup::Cgroup;
-use crate::name;
-use crate::netns::Netns;
-use crate::sandbox::Sandbox;
+use super::{
+    client::Client,
+    daemon::{self, Daemon},
+    tools,
+};
+use crate::{cgroup::Cgroup, name, netns::Netns, sandbox::Sandbox};
 
 /// The token of a cluster administrator.
 pub const ADMIN_TOKEN: &str = "admin-token";
@@ -36,7 +37,8 @@ const ETCD_PEERS: &str = "http://127.0.0.1:23791";
 const START: Duration = Duration::from_mins(2);
 const GRACE: Duration = Duration::from_secs(3);
 
-/// etcd, kube-apiserver, and kube-controller-manager with the EndpointSlice controllers; gone with this value.
+/// etcd, kube-apiserver, and kube-controller-manager with the EndpointSlice controllers; gone with
+/// this value.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Dropped in this order: the clients of a server before it.
@@ -128,7 +130,8 @@ impl ControlPlane {
         self.dir.path()
     }
 
-    /// Stops the API server alone, as a kubelet does: it stops listening at once, and is killed if open watches keep it.
+    /// Stops the API server alone, as a kubelet does: it stops listening at once, and is killed if
+    /// open watches keep it.
     pub fn stop_api(&mut self) -> Result<()> {
         let Some(api) = self.api.take() else {
             bail!("the API server is stopped already")

@@ -1,17 +1,16 @@
 //! A real CoreDNS that answers for the Services of a control plane, in a pod.
 
-use std::fs;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{fs, net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::control_plane::ADMIN_TOKEN;
-use super::daemon::{self, Daemon};
-use super::{ControlPlane, tools};
-use crate::process;
-use crate::sandbox::Sandbox;
+use super::{
+    ControlPlane,
+    control_plane::ADMIN_TOKEN,
+    daemon::{self, Daemon},
+    tools,
+};
+use crate::{process, sandbox::Sandbox};
 
 const START: Duration = Duration::from_mins(1);
 

@@ -1,18 +1,18 @@
 //! A process that runs until it is told to go, and shows its log in every error.
 
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
-use std::time::Duration;
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::poll;
-use crate::process::Process;
-use crate::sandbox::Sandbox;
+use crate::{poll, process::Process, sandbox::Sandbox};
 
 /// Lines of its log that an error shows.
 const TAIL: usize = 30;

@@ -1,11 +1,12 @@
 //! A way past the API server: objects put into etcd as it would have put them, a hundred at a time.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::http;
@@ -17,7 +18,8 @@ const AT_ONCE: usize = 100;
 /// A transaction that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Puts values under keys, by etcd's JSON gateway. To be called inside of the control plane's namespace.
+/// Puts values under keys, by etcd's JSON gateway. To be called inside of the control plane's
+/// namespace.
 pub(super) fn put(entries: &[(String, Value)]) -> Result<()> {
     for part in entries.chunks(AT_ONCE) {
         let puts: Vec<Value> = part

@@ -1,23 +1,28 @@
 //! A cluster of its own for tests: a segment, the control plane as a machine on it, and nodes that
 //! it knows.
 
-use std::ops::Deref;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    ops::Deref,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use anyhow::Result;
 use serde_json::Value;
 
 use super::{Client, ControlPlane, etcd};
-use crate::addr::{self, Both};
-use crate::lan::{self, Lan, Offloads};
-use crate::node::{Node, PodNetwork};
-use crate::sandbox::Sandbox;
+use crate::{
+    addr::{self, Both},
+    lan::{self, Lan, Offloads},
+    node::{Node, PodNetwork},
+    sandbox::Sandbox,
+};
 
 /// The control plane's number among the machines that are no nodes.
 const CONTROL_PLANE: u8 = 1;
 
-/// The one cluster that the tests of a program share while any of them runs; none is left when the last is done.
+/// The one cluster that the tests of a program share while any of them runs; none is left when the
+/// last is done.
 static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
 /// Goes with this value.
@@ -49,7 +54,8 @@ impl Cluster {
         })
     }
 
-    /// The shared one, which no test may disturb: each has namespaces, node numbers and names of its own.
+    /// The shared one, which no test may disturb: each has namespaces, node numbers and names of
+    /// its own.
     pub fn shared() -> Result<Arc<Self>> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = shared.upgrade() {
@@ -78,7 +84,8 @@ impl Cluster {
         self.lan.client(number)
     }
 
-    /// A pod of the node, in its namespace and in the API, with servers on this port of both protocols.
+    /// A pod of the node, in its namespace and in the API, with servers on this port of both
+    /// protocols.
     pub fn pod(
         &self,
         namespace: &str,
@@ -119,7 +126,8 @@ impl Cluster {
         self.control_plane.client()
     }
 
-    /// Puts objects into etcd behind the API server's back, by their keys there: as it stores them, many thousand a second.
+    /// Puts objects into etcd behind the API server's back, by their keys there: as it stores them,
+    /// many thousand a second.
     pub fn put_stored(&self, entries: &[(String, Value)]) -> Result<()> {
         self.machine.netns().block(|| etcd::put(entries))
     }

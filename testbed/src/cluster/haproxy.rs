@@ -1,17 +1,21 @@
 //! A real haproxy in front of a cluster's nodes, as people run one outside of it: it balances
 //! connections and asks each node whether it may send more.
 
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
-use super::daemon::{self, Daemon};
-use super::tools;
+use super::{
+    daemon::{self, Daemon},
+    tools,
+};
 use crate::sandbox::Sandbox;
 
 const START: Duration = Duration::from_secs(30);

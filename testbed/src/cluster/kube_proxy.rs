@@ -1,17 +1,18 @@
 //! The real kube-proxy in the network namespace of a node: the referee, and the peer of
 //! measurements.
 
-use std::ffi::OsString;
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::control_plane::KUBE_PROXY_TOKEN;
-use super::daemon::{self, Daemon};
-use super::{ControlPlane, tools};
-use crate::process;
-use crate::sandbox::Sandbox;
+use super::{
+    ControlPlane,
+    control_plane::KUBE_PROXY_TOKEN,
+    daemon::{self, Daemon},
+    tools,
+};
+use crate::{process, sandbox::Sandbox};
 
 const START: Duration = Duration::from_mins(1);
 const STOP: Duration = Duration::from_secs(20);
@@ -27,7 +28,8 @@ pub struct KubeProxy {
 }
 
 impl KubeProxy {
-    /// Starts it in nftables mode for the Node of this name; its first rules are written when this returns.
+    /// Starts it in nftables mode for the Node of this name; its first rules are written when this
+    /// returns.
     pub fn start(control_plane: &ControlPlane, sandbox: &Sandbox, node: &str) -> Result<Self> {
         Self::start_in(control_plane, sandbox, node, "nftables")
     }
@@ -53,7 +55,8 @@ impl KubeProxy {
         Self::without_waiting(control_plane, sandbox, node, mode)?.ready_within(patience)
     }
 
-    /// The same with other programs in its PATH, and with health and metrics on these ports of loopback.
+    /// The same with other programs in its PATH, and with health and metrics on these ports of
+    /// loopback.
     pub fn start_with(
         control_plane: &ControlPlane,
         sandbox: &Sandbox,

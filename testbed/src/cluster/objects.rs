@@ -1,12 +1,15 @@
 //! The making of Kubernetes objects as a test needs them, and a kubelet's part: their status.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::api::{Api, DeleteParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -84,8 +87,8 @@ impl Client {
             .map(drop)
     }
 
-    /// Tells a pod to go within so many seconds: it stays, terminating, until a kubelet or [`Client::delete`] says that it
-    /// has gone.
+    /// Tells a pod to go within so many seconds: it stays, terminating, until a kubelet or
+    /// [`Client::delete`] says that it has gone.
     pub fn terminate_pod(&self, namespace: &str, pod: &str, grace: u32) -> Result<()> {
         let (namespace, name) = (namespace.to_owned(), pod.to_owned());
         self.with(move |client| async move {
@@ -109,7 +112,8 @@ impl Client {
         self.create(namespace, &object::<Service>(value)?)
     }
 
-    /// Waits until the controller's slices of a Service hold exactly so many ready endpoints of one family.
+    /// Waits until the controller's slices of a Service hold exactly so many ready endpoints of one
+    /// family.
     pub fn wait_endpoints(
         &self,
         namespace: &str,

@@ -1,12 +1,14 @@
 //! The search for the commands of the control plane.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Where the command is: in `LB_TOOLS`, `KUBEBUILDER_ASSETS` or `PATH`, else in the cache of the build.
+/// Where the command is: in `LB_TOOLS`, `KUBEBUILDER_ASSETS` or `PATH`, else in the cache of the
+/// build.
 pub fn find(name: &str) -> Result<PathBuf> {
     let mut dirs = Vec::new();
     for variable in ["LB_TOOLS", "KUBEBUILDER_ASSETS", "PATH"] {

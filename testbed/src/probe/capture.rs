@@ -1,16 +1,22 @@
 //! A receiver that looks at whole frames and computes every checksum itself.
 
-use std::io;
-use std::net::IpAddr;
-use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Frame;
@@ -83,7 +89,8 @@ fn record(socket: &Socket, end: &AtomicBool) -> io::Result<Vec<Vec<u8>>> {
     }
 }
 
-/// `None` for what is not IP, and for loopback (all-zero hardware addresses), where no sum is ever made.
+/// `None` for what is not IP, and for loopback (all-zero hardware addresses), where no sum is ever
+/// made.
 fn look(bytes: &[u8]) -> Option<Frame> {
     if bytes.get(..12)?.iter().all(|&byte| byte == 0) {
         return None;
@@ -152,7 +159,8 @@ fn look(bytes: &[u8]) -> Option<Frame> {
     })
 }
 
-/// The ones' complement sum over what the sum in the packet covers, itself included: all ones if that is right.
+/// The ones' complement sum over what the sum in the packet covers, itself included: all ones if
+/// that is right.
 fn sum(from: IpAddr, to: IpAddr, proto: u8, payload: &[u8], pseudo: bool) -> u16 {
     let mut covered = Vec::with_capacity(payload.len() + 40);
     if pseudo {

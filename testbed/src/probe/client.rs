@@ -1,12 +1,13 @@
 //! This side of the helper: its sockets look like sockets here, though they live in another
 //! namespace and cgroup.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, SocketAddr},
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -14,8 +15,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use super::{
     Answer, Ask, Family, Frame, HammerPlan, Kind, Observation, Reply, Request, Sock, Tally,
 };
-use crate::process;
-use crate::sandbox::Sandbox;
+use crate::{process, sandbox::Sandbox};
 
 /// How long the helper may take for an answer, in milliseconds.
 const PATIENCE: u16 = 60_000;
@@ -57,7 +57,8 @@ impl Line {
         text.push('\n');
         to.write_all(text.as_bytes())?;
         text.clear();
-        // Whatever is asked, it takes seconds at most: a helper that hangs is to be seen, and not to hang the test.
+        // Whatever is asked, it takes seconds at most: a helper that hangs is to be seen, and not
+        // to hang the test.
         let mut fds = [PollFd::new(from.get_ref().as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PATIENCE)? == 0 {
             // So that what is asked from here on fails at once.

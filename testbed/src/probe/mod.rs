@@ -10,16 +10,16 @@ mod sock;
 mod socket;
 mod survey;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use serde::{Deserialize, Serialize};
-
 pub use client::{Hammer, Probe, Recorder};
+use serde::{Deserialize, Serialize};
 pub use sock::{Share, Sock};
 pub use survey::{Ask, Observation, Outcome};
 

@@ -1,18 +1,19 @@
 //! The helper's loop: one request a line in, one reply a line out, and the things that requests
 //! have made.
 
-use std::collections::HashMap;
-use std::io::{self, BufRead as _, Write as _};
-use std::process::Child;
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    io::{self, BufRead as _, Write as _},
+    process::Child,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use socket2::{SockAddr, Socket};
 
-use super::capture::Recording;
-use super::echo::Listener;
-use super::hammer::Hammering;
-use super::{Reply, Request, socket, survey};
+use super::{
+    Reply, Request, capture::Recording, echo::Listener, hammer::Hammering, socket, survey,
+};
 
 /// Answers until standard input ends.
 pub(super) fn run() -> Result<()> {

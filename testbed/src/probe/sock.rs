@@ -1,12 +1,16 @@
 //! This side of one socket of the helper: each method is one system call there.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::client::{Line, unexpected};
-use super::{Answer, Kind, Received, Reply, Request};
+use super::{
+    Answer, Kind, Received, Reply, Request,
+    client::{Line, unexpected},
+};
 use crate::poll::patient;
 
 /// How long an answer may take on this machine when it is busy.

@@ -1,23 +1,26 @@
 //! One socket of the helper: each request is one system call, its error number handed back as it
 //! is.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    process::{Child, Stdio},
+    time::Duration,
+};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    MsgFlags, SockaddrIn, SockaddrStorage, connect, recvfrom, sendto, setsockopt, sockopt,
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{
+        MsgFlags, SockaddrIn, SockaddrStorage, connect, recvfrom, sendto, setsockopt, sockopt,
+    },
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Family, Kind, Received};
-use crate::poll::patient;
-use crate::process;
+use crate::{poll::patient, process};
 
 /// Connects and sends that hang fail after this long, as ETIMEDOUT or EAGAIN.
 const PATIENCE: Duration = Duration::from_secs(5);

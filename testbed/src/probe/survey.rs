@@ -1,13 +1,17 @@
 //! Asking many questions at once, each of them again and again: who answers, whom it saw, or how it
 //! fails.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -136,8 +140,8 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
     Ok(parsed.unwrap_or_else(|| Outcome::Odd(format!("not an answer: {:?}", observed.text))))
 }
 
-/// A socket on a local port that this destination has not seen for a long time: neither a conntrack entry nor a flow of an
-/// earlier question may answer this one.
+/// A socket on a local port that this destination has not seen for a long time: neither a conntrack
+/// entry nor a flow of an earlier question may answer this one.
 fn bound(ask: &Ask) -> io::Result<Socket> {
     let unspecified: IpAddr = match Family::of(&ask.to) {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),

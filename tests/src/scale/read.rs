@@ -1,16 +1,14 @@
 //! The reading of maps, of the kernel or in memory, into what a [`Content`] is: by the layout of
 //! the ABI alone, and with its promises checked.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::{IpAddr, Ipv4Addr},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_agent::maps::Maps;
-use lb_common::Addr;
-use lb_common::backend::state;
-use lb_common::frontend;
-use lb_common::member;
+use lb_common::{Addr, backend::state, frontend, member};
 
 use super::world::{Content, Pool};
 

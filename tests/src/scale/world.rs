@@ -1,8 +1,10 @@
 //! A cluster of thousands of Services: what it is made of, how it changes, and what the maps of a
 //! node must hold for it, computed without the agent's code.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// As in an IP header.
 pub const TCP: u8 = 6;
@@ -130,19 +132,19 @@ pub fn fresh(next: &mut u32, count: usize) -> Vec<Endpoint> {
 
 impl Service {
     /// As in its manifest.
-    #[must_use] 
+    #[must_use]
     pub fn name(&self) -> String {
         format!("s-{}", self.number)
     }
 
     /// Its cluster IP.
-    #[must_use] 
+    #[must_use]
     pub fn vip(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 96, 1, 0)) + self.number)
     }
 
     /// Of the slice with this index.
-    #[must_use] 
+    #[must_use]
     pub fn slice_name(&self, n: usize) -> String {
         format!("s-{}-{n:03}", self.number)
     }
@@ -173,8 +175,9 @@ impl Service {
     }
 }
 
-/// What the maps of any node must hold: no policy, hint or affinity tells one node from another here.
-#[must_use] 
+/// What the maps of any node must hold: no policy, hint or affinity tells one node from another
+/// here.
+#[must_use]
 pub fn expected(services: &[Service]) -> Content {
     let mut content = Content::default();
     for service in services {
@@ -202,7 +205,7 @@ pub fn expected(services: &[Service]) -> Content {
 
 impl Content {
     /// Pools; node ports share that of their Service.
-    #[must_use] 
+    #[must_use]
     pub fn pools(&self) -> usize {
         let inside = self
             .fronts
@@ -212,13 +215,13 @@ impl Content {
     }
 
     /// The sum over all pools.
-    #[must_use] 
+    #[must_use]
     pub fn slots(&self) -> usize {
         self.of_pools(|pool| pool.slots.len())
     }
 
     /// The sum over all pools.
-    #[must_use] 
+    #[must_use]
     pub fn members(&self) -> usize {
         self.of_pools(|pool| pool.slots.len() + pool.keeps.len())
     }
@@ -232,7 +235,7 @@ impl Content {
     }
 
     /// The first difference, in few words; `None` if there is none.
-    #[must_use] 
+    #[must_use]
     pub fn differs(&self, found: &Self) -> Option<String> {
         if self == found {
             return None;

@@ -9,7 +9,7 @@ fn protocol(number: u8) -> &'static str {
 }
 
 /// The Service and all its slices.
-#[must_use] 
+#[must_use]
 pub fn whole(service: &Service) -> String {
     let mut text = head(service);
     for n in 0..service.slices.len() {
@@ -20,7 +20,7 @@ pub fn whole(service: &Service) -> String {
 }
 
 /// The Service alone.
-#[must_use] 
+#[must_use]
 pub fn head(service: &Service) -> String {
     let kind = match service.node_port {
         Some(_) => "NodePort",
@@ -46,7 +46,7 @@ pub fn head(service: &Service) -> String {
 }
 
 /// One slice.
-#[must_use] 
+#[must_use]
 pub fn slice(service: &Service, n: usize) -> String {
     let (name, of) = (service.slice_name(n), service.name());
     let mut text = format!(

@@ -1,11 +1,15 @@
 //! An engine over maps in memory, and the text of what they hold.
 
 use anyhow::{Result, ensure};
-use lb_agent::maps::Maps;
-use lb_agent::maps::mem::{self, Limits, SharedWorld};
-use lb_agent::model::Event;
-use lb_agent::plan::PlanConfig;
-use lb_agent::sync::{Engine, HealthCheck, dump::dump};
+use lb_agent::{
+    maps::{
+        Maps,
+        mem::{self, Limits, SharedWorld},
+    },
+    model::Event,
+    plan::PlanConfig,
+    sync::{Engine, HealthCheck, dump::dump},
+};
 
 pub(super) struct Agent {
     maps: Maps,

@@ -1,4 +1,5 @@
-//! The format of a case file: objects as YAML, what the maps hold for them, and steps that change the objects.
+//! The format of a case file: objects as YAML, what the maps hold for them, and steps that change
+//! the objects.
 //!
 //! ```text
 //! # What the case shows.

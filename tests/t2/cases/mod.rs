@@ -7,16 +7,19 @@ mod file;
 mod objects;
 mod order;
 
-use std::fs;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_agent::model::{Cidr, Scheduler};
-use lb_agent::plan::PlanConfig;
-use libtest_mimic::Trial;
-
 use file::CaseFile;
+use lb_agent::{
+    model::{Cidr, Scheduler},
+    plan::PlanConfig,
+};
+use libtest_mimic::Trial;
 use objects::{Documents, Objects};
 use order::Order;
 

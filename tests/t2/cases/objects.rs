@@ -1,8 +1,10 @@
 //! The objects of a case as the agent's events: what a list of them holds, and what a step changes.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::model::Event;
-use lb_agent::watch::{convert_service, convert_slice, object::Object, yaml};
+use lb_agent::{
+    model::Event,
+    watch::{convert_service, convert_slice, object::Object, yaml},
+};
 use serde_json::{Map, Value};
 
 use super::NODE;
@@ -97,7 +99,8 @@ impl Documents {
         Ok(Self(documents))
     }
 
-    /// Merges each document into the object that it names; `$patch: delete` removes that object, and a new name adds one.
+    /// Merges each document into the object that it names; `$patch: delete` removes that object,
+    /// and a new name adds one.
     pub(super) fn patch(&mut self, text: &str) -> Result<()> {
         for mut patch in Self::parse(text)?.0 {
             let name = name_of(&patch)?;

@@ -3,9 +3,11 @@
 use anyhow::{Result, ensure};
 use lb_agent::model::Event;
 
-use super::Case;
-use super::agent::Agent;
-use super::objects::{Changes, Objects, gone};
+use super::{
+    Case,
+    agent::Agent,
+    objects::{Changes, Objects, gone},
+};
 
 /// The order in which objects arrive, and the one in which they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +18,8 @@ pub(super) enum Order {
     SlicesFirst,
     /// Each kind as one list; gone as one empty list.
     Lists,
-    /// Slices first, and in the middle and at the end of each stage a new agent takes over the maps.
+    /// Slices first, and in the middle and at the end of each stage a new agent takes over the
+    /// maps.
     Restarted,
 }
 

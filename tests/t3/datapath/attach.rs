@@ -1,29 +1,26 @@
 //! Programs and links: attached, swapped in place, following the devices, and gone after a cleanup.
 
-use crate::datapath::bare_node::BareNode;
-use crate::datapath::bare_node::key;
-use crate::datapath::bare_node::start;
-use crate::datapath::bare_node::tc_mode;
-use anyhow::Result;
-use anyhow::ensure;
-use lb_agent::hooks::attach::Attachments;
-use lb_agent::hooks::attach::TcMode;
-use lb_agent::hooks::cleanup;
-use lb_agent::load::Options;
-use lb_agent::load::programs;
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::maps::lock::DirLock;
-use lb_agent::maps::pinned::Access;
-use lb_agent::maps::pinned::HashPin;
-use lb_agent::maps::table::HashTable as _;
-use lb_agent::model::Device;
-use lb_common::dev::Dev;
-use lb_common::frontend::FrontendValue;
-use lb_common::maps::DEVS;
-use lb_sys::LinkInfo;
-use lb_sys::LinkTarget;
-use std::collections::BTreeMap;
-use std::process::Command;
+use std::{collections::BTreeMap, process::Command};
+
+use anyhow::{Result, ensure};
+use lb_agent::{
+    hooks::{
+        attach::{Attachments, TcMode},
+        cleanup,
+    },
+    load::{Options, programs},
+    maps::{
+        dir::BpfDir,
+        lock::DirLock,
+        pinned::{Access, HashPin},
+        table::HashTable as _,
+    },
+    model::Device,
+};
+use lb_common::{dev::Dev, frontend::FrontendValue, maps::DEVS};
+use lb_sys::{LinkInfo, LinkTarget};
+
+use crate::datapath::bare_node::{BareNode, key, start, tc_mode};
 
 #[test]
 fn every_program_is_in_the_object_and_is_attached() -> Result<()> {

@@ -1,29 +1,23 @@
 //! A machine for one agent: a network namespace, a cgroup and a pin directory; and what an agent
 //! does there first. Checks nothing.
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use lb_agent::hooks::attach::Attachments;
-use lb_agent::hooks::attach::TcMode;
-use lb_agent::hooks::cgroup::Cgroup as AgentCgroup;
-use lb_agent::load;
-use lb_agent::load::Commit;
-use lb_agent::load::OBJECT;
-use lb_agent::load::Options;
-use lb_agent::load::probe::Features;
-use lb_agent::maps::Maps;
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::model::Device;
-use lb_agent::settings::values::XdpMode;
-use lb_common::Addr;
-use lb_common::frontend::VipKey;
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_agent::{
+    hooks::{
+        attach::{Attachments, TcMode},
+        cgroup::Cgroup as AgentCgroup,
+    },
+    load,
+    load::{Commit, OBJECT, Options, probe::Features},
+    maps::{Maps, dir::BpfDir},
+    model::Device,
+    settings::values::XdpMode,
+};
+use lb_common::{Addr, frontend::VipKey};
 use lb_sys::LinkInfo;
-use std::collections::BTreeMap;
-use std::path::Path;
-use testbed::cgroup::Cgroup;
-use testbed::netns::Netns;
-use testbed::pins::PinDir;
+use testbed::{cgroup::Cgroup, netns::Netns, pins::PinDir};
 
 /// A machine for one agent.
 pub(crate) struct BareNode {

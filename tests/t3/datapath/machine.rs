@@ -1,21 +1,18 @@
 //! What the machine must have, what the agent needs of it, and that it is followed live.
 
-use crate::datapath::bare_node::BareNode;
-use crate::datapath::bare_node::start;
-use crate::datapath::bare_node::tc_mode;
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use lb_agent::hooks::cleanup;
-use lb_agent::load::Options;
-use lb_agent::load::probe;
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::maps::stats::Stats;
-use lb_agent::model::Device;
-use lb_agent::node;
-use lb_agent::node::Selection;
-use std::path::Path;
-use std::process::Command;
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_agent::{
+    hooks::cleanup,
+    load::{Options, probe},
+    maps::{dir::BpfDir, stats::Stats},
+    model::Device,
+    node,
+    node::Selection,
+};
+
+use crate::datapath::bare_node::{BareNode, start, tc_mode};
 
 #[test]
 fn this_kernel_has_what_is_required() {
@@ -26,7 +23,8 @@ fn this_kernel_has_what_is_required() {
     assert_eq!(missing, []);
 }
 
-/// Start, restart and cleanup under CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone, in a process of its own.
+/// Start, restart and cleanup under CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone, in a process of
+/// its own.
 #[test]
 fn three_capabilities_are_enough() -> Result<()> {
     const PLACE: &str = "LB_TEST_PLACE";

@@ -1,44 +1,35 @@
 //! Maps and tables: their pins, batches, the barrier, and what a reader may not do.
 
-use crate::datapath::bare_node::BareNode;
-use crate::datapath::bare_node::key;
-use crate::datapath::bare_node::start;
-use crate::datapath::bare_node::switch;
-use crate::datapath::bare_node::tc_mode;
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use lb_agent::hooks::attach::Attachments;
-use lb_agent::hooks::cgroup::Cgroup as AgentCgroup;
-use lb_agent::hooks::cleanup;
-use lb_agent::load;
-use lb_agent::load::OBJECT;
-use lb_agent::load::Options;
-use lb_agent::maps::bpf;
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::maps::pinned::Access;
-use lb_agent::maps::pinned::ArrayPin;
-use lb_agent::maps::pinned::HashPin;
-use lb_agent::maps::stats::Stats;
-use lb_agent::maps::table::ArrayTable as _;
-use lb_agent::maps::table::MapError;
-use lb_agent::maps::table::SourceRangeKey;
-use lb_agent::settings::values::XdpMode;
-use lb_agent::sockets::recount::Recounted;
-use lb_common::Addr;
-use lb_common::frontend::FrontendValue;
-use lb_common::maps::ACTIVE;
-use lb_common::maps::AGENT;
-use lb_common::maps::POOL_STATS;
-use lb_common::member::MemberKey;
-use lb_common::pool::Pool;
-use lb_common::slot::Slot;
-use lb_common::sock::Agent;
-use lb_common::srcrange::SourceRange;
-use lb_sys::Map;
-use lb_sys::MappedArray;
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_agent::{
+    hooks::{attach::Attachments, cgroup::Cgroup as AgentCgroup, cleanup},
+    load,
+    load::{OBJECT, Options},
+    maps::{
+        bpf,
+        dir::BpfDir,
+        pinned::{Access, ArrayPin, HashPin},
+        stats::Stats,
+        table::{ArrayTable as _, MapError, SourceRangeKey},
+    },
+    settings::values::XdpMode,
+    sockets::recount::Recounted,
+};
+use lb_common::{
+    Addr,
+    frontend::FrontendValue,
+    maps::{ACTIVE, AGENT, POOL_STATS},
+    member::MemberKey,
+    pool::Pool,
+    slot::Slot,
+    sock::Agent,
+    srcrange::SourceRange,
+};
+use lb_sys::{Map, MappedArray};
+
+use crate::datapath::bare_node::{BareNode, key, start, switch, tc_mode};
 
 /// Open connections by backend id.
 fn active(dir: &BpfDir) -> Result<ArrayPin<u64>> {
@@ -81,7 +72,8 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
         // Those who look still see what the running programs use.
         ensure!(bpf::open(&dir, Access::Read)?.slots.len() > 4096);
         drop((ebpf, maps, commit));
-        // An agent that ends before its commit leaves the old maps in their places, one that ends in its middle the new ones.
+        // An agent that ends before its commit leaves the old maps in their places, one that ends
+        // in its middle the new ones.
         let (ebpf, maps, commit) = load::load(OBJECT, &dir, &options)?.split();
         ensure!(bpf::open(&dir, Access::Read)?.slots.len() > 4096);
         active(&dir)?.add(5, 2)?;
@@ -110,7 +102,8 @@ fn another_capacity_carries_the_contents_over_and_shows_only_after_the_switch() 
     })
 }
 
-/// Gives the pins the names that agents before the maps were renamed gave them: a pin does not carry its map's name.
+/// Gives the pins the names that agents before the maps were renamed gave them: a pin does not
+/// carry its map's name.
 fn as_formerly_named(dir: &BpfDir) -> Result<()> {
     for spec in lb_common::maps::ALL {
         if !spec.former.is_empty() {
@@ -194,7 +187,8 @@ fn an_end_in_the_middle_of_the_commit_is_made_good_and_cleanup_knows_former_name
     bed.netns.block(|| {
         let options = Options::default();
         drop(load::load(OBJECT, &dir, &options)?);
-        // Some pins have their place and the others have not: the state map, and a config map of either name.
+        // Some pins have their place and the others have not: the state map, and a config map of
+        // either name.
         fs::create_dir(dir.root().join("committing"))?;
         for done in ["lb_active", "lb_backends", "lb_pools"] {
             let new = dir.maps().join(format!("{done}-new"));

@@ -1,17 +1,18 @@
 //! Connections of pods and of the node's processes whose sockets were not translated: to backends
 //! of this node and of the other one, with sums that the receivers compute.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr::{self, Both};
-use testbed::lan::Offloads;
-use testbed::matrix::{Case, each, matrix};
-use testbed::node::PodNetwork;
-use testbed::one_node::PORT;
-use testbed::probe::{Answer, Family, Frame, Kind};
-use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
+use testbed::{
+    addr::{self, Both},
+    lan::Offloads,
+    matrix::{Case, each, matrix},
+    node::PodNetwork,
+    one_node::PORT,
+    probe::{Answer, Family, Frame, Kind},
+    two_nodes::{LOCAL, REMOTE, TwoNodes},
+};
 
 use crate::lb0::common::two_nodes;
 
@@ -107,7 +108,8 @@ fn one(
     Ok(())
 }
 
-/// Leaves the frames of the protocol, which must be there, each with right sums wherever sums are made at all.
+/// Leaves the frames of the protocol, which must be there, each with right sums wherever sums are
+/// made at all.
 fn check(frames: &mut Vec<Frame>, offloads: Offloads, kind: Kind, who: &str) -> Result<()> {
     let proto = if kind == Kind::Tcp { "tcp" } else { "udp" };
     frames.retain(|frame| frame.proto == proto);

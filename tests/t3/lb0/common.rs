@@ -1,12 +1,14 @@
 //! What the tests of `lb0` share: the bed, names, and questions to the node.
 
 use anyhow::Result;
-use testbed::agent::{CHANGE, Start};
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::node::{Node, PodNetwork};
-use testbed::poll;
-use testbed::two_nodes::TwoNodes;
+use testbed::{
+    agent::{CHANGE, Start},
+    host::Host,
+    lan::Offloads,
+    node::{Node, PodNetwork},
+    poll,
+    two_nodes::TwoNodes,
+};
 
 /// All VIPs of the testbed.
 pub(crate) const CIDRS: &str = "10.96.0.0/16,fd66:96::/112";

@@ -1,12 +1,14 @@
 //! The device's own life: kept, mended, taken away, and never somebody else's.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::matrix::{families, kinds};
-use testbed::one_node::{self, OneNode, PORT};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    agent::{self, CHANGE, Start},
+    agent_output,
+    matrix::{families, kinds},
+    one_node::{self, OneNode, PORT},
+    poll,
+    probe::{Family, Kind},
+};
 
 use crate::lb0::common::{CIDRS, pings, routed, routes};
 
@@ -208,7 +210,8 @@ fn switched_off_and_cleaned_up_it_is_gone() -> Result<()> {
 
 #[test]
 fn an_address_that_is_on_a_device_of_the_node_is_left_alone() -> Result<()> {
-    // As a name server of the node's own has it, which binds the cluster's DNS address to a dummy device.
+    // As a name server of the node's own has it, which binds the cluster's DNS address to a dummy
+    // device.
     let bed = one_node()?;
     let vip = one_node::WEB_VIP;
     ip(&bed, "link add local0 type bridge")?;

@@ -4,18 +4,21 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr::{self, Both};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::Service;
-use testbed::matrix::{FAMILIES, families, kinds};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::pod::Pod;
-use testbed::probe::{Family, Kind};
-use testbed::two_nodes::{LOCAL, TwoNodes};
-use testbed::{agent_output, poll};
+use testbed::{
+    addr::{self, Both},
+    agent::{self, CHANGE, Start},
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::Service,
+    matrix::{FAMILIES, families, kinds},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    pod::Pod,
+    poll,
+    probe::{Family, Kind},
+    two_nodes::{LOCAL, TwoNodes},
+};
 
 use crate::lb0::common::{CIDRS, pings, routed, routes};
 
@@ -27,7 +30,8 @@ const FAR: Both = Both {
 /// Where its own server listens, which is no Service's business.
 const SSH: u16 = 2222;
 
-/// A near node whose way to the far one's address is a route, and the service `local` at that address; its socket hooks work.
+/// A near node whose way to the far one's address is a route, and the service `local` at that
+/// address; its socket hooks work.
 fn two_nodes(more: &[&str], ranges: Option<&[String]>) -> Result<TwoNodes> {
     let start = Start::new().args(&["--service-cidrs", CIDRS]).args(more);
     let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, start)?;
@@ -48,8 +52,8 @@ fn two_nodes(more: &[&str], ranges: Option<&[String]>) -> Result<TwoNodes> {
     Ok(bed)
 }
 
-/// The service `local` with the far node's address, as an IP of its load balancer and beside one that is nobody's; ranges of
-/// both families.
+/// The service `local` with the far node's address, as an IP of its load balancer and beside one
+/// that is nobody's; ranges of both families.
 fn put(bed: &TwoNodes, ranges: Option<&[String]>) -> Result<()> {
     let mut service = Service::new("local", addr::vip(1))
         .node_port(PORT, TARGET, 30001)
@@ -97,8 +101,8 @@ fn is_within_reach(bed: &TwoNodes) -> Result<()> {
     Ok(())
 }
 
-/// Without endpoints the guarded port is closed for who may ask, and that is said: by a reset, and by an ICMP error, whose
-/// source no rule leads anywhere.
+/// Without endpoints the guarded port is closed for who may ask, and that is said: by a reset, and
+/// by an ICMP error, whose source no rule leads anywhere.
 fn nobody_listens(bed: &TwoNodes, pod: &Pod, ranges: &[String]) -> Result<()> {
     bed.apply(&guarded(ranges))?;
     for family in families() {

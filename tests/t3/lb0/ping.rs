@@ -1,15 +1,18 @@
 //! Ping and traceroute, by the real tools.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::CHANGE;
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::Service;
-use testbed::matrix::{each, families};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::{agent_output, poll};
+use testbed::{
+    addr,
+    agent::CHANGE,
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::Service,
+    matrix::{each, families},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    poll,
+};
 
 use crate::lb0::common::{pings, routed, two_nodes};
 

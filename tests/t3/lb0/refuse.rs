@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use testbed::addr;
-use testbed::agent::CHANGE;
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::Service;
-use testbed::matrix::{each, families};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::probe::Kind;
-use testbed::probe::errno;
-use testbed::{agent_output, poll};
+use testbed::{
+    addr,
+    agent::CHANGE,
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::Service,
+    matrix::{each, families},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    poll,
+    probe::{Kind, errno},
+};
 
 use crate::lb0::common::two_nodes;
 
@@ -35,8 +37,9 @@ fn refused(host: &Host, to: std::net::SocketAddr) -> Result<()> {
 fn ports_that_a_vip_does_not_define_are_refused() -> Result<()> {
     for network in each(PodNetwork::ALL) {
         for offloads in each(Offloads::ALL) {
-            // Netfilter does not correct an ICMP error about a packet whose sum a device is still to make when it undoes a
-            // masquerade, and so a receiver that checks it loses it: see docs/datapath.md.
+            // Netfilter does not correct an ICMP error about a packet whose sum a device is still
+            // to make when it undoes a masquerade, and so a receiver that checks it
+            // loses it: see docs/datapath.md.
             if network == PodNetwork::Flannel && offloads == Offloads::LastHop {
                 continue;
             }
@@ -90,7 +93,8 @@ fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> 
 
 #[test]
 fn nothing_goes_round_and_round() -> Result<()> {
-    // Whatever comes to the device and is not translated ends there, or it would be routed to it again.
+    // Whatever comes to the device and is not translated ends there, or it would be routed to it
+    // again.
     let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
     let sent = |device: &str| -> Result<u64> {
         let text = bed

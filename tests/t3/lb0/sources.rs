@@ -1,20 +1,22 @@
 //! `loadBalancerSourceRanges` asked of this node's own sockets, with the socket hooks at work.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::Service;
-use testbed::matrix::{families, kinds};
-use testbed::node::PodNetwork;
-use testbed::one_node::{PORT, TARGET};
-use testbed::probe::Kind;
-use testbed::two_nodes::{LOCAL, REMOTE, TwoNodes};
-use testbed::{agent_output, poll};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::Service,
+    matrix::{families, kinds},
+    node::PodNetwork,
+    one_node::{PORT, TARGET},
+    poll,
+    probe::Kind,
+    two_nodes::{LOCAL, REMOTE, TwoNodes},
+};
 
 use crate::lb0::common::routed;
 
@@ -91,7 +93,8 @@ fn pods_and_processes_of_the_node_are_judged_by_their_address() -> Result<()> {
             for (n, names) in [(1, LOCAL), (2, REMOTE)] {
                 let to = addr::lb(n).at(family, PORT);
                 admitted(inside, names, to)?;
-                // The ranges are the load balancer's: everybody may use the cluster IP, and is translated as ever.
+                // The ranges are the load balancer's: everybody may use the cluster IP, and is
+                // translated as ever.
                 let cluster = addr::vip(n).at(family, PORT);
                 for host in outside {
                     admitted(host, names, cluster)?;

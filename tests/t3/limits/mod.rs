@@ -3,24 +3,25 @@
 
 mod state;
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::agent_output;
-use testbed::matrix::{Case, matrix};
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    agent::{self, CHANGE, Start},
+    agent_output,
+    matrix::{Case, matrix},
+    one_node::{self, NODE_PORT, OneNode, PORT, WEB_VIP},
+    poll,
+    probe::{Family, Kind},
+};
 
 /// Services beside `web`.
 const FILLERS: usize = 12;
 /// How many of them have room.
 const ROOM: usize = 8;
 
-/// A map, what `web` and the agent itself need of it, what each of the others does, and what the others are like.
+/// A map, what `web` and the agent itself need of it, what each of the others does, and what the
+/// others are like.
 struct Limit {
     map: &'static str,
     web: usize,
@@ -28,8 +29,8 @@ struct Limit {
     spec: &'static str,
 }
 
-/// `web` has TCP and UDP of both families on a cluster IP, a load balancer IP and a node port, and three pods. Array maps
-/// have an entry 0 that is never given out.
+/// `web` has TCP and UDP of both families on a cluster IP, a load balancer IP and a node port, and
+/// three pods. Array maps have an entry 0 that is never given out.
 const LIMITS: &[Limit] = &[
     Limit {
         map: "lb_frontends",
@@ -248,7 +249,8 @@ fn every_map_has_its_limit_tried() {
         "lb_sched",
         "lb_active",
         "lb_pool_stats",
-        // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs nothing.
+        // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs
+        // nothing.
         "lb_agent",
         "lb_scratch",
         "lb_barrier",

@@ -2,18 +2,21 @@
 //! connections go on.
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::addr;
-use testbed::agent::{CHANGE, Start};
-use testbed::one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_VIP};
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    addr,
+    agent::{CHANGE, Start},
+    one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_VIP},
+    poll,
+    probe::{Family, Kind},
+};
 
 use crate::limits::refused;
 
 /// Entries of each map of live state.
 const FEW: usize = 64;
 
-/// That it holds about as much as it can, and no more, of `used` keys: the kernel frees a few places at a time, for each CPU.
+/// That it holds about as much as it can, and no more, of `used` keys: the kernel frees a few
+/// places at a time, for each CPU.
 fn full(bed: &OneNode, map: &str, used: usize) -> Result<()> {
     let pin = bed.node.map_pin(map);
     let dump = ["bpftool", "-j", "map", "dump", "pinned", &pin];
@@ -65,7 +68,8 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
             ensure!(now == *name, "port {port}: {now} answers instead of {name}");
         }
         full(&bed, "lb_flows", held.len())?;
-        // An LRU as small as this may drop a record before its answer: of a datagram, that is one lost packet.
+        // An LRU as small as this may drop a record before its answer: of a datagram, that is one
+        // lost packet.
         for _ in 0..CLIENTS {
             poll::until(CHANGE, "a datagram is answered", || {
                 Ok(Some(outside.ask(Kind::Udp, to)?))
@@ -74,7 +78,8 @@ fn state_that_is_forgotten_costs_no_connection() -> Result<()> {
         // One datagram each: none is promoted.
         full(&bed, "lb_newflows", CLIENTS)?;
     }
-    // Datagrams of sockets that are not connected: the answer comes from the VIP, also once the record was driven out.
+    // Datagrams of sockets that are not connected: the answer comes from the VIP, also once the
+    // record was driven out.
     let to = WEB_VIP.at(Family::V4, PORT);
     let client = bed.client();
     let sockets: Vec<_> = (0..CLIENTS)

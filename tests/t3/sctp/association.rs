@@ -4,11 +4,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::host::Host;
-use testbed::pod::Pod;
-use testbed::poll;
-use testbed::probe::{Family, Kind, Sock};
-use testbed::sctp::{Packet, chunk, read};
+use testbed::{
+    host::Host,
+    pod::Pod,
+    poll,
+    probe::{Family, Kind, Sock},
+    sctp::{Packet, chunk, read},
+};
 
 use super::{TARGET, WITHIN};
 

@@ -4,23 +4,24 @@
 
 mod association;
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testbed::addr::{self, Both};
-use testbed::agent::{self, CHANGE, Start};
-use testbed::host::Host;
-use testbed::lan::Offloads;
-use testbed::manifest::{Endpoint, Service};
-use testbed::matrix::{FAMILIES, each, families};
-use testbed::node::{Node, PodNetwork};
-use testbed::probe::{Family, Kind};
-use testbed::sctp::{Packet, chunk};
-use testbed::two_nodes::TwoNodes;
-use testbed::{agent_output, poll};
+use testbed::{
+    addr::{self, Both},
+    agent::{self, CHANGE, Start},
+    agent_output,
+    host::Host,
+    lan::Offloads,
+    manifest::{Endpoint, Service},
+    matrix::{FAMILIES, each, families},
+    node::{Node, PodNetwork},
+    poll,
+    probe::{Family, Kind},
+    sctp::{Packet, chunk},
+    two_nodes::TwoNodes,
+};
 
 use self::association::Association;
 
@@ -112,7 +113,8 @@ fn state(node: &Node, port: u16) -> Result<Option<String>> {
         .map(str::to_owned))
 }
 
-/// The error that an INIT to this address is answered with, as a socket hears it that sent it there.
+/// The error that an INIT to this address is answered with, as a socket hears it that sent it
+/// there.
 fn error_of_an_init(client: &Host, to: SocketAddr) -> Result<Option<i32>> {
     let sock = client.socket(Kind::SctpPackets, Family::of(&to))?;
     sock.connect(SocketAddr::new(to.ip(), 0))?;
@@ -144,7 +146,8 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         agent_output::counted(&bed.near, "xdp_to_tc")? == 0,
         "XDP left some of it to tc"
     );
-    // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it stands.
+    // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it
+    // stands.
     for family in families() {
         let (client, server) = (&bed.client, bed.near.pod(0));
         let server = server.socket(Kind::SctpPackets, family)?;
@@ -187,7 +190,8 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
     for family in families() {
         let pod = bed.near.pod(1).host();
         let host: &Host = &bed.near;
-        // The rules ask for a port, which the host's raw socket does not say: a socket of SCTP would.
+        // The rules ask for a port, which the host's raw socket does not say: a socket of SCTP
+        // would.
         let clients = [
             (pod, addr::vip(41), addr::vip(42)),
             (host, addr::vip(41), addr::vip(42)),
@@ -235,7 +239,8 @@ fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<(
         let error = error_of_an_init(&bed.client, near.at(family, NOWHERE))?;
         ensure!(error == Some(libc::ECONNREFUSED), "{error:?}");
         ensure!(agent_output::counted(&bed.near, "pkt_no_endpoint")? == before + 1);
-        // The pods' kernel has no SCTP and nobody else there takes its packets: it says so, to the VIP's client.
+        // The pods' kernel has no SCTP and nobody else there takes its packets: it says so, to the
+        // VIP's client.
         let no_such_protocol = match family {
             Family::V4 => libc::ENOPROTOOPT,
             Family::V6 => libc::EPROTO,

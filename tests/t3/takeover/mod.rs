@@ -6,19 +6,25 @@ mod refuse;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::dir::BpfDir;
-use lb_agent::takeover::connections::Frontends;
-use lb_agent::takeover::find::Leftovers;
-use lb_agent::takeover::remove::{self, How};
-use testbed::agent::{self, Agent, CHANGE, Start};
-use testbed::lan::{Lan, Offloads};
-use testbed::manifest;
-use testbed::matrix::families;
-use testbed::node::Node;
-use testbed::one_node::{self, NODE_PORT, PORT, TARGET, WEB_VIP, node_with_pods};
-use testbed::poll;
-use testbed::probe::{Family, Hammer, HammerPlan, Kind};
-use testbed::process::Output;
+use lb_agent::{
+    maps::dir::BpfDir,
+    takeover::{
+        connections::Frontends,
+        find::Leftovers,
+        remove::{self, How},
+    },
+};
+use testbed::{
+    agent::{self, Agent, CHANGE, Start},
+    lan::{Lan, Offloads},
+    manifest,
+    matrix::families,
+    node::Node,
+    one_node::{self, NODE_PORT, PORT, TARGET, WEB_VIP, node_with_pods},
+    poll,
+    probe::{Family, Hammer, HammerPlan, Kind},
+    process::Output,
+};
 
 /// The agent looks every 15 seconds, and believes what it saw twice.
 const LETS_GO: Duration = Duration::from_mins(1);
@@ -173,7 +179,8 @@ fn without_any_other_rule_for_translation_connections_live_on() -> Result<()> {
     })
 }
 
-/// At the moment when frontends are written, some connections have sent their SYN through kube-proxy and nothing else yet.
+/// At the moment when frontends are written, some connections have sent their SYN through
+/// kube-proxy and nothing else yet.
 #[test]
 fn connections_under_way_while_the_agent_starts_come_off() -> Result<()> {
     let stage = Stage::new()?;
@@ -272,7 +279,8 @@ fn the_device_and_the_sets_of_its_ipvs_mode_go() -> Result<()> {
     Ok(())
 }
 
-/// Between the look and the removal, somebody else removes some of it, and a client opens one more flow through the rest.
+/// Between the look and the removal, somebody else removes some of it, and a client opens one more
+/// flow through the rest.
 #[test]
 fn what_changed_since_the_look_is_no_failure_and_is_not_forgotten() -> Result<()> {
     let stage = Stage::new()?;

@@ -1,9 +1,11 @@
 //! When nothing is removed: while nobody would take kube-proxy's place, and while a kube-proxy is
 //! at work.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
-use std::thread;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    thread,
+};
 
 use anyhow::{Result, ensure};
 use testbed::agent::Start;
@@ -30,7 +32,8 @@ fn where_nothing_takes_its_place_it_refuses() -> Result<()> {
     Ok(())
 }
 
-/// In a pod without `hostPID`, its processes are not to be seen; it answers on the network that the pod shares with it.
+/// In a pod without `hostPID`, its processes are not to be seen; it answers on the network that the
+/// pod shares with it.
 #[test]
 fn while_a_kube_proxy_answers_it_refuses_and_check_says_so() -> Result<()> {
     let stage = Stage::new()?;

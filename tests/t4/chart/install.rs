@@ -1,24 +1,27 @@
 //! The chart on the real API server, and the agent with exactly the arguments, environment, files,
 //! rights and capabilities that the API server then says its DaemonSet has.
 
-use std::ffi::OsString;
-use std::fs;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{ffi::OsString, fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Pod, Secret},
+    events::v1::Event,
+};
 use serde_json::json;
-use testbed::agent::{self, CHANGE};
-use testbed::cluster::chart::{self, path_str};
-use testbed::cluster::container::Host;
-use testbed::cluster::objects::{cluster_ip, node_port, service};
-use testbed::cluster::{Client, Cluster, Container, Daemon, KubeProxy, SERVICE_HOST};
-use testbed::node::Node;
-use testbed::poll;
-use testbed::probe::{Family, Kind};
+use testbed::{
+    agent::{self, CHANGE},
+    cluster::{
+        Client, Cluster, Container, Daemon, KubeProxy, SERVICE_HOST,
+        chart::{self, path_str},
+        container::Host,
+        objects::{cluster_ip, node_port, service},
+    },
+    node::Node,
+    poll,
+    probe::{Family, Kind},
+};
 
 /// A first start verifies every program.
 const START: Duration = Duration::from_mins(1);
@@ -218,7 +221,8 @@ fn web(cluster: &Cluster, node: &mut Node, namespace: &str) -> Result<(SocketAdd
     Ok((SocketAddr::new(cluster_ip(&web)?, 80), node_port))
 }
 
-/// A Service that asks for what is not there: `kubectl describe` shows why, which finds Events by the object's uid.
+/// A Service that asks for what is not there: `kubectl describe` shows why, which finds Events by
+/// the object's uid.
 fn tells_by_an_event(cluster: &Cluster) -> Result<()> {
     let mut wrong = service("wrong", "ClusterIP", &ports());
     wrong["metadata"]["annotations"] = json!({"lb-agent.io/scheduler": "fastest"});
@@ -245,7 +249,8 @@ fn api_server(cluster: &Cluster) -> [String; 2] {
     ]
 }
 
-/// A cluster moves from kube-proxy: the agent comes beside it, then kube-proxy goes, then the node restarts the agent.
+/// A cluster moves from kube-proxy: the agent comes beside it, then kube-proxy goes, then the node
+/// restarts the agent.
 #[test]
 fn default_values_take_over_from_kube_proxy() -> Result<()> {
     let cluster = Cluster::shared()?;
@@ -261,7 +266,8 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
 
     let mut installed = Installed::new(&cluster, &node, "defaults", &[])?;
     installed.check_rights()?;
-    // kube-proxy holds the health port: what the kernel holds tells that the agent has done its work.
+    // kube-proxy holds the health port: what the kernel holds tells that the agent has done its
+    // work.
     let mut agent = installed.start_without_waiting()?;
     agent.until(START, "the Service is in the kernel", || {
         Ok(installed.serves(vip)?.then_some(()))

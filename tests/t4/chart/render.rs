@@ -1,14 +1,14 @@
 //! What helm makes of the chart without a cluster.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use testbed::cluster::chart::{self, path_str};
 
@@ -43,7 +43,8 @@ fn helm_lint_has_nothing_to_say() -> Result<()> {
     Ok(())
 }
 
-/// A field that Kubernetes does not know is dropped by its types without a word: what went in must come out.
+/// A field that Kubernetes does not know is dropped by its types without a word: what went in must
+/// come out.
 #[test]
 fn every_field_is_one_that_kubernetes_knows() -> Result<()> {
     let home = tempfile::tempdir()?;

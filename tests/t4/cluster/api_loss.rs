@@ -1,14 +1,17 @@
 //! The API server goes away and comes back.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
-use testbed::agent::{self, HEALTH};
-use testbed::cluster::Cluster;
-use testbed::cluster::objects::{cluster_ip, service};
-use testbed::poll;
+use testbed::{
+    agent::{self, HEALTH},
+    cluster::{
+        Cluster,
+        objects::{cluster_ip, service},
+    },
+    poll,
+};
 
 use crate::cluster::common::{
     agent, answered_by, answered_within, frontend, frontends, hammer, no_failure, ports,
@@ -52,7 +55,8 @@ fn without_the_api_server_all_goes_on_and_what_was_missed_is_made_up() -> Result
     let before = frontends(&node)?;
     let hammer = hammer(client, at(kept))?;
 
-    // Cut off first, and the server stopped after: no goodbye is heard. It starts again while the way is still cut.
+    // Cut off first, and the server stopped after: no goodbye is heard. It starts again while the
+    // way is still cut.
     let (address, _) = cluster.address();
     node.netns()
         .ip(&format!("route add blackhole {address}/32\n"))?;

@@ -4,14 +4,16 @@
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Event, Service};
 use kube::api::{Patch, PatchParams, PostParams, Request};
+use lb_tests::bad::{Api, Bad, PAIR, Said, TABLE};
 use serde_json::{Value, json};
-use testbed::agent::CHANGE;
-use testbed::agent_output;
-use testbed::cluster::{Client, Cluster};
-use testbed::poll;
+use testbed::{
+    agent::CHANGE,
+    agent_output,
+    cluster::{Client, Cluster},
+    poll,
+};
 
 use crate::cluster::common::agent;
-use lb_tests::bad::{Api, Bad, PAIR, Said, TABLE};
 
 const NAMESPACE: &str = "default";
 
@@ -43,7 +45,8 @@ fn post(api: &Client, document: &str) -> Result<bool> {
     })
 }
 
-/// The server says that the object is no good (a port that it cannot allocate is a 500); anything else is an error.
+/// The server says that the object is no good (a port that it cannot allocate is a 500); anything
+/// else is an error.
 fn refused(answer: kube::Result<String>) -> Result<bool> {
     match answer {
         Ok(_) => Ok(false),

@@ -1,18 +1,24 @@
 //! The first minutes of an agent in a cluster in which nobody but itself programs the API server's
 //! Service.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::{Value, json};
-use testbed::agent::{self, HEALTH};
-use testbed::cluster::container::Host;
-use testbed::cluster::objects::{cluster_ip, node_port, object, service};
-use testbed::cluster::{ADMIN_TOKEN, Cluster, Container, Daemon, SERVICE_HOST};
-use testbed::node::Node;
+use testbed::{
+    agent::{self, HEALTH},
+    cluster::{
+        ADMIN_TOKEN, Cluster, Container, Daemon, SERVICE_HOST,
+        container::Host,
+        objects::{cluster_ip, node_port, object, service},
+    },
+    node::Node,
+};
 
 use crate::cluster::common::{answered_by, frontends_in, ports};
 
@@ -151,7 +157,8 @@ fn by_the_cluster_ip_alone_it_starts_only_with_what_it_remembers() -> Result<()>
     node.add_pod("client")?;
     let vip = SocketAddr::new(cluster_ip(&web)?, 80);
 
-    // What a kubelet gives to every pod names the Service, which nobody serves yet; nothing is remembered.
+    // What a kubelet gives to every pod names the Service, which nobody serves yet; nothing is
+    // remembered.
     let mut agent = start(&cluster, &node, &[], &json!([]))?;
     agent.until(START, "it says what to set", || {
         let log = std::fs::read_to_string(node.files().join("in-cluster-agent.log"))

@@ -1,21 +1,24 @@
 //! What these tests do again and again.
 
-use std::collections::BTreeSet;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use testbed::agent::{self, Agent, CHANGE, Start};
-use testbed::cluster::Cluster;
-use testbed::cluster::chart::path_str;
-use testbed::host::Host;
-use testbed::matrix::kinds;
-use testbed::node::Node;
-use testbed::poll;
-use testbed::probe::{Hammer, HammerPlan, Kind};
+use testbed::{
+    agent::{self, Agent, CHANGE, Start},
+    cluster::{Cluster, chart::path_str},
+    host::Host,
+    matrix::kinds,
+    node::Node,
+    poll,
+    probe::{Hammer, HammerPlan, Kind},
+};
 
 /// A Service's port of each protocol, 80, and where its pods listen.
 pub(crate) fn ports() -> Value {

@@ -4,9 +4,13 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use testbed::cluster::objects::{PodSpec, cluster_ip, service};
-use testbed::cluster::{Cluster, coredns};
-use testbed::poll;
+use testbed::{
+    cluster::{
+        Cluster, coredns,
+        objects::{PodSpec, cluster_ip, service},
+    },
+    poll,
+};
 
 use crate::cluster::common::{agent, ports};
 
@@ -70,7 +74,8 @@ fn names_are_resolved_through_the_cluster_ip_of_coredns() -> Result<()> {
         said.contains("Name:\tweb.default.svc.cluster.local") && said.contains(&web),
         "{said}"
     );
-    // As a program does that has never heard of DNS: an unconnected or connected socket of the C library.
+    // As a program does that has never heard of DNS: an unconnected or connected socket of the C
+    // library.
     let said = client.run(&["getent", "ahostsv4", "web"])?;
     ensure!(said.starts_with(&web), "{said}");
     let said = client.run(&["nslookup", "kubernetes"])?;

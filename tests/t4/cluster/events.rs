@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Node as NodeObject;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{
+    core::v1::Node as NodeObject, discovery::v1::EndpointSlice, events::v1::Event,
+};
 use serde_json::json;
-use testbed::agent::CHANGE;
-use testbed::cluster::Cluster;
-use testbed::cluster::objects::{cluster_ip, object, service};
-use testbed::node::Node;
-use testbed::poll;
+use testbed::{
+    agent::CHANGE,
+    cluster::{
+        Cluster,
+        objects::{cluster_ip, object, service},
+    },
+    node::Node,
+    poll,
+};
 
 use crate::cluster::common::{by_kubeconfig, frontend, frontends, ports};
 

@@ -4,18 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Node as ApiNode, Service};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{
+    core::v1::{Node as ApiNode, Service},
+    events::v1::Event,
+};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use testbed::agent::CHANGE;
-use testbed::cluster::objects::service;
-use testbed::cluster::{Cluster, KubeProxy};
-use testbed::http::{self, Answer};
-use testbed::matrix::families;
-use testbed::node::Node;
-use testbed::poll;
-use testbed::probe::Family;
+use testbed::{
+    agent::CHANGE,
+    cluster::{Cluster, KubeProxy, objects::service},
+    http::{self, Answer},
+    matrix::families,
+    node::Node,
+    poll,
+    probe::Family,
+};
 
 use crate::cluster::common::{agent, ports};
 
@@ -58,7 +61,8 @@ pub(crate) fn taint(cluster: &Cluster, node: &str, on: bool) -> Result<()> {
         .context("taint a Node")
 }
 
-/// An answer without what differs from one moment to the next: times, and lengths of what has times in it.
+/// An answer without what differs from one moment to the next: times, and lengths of what has times
+/// in it.
 fn timeless(answer: Answer, method: &str) -> Result<Answer> {
     let Answer {
         status,
@@ -216,7 +220,8 @@ fn health_is_told_as_kube_proxy_tells_it() -> Result<()> {
     })
 }
 
-/// A port that somebody else has: the Service says so, as kube-proxy lets it, and comes into its own when the port is free.
+/// A port that somebody else has: the Service says so, as kube-proxy lets it, and comes into its
+/// own when the port is free.
 #[test]
 fn a_health_check_port_that_is_taken_is_an_event_on_its_service() -> Result<()> {
     let cluster = Cluster::shared()?;

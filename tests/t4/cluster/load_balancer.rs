@@ -1,24 +1,29 @@
 //! LoadBalancer Services as users run them: user → haproxy outside of the cluster → node:nodePort →
 //! pod, over two nodes, one of which drains. No user may notice.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
-use testbed::agent::{Agent, CHANGE};
-use testbed::cluster::Cluster;
-use testbed::cluster::haproxy::{Haproxy, Plan};
-use testbed::cluster::objects::{node_port, service};
-use testbed::http;
-use testbed::lan::Client;
-use testbed::node::Node;
-use testbed::poll;
-use testbed::probe::{Family, Kind, Sock};
+use testbed::{
+    agent::{Agent, CHANGE},
+    cluster::{
+        Cluster,
+        haproxy::{Haproxy, Plan},
+        objects::{node_port, service},
+    },
+    http,
+    lan::Client,
+    node::Node,
+    poll,
+    probe::{Family, Kind, Sock},
+};
 
-use crate::cluster::common::{by_kubeconfig, hammer, no_failure, ports};
-use crate::cluster::health::{health_port, local_service, taint};
+use crate::cluster::{
+    common::{by_kubeconfig, hammer, no_failure, ports},
+    health::{health_port, local_service, taint},
+};
 
 const NAMESPACE: &str = "front";
 /// Where kubelets and load balancers ask the node.
@@ -63,7 +68,8 @@ impl Stage {
         nodes[0].join(&nodes[1])?;
         let (balancer, user) = (cluster.outside(number)?, cluster.outside(number + 1)?);
         let service = api.add_service(NAMESPACE, value)?;
-        // What such a load balancer writes: connections to it must go through it, from inside too (KEP-1860).
+        // What such a load balancer writes: connections to it must go through it, from inside too
+        // (KEP-1860).
         let ingress = json!([{"ip": balancer.addr.ip(family), "ipMode": "Proxy"}]);
         let status = json!({"status": {"loadBalancer": {"ingress": ingress}}});
         api.patch_status::<Service>(NAMESPACE, name, status)?;
@@ -198,7 +204,8 @@ fn a_node_drains_behind_its_health_check_port_and_no_user_notices() -> Result<()
     };
     assert_eq!(weight(&stage)?.as_deref(), Some("1"));
 
-    // The pod is told to go and still serves: it gets users until haproxy has heard of it, and keeps those it has.
+    // The pod is told to go and still serves: it gets users until haproxy has heard of it, and
+    // keeps those it has.
     api.terminate_pod(NAMESPACE, "local-a", GRACE)?;
     stage.marked("a", false)?;
     assert_eq!(weight(&stage)?.as_deref(), Some("0"));

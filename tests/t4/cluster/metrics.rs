@@ -1,18 +1,23 @@
 //! What kube-proxy's `/metrics` names, the agent names too, with the same types and labels, or
 //! docs/compat.md says why not.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use testbed::agent::{CHANGE, METRICS};
-use testbed::cluster::objects::{PodSpec, service};
-use testbed::cluster::{Cluster, KubeProxy};
-use testbed::node::Node;
-use testbed::poll;
-use testbed::process;
+use testbed::{
+    agent::{CHANGE, METRICS},
+    cluster::{
+        Cluster, KubeProxy,
+        objects::{PodSpec, service},
+    },
+    node::Node,
+    poll, process,
+};
 
 use crate::cluster::common::{agent, ports};
 

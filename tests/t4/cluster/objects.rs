@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::json;
-use testbed::agent::CHANGE;
-use testbed::cluster::Cluster;
-use testbed::cluster::objects::{cluster_ip, node_port, service};
-use testbed::matrix::kinds;
-use testbed::poll;
+use testbed::{
+    agent::CHANGE,
+    cluster::{
+        Cluster,
+        objects::{cluster_ip, node_port, service},
+    },
+    matrix::kinds,
+    poll,
+};
 
 use crate::cluster::common::{agent, answered_by, frontend, frontends, ports, refused};
 

@@ -1,14 +1,16 @@
 //! `kill -9` in the middle of changes.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Service;
-use testbed::cluster::Cluster;
-use testbed::cluster::objects::{cluster_ip, service};
-use testbed::poll;
+use testbed::{
+    cluster::{
+        Cluster,
+        objects::{cluster_ip, service},
+    },
+    poll,
+};
 
 use crate::cluster::common::{
     agent, answered_by, by_kubeconfig, frontend, frontends, hammer, no_failure, ports,

@@ -1,22 +1,26 @@
 //! Thousands of objects through the API server: everything is programmed, a restart and a relist
 //! write nothing, one endpoint writes a handful. Counted by the agent's metrics, never timed.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, TryStreamExt as _};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Request};
 use lb_agent::maps::{bpf, dir::BpfDir, pinned::Access};
-use lb_tests::scale::{read, yaml};
+use lb_tests::scale::{
+    read,
+    world::{Content, Service, expected, world},
+    yaml,
+};
 use serde_json::{Value, json};
-use testbed::agent_output;
-use testbed::cluster::{Client, Cluster};
-use testbed::node::Node;
-use testbed::poll;
+use testbed::{
+    agent_output,
+    cluster::{Client, Cluster},
+    node::Node,
+    poll,
+};
 
 use crate::cluster::common::agent;
-use lb_tests::scale::world::{Content, Service, expected, world};
 
 /// Making one takes the API server some milliseconds.
 const SERVICES: u32 = 500;
@@ -163,7 +167,8 @@ fn five_hundred_services_and_a_large_one_through_the_api_server() -> Result<()> 
         );
         Ok(true)
     })?;
-    // The API server takes its own endpoint away when it stops, and brings it back: that is a handful too.
+    // The API server takes its own endpoint away when it stops, and brings it back: that is a
+    // handful too.
     let more = written(&node)? - wanted;
     ensure!(
         more <= 20,

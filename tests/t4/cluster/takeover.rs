@@ -1,19 +1,20 @@
 //! From the real kube-proxy to the agent, on a node with open connections and with rules of others,
 //! in each of its modes.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::agent::{self, CHANGE};
-use testbed::agent_output;
-use testbed::cluster::Cluster;
-use testbed::host::Host;
-use testbed::poll;
-use testbed::probe::{Kind, Sock};
+use stage::{Mode, Stage};
+use testbed::{
+    agent::{self, CHANGE},
+    agent_output,
+    cluster::Cluster,
+    host::Host,
+    poll,
+    probe::{Kind, Sock},
+};
 
 use crate::cluster::common::{agent, answered_by};
-use stage::{Mode, Stage};
 
 mod stage;
 
@@ -154,7 +155,8 @@ fn open_through_kube_proxy(stage: &Stage<'_>) -> Result<Vec<Open>> {
     Ok(open)
 }
 
-/// As it was before kube-proxy came, and as its own cleanup leaves it; but for the table that keeps the connections.
+/// As it was before kube-proxy came, and as its own cleanup leaves it; but for the table that keeps
+/// the connections.
 fn only_others_are_left(stage: &Stage<'_>, foreign: &str) -> Result<()> {
     let left = stage.rules(&stage.node)?;
     ensure!(left.contains("lb-agent-keep"), "{left}");

@@ -3,11 +3,15 @@
 use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
-use conformance::round::{self, Asked};
-use conformance::{Client, Endpoint, Front, Svc, Testbed};
+use conformance::{
+    Client, Endpoint, Front, Svc, Testbed,
+    round::{self, Asked},
+};
 
-use crate::referee::report;
-use crate::referee::scenario::{Answer, scenario, slice};
+use crate::referee::{
+    report,
+    scenario::{Answer, scenario, slice},
+};
 
 /// The difference that is meant to be seen here.
 pub(crate) const SEEN: &str = "a pod reaches itself";

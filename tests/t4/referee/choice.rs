@@ -1,10 +1,14 @@
 //! Which endpoints serve: readiness, policies, hints, affinity.
 
-use conformance::world::{NODE, OTHER_NODE, ZONES};
-use conformance::{Client, Endpoint, Front, Ingress, Slice, Svc, Type};
+use conformance::{
+    Client, Endpoint, Front, Ingress, Slice, Svc, Type,
+    world::{NODE, OTHER_NODE, ZONES},
+};
 
-use crate::referee::played;
-use crate::referee::scenario::{Answer, Scenario, ready, scenario, slice};
+use crate::referee::{
+    played,
+    scenario::{Answer, Scenario, ready, scenario, slice},
+};
 
 const HERE: &str = ZONES[0];
 const THERE: &str = ZONES[1];

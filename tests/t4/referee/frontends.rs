@@ -2,8 +2,10 @@
 
 use conformance::{Client, Front, Ingress, Port, Svc, Type};
 
-use crate::referee::played;
-use crate::referee::scenario::{Answer, Scenario, ready, scenario};
+use crate::referee::{
+    played,
+    scenario::{Answer, Scenario, ready, scenario},
+};
 
 #[test]
 fn the_agent_answers_where_kube_proxy_does() -> anyhow::Result<()> {

@@ -1,12 +1,13 @@
 //! Which objects count, and how they fit together: features of the API that every Service proxy
 //! reads.
 
-use conformance::plan::OnlyFamily;
-use conformance::{Client, Endpoint, Front, Ingress, Port, Slice, Svc, Type};
+use conformance::{Client, Endpoint, Front, Ingress, Port, Slice, Svc, Type, plan::OnlyFamily};
 use testbed::probe::Family;
 
-use crate::referee::played;
-use crate::referee::scenario::{Answer, Scenario, ready, scenario, slice};
+use crate::referee::{
+    played,
+    scenario::{Answer, Scenario, ready, scenario, slice},
+};
 
 #[test]
 fn the_agent_reads_objects_as_kube_proxy_does() -> anyhow::Result<()> {

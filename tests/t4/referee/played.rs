@@ -1,15 +1,19 @@
 //! The playing of all scenarios, once a run, side by side.
 
-use std::collections::BTreeSet;
-use std::sync::{OnceLock, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{OnceLock, PoisonError},
+};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use conformance::round::{self, Answered, Asked};
-use conformance::setup::SLOTS;
-use conformance::{Plan, Score, Testbed, tolerated};
+use conformance::{
+    Plan, Score, Testbed,
+    round::{self, Answered, Asked},
+    setup::SLOTS,
+    tolerated,
+};
 
-use crate::referee::scenario::Scenario;
-use crate::referee::{alone, choice, frontends, inputs, locality, report};
+use crate::referee::{alone, choice, frontends, inputs, locality, report, scenario::Scenario};
 
 static PLAYED: OnceLock<Result<Played, String>> = OnceLock::new();
 
@@ -59,7 +63,8 @@ fn play() -> Result<Played> {
     })
 }
 
-/// Every scenario of a section: the referee says what its rule says, and the agent what the referee says.
+/// Every scenario of a section: the referee says what its rule says, and the agent what the referee
+/// says.
 pub(crate) fn check(section: &str) -> Result<()> {
     let played = played()?;
     let Some((_, scenarios)) = played.sections.iter().find(|(name, _)| *name == section) else {

@@ -1,12 +1,13 @@
 //! Clusters made at random, as they change; what differs is made small before it is shown.
 
-use std::env;
-use std::sync::PoisonError;
-use std::time::Instant;
+use std::{env, sync::PoisonError, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
-use conformance::round::{self, Asked};
-use conformance::{Plan, Score, Testbed, generate, shrink};
+use conformance::{
+    Plan, Score, Testbed, generate,
+    round::{self, Asked},
+    shrink,
+};
 
 use crate::referee::report;
 

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use conformance::apply::Manifest;
-use conformance::objects::Slot;
-use conformance::{Plan, Score};
+use conformance::{Plan, Score, apply::Manifest, objects::Slot};
 
 /// Differences of one round that are shown in full.
 const SHOWN: usize = 12;

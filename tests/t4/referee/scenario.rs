@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use conformance::judge::names;
-use conformance::round::Answered;
-use conformance::{Client, Endpoint, Front, Plan, Slice, Svc};
+use conformance::{Client, Endpoint, Front, Plan, Slice, Svc, judge::names, round::Answered};
 use testbed::probe::{Observation, Outcome};
 
 /// What the host's own datagrams hear of netfilter's drops and refusals.
@@ -70,7 +68,8 @@ impl Scenario {
         self
     }
 
-    /// What the referee says otherwise than is expected; `answered` are all questions of this scenario.
+    /// What the referee says otherwise than is expected; `answered` are all questions of this
+    /// scenario.
     pub(crate) fn surprises(&self, answered: &[&Answered]) -> Vec<String> {
         let mut surprises = Vec::new();
         for expected in &self.expects {

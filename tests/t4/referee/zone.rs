@@ -3,12 +3,16 @@
 use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
-use conformance::round::{self, Asked};
-use conformance::world::ZONES;
-use conformance::{Client, Endpoint, Front, Svc, Testbed};
+use conformance::{
+    Client, Endpoint, Front, Svc, Testbed,
+    round::{self, Asked},
+    world::ZONES,
+};
 
-use crate::referee::report;
-use crate::referee::scenario::{Answer, Scenario, scenario, slice};
+use crate::referee::{
+    report,
+    scenario::{Answer, Scenario, scenario, slice},
+};
 
 #[test]
 fn hints_are_read_by_the_nodes_own_zone_or_not_at_all() -> Result<()> {

@@ -1,7 +1,7 @@
-//! The table "To change X, start at Y" of docs/architecture.md: every path in it must exist, or a reader is sent astray.
+//! The table "To change X, start at Y" of docs/architecture.md: every path in it must exist, or a
+//! reader is sent astray.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,7 +26,8 @@ pub(super) fn check(root: &Path) -> Result<()> {
     }
 }
 
-/// What stands between backticks in the section's rows and looks like a path: relative to the root, without a pattern.
+/// What stands between backticks in the section's rows and looks like a path: relative to the root,
+/// without a pattern.
 fn paths(text: &str) -> Result<Vec<&str>> {
     let (_, rest) = text
         .split_once(SECTION)

@@ -1,8 +1,11 @@
-//! Which module of a crate names which other one, read from the source: `use` items and every path that begins with `crate`,
-//! `super`, `self`, or another crate of this workspace. Code under `#[cfg(test)]` and files named `tests.rs` do not count.
+//! Which module of a crate names which other one, read from the source: `use` items and every path
+//! that begins with `crate`, `super`, `self`, or another crate of this workspace. Code under
+//! `#[cfg(test)]` and files named `tests.rs` do not count.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use syn::visit::{self, Visit};
@@ -20,7 +23,8 @@ pub(super) struct Import {
     pub(super) line: usize,
 }
 
-/// Every import below `<root>/<package>/src`; `packages` are the crates whose names start a path of interest.
+/// Every import below `<root>/<package>/src`; `packages` are the crates whose names start a path of
+/// interest.
 pub(super) fn of_package(root: &Path, package: &str, packages: &[String]) -> Result<Vec<Import>> {
     let src = root.join(package).join("src");
     let mut imports = Vec::new();

@@ -10,8 +10,10 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use lb_build::{Choice, cargo_clippy, cargo_for_ebpf, choose, probe, program_on_path};
 
-use crate::cargo::{cargo, root, target_dir};
-use crate::setup::{self, Needs};
+use crate::{
+    cargo::{cargo, root, target_dir},
+    setup::{self, Needs},
+};
 
 /// Runs all checks, also after one has failed, and names those that did.
 pub(crate) fn run() -> Result<()> {
@@ -94,9 +96,11 @@ fn ebpf() -> Result<(&'static str, Command)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
     use toml::Table;
+
+    use super::*;
 
     fn manifest(path: &str) -> Table {
         fs::read_to_string(root().unwrap().join(path))

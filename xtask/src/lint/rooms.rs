@@ -1,7 +1,10 @@
-//! Holds the house to its floors: the arrows of `xtask/rooms.toml` must not exist, and no rooms import each other in a circle.
+//! Holds the house to its floors: the arrows of `xtask/rooms.toml` must not exist, and no rooms
+//! import each other in a circle.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -98,7 +101,8 @@ fn stale(root: &Path, never: &[Never]) -> Vec<String> {
     found
 }
 
-/// The rooms of one crate that import each other in a circle; a room is a module right below the crate.
+/// The rooms of one crate that import each other in a circle; a room is a module right below the
+/// crate.
 fn circles(package: &str, imports: &[Import]) -> Vec<String> {
     let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for import in imports {

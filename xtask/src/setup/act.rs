@@ -1,20 +1,18 @@
 //! The changes that set-up makes: packages, bpf-linker, bpffs, the control plane. Decides nothing:
 //! it carries out a plan.
 
-use std::env;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use lb_build::{BPF_LINKER_VERSION, bpf_linker_root, cache_dir};
 
-use super::control_plane;
-use super::plan::Plan;
-use super::previous;
-use super::rights::Rights;
-use crate::cargo::cargo;
-use crate::step::Step;
+use super::{control_plane, plan::Plan, previous, rights::Rights};
+use crate::{cargo::cargo, step::Step};
 
 const LLVM: &str = "/usr/lib/llvm-22";
 

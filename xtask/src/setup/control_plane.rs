@@ -1,16 +1,16 @@
 //! Where the parts of a real cluster are found, and how Go builds those that are not. Runs none of
 //! them.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use lb_build::{cache_dir, program_on_path};
 
-use crate::cargo::root;
-use crate::step::Step;
+use crate::{cargo::root, step::Step};
 
 /// A program that a `go.mod` of ours under `tools/` pins.
 #[derive(Debug, PartialEq, Eq)]
@@ -168,7 +168,8 @@ fn version(tool: &Tool) -> Result<String> {
     })
 }
 
-/// The version, without its `v`, of the required module with the longest path that holds the package.
+/// The version, without its `v`, of the required module with the longest path that holds the
+/// package.
 fn required(go_mod: &str, package: &str) -> Option<String> {
     go_mod
         .lines()

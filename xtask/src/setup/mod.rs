@@ -9,13 +9,9 @@ mod plan;
 mod previous;
 mod rights;
 
-use std::env;
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::Command;
+use std::{env, ffi::OsString, path::Path, process::Command};
 
 use anyhow::{Result, bail};
-
 pub(crate) use mounts::cgroup2_root;
 use rights::Rights;
 

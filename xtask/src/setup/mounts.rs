@@ -1,7 +1,6 @@
 //! The reading of /proc/self/mountinfo: where the kernel's own filesystems are. Mounts nothing.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 /// The mount points of one kind of filesystem, in the order of mounting.
 pub(crate) fn mounted(kind: &str) -> Vec<PathBuf> {

@@ -168,8 +168,9 @@ pub(super) fn needs_linker(machine: &Machine) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use lb_build::Debian;
+
+    use super::*;
 
     const COMPLETE: Debian = Debian {
         cargo: true,

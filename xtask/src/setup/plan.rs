@@ -6,12 +6,14 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use lb_build::{Machine, Route, choose, program_on_path};
 
-use super::Needs;
-use super::control_plane::{self, Tool};
-use super::mounts::{cgroup2_root, mounted};
-use super::packages::{self, Program};
-use super::previous;
-use super::rights::Rights;
+use super::{
+    Needs,
+    control_plane::{self, Tool},
+    mounts::{cgroup2_root, mounted},
+    packages::{self, Program},
+    previous,
+    rights::Rights,
+};
 
 /// What stands on this machine.
 #[derive(Debug, Clone)]
@@ -168,8 +170,9 @@ fn plan_machine(facts: &Facts, plan: &mut Plan, problems: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use lb_build::{Debian, Nightly};
+
+    use super::*;
 
     const ALL: Needs = Needs {
         ebpf: true,

@@ -1,15 +1,19 @@
 //! An older lb-agent, built once into the cache from this repository's own history: what upgrades
 //! are tested from.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 use lb_build::cache_dir;
 
-use crate::cargo::{cargo, root};
-use crate::step::Step;
+use crate::{
+    cargo::{cargo, root},
+    step::Step,
+};
 
 /// The last commit whose maps have the names that they had before the first release.
 const COMMIT: &str = "f876b4373c187e3d89fa9d7279a6e560216f5528";

@@ -1,10 +1,12 @@
 //! The question whether we are root, and how to become it. Never asks for a password: a verb must
 //! not stop halfway for one.
 
-use std::env;
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    env,
+    ffi::OsString,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 /// By what means something can be done as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

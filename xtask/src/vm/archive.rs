@@ -1,9 +1,11 @@
 //! The archive that a kernel unpacks as its first filesystem: cpio, format `newc`, not compressed.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufWriter, Write as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -102,7 +104,8 @@ impl Archive {
     }
 }
 
-/// Thirteen numbers of eight digits, and the name with a zero byte. Documentation/driver-api/early-userspace/buffer-format.rst
+/// Thirteen numbers of eight digits, and the name with a zero byte.
+/// Documentation/driver-api/early-userspace/buffer-format.rst
 fn header(number: u32, mode: u32, size: usize, name: &str) -> String {
     let length = name.len() + 1;
     let links = 1;

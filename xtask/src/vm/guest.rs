@@ -1,14 +1,10 @@
 //! A running guest: QEMU's command line, and how a guest ended by what its console said.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::kernel::Kernel;
-use super::payload::Payload;
+use super::{kernel::Kernel, payload::Payload};
 use crate::step::{Step, minutes};
 
 /// How the last line of a guest begins; see init.sh.
@@ -34,13 +30,14 @@ pub(crate) struct Ended {
 pub(crate) enum Clock {
     /// That of this machine, with two CPUs that run side by side.
     Real,
-    /// A nanosecond for each instruction of the one CPU: whatever else this machine does changes no measurement.
+    /// A nanosecond for each instruction of the one CPU: whatever else this machine does changes no
+    /// measurement.
     Instructions,
 }
 
 impl Clock {
-    /// How the guest's kernel tells the time. On a busy machine it would mistake the speed of its CPU's own clock, but that one
-    /// costs no look at an emulated device.
+    /// How the guest's kernel tells the time. On a busy machine it would mistake the speed of its
+    /// CPU's own clock, but that one costs no look at an emulated device.
     const fn source(self) -> &'static str {
         match self {
             Self::Real => "clocksource=hpet",
@@ -90,7 +87,8 @@ pub(crate) fn run(
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        // With `kvm`, where a machine has it inside another's emulation, guests hang in the firmware.
+        // With `kvm`, where a machine has it inside another's emulation, guests hang in the
+        // firmware.
         .args(run.clock.words())
         .args(["-cpu", "max"])
         .args(["-m", MEMORY, "-nodefaults", "-no-user-config", "-no-reboot"])

@@ -1,9 +1,11 @@
 //! The kernels of guests: fetched once as Debian packages them into the cache outside the clone,
 //! nothing installed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;

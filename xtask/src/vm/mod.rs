@@ -7,20 +7,19 @@ mod modules;
 mod payload;
 mod tests;
 
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
-use tempfile::TempDir;
-
 pub(crate) use guest::{Clock, Run, last_line, words};
 pub(crate) use kernel::{Kernel, Line};
 pub(crate) use payload::{OURS, Payload};
+use tempfile::TempDir;
 
-use crate::build;
-use crate::setup::{self, Needs};
-use crate::step::Step;
+use crate::{
+    build,
+    setup::{self, Needs},
+    step::Step,
+};
 
 /// What guests need on this machine, and building what runs in them.
 pub(crate) const NEEDS: Needs = Needs {

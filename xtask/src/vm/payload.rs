@@ -1,16 +1,17 @@
 //! What is in a guest's first filesystem: busybox, kernel modules, programs of this machine with
 //! their libraries. Starts no guest.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use lb_build::program_on_path;
 use tempfile::TempDir;
 
-use super::archive::Archive;
-use super::kernel::Kernel;
+use super::{archive::Archive, kernel::Kernel};
 
 /// Where things of ours are in the guest.
 pub(crate) const OURS: &str = "/lb";
@@ -112,7 +113,8 @@ impl Payload {
         self.program(&at, path)
     }
 
-    /// Ends it: what the guest runs is the text of a shell script. The file, to be started before the value goes.
+    /// Ends it: what the guest runs is the text of a shell script. The file, to be started before
+    /// the value goes.
     pub(super) fn finish(mut self, command: &str) -> Result<(PathBuf, TempDir)> {
         self.archive.file("/command", command.as_bytes())?;
         let Self { archive, folder } = self;
@@ -155,7 +157,8 @@ impl Payload {
     }
 }
 
-/// The files in lines such as `libc.so.6 => /lib/libc.so.6 (0x7f…)` and `/lib64/ld-linux-x86-64.so.2 (0x7f…)`.
+/// The files in lines such as `libc.so.6 => /lib/libc.so.6 (0x7f…)` and
+/// `/lib64/ld-linux-x86-64.so.2 (0x7f…)`.
 fn named(ldd: &str) -> Result<Vec<&str>> {
     let mut files = Vec::new();
     for line in ldd.lines().map(str::trim) {

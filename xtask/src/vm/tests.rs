@@ -1,19 +1,24 @@
 //! Tier 5: which tests run on other kernels, how, and what came of them.
 
-use std::fmt::Write as _;
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{Clock, Kernel, OURS, Run, folder, in_guest};
-use crate::cargo::{Executable, binary, compile};
-use crate::libtest::{self, Outcome};
-use crate::step::{Step, minutes};
-use crate::tiers::FOR_GUESTS;
+use crate::{
+    cargo::{Executable, binary, compile},
+    libtest::{self, Outcome},
+    step::{Step, minutes},
+    tiers::FOR_GUESTS,
+};
 
-/// The test programs, and which of their tests say something of the kernel, in a time that emulation allows.
+/// The test programs, and which of their tests say something of the kernel, in a time that
+/// emulation allows.
 const PROGRAMS: [(&str, &[&str]); 2] = [
     (
         "t3",

@@ -85,8 +85,9 @@ pub struct Cleanup {
     /// What is removed.
     #[command(flatten)]
     pub state: StateArg,
-    /// Remove kube-proxy's rules, sets, devices and tracked UDP connections instead, and nothing of
-    /// the agent. Stop kube-proxy first and leave the agent running; open connections stay open
+    /// Remove kube-proxy's rules, sets, devices and tracked UDP connections instead, and nothing
+    /// of the agent. Stop kube-proxy first and leave the agent running; open connections stay
+    /// open
     #[arg(long)]
     pub kube_proxy: bool,
     /// Only print what would be removed

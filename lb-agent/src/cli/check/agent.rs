@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::{Line, Verdict, scrape::Scrape};
 use crate::{
     cli::ask,
     observe::{kernel::is_almost_full, names},
 };
-
-use super::{Line, Verdict, scrape::Scrape};
 
 /// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the
 /// number.

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 
+use super::{Line, Verdict};
 use crate::{
     cli::running,
     maps::dir::BpfDir,
     takeover::{connections::Frontends, find::Leftovers, neighbours::Neighbours},
 };
-
-use super::{Line, Verdict};
 
 const NAME: &str = "nothing of kube-proxy is left";
 

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use lb_common::{flow::SNAT_PORTS, maps};
 
+use super::{Line, Verdict};
 use crate::{
     hooks::cgroup::Cgroup,
     lb0,
@@ -11,8 +12,6 @@ use crate::{
     maps::dir::{BpfDir, require_bpffs},
     settings::flags::DeviceArgs,
 };
-
-use super::{Line, Verdict};
 
 /// Features of the kernel, and capabilities of this process.
 pub(super) fn kernel() -> impl Iterator<Item = Line> {

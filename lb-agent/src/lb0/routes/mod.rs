@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Error, Result};
 use lb_common::lb0::{DEVICE, PEER, SOURCE_V4, SOURCE_V6, SPEAKER_V4};
+use message::{MAIN, message, ours};
 use nix::errno::Errno;
 use rtnetlink::{
     Handle,
@@ -23,7 +24,6 @@ use crate::{
     model::{Cidr, VethPair},
     netlink::{self, is_error},
 };
-use message::{MAIN, message, ours};
 
 /// The table of a route, and its network.
 type Destination = (u8, Cidr);

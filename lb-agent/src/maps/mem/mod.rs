@@ -8,14 +8,13 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_common::maps;
+use table::{ArrayHandle, HashHandle};
+pub use world::{Moment, World};
 
 use super::{
     list::{Maps, Programs, Table},
     table::MapError,
 };
-
-use table::{ArrayHandle, HashHandle};
-pub use world::{Moment, World};
 
 /// Entries of each map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,15 +8,14 @@ mod source_ranges;
 
 use std::{os::fd::OwnedFd, path::Path};
 
-use lb_common::maps::MapSpec;
-use lb_sys::Error;
-
-use super::{dir::BpfDir, table::MapError};
-
 pub use array::ArrayPin;
 pub use barrier::BarrierPin;
 pub use hash::HashPin;
+use lb_common::maps::MapSpec;
+use lb_sys::Error;
 pub use source_ranges::SourceRangesPin;
+
+use super::{dir::BpfDir, table::MapError};
 
 /// How a map is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

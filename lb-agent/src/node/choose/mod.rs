@@ -7,9 +7,8 @@ use std::{
 
 use lb_common::lb0;
 
-use crate::model::Device;
-
 use super::facts::{Address, Facts, Link};
+use crate::model::Device;
 
 /// Which devices the user selected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

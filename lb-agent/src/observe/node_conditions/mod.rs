@@ -7,13 +7,12 @@ use std::net::IpAddr;
 use anyhow::Error;
 use tracing::{error, info, warn};
 
+use super::{audits::Drift, kernel, metrics::set, node_events::EventRecorder, once::Once};
 use crate::{
     model::{Cluster, Event, Slice},
     settings::values::NodePortAddress,
     sync::Usage,
 };
-
-use super::{audits::Drift, kernel, metrics::set, node_events::EventRecorder, once::Once};
 
 mod metrics;
 

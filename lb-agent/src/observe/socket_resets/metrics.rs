@@ -6,9 +6,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::observe::names;
-
-use crate::sockets::destroy::{Failure, Outcome};
+use crate::{
+    observe::names,
+    sockets::destroy::{Failure, Outcome},
+};
 
 /// Of connected UDP sockets whose backend stopped serving.
 #[derive(Debug)]

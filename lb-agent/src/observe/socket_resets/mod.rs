@@ -6,9 +6,8 @@ use anyhow::Result;
 use tracing::{info, warn};
 
 use self::metrics::Metrics;
-use crate::sockets::destroy::{Failure, Outcome};
-
 use super::once::Once;
+use crate::sockets::destroy::{Failure, Outcome};
 
 /// Reports every reset, and each kind of failure once.
 #[derive(Debug)]

@@ -6,17 +6,16 @@ use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::{
-    model::{Event, ObjectKey, Trigger},
-    sync::{Engine, Report, Writes},
-};
-
 use super::{
     events::{About, EventQueue, EventRequest},
     kubeproxy::{Applied, KubeProxyMetrics, SyncScope},
     labels::{Kind, SyncResult},
     once::Once,
     problem_file::ProblemFile,
+};
+use crate::{
+    model::{Event, ObjectKey, Trigger},
+    sync::{Engine, Report, Writes},
 };
 
 mod metrics;

@@ -1,12 +1,11 @@
 use prometheus_client::{encoding::text::encode_registry, registry::Registry};
 
+use super::*;
 use crate::{
     maps::mem::{self, Limits},
     model::Slice,
     sync::tests::fixtures::{LIMITS, Rig, endpoint, service, slice},
 };
-
-use super::*;
 
 struct Reported {
     rig: Rig,

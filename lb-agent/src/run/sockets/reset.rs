@@ -18,8 +18,10 @@ use tokio::{
 
 use crate::{
     observe::socket_resets::ResetReporter,
-    sockets::destroy::{self, Outcome, Target},
-    sockets::records::Records,
+    sockets::{
+        destroy::{self, Outcome, Target},
+        records::Records,
+    },
     sync::{Engine, UdpAssociation},
 };
 

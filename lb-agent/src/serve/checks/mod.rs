@@ -18,12 +18,11 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{model::ObjectKey, observe::health::Health, sync::HealthCheck};
-
 use super::{
     connection::{self, Places},
     probe::{Answer, Facts, Status},
 };
+use crate::{model::ObjectKey, observe::health::Health, sync::HealthCheck};
 
 mod report;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tracing::{info, warn};
 
+use super::At;
 use crate::{
     model::ObjectKey,
     observe::{
@@ -13,8 +14,6 @@ use crate::{
         once::Once,
     },
 };
-
-use super::At;
 
 /// Reports each failure once: in the log for every address, as an Event for every port.
 #[derive(Debug)]

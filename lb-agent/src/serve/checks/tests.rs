@@ -2,9 +2,8 @@ use std::num::NonZeroU16;
 
 use prometheus_client::registry::Registry;
 
-use crate::{observe::events::EventQueue, plan};
-
 use super::*;
+use crate::{observe::events::EventQueue, plan};
 
 fn desired(local_endpoints: [Option<u32>; 2], listen: Listen) -> Desired {
     let facts = plan::HealthCheck {

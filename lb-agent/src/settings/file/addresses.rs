@@ -4,12 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::{ConfigFile, Mode, fields::Fields};
 use crate::{
     model::cidr::{Cidr, parse_ip},
     settings::values::{NodePortAddress, defaults},
 };
-
-use super::{ConfigFile, Mode, fields::Fields};
 
 /// `bindAddress`, and the addresses that default to its family.
 pub(super) fn bind(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {

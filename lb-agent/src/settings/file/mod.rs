@@ -10,11 +10,10 @@ mod sections;
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fields::Fields;
 use serde_json::Value;
 
 use super::partial::Partial;
-
-use fields::Fields;
 
 const VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";

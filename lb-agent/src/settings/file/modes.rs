@@ -3,12 +3,11 @@
 
 use anyhow::{Result, ensure};
 
+use super::{ConfigFile, Mode, duration, fields::Fields};
 use crate::{
     model::{Cidr, Scheduler},
     settings::values::Conntrack,
 };
-
-use super::{ConfigFile, Mode, duration, fields::Fields};
 
 /// kube-proxy's own mark.
 const MASQUERADE_BIT: i64 = 14;

@@ -3,13 +3,12 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::settings::values::{ClientRate, LogFormat, Source};
-
 use super::{
     ConfigFile, Mode, addresses, duration,
     fields::{Fields, whole},
     modes,
 };
+use crate::settings::values::{ClientRate, LogFormat, Source};
 
 /// Formats of objects that the agent can read from the API server.
 const JSON: &str = "application/json";

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use lb_common::{backend::Backend, pool::Pool, slot::Slot};
 
+use super::{Audit, Place, Stage};
 use crate::{
     maps::{
         Maps, Table,
@@ -11,8 +12,6 @@ use crate::{
     },
     sync::mirror::{Cursor, Mirror},
 };
-
-use super::{Audit, Place, Stage};
 
 /// The next stage; `None`: the table is done.
 type Next = Result<Option<Stage>, MapError>;

@@ -6,6 +6,7 @@
 //! be what the mirror says now. An entry that another process changed is met in its bucket, or in
 //! its turn in the mirror, whatever the agent writes between the pages.
 
+use super::{Audit, History, Place, Stage};
 use crate::{
     maps::{
         Maps, Reuse,
@@ -17,8 +18,6 @@ use crate::{
         write,
     },
 };
-
-use super::{Audit, History, Place, Stage};
 
 /// Overwritten frontends that one audit of a map repairs, with a barrier (8 ms) before each; the
 /// next one does the rest.

@@ -9,15 +9,14 @@ mod hashes;
 
 use lb_common::maps;
 
-use crate::maps::{
-    Maps, Table,
-    table::{MapError, Token},
-};
-
 use super::{
     engine::Engine,
     mirror::{Cursor, Members, NodeAddresses, NodePorts, SourceRanges, Vips},
     report::{Report, fail},
+};
+use crate::maps::{
+    Maps, Table,
+    table::{MapError, Token},
 };
 
 /// Elements of a step: about a millisecond of an optimised agent.

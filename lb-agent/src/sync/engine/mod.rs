@@ -12,12 +12,8 @@ use std::{
 };
 
 use lb_common::frontend::{self, VipKey, scope};
-
-use crate::{
-    maps::{Maps, Table, table::MapError},
-    model::{Cluster, Event, ObjectKey, Service},
-    plan::{self, FrontendKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
-};
+use queries::Recheck;
+pub use stale_sockets::UdpAssociation;
 
 use super::{
     mirror::{Effects, Mirror, NodePorts, Vips, restore},
@@ -27,10 +23,11 @@ use super::{
         write_before_publish, write_node_addresses,
     },
 };
-
-use queries::Recheck;
-
-pub use stale_sockets::UdpAssociation;
+use crate::{
+    maps::{Maps, Table, table::MapError},
+    model::{Cluster, Event, ObjectKey, Service},
+    plan::{self, FrontendKey, PlanConfig, PoolId, ServicePlan, no_local::NoLocal},
+};
 
 /// Services that are planned at a time where they need not all be planned before the first write.
 const PART: usize = 500;

@@ -3,17 +3,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::Engine;
 use crate::{
     maps::{Maps, table::MapError},
     model::{ObjectKey, Service},
     plan::{FrontendKey, PoolId, ServicePlan},
-};
-
-use super::Engine;
-use crate::sync::{
-    mirror::{Owner, Ownership, PoolState},
-    report::Report,
-    write::take_indices,
+    sync::{
+        mirror::{Owner, Ownership, PoolState},
+        report::Report,
+        write::take_indices,
+    },
 };
 
 impl Engine {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::{Engine, Planned};
 use crate::{
     model::ObjectKey,
     plan::{FrontendKey, no_local::NoLocal},
+    sync::report::{HealthCheck, Snapshot},
 };
-
-use super::{Engine, Planned};
-use crate::sync::report::{HealthCheck, Snapshot};
 
 /// Which health checks to compute anew.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What failed: whether it is planned again at the next sync, when there may be room, or when its
 //! Service changes.
 
-use crate::maps::table::MapError;
-
 use super::Engine;
-use crate::sync::report::{Failure, FailureCause, Report};
+use crate::{
+    maps::table::MapError,
+    sync::report::{Failure, FailureCause, Report},
+};
 
 impl Engine {
     /// The next sync retries also what did not fit. To be called when room was made, and from time

@@ -8,10 +8,11 @@ use lb_common::{
     sock::{SockRecord, kind},
 };
 
-use crate::plan::{FrontendKey, desired::MemberFlags};
-
 use super::Engine;
-use crate::sync::mirror::BackendKey;
+use crate::{
+    plan::{FrontendKey, desired::MemberFlags},
+    sync::mirror::BackendKey,
+};
 
 /// The destination of a connected UDP socket and the backend that it was given. Many sockets may
 /// share one.

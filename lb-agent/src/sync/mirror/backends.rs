@@ -7,15 +7,13 @@ use std::{
 };
 
 use hashbrown::HashTable;
-
 use lb_common::{
     Addr, Proto,
     backend::{Backend, flags, state},
 };
 
-use crate::plan::desired::MemberFlags;
-
 use super::ids::Ids;
+use crate::plan::desired::MemberFlags;
 
 /// Relative weight of a backend without a weight of its own.
 const WEIGHT: u16 = 100;

@@ -15,31 +15,28 @@ mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub(crate) use backends::{BackendKey, Backends};
+pub(crate) use frontends::{FrontendTable, Owner, Ownership, Step};
+pub(crate) use ids::Ids;
 use lb_common::{
     Addr,
     backend::Backend,
     frontend::{NodeAddr, NodePortKey, VipKey},
 };
+pub(crate) use pool::{Entry, PoolState};
+pub(crate) use restore::restore;
+pub(crate) use slot_ranges::Range;
+use slot_ranges::SlotRanges;
+pub(crate) use tables::{
+    Cursor, FrontendMap, Members, Mirrored, NodeAddresses, NodePorts, SourceRanges, Vips,
+};
 
+use super::report::Usage;
 use crate::{
     maps::{PerTable, Table},
     model::ObjectKey,
     plan::{FrontendKey, desired::MemberFlags},
 };
-
-use super::report::Usage;
-
-pub(crate) use backends::{BackendKey, Backends};
-pub(crate) use frontends::{FrontendTable, Owner, Ownership, Step};
-pub(crate) use ids::Ids;
-pub(crate) use pool::{Entry, PoolState};
-pub(crate) use restore::restore;
-pub(crate) use slot_ranges::Range;
-pub(crate) use tables::{
-    Cursor, FrontendMap, Members, Mirrored, NodeAddresses, NodePorts, SourceRanges, Vips,
-};
-
-use slot_ranges::SlotRanges;
 
 /// The mirror of every map that services live in.
 pub(crate) struct Mirror {
@@ -52,8 +49,8 @@ pub(crate) struct Mirror {
     vips: FrontendTable<VipKey>,
     node_ports: FrontendTable<NodePortKey>,
     node_addresses: BTreeMap<Addr, NodeAddr>,
-    /// Tables of which an element was freed since the last barrier: the next one taken could be the
-    /// same, while a reader looks at it.
+    /// Tables of which an element was freed since the last barrier: the next one taken could be
+    /// the same, while a reader looks at it.
     recycled: PerTable<bool>,
     /// Entries of `lb_members`.
     members: u32,

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::pool::Pool;
 
-use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
-
 use super::slot_ranges::Range;
+use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
 
 /// The entry of a pool in its map.
 pub(crate) type Entry = Pool;
@@ -16,8 +15,8 @@ pub(crate) struct PoolState {
     /// A planned Service holds it; false for one that a previous agent left, until it is
     /// recognised.
     owned: bool,
-    /// What the maps hold here is what its Service wants, or wanted. A pool that is recognised by a
-    /// frontend may hold what another Service left, until it is written or compared.
+    /// What the maps hold here is what its Service wants, or wanted. A pool that is recognised by
+    /// a frontend may hold what another Service left, until it is written or compared.
     verified: bool,
     entry: Entry,
     range: Option<Range>,

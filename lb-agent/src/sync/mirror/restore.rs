@@ -10,11 +10,6 @@ use lb_common::{
     slot::Slot,
 };
 
-use crate::{
-    maps::{Maps, PerTable, Table, table::MapError},
-    plan::desired::MemberFlags,
-};
-
 use super::{
     Effects, Mirror,
     backends::Backends,
@@ -22,6 +17,10 @@ use super::{
     ids::Ids,
     pool::{Entry, PoolState},
     slot_ranges::{Range, SlotRanges, class},
+};
+use crate::{
+    maps::{Maps, PerTable, Table, table::MapError},
+    plan::desired::MemberFlags,
 };
 
 /// Reads the maps.

@@ -9,15 +9,14 @@ use lb_common::{
     member::MemberKey,
 };
 
-use crate::maps::{
-    Maps, Reuse, Table,
-    table::{HashTable, SourceRangeKey},
-};
-
 use super::{
     Mirror,
     frontends::{FrontendTable, Step},
     pool::PoolState,
+};
+use crate::maps::{
+    Maps, Reuse, Table,
+    table::{HashTable, SourceRangeKey},
 };
 
 /// Part of what a table should hold, and where the next part begins.

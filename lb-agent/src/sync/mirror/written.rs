@@ -7,14 +7,13 @@ use lb_common::{
     frontend::{self, FrontendValue, NodeAddr},
 };
 
-use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
-
 use super::{
     Mirror, Pin,
     pool::{Entry, PoolState},
     slot_ranges::Range,
     tables::FrontendMap,
 };
+use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
 
 impl Mirror {
     /// The map holds the backend's entry.

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::frontend::{self, FrontendValue};
-use lb_common::slot::Slot;
+use lb_common::{
+    frontend::{self, FrontendValue},
+    slot::Slot,
+};
 
 use crate::{
     maps::mem::{Moment, World},

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use lb_common::frontend::FrontendValue;
 
+use super::{batch, reuse::barrier};
 use crate::{
     maps::{Maps, table::MapError},
     model::ObjectKey,
@@ -14,8 +15,6 @@ use crate::{
         report::{Report, fail},
     },
 };
-
-use super::{batch, reuse::barrier};
 
 /// Brings one map of frontends up to date; adds to `changed` the Services whose frontends were
 /// written. What fails is tried again at the next call.

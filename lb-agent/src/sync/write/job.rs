@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 
 use lb_common::backend::Backend;
 
+use super::{
+    diff::{PoolDiff, diff},
+    reuse::barrier,
+};
 use crate::{
     maps::{Maps, Table, table::MapError},
     model::ObjectKey,
@@ -13,11 +17,6 @@ use crate::{
         mirror::{BackendKey, Mirror, Pin},
         report::Report,
     },
-};
-
-use super::{
-    diff::{PoolDiff, diff},
-    reuse::barrier,
 };
 
 /// One pool whose entries differ from its plan.

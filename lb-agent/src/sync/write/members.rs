@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use lb_common::member::MemberKey;
 
+use super::{batch, diff::PoolDiff, job::Job};
 use crate::{
     maps::{Maps, Table, table::SourceRangeKey},
     model::ObjectKey,
@@ -13,8 +14,6 @@ use crate::{
         report::{Report, fail},
     },
 };
-
-use super::{batch, diff::PoolDiff, job::Job};
 
 /// Inserts source ranges.
 pub(super) fn insert_source_ranges(

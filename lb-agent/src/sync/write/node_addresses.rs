@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lb_common::{Addr, frontend::NodeAddr};
 
+use super::reuse::barrier;
 use crate::{
     maps::{
         Maps, Table,
@@ -14,8 +15,6 @@ use crate::{
         report::{Report, fail},
     },
 };
-
-use super::reuse::barrier;
 
 /// What became of a run of writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,18 +4,17 @@
 
 use lb_common::slot::Slot;
 
+use super::{
+    job::Job,
+    members::{insert_source_ranges, remove_members, remove_source_ranges, write_members},
+    reuse::take_slots,
+};
 use crate::{
     maps::{Maps, Table, table::MapError},
     sync::{
         mirror::Mirror,
         report::{Report, fail},
     },
-};
-
-use super::{
-    job::Job,
-    members::{insert_source_ranges, remove_members, remove_source_ranges, write_members},
-    reuse::take_slots,
 };
 
 /// Writes everything that must be in the maps before frontends may lead to the pools.

@@ -8,9 +8,8 @@ use std::{
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::model::{Cidr, Policy, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip};
-
 use super::object::{NotOurs, PROXY_NAME, carries, key, port, proto};
+use crate::model::{Cidr, Policy, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip};
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";

@@ -8,19 +8,17 @@ mod outbox;
 
 use std::{path::PathBuf, time::Duration};
 
+use folder::Folder;
+use notification::Watch;
+use outbox::Outbox;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
 use tracing::{error, info};
 
-use crate::{model::Event, observe::once::Once};
-
 use super::{metrics::WatchMetrics, warnings::Warnings};
-
-use folder::Folder;
-use notification::Watch;
-use outbox::Outbox;
+use crate::{model::Event, observe::once::Once};
 
 /// An edit counts as finished after this long without a change.
 const SETTLE: Duration = Duration::from_millis(30);

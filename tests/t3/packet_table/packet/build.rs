@@ -1,12 +1,13 @@
 //! From a description to a frame, headers by etherparse; SCTP, which it does not know, by hand.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result};
 use etherparse::{
     EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpFragOffset,
     IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader,
     SingleVlanHeader, TcpHeader, UdpHeader, VlanId,
 };
-use std::net::IpAddr;
 use testbed::probe::Family;
 
 use super::{Body, Extension, History, Layer, Packet, Sum, Tuple, crc, ends, icmp, net_offset};

@@ -8,16 +8,15 @@ mod read;
 mod rewrite;
 mod sums;
 
-use testbed::probe::Family;
-
-use crate::packet_table::plan::{CLIENT, Device, Peer, S_FAR, Way};
-
 pub(crate) use answer::{Answer, answered};
 pub(crate) use build::frame;
 pub(crate) use icmp::{Error, Quote, icmp_sum};
 pub(crate) use read::{Tuple, net_offset, show, tuple};
 pub(crate) use rewrite::{Change, rewrite};
 pub(crate) use sums::problems;
+use testbed::probe::Family;
+
+use crate::packet_table::plan::{CLIENT, Device, Peer, S_FAR, Way};
 
 /// TCP's flags.
 pub(crate) const FIN: u8 = 1;

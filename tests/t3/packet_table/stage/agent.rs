@@ -35,7 +35,6 @@ use lb_common::{
     pool::Pool,
     slot::Slot,
 };
-
 use testbed::addr::Both;
 
 use super::services;

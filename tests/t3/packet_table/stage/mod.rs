@@ -7,15 +7,14 @@ mod state;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+pub(crate) use agent::{Agent, Program, has_tcx};
 use anyhow::{Context as _, Result};
+pub(crate) use state::{Place, State, now};
 use testbed::{netns::Netns, pins::PinDir};
 
 use crate::packet_table::plan::{
     Device, INNER_ROUTER, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2, ROUTER,
 };
-
-pub(crate) use agent::{Agent, Program, has_tcx};
-pub(crate) use state::{Place, State, now};
 
 /// The node, without programs.
 pub(crate) struct Node {

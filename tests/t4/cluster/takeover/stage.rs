@@ -4,13 +4,18 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Service;
-use testbed::agent;
-use testbed::cluster::objects::{cluster_ip, node_port, service};
-use testbed::cluster::{Cluster, KubeProxy, tool};
-use testbed::lan;
-use testbed::node::Node;
-use testbed::probe::{Family, Kind};
-use testbed::process::Output;
+use testbed::{
+    agent,
+    cluster::{
+        Cluster, KubeProxy,
+        objects::{cluster_ip, node_port, service},
+        tool,
+    },
+    lan,
+    node::Node,
+    probe::{Family, Kind},
+    process::Output,
+};
 
 use crate::cluster::common::ports;
 
@@ -80,7 +85,8 @@ impl<'c> Stage<'c> {
         Ok((vip, self.node.addr().at(Family::V4, node_port(&self.web)?)))
     }
 
-    /// What a CNI and a user have: masquerading, an open FORWARD chain, a port of a host mapped to a pod, a table of nftables.
+    /// What a CNI and a user have: masquerading, an open FORWARD chain, a port of a host mapped to
+    /// a pod, a table of nftables.
     fn rules_of_others(&self, node: &Node) -> Result<()> {
         let near = self.node.pod(1).addr();
         let filter = "*filter\n:CNI-FORWARD - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n-A FORWARD -m comment --comment \"jumps to KUBE-SERVICES in words\" -j CNI-FORWARD\n-A CNI-FORWARD -j ACCEPT\n-A INPUT -p tcp --dport 9 -j REJECT\n-A OUTPUT -p tcp --dport 9 -j REJECT\nCOMMIT\n*mangle\n:KUBE-IPTABLES-HINT - [0:0]\n:KUBE-KUBELET-CANARY - [0:0]\n-A PREROUTING -p tcp --dport 9 -j ACCEPT\nCOMMIT\n";
@@ -205,7 +211,8 @@ impl<'c> Stage<'c> {
         Ok(all)
     }
 
-    /// The programs' folders, behind one where `iptables` means the legacy backend if the mode is that.
+    /// The programs' folders, behind one where `iptables` means the legacy backend if the mode is
+    /// that.
     fn path(&self) -> Result<String> {
         let path = std::env::var("PATH").unwrap_or_default();
         if !self.mode.legacy {
