@@ -168,10 +168,10 @@ impl Attachments {
                 Hook::Xdp => {
                     for device in self.places(spec.hook, devices) {
                         let attached = self.attach_xdp(spec, &device);
-                        if !self.followed {
-                            attached?;
-                        } else {
+                        if self.followed {
                             note(&device.name, attached);
+                        } else {
+                            attached?;
                         }
                         note(&device.name, self.write_entry(&device));
                     }

@@ -82,13 +82,12 @@ impl Links {
             let Some(spec) = program_of(&name) else {
                 continue;
             };
-            match place(spec, ifindex) {
-                Some(device) => self.rename(&name, device_pin(spec.name, &device.name, ifindex))?,
-                None => {
-                    tracing::info!(program = spec.name, pin = name, "detached");
-                    unpin(&self.folder.join(&name))?;
-                    self.forget(&name);
-                }
+            if let Some(device) = place(spec, ifindex) {
+                self.rename(&name, device_pin(spec.name, &device.name, ifindex))?;
+            } else {
+                tracing::info!(program = spec.name, pin = name, "detached");
+                unpin(&self.folder.join(&name))?;
+                self.forget(&name);
             }
         }
         Ok(())

@@ -47,7 +47,10 @@ impl Address for Ipv6Addr {
     }
 }
 
-/// A port number that is none of `0`.
+/// A port number.
+///
+/// # Panics
+/// With 0.
 #[must_use]
 pub fn port(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).unwrap()
@@ -103,6 +106,9 @@ impl Service {
     }
 
     /// Of type NodePort, or what it is beyond that; the last port gets the number.
+    ///
+    /// # Panics
+    /// Without a port, or with 0.
     #[must_use]
     pub fn node_port(mut self, number: u16) -> Self {
         if self.kind == ServiceType::ClusterIp {
