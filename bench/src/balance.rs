@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use lb_common::scheduler::Scheduler;
 use serde_json::{Value, json};
 use testbed::{agent::Start, cluster::Cluster, manifest, node::Node};
 
@@ -23,8 +24,6 @@ use crate::{
     wire::Where,
 };
 
-/// Those that the agent knows.
-const SCHEDULERS: [&str; 3] = ["random", "rr", "sh"];
 /// How many backends.
 const SIZES: [u32; 6] = [2, 3, 7, 10, 100, 1000];
 /// The port of every VIP, the first node port, and where backends listen.
@@ -38,13 +37,13 @@ const CHANCE: std::ops::RangeInclusive<f64> = 0.001..=0.999;
 #[derive(Debug, Clone, Copy)]
 struct Case {
     number: u16,
-    scheduler: &'static str,
+    scheduler: Scheduler,
     size: u32,
 }
 
 impl Case {
     fn all() -> impl Iterator<Item = Self> {
-        let each = SCHEDULERS
+        let each = Scheduler::ALL
             .iter()
             .flat_map(|scheduler| SIZES.iter().map(move |size| (*scheduler, *size)));
         (0..).zip(each).map(|(number, (scheduler, size))| Self {
@@ -77,7 +76,7 @@ impl Case {
             "metadata": {
                 "name": name,
                 "namespace": NAMESPACE,
-                "annotations": {"lb-agent.io/scheduler": scheduler},
+                "annotations": {"lb-agent.io/scheduler": scheduler.name()},
             },
             "spec": {
                 "type": "NodePort",
@@ -140,7 +139,11 @@ pub(crate) fn run(quick: bool, _rounds: usize) -> Result<Report> {
     let picks = if quick { 20_000 } else { 200_000 };
     let mut all = Vec::new();
     for case in Case::all() {
-        say(format_args!("balance: {} of {}", case.scheduler, case.size));
+        say(format_args!(
+            "balance: {} of {}",
+            case.scheduler.name(),
+            case.size
+        ));
         all.push(judged(case, "socket", || {
             by_socket(&mut client, &ways, case, picks)
         })?);
@@ -203,7 +206,7 @@ fn by_socket(client: &mut Client, ways: &Ways, case: Case, picks: u32) -> Result
 
 /// By packets of as many flows; of `sh` by as many clients as there are.
 fn by_packet(client: &mut Client, ways: &Ways, case: Case, picks: u32) -> Result<Vec<u64>> {
-    let by_client = case.scheduler == "sh";
+    let by_client = case.scheduler == Scheduler::SourceHash;
     ways.picks(client, case.node_port(), by_client, picks, case.size)
 }
 
@@ -220,8 +223,8 @@ fn judged(
             counts.iter().max().copied().unwrap_or(0),
         );
         let (verdict, fair) = match (case.scheduler, way) {
-            ("rr", _) => ("at most one apart".to_owned(), most - least <= 1),
-            ("sh", "socket") => {
+            (Scheduler::RoundRobin, _) => ("at most one apart".to_owned(), most - least <= 1),
+            (Scheduler::SourceHash, "socket") => {
                 let chosen = counts.iter().filter(|count| **count > 0).count();
                 ("one client, one backend".to_owned(), chosen == 1)
             }
@@ -259,7 +262,7 @@ fn table(all: &[Found]) -> Table {
             fair,
         } = found;
         vec![
-            case.scheduler.to_owned(),
+            case.scheduler.name().to_owned(),
             (*way).to_owned(),
             case.size.to_string(),
             picks.to_string(),
@@ -282,18 +285,5 @@ fn table(all: &[Found]) -> Table {
             "",
         ],
         lines: lines.collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use lb_agent::model::Scheduler;
-
-    use super::*;
-
-    #[test]
-    fn every_scheduler_of_the_agent_is_measured() {
-        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
-        assert_eq!(known, SCHEDULERS);
     }
 }

@@ -136,7 +136,7 @@ impl Proto {
     }
 }
 
-#[cfg(feature = "user")]
+#[cfg(any(feature = "user", test))]
 mod user {
     use std::{
         fmt,
@@ -187,7 +187,7 @@ mod user {
     }
 }
 
-#[cfg(all(test, feature = "user"))]
+#[cfg(test)]
 mod tests {
     use std::net::IpAddr;
 

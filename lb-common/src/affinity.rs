@@ -6,7 +6,7 @@ use crate::addr::Addr;
 /// Key of `lb_affinity`.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct AffinityKey {
     /// The client: its address in the packet path; on the socket path [`AffinityKey::netns`] (an
     /// unbound socket has no address at connect).
@@ -33,7 +33,7 @@ impl AffinityKey {
 /// Value of `lb_affinity`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Affinity {
     /// `bpf_ktime_get_ns` of the last connection.
     pub last_used_ns: u64,

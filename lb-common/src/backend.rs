@@ -6,7 +6,7 @@ use crate::addr::Addr;
 /// barrier, so a reader that holds an id reads one backend, never a mix of two.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Backend {
     /// Where it listens.
     pub addr: Addr,

@@ -6,7 +6,7 @@ use crate::addr::Addr;
 /// Value of `lb_devs`, by interface index.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Dev {
     /// The address that packets leaving here get as their source when the route names none; zero
     /// when there is none.

@@ -1,5 +1,5 @@
-//! Connections that the packet path translates: one record a direction. Owns the layout of
-//! `lb_flows`, `lb_newflows` and `lb_snat_peers`, which outlive upgrades: it is frozen, growth goes
+//! Connections that the packet path translates: one entry a direction. Layout of `lb_flows`,
+//! `lb_newflows` and `lb_snat_peers`. They outlive upgrades, so the layout is frozen; growth goes
 //! into the reserved fields.
 
 use crate::addr::{Addr, Proto};
@@ -7,7 +7,7 @@ use crate::addr::{Addr, Proto};
 /// Key of `lb_flows` and `lb_newflows`: a packet's tuple as it comes in, of either direction.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct FlowKey {
     /// Source.
     pub src: Addr,
@@ -23,10 +23,11 @@ pub struct FlowKey {
     pub pad: [u8; 3],
 }
 
-/// Value of `lb_flows` and `lb_newflows`: what the packet's tuple becomes, and whose it is.
+/// Value of `lb_flows` and `lb_newflows`, a flow entry: what the packet's tuple becomes, and which
+/// pool and backend it belongs to.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Flow {
     /// Source of the packet when it leaves us.
     pub src: Addr,
@@ -36,27 +37,26 @@ pub struct Flow {
     pub sport: u16,
     /// Its destination port, host byte order.
     pub dport: u16,
-    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept
-    /// up to date in the reply record; in the forward record it is that of the last proof.
+    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept up
+    /// to date in the reply entry; in the forward entry it is that of the last verification.
     pub ifindex: u32,
     /// Index into `lb_pools`.
     pub pool: u32,
     /// Index into `lb_backends`.
     pub backend: u32,
-    /// The same random number in both records of a flow; 0 marks a record that is being taken
-    /// away.
+    /// The same random number in both entries of a flow; 0 marks an entry that is being removed.
     pub generation: u32,
-    /// See [`kind`].
-    pub kind: u8,
+    /// See [`direction`].
+    pub direction: u8,
     /// See [`flags`].
     pub flags: u8,
-    /// What the client's side has done, see [`seen`]; kept in the reply record alone.
+    /// What the client's side has done, see [`seen`]; kept in the reply entry alone.
     pub client: u8,
-    /// What the server's side has done, see [`seen`]; kept in the reply record alone.
+    /// What the server's side has done, see [`seen`]; kept in the reply entry alone.
     pub server: u8,
-    /// `CLOCK_MONOTONIC`. In the reply record: of a packet of either direction, about a second
-    /// coarse. In the forward record: of its last proof, when its reply record was looked at
-    /// (see [`Flow::is_proved`]).
+    /// `CLOCK_MONOTONIC`. In the reply entry: of a packet of either direction, about a second
+    /// coarse. In the forward entry: of its last verification, when its reply entry was looked at
+    /// (see [`Flow::is_verified`]).
     pub last_seen_ns: u64,
 }
 
@@ -73,9 +73,8 @@ pub const fn connects(proto: u8) -> bool {
 }
 
 impl FlowKey {
-    /// No packet's tuple. While a record stands under it, connections opened elsewhere are being
-    /// adopted: a TCP segment, or a packet of SCTP, that opens nothing and has no record is
-    /// passed.
+    /// No packet's tuple. While it has an entry, connections that were opened elsewhere are being
+    /// adopted: a TCP segment or an SCTP packet that opens nothing and has no entry is passed.
     pub const ADOPTING: Self = Self {
         src: Addr::ZERO,
         dst: Addr::ZERO,
@@ -86,14 +85,14 @@ impl FlowKey {
     };
 }
 
-/// Numbers of [`Flow::kind`].
-pub mod kind {
+/// Numbers of [`Flow::direction`].
+pub mod direction {
     /// From the client to the VIP.
     pub const FORWARD: u8 = 1;
     /// From the backend.
     pub const REPLY: u8 = 2;
-    /// Of a connection that netfilter translates, since it was opened before we took over: its
-    /// packets are passed. A record of both directions, with neither a service nor a twin.
+    /// Of a connection that netfilter translates, since it was opened before the takeover: its
+    /// packets are passed. An entry for both directions, with neither a pool nor a reverse entry.
     pub const NETFILTER: u8 = 3;
 }
 
@@ -120,9 +119,9 @@ pub mod seen {
     pub const DATA: u8 = 1 << 3;
 }
 
-/// How long a record is kept from being taken over by another flow that wants its tuple, in
-/// nanoseconds. None is longer than what `nf_conntrack` grants TCP and UDP by default, beside which
-/// the local backends' flows live; SCTP, which has heartbeats, is kept as TCP is.
+/// How long an entry is protected from another flow that wants its tuple, in nanoseconds. None is
+/// longer than what `nf_conntrack` grants TCP and UDP by default, beside which the local backends'
+/// flows live; SCTP, which has heartbeats, is kept as TCP is.
 pub mod idle {
     const SECOND: u64 = 1_000_000_000;
     /// TCP and SCTP, a handshake that no reply has confirmed.
@@ -139,23 +138,32 @@ pub mod idle {
     pub const UDP: u64 = 120 * SECOND;
 }
 
-/// How long the proof of a forward record holds, in nanoseconds: some 134 ms. The time is read as
+/// How the search for a port goes that asks for a flow's tuple.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FreePorts {
+    /// It has just begun.
+    Enough,
+    /// Most tries are used up.
+    Scarce,
+}
+
+/// How long the verification of a forward entry holds, in nanoseconds: some 134 ms. The clock is as
 /// coarse as a tick.
-pub const PROOF_NS: u64 = 1 << 27;
+pub const VERIFIED_NS: u64 = 1 << 27;
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 64);
-    // A reply record tells its last packet a second late.
-    assert!(PROOF_NS + 1_000_000_000 < idle::TCP_CLOSED_SHORT);
+    // A reply entry knows its last packet a second late.
+    assert!(VERIFIED_NS + 1_000_000_000 < idle::TCP_CLOSED_SHORT);
 };
 
 impl Flow {
-    /// The key of the packets that come the other way: in a forward record the key of its reply
-    /// record, and the inverse.
+    /// The key of the packets that come the other way: of a forward entry the key of its reverse
+    /// entry, and the inverse.
     #[inline(always)]
     #[must_use]
-    pub const fn twin_key(&self, proto: u8) -> FlowKey {
+    pub const fn reverse_key(&self, proto: u8) -> FlowKey {
         FlowKey {
             src: self.dst,
             dst: self.src,
@@ -166,18 +174,18 @@ impl Flow {
         }
     }
 
-    /// Was this forward record's reply record looked at so lately that it need not be again for a
-    /// packet that changes nothing? Nobody takes a tuple away from a flow sooner than that: see
+    /// Was this forward entry's reverse entry looked at so recently that a packet that changes
+    /// nothing can skip it? No other flow can take the tuple sooner than that: see
     /// [`Flow::keep_ns`].
     #[inline(always)]
     #[must_use]
-    pub const fn is_proved(&self, now_ns: u64) -> bool {
+    pub const fn is_verified(&self, now_ns: u64) -> bool {
         // A time of another CPU may lie a tick ahead, and then wraps to a large number.
-        now_ns.wrapping_sub(self.last_seen_ns) < PROOF_NS
+        now_ns.wrapping_sub(self.last_seen_ns) < VERIFIED_NS
     }
 
     /// A connection that has ended: reset by either side, or finished by both. Asked of a reply
-    /// record.
+    /// entry.
     #[inline(always)]
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -185,19 +193,18 @@ impl Flow {
     }
 
     /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of
-    /// a reply record.
+    /// a reply entry.
     #[inline(always)]
     #[must_use]
-    pub const fn keep_ns(&self, connects: bool, ports_short: bool) -> u64 {
+    pub const fn keep_ns(&self, proto: u8, ports: FreePorts) -> u64 {
         let answered = self.server & seen::PACKET != 0;
-        if !connects {
+        if !connects(proto) {
             return if answered { idle::UDP } else { idle::UDP_NEW };
         }
         if self.is_closed() {
-            return if ports_short {
-                idle::TCP_CLOSED_SHORT
-            } else {
-                idle::TCP_CLOSED
+            return match ports {
+                FreePorts::Scarce => idle::TCP_CLOSED_SHORT,
+                FreePorts::Enough => idle::TCP_CLOSED,
             };
         }
         if answered && self.client & seen::DATA != 0 {
@@ -222,7 +229,7 @@ mod tests {
             pool: 1,
             backend: 1,
             generation: 1,
-            kind: kind::REPLY,
+            direction: direction::REPLY,
             flags: 0,
             client,
             server,
@@ -231,8 +238,8 @@ mod tests {
     }
 
     #[test]
-    fn a_twin_key_turns_the_tuple_round() {
-        let k = reply(0, 0).twin_key(6);
+    fn a_reverse_key_turns_the_tuple_round() {
+        let k = reply(0, 0).reverse_key(6);
         assert_eq!((k.sport, k.dport, k.proto), (4711, 30080, 6));
         assert_eq!(
             (k.src, k.dst),
@@ -241,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_holds_for_a_while_and_not_from_the_future() {
+    fn a_verification_holds_for_a_while_and_not_from_the_future() {
         let mut forward = reply(0, 0);
         forward.last_seen_ns = 5_000_000_000;
-        assert!(forward.is_proved(5_000_000_000));
-        assert!(forward.is_proved(5_000_000_000 + PROOF_NS - 1));
-        assert!(!forward.is_proved(5_000_000_000 + PROOF_NS));
-        assert!(!forward.is_proved(4_999_999_999));
+        assert!(forward.is_verified(5_000_000_000));
+        assert!(forward.is_verified(5_000_000_000 + VERIFIED_NS - 1));
+        assert!(!forward.is_verified(5_000_000_000 + VERIFIED_NS));
+        assert!(!forward.is_verified(4_999_999_999));
     }
 
     #[test]
@@ -261,15 +268,18 @@ mod tests {
     #[test]
     fn an_open_connection_is_kept_longest_and_a_closed_one_gives_way_when_ports_are_short() {
         let open = reply(seen::PACKET | seen::DATA, seen::PACKET);
-        assert_eq!(open.keep_ns(true, true), idle::TCP);
+        assert_eq!(open.keep_ns(6, FreePorts::Scarce), idle::TCP);
         assert_eq!(
-            reply(seen::PACKET, seen::PACKET).keep_ns(true, true),
+            reply(seen::PACKET, seen::PACKET).keep_ns(6, FreePorts::Scarce),
             idle::TCP_NEW
         );
         let closed = reply(seen::FIN, seen::FIN);
-        assert_eq!(closed.keep_ns(true, false), idle::TCP_CLOSED);
-        assert_eq!(closed.keep_ns(true, true), idle::TCP_CLOSED_SHORT);
-        assert_eq!(reply(seen::PACKET, 0).keep_ns(false, true), idle::UDP_NEW);
-        assert_eq!(open.keep_ns(false, true), idle::UDP);
+        assert_eq!(closed.keep_ns(6, FreePorts::Enough), idle::TCP_CLOSED);
+        assert_eq!(closed.keep_ns(6, FreePorts::Scarce), idle::TCP_CLOSED_SHORT);
+        assert_eq!(
+            reply(seen::PACKET, 0).keep_ns(17, FreePorts::Scarce),
+            idle::UDP_NEW
+        );
+        assert_eq!(open.keep_ns(17, FreePorts::Scarce), idle::UDP);
     }
 }

@@ -16,7 +16,7 @@ pub mod scope {
 /// misses the exact entry and hits this one is an undefined port of a known VIP.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct VipKey {
     /// The VIP.
     pub addr: Addr,
@@ -32,7 +32,7 @@ pub struct VipKey {
 /// since a Service may have one family only, and the backends of two are different ones.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct NodePortKey {
     /// Host byte order.
     pub port: u16,
@@ -66,7 +66,7 @@ impl NodePortKey {
 /// and the next one that takes one stands a barrier.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct FrontendValue {
     /// Index into `lb_pools`, `lb_sched` and `lb_pool_stats`.
     pub pool: u32,
@@ -95,7 +95,7 @@ pub const ROUTED: u32 = 1 << 5;
 /// Value of `lb_nodeaddrs`: an address on which node ports answer.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct NodeAddr {
     /// Interface index that carries the address.
     pub ifindex: u32,

@@ -4,7 +4,7 @@
     clippy::inline_always,
     reason = "the kernel runs this code too, and its verifier follows no call cheaply"
 )]
-#![cfg_attr(not(feature = "user"), no_std)]
+#![cfg_attr(not(any(feature = "user", test)), no_std)]
 
 pub mod addr;
 pub mod affinity;

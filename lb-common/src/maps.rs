@@ -10,23 +10,32 @@ pub struct MapSpec {
     pub capacity: u32,
     /// Goes up when the layout of key or value changes.
     pub version: u32,
-    /// State maps outlive upgrades; config maps are rebuilt from the cluster.
-    pub state: bool,
+    /// Whether its content outlives an upgrade.
+    pub lifetime: Lifetime,
     /// The name that agents before this one pinned the map under, with the same layout. Empty:
     /// none.
     pub former: &'static str,
 }
 
+/// What becomes of a map's content when another version of the agent starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifetime {
+    /// It is rebuilt from the cluster.
+    Config,
+    /// It is kept, since it cannot be rebuilt.
+    State,
+}
+
 macro_rules! maps {
-    ($($(#[doc = $doc:literal])+ $id:ident: $name:literal, $capacity:expr, v $version:literal, $state:ident $(, was $former:literal)?;)+) => {
+    ($($(#[doc = $doc:literal])+ $id:ident: $name:literal, $capacity:expr, v $version:literal, $lifetime:ident $(, was $former:literal)?;)+) => {
         $($(#[doc = $doc])+ pub const $id: MapSpec = MapSpec {
-            name: $name, capacity: $capacity, version: $version, state: maps!(@ $state), former: concat!($($former)?),
+            name: $name, capacity: $capacity, version: $version, lifetime: maps!(@ $lifetime), former: concat!($($former)?),
         };)+
         /// Every map, in the order in which they are created.
         pub const ALL: &[MapSpec] = &[$($id),+];
     };
-    (@ config) => { false };
-    (@ state) => { true };
+    (@ config) => { Lifetime::Config };
+    (@ state) => { Lifetime::State };
 }
 
 /// Flag of the arrays that the agent writes by aligned stores through a shared mapping
@@ -36,7 +45,8 @@ pub const MMAPABLE: usize = 1 << 10;
 maps! {
     /// [`VipKey`](crate::frontend::VipKey) → [`FrontendValue`](crate::frontend::FrontendValue)
     FRONTENDS: "lb_frontends", 1 << 18, v 1, config, was "lb_services";
-    /// [`NodePortKey`](crate::frontend::NodePortKey) → [`FrontendValue`](crate::frontend::FrontendValue)
+    /// [`NodePortKey`](crate::frontend::NodePortKey) →
+    /// [`FrontendValue`](crate::frontend::FrontendValue)
     NODEPORTS: "lb_nodeports", 1 << 13, v 1, config;
     /// [`Addr`](crate::Addr) → [`NodeAddr`](crate::frontend::NodeAddr)
     NODEADDRS: "lb_nodeaddrs", 1 << 10, v 1, config;
@@ -68,8 +78,8 @@ maps! {
     FLOWS: "lb_flows", 1 << 18, v 1, state;
     /// the same, not yet confirmed: a flood drives out these alone
     NEWFLOWS: "lb_newflows", 1 << 16, v 1, state;
-    /// [`FlowKey`](crate::flow::FlowKey) of a backend's packets to an address that we rewrote sources to, with
-    /// destination port 0 → 1: whose packets to our port range are not the stack's
+    /// [`FlowKey`](crate::flow::FlowKey) of a backend's packets to an address that we rewrote
+    /// sources to, with destination port 0 → 1: whose packets to our port range are not the stack's
     SNAT_PEERS: "lb_snat_peers", 1 << 14, v 1, state;
     /// room that a program needs beside its stack, one a CPU
     SCRATCH: "lb_scratch", 1, v 1, config;
@@ -92,7 +102,15 @@ const _: () = {
     }
 };
 
-#[cfg(feature = "user")]
+impl MapSpec {
+    /// Does its content outlive an upgrade?
+    #[must_use]
+    pub const fn is_state(&self) -> bool {
+        matches!(self.lifetime, Lifetime::State)
+    }
+}
+
+#[cfg(any(feature = "user", test))]
 impl MapSpec {
     /// The map of this name.
     #[must_use]
@@ -118,7 +136,7 @@ impl MapSpec {
     }
 }
 
-#[cfg(all(test, feature = "user"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

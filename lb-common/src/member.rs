@@ -5,7 +5,7 @@
 /// flow entries can ask whether they still hold.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct MemberKey {
     /// Pool index.
     pub pool: u32,

@@ -25,7 +25,8 @@ macro_rules! pod {
             let $t { $($field),+ } = v;
             $(let _: $ft = $field;)+
         };
-        // SAFETY: `repr(C)`, only integers and arrays of integers, no padding (asserted above), `Copy` and `'static`.
+        // SAFETY: `repr(C)`, only integers and arrays of integers, no padding (asserted above),
+        // `Copy` and `'static`.
         unsafe impl aya::Pod for $t {}
     )+};
 }
@@ -55,7 +56,7 @@ pod! {
     SourceRange { pool: u32, addr: Addr }
     FlowKey { src: Addr, dst: Addr, sport: u16, dport: u16, proto: u8, pad: [u8; 3] }
     Flow {
-        src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, pool: u32, backend: u32, generation: u32, kind: u8,
+        src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, pool: u32, backend: u32, generation: u32, direction: u8,
         flags: u8, client: u8, server: u8, last_seen_ns: u64,
     }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }

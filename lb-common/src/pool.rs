@@ -4,7 +4,7 @@
 /// which is the atomic switch of a pool from one range of slots to the next.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Pool {
     /// First slot.
     pub base: u32,
@@ -15,7 +15,7 @@ pub struct Pool {
     pub generation: u16,
     /// Session affinity, seconds; 0 is off.
     pub affinity_secs: u32,
-    /// See [`scheduler`](crate::scheduler).
+    /// The number of a [`Scheduler`](crate::scheduler::Scheduler).
     pub scheduler: u8,
     /// Reserved, zero.
     pub pad: u8,
@@ -45,7 +45,7 @@ impl Pool {
 
 /// Word 0 of a [`Pool`], taken apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct PoolWord {
     /// First slot.
     pub base: u32,

@@ -38,7 +38,8 @@ reasons! {
     SockNoLocalEndpoint = 2, "sock_no_local_endpoint";
     /// Refused on the socket path: a port that the VIP does not define.
     SockUnknownPort = 3, "sock_unknown_port";
-    /// The socket was translated, but its record could not be kept (socket option memory): getpeername shows the backend.
+    /// The socket was translated, but its record could not be kept (socket option memory):
+    /// getpeername shows the backend.
     SockStorageFailed = 4, "sock_storage_failed";
     /// A slot of another service was read twice; the connection was refused, or the packet dropped.
     StaleSlot = 5, "stale_slot";
@@ -46,7 +47,8 @@ reasons! {
     SlotRetried = 6, "slot_retried";
     /// An index that points nowhere: the maps contradict each other.
     BadIndex = 7, "bad_index";
-    /// An answer to an unconnected socket could not be remembered: it will show the backend's address.
+    /// An answer to an unconnected socket could not be remembered: it will show the backend's
+    /// address.
     UdpPeerFailed = 8, "udp_peer_failed";
     /// bind() to a node port in the host's namespace was refused.
     BindHeld = 9, "bind_held";
@@ -90,15 +92,18 @@ reasons! {
     PktIcmpError = 28, "pkt_icmp_error";
     /// An affinity record named a backend that is no longer a member; another was chosen.
     AffinityMoved = 29, "affinity_moved";
-    /// A new flow's record of an established kind was dropped by the kernel's LRU and found again by its tuple.
+    /// A new flow's record of an established kind was dropped by the kernel's LRU and found again
+    /// by its tuple.
     FlowRechosen = 30, "flow_rechosen";
     /// Packet dropped: larger than what the way to the backend or to the client carries.
     PktTooBig = 31, "pkt_too_big";
     /// A VIP answered ping.
     PktEcho = 32, "pkt_echo";
-    /// Packet dropped: it was routed to `lb0` as a service's address, and no Service has that address.
+    /// Packet dropped: it was routed to `lb0` as a service's address, and no Service has that
+    /// address.
     PktUnallocated = 33, "pkt_unallocated";
-    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP, UDP, SCTP nor an echo request.
+    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP, UDP, SCTP
+    /// nor an echo request.
     PktVipUnread = 34, "pkt_vip_unread";
 }
 

@@ -1,6 +1,6 @@
 //! The choice of a slot, as pure functions: the same code runs in the kernel and in the tests.
 
-use crate::scheduler;
+use crate::scheduler::{Need, Scheduler};
 
 /// What a choice may look at. Each is computed by the caller only when the scheduler asks for it
 /// (see [`needs`]).
@@ -8,36 +8,24 @@ use crate::scheduler;
 pub struct Input {
     /// A random number, or a hash of the 5-tuple in the packet path.
     pub random: u32,
-    /// The value of the service's cursor before it was advanced.
+    /// The value of the pool's cursor before it was advanced.
     pub cursor: u32,
     /// A hash of the client's address.
     pub source_hash: u32,
 }
 
-/// Which part of [`Input`] a scheduler looks at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Need {
-    /// [`Input::random`]
-    Random,
-    /// [`Input::cursor`]
-    Cursor,
-    /// [`Input::source_hash`]
-    SourceHash,
-}
-
-/// What `scheduler` (see [`scheduler`]) looks at; an unknown one is treated as random.
+/// What the scheduler of this number looks at. A number that is not in the list of [`Scheduler`] is
+/// treated as [`Scheduler::Random`].
 #[inline(always)]
 #[must_use]
 pub const fn needs(scheduler: u8) -> Need {
-    match scheduler {
-        scheduler::RR | scheduler::WRR => Need::Cursor,
-        scheduler::SH => Need::SourceHash,
-        _ => Need::Random,
+    match Scheduler::from_number(scheduler) {
+        Some(known) => known.needs(),
+        None => Need::Random,
     }
 }
 
-/// The slot's offset from the service's base: less than `count` for every input, 0 when `count` is
-/// 0.
+/// The slot's offset from the pool's base: less than `count` for every input, 0 when `count` is 0.
 #[inline(always)]
 #[must_use]
 pub const fn offset(scheduler: u8, count: u16, input: Input) -> u16 {
@@ -99,15 +87,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offset_is_always_a_slot_of_the_service(s in 0u8..8, count in 1u16.., random: u32, cursor: u32, source_hash: u32) {
+        fn offset_is_always_a_slot_of_the_pool(s in 0u8..8, count in 1u16.., random: u32, cursor: u32, source_hash: u32) {
             let chosen = offset(s, count, Input { random, cursor, source_hash });
             prop_assert!(chosen < count);
         }
 
         #[test]
-        fn an_empty_service_has_offset_zero(s in 0u8..8, random: u32) {
+        fn an_empty_pool_has_offset_zero(s in 0u8..8, random: u32) {
             let chosen = offset(s, 0, Input { random, cursor: random, source_hash: random });
             prop_assert_eq!(chosen, 0);
+        }
+    }
+
+    #[test]
+    fn an_unknown_number_chooses_at_random() {
+        assert_eq!(needs(200), Need::Random);
+        for scheduler in Scheduler::ALL {
+            assert_eq!(needs(scheduler.number()), scheduler.needs());
         }
     }
 
@@ -116,7 +112,7 @@ mod tests {
         let seen: Vec<u16> = (7..13)
             .map(|cursor| {
                 offset(
-                    scheduler::RR,
+                    Scheduler::RoundRobin.number(),
                     3,
                     Input {
                         random: 0,

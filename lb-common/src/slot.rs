@@ -3,7 +3,7 @@
 /// Value of `lb_slots`: one u64, so that it is read and written at once.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Slot {
     /// Index into `lb_backends`.
     pub backend: u32,

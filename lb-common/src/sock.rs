@@ -9,7 +9,7 @@ use crate::addr::Addr;
 /// [`kind::NONE`].
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct SockRecord {
     /// What the application asked for.
     pub vip: Addr,
@@ -69,7 +69,7 @@ impl SockRecord {
 /// Key of `lb_udp_peers`: an answer from this backend to this socket.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct UdpPeerKey {
     /// Socket cookie.
     pub cookie: u64,
@@ -84,7 +84,7 @@ pub struct UdpPeerKey {
 /// Value of `lb_udp_peers`: what recvmsg shows instead.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct UdpPeer {
     /// The VIP that the application sent to.
     pub addr: Addr,
@@ -109,7 +109,7 @@ pub struct UdpPeer {
 /// that read writes the two ids.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Agent {
     /// Process id in the initial pid namespace; sockets that it connects are never translated.
     pub tgid: u32,

@@ -7,7 +7,7 @@ use crate::addr::Addr;
 /// which is stored mapped).
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct SourceRange {
     /// Pool index, in the machine's byte order (always matched whole).
     pub pool: u32,

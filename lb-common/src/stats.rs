@@ -3,7 +3,7 @@
 /// Value of `lb_pool_stats`, one a CPU.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "user", derive(Debug))]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct PoolStats {
     /// Connections (and unconnected UDP datagrams' first choices) given a backend.
     pub connections: u64,

@@ -2,7 +2,7 @@
 //! answered and sent.
 
 use aya_ebpf::{EbpfContext, programs::TcContext};
-use lb_common::{Addr, Reason, flow::kind};
+use lb_common::{Addr, Reason, flow::direction};
 
 use crate::{
     count::{self, count},
@@ -60,7 +60,7 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
             }
             let reason = match action {
                 Action::Deliver => Reason::PktLocal,
-                Action::Send { .. } if s.flow.kind != kind::REPLY => Reason::PktForwarded,
+                Action::Send { .. } if s.flow.direction != direction::REPLY => Reason::PktForwarded,
                 _ => Reason::PktReply,
             };
             count::forwarded(s.flow.pool, p.len, reason);

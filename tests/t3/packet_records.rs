@@ -10,7 +10,7 @@ use lb_agent::maps::{
 };
 use lb_common::{
     Reason,
-    flow::{Flow, FlowKey, kind},
+    flow::{Flow, FlowKey, direction},
     maps,
 };
 use testbed::{
@@ -30,7 +30,7 @@ fn evict(bed: &TwoNodes, kind: u8) -> Result<usize> {
     let entries = flows.entries()?;
     let keys: Vec<FlowKey> = entries
         .into_iter()
-        .filter_map(|(key, flow)| (flow.kind == kind).then_some(key))
+        .filter_map(|(key, flow)| (flow.direction == kind).then_some(key))
         .collect();
     let batch = flows.remove(&keys);
     ensure!(batch.error.is_none(), "{:?}", batch.error);
@@ -63,7 +63,7 @@ fn a_record_that_is_lost_is_made_again() -> Result<()> {
         let start = hook.start();
         let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, start)?;
         let held = held(&bed)?;
-        for lost in [kind::REPLY, kind::FORWARD] {
+        for lost in [direction::REPLY, direction::FORWARD] {
             let before = repaired(&bed)?;
             ensure!(evict(&bed, lost)? >= held.len(), "no records to lose");
             for (sock, name) in &held {
@@ -76,7 +76,7 @@ fn a_record_that_is_lost_is_made_again() -> Result<()> {
                     Ok(())
                 })?;
             }
-            if lost == kind::REPLY {
+            if lost == direction::REPLY {
                 let found = repaired(&bed)? - before;
                 ensure!(
                     found >= held.len() as u64,

@@ -6,6 +6,7 @@ mod bars;
 mod proxies;
 mod run_time;
 
+use lb_common::scheduler::Scheduler;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -74,7 +75,13 @@ const SPECIAL_AT: u32 = 1000;
 /// The class that needs other targets.
 const V6: &str = "IPv6";
 /// Those that the agent knows, besides the default.
-const SCHEDULERS: [&str; 2] = ["rr", "sh"];
+fn schedulers() -> impl Iterator<Item = &'static str> {
+    let others = Scheduler::ALL
+        .iter()
+        .filter(|s| **s != Scheduler::default());
+    others.map(|s| s.name())
+}
+
 /// What nothing stands behind.
 const DIRECT: &str = "direct";
 const DIRECT_V6: &str = "direct, IPv6";
@@ -188,7 +195,7 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
         if scale == SPECIAL_AT {
             classes.extend([Class::Affinity; SPECIAL]);
             classes.extend([Class::V6; SPECIAL]);
-            for name in SCHEDULERS {
+            for name in schedulers() {
                 classes.extend([Class::Scheduler(name); SPECIAL]);
             }
         }
@@ -260,7 +267,7 @@ impl<'a> Rows<'a> {
                 self.places(&ours(*scale), &place, *scale, programs)?;
             }
             if *scale == SPECIAL_AT {
-                let classes = ["affinity", V6].into_iter().chain(SCHEDULERS);
+                let classes = ["affinity", V6].into_iter().chain(schedulers());
                 let starts = (*scale..).step_by(SPECIAL);
                 for (class, start) in classes.zip(starts) {
                     let numbers: Vec<u32> = (start..).take(SPECIAL).collect();

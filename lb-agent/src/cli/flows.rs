@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lb_common::{
     Addr,
-    flow::{Flow, FlowKey, flags, kind},
+    flow::{Flow, FlowKey, direction, flags},
     maps,
 };
 use serde::Serialize;
@@ -82,16 +82,16 @@ pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
 fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
     let replies: std::collections::HashMap<FlowKey, Flow> = all
         .iter()
-        .filter(|(_, f)| f.kind == kind::REPLY)
+        .filter(|(_, f)| f.direction == direction::REPLY)
         .copied()
         .collect();
     let forward = all
         .iter()
-        .filter(|(_, f)| f.kind == kind::FORWARD && f.generation != 0);
+        .filter(|(_, f)| f.direction == direction::FORWARD && f.generation != 0);
     forward
         .map(|(k, f)| {
             let reply = replies
-                .get(&f.twin_key(k.proto))
+                .get(&f.reverse_key(k.proto))
                 .filter(|r| r.generation == f.generation);
             let closed = reply.is_some_and(|r| lb_common::flow::connects(k.proto) && r.is_closed());
             Row {

@@ -48,7 +48,7 @@ fn rename_all(dir: &BpfDir) -> Result<()> {
         } else if let Some(spec) = under_former_name(dir, &name) {
             // A config map has no successor here only if an agent that did not know its new name
             // ended in the middle of a commit: the next load makes one.
-            if spec.state {
+            if spec.is_state() {
                 tracing::info!(from = name, to = spec.name, "pin renamed");
                 rename(&spec.pin_name())?;
             }

@@ -52,7 +52,7 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
     let mut replaced = Vec::new();
     let mut paths: Vec<(MapSpec, PathBuf)> = Vec::new();
     for (spec, fate) in &fates {
-        let replace = *fate == Fate::Replace || (together && !spec.state);
+        let replace = *fate == Fate::Replace || (together && !spec.is_state());
         if replace {
             replaced.push(spec.name);
         }

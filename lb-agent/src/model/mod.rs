@@ -18,6 +18,7 @@ pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
+pub use lb_common::scheduler::Scheduler;
 pub use machine::{Device, Machine, ServiceCidr, VethPair};
 pub use node::Node;
-pub use service::{Policy, Scheduler, Service, ServicePort, ServiceType};
+pub use service::{Policy, Service, ServicePort, ServiceType};

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
-use lb_common::{Proto, scheduler};
+use lb_common::{Proto, scheduler::Scheduler};
 
 use super::{Cidr, ObjectKey};
 
@@ -82,54 +82,4 @@ pub enum Policy {
     Cluster,
     /// Only endpoints of this node.
     Local,
-}
-
-/// How a backend is chosen for a new connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Scheduler {
-    /// Uniform.
-    #[default]
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// By a hash of the client.
-    SourceHash,
-}
-
-impl Scheduler {
-    /// Every scheduler, by the name users of ipvsadm know.
-    pub const ALL: &'static [(&'static str, Self)] = &[
-        ("random", Self::Random),
-        ("rr", Self::RoundRobin),
-        ("sh", Self::SourceHash),
-    ];
-
-    /// The number in `lb_pools` (see [`scheduler`]).
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Random => scheduler::RANDOM,
-            Self::RoundRobin => scheduler::RR,
-            Self::SourceHash => scheduler::SH,
-        }
-    }
-
-    /// The name in annotations, flags and tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::RoundRobin => "rr",
-            Self::SourceHash => "sh",
-        }
-    }
-
-    /// By name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, s)| *s)
-    }
 }

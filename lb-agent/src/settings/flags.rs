@@ -88,8 +88,14 @@ pub struct Flags {
     /// Where metrics are served.
     #[command(flatten)]
     pub metrics: MetricsArg,
-    /// Scheduler of Services that do not name one [default: random]
-    #[arg(long, env = "LB_AGENT_SCHEDULER", value_name = "NAME", value_parser = scheduler)]
+    /// Scheduler of Services that do not name one.
+    #[arg(
+        long,
+        env = "LB_AGENT_SCHEDULER",
+        value_name = "NAME",
+        value_parser = scheduler,
+        help = scheduler_help()
+    )]
     pub scheduler: Option<Scheduler>,
     /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or
     /// networks; lists combine. On loopback, node ports answer processes of the host only
@@ -268,9 +274,36 @@ impl Flags {
     }
 }
 
+fn scheduler_help() -> String {
+    let default = Scheduler::default().name();
+    let names = Scheduler::names();
+    format!("Scheduler of Services that do not name one: {names} [default: {default}]")
+}
+
 fn scheduler(name: &str) -> Result<Scheduler, String> {
-    Scheduler::parse(name).ok_or_else(|| {
-        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
-        format!("known are {}", known.join(", "))
-    })
+    Scheduler::parse(name).ok_or_else(|| format!("known are {}", Scheduler::names()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_chart_allows_and_explains_the_schedulers_that_there_are() {
+        let helm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../helm");
+        let read = |name: &str| fs::read_to_string(helm.join(name)).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+        let allowed = &schema["properties"]["config"]["properties"]["scheduler"]["enum"];
+        let names: Vec<&str> = Scheduler::ALL.iter().map(|s| s.name()).collect();
+        assert_eq!(*allowed, serde_json::json!(names));
+
+        let values = read("values.yaml");
+        let (before, _) = values.split_once("\n  scheduler: random\n").unwrap();
+        let comment = before.lines().last().unwrap();
+        for name in names {
+            assert!(comment.contains(&format!("`{name}`")), "{name}: {comment}");
+        }
+    }
 }

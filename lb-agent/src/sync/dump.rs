@@ -120,10 +120,7 @@ impl Reader {
             let _ = writeln!(out, "  leads nowhere");
             return Ok(());
         };
-        let name = Scheduler::ALL
-            .iter()
-            .find(|(_, s)| s.number() == pool.scheduler)
-            .map_or("?", |(name, _)| name);
+        let name = Scheduler::from_number(pool.scheduler).map_or("?", Scheduler::name);
         let _ = write!(out, "  {name}");
         if pool.affinity_secs > 0 {
             let _ = write!(out, " affinity {}s", pool.affinity_secs);

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, Result};
 use lb_common::{
     Addr,
-    flow::{Flow, FlowKey, kind, seen},
+    flow::{Flow, FlowKey, direction, seen},
     maps,
 };
 
@@ -83,7 +83,7 @@ fn ours(flows: &HashPin<FlowKey, Flow>, dir: &BpfDir) -> Result<HashSet<FlowKey>
     let new: HashPin<FlowKey, Flow> = HashPin::open(dir, maps::NEWFLOWS, Access::Read)?;
     let all = flows.entries()?.into_iter().chain(new.entries()?);
     Ok(all
-        .filter(|(_, flow)| flow.kind != kind::NETFILTER)
+        .filter(|(_, flow)| flow.direction != direction::NETFILTER)
         .map(|(key, _)| key)
         .collect())
 }
@@ -120,7 +120,7 @@ fn entry(now: u64) -> Flow {
         pool: 0,
         backend: 0,
         generation: 1,
-        kind: kind::NETFILTER,
+        direction: direction::NETFILTER,
         flags: 0,
         client: seen::PACKET | seen::DATA,
         server: seen::PACKET,

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use lb_common::{flow::kind, member};
+use lb_common::{flow::direction, member};
 
 use super::{Action, Side, send};
 use crate::{
@@ -68,7 +68,7 @@ pub fn reply_in(
     let Some(found) = found.current(&s.key, &mut s.flow) else {
         return Action::Pass;
     };
-    if s.flow.kind != kind::REPLY || flow::is_local(&s.flow) {
+    if s.flow.direction != direction::REPLY || flow::is_local(&s.flow) {
         return Action::Pass;
     }
     found.server_sent(flow::bits(p), flow::now());

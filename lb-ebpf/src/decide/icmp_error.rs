@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use lb_common::{Reason, flow::kind};
+use lb_common::{Reason, flow::direction};
 
 use super::{Action, Direction, send};
 use crate::{
@@ -17,10 +17,13 @@ use crate::{
 pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Direction) -> Action {
     s.key = p.key();
     let found = flow::read(&s.key, &mut s.flow);
-    if found.is_none() || s.flow.kind == kind::NETFILTER {
+    if found.is_none() || s.flow.direction == direction::NETFILTER {
         return Action::Pass;
     }
-    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
+    let (reply, local) = (
+        s.flow.direction == direction::REPLY,
+        flow::is_local(&s.flow),
+    );
     let out = direction == Direction::Out;
     // Of flows, only replies of local backends are seen on their way out.
     if (reply && local) != out {
@@ -53,7 +56,10 @@ pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Dir
 pub fn lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Direction) -> Action {
     s.key = p.key();
     let found = flow::read(&s.key, &mut s.flow);
-    let (reply, local) = (s.flow.kind == kind::REPLY, flow::is_local(&s.flow));
+    let (reply, local) = (
+        s.flow.direction == direction::REPLY,
+        flow::is_local(&s.flow),
+    );
     let replied = direction == Direction::In;
     if found.is_none() || !flow::is_lb0(&s.flow) || reply != replied {
         return Action::Drop(Reason::PktNoFlow);

@@ -7,7 +7,7 @@ mod open;
 
 use core::ffi::c_void;
 
-use lb_common::{Reason, flow::kind, frontend::scope};
+use lb_common::{Reason, flow::direction, frontend::scope};
 
 use crate::{
     flow::{self, snat_peer},
@@ -91,10 +91,10 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
     }
     if let Some(found) = found {
         found.copy_to(&mut s.flow);
-        if s.flow.kind == kind::REPLY {
+        if s.flow.direction == direction::REPLY {
             return reply_in(ctx, p, s, &found, whole);
         }
-        if s.flow.kind == kind::NETFILTER {
+        if s.flow.direction == direction::NETFILTER {
             if !p.is_syn() {
                 found.client_sent(flow::bits(p), flow::now());
                 return Action::Pass;
@@ -125,7 +125,7 @@ pub fn egress(p: &Packet, s: &mut Scratch) -> Action {
     let Some(found) = flow::read(&s.key, &mut s.flow) else {
         return Action::Pass;
     };
-    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) {
+    if s.flow.direction != direction::REPLY || !flow::is_local(&s.flow) {
         return Action::Pass;
     }
     found.server_sent(flow::bits(p), flow::now());
@@ -143,7 +143,7 @@ pub fn lb0_out(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
     }
     if let Some(found) = found {
         found.copy_to(&mut s.flow);
-        if s.flow.kind == kind::FORWARD
+        if s.flow.direction == direction::FORWARD
             && flow::is_lb0(&s.flow)
             && let Some(action) = established(ctx, p, s, &found, whole, Side::Lb0)
         {
@@ -170,7 +170,7 @@ pub fn lb0_in(p: &Packet, s: &mut Scratch) -> Action {
     let Some(found) = found.and_then(|found| found.current(&s.key, &mut s.flow)) else {
         return Action::Drop(Reason::PktNoFlow);
     };
-    if s.flow.kind != kind::REPLY || !flow::is_local(&s.flow) || !flow::is_lb0(&s.flow) {
+    if s.flow.direction != direction::REPLY || !flow::is_local(&s.flow) || !flow::is_lb0(&s.flow) {
         return Action::Drop(Reason::PktNoFlow);
     }
     found.server_sent(flow::bits(p), flow::now());

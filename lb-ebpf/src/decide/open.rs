@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use lb_common::{
     Reason,
     backend::Backend,
-    flow::{flags, kind},
+    flow::{direction, flags},
     frontend::{self, FrontendValue},
     lb0,
     pool::flags as pool_flags,
@@ -67,7 +67,7 @@ pub fn new(
     if chosen.backend.addr.is_v4() != p.v4 || chosen.backend.proto != p.proto {
         return Action::Drop(Reason::BadIndex);
     }
-    s.flow.kind = kind::FORWARD;
+    s.flow.direction = direction::FORWARD;
     s.flow.pool = service.pool;
     s.flow.backend = chosen.id;
     s.flow.ifindex = p.ifindex;

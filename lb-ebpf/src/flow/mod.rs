@@ -33,7 +33,7 @@ pub fn skip_reverse_lookup(p: &Packet, s: &Scratch, found: &Entry, now: u64) -> 
     found.table == FlowTable::Established
         && p.changes_nothing()
         && s.flow.ifindex == p.ifindex
-        && s.flow.is_proved(now)
+        && s.flow.is_verified(now)
         && found.still(&s.key, &s.flow)
 }
 

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::{
     Reason,
-    flow::{kind, seen},
+    flow::{direction, seen},
 };
 
 use super::{Entry, FlowTable, bits, find, find_established, now};
@@ -13,7 +13,7 @@ use crate::{count::count, packet::Packet, scratch::Scratch};
 /// made again if it was lost. `None` if its tuple is another flow's by now.
 #[inline(always)]
 pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option<Entry> {
-    s.reverse_key = s.flow.twin_key(p.proto);
+    s.reverse_key = s.flow.reverse_key(p.proto);
     if let Some(reverse) = find(&s.reverse_key) {
         return (reverse.generation() == s.flow.generation).then_some(reverse);
     }
@@ -49,7 +49,7 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch) {
     s.reverse.pool = s.flow.pool;
     s.reverse.backend = s.flow.backend;
     s.reverse.generation = s.flow.generation;
-    s.reverse.kind = kind::REPLY;
+    s.reverse.direction = direction::REPLY;
     s.reverse.flags = s.flow.flags;
     s.reverse.client = bits(p);
     s.reverse.server = 0;

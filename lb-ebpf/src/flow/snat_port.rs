@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_prandom_u32, bpf_loop},
 };
-use lb_common::{Reason, flow::connects};
+use lb_common::{Reason, flow::FreePorts};
 
 use super::{FlowTable, find, find_established, reverse::fill_reverse};
 use crate::{
@@ -38,7 +38,7 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32) -> bool {
     // SAFETY: a helper without arguments.
     s.flow.generation = unsafe { bpf_get_prandom_u32() } | 1;
     s.flow.sport = p.sport;
-    s.reverse_key = s.flow.twin_key(p.proto);
+    s.reverse_key = s.flow.reverse_key(p.proto);
     fill_reverse(p, s);
     s.search = PortSearch {
         hash,
@@ -152,11 +152,14 @@ fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
         s.reverse.generation = generation;
         return Occupant::Us;
     }
-    let connects = connects(s.reverse_key.proto);
-    let ports_short = attempt >= TRIES / 2;
+    let ports = if attempt < TRIES / 2 {
+        FreePorts::Enough
+    } else {
+        FreePorts::Scarce
+    };
     let age = s.reverse.last_seen_ns.wrapping_sub(f.last_seen_ns);
     // A time of another CPU may lie a tick ahead of ours.
-    if age > i64::MAX as u64 || age < f.keep_ns(connects, ports_short) {
+    if age > i64::MAX as u64 || age < f.keep_ns(s.reverse_key.proto, ports) {
         return Occupant::Other;
     }
     // SAFETY: an aligned u32 of a map element that lives while the program runs. Only the one that

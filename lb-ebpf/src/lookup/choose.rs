@@ -9,7 +9,8 @@ use lb_common::{
     backend::Backend,
     frontend::FrontendValue,
     pool::{Pool, PoolWord, flags},
-    select::{self, Input, Need},
+    scheduler::Need,
+    select::{self, Input},
     slot::Slot,
 };
 

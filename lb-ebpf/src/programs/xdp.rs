@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::{Reason, dev, flow::kind};
+use lb_common::{Reason, dev, flow::direction};
 
 use crate::{
     count::{self, count},
@@ -84,7 +84,7 @@ fn send(ctx: &XdpContext, p: &Packet, s: &Scratch) -> Verdict {
         count(Reason::XdpToTc);
         return Verdict::Pass;
     }
-    let reason = if s.flow.kind == kind::REPLY {
+    let reason = if s.flow.direction == direction::REPLY {
         Reason::PktReply
     } else {
         Reason::PktForwarded

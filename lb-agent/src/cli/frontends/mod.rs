@@ -333,10 +333,7 @@ pub(super) fn protocol(number: u8) -> String {
 }
 
 fn scheduler(number: u8) -> &'static str {
-    Scheduler::ALL
-        .iter()
-        .find(|(_, s)| s.number() == number)
-        .map_or("?", |(name, _)| name)
+    Scheduler::from_number(number).map_or("?", Scheduler::name)
 }
 
 fn kinds(bits: u32) -> Vec<&'static str> {

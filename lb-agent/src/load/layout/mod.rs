@@ -59,7 +59,7 @@ pub fn fate(spec: &MapSpec, desired: Layout, pinned: Pinned) -> Fate {
     let Some(pinned) = layout else {
         return Fate::Create;
     };
-    if name == PinName::Former && !spec.state {
+    if name == PinName::Former && !spec.is_state() {
         return Fate::Replace;
     }
     if pinned == desired {
@@ -69,7 +69,7 @@ pub fn fate(spec: &MapSpec, desired: Layout, pinned: Pinned) -> Fate {
         capacity: desired.capacity,
         ..pinned
     } == desired;
-    if spec.state && same_but_capacity {
+    if spec.is_state() && same_but_capacity {
         Fate::KeepCapacity
     } else {
         Fate::Replace
@@ -81,7 +81,7 @@ pub fn fate(spec: &MapSpec, desired: Layout, pinned: Pinned) -> Fate {
 /// are new, unless none exists yet.
 #[must_use]
 pub fn config_together(fates: &[(MapSpec, Fate)]) -> bool {
-    let config = || fates.iter().filter(|(spec, _)| !spec.state);
+    let config = || fates.iter().filter(|(spec, _)| !spec.is_state());
     let all_fit = config().all(|(_, f)| *f == Fate::Reuse);
     let none_yet = config().all(|(_, f)| *f == Fate::Create);
     !all_fit && !none_yet

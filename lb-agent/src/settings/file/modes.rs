@@ -139,9 +139,10 @@ fn scheduler(name: &str) -> Result<Scheduler, String> {
         "mh" => "no table of hashes is kept",
         _ => "there is no such scheduler",
     };
-    let held = Scheduler::default().name();
+    let (names, default) = (Scheduler::names(), Scheduler::default().name());
     Err(format!(
-        "ipvs.scheduler: {name}: {why}: the default is {held}, unless --scheduler or a Service's annotation names another"
+        "ipvs.scheduler: {name}: {why} (known: {names}): {default} is used, unless --scheduler or a \
+         Service's annotation names another"
     ))
 }
 

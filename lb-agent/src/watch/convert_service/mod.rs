@@ -282,8 +282,7 @@ fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Schedu
     let name = object.metadata.annotations.as_ref()?.get(SCHEDULER)?;
     let found = Scheduler::parse(name.trim());
     if found.is_none() {
-        let known: Vec<&str> = Scheduler::ALL.iter().map(|(name, _)| *name).collect();
-        let known = known.join(", ");
+        let known = Scheduler::names();
         problems.push(format!(
             "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default is used"
         ));

@@ -7,7 +7,7 @@ use lb_common::{
     Reason::{
         PktForwarded, PktLocal, PktNoFlow, PktPortRewritten, PktSnatExhausted, PktUnknownPort,
     },
-    flow::{Flow, FlowKey, kind, seen},
+    flow::{Flow, FlowKey, direction, seen},
 };
 use testbed::probe::Family;
 
@@ -141,7 +141,7 @@ fn fill(scene: &mut Scene, family: Family, proto: u8, seen: Seen, seconds: u64) 
                 pool: 1,
                 backend: 1,
                 generation: 77,
-                kind: kind::REPLY,
+                direction: direction::REPLY,
                 flags: 0,
                 client: seen.0,
                 server: seen.1,

@@ -7,7 +7,7 @@ use lb_common::{
     Reason::{
         AffinityMoved, FlowRechosen, FlowRepaired, PktForwarded, PktLocal, PktNoFlow, PktReply,
     },
-    flow::{Flow, FlowKey, kind},
+    flow::{Flow, FlowKey, direction},
 };
 use testbed::probe::Family;
 
@@ -44,13 +44,13 @@ pub(super) fn rows() -> Vec<Row> {
 fn lost() -> Vec<Row> {
     vec![
         open("a connection that lost its reply record gets it again")
-            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .meanwhile(|scene, _| forget(scene, direction::REPLY))
             .given(tcp(FIN | ACK).again())
             .then(to(FAR), [FlowRepaired, PktForwarded])
             .given(tcp(ACK).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply),
         open("a connection that lost its forward record finds its backend and its port again")
-            .meanwhile(|scene, _| forget(scene, kind::FORWARD))
+            .meanwhile(|scene, _| forget(scene, direction::FORWARD))
             .given(tcp(ACK).again())
             .then(to(FAR), [FlowRechosen, PktForwarded]),
         open("a connection that lost both records finds its backend and its port again")
@@ -66,7 +66,7 @@ fn lost() -> Vec<Row> {
         row("a new flow that lost its reply record gets it again")
             .given(udp())
             .then(to(FAR), PktForwarded)
-            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .meanwhile(|scene, _| forget(scene, direction::REPLY))
             .given(udp().again())
             .then(to(FAR), [FlowRepaired, PktForwarded])
             .given(udp().answer(FAR.way))
@@ -74,13 +74,13 @@ fn lost() -> Vec<Row> {
         row("a new flow to a backend of this node that lost its forward record is found again")
             .given(udp().to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
-            .meanwhile(|scene, _| forget(scene, kind::FORWARD))
+            .meanwhile(|scene, _| forget(scene, direction::FORWARD))
             .given(udp().again())
             .then(to(HERE), [FlowRechosen, PktLocal]),
         row("an answer whose reply record is lost leaves as the backend sent it")
             .given(udp().to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
-            .meanwhile(|scene, _| forget(scene, kind::REPLY))
+            .meanwhile(|scene, _| forget(scene, direction::REPLY))
             .given(udp().answer(None))
             .then(PASSED, NOTHING),
         open("a SYN on the tuple of a connection that both sides closed opens another one")
@@ -194,11 +194,11 @@ fn adopted() -> Vec<Row> {
 }
 
 /// Removes the records of one direction.
-fn forget(scene: &mut Scene, kind: u8) -> Result<()> {
+fn forget(scene: &mut Scene, which: u8) -> Result<()> {
     for map in [&mut scene.state.new, &mut scene.state.established] {
         let all = map.entries()?.into_iter();
         let keys: Vec<_> = all
-            .filter(|(_, flow)| flow.kind == kind)
+            .filter(|(_, flow)| flow.direction == which)
             .map(|(key, _)| key)
             .collect();
         if !keys.is_empty() {
@@ -213,7 +213,7 @@ fn forget(scene: &mut Scene, kind: u8) -> Result<()> {
 fn flow(scene: &Scene) -> Result<Flow> {
     let new = scene.state.new.entries()?.into_iter();
     let mut all = new.chain(scene.state.established.entries()?);
-    let found = all.find(|(_, flow)| flow.kind == kind::FORWARD);
+    let found = all.find(|(_, flow)| flow.direction == direction::FORWARD);
     found.map(|(_, flow)| flow).context("no flow yet")
 }
 
@@ -282,7 +282,7 @@ fn put(scene: &mut Scene, key: FlowKey, flow: Flow) -> Result<()> {
 }
 
 /// A record without ends.
-fn empty(kind: u8) -> Result<Flow> {
+fn empty(which: u8) -> Result<Flow> {
     Ok(Flow {
         src: Addr::ZERO,
         dst: Addr::ZERO,
@@ -292,7 +292,7 @@ fn empty(kind: u8) -> Result<Flow> {
         pool: 0,
         backend: 0,
         generation: 5,
-        kind,
+        direction: which,
         flags: 0,
         client: 0,
         server: 0,
@@ -311,9 +311,9 @@ fn netfilter(scene: &mut Scene, family: Family) -> Result<()> {
         proto: 6,
         pad: [0; 3],
     };
-    put(scene, key, empty(kind::NETFILTER)?)
+    put(scene, key, empty(direction::NETFILTER)?)
 }
 
 fn adopt(scene: &mut Scene) -> Result<()> {
-    put(scene, FlowKey::ADOPTING, empty(kind::NETFILTER)?)
+    put(scene, FlowKey::ADOPTING, empty(direction::NETFILTER)?)
 }
