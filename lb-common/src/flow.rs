@@ -37,8 +37,9 @@ pub struct Flow {
     pub sport: u16,
     /// Its destination port, host byte order.
     pub dport: u16,
-    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept up
-    /// to date in the reply entry; in the forward entry it is that of the last verification.
+    /// Device that the client's packets come in on: replies of a local backend leave by it. Kept
+    /// up to date in the reply entry; in the forward entry it is that of the last
+    /// verification.
     pub ifindex: u32,
     /// Index into `lb_pools`.
     pub pool: u32,

@@ -6,7 +6,6 @@ mod bars;
 mod proxies;
 mod run_time;
 
-use lb_common::scheduler::Scheduler;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -14,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use lb_common::scheduler::Scheduler;
 use testbed::{
     cgroup::Cgroup,
     lan::{Lan, Offloads},
