@@ -27,7 +27,7 @@ impl Counts {
         })
     }
 
-    /// Zeroes what is kept by service index. The maps may be smaller than `lb_pools`; programs
+    /// Zeroes what is kept by pool index. The maps may be smaller than `lb_pools`; programs
     /// count nothing behind their ends.
     pub(crate) fn reset_pool(&self, index: u32) -> Result<(), MapError> {
         let sched = self.sched.map();

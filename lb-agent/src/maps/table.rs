@@ -101,7 +101,7 @@ pub trait ArrayTable<T>: Send {
     }
 }
 
-/// A prefix of `lb_srcranges`: bits that count (service index included), and the data.
+/// A prefix of `lb_srcranges`: bits that count (pool index included), and the data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SourceRangeKey {
     /// 32 + prefix of the range, + 96 for IPv4.

@@ -16,6 +16,7 @@ enum Excuse {
 }
 
 const REACH: &str = include_str!("../socket_reach.rs");
+const SWITCH: &str = include_str!("../datapath_switch.rs");
 const METRICS: &str = include_str!("../agent_manifests.rs");
 const CHOICE: &str = include_str!("../../t4/referee/choice.rs");
 
@@ -53,7 +54,10 @@ const EXCUSES: &[(Reason, Excuse)] = &[
     ),
     (
         Reason::SlotRetried,
-        Excuse::NotAskedFor("a writer must overtake the program between its two reads"),
+        Excuse::Socket(
+            "no_reader_sees_a_half_written_or_foreign_service_at_full_speed",
+            SWITCH,
+        ),
     ),
     (
         Reason::FlowInsertFailed,

@@ -208,7 +208,7 @@ fn without_meaning(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<()
     );
     if ![0, 15 * MINUTE].contains(&sync) {
         warnings.push(
-            "configSyncPeriod: nothing is kept beside the watches that would have to be fetched again; syncPeriod proves the maps"
+            "configSyncPeriod: nothing is kept beside the watches that would have to be fetched again; syncPeriod is the interval of the map audit"
                 .to_owned(),
         );
     }

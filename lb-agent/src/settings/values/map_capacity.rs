@@ -15,7 +15,7 @@ pub struct MapCapacity {
 }
 
 impl MapCapacity {
-    /// What is counted by service index or backend id has as many entries as there are of those,
+    /// What is counted by pool index or backend id has as many entries as there are of those,
     /// unless it is named too.
     pub fn complete(mut given: Vec<Self>) -> Result<Vec<Self>> {
         for (lead, follower) in [

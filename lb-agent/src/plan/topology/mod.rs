@@ -89,5 +89,4 @@ fn admitted(c: &Candidate<'_>, hints: Hints, place: Place<'_>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "topology_tests.rs"]
 mod tests;

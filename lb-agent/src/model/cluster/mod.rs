@@ -318,5 +318,4 @@ fn absent<T>(known: &HashMap<ObjectKey, T>, kept: &HashSet<ObjectKey>) -> Vec<Ob
 }
 
 #[cfg(test)]
-#[path = "cluster_tests.rs"]
 mod tests;
