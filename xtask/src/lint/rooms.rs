@@ -113,11 +113,11 @@ fn circles(package: &str, imports: &[Import]) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for start in arrows.keys() {
         if let Some(circle) = way_back(&arrows, start) {
             let members: BTreeSet<_> = circle.iter().cloned().collect();
-            if told.insert(members) {
+            if reported.insert(members) {
                 found.push(format!("a circle in {package}: {}", circle.join(" → ")));
             }
         }
@@ -188,6 +188,7 @@ mod tests {
             "\nuse crate::{watch::{self, Source}};",
             "\nfn f() -> crate::watch::Source { todo!() }",
             "\nuse super::watch;",
+            "\nfn f() { assert!(1 == { crate::watch::ONE }, \"{}\", 2) }",
         ] {
             let found = found(&[
                 ("model/mod.rs", planted),
