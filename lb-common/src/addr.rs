@@ -193,7 +193,6 @@ mod tests {
 
     use super::Addr;
 
-    #[expect(clippy::unwrap_used, reason = "the addresses below are constants")]
     fn a(s: &str) -> Addr {
         s.parse::<IpAddr>().unwrap().into()
     }
