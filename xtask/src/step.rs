@@ -83,14 +83,16 @@ impl Step {
         self.run_limited(command, Limit::of_all(deadline), progress)
     }
 
-    /// The same, but `patience` begins anew whenever the words of the progress change.
+    /// The same, but `patience` begins anew whenever the words of the progress change, until the
+    /// command has run for `most` altogether.
     pub(crate) fn run_while_it_moves(
         &self,
         command: &mut Command,
         patience: Duration,
+        most: Duration,
         progress: fn(&str) -> String,
     ) -> Result<Option<ExitStatus>> {
-        self.run_limited(command, Limit::without_progress(patience), progress)
+        self.run_limited(command, Limit::without_progress(patience, most), progress)
     }
 
     fn run_limited(
@@ -159,8 +161,10 @@ impl Step {
 /// How long a command may run.
 struct Limit {
     time: Duration,
-    /// Whether progress begins the time anew.
-    renewed: bool,
+    /// Progress begins the time anew, but this long the command may run altogether.
+    most: Option<Duration>,
+    /// When the first look was.
+    start: Option<Instant>,
     /// Since when the progress has been these words.
     last: Option<(Instant, String)>,
     next_look: Option<Instant>,
@@ -171,16 +175,17 @@ impl Limit {
     fn of_all(time: Duration) -> Self {
         Self {
             time,
-            renewed: false,
+            most: None,
+            start: None,
             last: None,
             next_look: None,
             reached: false,
         }
     }
 
-    fn without_progress(time: Duration) -> Self {
+    fn without_progress(time: Duration, most: Duration) -> Self {
         Self {
-            renewed: true,
+            most: Some(most),
             ..Self::of_all(time)
         }
     }
@@ -190,13 +195,17 @@ impl Limit {
         if self.next_look.is_none_or(|next| now >= next) {
             self.next_look = Some(now + LOOK);
             let words = progress();
-            let moved = |(_, last): &(_, String)| self.renewed && *last != words;
+            let moved = |(_, last): &(_, String)| self.most.is_some() && *last != words;
             if self.last.as_ref().is_none_or(moved) {
                 self.last = Some((now, words));
             }
         }
         let since = self.last.as_ref().map_or(now, |(since, _)| *since);
-        self.reached = self.reached || now.duration_since(since) >= self.time;
+        let start = *self.start.get_or_insert(now);
+        let all = self
+            .most
+            .is_some_and(|most| now.duration_since(start) >= most);
+        self.reached = self.reached || all || now.duration_since(since) >= self.time;
         self.reached
     }
 }
@@ -298,7 +307,7 @@ mod tests {
 
     #[test]
     fn progress_renews_the_time_of_a_command_that_may_take_long() {
-        let mut limit = Limit::without_progress(Duration::from_secs(10));
+        let mut limit = Limit::without_progress(Duration::from_secs(10), Duration::from_secs(100));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!limit.is_reached(at(0), String::new));
@@ -310,6 +319,17 @@ mod tests {
         assert!(!limit.is_reached(at(0), String::new));
         assert!(!limit.is_reached(at(9), || "a".into()));
         assert!(limit.is_reached(at(10), || "b".into()));
+    }
+
+    #[test]
+    fn a_command_that_always_moves_reaches_its_limit_too() {
+        let mut limit = Limit::without_progress(Duration::from_secs(10), Duration::from_secs(30));
+        let start = Instant::now();
+        for seconds in (0..30).step_by(3) {
+            let now = start + Duration::from_secs(seconds);
+            assert!(!limit.is_reached(now, || seconds.to_string()), "{seconds}");
+        }
+        assert!(limit.is_reached(start + Duration::from_secs(30), || "30".into()));
     }
 
     #[test]

@@ -84,12 +84,12 @@ fn run_tier(
         let mut command = test_command(tier, program, ready, agent);
         command.args(filter);
         let name = format!("{} {}", program.package, program.target);
-        outcome.add(run_program(&name, tier.deadline(), &mut command)?);
+        outcome.add(run_program(&name, tier, &mut command)?);
     }
     if tier == Tier::Unit && filter.is_empty() {
         let mut command = cargo()?;
         command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-        outcome.add(run_program("doc tests", tier.deadline(), &mut command)?);
+        outcome.add(run_program("doc tests", tier, &mut command)?);
     }
     Ok(outcome)
 }
@@ -122,18 +122,20 @@ fn test_command(tier: Tier, program: &Executable, ready: &Ready, agent: Option<&
 }
 
 /// A program that dies, hangs, or says one thing and exits with another counts as one failed test.
-fn run_program(name: &str, deadline: Duration, command: &mut Command) -> Result<Outcome> {
+fn run_program(name: &str, tier: Tier, command: &mut Command) -> Result<Outcome> {
     let start = Instant::now();
     let step = Step::new(&format!("test-{}", name.replace(' ', "-")), name)?;
-    let status = step.run_while_it_moves(command, deadline, libtest::progress)?;
+    let (deadline, limit) = (tier.deadline(), tier.limit());
+    let status = step.run_while_it_moves(command, deadline, limit, libtest::progress)?;
     let said = std::fs::read_to_string(step.log()).unwrap_or_default();
     let parsed = libtest::parse(&said);
     let is_whole = parsed.is_some();
     let mut outcome = parsed.unwrap_or_else(|| libtest::before_death(&said));
     let broken = match status {
         None => Some(format!(
-            "killed: no test ended within {}",
-            minutes(deadline)
+            "killed: no test ended within {}, or it ran for {} altogether",
+            minutes(deadline),
+            minutes(limit)
         )),
         Some(status) if !status.success() && (outcome.failed == 0 || !is_whole) => {
             Some(format!("ended with {status}"))

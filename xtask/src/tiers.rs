@@ -68,11 +68,22 @@ impl Tier {
         Duration::from_secs(minutes * 60)
     }
 
+    /// How long a program of the tier may run at all; see [`MOST`].
+    pub(crate) fn limit(self) -> Duration {
+        self.deadline() * MOST
+    }
+
     /// What a test program of the tier is called.
     fn target(self) -> String {
         format!("t{}", self as u8)
     }
 }
+
+/// So many times its deadline a program may run altogether. Each test that ends begins the deadline
+/// anew, so without this a program whose tests each take nearly as long would run for days. Four
+/// deadlines are 40 minutes for the quick tiers and 100 for the others: room for a slow machine,
+/// and an end within a night for whatever waits for it.
+const MOST: u32 = 4;
 
 /// The tier of a compiled program; `None` for what is no test, or a test for guests.
 pub(crate) fn tier_of(program: &Executable) -> Result<Option<Tier>> {
@@ -139,7 +150,7 @@ mod tests {
     use std::{
         fs::{self, DirEntry},
         io,
-        path::Path,
+        path::{Path, PathBuf},
     };
 
     use serde_json::json;
@@ -190,32 +201,105 @@ mod tests {
         );
     }
 
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let name = |entry: io::Result<DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = entries.map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// The files below `folder` that are no module of `parent`, the file that speaks for the folder,
+    /// nor of the modules below it. What a test reads stands beside it.
+    fn strays(parent: &Path, folder: &Path) -> Vec<PathBuf> {
+        let text = fs::read_to_string(parent).unwrap();
+        let declares = |module: &str| {
+            let line = |line: &str| {
+                let line = line.trim_start();
+                let bare = line.strip_prefix("pub(crate) ").unwrap_or(line);
+                let bare = bare.strip_prefix("pub ").unwrap_or(bare);
+                bare == format!("mod {module};")
+            };
+            text.lines().any(line)
+        };
+        let mut found = vec![];
+        for name in names(folder) {
+            let path = folder.join(&name);
+            if path == parent {
+                continue;
+            }
+            if path.is_dir() {
+                // A folder's modules are named in its own mod.rs or in the file beside it.
+                let own = path.join("mod.rs");
+                let beside = path.with_extension("rs");
+                if own.exists() && declares(&name) {
+                    found.extend(strays(&own, &path));
+                } else if beside.exists() {
+                    found.extend(strays(&beside, &path));
+                } else if holds_code(&path) {
+                    found.push(path);
+                }
+            } else if let Some(module) = name.strip_suffix(".rs")
+                && !declares(module)
+            {
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    fn holds_code(folder: &Path) -> bool {
+        names(folder).iter().any(|name| {
+            let path = folder.join(name);
+            path.is_dir() && holds_code(&path) || name.ends_with(".rs")
+        })
+    }
+
     #[test]
     fn every_file_of_a_tier_is_a_module_of_its_program() {
         let folder = root().unwrap().join("tests");
-        let names = |path: &Path| {
-            let entries = fs::read_dir(path).unwrap();
-            let name = |entry: io::Result<DirEntry>| entry.unwrap().file_name();
-            let mut names: Vec<_> = entries.map(name).collect();
-            names.sort();
-            names
-        };
         let all = ["Cargo.toml", "cases", "src", "t2", "t3", "t4", "t5"];
         assert_eq!(names(&folder), all, "a new folder here runs in no tier");
         for tier in &all[3..] {
-            let main = fs::read_to_string(folder.join(tier).join("main.rs")).unwrap();
-            for name in names(&folder.join(tier)) {
-                // What a test reads stands beside it.
-                if Path::new(&name).extension().is_some_and(|end| end != "rs") {
-                    continue;
-                }
-                let module = name.to_str().unwrap().trim_end_matches(".rs");
-                let is_named = main.contains(&format!("mod {module};"));
-                assert!(
-                    is_named || module == "main",
-                    "{tier}/main.rs lacks `mod {module};`"
-                );
-            }
+            let tier = folder.join(tier);
+            let found = strays(&tier.join("main.rs"), &tier);
+            assert!(found.is_empty(), "no module of its program: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_no_module_names_is_found_at_every_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for (path, text) in [
+            ("main.rs", "mod a;\nmod b;\n// mod lost;\n"),
+            ("a.rs", ""),
+            ("input.yaml", ""),
+            ("b/mod.rs", "pub(crate) mod c;\nmod d;"),
+            ("b/c.rs", ""),
+            ("b/lost.rs", ""),
+            ("b/d/mod.rs", ""),
+            ("b/d/lost.rs", ""),
+            ("b/d/snapshots/one.txt", ""),
+            ("lost/mod.rs", ""),
+        ] {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), text).unwrap();
+        }
+        assert_eq!(
+            strays(&at("main.rs"), folder.path()),
+            [at("b/d/lost.rs"), at("b/lost.rs"), at("lost")]
+        );
+    }
+
+    #[test]
+    fn a_program_that_moves_is_stopped_too_in_the_end() {
+        for tier in Tier::ALL {
+            let (deadline, limit) = (tier.deadline(), tier.limit());
+            assert!(
+                limit > deadline && limit <= Duration::from_hours(2),
+                "{tier:?}"
+            );
         }
     }
 
