@@ -28,9 +28,54 @@ impl<T: Ord + Clone> Once<T> {
     }
 }
 
+/// Something that is tried again and again, and fails for a while. An outage is one outage however
+/// the text of its error changes.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    lasts: bool,
+}
+
+/// What an attempt changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// It failed, and the attempt before did not: to be reported, with this attempt's error.
+    Began,
+    /// It did not fail, and the attempt before did.
+    Ended,
+    /// Neither.
+    None,
+}
+
+impl Outage {
+    /// Takes the outcome of one more attempt.
+    pub(crate) fn after<T, E>(&mut self, attempt: &Result<T, E>) -> Change {
+        match (mem::replace(&mut self.lasts, attempt.is_err()), self.lasts) {
+            (false, true) => Change::Began,
+            (true, false) => Change::Ended,
+            _ => Change::None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_whose_error_changes_is_one_outage() {
+        let mut outage = Outage::default();
+        for (attempt, change) in [
+            (Ok(()), Change::None),
+            (Err("address in use"), Change::Began),
+            (Err("address in use"), Change::None),
+            (Err("no such device"), Change::None),
+            (Ok(()), Change::Ended),
+            (Ok(()), Change::None),
+            (Err("address in use"), Change::Began),
+        ] {
+            assert_eq!(outage.after(&attempt), change, "{attempt:?}");
+        }
+    }
 
     #[test]
     fn what_is_known_is_not_said_twice() {

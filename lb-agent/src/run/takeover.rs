@@ -11,7 +11,10 @@ use super::data_path::PinnedMaps;
 use crate::{
     maps::dir::BpfDir,
     netfilter::{Socket, conntrack, keeper},
-    observe::{node_events::EventRecorder, once::Once},
+    observe::{
+        node_events::EventRecorder,
+        once::{Change, Outage},
+    },
     takeover::{
         adopt::{self, Takeover},
         connections::Frontends,
@@ -75,7 +78,7 @@ pub(super) async fn follow(dir: BpfDir, synced: oneshot::Receiver<()>, recorder:
     look_on(LOOK, |unneeded| blocking(move || let_go(unneeded))).await;
 }
 
-/// Runs forever. `look` gets what it returned the last time; a failure is logged once.
+/// Runs forever. `look` gets what it returned the last time; an outage is logged once.
 async fn look_on<L>(period: Duration, mut look: impl FnMut(bool) -> L)
 where
     L: Future<Output = Result<bool>>,
@@ -83,16 +86,14 @@ where
     let mut ticks = time::interval(period);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut unneeded = false;
-    let mut failing = Once::default();
+    let mut outage = Outage::default();
     loop {
         ticks.tick().await;
         // Twice in a row, so that one look at a wrong moment does no harm.
         let now = look(unneeded).await;
-        let error = now.as_ref().err().map(|error| format!("{error:#}"));
-        let (appeared, _) = failing.update(error);
-        for error in appeared {
+        if let (Change::Began, Err(error)) = (outage.after(&now), &now) {
             warn!(
-                error,
+                error = format!("{error:#}"),
                 "cannot see whether connections of kube-proxy's are left, will retry"
             );
         }

@@ -28,7 +28,7 @@ use crate::observe::{
     health::{Health, Report},
     kubeproxy::{Codes, KubeProxyMetrics},
     metrics::Registries,
-    once::Once,
+    once::{Change, Outage},
 };
 
 /// Pause before the bind of an address is retried.
@@ -99,13 +99,13 @@ pub async fn metrics(
 
 /// Binds, and serves forever.
 async fn serve(flag: &str, address: SocketAddr, routes: Router, failure: BindFailure) {
-    let mut failing = Once::default();
+    let mut outage = Outage::default();
     let listener = loop {
         let bound = TcpListener::bind(address).await;
-        let (appeared, gone) = failing.update(bound.as_ref().err().map(ToString::to_string));
+        let change = outage.after(&bound);
         match (bound, &failure) {
             (Ok(listener), _) => {
-                if !gone.is_empty() {
+                if change == Change::Ended {
                     info!(%address, flag, "bound after a retry");
                 }
                 break listener;
@@ -118,10 +118,10 @@ async fn serve(flag: &str, address: SocketAddr, routes: Router, failure: BindFai
                 let _ = failed.send(error).await;
                 return;
             }
+            (Err(error), BindFailure::Retry) if change == Change::Began => {
+                error!(%address, flag, %error, "cannot bind, will retry: is kube-proxy or another agent still running?");
+            }
             (Err(_), BindFailure::Retry) => {}
-        }
-        for error in appeared {
-            error!(%address, flag, error, "cannot bind, will retry: is kube-proxy or another agent still running?");
         }
         tokio::time::sleep(REBIND).await;
     };
