@@ -58,13 +58,16 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
             if skb::write(ctx.skb.skb, p, &s.flow, hop(action)).is_err() {
                 return Verdict::dropped(Reason::PktWriteFailed);
             }
+            let Ok(way) = way(ctx, p, s, action, side) else {
+                return Verdict::dropped(Reason::PktWriteFailed);
+            };
             let reason = match action {
                 Action::Deliver => Reason::PktLocal,
                 Action::Send { .. } if s.flow.direction != direction::REPLY => Reason::PktForwarded,
                 _ => Reason::PktReply,
             };
             count::forwarded(s.flow.pool, p.len, reason);
-            go_on(ctx, p, s, action, side)
+            go(ctx, p, s, way)
         }
     }
 }
@@ -96,8 +99,11 @@ pub fn carry_icmp_error(
     if icmp_inner::write(ctx.skb.skb, p, from, &source, &s.flow, hop(action)).is_err() {
         return Verdict::dropped(Reason::PktWriteFailed);
     }
+    let Ok(way) = way(ctx, p, s, action, side) else {
+        return Verdict::dropped(Reason::PktWriteFailed);
+    };
     count(Reason::PktIcmpError);
-    go_on(ctx, p, s, action, side)
+    go(ctx, p, s, way)
 }
 
 #[inline(always)]
@@ -108,50 +114,70 @@ fn hop(action: Action) -> Hop {
     }
 }
 
-/// Lets a rewritten packet go where its action says.
-#[inline(always)]
-fn go_on(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Side) -> Verdict {
-    match (action, side) {
-        (Action::Send { neighbour }, _) => send(ctx, p, s, neighbour),
-        (Action::DeliverVia(lb0), Side::NodeDevice) => {
-            if skb::link_header(ctx.skb.skb, p).is_err() {
-                return Verdict::dropped(Reason::PktWriteFailed);
-            }
-            redirect::into_lb0(ctx.skb.skb, p.ethertype(), lb0)
-        }
-        (Action::Reply, Side::NodeDevice) => leave(ctx, p, s),
-        _ => Verdict::Next,
-    }
+/// Where a rewritten packet goes.
+#[derive(Clone, Copy)]
+enum Way {
+    /// To the next program or the stack.
+    Next,
+    /// Out by the way found; whether its neighbour is known.
+    Found { neighbour: bool },
+    /// Into the stack as if it came in on `lb0`, the device of this index.
+    IntoLb0(u32),
 }
 
-/// Sends a rewritten packet by the way found. While the `neighbour` is unknown, the packet waits,
-/// and goes where its route leads: one that was on its way out has a route already, to where it was
-/// going, so the kernel looks for another.
+/// Finds where a rewritten packet goes, and makes the link header that it needs there. This is the
+/// last thing that can fail: only then is the packet counted, under one reason.
 #[inline(always)]
-fn send(ctx: &TcContext, p: &Packet, s: &Scratch, neighbour: bool) -> Verdict {
-    if skb::link_header(ctx.skb.skb, p).is_err() {
-        return Verdict::dropped(Reason::PktWriteFailed);
+fn way(
+    ctx: &TcContext,
+    p: &Packet,
+    s: &mut Scratch,
+    action: Action,
+    side: Side,
+) -> Result<Way, i64> {
+    let way = match (action, side) {
+        (Action::Send { neighbour }, _) => Way::Found { neighbour },
+        (Action::DeliverVia(lb0), Side::NodeDevice) => Way::IntoLb0(lb0),
+        (Action::Reply, Side::NodeDevice) => to_client(ctx, p, s),
+        _ => Way::Next,
+    };
+    if !matches!(way, Way::Next) {
+        skb::link_header(ctx.skb.skb, p)?;
     }
-    mark::sent(ctx.skb.skb);
-    if neighbour {
-        redirect::by_route(&s.fib)
-    } else {
-        redirect::by_device(s.fib.ifindex)
-    }
+    Ok(way)
 }
 
-/// Lets a rewritten reply go on, by the device that the client's packets come in on if a way to the
-/// client leads there.
+/// A rewritten reply goes by the device that the client's packets come in on if a way to the client
+/// leads there.
 #[inline(always)]
-fn leave(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> Verdict {
+fn to_client(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> Way {
     let device = s.flow.ifindex;
     if device == p.ifindex {
-        return Verdict::Next;
+        return Way::Next;
     }
     let ends = (&s.flow.src, &s.flow.dst);
     match route::find(ctx.as_ptr(), &mut s.fib, p, ends, 0, For::Device(device)) {
-        Route::Found { neighbour } if s.fib.ifindex == device => send(ctx, p, s, neighbour),
-        _ => Verdict::Next,
+        Route::Found { neighbour } if s.fib.ifindex == device => Way::Found { neighbour },
+        _ => Way::Next,
+    }
+}
+
+/// Lets a packet go. While its neighbour is unknown, a packet that is sent waits, and goes where
+/// its route leads: one that was on its way out has a route already, to where it was going, so the
+/// kernel looks for another.
+#[inline(always)]
+fn go(ctx: &TcContext, p: &Packet, s: &Scratch, way: Way) -> Verdict {
+    match way {
+        Way::Next => Verdict::Next,
+        Way::IntoLb0(lb0) => redirect::into_lb0(ctx.skb.skb, p.ethertype(), lb0),
+        Way::Found { neighbour } => {
+            mark::sent(ctx.skb.skb);
+            if neighbour {
+                redirect::by_route(&s.fib)
+            } else {
+                redirect::by_device(s.fib.ifindex)
+            }
+        }
     }
 }
 
