@@ -251,7 +251,7 @@ mod tests {
     fn holds_code(folder: &Path) -> bool {
         names(folder).iter().any(|name| {
             let path = folder.join(name);
-            path.is_dir() && holds_code(&path) || name.ends_with(".rs")
+            path.is_dir() && holds_code(&path) || name.strip_suffix(".rs").is_some()
         })
     }
 
