@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use anyhow::{Context as _, Result, bail};
 use testbed::{addr, probe::Family};
 
 use crate::packet_table::{
@@ -22,6 +23,18 @@ pub(crate) enum Out {
     Handed,
     /// Nowhere.
     Dropped,
+    /// Wherever it went, the sum that the card had told is no longer that of the packet, says the
+    /// kernel.
+    SumBroken,
+}
+
+/// What is expected of a packet, once it is known what came out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Expected {
+    /// That it leaves so, as these bytes from the network header on.
+    Packet(Out, Vec<u8>),
+    /// What came out cannot be it.
+    Not(String),
 }
 
 /// The source port of a translated packet.
@@ -65,6 +78,7 @@ enum What {
     Answered(Answer),
     Echoed,
     Error(Out, By),
+    SumBroken,
 }
 
 /// What becomes of a packet.
@@ -83,6 +97,8 @@ pub(crate) const REFUSED: Then = Then(What::Answered(Answer::Refusal));
 pub(crate) const EXPIRED: Then = Then(What::Answered(Answer::TimeExceeded));
 /// An echo reply comes back.
 pub(crate) const ECHOED: Then = Then(What::Echoed);
+/// The sum that the card told is no longer that of the packet.
+pub(crate) const SUM_BROKEN: Then = Then(What::SumBroken);
 /// What becomes of it is another row's business.
 pub(crate) const ANYTHING: Then = Then(What::Anything);
 
@@ -125,8 +141,8 @@ impl Then {
         }
     }
 
-    /// How it leaves, and its bytes from the network header on; an error says what in `out`, the
-    /// packet that left, cannot be.
+    /// What is expected of a packet of which `out` has come. An error says that the row does not
+    /// fit the packet, whatever came.
     pub(crate) fn expected(
         self,
         packet: &Packet,
@@ -134,29 +150,33 @@ impl Then {
         history: &History,
         sent: &[u8],
         out: &[u8],
-    ) -> Result<(Out, Vec<u8>), String> {
-        match self.0 {
-            What::Anything => Err("anything is expected".to_owned()),
-            What::Passed => Ok((Out::Stack, sent.to_vec())),
-            What::Dropped => Ok((Out::Dropped, vec![])),
-            What::Backend(to, port) => to_backend(to, port, packet, family, history, sent, out),
-            What::Client => to_client(packet, family, history, sent),
+    ) -> Result<Expected> {
+        let (out, bytes) = match self.0 {
+            What::Anything => bail!("anything is expected"),
+            What::Passed => (Out::Stack, sent.to_vec()),
+            What::Dropped => (Out::Dropped, vec![]),
+            What::SumBroken => (Out::SumBroken, vec![]),
+            What::Backend(to, port) => {
+                return to_backend(to, port, packet, family, history, sent, out);
+            }
+            What::Client => to_client(packet, family, history, sent)?,
             What::Answered(answer) => {
                 let handed = packet.at == At::Lb0;
                 let from = speaker(packet, family);
-                let bytes = answered(answer, sent, from, out).ok_or("nothing can answer that")?;
+                let bytes = answered(answer, sent, from, out).context("nothing can answer that")?;
                 let out = if handed { Out::Handed } else { Out::Sent(None) };
-                Ok((out, bytes))
+                (out, bytes)
             }
             What::Echoed => {
-                let bytes = answered(Answer::Echo, sent, None, out).ok_or("no echo request")?;
-                Ok((Out::Handed, bytes))
+                let bytes = answered(Answer::Echo, sent, None, out).context("no echo request")?;
+                (Out::Handed, bytes)
             }
             What::Error(out, by) => {
                 let bytes = error(out, by, packet, family, history, sent);
-                Ok((out, bytes.ok_or("no error about a packet of this row")?))
+                (out, bytes.context("no error about a packet of this row")?)
             }
-        }
+        };
+        Ok(Expected::Packet(out, bytes))
     }
 
     /// Is it answered by the node itself?
@@ -187,25 +207,24 @@ fn to_backend(
     history: &History,
     sent: &[u8],
     out: &[u8],
-) -> Result<(Out, Vec<u8>), String> {
-    let before = tuple(sent).ok_or("the packet sent has no ends")?;
-    let now = tuple(out).ok_or("what came out has no ends")?;
+) -> Result<Expected> {
+    let before = tuple(sent).context("the packet sent has no ends")?;
+    let not = |why: &str| Ok(Expected::Not(why.to_owned()));
+    let Some(now) = tuple(out) else {
+        return not("what came out has no ends");
+    };
     let is = |backend: &Backend| backend.addr.ip(family) == now.dst;
     let first = history.received().map(|tuple| tuple.dst);
-    let backend = match target {
-        To::This(backend) => backend,
-        To::OneOf(some) => *some
-            .iter()
-            .find(|b| is(b))
-            .ok_or("not one of the backends")?,
-        To::Another(some) => *some
-            .iter()
-            .find(|b| is(b) && Some(now.dst) != first)
-            .ok_or("not another one of the backends")?,
-        To::First(some) => *some
-            .iter()
-            .find(|b| is(b) && Some(now.dst) == first)
-            .ok_or("not the first one's backend")?,
+    let (some, fits) = match target {
+        To::This(ref backend) => (std::slice::from_ref(backend), true),
+        To::OneOf(some) => (some, true),
+        To::Another(some) => (some, Some(now.dst) != first),
+        To::First(some) => (some, Some(now.dst) == first),
+    };
+    let backend = match (target, some.iter().find(|b| is(b) && fits)) {
+        (To::This(backend), _) => backend,
+        (_, Some(backend)) => *backend,
+        (_, None) => return not("it is none of these backends"),
     };
     let src = match (backend.way, packet.at) {
         (Some(way), _) => way.source().ip(family),
@@ -224,7 +243,9 @@ fn to_backend(
         _ if (before.sport, before.dport) == (0, 0) => 0,
         (Port::Own, _) => before.sport,
         (Port::Range, _) if now.sport >= 61_000 && now.sport != before.sport => now.sport,
-        (Port::Range, _) => return Err(format!("source port {} is not of the range", now.sport)),
+        (Port::Range, _) => {
+            return not(&format!("source port {} is not of the range", now.sport));
+        }
     };
     let change = Change {
         tuple: Tuple {
@@ -235,12 +256,12 @@ fn to_backend(
         },
         hops: u8::from(backend.way.is_some()),
     };
-    let bytes = rewrite(sent, &change).ok_or("the packet sent cannot be translated")?;
+    let bytes = rewrite(sent, &change).context("the packet sent cannot be translated")?;
     let out = match backend.way {
         Some(way) => Out::Sent(Some(way)),
         None => Out::Stack,
     };
-    Ok((out, bytes))
+    Ok(Expected::Packet(out, bytes))
 }
 
 /// The client of the row is reached by this way.
@@ -257,8 +278,8 @@ fn to_client(
     family: Family,
     history: &History,
     sent: &[u8],
-) -> Result<(Out, Vec<u8>), String> {
-    let first = history.sent().ok_or("no packet of the row came before")?;
+) -> Result<(Out, Vec<u8>)> {
+    let first = history.sent().context("no packet of the row came before")?;
     let by_lb0 = history.at == Some(At::Lb0);
     let out = match packet.at {
         At::Ingress(_) if by_lb0 => Out::Handed,
@@ -269,7 +290,7 @@ fn to_client(
         tuple: first.turned(),
         hops: u8::from(matches!(out, Out::Sent(_))),
     };
-    let bytes = rewrite(sent, &change).ok_or("the packet sent cannot be translated")?;
+    let bytes = rewrite(sent, &change).context("the packet sent cannot be translated")?;
     Ok((out, bytes))
 }
 

@@ -9,6 +9,7 @@ use crate::packet_table::{
     packet::{At, Packet},
     scene::Scene,
     stage::Place,
+    today::Today,
 };
 
 /// Which programs a packet that comes in passes.
@@ -51,13 +52,15 @@ pub(crate) struct Step {
     pub(crate) place: Option<Place>,
 }
 
-/// Says that today's behaviour is not what the row says.
-#[derive(Clone, Copy, Debug)]
+/// Says that today's behaviour is not what the row says, and what it is.
+#[derive(Clone, Debug)]
 pub(crate) struct Mark {
     /// A number of [`crate::packet_table::marks`].
     pub(crate) number: &'static str,
-    /// What happens today.
-    pub(crate) today: &'static str,
+    /// What happens today, for people.
+    pub(crate) said: &'static str,
+    /// The same, for the table: a run that shows neither this nor what the row says fails.
+    pub(crate) today: Today,
     /// On these hooks; elsewhere the row passes.
     pub(crate) hooks: Option<&'static [Hook]>,
     /// In this family; in the other one the row passes.
@@ -171,9 +174,15 @@ impl Row {
     }
 
     /// The row says what is right; today something else happens.
-    pub(crate) fn known_wrong(mut self, number: &'static str, today: &'static str) -> Self {
+    pub(crate) fn known_wrong(
+        mut self,
+        number: &'static str,
+        said: &'static str,
+        today: Today,
+    ) -> Self {
         self.mark = Some(Mark {
             number,
+            said,
             today,
             hooks: None,
             family: None,
@@ -203,7 +212,9 @@ impl Row {
         let comes_in = |step: &Step| matches!(step.packet.at, At::Ingress(_));
         let segmented = |step: &Step| step.packet.segment != 0;
         let xdp = self.steps.iter().any(comes_in) && !self.steps.iter().any(segmented);
-        let summed = !self.steps.iter().any(|step| step.then.is_answer());
+        let answered = |mark: &Mark| mark.today.then.is_answer();
+        let summed = !self.steps.iter().any(|step| step.then.is_answer())
+            && !self.mark.as_ref().is_some_and(answered);
         let fits = |hook: &Hook| match hook {
             Hook::Tc | Hook::Wire => true,
             Hook::TcSummed => summed,
@@ -213,8 +224,8 @@ impl Row {
     }
 
     /// Is it marked for this hook and family?
-    pub(crate) fn marked(&self, hook: Hook, family: Family) -> Option<Mark> {
-        self.mark.filter(|mark| {
+    pub(crate) fn marked(&self, hook: Hook, family: Family) -> Option<&Mark> {
+        self.mark.as_ref().filter(|mark| {
             mark.hooks.is_none_or(|hooks| hooks.contains(&hook))
                 && mark.family.is_none_or(|only| only == family)
         })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use lb_common::Reason;
 use lb_sys::{SkbContext, TcHook};
+use nix::libc::{EBADMSG, EINVAL};
 
 use crate::packet_table::{
     expect::Out,
@@ -32,10 +33,27 @@ pub(crate) struct Scene {
     pub(crate) state: State,
     indices: BTreeMap<Device, u32>,
     /// The kernel can run tc on a packet whose whole sum is known.
-    pub(crate) summed: bool,
-    /// The kernel has links of tc (Linux 6.6), by which rows get a wire.
-    pub(crate) wired: bool,
+    summed: bool,
+    /// The kernel has links of tc, by which rows get a wire.
+    wired: bool,
 }
+
+/// What runs on a hook need of the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Need {
+    pub(crate) what: &'static str,
+    /// The first Linux that has it.
+    pub(crate) since: (u32, u32),
+}
+
+const CARD_SUM: Need = Need {
+    what: "test runs with CHECKSUM_COMPLETE",
+    since: (6, 11),
+};
+const TCX: Need = Need {
+    what: "tcx links",
+    since: (6, 6),
+};
 
 /// How XDP sends a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +97,15 @@ impl Scene {
         Ok(scene)
     }
 
+    /// What the kernel lacks for runs on this hook.
+    pub(crate) fn lacks(&self, hook: Hook) -> Option<Need> {
+        match hook {
+            Hook::TcSummed if !self.summed => Some(CARD_SUM),
+            Hook::Wire if !self.wired => Some(TCX),
+            Hook::Tc | Hook::TcSummed | Hook::Xdp | Hook::Wire => None,
+        }
+    }
+
     /// The kernel's number of a device.
     pub(crate) fn index(&self, device: Device) -> u32 {
         self.indices[&device]
@@ -94,7 +121,7 @@ impl Scene {
         };
         match lb_sys::run_skb(program, &[0; 60], &context) {
             Ok(_) => Ok(true),
-            Err(error) if error.errno() == Some(nix::libc::EINVAL) => Ok(false),
+            Err(error) if error.errno() == Some(EINVAL) => Ok(false),
             Err(error) => Err(error).context("run a program of tc"),
         }
     }
@@ -141,15 +168,20 @@ impl Scene {
             checksum_complete: hook == Hook::TcSummed && packet.segment == 0,
             ..SkbContext::default()
         };
-        let ran =
-            lb_sys::run_skb(self.agent.program(program)?, frame, &context).with_context(|| {
-                let summed = if context.checksum_complete {
-                    " (EBADMSG: the sum that the card told is no longer that of the packet)"
-                } else {
-                    ""
-                };
-                format!("run {program:?}{summed}")
-            })?;
+        let ran = match lb_sys::run_skb(self.agent.program(program)?, frame, &context) {
+            Ok(ran) => ran,
+            // The program has run, and what it did is wrong.
+            Err(error) if context.checksum_complete && error.errno() == Some(EBADMSG) => {
+                return Ok(Ran {
+                    out: Out::SumBroken,
+                    by_xdp: ByXdp::No,
+                    frame: frame.to_vec(),
+                    counted: vec![],
+                    verdict: i64::from(-EBADMSG),
+                });
+            }
+            Err(error) => return Err(error).with_context(|| format!("run {program:?}")),
+        };
         // The agent's own device has an address that no sender of the table has.
         let ours = [lb_common::lb0::MAC, lb_common::lb0::MAC].concat();
         let handed = ran.frame.starts_with(&ours);

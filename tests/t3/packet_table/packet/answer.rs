@@ -52,7 +52,7 @@ pub(crate) fn answered(
     };
     let header = if family == Family::V4 { 20 } else { 40 };
     // The first eight bytes behind the network header at least (RFC 792).
-    let quoted = out.len().checked_sub(header + 8)?.max(at + 8);
+    let quoted = out.len().saturating_sub(header + 8).max(at + 8);
     let quote = sent.get(..quoted.min(sent.len()))?;
     let (kind, code, rest) = error.words(family);
     let message = if family == Family::V4 {

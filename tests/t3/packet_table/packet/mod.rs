@@ -11,7 +11,7 @@ mod sums;
 pub(crate) use answer::{Answer, answered};
 pub(crate) use build::frame;
 pub(crate) use icmp::{Error, Quote, icmp_sum};
-pub(crate) use read::{Tuple, net_offset, show, tuple};
+pub(crate) use read::{Tuple, net_offset, show, transport, tuple};
 pub(crate) use rewrite::{Change, rewrite};
 pub(crate) use sums::problems;
 use testbed::probe::Family;

@@ -7,6 +7,7 @@ use crate::packet_table::{
     packet::{ACK, At, Error, Layer, Packet, Quote, Sum, chunk, error, sctp, syn, tcp, udp},
     plan::{Device, FAR, HERE, INNER_ROUTER, NODE, Peer, S_HERE, S_SLOW, SLOW, TO_CLIENT},
     row::{Hook, NOTHING, Row, row},
+    today::{Flaw, today},
 };
 
 fn about(quote: Quote) -> Packet {
@@ -35,11 +36,12 @@ pub(super) fn rows() -> Vec<Row> {
         (|| sctp(chunk::INIT), "INIT"),
     ] {
         let is_syn = name == "SYN";
-        let wrong = |row: Row| {
+        let wrong = |row: Row, then| {
             if is_syn {
                 row.known_wrong(
                     "X1",
                     "the sum of the quoted segment is that of the other side",
+                    today(then, PktIcmpError).but(Flaw::QuotedSumKept),
                 )
             } else {
                 row
@@ -54,7 +56,11 @@ pub(super) fn rows() -> Vec<Row> {
                 .then(TOLD, PktIcmpError);
             // SCTP's sum ends there.
             rows.push(if name == "INIT" && bytes == 12 {
-                quotes.known_wrong("X1", CRC)
+                quotes.known_wrong(
+                    "X1",
+                    CRC,
+                    today(TOLD, PktIcmpError).but(Flaw::QuotedSumKept),
+                )
             } else {
                 quotes
             });
@@ -79,6 +85,7 @@ pub(super) fn rows() -> Vec<Row> {
                 .then(to(FAR), PktForwarded)
                 .given(about(Quote::LAST))
                 .then(TOLD, PktIcmpError),
+                TOLD,
             ));
             rows.push(wrong(
                 row(format!(
@@ -88,6 +95,7 @@ pub(super) fn rows() -> Vec<Row> {
                 .then(to(HERE), PktLocal)
                 .given(leaving(Quote::LAST))
                 .then(LEFT, PktIcmpError),
+                LEFT,
             ));
         }
     }
@@ -100,6 +108,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "X1",
                 "the CRC of the quoted packet is that of the other side",
+                today(TOLD, PktIcmpError).but(Flaw::QuotedSumKept),
             ),
     );
     rows.extend(others());
@@ -139,14 +148,14 @@ fn others() -> Vec<Row> {
             .given(about(Quote::LAST.cut(8)).options(8))
             .then(TOLD, PktIcmpError)
             .v4()
-            .known_wrong("X7", options),
+            .known_wrong("X7", options, today(PASSED, NOTHING)),
         row("an error about a packet with IPv4 options follows")
             .given(udp().options(8))
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST.cut(8)))
             .then(TOLD, PktIcmpError)
             .v4()
-            .known_wrong("X7", options),
+            .known_wrong("X7", options, today(PASSED, NOTHING)),
         row("an error that does not go to whom it quotes is the stack's")
             .given(udp())
             .then(to(FAR), PktForwarded)
@@ -173,6 +182,7 @@ fn others() -> Vec<Row> {
             .known_wrong(
                 "X8",
                 "it is translated as if it were whole, its sum by what is not there",
+                today(TOLD, PktIcmpError),
             ),
     ]
 }

@@ -17,6 +17,7 @@ use crate::packet_table::{
     row::{Row, row},
     scene::Scene,
     stage::Place,
+    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -27,17 +28,21 @@ pub(super) fn rows() -> Vec<Row> {
             .given(syn().to(S_FAR.vip()))
             .then(DROPPED, StaleSlot)
             .records(Place::Nowhere)
-            .known_wrong("X9", twice),
+            .known_wrong("X9", twice, today(DROPPED, [StaleSlot, BadIndex])),
         row("a slot whose backend was removed drops the packet")
             .meanwhile(|scene, family| backends(scene, family, |backend| backend.port = 0))
             .given(syn().to(S_FAR.vip()))
             .then(DROPPED, StaleSlot)
-            .known_wrong("X9", twice),
+            .known_wrong("X9", twice, today(DROPPED, [StaleSlot, BadIndex])),
         row("a frontend whose index points nowhere drops the packet")
             .meanwhile(far_index)
             .given(syn().to(S_FAR.vip()))
             .then(DROPPED, BadIndex)
-            .known_wrong("X9", "it is counted twice"),
+            .known_wrong(
+                "X9",
+                "it is counted twice",
+                today(DROPPED, [BadIndex, BadIndex]),
+            ),
         row("a backend of another protocol drops the packet")
             .meanwhile(|scene, family| backends(scene, family, |backend| backend.proto = 17))
             .given(syn().to(S_FAR.vip()))

@@ -9,12 +9,14 @@ use crate::packet_table::{
     expect::{DROPPED, PASSED, Port, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
     packet::{ACK, At, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
     plan::{
-        CLIENT, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD, PODNET_ELSEWHERE,
-        S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED, S_NAMELESS,
-        S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW, SELF, SLOW,
+        CLIENT, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, MISPLACED_HERE, NAMELESS, POD,
+        PODNET, PODNET_ELSEWHERE, RING, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY,
+        S_MISPLACED, S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW,
+        SELF, SLOW,
     },
     row::{Hook, NOTHING, Row, row},
     stage::Place,
+    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -82,6 +84,7 @@ fn refusals() -> Vec<Row> {
             .known_wrong(
                 "H2",
                 "the 201st datagram of a moment is answered as the first was",
+                today(REFUSED, PktNoEndpoint),
             ),
     ]
 }
@@ -116,7 +119,11 @@ fn policies() -> Vec<Row> {
         row("a pod of another node is inside for a node port of external policy Local")
             .given(syn().from(FOREIGN_POD).to(S_LOCAL_ONLY.node_port()))
             .then(to(FAR), PktForwarded)
-            .known_wrong("O12", "it counts as a client from outside and is dropped"),
+            .known_wrong(
+                "O12",
+                "it counts as a client from outside and is dropped",
+                today(DROPPED, PktNoLocalEndpoint),
+            ),
         row("a ping of a pod to a load balancer's address of external policy Local is answered")
             .given(ping().from(POD).to(S_LOCAL_ONLY.lb()).at(At::Lb0))
             .then(crate::packet_table::expect::ECHOED, PktEcho),
@@ -199,21 +206,34 @@ fn places() -> Vec<Row> {
         row("an endpoint that is a Service's address is none")
             .given(syn().to(S_RING.node_port()))
             .then(REFUSED, PktNoEndpoint)
-            .known_wrong("O8", "the packet is sent to that Service, by way of lb0"),
+            .known_wrong(
+                "O8",
+                "the packet is sent to that Service, by way of lb0",
+                today(to(RING), PktLocal),
+            ),
         row("an endpoint without a node's name at any address of this node is local")
             .given(syn().to(S_SELF.node_port()))
             .then(to(SELF), PktLocal)
-            .known_wrong("O9", "the packet is dropped for want of a route"),
+            .known_wrong(
+                "O9",
+                "the packet is dropped for want of a route",
+                today(DROPPED, PktNoRoute),
+            ),
         row("a backend of another node behind a device that is no node device gets our address")
             .given(syn().to(S_PODNET.node_port()))
             .then(to(PODNET_ELSEWHERE).port(Port::Range), PktForwarded)
-            .known_wrong("O10", "it counts as local, and its answers pass us by"),
+            .known_wrong(
+                "O10",
+                "it counts as local, and its answers pass us by",
+                today(to(PODNET), PktLocal),
+            ),
         row("where a backend runs is the route's word, not its endpoint's")
             .given(syn().to(S_MISPLACED.node_port()))
             .then(to(MISPLACED), PktForwarded)
             .known_wrong(
                 "O11",
                 "the endpoint's nodeName makes it local, and its answers pass us by",
+                today(to(MISPLACED_HERE), PktLocal),
             ),
     ]
 }

@@ -8,6 +8,7 @@ use crate::packet_table::{
     plan::{FAR, NARROW, POD, S_NARROW},
     row::{Row, row},
     stage::Place,
+    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -44,7 +45,11 @@ pub(super) fn rows() -> Vec<Row> {
             .given(udp().payload(1_400).may_fragment().to(S_NARROW.node_port()))
             .then(to(NARROW), PktForwarded)
             .v4()
-            .known_wrong("K2", "it is answered with fragmentation needed and dropped"),
+            .known_wrong(
+                "K2",
+                "it is answered with fragmentation needed and dropped",
+                today(too_big(1_400), PktTooBig),
+            ),
         row("a segment that routers may fragment goes on, and is fragmented on its way")
             .given(
                 tcp(PSH | ACK)
@@ -54,7 +59,11 @@ pub(super) fn rows() -> Vec<Row> {
             )
             .then(to(NARROW), PktForwarded)
             .v4()
-            .known_wrong("K2", "it is answered with fragmentation needed and dropped"),
+            .known_wrong(
+                "K2",
+                "it is answered with fragmentation needed and dropped",
+                today(too_big(1_400), PktTooBig),
+            ),
         row("a packet too big with IPv4 options is not answered")
             .given(udp().payload(1_400).options(4).to(S_NARROW.node_port()))
             .then(DROPPED, PktTooBig)

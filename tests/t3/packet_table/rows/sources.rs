@@ -10,6 +10,7 @@ use crate::packet_table::{
     packet::{ACK, SYN, syn, tcp, udp},
     plan::{CLIENT, FAR, HERE, NODE, POD, Peer, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
+    today::today,
 };
 
 const UNSPECIFIED: Both = Both {
@@ -49,7 +50,11 @@ pub(super) fn rows() -> Vec<Row> {
             ))
             .given(syn().from(from))
             .then(PASSED, NOTHING)
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         );
         rows.push(
             row(format!(
@@ -57,7 +62,11 @@ pub(super) fn rows() -> Vec<Row> {
             ))
             .given(udp().from(from).to(S_FAR.lb()))
             .then(PASSED, NOTHING)
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         );
         rows.push(
             row(format!(
@@ -79,15 +88,27 @@ pub(super) fn rows() -> Vec<Row> {
             .given(syn().from(Peer::new(NODE, 4_711)))
             .then(PASSED, NOTHING)
             .v4()
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         row("a datagram from a cluster IP is left to the stack")
             .given(udp().from(S_HERE.vip()))
             .then(PASSED, NOTHING)
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         row("a SYN from a pod of this node that comes in from outside is left to the stack")
             .given(syn().from(POD))
             .then(PASSED, NOTHING)
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         row("the answer to a client that no route leads to is dropped")
             .given(syn().from(Peer::new(UNROUTABLE, 4_711)))
             .then(to(FAR), PktForwarded)
@@ -96,7 +117,11 @@ pub(super) fn rows() -> Vec<Row> {
         row("a packet from the VIP to itself is left to the stack")
             .given(syn().from(S_FAR.lb()).to(S_FAR.lb()))
             .then(PASSED, NOTHING)
-            .known_wrong("H1", "it is sent on under the node's address"),
+            .known_wrong(
+                "H1",
+                "it is sent on under the node's address",
+                today(to(FAR), PktForwarded),
+            ),
         row("a datagram from a node port's number is a client's like any other")
             .given(udp().from(CLIENT.port(S_FAR.node_port().port)))
             .then(to(FAR), PktForwarded),

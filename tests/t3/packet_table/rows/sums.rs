@@ -4,10 +4,11 @@ use lb_common::Reason::{PktForwarded, PktLocal, PktReply};
 use testbed::probe::Family;
 
 use crate::packet_table::{
-    expect::{TO_THE_CLIENT, to},
+    expect::{SUM_BROKEN, TO_THE_CLIENT, to},
     packet::{ACK, At, Layer, SYN, Sum, syn, tcp, udp},
     plan::{FAR, HERE, POD, S_FAR, S_HERE, S_TURN, TURN},
     row::{Hook, Row, row},
+    today::{Flaw, today},
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -17,14 +18,14 @@ pub(super) fn rows() -> Vec<Row> {
         row("a datagram without a sum has none at a backend of another node")
             .given(udp().sum(Sum::Zero))
             .then(to(FAR), PktForwarded)
-            .known_wrong("K4", made)
+            .known_wrong("K4", made, today(to(FAR), PktForwarded).but(Flaw::SumMade))
             .only(Hook::UNSUMMED)
             .wrong_on(Hook::XDP)
             .wrong_in(Family::V6),
         row("a datagram without a sum has none at a backend of this node")
             .given(udp().sum(Sum::Zero).to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
-            .known_wrong("K4", made)
+            .known_wrong("K4", made, today(to(HERE), PktLocal).but(Flaw::SumMade))
             .only(Hook::UNSUMMED)
             .wrong_on(Hook::XDP)
             .wrong_in(Family::V6),
@@ -33,7 +34,11 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(udp().sum(Sum::Zero).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply)
-            .known_wrong("K4", made)
+            .known_wrong(
+                "K4",
+                made,
+                today(TO_THE_CLIENT, PktReply).but(Flaw::SumMade),
+            )
             .only(Hook::UNSUMMED)
             .wrong_on(Hook::XDP)
             .wrong_in(Family::V6),
@@ -51,14 +56,14 @@ pub(super) fn rows() -> Vec<Row> {
             .given(udp().sum(Sum::Zero))
             .then(to(FAR), PktForwarded)
             .only(Hook::SUMMED)
-            .known_wrong("X10", stale),
+            .known_wrong("X10", stale, today(SUM_BROKEN, PktForwarded)),
         row("the card's sum of an answer without one of its own stays right")
             .given(udp())
             .then(to(FAR), PktForwarded)
             .given(udp().sum(Sum::Zero).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply)
             .only(Hook::SUMMED)
-            .known_wrong("X10", stale),
+            .known_wrong("X10", stale, today(SUM_BROKEN, PktReply)),
         row("a wrong sum of a datagram stays as wrong as it was")
             .given(udp().sum(Sum::Wrong))
             .then(to(FAR), PktForwarded),

@@ -8,6 +8,7 @@ use crate::packet_table::{
     plan::{ELSEWHERE, FAR, HERE, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
     stage::Place,
+    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -38,7 +39,11 @@ pub(super) fn rows() -> Vec<Row> {
         row("a SYN-ACK for a node port answers somebody else's connection and passes")
             .given(tcp(SYN | ACK).from(ELSEWHERE))
             .then(PASSED, NOTHING)
-            .known_wrong("O3", "it is sent to a backend as a client's"),
+            .known_wrong(
+                "O3",
+                "it is sent to a backend as a client's",
+                today(to(FAR), PktForwarded),
+            ),
         row("all of 40 bytes of TCP options stay")
             .given(syn().tcp_options(40))
             .then(to(FAR), PktForwarded),
@@ -50,7 +55,11 @@ pub(super) fn rows() -> Vec<Row> {
             .given(tcp(PSH).again())
             .then(ANYTHING, NOTHING)
             .records(Place::New)
-            .known_wrong("S3", "the flow counts as established and is kept for a day"),
+            .known_wrong(
+                "S3",
+                "the flow counts as established and is kept for a day",
+                today(to(FAR), PktForwarded).records(Place::Established),
+            ),
         row("a client's ACK before any answer does not confirm the flow")
             .given(syn())
             .then(to(FAR), PktForwarded)
@@ -70,6 +79,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "X3",
                 "the length of TCP's header is not compared with anything",
+                today(to(FAR), PktForwarded),
             ),
         row("a header that says it ends behind the packet is not translated")
             .given(syn().edit(Layer::Transport, 12, &[0xf0]))
@@ -77,6 +87,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "X3",
                 "the length of TCP's header is not compared with anything",
+                today(to(FAR), PktForwarded),
             ),
     ];
     // A connection that was open before us, or whose records are lost, finds its backend again.

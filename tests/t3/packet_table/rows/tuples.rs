@@ -7,6 +7,7 @@ use crate::packet_table::{
     packet::{ACK, At, FIN, Packet, SYN, syn, tcp, udp},
     plan::{BACKEND_PORT, CLIENT, Device, HERE, Peer, S_HERE},
     row::{NOTHING, Row, row},
+    today::today,
 };
 
 /// The backend, as its direct clients know it.
@@ -38,6 +39,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "O1",
                 "it takes the tuple, and the direct one's answers leave from the VIP",
+                today(to(HERE), PktLocal).of(4),
             ),
         row("a Service's datagrams leave the tuple of open direct ones alone")
             .given(udp().to(DIRECT))
@@ -51,6 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "O1",
                 "they take the tuple, and the direct answers leave from the VIP",
+                today(to(HERE), PktLocal).of(3),
             ),
         row("after a Service's connection is over a direct one is answered by the backend itself")
             .given(syn().to(S_HERE.node_port()))
@@ -72,6 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
             .known_wrong(
                 "S4",
                 "the reply record never ages, and the answer leaves from the VIP",
+                today(TO_THE_CLIENT, PktReply),
             ),
     ]
 }
