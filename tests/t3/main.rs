@@ -25,6 +25,7 @@ mod sctp;
 mod socket_affinity;
 mod socket_count;
 mod socket_reach;
+mod socket_reasons;
 mod socket_state;
 mod takeover;
 mod testbed_itself;
