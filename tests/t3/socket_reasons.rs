@@ -84,7 +84,7 @@ fn bed() -> Result<OneNode> {
 fn elsewhere(node: &Node) -> Vec<testbed::manifest::Endpoint> {
     let mut endpoints = one_node::web_pods(node);
     for endpoint in &mut endpoints {
-        endpoint.node = "another".to_owned();
+        "another".clone_into(&mut endpoint.node);
     }
     endpoints
 }

@@ -1,5 +1,7 @@
 //! A row on one hook and in one family: each packet in, and whether the row holds.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
 use testbed::probe::Family;
 
@@ -105,12 +107,13 @@ fn verdict(seen: &Seen<'_>, step: &Step, mark: Option<&Mark>) -> Result<Verdict>
         if also.is_empty() {
             return Ok(Verdict::AsToday);
         }
-        text += &format!(
-            "    nor is it what the mark {} says ({}):\n    {}\n",
+        writeln!(
+            text,
+            "    nor is it what the mark {} says ({}):\n    {}",
             mark.number,
             mark.said,
             also.join("\n    ")
-        );
+        )?;
     }
     Ok(Verdict::Wrong(text + &seen.show()))
 }

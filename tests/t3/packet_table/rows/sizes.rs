@@ -12,6 +12,10 @@ use crate::packet_table::{
 };
 
 pub(super) fn rows() -> Vec<Row> {
+    [whole(), segmented()].into_iter().flatten().collect()
+}
+
+fn whole() -> Vec<Row> {
     vec![
         row("a datagram that the way does not carry is answered with what it carries")
             .given(udp().payload(1_400).to(S_NARROW.node_port()))
@@ -85,6 +89,12 @@ pub(super) fn rows() -> Vec<Row> {
         row("a pod's datagram for a load balancer's address is answered by who speaks for it")
             .given(udp().payload(1_400).from(POD).to(S_NARROW.lb()).at(At::Lb0))
             .then(too_big(1_400), PktTooBig),
+    ]
+}
+
+/// Several segments in one socket buffer.
+fn segmented() -> Vec<Row> {
+    vec![
         row("segments in one buffer go on when each of them fits")
             .given(
                 tcp(PSH | ACK)
