@@ -12,7 +12,7 @@ use testbed::{process, sandbox::Sandbox};
 
 use crate::{
     UNHURRIED, WORKER,
-    wire::{Knocked, Program, Reached, Reply, Request, Where, Work},
+    wire::{Connects, Program, Reached, Reply, Request, Where, Work},
     worker,
 };
 
@@ -56,9 +56,9 @@ impl Client {
 
     /// Gives it targets, in the order of their use.
     pub(crate) fn targets(&mut self, targets: Vec<SocketAddr>) -> Result<Set> {
-        match self.ask(&Request::Targets { targets })? {
+        match self.request(&Request::Targets { targets })? {
             Reply::Set(set) => Ok(Set(set)),
-            other => bail!("the worker said {other:?}"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
@@ -71,27 +71,30 @@ impl Client {
         calls: u32,
     ) -> Result<Vec<f64>> {
         let place = place.clone();
-        match self.ask(&Request::Measure {
+        match self.request(&Request::Measure {
             place,
             set,
             work,
             calls,
         })? {
             Reply::Measured(values) => Ok(values),
-            other => bail!("the worker said {other:?}"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
     /// So many frames by a program that makes them; seconds.
     pub(crate) fn frames(&mut self, place: &Where, program: &Program, times: u32) -> Result<f64> {
         let (place, program) = (place.clone(), program.clone());
-        match self.ask(&Request::Frames {
+        match self.request(&Request::Frames {
             place,
             program,
             times,
         })? {
-            Reply::Measured(values) => values.first().copied().context("no time was told"),
-            other => bail!("the worker said {other:?}"),
+            Reply::Measured(values) => values
+                .first()
+                .copied()
+                .context("the worker measured no time"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
@@ -103,31 +106,31 @@ impl Client {
         count: u32,
     ) -> Result<Vec<(SocketAddr, u64)>> {
         let place = place.clone();
-        match self.ask(&Request::Picks {
+        match self.request(&Request::Picks {
             place,
             target,
             count,
         })? {
             Reply::Picked(picked) => Ok(picked),
-            other => bail!("the worker said {other:?}"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
-    /// Begins to knock; [`Self::knocked`] says how that went.
-    pub(crate) fn knock(&mut self, place: &Where, target: SocketAddr, millis: u64) -> Result<()> {
+    /// Starts to open connections; [`Self::connected`] waits for the counts.
+    pub(crate) fn connect(&mut self, place: &Where, target: SocketAddr, millis: u64) -> Result<()> {
         let place = place.clone();
-        self.tell(&Request::Knock {
+        self.send(&Request::Connect {
             place,
             target,
             millis,
         })
     }
 
-    /// Waits for the end of it.
-    pub(crate) fn knocked(&mut self) -> Result<Knocked> {
-        match self.hear()? {
-            Reply::Knocked(knocked) => Ok(knocked),
-            other => bail!("the worker said {other:?}"),
+    /// Waits until the time is over.
+    pub(crate) fn connected(&mut self) -> Result<Connects> {
+        match self.receive()? {
+            Reply::Connected(connects) => Ok(connects),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
@@ -139,7 +142,7 @@ impl Client {
         wanted: SocketAddr,
     ) -> Result<Waiting<'_>> {
         let place = place.clone();
-        self.tell(&Request::Await {
+        self.send(&Request::Await {
             place,
             target,
             wanted,
@@ -159,28 +162,30 @@ impl Client {
         targets: Vec<SocketAddr>,
     ) -> Result<Vec<Reached>> {
         let place = place.clone();
-        match self.ask(&Request::Reach { place, targets })? {
+        match self.request(&Request::Reach { place, targets })? {
             Reply::Reached(reached) => Ok(reached),
-            other => bail!("the worker said {other:?}"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply> {
-        self.tell(request)?;
-        self.hear()
+    fn request(&mut self, request: &Request) -> Result<Reply> {
+        self.send(request)?;
+        self.receive()
     }
 
-    fn tell(&mut self, request: &Request) -> Result<()> {
+    fn send(&mut self, request: &Request) -> Result<()> {
         let mut text = serde_json::to_string(request)?;
         text.push('\n');
-        self.to.write_all(text.as_bytes()).context("ask the worker")
+        self.to
+            .write_all(text.as_bytes())
+            .context("send a request to the worker")
     }
 
-    fn hear(&mut self) -> Result<Reply> {
+    fn receive(&mut self) -> Result<Reply> {
         let mut text = String::new();
         self.from
             .read_line(&mut text)
-            .context("hear from the worker")?;
+            .context("read the worker's reply")?;
         match serde_json::from_str(&text).context("the worker has ended")? {
             Reply::Broken(words) => bail!("{words}"),
             reply => Ok(reply),
@@ -197,9 +202,12 @@ pub(crate) struct Waiting<'a> {
 impl Waiting<'_> {
     /// When it was, by [`crate::wire::now`].
     pub(crate) fn wait(self) -> Result<f64> {
-        match self.client.hear()? {
-            Reply::Measured(values) => values.first().copied().context("no time was told"),
-            other => bail!("the worker said {other:?}"),
+        match self.client.receive()? {
+            Reply::Measured(values) => values
+                .first()
+                .copied()
+                .context("the worker measured no time"),
+            other => bail!("unexpected reply from the worker: {other:?}"),
         }
     }
 }

@@ -58,8 +58,8 @@ impl Ground {
         })
     }
 
-    /// Joins a namespace by a device `bench`; backends, and VIPs that nobody translates, are routed
-    /// there.
+    /// Joins a namespace by a device `bench`; backends, and VIPs that no balancer translates, are
+    /// routed there.
     pub(crate) fn plug(&self, netns: &Netns) -> Result<()> {
         let n = self.links.get() + 1;
         self.links.set(n);
@@ -77,7 +77,7 @@ impl Ground {
         ))
     }
 
-    /// Where the server is: nobody goes while it is there.
+    /// Where the server is. A client that waits here keeps no other namespace alive.
     pub(crate) fn sandbox(&self) -> Where {
         Where {
             netns: self.netns.path(),

@@ -1,5 +1,5 @@
 //! The suite `liveness`: connections that fail, or are slow, while the balancer is killed,
-//! replaced, and told of a thousand changed endpoints a second. Owns the rows and the bars.
+//! replaced, and while a thousand endpoints a second change. Holds the rows and the bars.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +23,7 @@ use crate::{
     samples::Samples,
     services::{backend, endpoints_json, service_json, slice_json, vip},
     stats::Spread,
-    wire::{Knocked, Where},
+    wire::{Connects, Where},
     world::{Shape, World},
 };
 
@@ -65,10 +65,10 @@ enum Event {
     Changes,
 }
 
-/// Clients knock for so long around an event, of which the first part is before it; less with
-/// `--quick`.
-const KNOCK: Duration = Duration::from_millis(1600);
-const QUICK_KNOCK: Duration = Duration::from_millis(1200);
+/// Clients open connections for this long around an event, [`BEFORE`] of it before the event; less
+/// with `--quick`.
+const WINDOW: Duration = Duration::from_millis(1600);
+const QUICK_WINDOW: Duration = Duration::from_millis(1200);
 const BEFORE: Duration = Duration::from_millis(300);
 /// How long a killed one is dead.
 const DEAD: Duration = Duration::from_millis(500);
@@ -84,13 +84,13 @@ const NAME: &str = "web";
 /// Behind those of all others.
 const FIRST: u32 = 100_000;
 
-struct Scene<'a> {
+struct Setup<'a> {
     world: &'a World,
     outside: lan::Client,
     node_port: u16,
     /// Inside of the node, outside of it.
     clients: [Client; 2],
-    knock: Duration,
+    window: Duration,
 }
 
 /// Builds it all, measures, removes it all.
@@ -100,14 +100,14 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         services: if quick { 50 } else { 1000 },
         endpoints: 4,
     })?;
-    let mut scene = Scene {
+    let mut setup = Setup {
         node_port: web(&world)?,
         outside: world.cluster.outside(2)?,
         clients: [Client::start_unhurried()?, Client::start_unhurried()?],
         world: &world,
-        knock: if quick { QUICK_KNOCK } else { KNOCK },
+        window: if quick { QUICK_WINDOW } else { WINDOW },
     };
-    let knock = scene.knock;
+    let window = setup.window;
     let kinds = [
         Kind::Ours,
         Kind::KubeProxy("nftables"),
@@ -136,7 +136,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         most: rounds,
         blocks: 1,
     };
-    let samples = frame::run(&plan, |turn| scene.all(&homes[turn.row]).map(Some))?;
+    let samples = frame::run(&plan, |turn| setup.all(&homes[turn.row]).map(Some))?;
     Ok(Report {
         suite: "liveness",
         quick,
@@ -151,8 +151,8 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
         tables: Vec::new(),
         notes: vec![
             format!(
-                "a client on the node knocks at a VIP, one outside at the node port, together, for {} s around each event",
-                knock.as_secs_f64()
+                "a client on the node connects to a VIP while one outside connects to the node port, for {} s around each event",
+                window.as_secs_f64()
             ),
             format!(
                 "changes: {CHANGED} of {ENDPOINTS} endpoints of that very service, {CHANGES} times a second, all of which serve all the time"
@@ -161,7 +161,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     })
 }
 
-/// The service that is knocked at; its node port.
+/// The service that clients connect to; its node port.
 fn web(world: &World) -> Result<u16> {
     let api = world.cluster.client();
     let mut service = service_json(NAME, vip(NUMBER).ip());
@@ -179,7 +179,7 @@ fn addresses(step: u32) -> Vec<std::net::IpAddr> {
         .collect()
 }
 
-impl Scene<'_> {
+impl Setup<'_> {
     /// One event after the other.
     fn all(&mut self, home: &Home) -> Result<Vec<f64>> {
         let cluster = &self.world.cluster;
@@ -211,17 +211,17 @@ impl Scene<'_> {
             cgroup: self.outside.cgroup().path().to_owned(),
         };
         let node = SocketAddr::from((home.node.addr().v4, self.node_port));
-        let millis = u64::try_from(self.knock.as_millis())?;
+        let millis = u64::try_from(self.window.as_millis())?;
         let [one, two] = &mut self.clients;
-        one.knock(&inside, vip(NUMBER), millis)?;
-        two.knock(&outside, node, millis)?;
+        one.connect(&inside, vip(NUMBER), millis)?;
+        two.connect(&outside, node, millis)?;
         thread::sleep(BEFORE);
         running = self.happen(home, running, event)?;
         let [one, two] = &mut self.clients;
-        let (one, two) = (one.knocked()?, two.knocked()?);
+        let (one, two) = (one.connected()?, two.connected()?);
         // The next event finds one that is done with this one.
         poll::until_true(START, "the balancer is done", || home.is_done(&mut running))?;
-        let sum = |of: fn(&Knocked) -> u64| {
+        let sum = |of: fn(&Connects) -> u64| {
             f64::from(u32::try_from(of(&one) + of(&two)).unwrap_or(u32::MAX))
         };
         let counted = [
@@ -247,7 +247,7 @@ impl Scene<'_> {
                 home.spawn(cluster)?
             }
             Event::Changes => {
-                change(self.world, self.knock)?;
+                change(self.world, self.window)?;
                 running
             }
         })
@@ -257,14 +257,14 @@ impl Scene<'_> {
     fn reach(&mut self, home: &Home) -> Result<()> {
         let [one, _] = &mut self.clients;
         let reached = one.reach(&home.sandbox(), vec![vip(NUMBER)])?;
-        anyhow::ensure!(reached.len() == 1, "nobody answers");
+        anyhow::ensure!(reached.len() == 1, "no backend answers");
         Ok(())
     }
 }
 
-fn change(world: &World, knock: Duration) -> Result<()> {
+fn change(world: &World, window: Duration) -> Result<()> {
     let (start, pause) = (Instant::now(), Duration::from_secs(1) / CHANGES);
-    let time = knock.checked_sub(2 * BEFORE).unwrap_or_default();
+    let time = window.checked_sub(2 * BEFORE).unwrap_or_default();
     for step in 1.. {
         let patch = json!({"endpoints": endpoints_json(&addresses(step))});
         bulk::patch::<EndpointSlice>(world.cluster.client(), [(format!("{NAME}-a"), patch)])?;

@@ -21,7 +21,7 @@ use crate::{
 
 /// Between two looks for a change.
 const PAUSE: Duration = Duration::from_micros(200);
-/// Nobody waits longer for one.
+/// Limit of the wait for one.
 const AWAIT: Duration = Duration::from_mins(2);
 
 /// Where so many sockets lead, by the kernel's own list.

@@ -8,11 +8,11 @@ mod bulk;
 mod chart;
 mod chi;
 mod client;
+mod connects;
 mod frame;
 mod ground;
 mod header;
 mod ipvs;
-mod knock;
 mod liveness;
 mod look;
 mod memory;
@@ -73,7 +73,7 @@ enum Suite {
     Memory,
     /// How evenly every scheduler chooses
     Balance,
-    /// Connections while the balancer is killed, replaced and told of a thousand changes a second
+    /// Connections while the balancer is killed, replaced and a thousand endpoints a second change
     Liveness,
     /// Sockets beside the kernel's own IPVS, in a guest that has it: only ratios count
     Ipvs,
@@ -152,8 +152,8 @@ fn bench(options: &Options) -> Result<()> {
             let report = run(*quick, usize::from(rounds))?;
             let took = begun.elapsed();
             // The guest's clock counts instructions.
-            let told = (*suite != Suite::Ipvs).then_some(took);
-            report.write(&folder, told)?;
+            let reported = (*suite != Suite::Ipvs).then_some(took);
+            report.write(&folder, reported)?;
             took_each.push(format!("{} {}", report.suite, minutes(took)));
             say(format_args!("{} took {}", report.suite, minutes(took)));
         }

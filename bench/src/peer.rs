@@ -151,13 +151,13 @@ impl Home {
             Running::KubeProxy(kube_proxy) => {
                 kube_proxy.check()?;
                 // Its first sync is of everything: it waits until it has listed all. It is over
-                // when the time is told.
+                // when the metric has its time.
                 Ok(self.metric("kubeproxy_sync_proxy_rules_last_timestamp_seconds") > Some(0.0))
             }
         }
     }
 
-    /// The sum of a metric over its labels, but for what is of IPv6; `None` while nobody tells it.
+    /// The sum of a metric over its labels, but for what is of IPv6; `None` while the balancer does not report it.
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = http(&self.node, METRICS, "/metrics").ok()?;
         let values = text.lines().filter_map(|line| {
@@ -170,14 +170,14 @@ impl Home {
     }
 
     /// Seconds that it spent writing, by its own account.
-    pub(crate) fn told_seconds(&self) -> Option<f64> {
+    pub(crate) fn reported_seconds(&self) -> Option<f64> {
         match self.kind {
             Kind::Ours => self.metric("lb_sync_duration_seconds_sum"),
             Kind::KubeProxy(_) => self.metric("kubeproxy_sync_proxy_rules_duration_seconds_sum"),
         }
     }
 
-    /// Entries of maps that were written or removed; only ours tells.
+    /// Entries of maps that were written or removed; only ours reports them.
     pub(crate) fn written(&self) -> Option<f64> {
         match self.kind {
             Kind::Ours => self.metric("lb_map_writes_total"),
@@ -185,7 +185,7 @@ impl Home {
         }
     }
 
-    /// System calls that took; only ours tells.
+    /// System calls that took; only ours reports them.
     pub(crate) fn calls(&self) -> Option<f64> {
         match self.kind {
             Kind::Ours => self.metric("lb_map_write_calls_total"),

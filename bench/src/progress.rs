@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_told_in_minutes() {
+    fn a_time_is_shown_in_minutes() {
         let says = |seconds| minutes(Duration::from_secs(seconds)).to_string();
         assert_eq!(
             (says(59).as_str(), says(221).as_str()),

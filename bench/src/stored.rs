@@ -82,8 +82,8 @@ pub(crate) fn create(cluster: &Cluster, objects: impl IntoIterator<Item = Pair>)
     rests(cluster)
 }
 
-/// Its own loops look at every new service, one after the other, and nobody else is to be measured
-/// meanwhile.
+/// The control plane's loops look at every new service, one after the other; nothing is measured
+/// until they are done.
 fn rests(cluster: &Cluster) -> Result<()> {
     poll::until_true(HEARD, "the control plane rests", || {
         let before = cluster.cpu_seconds()?;

@@ -42,25 +42,25 @@ pub(crate) enum Request {
         program: Program,
         times: u32,
     },
-    /// Connect so many UDP sockets; say where they lead.
+    /// Connect so many UDP sockets; reply with the backends that they reach.
     Picks {
         place: Where,
         target: SocketAddr,
         count: u32,
     },
-    /// Knock for so long, and say how that went.
-    Knock {
+    /// Open connections for this long; reply with their counts.
+    Connect {
         place: Where,
         target: SocketAddr,
         millis: u64,
     },
-    /// Connect again and again until this is who answers; then say when that was.
+    /// Connect again and again until this server answers; reply with the time.
     Await {
         place: Where,
         target: SocketAddr,
         wanted: SocketAddr,
     },
-    /// Say who is reached.
+    /// Reply with the server behind each target.
     Reach {
         place: Where,
         targets: Vec<SocketAddr>,
@@ -87,24 +87,24 @@ pub(crate) enum Reply {
     Reached(Vec<Reached>),
     /// By backend.
     Picked(Vec<(SocketAddr, u64)>),
-    /// How the knocking went.
-    Knocked(Knocked),
+    /// What came of the connections.
+    Connected(Connects),
     /// Why not.
     Broken(String),
 }
 
-/// Who stands behind an address.
+/// The server behind an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reached {
-    /// What the server says of itself over TCP.
+    /// The server's own address, as it reports it over TCP.
     pub(crate) tcp: SocketAddr,
-    /// Where the kernel's own list of sockets says that a connected UDP socket sends.
+    /// The peer of a connected UDP socket, by the kernel's list of sockets.
     pub(crate) udp: SocketAddr,
 }
 
 /// What came of connections opened for some time, and of one that was kept open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Knocked {
+pub(crate) struct Connects {
     pub(crate) attempts: u64,
     pub(crate) failed: u64,
     /// SYNs that had to be sent again, of all sockets of the namespace.

@@ -22,7 +22,7 @@ use nix::sys::{
 use testbed::sandbox::Sandbox;
 
 use crate::{
-    knock, look, packet,
+    connects, look, packet,
     server::ANSWER,
     stats::quantile,
     wire::{Program, Reply, Request, Where, Work},
@@ -145,13 +145,13 @@ impl Worker {
                 self.go(&place)?;
                 Reply::Picked(look::picks(target, count)?)
             }
-            Request::Knock {
+            Request::Connect {
                 place,
                 target,
                 millis,
             } => {
                 self.go(&place)?;
-                Reply::Knocked(knock::knock(target, Duration::from_millis(millis))?)
+                Reply::Connected(connects::until(target, Duration::from_millis(millis))?)
             }
             Request::Await {
                 place,

@@ -9,9 +9,9 @@ use testbed::{cluster::Cluster, node::Node};
 
 use super::{
     kinds::SMALL,
+    network::{Hop, LOCAL, Network, neighbours},
     programs::{Shape, generator, tally},
     settle::settle,
-    stage::{Hop, LOCAL, Stage, neighbours},
 };
 use crate::{client::Client, wire::Program};
 
@@ -26,7 +26,7 @@ const ALL_CLIENTS: u32 = 1 << 16;
 
 /// Gone with this value.
 pub(crate) struct Ways {
-    stage: Stage,
+    network: Network,
     hop: Hop,
     counts: Map<u32, u64>,
 }
@@ -35,8 +35,8 @@ impl Ways {
     /// A node with a pod behind which so many backends are.
     pub(crate) fn new(cluster: &Cluster, backends: u32) -> Result<Self> {
         anyhow::ensure!(backends < ROOM, "more backends than can be told apart");
-        let stage = Stage::new()?;
-        let hop = stage.hop(cluster.node(1)?, true)?;
+        let network = Network::new()?;
+        let hop = network.hop(cluster.node(1)?, true)?;
         let fd = lb_sys::create_map(MapInfo {
             // `BPF_MAP_TYPE_ARRAY`
             kind: 2,
@@ -49,10 +49,10 @@ impl Ways {
         .context("make an array")?;
         let program = lb_sys::load_xdp(&tally(fd.as_raw_fd(), ROOM - 1));
         let program = program.context("load the program that counts by backend")?;
-        stage.attach(hop.node.pod(0).sandbox(), "eth0", &program)?;
+        network.attach(hop.node.pod(0).sandbox(), "eth0", &program)?;
         neighbours(&hop.node, backends)?;
         Ok(Self {
-            stage,
+            network,
             hop,
             counts: Map::new(fd).context("open an array")?,
         })
@@ -93,13 +93,13 @@ impl Ways {
             length: SMALL,
         })?;
         let program = Program {
-            pin: self.stage.pin(program)?,
+            pin: self.network.pin(program)?,
             length: SMALL,
         };
         for key in 0..ROOM {
             self.counts.set(&key, &0).context("count from zero")?;
         }
-        client.frames(&self.stage.sandbox(), &program, packets)?;
+        client.frames(&self.network.sandbox(), &program, packets)?;
         let all = || -> Result<Vec<u64>> { (1..=backends).map(|key| self.count(key)).collect() };
         settle(|| Ok(all()?.iter().sum()))?;
         let counts = all()?;

@@ -15,8 +15,8 @@ use testbed::{
 };
 
 use super::{
+    network::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend},
     programs::SERVICES,
-    stage::{BACKENDS, DOWN, LOCAL, REMOTE, UP, backend},
 };
 use crate::{
     bulk::{self, NAMESPACE},
@@ -89,7 +89,7 @@ fn one(
 
 /// Puts the services into the API server. Whether an endpoint is local makes no difference to
 /// kube-proxy here.
-pub(super) fn tell(cluster: &Cluster) -> Result<()> {
+pub(super) fn create(cluster: &Cluster) -> Result<()> {
     let api = cluster.client();
     api.add_namespace(NAMESPACE)?;
     let (services, slices): (Vec<Value>, Vec<Value>) = objects("nowhere").into_iter().unzip();

@@ -7,10 +7,10 @@ pub(crate) mod balance;
 mod balancers;
 mod found;
 mod kinds;
+mod network;
 mod programs;
 mod sample;
 mod settle;
-mod stage;
 
 use std::{
     cell::RefCell,
@@ -27,9 +27,9 @@ pub(crate) use self::programs::template;
 use self::{
     balancers::{LOCAL_PORT, REMOTE_PORT, TARGET},
     kinds::{KINDS, Kind, MANY, NEW, SMALL},
+    network::{DOWN, Hop, LOCAL, Network, REMOTE, UP, backend, ifindex},
     programs::{Cell, Shape, Sink, Then, generator},
     settle::settled,
-    stage::{DOWN, Hop, LOCAL, REMOTE, Stage, UP, backend, ifindex},
 };
 use crate::{
     client::Client,
@@ -91,10 +91,10 @@ impl Row {
         }
     }
 
-    fn receiver<'a>(&'a self, stage: &'a Stage) -> &'a Host {
+    fn receiver<'a>(&'a self, network: &'a Network) -> &'a Host {
         match self.end {
             End::Pod => self.hop.node.pod(0),
-            _ => &stage.server,
+            _ => &network.server,
         }
     }
 }
@@ -103,14 +103,14 @@ impl Row {
 pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     let header = Header::look()?;
     let cluster = Cluster::start()?;
-    balancers::tell(&cluster)?;
-    let stage = Stage::new()?;
+    balancers::create(&cluster)?;
+    let network = Network::new()?;
     let mut client = Client::start()?;
-    let rows = rows(&cluster, &stage)?;
+    let rows = rows(&cluster, &network)?;
     say(format_args!("packet: all rules and maps are written"));
     for row in &rows {
         if let Some(balanced) = row.balanced {
-            sample::verify(&stage, &mut client, row, balanced)?;
+            sample::verify(&network, &mut client, row, balanced)?;
         }
     }
     say(format_args!("packet: every row's packets were verified"));
@@ -129,11 +129,11 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
             return Ok(None);
         }
         let frames = kind.frames(quick);
-        block(&stage, &mut client, &rows[turn.row], turn.step, frames)
+        block(&network, &mut client, &rows[turn.row], turn.step, frames)
     })?;
     for row in &rows {
         if let Some(balanced) = row.balanced {
-            sample::verify(&stage, &mut client, row, balanced)?;
+            sample::verify(&network, &mut client, row, balanced)?;
         }
     }
     Ok(Report {
@@ -153,7 +153,7 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
             format!(
                 "every row of `lb-agent` and `kube-proxy` has {} services of {} backends each; a sample of its packets was verified before and after the rounds",
                 programs::SERVICES,
-                stage::BACKENDS
+                network::BACKENDS
             ),
         ],
     })
@@ -162,32 +162,38 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
 const FLOOR: &str = "XDP_DROP: what sending costs";
 const REDIRECT: &str = "XDP_REDIRECT, the smallest program";
 
-fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
+fn rows(cluster: &Cluster, network: &Network) -> Result<Vec<Row>> {
     let mut numbers = 1..;
     let mut hop = |with_pod| {
         let number = numbers.next().context("no numbers left")?;
-        stage.hop(cluster.node(number)?, with_pod)
+        network.hop(cluster.node(number)?, with_pod)
     };
     let mut rows = Vec::new();
 
     let drop_hop = hop(false)?;
     let at_node = Sink::new(ifindex(&drop_hop.node, UP)?)?;
     at_node.reset(Then::Drop)?;
-    stage.attach(drop_hop.node.sandbox(), UP, &at_node.program)?;
-    let mut floor = row(stage, FLOOR, &Rc::new(drop_hop), End::Node, None)?;
+    network.attach(drop_hop.node.sandbox(), UP, &at_node.program)?;
+    let mut floor = row(network, FLOOR, &Rc::new(drop_hop), End::Node, None)?;
     floor.at_node = Some(at_node);
     rows.push(floor);
 
     let tx = hop(false)?;
-    stage.attach(tx.node.sandbox(), UP, programs::smallest_tx()?)?;
+    network.attach(tx.node.sandbox(), UP, programs::smallest_tx()?)?;
     let redirect = hop(false)?;
     for (device, other) in [(UP, DOWN), (DOWN, UP)] {
         let program = programs::smallest_redirect(ifindex(&redirect.node, other)?)?;
-        stage.attach(redirect.node.sandbox(), device, program)?;
+        network.attach(redirect.node.sandbox(), device, program)?;
     }
-    rows.push(row(stage, REDIRECT, &Rc::new(redirect), End::Server, None)?);
     rows.push(row(
-        stage,
+        network,
+        REDIRECT,
+        &Rc::new(redirect),
+        End::Server,
+        None,
+    )?);
+    rows.push(row(
+        network,
         "XDP_TX, the smallest program",
         &Rc::new(tx),
         End::Client,
@@ -195,7 +201,7 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
     )?);
     let routed = Rc::new(hop(false)?);
     rows.push(row(
-        stage,
+        network,
         "plain routing, nothing translated",
         &routed,
         End::Server,
@@ -206,7 +212,7 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
         let hop = Rc::new(hop(true)?);
         balancers::ours(&hop.node, xdp)?;
         for place in PLACES {
-            rows.push(balanced(stage, name, &hop, place)?);
+            rows.push(balanced(network, name, &hop, place)?);
         }
     }
     for mode in ["nftables", "iptables"] {
@@ -214,7 +220,12 @@ fn rows(cluster: &Cluster, stage: &Stage) -> Result<Vec<Row>> {
             // Each its own: the kernel's table has room for the flows of one.
             let hop = Rc::new(hop(true)?);
             balancers::theirs(cluster, &hop.node, mode)?;
-            rows.push(balanced(stage, &format!("kube-proxy {mode}"), &hop, place)?);
+            rows.push(balanced(
+                network,
+                &format!("kube-proxy {mode}"),
+                &hop,
+                place,
+            )?);
         }
     }
     Ok(rows)
@@ -241,16 +252,22 @@ const PLACES: [(&str, End, Balanced); 2] = [
 ];
 
 fn balanced(
-    stage: &Stage,
+    network: &Network,
     name: &str,
     hop: &Rc<Hop>,
     (place, end, services): (&str, End, Balanced),
 ) -> Result<Row> {
-    row(stage, &format!("{name}, {place}"), hop, end, Some(services))
+    row(
+        network,
+        &format!("{name}, {place}"),
+        hop,
+        end,
+        Some(services),
+    )
 }
 
 fn row(
-    stage: &Stage,
+    network: &Network,
     name: &str,
     hop: &Rc<Hop>,
     end: End,
@@ -266,7 +283,7 @@ fn row(
             mask,
             length,
         })?;
-        let pin = stage.pin(program)?;
+        let pin = network.pin(program)?;
         Ok((Program { pin, length }, cell))
     };
     let generators = KINDS.iter().map(|kind| make(kind.mask, kind.length));
@@ -287,7 +304,7 @@ fn row(
 
 /// Thousands of packets a second that arrive where they should.
 fn block(
-    stage: &Stage,
+    network: &Network,
     client: &mut Client,
     row: &Row,
     number: usize,
@@ -299,14 +316,14 @@ fn block(
         return Ok(None);
     }
     let (program, _) = &row.generators[number];
-    let place = stage.sandbox();
+    let place = network.sandbox();
     if kind.is_new() {
         if row.by_rules {
             row.hop.node.run(&["conntrack", "-F"])?;
         }
         row.woken.borrow_mut().clear();
     } else if row.balanced.is_some() {
-        wake(stage, client, row, number)?;
+        wake(network, client, row, number)?;
     }
     let counted = if kind.replies {
         row.sink().reset(Then::Reflect)?;
@@ -326,7 +343,7 @@ fn block(
 }
 
 /// Every flow has had an answer and asked again, as flows do that last.
-fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<()> {
+fn wake(network: &Network, client: &mut Client, row: &Row, number: usize) -> Result<()> {
     let (mut woken, mask) = (row.woken.borrow_mut(), KINDS[number].mask);
     if woken.get(&mask).is_some_and(|at| at.elapsed() < WARM) {
         return Ok(());
@@ -339,7 +356,7 @@ fn wake(stage: &Stage, client: &mut Client, row: &Row, number: usize) -> Result<
     }
     row.sink().reset(Then::Reflect)?;
     for _ in 0..2 {
-        client.frames(&stage.sandbox(), &row.generators[number].0, flows)?;
+        client.frames(&network.sandbox(), &row.generators[number].0, flows)?;
     }
     settled(&row.hop.at_client)?;
     row.sink().reset(Then::Drop)?;

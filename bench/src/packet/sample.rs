@@ -11,8 +11,8 @@ use testbed::{poll, probe::Frame};
 
 use super::{
     Balanced, Row, TARGET,
+    network::{BACKENDS, Network, backend},
     programs::{FIRST_SOURCE, SERVICES, Then},
-    stage::{BACKENDS, Stage, backend},
 };
 use crate::client::Client;
 
@@ -22,16 +22,22 @@ const SAMPLE: u32 = 512;
 const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// Looks at one row, there and back.
-pub(super) fn verify(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
-    there(stage, client, row, of).with_context(|| format!("{}: packets to backends", row.name))?;
-    back(stage, client, row, of).with_context(|| format!("{}: packets to clients", row.name))
+pub(super) fn verify(
+    network: &Network,
+    client: &mut Client,
+    row: &Row,
+    of: Balanced,
+) -> Result<()> {
+    there(network, client, row, of)
+        .with_context(|| format!("{}: packets to backends", row.name))?;
+    back(network, client, row, of).with_context(|| format!("{}: packets to clients", row.name))
 }
 
-fn there(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
+fn there(network: &Network, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
     let sink = row.sink();
-    let recorder = row.receiver(stage).record()?;
+    let recorder = row.receiver(network).record()?;
     sink.reset(Then::Pass)?;
-    client.frames(&stage.sandbox(), &row.sample, SAMPLE)?;
+    client.frames(&network.sandbox(), &row.sample, SAMPLE)?;
     arrived(sink)?;
     let backends: Vec<IpAddr> = (0..BACKENDS)
         .map(|k| backend(of.network, k).into())
@@ -73,12 +79,12 @@ fn there(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<
     Ok(())
 }
 
-fn back(stage: &Stage, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
+fn back(network: &Network, client: &mut Client, row: &Row, of: Balanced) -> Result<()> {
     let sink = &row.hop.at_client;
-    let recorder = stage.client.record()?;
+    let recorder = network.client.record()?;
     row.sink().reset(Then::Reflect)?;
     sink.reset(Then::Pass)?;
-    client.frames(&stage.sandbox(), &row.sample, SAMPLE)?;
+    client.frames(&network.sandbox(), &row.sample, SAMPLE)?;
     arrived(sink)?;
     let frames = recorder.stop(&[FIRST_SOURCE.into()])?;
     sink.reset(Then::Drop)?;

@@ -63,7 +63,7 @@ const FIRST_PACKET: &str = "first packet";
 const SENDTO: &str = "sendto";
 const TCP_CONNECT: &str = "TCP connect p50";
 
-/// Rules that may take longer than anybody has time for, and how long that is.
+/// Rules that may take too long to load, and the time they get.
 const SLOW: [(&str, u32, Duration); 2] = [
     ("nftables", 10_000, Duration::from_mins(2)),
     ("iptables", 10_000, Duration::from_secs(30)),

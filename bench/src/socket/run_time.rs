@@ -91,7 +91,8 @@ impl Program {
     }
 }
 
-/// Whether somebody has the kernel count anyway, which would burden every other number.
+/// Whether another process has switched the kernel's counting on, which would burden every other
+/// number.
 pub(super) fn counted_by_others() -> Result<bool> {
     let path = "/proc/sys/kernel/bpf_stats_enabled";
     File::open(path).with_context(|| format!("open {path}"))?;

@@ -58,7 +58,7 @@ const fn metric(name: &'static str, unit: &'static str) -> Metric {
     Metric { name, unit }
 }
 
-/// The control: what it hears is the earliest that anybody can know.
+/// The control: no balancer can learn of a change before this client does.
 const PLAIN: &str = "a client that only lists and watches";
 /// A scale, and how much time its peers get.
 struct Scale {
@@ -259,7 +259,7 @@ fn scale_bars(samples: &Samples, changes: &[(String, Vec<f64>)], shape: Shape) -
         let says = format!("cold start, the agent's CPU time, s ({says})");
         bars.push(Bar::at_most(says, value(COLD_CPU), 2.0));
     }
-    // At the largest scale nobody waits for it.
+    // At the largest scale kube-proxy is not measured.
     if samples.row("kube-proxy nftables").is_some() && services >= 1000 {
         let says = format!("cold start, kube-proxy nftables over lb-agent ({says})");
         let of = Of::new(samples, COLD, "kube-proxy nftables", "lb-agent");

@@ -1,4 +1,4 @@
-//! What is done with one balancer in one round: started cold, stopped, started warm, told of
+//! What is done with one balancer in one round: started cold, stopped, started warm, given
 //! changes, stopped; and what the control has of that.
 
 use std::{
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 const THEIR_PAUSE: Duration = Duration::from_millis(1200);
 /// What is retired is cleared after a second of rest.
 const REST: Duration = Duration::from_millis(1500);
-/// Nobody waits longer, for a start or a change.
+/// Limit of one start or one change.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A balancer on its node.
@@ -81,12 +81,12 @@ pub(super) fn control(world: &World, seen: &mut Vec<f64>) -> Result<Vec<f64>> {
 }
 
 impl Phases<'_> {
-    /// Everything that a balancer has: started cold, stopped, started warm, told of changes,
+    /// Everything that a balancer has: started cold, stopped, started warm, given changes,
     /// stopped.
     pub(super) fn all(&mut self, seen: &mut Vec<f64>) -> Result<Done> {
-        let (mut told, mut values) = (Told::new(self.home), Vec::new());
-        let given_up = self.each(&mut told, &mut values, seen)?;
-        told.say();
+        let (mut times, mut values) = (PhaseTimes::new(self.home), Vec::new());
+        let given_up = self.each(&mut times, &mut values, seen)?;
+        times.print();
         self.client.go(&self.world.ground.sandbox())?;
         values.resize(METRICS.len(), f64::NAN);
         if let Some(start) = given_up {
@@ -98,58 +98,62 @@ impl Phases<'_> {
     /// The start that was given up, if one was.
     fn each(
         &mut self,
-        told: &mut Told,
+        times: &mut PhaseTimes,
         values: &mut Vec<f64>,
         seen: &mut Vec<f64>,
     ) -> Result<Option<&'static str>> {
         let (home, cluster) = (self.home, &self.world.cluster);
         let nothing = || f64::NAN;
         let Some((running, took)) = home.start(cluster, PATIENCE)? else {
-            return self.given_up(COLD, told);
+            return self.given_up(COLD, times);
         };
         self.reaches_all()?;
         values.extend([
             took.seconds,
             took.cpu_seconds,
-            home.told_seconds().unwrap_or_else(nothing),
+            home.reported_seconds().unwrap_or_else(nothing),
             home.written().unwrap_or_else(nothing),
             home.calls().unwrap_or_else(nothing),
         ]);
         running.stop()?;
-        told.done(COLD);
+        times.ended(COLD);
         if self.extent == Extent::Cold {
             return Ok(None);
         }
         let Some((running, took)) = home.start(cluster, PATIENCE)? else {
-            return self.given_up(WARM, told);
+            return self.given_up(WARM, times);
         };
         // What is written too much may come later.
         thread::sleep(REST);
-        told.done(WARM);
+        times.ended(WARM);
         values.extend([
             took.seconds,
             took.cpu_seconds,
             home.written().unwrap_or_else(nothing),
         ]);
         values.extend(self.changed(seen)?);
-        told.done("changes");
+        times.ended("changes");
         values.extend(self.rolled()?);
-        told.done("rolling update");
+        times.ended("rolling update");
         if self.extent == Extent::Large {
             values.extend(self.grown()?);
-            told.done("5,000 endpoints");
+            times.ended("5,000 endpoints");
         }
         running.stop().context("stop a balancer")?;
         Ok(None)
     }
 
-    /// What is measured here is given up for nobody: a bar must not be lost with it.
-    fn given_up(&self, start: &'static str, told: &mut Told) -> Result<Option<&'static str>> {
+    /// kube-proxy may be given up; lb-agent may not, because a bar would be lost with it.
+    fn given_up(
+        &self,
+        start: &'static str,
+        times: &mut PhaseTimes,
+    ) -> Result<Option<&'static str>> {
         ensure!(
             self.home.kind != Kind::Ours,
             "the {start} of lb-agent takes longer than {PATIENCE:?}"
         );
-        told.done(&format!("{start}, given up"));
+        times.ended(&format!("{start}, given up"));
         Ok(Some(start))
     }
 
@@ -287,14 +291,14 @@ impl Phases<'_> {
     }
 }
 
-/// Where the time of one balancer goes.
-struct Told {
+/// How long each phase of one balancer took.
+struct PhaseTimes {
     name: String,
     since: Instant,
     phases: Vec<String>,
 }
 
-impl Told {
+impl PhaseTimes {
     fn new(home: &Home) -> Self {
         Self {
             name: home.kind.name(),
@@ -303,13 +307,13 @@ impl Told {
         }
     }
 
-    fn done(&mut self, phase: &str) {
+    fn ended(&mut self, phase: &str) {
         let seconds = self.since.elapsed().as_secs_f64();
         self.phases.push(format!("{phase} {seconds:.1} s"));
         self.since = Instant::now();
     }
 
-    fn say(&self) {
+    fn print(&self) {
         say(format_args!(
             "sync: {}: {}",
             self.name,

@@ -57,7 +57,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Runs as long as somebody listens.
+    /// Runs until this value is dropped.
     pub(super) fn new(api: &Client) -> Result<Self> {
         let (tell, heard) = mpsc::channel();
         api.run(move |client| {

@@ -12,26 +12,26 @@ use anyhow::{Context as _, Result};
 use nix::sys::socket::{SockaddrStorage, connect};
 
 use crate::{
-    wire::Knocked,
+    wire::Connects,
     worker::{ask, family, tcp},
 };
 
 /// Between two attempts: others need the CPU too.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Knocks until the time is over.
-pub(crate) fn knock(target: SocketAddr, time: Duration) -> Result<Knocked> {
+/// Opens connections until the time is over.
+pub(crate) fn until(target: SocketAddr, time: Duration) -> Result<Connects> {
     let retried = syns_again()?;
     let start = Instant::now();
-    let mut knocked = Knocked::default();
+    let mut counts = Connects::default();
     let mut kept = open(target).context("open a connection before anything happens")?;
     while start.elapsed() < time {
-        knocked.attempts += 1;
+        counts.attempts += 1;
         if open(target).and_then(|fd| ask(&fd)).is_err() {
-            knocked.failed += 1;
+            counts.failed += 1;
         }
         if ask(&kept).is_err() {
-            knocked.broken += 1;
+            counts.broken += 1;
             // Its failure is counted as one of those that are opened.
             if let Ok(again) = open(target) {
                 kept = again;
@@ -39,8 +39,8 @@ pub(crate) fn knock(target: SocketAddr, time: Duration) -> Result<Knocked> {
         }
         std::thread::sleep(PAUSE);
     }
-    knocked.retried = syns_again()? - retried;
-    Ok(knocked)
+    counts.retried = syns_again()? - retried;
+    Ok(counts)
 }
 
 fn open(target: SocketAddr) -> Result<OwnedFd> {

@@ -32,7 +32,7 @@ pub(super) fn backend(network: Ipv4Addr, number: u8) -> Ipv4Addr {
 }
 
 /// Sender and receiver.
-pub(super) struct Stage {
+pub(super) struct Network {
     pub(super) client: Host,
     pub(super) server: Host,
     pins: PinDir,
@@ -54,7 +54,7 @@ pub(super) struct Hop {
     number: u8,
 }
 
-impl Stage {
+impl Network {
     pub(super) fn new() -> Result<Self> {
         let host = |role: &str| Host::new(Netns::new(role)?, Cgroup::new(role)?);
         Ok(Self {
@@ -164,7 +164,8 @@ impl Hop {
     }
 }
 
-/// Tells the node the link-layer address of so many backends in its pod: nobody there answers.
+/// Tells the node the link-layer address of so many backends in its pod, because the
+/// pod does not answer ARP for them.
 pub(super) fn neighbours(node: &Node, backends: u32) -> Result<()> {
     let pod = node.pod(0);
     let (link, device) = (link(pod, "eth0")?, pod.device());
