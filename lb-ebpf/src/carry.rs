@@ -36,9 +36,9 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
     match action {
         Action::Pass => side.not_ours(),
         Action::Drop(reason) => Verdict::dropped(reason),
-        Action::Refuse(service) => {
+        Action::Refuse(pool) => {
             count(Reason::PktNoEndpoint);
-            count::reject(service);
+            count::reject(pool);
             refuse(ctx, p, s, side)
         }
         Action::RefusePort => {

@@ -28,7 +28,7 @@ pub enum Action {
     Pass,
     /// Dropped, for this reason.
     Drop(Reason),
-    /// Refused as a port without a listener is: the service of this index has no endpoint.
+    /// Refused as a port without a listener is: the pool of this index has no endpoint.
     Refuse(u32),
     /// Refused likewise: the VIP has no such port.
     RefusePort,
@@ -71,7 +71,7 @@ pub enum Direction {
 pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Action {
     s.key = p.key();
     let mut found = flow::find(&s.key);
-    let mut service = None;
+    let mut frontend = None;
     if found.is_none() {
         match lookup::frontend(&p.dst, p.dport, p.proto, scope::EXTERNAL) {
             Frontend::None => {
@@ -85,7 +85,7 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
                 };
             }
             Frontend::UnknownPort => return Action::RefusePort,
-            Frontend::Service(r) => service = Some(r),
+            Frontend::Service(value) => frontend = Some(value),
         }
         found = flow::find_established(&s.key);
     }
@@ -107,15 +107,15 @@ pub fn ingress(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
             return action;
         }
     }
-    let service = match service {
-        Some(service) => service,
+    let frontend = match frontend {
+        Some(frontend) => frontend,
         None => match lookup::frontend(&p.dst, p.dport, p.proto, scope::EXTERNAL) {
             Frontend::None => return Action::Pass,
             Frontend::UnknownPort => return Action::RefusePort,
-            Frontend::Service(service) => service,
+            Frontend::Service(frontend) => frontend,
         },
     };
-    new(ctx, p, s, &service, whole, Side::NodeDevice)
+    new(ctx, p, s, &frontend, whole, Side::NodeDevice)
 }
 
 /// A packet that leaves by a node device: is it the reply of a backend on this node?
@@ -151,7 +151,7 @@ pub fn lb0_out(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
         }
     }
     match lookup::frontend(&p.dst, p.dport, p.proto, scope::INTERNAL) {
-        Frontend::Service(service) => new(ctx, p, s, &service, whole, Side::Lb0),
+        Frontend::Service(frontend) => new(ctx, p, s, &frontend, whole, Side::Lb0),
         Frontend::UnknownPort | Frontend::None => match lookup::vip(&p.dst) {
             Some(_) => Action::RefusePort,
             None => Action::Drop(Reason::PktUnallocated),

@@ -33,18 +33,18 @@ pub fn new(
     ctx: *mut c_void,
     p: &Packet,
     s: &mut Scratch,
-    service: &FrontendValue,
+    frontend: &FrontendValue,
     whole: u16,
     side: Side,
 ) -> Action {
     if side == Side::NodeDevice && p.connects() && !p.is_syn() && flow::adopting() {
         return Action::Pass;
     }
-    if service.flags & frontend::LOAD_BALANCER != 0
-        && lookup::choose::flags(service.pool) & pool_flags::SOURCE_RANGES != 0
-        && !is_admitted(p, service.pool)
+    if frontend.flags & frontend::LOAD_BALANCER != 0
+        && lookup::choose::flags(frontend.pool) & pool_flags::SOURCE_RANGES != 0
+        && !is_admitted(p, frontend.pool)
     {
-        count::reject(service.pool);
+        count::reject(frontend.pool);
         return Action::Drop(Reason::PktSourceDenied);
     }
     if p.is_rst() {
@@ -55,11 +55,11 @@ pub fn new(
         affinity: p.src,
         flow_hash: Some(hash),
     };
-    let chosen = match lookup::choose(service, &client) {
+    let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,
-        Err(Refusal::NoEndpoint) => return Action::Refuse(service.pool),
+        Err(Refusal::NoEndpoint) => return Action::Refuse(frontend.pool),
         Err(Refusal::NoLocal) => {
-            count::reject(service.pool);
+            count::reject(frontend.pool);
             return Action::Drop(Reason::PktNoLocalEndpoint);
         }
         Err(Refusal::Broken) => return Action::Drop(Reason::BadIndex),
@@ -68,7 +68,7 @@ pub fn new(
         return Action::Drop(Reason::BadIndex);
     }
     s.flow.direction = direction::FORWARD;
-    s.flow.pool = service.pool;
+    s.flow.pool = frontend.pool;
     s.flow.backend = chosen.id;
     s.flow.ifindex = p.ifindex;
     s.flow.client = 0;

@@ -1,6 +1,6 @@
-//! The choice of a backend: by affinity first, then by the service's scheduler.
+//! The choice of a backend: by affinity first, then by the pool's scheduler.
 //!
-//! This is the reading side of the atomic switch: a slot that names another service means a stale
+//! This is the reading side of the atomic switch: a slot that names another pool means a stale
 //! word 0, which is read once more.
 
 use aya_ebpf::helpers::bpf_get_prandom_u32;
@@ -55,31 +55,31 @@ pub enum Refusal {
     Broken,
 }
 
-/// Has the service a backend to choose? False for an index that points nowhere.
+/// Has the pool a backend to choose? False for an index that points nowhere.
 #[inline(always)]
 pub fn has_backends(index: u32) -> bool {
     match POOLS.get_ptr(index) {
-        Some(svc) => word(svc).count != 0,
+        Some(pool) => word(pool).count != 0,
         None => false,
     }
 }
 
-/// The flags of a service (see [`flags`]); 0 for an index that points nowhere.
+/// The flags of a pool (see [`flags`]); 0 for an index that points nowhere.
 #[inline(always)]
 pub fn flags(index: u32) -> u16 {
     match POOLS.get_ptr(index) {
         // SAFETY: an element of an array map; one aligned u16, read once.
-        Some(svc) => unsafe { (*svc).flags },
+        Some(pool) => unsafe { (*pool).flags },
         None => 0,
     }
 }
 
 /// Word 0 of a pool, loaded once.
 #[inline(always)]
-fn word(svc: *const Pool) -> PoolWord {
+fn word(pool: *const Pool) -> PoolWord {
     // SAFETY: an element of an array map, 8-aligned, at least 8 bytes; valid while the program
     // runs. Volatile, so that it is one load and is made anew each time.
-    PoolWord::from_u64(unsafe { core::ptr::read_volatile(svc.cast::<u64>()) })
+    PoolWord::from_u64(unsafe { core::ptr::read_volatile(pool.cast::<u64>()) })
 }
 
 /// A slot, loaded once.
@@ -99,43 +99,43 @@ fn delayed_backend(id: u32) -> Option<Backend> {
     backend(id)
 }
 
-/// Chooses a backend of the service for this client.
+/// Chooses a backend of the frontend's pool for this client.
 #[inline(always)]
-pub fn choose(service: &FrontendValue, client: &Client) -> Result<Chosen, Refusal> {
-    let Some(svc) = POOLS.get_ptr(service.pool) else {
+pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refusal> {
+    let Some(pool) = POOLS.get_ptr(frontend.pool) else {
         count(Reason::BadIndex);
         return Err(Refusal::Broken);
     };
     // SAFETY: an element of an array map; each field is read once.
-    let (affinity_secs, scheduler) = unsafe { ((*svc).affinity_secs, (*svc).scheduler) };
+    let (affinity_secs, scheduler) = unsafe { ((*pool).affinity_secs, (*pool).scheduler) };
     if affinity_secs != 0
-        && let Some(known) = remembered(service.pool, client, affinity_secs)
+        && let Some(known) = remembered(frontend.pool, client, affinity_secs)
     {
         return Ok(known);
     }
-    let chosen = pick(svc, service, scheduler, client)?;
+    let chosen = pick(pool, frontend, scheduler, client)?;
     if affinity_secs != 0 {
-        remember(service.pool, client, chosen.id);
+        remember(frontend.pool, client, chosen.id);
     }
     Ok(chosen)
 }
 
 /// Reads word 0 and one slot of its range; once more if the slot turned out to be another
-/// service's.
+/// pool's.
 #[inline(always)]
 fn pick(
-    svc: *const Pool,
-    service: &FrontendValue,
+    pool: *const Pool,
+    frontend: &FrontendValue,
     scheduler: u8,
     client: &Client,
 ) -> Result<Chosen, Refusal> {
-    let input = input(service.pool, scheduler, client);
+    let input = input(frontend.pool, scheduler, client);
     let mut retried = false;
     loop {
-        let w = word(svc);
+        let w = word(pool);
         if w.count == 0 {
             // SAFETY: an element of an array map; one aligned u16, read once.
-            let found = unsafe { (*svc).flags };
+            let found = unsafe { (*pool).flags };
             return Err(if found & flags::NO_LOCAL != 0 {
                 Refusal::NoLocal
             } else {
@@ -145,7 +145,7 @@ fn pick(
         let index = w.base + u32::from(select::offset(scheduler, w.count, input));
         test_delay();
         if let Some(s) = slot(index)
-            && s.pool == service.pool
+            && s.pool == frontend.pool
             && let Some(b) = delayed_backend(s.backend)
         {
             if retried {
@@ -166,7 +166,7 @@ fn pick(
 
 /// Computes only what the scheduler reads.
 #[inline(always)]
-fn input(service: u32, scheduler: u8, client: &Client) -> Input {
+fn input(pool: u32, scheduler: u8, client: &Client) -> Input {
     let mut input = Input {
         random: 0,
         cursor: 0,
@@ -181,7 +181,7 @@ fn input(service: u32, scheduler: u8, client: &Client) -> Input {
             };
         }
         Need::Cursor => {
-            if let Some(cursor) = SCHED.get_ptr_mut(service) {
+            if let Some(cursor) = SCHED.get_ptr_mut(pool) {
                 // SAFETY: an aligned u64 of an array map, shared by all CPUs, only ever added to.
                 let before = unsafe { atomic::fetch_add(cursor, 1) };
                 input.cursor = before as u32;

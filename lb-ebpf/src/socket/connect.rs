@@ -37,7 +37,7 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
         return PASS;
     }
     let netns = ctx.netns();
-    let chosen = match translate(ctx, &to.service, netns, None) {
+    let chosen = match translate(ctx, &to.frontend, netns, None) {
         Ok(chosen) => chosen,
         Err(verdict) => {
             // A connected UDP socket that is refused another peer keeps the one it has, and so the

@@ -26,7 +26,7 @@ pub struct Destination {
     pub ours: Ours,
     /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would
     /// lose the verifier.
-    pub service: FrontendValue,
+    pub frontend: FrontendValue,
 }
 
 /// [`Frontend`] without its payload.
@@ -34,7 +34,7 @@ pub struct Destination {
 pub enum Ours {
     /// Let it pass untouched.
     No,
-    /// A port of [`Destination::service`].
+    /// A port of [`Destination::frontend`].
     Service,
     /// A known VIP, on a port that it does not define.
     UnknownPort,
@@ -69,10 +69,10 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         lookup::frontend(&addr, port, proto, scope::INTERNAL)
     };
     let none = FrontendValue { pool: 0, flags: 0 };
-    let (mut ours, service) = match frontend {
+    let (mut ours, frontend) = match frontend {
         Frontend::None => (Ours::No, none),
-        Frontend::Service(service) if asks_for_source(&service) => (Ours::No, none),
-        Frontend::Service(service) => (Ours::Service, service),
+        Frontend::Service(frontend) if asks_for_source(&frontend) => (Ours::No, none),
+        Frontend::Service(frontend) => (Ours::Service, frontend),
         Frontend::UnknownPort => (Ours::UnknownPort, none),
     };
     if ours != Ours::No && by_agent() {
@@ -83,7 +83,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         port,
         proto,
         ours,
-        service,
+        frontend,
     }
 }
 
@@ -96,8 +96,8 @@ fn on_loopback(addr: &Addr) -> bool {
 
 /// Must the source be known, as it is on `lb0` alone? An unbound socket has none yet.
 #[inline(always)]
-fn asks_for_source(service: &FrontendValue) -> bool {
-    service.flags & (frontend::LOAD_BALANCER | frontend::ROUTED)
+fn asks_for_source(frontend: &FrontendValue) -> bool {
+    frontend.flags & (frontend::LOAD_BALANCER | frontend::ROUTED)
         == frontend::LOAD_BALANCER | frontend::ROUTED
         && config::lb0() != 0
 }
@@ -117,7 +117,7 @@ fn in_scope<F: Family>(ctx: &Ctx<F>) -> bool {
 #[inline(always)]
 pub fn translate<F: Family>(
     ctx: &Ctx<F>,
-    service: &FrontendValue,
+    frontend: &FrontendValue,
     netns: u64,
     flow_hash: Option<u32>,
 ) -> Result<Chosen, i32> {
@@ -125,11 +125,11 @@ pub fn translate<F: Family>(
         affinity: AffinityKey::netns(netns),
         flow_hash,
     };
-    let refusal = match lookup::choose(service, &client) {
+    let refusal = match lookup::choose(frontend, &client) {
         Ok(chosen) => {
             if ctx.set(&chosen.backend.addr, chosen.backend.port) {
                 count(Reason::SockTranslated);
-                connection(service.pool);
+                connection(frontend.pool);
                 return Ok(chosen);
             }
             count(Reason::BadIndex);
@@ -137,7 +137,7 @@ pub fn translate<F: Family>(
         }
         Err(refusal) => refusal,
     };
-    reject(service.pool);
+    reject(frontend.pool);
     Err(match refusal {
         Refusal::NoLocal => {
             count(Reason::SockNoLocalEndpoint);
@@ -171,7 +171,7 @@ pub fn new_record(
         counted: 0,
         pad: 0,
         backend_id: chosen.id,
-        pool: to.service.pool,
+        pool: to.frontend.pool,
         cookie,
         netns,
     }

@@ -92,7 +92,7 @@ fn target<F: Family>(
         });
     }
     let netns = ctx.netns();
-    let chosen = translate(ctx, &to.service, netns, Some(flow_hash(cookie, to)))?;
+    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash(cookie, to)))?;
     Ok(Target {
         chosen,
         netns,
@@ -107,7 +107,7 @@ fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
     if r.kind != kind::UNCONNECTED
         || r.vip_port != to.port
         || r.vip != to.addr
-        || r.pool != to.service.pool
+        || r.pool != to.frontend.pool
         || !lookup::is_member(r.pool, r.backend_id, member::SERVING)
     {
         return None;
