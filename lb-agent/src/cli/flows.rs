@@ -39,12 +39,24 @@ struct Row {
     ifindex: u32,
 }
 
+/// The map that an entry is in.
+#[derive(Clone, Copy)]
+enum FlowTable {
+    /// `lb_newflows`: the client has not answered the backend's answer yet.
+    New,
+    /// `lb_flows`.
+    Established,
+}
+
 /// The flows as text.
 pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
     let mut rows = Vec::new();
-    for (spec, established) in [(maps::FLOWS, true), (maps::NEWFLOWS, false)] {
+    for (spec, table) in [
+        (maps::FLOWS, FlowTable::Established),
+        (maps::NEWFLOWS, FlowTable::New),
+    ] {
         let all = HashPin::<FlowKey, Flow>::open(dir, spec, Access::Read)?.entries()?;
-        rows.extend(joined(&all, established));
+        rows.extend(joined(&all, table));
     }
     rows.sort();
     rows.dedup();
@@ -78,8 +90,8 @@ pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
     Ok(borderless(&head, lines.collect()))
 }
 
-/// A row for each forward record; what both sides have done stands in its reply record.
-fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
+/// A row for each forward entry; its reverse entry holds what both sides have done.
+fn joined(all: &[(FlowKey, Flow)], table: FlowTable) -> Vec<Row> {
     let replies: std::collections::HashMap<FlowKey, Flow> = all
         .iter()
         .filter(|(_, f)| f.direction == direction::REPLY)
@@ -100,10 +112,10 @@ fn joined(all: &[(FlowKey, Flow)], established: bool) -> Vec<Row> {
                 frontend: endpoint(k.dst, k.dport),
                 source: endpoint(f.src, f.sport),
                 backend: endpoint(f.dst, f.dport),
-                state: match (closed, established) {
-                    (true, _) => "closed",
-                    (false, true) => "established",
-                    (false, false) => "new",
+                state: match table {
+                    _ if closed => "closed",
+                    FlowTable::Established => "established",
+                    FlowTable::New => "new",
                 },
                 local: f.flags & flags::LOCAL != 0,
                 service: f.pool,

@@ -85,9 +85,12 @@ struct OfCode {
     code: u16,
 }
 
+/// A value of the label `ip_family`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
-enum IpFamily {
+pub enum IpFamily {
+    /// IPv4.
     IPv4,
+    /// IPv6.
     IPv6,
 }
 
@@ -272,9 +275,9 @@ impl KubeProxyMetrics {
     }
 
     /// A change of endpoints took this long until it was in the maps.
-    pub fn programmed(&self, v6: bool, seconds: f64) {
-        let family = &FAMILIES[usize::from(v6)];
-        self.programming.get_or_create(family).observe(seconds);
+    pub fn programmed(&self, ip_family: IpFamily, seconds: f64) {
+        let of = OfFamily { ip_family };
+        self.programming.get_or_create(&of).observe(seconds);
     }
 
     /// Ports that only other nodes could serve.
@@ -331,7 +334,7 @@ mod tests {
             SyncScope::Full,
             Applied::Everything,
         );
-        m.programmed(true, 0.3);
+        m.programmed(IpFamily::IPv6, 0.3);
         m.endpoints.received(2);
         m.healthz.responded(200);
         m.no_local(NoLocal {

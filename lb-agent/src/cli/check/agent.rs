@@ -57,10 +57,12 @@ fn reported(metrics: &Scrape<'_>) -> Vec<Line> {
         lines.push(Line::fails_if(n > 0.0, what, format!("{n} {remedy}")));
     }
     lines.push(drift(metrics));
-    lines.push(stale_udp(
-        metrics.value(names::UDP_RESET_ENABLED) > 0.0,
-        metrics.value(names::UDP_STALE),
-    ));
+    let reset = if metrics.value(names::UDP_RESET_ENABLED) > 0.0 {
+        SocketReset::Enabled
+    } else {
+        SocketReset::Disabled
+    };
+    lines.push(stale_udp(reset, metrics.value(names::UDP_STALE)));
     lines.extend(full_maps(metrics));
     lines
 }
@@ -95,11 +97,19 @@ fn full_maps(metrics: &Scrape<'_>) -> Vec<Line> {
         .collect()
 }
 
+/// Whether the agent resets UDP sockets of backends that are gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SocketReset {
+    Enabled,
+    /// By `--socket-reset off`, or for want of CAP_SYS_ADMIN.
+    Disabled,
+}
+
 /// Not being allowed to enter namespaces is a choice; if the agent may enter them, stale sockets
 /// are a failure.
-fn stale_udp(enabled: bool, stale: f64) -> Line {
+fn stale_udp(reset: SocketReset, stale: f64) -> Line {
     let name = "connected UDP sockets follow their Service";
-    if enabled {
+    if reset == SocketReset::Enabled {
         let remedy = format!("{stale} do not; see the agent's log");
         return Line::fails_if(stale > 0.0, name, remedy);
     }
@@ -115,18 +125,23 @@ mod tests {
 
     #[test]
     fn stale_udp_fails_only_where_it_could_be_repaired() {
-        for (enabled, stale, verdict, words) in [
-            (true, 0.0, Verdict::Ok, "follow their Service"),
-            (true, 3.0, Verdict::Fail, "3 do not"),
+        for (reset, stale, verdict, words) in [
             (
-                false,
+                SocketReset::Enabled,
+                0.0,
+                Verdict::Ok,
+                "follow their Service",
+            ),
+            (SocketReset::Enabled, 3.0, Verdict::Fail, "3 do not"),
+            (
+                SocketReset::Disabled,
                 0.0,
                 Verdict::Warn,
                 "needs --socket-reset auto and CAP_SYS_ADMIN",
             ),
-            (false, 2.0, Verdict::Warn, "(2 now)"),
+            (SocketReset::Disabled, 2.0, Verdict::Warn, "(2 now)"),
         ] {
-            let line = stale_udp(enabled, stale);
+            let line = stale_udp(reset, stale);
             assert!(line.verdict == verdict && line.text().contains(words));
         }
     }

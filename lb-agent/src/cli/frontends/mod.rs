@@ -45,7 +45,7 @@ pub struct Frontend {
     /// Sorted by address.
     pub backends: Vec<Member>,
     #[serde(skip)]
-    order: (Addr, u8, bool),
+    order: (Addr, u8, FaceKind),
 }
 
 /// One scope of a frontend.
@@ -138,10 +138,28 @@ pub(super) fn read(maps: &mut Maps, counts: &dyn Counts) -> Result<Vec<Frontend>
     Ok(merged(rows))
 }
 
+/// Which of the two tables of frontends a key is from; VIPs are listed first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum FaceKind {
+    /// `lb_frontends`.
+    Vip,
+    /// `lb_nodeports`.
+    NodePort,
+}
+
+/// May new connections choose a member?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Eligibility {
+    /// Yes: it has a slot.
+    Eligible,
+    /// No: it keeps what it has.
+    Draining,
+}
+
 /// The part of a frontend that stands in the key.
 struct Face {
     addr: Addr,
-    node_port: bool,
+    kind: FaceKind,
     port: u16,
     proto: u8,
     scope: u8,
@@ -157,7 +175,7 @@ impl Face {
         } = k;
         Self {
             addr,
-            node_port: false,
+            kind: FaceKind::Vip,
             port,
             proto,
             scope,
@@ -179,7 +197,7 @@ impl Face {
         };
         Self {
             addr,
-            node_port: true,
+            kind: FaceKind::NodePort,
             port,
             proto,
             scope,
@@ -187,11 +205,11 @@ impl Face {
     }
 
     fn address(&self) -> String {
-        match (self.node_port, self.addr.is_v4()) {
-            (true, true) => "*".to_owned(),
-            (true, false) => "[*]".to_owned(),
-            (false, true) => self.addr.to_string(),
-            (false, false) => format!("[{}]", self.addr),
+        match (self.kind, self.addr.is_v4()) {
+            (FaceKind::NodePort, true) => "*".to_owned(),
+            (FaceKind::NodePort, false) => "[*]".to_owned(),
+            (FaceKind::Vip, true) => self.addr.to_string(),
+            (FaceKind::Vip, false) => format!("[{}]", self.addr),
         }
     }
 }
@@ -217,14 +235,14 @@ fn one(
         .map(|(id, _)| *id)
         .filter(|id| !eligible.contains(id));
     let mut backends = Vec::new();
-    for (id, is_eligible) in eligible
+    for (id, eligibility) in eligible
         .iter()
-        .map(|id| (*id, true))
-        .chain(draining.map(|id| (id, false)))
+        .map(|id| (*id, Eligibility::Eligible))
+        .chain(draining.map(|id| (id, Eligibility::Draining)))
     {
         let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {
-            backends.push(member(id, b, is_eligible, counts.active(id)?));
+            backends.push(member(id, b, eligibility, counts.active(id)?));
         }
     }
     backends.sort_by_key(|b| (b.order, b.port));
@@ -263,11 +281,11 @@ fn one(
         source_ranges: service.flags & flags::SOURCE_RANGES != 0
             && to.flags & frontend::LOAD_BALANCER != 0,
         backends,
-        order: (face.addr, face.proto, face.node_port),
+        order: (face.addr, face.proto, face.kind),
     })
 }
 
-pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member {
+pub(super) fn member(id: u32, b: Backend, eligibility: Eligibility, active: u64) -> Member {
     let addr = b.addr;
     Member {
         id,
@@ -277,11 +295,14 @@ pub(super) fn member(id: u32, b: Backend, eligible: bool, active: u64) -> Member
             format!("[{addr}]")
         },
         port: b.port,
-        weight: if eligible { b.weight } else { 0 },
+        weight: match eligibility {
+            Eligibility::Eligible => b.weight,
+            Eligibility::Draining => 0,
+        },
         active_connections: active,
-        state: match (b.state, eligible) {
-            (backend::state::ACTIVE, true) => "ready",
-            (backend::state::TERMINATING, true) => "terminating",
+        state: match (b.state, eligibility) {
+            (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
+            (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
             _ => "draining",
         },
         local: b.flags & backend::flags::LOCAL != 0,
@@ -303,7 +324,7 @@ fn merged(mut rows: Vec<Frontend>) -> Vec<Frontend> {
 }
 
 fn key(f: &Frontend) -> impl Ord + use<> {
-    let (addr, proto, node_port) = f.order;
+    let (addr, proto, kind) = f.order;
     // IPv4 in front of IPv6, as people list them.
     let v6 = if addr.is_v4() {
         Ordering::Less
@@ -311,7 +332,7 @@ fn key(f: &Frontend) -> impl Ord + use<> {
         Ordering::Greater
     };
     (
-        node_port,
+        kind,
         v6,
         addr,
         f.port,

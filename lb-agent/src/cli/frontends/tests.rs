@@ -22,7 +22,7 @@ fn row(
         without_backends: None,
         source_ranges: false,
         backends,
-        order: (addr, 6, false),
+        order: (addr, 6, FaceKind::Vip),
     }
 }
 
@@ -33,7 +33,7 @@ fn backend(n: u8) -> Member {
         weight: 100,
         ..Backend::FREE
     };
-    member(n.into(), b, true, 0)
+    member(n.into(), b, Eligibility::Eligible, 0)
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn a_member_without_a_slot_is_draining() {
         state: backend::state::TERMINATING,
         ..Backend::FREE
     };
-    let m = member(1, b, false, 3);
+    let m = member(1, b, Eligibility::Draining, 3);
     assert_eq!(
         (m.state, m.weight, m.active_connections),
         ("draining", 0, 3)
     );
     assert!(m.address.starts_with('['));
-    assert_eq!(member(1, b, true, 0).state, "terminating");
+    assert_eq!(member(1, b, Eligibility::Eligible, 0).state, "terminating");
 }

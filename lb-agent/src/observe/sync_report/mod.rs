@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{
     events::{About, EventQueue, EventRequest},
-    kubeproxy::{Applied, KubeProxyMetrics, SyncScope},
+    kubeproxy::{Applied, IpFamily, KubeProxyMetrics, SyncScope},
     labels::{Kind, SyncResult},
     once::Once,
     problem_file::ProblemFile,
@@ -149,7 +149,8 @@ impl SyncReporter {
             if engine.is_written(service) {
                 let seconds = now.duration_since(*at).as_secs_f64().max(0.0);
                 self.metrics.programmed(seconds);
-                self.kubeproxy.programmed(*v6, seconds);
+                let family = if *v6 { IpFamily::IPv6 } else { IpFamily::IPv4 };
+                self.kubeproxy.programmed(family, seconds);
             }
         }
         let scope = if report.first_synced {
