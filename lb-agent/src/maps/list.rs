@@ -1,5 +1,6 @@
 //! The one list of the tables that Services live in. A new table is one row here; the two openers,
-//! [`bpf::open`](super::bpf::open) and [`mem::new`](super::mem::new), do not compile without it.
+//! [`bpf::open`](super::bpf::open) and [`mem::new`](super::mem::new), and the text
+//! dump of sync/ do not compile without it.
 
 use std::{
     fmt,

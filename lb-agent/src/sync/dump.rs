@@ -13,12 +13,13 @@ use lb_common::{
     frontend::{self, FrontendValue, scope},
     member::{self, MemberKey},
     pool::{Pool, flags},
+    slot::Slot,
 };
 
 use crate::{
     maps::{
         Maps,
-        table::{MapError, SourceRangeKey},
+        table::{ArrayTable, MapError, SourceRangeKey},
     },
     model::Scheduler,
 };
@@ -26,9 +27,11 @@ use crate::{
 /// A frontend's text, its scope, its flags, and where it leads.
 type Frontend = (String, u8, u32, u32);
 
-struct Reader {
+/// What is not shown yet.
+struct Reader<'a> {
     pools: BTreeMap<u32, Pool>,
     backends: BTreeMap<u32, Backend>,
+    slots: &'a dyn ArrayTable<Slot>,
     /// Backends that were shown.
     shown: BTreeSet<u32>,
     /// By pool index.
@@ -38,9 +41,21 @@ struct Reader {
 }
 
 /// Reads every table.
-pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
+pub fn dump(maps: &Maps) -> Result<String, MapError> {
+    // In full: a new row in the list of tables does not compile until it is shown here.
+    let Maps {
+        frontends: vips,
+        nodeports,
+        nodeaddrs,
+        members,
+        srcranges,
+        pools,
+        slots,
+        backends,
+        programs: _,
+    } = maps;
     let mut frontends: Vec<Frontend> = Vec::new();
-    for (key, FrontendValue { pool: index, flags }) in maps.frontends.entries()? {
+    for (key, FrontendValue { pool: index, flags }) in vips.entries()? {
         let (text, index) = if flags & frontend::VIP_MARK == 0 {
             (socket(key.addr, key.port, key.proto), index)
         } else {
@@ -49,14 +64,14 @@ pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
         };
         frontends.push((text, key.scope, flags, index));
     }
-    for (key, FrontendValue { pool: index, flags }) in maps.nodeports.entries()? {
+    for (key, FrontendValue { pool: index, flags }) in nodeports.entries()? {
         let proto = proto(key.proto);
         let text = format!("*:{}/{proto} v{}", key.port, key.family);
         frontends.push((text, key.scope, flags, index));
     }
     frontends.sort();
     let mut out = String::new();
-    for (addr, value) in sorted(maps.nodeaddrs.entries()?) {
+    for (addr, value) in sorted(nodeaddrs.entries()?) {
         let _ = writeln!(out, "node address {addr} on device {}", value.ifindex);
     }
     let (marks, frontends): (Vec<_>, Vec<_>) = frontends
@@ -66,7 +81,17 @@ pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
         let _ = writeln!(out, "vip {line}");
     }
 
-    let mut reader = Reader::new(maps)?;
+    let mut reader = Reader {
+        pools: used(&**pools, &Pool::EMPTY)?,
+        backends: used(&**backends, &Backend::FREE)?,
+        slots: &**slots,
+        shown: BTreeSet::new(),
+        members: grouped(sorted(members.entries()?), |(key, _)| key.pool),
+        ranges: grouped(
+            sorted(srcranges.entries()?).into_iter().map(|(key, _)| key),
+            |key| key.data.pool,
+        ),
+    };
     let mut of_index: BTreeMap<u32, Vec<&Frontend>> = BTreeMap::new();
     for frontend in &frontends {
         of_index.entry(frontend.3).or_default().push(frontend);
@@ -78,44 +103,15 @@ pub fn dump(maps: &mut Maps) -> Result<String, MapError> {
         for line in lines(&ours) {
             let _ = writeln!(out, "{line}");
         }
-        reader.pool(*index, maps, &mut out)?;
+        reader.pool(*index, &mut out)?;
     }
     reader.left_over(&mut out);
     Ok(out)
 }
 
-impl Reader {
-    fn new(maps: &mut Maps) -> Result<Self, MapError> {
-        let mut pools = BTreeMap::new();
-        for index in 0..maps.pools.len() {
-            let found = maps.pools.load(index)?;
-            if found != Pool::EMPTY {
-                pools.insert(index, found);
-            }
-        }
-        let mut backends = BTreeMap::new();
-        for id in 0..maps.backends.len() {
-            let found = maps.backends.load(id)?;
-            if found != Backend::FREE {
-                backends.insert(id, found);
-            }
-        }
-        Ok(Self {
-            pools,
-            backends,
-            shown: BTreeSet::new(),
-            members: grouped(sorted(maps.members.entries()?), |(key, _)| key.pool),
-            ranges: grouped(
-                sorted(maps.srcranges.entries()?)
-                    .into_iter()
-                    .map(|(key, _)| key),
-                |key| key.data.pool,
-            ),
-        })
-    }
-
+impl Reader<'_> {
     /// Shows the pool under an index, and takes it out.
-    fn pool(&mut self, index: u32, maps: &mut Maps, out: &mut String) -> Result<(), MapError> {
+    fn pool(&mut self, index: u32, out: &mut String) -> Result<(), MapError> {
         let Some(pool) = self.pools.remove(&index) else {
             let _ = writeln!(out, "  leads nowhere");
             return Ok(());
@@ -148,7 +144,7 @@ impl Reader {
             .map(|(key, flags)| (key.backend, flags))
             .collect();
         for at in pool.base..pool.base + u32::from(pool.count) {
-            let slot = maps.slots.load(at)?;
+            let slot = self.slots.load(at)?;
             let flags = kept.remove(&slot.backend);
             let text = self.backend(slot.backend);
             let _ = write!(out, "  -> {text}");
@@ -249,6 +245,21 @@ fn socket(addr: lb_common::Addr, port: u16, number: u8) -> String {
 
 fn proto(number: u8) -> String {
     Proto::from_number(number).map_or_else(|| number.to_string(), |p| p.to_string())
+}
+
+/// The elements of an array that differ from the empty one, by index.
+fn used<T: Copy + PartialEq>(
+    table: &dyn ArrayTable<T>,
+    empty: &T,
+) -> Result<BTreeMap<u32, T>, MapError> {
+    let mut found = BTreeMap::new();
+    for index in 0..table.len() {
+        let element = table.load(index)?;
+        if element != *empty {
+            found.insert(index, element);
+        }
+    }
+    Ok(found)
 }
 
 fn sorted<K: Ord + Copy, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {

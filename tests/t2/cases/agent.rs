@@ -71,7 +71,7 @@ impl Agent {
     pub(super) fn dump(&mut self) -> Result<String> {
         let report = self.engine.settle(&mut self.maps);
         ensure!(report.failed.is_empty(), "{:?}", report.failed);
-        Ok(dump(&mut self.maps)?)
+        Ok(dump(&self.maps)?)
     }
 
     /// The maps, and what the agent reports beside them.

@@ -133,7 +133,7 @@ impl Rig {
         let report = self.engine.settle(&mut self.maps);
         assert!(report.failed.is_empty(), "{:?}", report.failed);
         self.judge();
-        dump(&mut self.maps).unwrap()
+        dump(&self.maps).unwrap()
     }
 
     /// No rule of the ABI was broken.
