@@ -154,7 +154,7 @@ impl<'c> Stage<'c> {
                 _ => line.to_owned(),
             })
             .collect();
-        // kube-proxy leaves what kubelet has too, whoever made it.
+        // kube-proxy leaves the chains that kubelet has too, whichever of the two made them.
         lines.retain(|line| !line.contains("KUBE-FIREWALL"));
         Ok(lines.join("\n") + "\n")
     }
