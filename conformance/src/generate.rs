@@ -50,7 +50,7 @@ fn cluster() -> impl Strategy<Value = (Vec<Svc>, Vec<Edit>)> {
     })
 }
 
-/// Load-balancer IPs are shared by nobody here: whose is what would be unknown.
+/// No two Services share a load-balancer IP here, because its owner would be unknown.
 fn own_ingress(position: usize, svc: &mut Svc) {
     let first = u8::try_from(position * 8).unwrap_or(0);
     for (ingress, n) in svc.ingress.iter_mut().zip(first..) {

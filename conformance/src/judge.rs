@@ -137,7 +137,7 @@ impl Case<'_> {
         *self.ours == Observation::from([Outcome::Errno(errno)])
     }
 
-    /// Backends and nobody else answer in ours.
+    /// Only backends answer in ours.
     #[must_use]
     pub fn we_are_answered(&self) -> bool {
         self.ours
@@ -145,7 +145,7 @@ impl Case<'_> {
             .all(|one| matches!(one, Outcome::Answer { .. }))
     }
 
-    /// Backends of the refereed node and nobody else answer in ours.
+    /// Only backends of the refereed node answer in ours.
     #[must_use]
     pub fn only_near_answer(&self) -> bool {
         let near = world::NEAR.map(|number| format!("{}:", world::pod(number).name));

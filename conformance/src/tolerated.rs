@@ -77,7 +77,7 @@ pub const ALL: &[Toleration] = &[
     },
     Toleration {
         name: "the host hears a refusal as such",
-        reason: "netfilter refuses the host's own datagrams with EPERM, an error of nobody's; ECONNREFUSED here, as for a pod",
+        reason: "netfilter refuses the host's own datagrams with EPERM, which no host has sent; ECONNREFUSED here, as for a pod",
         aspect: Aspect::Who,
         applies: |case| {
             case.question.client == Client::Host
@@ -101,12 +101,12 @@ pub const ALL: &[Toleration] = &[
     },
     Toleration {
         name: "a drop is silence for the host too",
-        reason: "netfilter drops the host's own datagrams with EPERM; here they vanish like everybody's: to a ClusterIP of nobody, \
+        reason: "netfilter drops the host's own datagrams with EPERM; here they vanish as a pod's do: to a ClusterIP without a Service, \
                  and to a load-balancer IP whose source ranges do not admit the node",
         aspect: Aspect::Who,
         applies: |case| {
-            let of_nobody = case.question.front == Front::Gone || case.svc.label.is_some();
-            host_is_forbidden(case) && case.we_are_silent() && (of_nobody || is_guarded(case))
+            let without_service = case.question.front == Front::Gone || case.svc.label.is_some();
+            host_is_forbidden(case) && case.we_are_silent() && (without_service || is_guarded(case))
         },
     },
     Toleration {
@@ -146,7 +146,7 @@ fn is_guarded(case: &Case<'_>) -> bool {
     matches!(case.question.front, Front::LoadBalancer(..)) && !case.svc.ranges.is_empty()
 }
 
-/// The client itself has answered, and nobody else.
+/// Only the client itself has answered.
 fn is_own_answer(case: &Case<'_>) -> bool {
     let own = format!("{}:", world::pod(0).name);
     let names = judge::names(case.ours);

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use anyhow::{Context as _, Result, bail};
 use testbed::{host::Host, process::Output};
 
-/// Bold for titles, green for prompts, if somebody looks.
+/// Bold for titles, green for prompts, on a terminal.
 fn styled(code: &str, text: &str) -> String {
     if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         format!("\x1b[{code}m{text}\x1b[0m")

@@ -15,14 +15,15 @@ pub const ALIAS: &str = "lb-agent: service addresses";
 /// sender's own address, and so is accepted by the other end too.
 pub const MAC: [u8; 6] = [0x02, 0x6c, 0x62, 0x30, 0x00, 0x01];
 
-/// The source of packets from `lb0` to a backend on this node. Link-local (RFC 3927), so that it is
-/// nobody's in any network; assigned to no device, so that what comes from it is no martian.
+/// The source of packets from `lb0` to a backend on this node. Link-local (RFC 3927), so that no
+/// network uses it; assigned to no device, so that the kernel does not drop its packets as
+/// martians.
 pub const SOURCE_V4: Addr = Addr::v4([169, 254, 108, 98]);
-/// Who says what there is to say of packets to an address of a load balancer, which may be led to
-/// [`DEVICE`] by some of its ports alone: routed to the device, assigned to none. A strict reverse
-/// path filter asks for the way to an ICMP error's source, and rules by port lead none there (IPv6
-/// has no such filter).
-pub const SPEAKER_V4: Addr = Addr::v4([169, 254, 108, 99]);
+/// The source of ICMP errors about packets to a load-balancer address of which only some ports are
+/// routed to [`DEVICE`]. This address is routed to the device and assigned to none, so it passes a
+/// strict reverse path filter. The load-balancer address would fail: rules by port do not match an
+/// ICMP error. (IPv6 has no such filter.)
+pub const ICMP_SOURCE_V4: Addr = Addr::v4([169, 254, 108, 99]);
 /// The same as [`SOURCE_V4`] for IPv6; unique local (RFC 4193), since link-local addresses are not
 /// routed.
 pub const SOURCE_V6: Addr = Addr::v6([0xfd, 0x6c, 0x62, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

@@ -124,7 +124,7 @@ pub struct Agent {
 impl Agent {
     /// A [`Agent::tgid`] that no process has: the next reader of `lb_iter_sk` is the agent.
     pub const CLAIM: u32 = u32::MAX;
-    /// Nobody.
+    /// No agent.
     pub const NONE: Self = Self {
         tgid: 0,
         records_lost: 0,

@@ -23,7 +23,7 @@ pub fn keep_heap_small() {
 /// of something large.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) takes its own locks and gives back what nobody has.
+    // SAFETY: malloc_trim(3) takes its own locks and gives back what is not allocated.
     unsafe {
         libc::malloc_trim(0);
     }

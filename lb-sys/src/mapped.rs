@@ -96,7 +96,7 @@ impl<T: Pod> MappedArray<T> {
             windows: Mutex::default(),
             types: PhantomData,
         };
-        // Whoever cannot map it hears of it now.
+        // A map that cannot be mapped fails here, not at the first access.
         let first = array.open(0)?;
         array.windows().push(first);
         Ok(array)
@@ -192,8 +192,8 @@ impl<T: Pod> MappedArray<T> {
         }
     }
 
-    /// Writes the words behind the first, then (release) the first: whoever sees the new first word
-    /// sees the rest.
+    /// Writes the words behind the first, then (release) the first: a reader that sees the new first
+    /// word sees the rest.
     pub fn store(&self, index: u32, value: &T) -> Result<(), Error> {
         let source = std::ptr::from_ref(value).cast::<u64>();
         // SAFETY: `value` has `WORDS` words of plain integers without padding (`Pod`); read

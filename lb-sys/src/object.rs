@@ -15,7 +15,7 @@ use crate::call::{Command, Error, bpf, ptr};
 
 /// Takes a descriptor that bpf(2) has just returned into ownership.
 pub(crate) fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: fresh from the kernel, nobody else has it.
+    // SAFETY: fresh from the kernel, so this is its only owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

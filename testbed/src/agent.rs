@@ -140,7 +140,7 @@ impl Start {
             ("--health-bind-address", HEALTH.to_owned()),
             ("--metrics-bind-address", METRICS.to_owned()),
         ] {
-            // Whoever says it otherwise means it.
+            // An argument of the test wins.
             if args.iter().any(|arg| arg == flag) {
                 continue;
             }

@@ -66,8 +66,8 @@ impl Drop for Cgroup {
     }
 }
 
-/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree. Somebody may still be
-/// starting things in it: they are killed too.
+/// Kills what runs below (`cgroup.kill`, Linux 5.14) and removes the tree. Processes that are
+/// started meanwhile are killed too.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     poll::until_true(EMPTYING, "its last process is gone", || {
         // Gone already, if an owner on another thread was faster.

@@ -42,7 +42,7 @@ pub enum Expected {
     Keeps,
     /// Goes to this server.
     Goes(String),
-    /// Is refused: there is a Service, and nobody behind it.
+    /// Is refused: there is a Service without endpoints.
     Refused,
     /// Has nothing to do with us any more.
     Nothing,

@@ -24,7 +24,7 @@ const CLIENTS: u8 = 100;
 /// each packet test runs with more than one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offloads {
-    /// As veth comes: no sum is made unless somebody leaves the machine.
+    /// As veth comes: no sum is made unless the packet leaves the machine.
     On,
     /// Senders leave the sum to their device; the last device before each receiver makes it (`tx
     /// off` on the node's and the bridge's side), so receivers get real sums of packets that

@@ -7,7 +7,7 @@ pub const PREFIX: &str = "lbt-";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A name that nobody else on this machine has.
+/// A name that is unique on this machine.
 #[must_use]
 pub fn unique(role: &str) -> String {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
 //! The agent with a file of kube-proxy's configuration: what is asked for is done, flags win, and
-//! maps are proved every `syncPeriod`, whoever has changed them.
+//! the agent audits its maps every `syncPeriod` and repairs what another process has changed.
 
 use std::{
     fs,
@@ -57,7 +57,7 @@ fn elements(bed: &OneNode, map: &str) -> Result<Vec<(Vec<String>, Vec<String>)>>
         .collect())
 }
 
-/// `bpftool map VERB pinned PIN key …`, as somebody would who breaks in.
+/// `bpftool map VERB pinned PIN key …`, as another process would change the maps.
 fn bpftool(bed: &OneNode, verb: &str, map: &str, key: &[String], value: &[String]) -> Result<()> {
     let pin = bed.node.map_pin(map);
     let mut words = vec!["bpftool", "map", verb, "pinned", &pin, "key"];
@@ -99,7 +99,10 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         "lb_backends",
     ];
     for map in maps {
-        assert!(repaired(&bed, map)? < 0.5, "{map}: nobody has changed it");
+        assert!(
+            repaired(&bed, map)? < 0.5,
+            "{map}: no process has changed it"
+        );
         let before = elements(&bed, map)?;
         let used = |(_, value): &&(Vec<String>, Vec<String>)| value.iter().any(|b| b != "0x00");
         let (key, value) = before.iter().find(used).context("an empty map")?;

@@ -93,7 +93,7 @@ fn a_stopped_agent_leaves_the_data_path_and_cleanup_takes_it() -> Result<()> {
     ensure!(!links.contains("xdp") && !links.contains("lb0"), "{links}");
     let refused = outside
         .connect(Kind::Tcp, node_port)
-        .expect_err("nobody translates it");
+        .expect_err("no program translates it");
     assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
     // And again: there is nothing to do, which is no failure.
     agent::verb(

@@ -66,7 +66,7 @@ fn edits_are_followed() -> Result<()> {
     let refused = bed
         .client()
         .connect(Kind::Tcp, to)
-        .expect_err("nobody is there");
+        .expect_err("there is no backend");
     assert_eq!(refused.raw_os_error(), Some(libc::ECONNREFUSED));
 
     bed.node.remove_manifest("web.yaml")?;

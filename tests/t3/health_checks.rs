@@ -35,8 +35,8 @@ fn checked(node: &Node, port: u16, endpoints: &[Endpoint]) -> Service {
         .spec(&format!("healthCheckNodePort: {port}"))
 }
 
-/// Polls until both families of the node say so: the status and the weight, or that nobody listens.
-fn told(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
+/// Polls until both families of the node answer with this status and weight, or refuse.
+fn answers(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> {
     for family in families() {
         let to = node.addr().at(family, port);
         poll::until(CHANGE, &format!("{to} tells {expected:?}"), || {
@@ -73,8 +73,8 @@ fn a_health_check_port_lives_beside_a_held_node_port() -> Result<()> {
     let all = |node: &Node| one_node::web_pods(node);
     let bed = OneNode::with(Start::new(), |node| vec![checked(node, CHECK, &all(node))])?;
     let node = &bed.node;
-    told(node, CHECK, Some((200, "3")))?;
-    // Neither can be had by anybody else: the one is held by a program, the other by a listener.
+    answers(node, CHECK, Some((200, "3")))?;
+    // No other process can bind either: a program holds the one, a listener the other.
     for port in [NODE_PORT, CHECK] {
         for family in families() {
             let sock = node.socket(Kind::Tcp, family)?;
@@ -102,9 +102,9 @@ fn every_change_is_followed() -> Result<()> {
     let bed = OneNode::with(Start::new(), |_| Vec::new())?;
     let node = &bed.node;
     let mut pods = one_node::web_pods(node);
-    told(node, CHECK, None)?;
+    answers(node, CHECK, None)?;
     bed.apply(&checked(node, CHECK, &pods))?;
-    told(node, CHECK, Some((200, "3")))?;
+    answers(node, CHECK, Some((200, "3")))?;
 
     // One not ready, one that drains and still serves, one elsewhere: none of them counts.
     pods[0].ready = false;
@@ -114,10 +114,10 @@ fn every_change_is_followed() -> Result<()> {
         ..pods[1].clone()
     };
     bed.apply(&checked(node, CHECK, &pods))?;
-    told(node, CHECK, Some((200, "1")))?;
+    answers(node, CHECK, Some((200, "1")))?;
     pods[2].node = "elsewhere".to_owned();
     bed.apply(&checked(node, CHECK, &pods))?;
-    told(node, CHECK, Some((503, "0")))?;
+    answers(node, CHECK, Some((503, "0")))?;
     // What drains still serves those who come before the load balancer has heard of it.
     let outside = bed.lan.client(1)?;
     let drains = outside.ask(Kind::Tcp, node.addr().at(Family::V4, NODE_PORT))?;
@@ -125,11 +125,11 @@ fn every_change_is_followed() -> Result<()> {
 
     let pods = one_node::web_pods(node);
     bed.apply(&checked(node, OTHER, &pods))?;
-    told(node, OTHER, Some((200, "3")))?;
-    told(node, CHECK, None)?;
+    answers(node, OTHER, Some((200, "3")))?;
+    answers(node, CHECK, None)?;
     let cluster = one_node::web(node).spec(&format!("healthCheckNodePort: {OTHER}"));
     bed.apply(&cluster)?;
-    told(node, OTHER, None)?;
+    answers(node, OTHER, None)?;
     // Two Services swap their ports in one edit.
     let second = |port: u16| {
         one_node::behind("second", addr::vip(20), &pods[..1])
@@ -144,16 +144,16 @@ fn every_change_is_followed() -> Result<()> {
         node.write_manifest("web.yaml", &[first, second(other)].join("---\n"))
     };
     both(CHECK, OTHER)?;
-    told(node, CHECK, Some((200, "3")))?;
-    told(node, OTHER, Some((200, "1")))?;
+    answers(node, CHECK, Some((200, "3")))?;
+    answers(node, OTHER, Some((200, "1")))?;
     both(OTHER, CHECK)?;
-    told(node, CHECK, Some((200, "1")))?;
-    told(node, OTHER, Some((200, "3")))?;
+    answers(node, CHECK, Some((200, "1")))?;
+    answers(node, OTHER, Some((200, "3")))?;
     let log = bed.agent.as_ref().context("it runs")?.log()?;
     ensure!(!log.contains("cannot listen"), "{log}");
     node.remove_manifest("web.yaml")?;
-    told(node, CHECK, None)?;
-    told(node, OTHER, None)
+    answers(node, CHECK, None)?;
+    answers(node, OTHER, None)
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
         .spec(&format!("healthCheckNodePort: {OTHER}"));
     bed.apply(&other)?;
     // The others go on, and so does the other family of this one.
-    told(node, OTHER, Some((200, "2")))?;
+    answers(node, OTHER, Some((200, "2")))?;
     let v6 = node.addr().at(Family::V6, CHECK);
     poll::until_true(CHANGE, "IPv6 is free", || {
         Ok(http::status(node, v6, "/").is_ok_and(|status| status == 200))
@@ -210,7 +210,7 @@ fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() -> Result<()> {
     let lines = log.lines().filter(|line| line.contains("cannot listen"));
     assert_eq!(lines.count(), 1, "{log}");
     drop(squatter);
-    told(node, CHECK, Some((200, "3")))?;
+    answers(node, CHECK, Some((200, "3")))?;
     assert_eq!(listeners(node)?, (4.0, 0.0));
     Ok(())
 }
@@ -246,7 +246,7 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
         Ok(listeners(node)? == (f64::from(MANY) * 2.0, 0.0))
     })?;
     for n in [0, 1, 500, MANY - 1] {
-        told(node, 22_000 + n, Some((200, "3")))?;
+        answers(node, 22_000 + n, Some((200, "3")))?;
     }
 
     // A change of one leaves the sockets of all others as they are: a connection to one of them is
@@ -265,13 +265,13 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
     changed[0] = service(0, &pods[..1]);
     changed.truncate(usize::from(MANY) / 2);
     node.write_manifest("many.yaml", &changed.join("---\n"))?;
-    told(node, 22_000, Some((200, "1")))?;
-    told(node, 22_000 + MANY - 1, None)?;
+    answers(node, 22_000, Some((200, "1")))?;
+    answers(node, 22_000 + MANY - 1, None)?;
     ensure!(ask()?.starts_with("HTTP/1.1 200"), "it was restarted");
     assert_eq!(listeners(node)?, (f64::from(MANY), 0.0));
     // Its own end closes it.
     node.remove_manifest("many.yaml")?;
-    told(node, 22_001, None)?;
+    answers(node, 22_001, None)?;
     assert_eq!(ask().unwrap_or_default(), "");
     Ok(())
 }

@@ -43,8 +43,8 @@ fn address(bed: &OneNode, verb: &str) -> Result<()> {
     ))
 }
 
-/// Polls until it is so for both protocols: pods answer at this address, from outside and from the
-/// host; or nobody does.
+/// Polls until pods answer at this address for both protocols, from outside and from the host; or
+/// until none answers.
 fn answers(bed: &OneNode, client: &testbed::lan::Client, ip: IpAddr, expected: bool) -> Result<()> {
     let to = SocketAddr::new(ip, NODE_PORT);
     for kind in kinds() {
@@ -81,7 +81,7 @@ fn all_are_all_that_there_are_now() -> Result<()> {
         address(&bed, "add")?;
         both(&bed, &client, MORE, true)?;
         address(&bed, "del")?;
-        // Nobody has it now: what is left to see is that the kernel's map does not either.
+        // No device has the address any more, and the kernel's map must not have it either.
         listed(&bed, 2)?;
     }
     Ok(())

@@ -136,7 +136,7 @@ fn flows_keep_their_backend_while_endpoints_come_and_go() -> Result<()> {
         }
         let names: BTreeSet<&str> = held.iter().map(|(_, name)| name.as_str()).collect();
         ensure!(names.len() > 1, "only {names:?} of four answered 32 times");
-        // One pod more, then its removal: nobody who was connected may notice.
+        // One pod more, then its removal: no open connection may break.
         let near = bed.endpoints(&bed.near);
         let far = bed.endpoints(&bed.far);
         let both = |endpoints| {
@@ -206,10 +206,10 @@ fn a_local_policy_keeps_the_source_and_never_leaves_the_node() -> Result<()> {
             let sock = bed
                 .client
                 .connect(Kind::Udp, bed.near.addr().at(family, 30007))?;
-            sock.send("nobody")?;
+            sock.send("no backend")?;
             let error = sock
                 .recv_within(Duration::from_millis(300))
-                .expect_err("nobody is there");
+                .expect_err("there is no backend");
             assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
         }
     }

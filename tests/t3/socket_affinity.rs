@@ -142,7 +142,7 @@ fn the_timeout_counts_from_the_last_use() -> Result<()> {
         }
         before = now;
     }
-    anyhow::bail!("whoever was idle for longer than {TIMEOUT:?} still has {before:?}")
+    anyhow::bail!("a client that was idle for longer than {TIMEOUT:?} still has {before:?}")
 }
 
 #[test]

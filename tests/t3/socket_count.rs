@@ -46,7 +46,7 @@ fn connections_are_counted_from_connect_to_close() -> Result<()> {
                 held.push(sock);
             }
         }
-        // At once: nobody waits for a recount.
+        // At once, without a recount.
         assert_eq!(agent_output::all_active(&bed.node)?, 12, "{kind:?}");
         held.truncate(5);
         settles_at(&bed, 5)?;

@@ -223,7 +223,7 @@ fn sockets_outside_of_the_nodes_cgroup_are_not_ours() -> Result<()> {
     let bed = OneNode::new()?;
     let outside = bed.lan.client(1)?;
     let sock = outside.connect(Kind::Udp, WEB_VIP.at(Family::V4, PORT))?;
-    sock.send("nobody there")?;
+    sock.send("no backend")?;
     assert!(sock.recv_within(Duration::from_millis(300)).is_err());
     Ok(())
 }
@@ -253,8 +253,8 @@ fn a_socket_bound_to_a_device_is_left_alone() -> Result<()> {
     let direct = bed.node.pod(0).addr().at(Family::V4, TARGET);
     bound.connect(direct)?;
     assert_eq!(bound.ask("still a way out")?.name, "web-1");
-    // The host's own loopback shows it best: unbound it is the service, bound it is whoever
-    // listens.
+    // The host's own loopback shows it best: an unbound socket reaches the service, a bound one
+    // the local listener.
     let own = LOOPBACK.at(Family::V4, NODE_PORT);
     let sock = bed.node.socket(Kind::Tcp, Family::V4)?;
     sock.bind_device("lo")?;
@@ -271,7 +271,7 @@ fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
         let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
         for (from, translated) in [(&bed.node as &Probe, host), (bed.client() as &Probe, pod)] {
             let sock = from.connect(Kind::Udp, to)?;
-            sock.send("anybody")?;
+            sock.send("anything")?;
             let answered = sock.recv_within(Duration::from_millis(300)).is_ok();
             assert_eq!(answered, translated, "--socket-lb {mode}");
         }

@@ -94,8 +94,7 @@ fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
             .expect("a web pod answered");
         let direct = backend.addr().at(family, TARGET);
         assert_eq!(sock.ask_at(direct, "second")?.from, Some(direct));
-        // And back. (Linux lets a disconnected IPv6 socket hear from its last peer alone, whoever
-        // else answers.)
+        // And back. (Linux lets a disconnected IPv6 socket receive from its last peer alone.)
         if family == Family::V4 {
             assert_eq!(sock.ask_at(vip, "third")?.from, Some(vip));
         }
@@ -263,7 +262,7 @@ fn one_datagram_socket_talks_to_many_services_at_a_time() -> Result<()> {
                 assert_eq!(answer.name, WEB[i % 3]);
             }
             let direct = bed.node.pod(1).addr().at(family, 8082);
-            sock.send_to(direct, "nobody there").ok();
+            sock.send_to(direct, "no backend").ok();
         }
         // All asked before the first answer is read: three different backends.
         let three = &others[..3];

@@ -166,7 +166,7 @@ fn sockets_that_said_goodbye_are_left_alone() -> Result<()> {
     let stale = opened(bed.client(), &case)?;
     case.happen(&[&bed.node])?;
     poll::until_true(CHANGE, "the socket is reset", || is_reset(&stale))?;
-    // The very pod, asked for by its own address, and a socket that is connected to nobody.
+    // A socket connected to the pod's own address, and a socket that is not connected.
     assert_eq!(direct.ask("after")?.name, case.first());
     assert_eq!(disconnected.ask_at(to, "after")?.name, "web-2");
     ensure!(agent_output::metric(&bed.node, "lb_udp_sockets_reset_total")? < 1.5);

@@ -234,7 +234,7 @@ fn whoever_sends_first_is_told_too() -> Result<()> {
     let sock = opened(bed.client(), Kind::Udp, Family::V4, to, case.first())?;
     case.happen(&[&bed.node])?;
     poll::until(CHANGE, "the socket is reset", || {
-        // Nobody hears what was sent before: there is no Service, but the pod is still there.
+        // Datagrams sent before the reset get no error: the Service is gone, but the pod is there.
         Ok(errno(sock.send("after")))
     })
     .map(|error| assert_eq!(error, libc::EDESTADDRREQ))?;

@@ -101,7 +101,7 @@ fn names_in(place: &Path) -> Vec<String> {
         .collect()
 }
 
-/// `lbt-1234-node1` belongs to process 1234; a name without a number belongs to nobody.
+/// `lbt-1234-node1` belongs to process 1234; a name without a number belongs to no process.
 fn is_abandoned(name: &str, is_running: impl Fn(i32) -> bool) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
         return false;

@@ -1,4 +1,4 @@
-//! The two ends of `lb0`: created, recognised, repaired and removed. A device of someone else under
+//! The two ends of `lb0`: created, recognised, repaired and removed. A device of another owner under
 //! one of their names is never changed.
 
 use anyhow::{Context as _, Result, bail};
@@ -45,7 +45,7 @@ pub(super) async fn ensure(handle: &Handle, mtu: Option<u32>) -> Result<VethPair
     })
 }
 
-/// The pair, if it exists. Fails if one of the names belongs to a device of someone else.
+/// The pair, if it exists. Fails if one of the names belongs to a device of another owner.
 pub(super) async fn find_pair(handle: &Handle) -> Result<Option<VethPair>> {
     let ends = find(handle).await?;
     Ok(match (is_pair(&ends), ends) {
@@ -66,7 +66,7 @@ pub(super) async fn remove(handle: &Handle) -> Result<()> {
             }
             Ok(())
         }
-        // A device of someone else has the name, so the pair does not exist.
+        // A device of another owner has the name, so the pair does not exist.
         Err(_) => Ok(()),
     }
 }

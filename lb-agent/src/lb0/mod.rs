@@ -24,7 +24,7 @@ pub fn blocking<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// How many networks are routed to the device; `None` if it does not exist. Fails if its name
-/// belongs to a device of someone else.
+/// belongs to a device of another owner.
 pub async fn look() -> Result<Option<usize>> {
     let netlink = Connection::open()?;
     match device::find_pair(netlink.handle()).await? {

@@ -8,7 +8,7 @@ use super::{ObjectKey, Service, Slice};
 #[derive(Default)]
 pub(super) struct Names {
     known: HashSet<Arc<str>>,
-    /// From so many on, those that nobody uses any more are looked for.
+    /// From this many on, unused names are searched for and dropped.
     full: usize,
 }
 

@@ -79,11 +79,11 @@ pub fn vip(addr: &Addr) -> Option<FrontendValue> {
 }
 
 /// The source of ICMP about packets to `addr` that comes in on `lb0`: the address itself if it is
-/// routed to `lb0`, else [`lb0::SPEAKER_V4`].
+/// routed to `lb0`, else [`lb0::ICMP_SOURCE_V4`].
 #[inline(always)]
 pub fn icmp_source(addr: &Addr) -> Addr {
     match vip(addr) {
-        Some(vip) if addr.is_v4() && vip.flags & frontend::ROUTED == 0 => lb0::SPEAKER_V4,
+        Some(vip) if addr.is_v4() && vip.flags & frontend::ROUTED == 0 => lb0::ICMP_SOURCE_V4,
         _ => *addr,
     }
 }

@@ -127,7 +127,7 @@ impl Probe {
         })
     }
 
-    /// kill -9: its sockets are closed by the kernel, and by nobody else.
+    /// kill -9: the kernel alone closes its sockets.
     pub fn kill(&self) {
         self.line.kill();
     }

@@ -57,7 +57,7 @@ pub fn content(maps: &mut Maps) -> Result<Content> {
         };
         content.fronts.insert(key, pool);
     }
-    ensure!(members.is_empty(), "members of nobody: {members:?}");
+    ensure!(members.is_empty(), "members of no pool: {members:?}");
     for index in 1..maps.pools.len() {
         let used = maps.pools.load(index)?.id != 0;
         ensure!(

@@ -41,7 +41,7 @@ pub(crate) fn routes(node: &Node) -> Result<Vec<String>> {
         let text = node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
         lines.extend(text.lines().map(|l| l.trim().to_owned()));
     }
-    // Always beside them: who says that a port is closed (`lb_common::lb0::SPEAKER_V4`).
+    // Always beside them: the source of ICMP errors (`lb_common::lb0::ICMP_SOURCE_V4`).
     lines.retain(|line| !line.starts_with("169.254.108.99"));
     lines.sort();
     Ok(lines)

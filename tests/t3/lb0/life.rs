@@ -1,4 +1,4 @@
-//! The device's own life: kept, mended, taken away, and never somebody else's.
+//! The device's own life: kept, mended, taken away; a device of another owner is left alone.
 
 use anyhow::{Context as _, Result, ensure};
 use testbed::{

@@ -52,8 +52,8 @@ fn two_nodes(more: &[&str], ranges: Option<&[String]>) -> Result<TwoNodes> {
     Ok(bed)
 }
 
-/// The service `local` with the far node's address, as an IP of its load balancer and beside one
-/// that is nobody's; ranges of both families.
+/// The service `local` with the far node's address, as an IP of its load balancer, beside one
+/// that no node has; ranges of both families.
 fn put(bed: &TwoNodes, ranges: Option<&[String]>) -> Result<()> {
     let mut service = Service::new("local", addr::vip(1))
         .node_port(PORT, TARGET, 30001)
@@ -190,7 +190,7 @@ fn source_ranges_take_the_services_port_alone() -> Result<()> {
     judged()?;
     nobody_listens(&bed, pod, &only(pod.addr()))?;
     put(&bed, Some(&only(pod.addr())))?;
-    // Somebody takes rules and the way away, and adds one that is none of ours.
+    // Another process removes the rules and the route, and adds a rule that is not ours.
     let whole = agent_output::rules(&bed.near)?;
     let (v4, v6) = (FAR.v4.to_string(), FAR.v6.to_string());
     for words in [

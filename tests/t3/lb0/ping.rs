@@ -63,13 +63,13 @@ fn an_address_of_no_service_is_silent_and_counted() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Offloads::On)?;
     for family in families() {
         let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
-        let nobody = addr::vip(99).ip(family);
-        ensure!(!pings(bed.near.pod(0).host(), nobody)?, "{nobody} answers");
+        let unused = addr::vip(99).ip(family);
+        ensure!(!pings(bed.near.pod(0).host(), unused)?, "{unused} answers");
         ensure!(
             agent_output::counted(&bed.near, "pkt_unallocated")? > before,
             "not counted"
         );
-        // Addresses that are nobody's service are none of our business.
+        // Addresses without a Service are not ours to answer.
         ensure!(pings(bed.near.pod(0).host(), bed.near.addr().ip(family))?);
         ensure!(pings(bed.near.pod(0).host(), bed.far.addr().ip(family))?);
     }

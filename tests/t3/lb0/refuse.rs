@@ -1,4 +1,5 @@
-//! What nobody serves: refused at once, or dropped as kube-proxy drops it; and each is counted.
+//! Services without endpoints: refused at once, or dropped as kube-proxy drops them; each is
+//! counted.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ fn refused(host: &Host, to: std::net::SocketAddr) -> Result<()> {
         "{to}"
     );
     let sock = host.connect(Kind::Udp, to)?;
-    sock.send("nobody")?;
+    sock.send("no backend")?;
     let error = errno(sock.recv_within(Duration::from_secs(3)));
     assert_eq!(error, Some(libc::ECONNREFUSED), "{to}");
     Ok(())
@@ -82,7 +83,7 @@ fn what_goes_to_an_address_of_no_service_is_dropped_and_counted() -> Result<()> 
         for host in [bed.near.pod(0).host(), &bed.near] {
             let before = agent_output::counted(&bed.near, "pkt_unallocated")?;
             let sock = host.connect(Kind::Udp, addr::vip(99).at(family, PORT))?;
-            sock.send("nobody")?;
+            sock.send("no backend")?;
             let error = errno(sock.recv_within(Duration::from_millis(300)));
             assert_eq!(error, Some(libc::EAGAIN));
             ensure!(agent_output::counted(&bed.near, "pkt_unallocated")? > before);

@@ -9,7 +9,7 @@ use crate::packet_table::{
     packet::{
         Answer, At, Body, Change, Ends, History, Packet, Tuple, answered, icmp_sum, rewrite, tuple,
     },
-    plan::{BACKEND_PORT, Backend, CLIENT, SPEAKER_V4, TO_CLIENT, TO_ROUTER, Way},
+    plan::{BACKEND_PORT, Backend, CLIENT, ICMP_SOURCE_V4, TO_CLIENT, TO_ROUTER, Way},
 };
 
 /// How a packet leaves a hook.
@@ -49,12 +49,12 @@ pub(crate) enum Port {
 /// Which address an ICMP error comes from after its translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum By {
-    /// Whoever sent it.
+    /// The host that sent it.
     Sender,
     /// The address that the receiver had sent its packet to.
     Addressed,
-    /// The address that speaks for a load balancer's on `lb0` (IPv6: the address itself).
-    Speaker,
+    /// [`ICMP_SOURCE_V4`] for a load balancer's address on `lb0` (IPv6: the address itself).
+    IcmpSource,
 }
 
 /// The backend that a packet goes to.
@@ -196,7 +196,7 @@ fn speaker(packet: &Packet, family: Family) -> Option<Ipv4Addr> {
         return None;
     };
     let outer = dst.addr.v4.octets()[..2] == [198, 19];
-    (packet.at == At::Lb0 && family == Family::V4 && outer).then_some(SPEAKER_V4)
+    (packet.at == At::Lb0 && family == Family::V4 && outer).then_some(ICMP_SOURCE_V4)
 }
 
 fn to_backend(
@@ -323,8 +323,8 @@ fn error(
     )?;
     let speaks = match by {
         By::Sender => before.src,
-        By::Speaker if family == Family::V4 => IpAddr::V4(SPEAKER_V4),
-        By::Addressed | By::Speaker => own.dst,
+        By::IcmpSource if family == Family::V4 => IpAddr::V4(ICMP_SOURCE_V4),
+        By::Addressed | By::IcmpSource => own.dst,
     };
     let ends = Tuple {
         src: speaks,

@@ -88,7 +88,7 @@ pub(crate) const ELSEWHERE: Peer = Peer::new(
 pub(crate) const UNALLOCATED: Peer = Peer::new(vip(200), 80);
 /// What speaks on `lb0` for load-balancer and external addresses of IPv4, which are not routed
 /// there whole.
-pub(crate) const SPEAKER_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 108, 99);
+pub(crate) const ICMP_SOURCE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 108, 99);
 
 /// A device of the node; those named tun have no link header.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -15,7 +15,7 @@ use crate::packet_table::{
 /// Which programs a packet that comes in passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hook {
-    /// tc alone, on a socket buffer whose sums nobody has looked at.
+    /// tc alone, on a socket buffer whose sums are not verified yet.
     Tc,
     /// The same on one whose whole sum the card has told, which must be kept right.
     TcSummed,

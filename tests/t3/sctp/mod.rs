@@ -146,8 +146,8 @@ fn associations_to_node_ports_by_xdp() -> Result<()> {
         agent_output::counted(&bed.near, "xdp_to_tc")? == 0,
         "XDP left some of it to tc"
     );
-    // A sum that is still to be made is 0, and stays so: whoever makes it takes the field as it
-    // stands.
+    // A sum that is still to be made is 0, and stays so: the device that makes it takes the field
+    // as it stands.
     for family in families() {
         let (client, server) = (&bed.client, bed.near.pod(0));
         let server = server.socket(Kind::SctpPackets, family)?;
@@ -239,8 +239,8 @@ fn what_nobody_serves_is_refused_and_errors_of_others_come_through() -> Result<(
         let error = error_of_an_init(&bed.client, near.at(family, NOWHERE))?;
         ensure!(error == Some(libc::ECONNREFUSED), "{error:?}");
         ensure!(agent_output::counted(&bed.near, "pkt_no_endpoint")? == before + 1);
-        // The pods' kernel has no SCTP and nobody else there takes its packets: it says so, to the
-        // VIP's client.
+        // The pods' kernel has no SCTP and no program there takes its packets: the kernel sends an
+        // ICMP error to the VIP's client.
         let no_such_protocol = match family {
             Family::V4 => libc::ENOPROTOOPT,
             Family::V6 => libc::EPROTO,

@@ -171,7 +171,7 @@ fn without_any_other_rule_for_translation_connections_live_on() -> Result<()> {
     // A client's port that was netfilter's is ours when it is used again.
     let (sock, to, _) = open.remove(open.len() - 1);
     drop(sock);
-    ensure!(outside.ask(Kind::Tcp, to).is_ok(), "nobody serves {to}");
+    ensure!(outside.ask(Kind::Tcp, to).is_ok(), "no backend serves {to}");
 
     drop(open);
     poll::until_true(LETS_GO, "the agent removes what kept them", || {
@@ -279,7 +279,7 @@ fn the_device_and_the_sets_of_its_ipvs_mode_go() -> Result<()> {
     Ok(())
 }
 
-/// Between the look and the removal, somebody else removes some of it, and a client opens one more
+/// Between the look and the removal, another process removes some of it, and a client opens one more
 /// flow through the rest.
 #[test]
 fn what_changed_since_the_look_is_no_failure_and_is_not_forgotten() -> Result<()> {

@@ -1,4 +1,4 @@
-//! When nothing is removed: while nobody would take kube-proxy's place, and while a kube-proxy is
+//! When nothing is removed: while no agent would take kube-proxy's place, and while a kube-proxy is
 //! at work.
 
 use std::{

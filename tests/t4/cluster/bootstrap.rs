@@ -1,4 +1,4 @@
-//! The first minutes of an agent in a cluster in which nobody but itself programs the API server's
+//! The first minutes of an agent in a cluster in which no other proxy programs the API server's
 //! Service.
 
 use std::{
@@ -157,7 +157,7 @@ fn by_the_cluster_ip_alone_it_starts_only_with_what_it_remembers() -> Result<()>
     node.add_pod("client")?;
     let vip = SocketAddr::new(cluster_ip(&web)?, 80);
 
-    // What a kubelet gives to every pod names the Service, which nobody serves yet; nothing is
+    // What a kubelet gives to every pod names the Service, which no proxy serves yet; nothing is
     // remembered.
     let mut agent = start(&cluster, &node, &[], &json!([]))?;
     agent.until(START, "it says what to set", || {

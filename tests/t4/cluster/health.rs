@@ -220,8 +220,8 @@ fn health_is_told_as_kube_proxy_tells_it() -> Result<()> {
     })
 }
 
-/// A port that somebody else has: the Service says so, as kube-proxy lets it, and comes into its
-/// own when the port is free.
+/// Another process has the port: the agent writes an Event on the Service, as kube-proxy does, and
+/// serves the health check once the port is free.
 #[test]
 fn a_health_check_port_that_is_taken_is_an_event_on_its_service() -> Result<()> {
     let cluster = Cluster::shared()?;

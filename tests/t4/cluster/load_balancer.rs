@@ -143,7 +143,7 @@ impl Stage {
         })
     }
 
-    /// haproxy has sent nobody to `a` for as long as `b` took to get many.
+    /// haproxy has sent no user to `a` for as long as `b` took to get many.
     fn a_is_left_alone(&mut self) -> Result<()> {
         let (a, b) = (self.haproxy.verdict("a")?, self.haproxy.verdict("b")?);
         poll::until_true(CHANGE, "b has served 50 users", || {
@@ -253,14 +253,14 @@ fn a_node_drains_behind_healthz_and_no_user_notices() -> Result<()> {
     stage.autoscaler(true)?;
     stage.marked("a", false)?;
     stage.a_is_left_alone()?;
-    // Whoever came through the node that drains keeps what he has.
+    // Connections through the node that drains stay open.
     for sock in &long {
         assert_eq!(sock.ask("still there")?.name, "anywhere-b");
     }
     api.terminate_pod(NAMESPACE, "anywhere-a", GRACE)?;
     api.wait_endpoints(NAMESPACE, "anywhere", "IPv6", 1)?;
     stage.a_is_left_alone()?;
-    poll::until_true(CHANGE, "nobody is sent to the pod that goes", || {
+    poll::until_true(CHANGE, "no client is sent to the pod that goes", || {
         let before = hammer.so_far()?.answers.get("anywhere-a").copied();
         std::thread::sleep(Duration::from_millis(200));
         Ok(hammer.so_far()?.answers.get("anywhere-a").copied() == before)

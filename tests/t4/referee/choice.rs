@@ -210,7 +210,7 @@ fn policies() -> Vec<Scenario> {
         .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[1]))
         .says(Client::Outside, Front::NodePort, Answer::Pods(&[1, 3])),
         scenario(
-            "internal Local and none here: nobody answers",
+            "internal Local and none here: none answers",
             &[internal(of([pod(3)]))],
         )
         .says(Client::Pod, Front::ClusterIp, Answer::Silence)
@@ -237,7 +237,7 @@ fn policies() -> Vec<Scenario> {
         .says(Client::Pod, Front::NodePort, Answer::Pods(&[1, 3]))
         .says(Client::Pod, Front::External(0), Answer::Pods(&[1, 3])),
         scenario(
-            "external Local and none here: nobody answers those outside",
+            "external Local and none here: none answers those outside",
             &[external(of([pod(3), pod(4)]))],
         )
         .says(Client::Outside, Front::NodePort, Answer::Silence)
@@ -266,7 +266,7 @@ fn policies() -> Vec<Scenario> {
         .says(Client::Outside, Front::NodePort, Answer::Pods(&[2]))
         .says(Client::Pod, Front::ClusterIp, Answer::Pods(&[2])),
         scenario(
-            "an endpoint without a node is nobody's own",
+            "an endpoint without a node is local to none",
             &[external(of([nameless(1), pod(3)]))],
         )
         .says(Client::Outside, lb, Answer::Silence)

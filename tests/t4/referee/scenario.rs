@@ -92,7 +92,7 @@ impl Scenario {
                 }
             }
             if !found {
-                surprises.push(format!("nobody asked: {expected:?}"));
+                surprises.push(format!("no client asked: {expected:?}"));
             }
         }
         surprises

@@ -31,7 +31,7 @@ struct Never {
     from: String,
     /// Modules that it must not name; those below them count.
     to: Vec<String>,
-    /// Why: shown to whoever breaks the rule.
+    /// Why; part of the message when the rule is broken.
     why: String,
 }
 

@@ -118,7 +118,7 @@ pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
     }
     plan.packages.sort_unstable();
     plan.packages.dedup();
-    if facts.rights == Rights::Nobody && !plan.packages.is_empty() {
+    if facts.rights == Rights::User && !plan.packages.is_empty() {
         problems.push(format!("sudo apt-get install {}", plan.packages.join(" ")));
     }
     if !problems.is_empty() {
@@ -142,7 +142,7 @@ fn plan_clippy(facts: &Facts, plan: &mut Plan, problems: &mut Vec<String>) {
 }
 
 fn plan_machine(facts: &Facts, plan: &mut Plan, problems: &mut Vec<String>) {
-    if facts.rights == Rights::Nobody {
+    if facts.rights == Rights::User {
         problems.push(
             "root: network namespaces, cgroups and eBPF need it; run this as root, or allow sudo without a password"
                 .into(),
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn building_alone_asks_for_neither_root_nor_control_plane() {
         let facts = Facts {
-            rights: Rights::Nobody,
+            rights: Rights::User,
             has_bpffs: false,
             missing_programs: vec![Program {
                 name: "jq",
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn who_is_not_root_is_told_so_with_the_command_to_run() {
         let facts = Facts {
-            rights: Rights::Nobody,
+            rights: Rights::User,
             machine: Machine {
                 debian: Debian {
                     cargo: true,

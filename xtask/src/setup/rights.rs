@@ -15,8 +15,8 @@ pub(crate) enum Rights {
     Root,
     /// `sudo` works without a password.
     Sudo,
-    /// Neither.
-    Nobody,
+    /// Neither: the caller's own rights.
+    User,
 }
 
 /// Variables of the caller that mean something to a test or a demo, and that sudo would drop.
@@ -44,14 +44,14 @@ impl Rights {
         if quiet_sudo.is_ok_and(|status| status.success()) {
             Self::Sudo
         } else {
-            Self::Nobody
+            Self::User
         }
     }
 
-    /// A command that runs as root where that is possible, else as whoever we are.
+    /// A command that runs as root where that is possible, else as the caller.
     pub(super) fn command(self, program: &Path, environment: &[(&str, OsString)]) -> Command {
         match self {
-            Self::Root | Self::Nobody => {
+            Self::Root | Self::User => {
                 let mut command = Command::new(program);
                 command.envs(environment.iter().map(|(name, value)| (name, value)));
                 command

@@ -43,7 +43,7 @@ pub(crate) fn run(lines: &[Line], filter: &[String], command: &[String]) -> Resu
         .iter()
         .map(|&line| Kernel::of(line))
         .collect::<Result<Vec<_>>>()?;
-    // As tests do: whoever has built one names it.
+    // As tests do: the caller may name a binary that is built already.
     let agent =
         std::env::var_os("LB_AGENT_BIN").map_or_else(build::agent, |path| Ok(path.into()))?;
     if command.is_empty() {

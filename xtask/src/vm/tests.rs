@@ -114,7 +114,7 @@ fn script(filter: &[String]) -> String {
     let mut text = format!("export LB_TEST_PATIENCE={PATIENCE}\n");
     for (name, some) in PROGRAMS {
         let asked = filter.iter().map(String::as_str);
-        // What somebody asks for is looked for everywhere.
+        // A filter of the caller applies to every binary.
         let names = if filter.is_empty() {
             some.to_vec()
         } else {

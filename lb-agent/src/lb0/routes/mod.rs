@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, Result};
-use lb_common::lb0::{DEVICE, PEER, SOURCE_V4, SOURCE_V6, SPEAKER_V4};
+use lb_common::lb0::{DEVICE, ICMP_SOURCE_V4, PEER, SOURCE_V4, SOURCE_V6};
 use message::{MAIN, message, ours};
 use nix::errno::Errno;
 use rtnetlink::{
@@ -44,9 +44,9 @@ enum Change {
     Remove(Destination, NextHop),
 }
 
-/// See [`SPEAKER_V4`].
+/// See [`ICMP_SOURCE_V4`].
 fn speaker() -> Cidr {
-    Cidr::host(SPEAKER_V4.into())
+    Cidr::host(ICMP_SOURCE_V4.into())
 }
 
 /// Brings the routes up to date. What fails is returned, and the rest goes on.

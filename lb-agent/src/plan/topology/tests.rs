@@ -52,10 +52,10 @@ const CASES: &[Case] = &[
     Case { name: "none", endpoints: &[], zone: None, cluster: "", local: "", any: false },
     Case { name: "ready ones", endpoints: &["r@me", "r@you"], zone: None, cluster: "01", local: "0", any: true },
     Case { name: "not ready ones get nothing", endpoints: &["n@me", "r@you"], zone: None, cluster: "1", local: "", any: true },
-    Case { name: "nobody is ready", endpoints: &["n@me", "t@you"], zone: None, cluster: "", local: "", any: false },
-    Case { name: "without a node nobody is local", endpoints: &["r@"], zone: None, cluster: "0", local: "", any: true },
+    Case { name: "none is ready", endpoints: &["n@me", "t@you"], zone: None, cluster: "", local: "", any: false },
+    Case { name: "without a node none is local", endpoints: &["r@"], zone: None, cluster: "0", local: "", any: true },
     Case { name: "draining waits while one is ready", endpoints: &["d@me", "r@me"], zone: None, cluster: "1", local: "1", any: true },
-    Case { name: "draining serves when nobody is ready", endpoints: &["d@me", "t@me", "d@you", "n@me"], zone: None, cluster: "02", local: "0", any: true },
+    Case { name: "draining serves when none is ready", endpoints: &["d@me", "t@me", "d@you", "n@me"], zone: None, cluster: "02", local: "0", any: true },
     Case { name: "local draining while others are ready elsewhere", endpoints: &["d@me", "r@you"], zone: None, cluster: "1", local: "0", any: true },
     Case { name: "ready while terminating is ready", endpoints: &["rd@me", "r@you"], zone: None, cluster: "01", local: "0", any: true },
     Case { name: "published though not serving", endpoints: &["p@me"], zone: None, cluster: "0", local: "0", any: true },
@@ -89,7 +89,7 @@ const CASES: &[Case] = &[
     Case { name: "node hints for others, zone hints incomplete", endpoints: &["r@you h:you z:a", "r@she h:she"], zone: Some("a"), cluster: "01", local: "", any: true },
     Case { name: "node hints for others, no hint for our zone", endpoints: &["r@you h:you z:b", "r@she h:she z:c"], zone: Some("a"), cluster: "01", local: "", any: true },
     Case { name: "our node's endpoint is hinted elsewhere", endpoints: &["r@me h:you", "r@you h:you"], zone: None, cluster: "01", local: "0", any: true },
-    Case { name: "nobody is ready: hints are not asked", endpoints: &["d@me h:you z:b", "d@you h:me z:a", "t@me h:me z:a"], zone: Some("a"), cluster: "01", local: "0", any: true },
+    Case { name: "none is ready: hints are not asked", endpoints: &["d@me h:you z:b", "d@you h:me z:a", "t@me h:me z:a"], zone: Some("a"), cluster: "01", local: "0", any: true },
 ];
 
 #[test]

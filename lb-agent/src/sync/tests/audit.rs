@@ -1,4 +1,4 @@
-//! Somebody else writes into the maps: the audit finds it and puts it right, whatever it was.
+//! Another process writes into the maps: the audit finds each kind of change and repairs it.
 
 use std::fmt::Debug;
 
@@ -88,7 +88,7 @@ fn raw(rig: &mut Rig) -> Vec<String> {
     all
 }
 
-/// What somebody does, and how many entries that makes wrong.
+/// A change by another process, and how many entries it makes wrong.
 type Deed = (&'static str, u64, fn(&mut Rig));
 
 fn first<K: Copy + Ord, V: Copy>(table: &dyn HashTable<K, V>) -> (K, V) {

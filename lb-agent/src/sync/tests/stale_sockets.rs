@@ -128,7 +128,7 @@ fn policies_and_node_ports() {
         ..pair(1, 2)
     };
     assert!(!rig.engine.is_stale(&at_node));
-    // Whoever connects from now on stays on this node; those who are connected stay where they are.
+    // New connections stay on this node; open ones stay where they are.
     dns.internal_policy = Policy::Local;
     rig.put(dns.clone());
     assert!(!rig.engine.is_stale(&pair(1, 2)));

@@ -13,7 +13,7 @@ use testbed::probe::Family;
 use super::{Body, Extension, History, Layer, Packet, Sum, Tuple, crc, ends, icmp, net_offset};
 use crate::packet_table::plan::Device;
 
-/// Hardware address of whoever sends frames to us.
+/// Hardware address of the host that sends frames to us.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 9, 9];
 
 /// The frame as it comes in on, or leaves by, the device.

@@ -27,7 +27,7 @@ pub(crate) enum Error {
     Quench,
     /// A redirect to another router.
     Redirect,
-    /// An error of a type that nobody has defined.
+    /// An error of an unassigned type.
     Unknown,
 }
 

@@ -367,7 +367,7 @@ impl History {
 
 /// The addresses and ports of a packet in a row.
 pub(crate) fn ends(packet: &Packet, family: Family, history: &History) -> Option<Tuple> {
-    // An error goes to whoever sent what it quotes.
+    // An error goes to the sender of the packet that it quotes.
     if let (Body::Error(_, quote), Ends::Given(from, _)) = (&packet.body, packet.ends) {
         let quoted = tuple(quote.index(history)?.1)?;
         return Some(Tuple {

@@ -160,11 +160,7 @@ fn strangers() -> Vec<Row> {
     for (what, name, family) in [
         (Error::Quench, "a source quench", Some(Family::V4)),
         (Error::Redirect, "a redirect", None),
-        (
-            Error::Unknown,
-            "an error of a type that nobody has defined",
-            None,
-        ),
+        (Error::Unknown, "an error of an unassigned type", None),
     ] {
         let stranger = row(format!("{name} about a flow of ours is the stack's"))
             .given(udp())

@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
             .given(udp().from(POD).to(S_FAR.lb()).at(At::Lb0))
             .then(to(FAR), PktForwarded)
             .given(coming(Error::Port))
-            .then(follows(Out::Handed, By::Speaker), PktIcmpError),
+            .then(follows(Out::Handed, By::IcmpSource), PktIcmpError),
         row("a pod's error about the answer of another node's backend goes there")
             .given(udp().from(POD).to(S_FAR.vip()).at(At::Lb0))
             .then(to(FAR), PktForwarded)
@@ -61,7 +61,7 @@ pub(super) fn rows() -> Vec<Row> {
             .given(udp().from(POD).to(S_HERE.lb()).at(At::Lb0))
             .then(to(HERE), PktLocal)
             .given(of(Peer::new(NODE_CNI, 0), At::Lb0Back))
-            .then(follows(Out::Stack, By::Speaker), PktIcmpError),
+            .then(follows(Out::Stack, By::IcmpSource), PktIcmpError),
         row("an error on lb0 about a packet of no flow is dropped")
             .given(syn().from(POD).to(S_FAR.vip().port(81)).at(At::Lb0))
             .then(ANYTHING, NOTHING)

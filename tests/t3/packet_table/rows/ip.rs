@@ -249,7 +249,7 @@ fn lengths() -> Vec<Row> {
             .given(udp().cut(10))
             .then(PASSED, PktMalformed)
             .known_wrong("X4", long, today(to(FAR), PktForwarded)),
-        row("a total length of 0 in a packet that nobody put together is not believed")
+        row("a total length of 0 in a packet that GRO did not build is not believed")
             .given(udp().edit(Layer::Ip, 2, &[0, 0]))
             .then(PASSED, PktMalformed)
             .v4()

@@ -166,7 +166,7 @@ fn flows() -> Vec<Row> {
         row("a pod's packet with one hop left reaches a backend of this node")
             .given(out(udp().ttl(1), S_HERE.vip()))
             .then(to(HERE), PktLocal),
-        row("a packet at lb0's other end that answers nobody is dropped")
+        row("a packet at lb0's other end that is no reply is dropped")
             .given(tcp(ACK).at(At::Lb0Back))
             .then(DROPPED, PktNoFlow),
         row("at lb0's other end only answers to lb0's clients are read")

@@ -12,7 +12,7 @@ use crate::packet_table::{
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const MULTICAST: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
-const SOMEBODY: [u8; 6] = [2, 0, 0, 0, 7, 7];
+const OTHER_HOST: [u8; 6] = [2, 0, 0, 0, 7, 7];
 
 /// See [`crate::packet_table::plan::Device::mac`].
 fn tunnelled(to: Peer) -> Packet {
@@ -86,11 +86,11 @@ pub(super) fn rows() -> Vec<Row> {
                 today(to(FAR), PktForwarded).by_tc(),
             ),
         row("a frame for another host that a promiscuous device takes in passes tc")
-            .given(syn().mac(SOMEBODY))
+            .given(syn().mac(OTHER_HOST))
             .then(PASSED, NOTHING)
             .only(Hook::TC),
         row("a frame for another host that a promiscuous device takes in passes XDP")
-            .given(syn().mac(SOMEBODY).to(S_FAR.lb()))
+            .given(syn().mac(OTHER_HOST).to(S_FAR.lb()))
             .then(PASSED, NOTHING)
             .only(Hook::XDP)
             .known_wrong(

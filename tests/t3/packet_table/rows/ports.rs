@@ -40,7 +40,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("a datagram from port 0 to port 0 of a load balancer's address passes")
             .given(udp().from(CLIENT.port(0)).to(S_FAR.lb().port(0)))
             .then(PASSED, NOTHING),
-        row("a client whose port is in our own range keeps it where nobody else has it")
+        row("a client whose port is in our own range keeps it where no other flow has it")
             .given(syn().from(CLIENT.port(64_000)))
             .then(to(FAR).port(Port::Own), PktForwarded),
         row("when every port towards a backend belongs to an open connection the SYN is dropped")
@@ -67,7 +67,7 @@ pub(super) fn rows() -> Vec<Row> {
             .meanwhile(|scene, family| fill(scene, family, 6, CLOSED, 3))
             .given(syn())
             .then(to(FAR), PktForwarded),
-        row("a SYN takes the port of a connection that nobody has confirmed for 61 seconds")
+        row("a SYN takes the port of a connection that has been unconfirmed for 61 seconds")
             .meanwhile(|scene, family| fill(scene, family, 6, UNANSWERED, 61))
             .given(syn())
             .then(to(FAR), PktForwarded),
@@ -96,7 +96,7 @@ pub(super) fn rows() -> Vec<Row> {
             })
             .given(tcp(SYN | ACK).answer(FAR.way))
             .then(DROPPED, PktNoFlow),
-        row("a packet to a port of our range from somebody who is no backend passes")
+        row("a packet to a port of our range from a host that is no backend passes")
             .given(
                 tcp(ACK)
                     .from(FAR_CLIENT)

@@ -1,4 +1,4 @@
-//! Flow records that are lost, moved, or of somebody else.
+//! Flow records that are lost, moved, or of another connection.
 
 use anyhow::{Context as _, Result, ensure};
 use lb_agent::maps::table::HashTable as _;

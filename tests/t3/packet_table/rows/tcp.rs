@@ -36,7 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("a SYN with ECN's flags opens a connection")
             .given(tcp(SYN | 64 | 128))
             .then(to(FAR), PktForwarded),
-        row("a SYN-ACK for a node port answers somebody else's connection and passes")
+        row("a SYN-ACK for a node port answers another program's connection and passes")
             .given(tcp(SYN | ACK).from(ELSEWHERE))
             .then(PASSED, NOTHING)
             .known_wrong(
