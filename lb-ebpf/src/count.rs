@@ -42,7 +42,7 @@ fn packet(index: u32, bytes: u64) {
 
 /// Counts a packet of `len` bytes that was rewritten for a service, as `reason` says.
 #[inline(always)]
-pub fn forwarded(index: u32, len: u16, reason: Reason) {
+pub fn forwarded(index: u32, len: u32, reason: Reason) {
     count(reason);
     packet(index, u64::from(len));
 }

@@ -47,7 +47,7 @@ pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Option<IcmpErro
             dst = v4(load(ip + 44));
             proto = load::<u8>(ip + 37);
             ttl = load(ip + 8);
-            len = u16::from_be(load(ip + 2));
+            len = u32::from(u16::from_be(load(ip + 2)));
             l4 = 48;
         } else {
             if ip + V6 as usize > end || load::<u8>(ip + 48) >> 4 != 6 {
@@ -64,7 +64,7 @@ pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Option<IcmpErro
             dst = load_v6(ip + 72);
             proto = load::<u8>(ip + 54);
             ttl = load(ip + 7);
-            len = u16::from_be(load(ip + 4)).wrapping_add(40);
+            len = u32::from(u16::from_be(load(ip + 4))) + 40;
             l4 = 88;
         }
         // An error goes to the sender of what it quotes.

@@ -1,6 +1,7 @@
 //! Packets as they lie in memory: their headers, and the checks of their bounds.
 
 mod access;
+mod extension;
 pub mod inner;
 mod needed;
 mod parse;
@@ -12,8 +13,9 @@ use lb_common::{
 };
 
 pub use access::{load, load_v6, ports, same, store, ttl_and_proto, v4, word};
+pub use extension::{Chain, REACH};
 pub use needed::{Needed, Offload, needed};
-pub use parse::{Unread, parse};
+pub use parse::{Extent, Unread, parse};
 
 /// Length of an Ethernet header.
 pub const ETH: u32 = 14;
@@ -85,8 +87,9 @@ pub struct Packet {
     /// The transport checksum as loaded, the sixteen bits of TCP and UDP or the thirty-two of SCTP;
     /// 0 in UDP over IPv4 means that there is none, in SCTP that it is still to be made.
     pub sum: u32,
-    /// Bytes from the network header on, by the header's word.
-    pub len: u16,
+    /// Bytes from the network header on, by the header's word; by the buffer's where offloads have
+    /// put together more than a header can say.
+    pub len: u32,
     /// Offset of the network header from the start of the frame.
     pub net: u32,
     /// Offset of the transport header from the start of the frame.
@@ -168,9 +171,9 @@ impl Packet {
     /// The sum of the pseudo header of `length` bytes of `proto` between the packet's ends, in
     /// either direction.
     #[inline(always)]
-    pub fn pseudo_sum(&self, proto: u8, length: u16) -> u64 {
+    pub fn pseudo_sum(&self, proto: u8, length: u32) -> u64 {
         let (src, dst) = (self.src.words(), self.dst.words());
-        let mut sum = csum::add(0, u32::from(length.to_be()));
+        let mut sum = csum::add(0, length.to_be());
         sum = csum::add(sum, u32::from(u16::from(proto).to_be()));
         let mut i = 0;
         while i < 4 {
@@ -196,7 +199,7 @@ impl Packet {
         if self.is_sctp() {
             return self.sum == 0;
         }
-        let l4_len = self.len.wrapping_sub((self.l4 - self.net) as u16);
+        let l4_len = self.len - (self.l4 - self.net);
         u32::from(csum::fold(self.pseudo_sum(self.proto, l4_len))) == self.sum
     }
 }

@@ -1,6 +1,11 @@
 //! How much of a packet must lie in one piece before it is read.
 
-use super::{ICMP, ICMPV6, Net, SCTP, access::load, inner, sctp};
+use super::{
+    ICMP, ICMPV6, Net, SCTP, Unread,
+    access::load,
+    extension::{self, Behind, Chain},
+    inner, sctp,
+};
 
 /// What a network header announces, with the bytes from it on that must lie in one piece.
 #[derive(Clone, Copy)]
@@ -20,27 +25,41 @@ pub enum Offload {
     Segmentation,
 }
 
-/// `None` if too little of the packet lies in one piece to know. Where an SCTP packet is still to be cut, its pieces begin
-/// behind the common header: nothing of them may be pulled before it.
+/// Extension headers are read through `chain`. Where an SCTP packet is still to be cut, its pieces
+/// begin behind the common header: nothing of them may be pulled before it.
 #[inline(always)]
-pub fn needed(data: usize, end: usize, net: Net, offload: Offload) -> Option<Needed> {
+pub fn needed(
+    data: usize,
+    end: usize,
+    net: Net,
+    offload: Offload,
+    chain: impl Chain,
+) -> Result<Needed, Unread> {
     let ip = data + net.at as usize;
     if ip + 20 > end {
-        return None;
+        return Err(Unread::Malformed);
     }
     // SAFETY: the twenty bytes were checked.
     let (first, v4_proto, v6_proto): (u8, u8, u8) =
         unsafe { (load(ip), load(ip + 9), load(ip + 6)) };
-    let sctp = match offload {
-        Offload::Segmentation => sctp::HEADER,
-        Offload::None => sctp::READ,
+    let (proto, header) = if net.v4 {
+        (v4_proto, u32::from(first & 0xf) << 2)
+    } else if extension::is_passed_over(v6_proto) {
+        let Behind { proto, header } = chain.behind(net, v6_proto)?;
+        (proto, header)
+    } else {
+        (v6_proto, 40)
     };
-    Some(match (net.v4, v4_proto, v6_proto) {
-        (true, ICMP, _) => Needed::Icmp(inner::V4),
-        (true, SCTP, _) => Needed::Packet((u32::from(first & 0xf) << 2) + sctp),
-        (true, ..) => Needed::Packet((u32::from(first & 0xf) << 2) + 20),
-        (false, _, ICMPV6) => Needed::Icmp(inner::V6),
-        (false, _, SCTP) => Needed::Packet(40 + sctp),
-        (false, ..) => Needed::Packet(60),
+    Ok(match (net.v4, proto) {
+        (true, ICMP) => Needed::Icmp(inner::V4),
+        (false, ICMPV6) => Needed::Icmp(inner::V6),
+        (_, SCTP) => Needed::Packet(
+            header
+                + match offload {
+                    Offload::Segmentation => sctp::HEADER,
+                    Offload::None => sctp::READ,
+                },
+        ),
+        _ => Needed::Packet(header + 20),
     })
 }

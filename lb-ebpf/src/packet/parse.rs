@@ -3,8 +3,9 @@
 use lb_common::Addr;
 
 use super::{
-    ACK, Net, Packet, SCTP, TCP, UDP,
+    ACK, Net, Offload, Packet, SCTP, TCP, UDP,
     access::{load, load_v6, v4},
+    extension::{self, Behind, Chain},
     sctp,
 };
 
@@ -22,13 +23,41 @@ pub enum Unread {
     Malformed,
 }
 
-/// Reads the headers of the frame between `data` and `end`.
+/// What is known of a packet besides its bytes.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    pub net: Net,
+    /// Bytes that there are from the network header on, in one piece or not.
+    pub whole: u32,
+    pub offload: Offload,
+    pub ifindex: u32,
+}
+
+/// Reads the headers of the frame between `data` and `end`; extension headers through `chain`.
 #[inline(always)]
-pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Result<Packet, Unread> {
-    let ip = network(data + net.at as usize, end, net.v4)?;
+pub fn parse(data: usize, end: usize, extent: Extent, chain: impl Chain) -> Result<Packet, Unread> {
+    let Extent {
+        net,
+        whole,
+        offload,
+        ifindex,
+    } = extent;
+    let mut ip = network(data + net.at as usize, end, net.v4)?;
+    if !net.v4 && extension::is_passed_over(ip.proto) {
+        let Behind { proto, header } = chain.behind(net, ip.proto)?;
+        ip.proto = proto;
+        ip.header = header as usize;
+    }
+    if !net.v4 && ip.proto == V6_FRAGMENT {
+        return Err(Unread::Fragment);
+    }
     let l4 = transport(data + net.at as usize + ip.header, end, ip.proto)?;
-    // A jumbogram or a segment put together by offloads may say 0.
-    if ip.len != 0 && usize::from(ip.len) < ip.header + l4.least {
+    // What offloads put together may be longer than its header can say, which then says 0.
+    let len = match (ip.len, offload) {
+        (0, Offload::Segmentation) => whole,
+        (len, _) => len,
+    };
+    if len > whole || len < ip.header as u32 + l4.least {
         return Err(Unread::Malformed);
     }
     Ok(Packet {
@@ -43,7 +72,7 @@ pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Result<Packet, 
         v4: net.v4,
         header_sum: ip.sum,
         sum: l4.sum,
-        len: ip.len,
+        len,
         net: net.at,
         l4: net.at + ip.header as u32,
         ifindex,
@@ -56,9 +85,9 @@ struct Network {
     dst: Addr,
     proto: u8,
     ttl: u8,
-    /// Bytes from the header on.
-    len: u16,
-    /// Bytes of the header.
+    /// Bytes from the header on; 0 if it does not say.
+    len: u32,
+    /// Bytes of the header, of IPv6 with those that extend it.
     header: usize,
     /// 0 in IPv6.
     sum: u16,
@@ -82,7 +111,7 @@ fn network(ip: usize, end: usize, is_v4: bool) -> Result<Network, Unread> {
                 return Err(Unread::Fragment);
             }
             Ok(Network {
-                len: u16::from_be(load(ip + 2)),
+                len: u32::from(u16::from_be(load(ip + 2))),
                 ttl: load(ip + 8),
                 proto: load(ip + 9),
                 sum: load(ip + 10),
@@ -96,24 +125,21 @@ fn network(ip: usize, end: usize, is_v4: bool) -> Result<Network, Unread> {
             return Err(Unread::Malformed);
         }
         // SAFETY: the forty bytes were checked.
-        let found = unsafe {
+        unsafe {
             if load::<u8>(ip) >> 4 != 6 {
                 return Err(Unread::Malformed);
             }
-            Network {
-                len: u16::from_be(load(ip + 4)).wrapping_add(40),
+            let payload = u32::from(u16::from_be(load(ip + 4)));
+            Ok(Network {
+                len: if payload == 0 { 0 } else { payload + 40 },
                 proto: load(ip + 6),
                 ttl: load(ip + 7),
                 src: load_v6(ip + 8),
                 dst: load_v6(ip + 24),
                 header: 40,
                 sum: 0,
-            }
-        };
-        if found.proto == V6_FRAGMENT {
-            return Err(Unread::Fragment);
+            })
         }
-        Ok(found)
     }
 }
 
@@ -125,32 +151,35 @@ struct Transport {
     sum: u32,
     /// Bytes of the header, by its own word.
     len: u8,
-    /// Bytes of the shortest header.
-    least: usize,
+    /// Bytes that there must be: of the header, of a whole datagram of UDP.
+    least: u32,
 }
 
 #[inline(always)]
 fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
-    let least = match proto {
+    let shortest = match proto {
         TCP => 20,
         UDP => 8,
-        SCTP => sctp::HEADER as usize,
+        SCTP => sctp::HEADER,
         _ => return Err(Unread::Other),
     };
-    if l4 + least > end {
+    if l4 + shortest as usize > end {
         return Err(Unread::Malformed);
     }
     // SAFETY: the bytes of the shortest header were checked; the type of the chunk behind SCTP's is
     // checked here.
     unsafe {
         let (sport, dport) = (u16::from_be(load(l4)), u16::from_be(load(l4 + 2)));
-        let (flags, sum, len) = match proto {
-            TCP => (
-                load(l4 + 13),
-                u32::from(load::<u16>(l4 + 16)),
-                (load::<u8>(l4 + 12) >> 4) << 2,
-            ),
-            UDP => (0, u32::from(load::<u16>(l4 + 6)), 8),
+        let (flags, sum, len, least) = match proto {
+            TCP => {
+                let len = (load::<u8>(l4 + 12) >> 4) << 2;
+                let sum: u16 = load(l4 + 16);
+                (load(l4 + 13), u32::from(sum), len, u32::from(len))
+            }
+            UDP => {
+                let (least, sum): (u16, u16) = (load(l4 + 4), load(l4 + 6));
+                (0, u32::from(sum), 8, u32::from(u16::from_be(least)))
+            }
             _ => {
                 // Of what a sender has left to cut, the chunks lie elsewhere, and they are data.
                 let flags = if l4 + sctp::READ as usize > end {
@@ -158,9 +187,13 @@ fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
                 } else {
                     sctp::flags(load(l4 + sctp::HEADER as usize))
                 };
-                (flags, load(l4 + sctp::SUM as usize), sctp::HEADER as u8)
+                let sum = load(l4 + sctp::SUM as usize);
+                (flags, sum, sctp::HEADER as u8, sctp::HEADER)
             }
         };
+        if least < shortest {
+            return Err(Unread::Malformed);
+        }
         Ok(Transport {
             sport,
             dport,

@@ -44,7 +44,7 @@ pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
     if p.sum == 0 {
         return 0;
     }
-    let length = u32::from(p.len).wrapping_sub(p.l4 - p.net);
+    let length = p.len - (p.l4 - p.net);
     p.sum ^ crc32c_after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
 }
 

@@ -7,7 +7,7 @@ use lb_common::Reason;
 use crate::{
     count::count,
     packet::{
-        self, ETH, ETH_P_IP, ETH_P_IPV6, Needed, Net, Offload, Packet, Unread,
+        self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Needed, Net, Offload, Packet, Unread,
         inner::{self, IcmpError},
     },
     route,
@@ -56,19 +56,15 @@ pub fn find(ctx: &TcContext) -> Headers {
         _ => ETH,
     };
     let net = Net { at, v4 };
-    let offload = if gso_size != 0 {
-        Offload::Segmentation
-    } else {
-        Offload::None
-    };
     if !pull(ctx, net.at + net.shortest()) {
         count(Reason::PktMalformed);
         return Headers::Other;
     }
-    let (found, bytes) = match packet::needed(ctx.data(), ctx.data_end(), net, offload) {
-        Some(Needed::Packet(bytes)) => (Headers::Packet(net), bytes),
-        Some(Needed::Icmp(bytes)) => (Headers::Icmp(net), bytes),
-        None => {
+    let offload = offload(gso_size);
+    let (found, bytes) = match packet::needed(ctx.data(), ctx.data_end(), net, offload, skb) {
+        Ok(Needed::Packet(bytes)) => (Headers::Packet(net), bytes),
+        Ok(Needed::Icmp(bytes)) => (Headers::Icmp(net), bytes),
+        Err(_) => {
             count(Reason::PktMalformed);
             return Headers::Other;
         }
@@ -91,10 +87,28 @@ fn pull(ctx: &TcContext, want: u32) -> bool {
     linear >= want || unsafe { bpf_skb_pull_data(ctx.skb.skb, want) } == 0
 }
 
+/// Is the packet still to be cut into pieces of this size?
+#[inline(always)]
+fn offload(gso_size: u32) -> Offload {
+    if gso_size != 0 {
+        Offload::Segmentation
+    } else {
+        Offload::None
+    }
+}
+
 /// Parses the headers.
 #[inline(always)]
 pub fn parse(ctx: &TcContext, net: Net) -> Result<Packet, Unread> {
-    packet::parse(ctx.data(), ctx.data_end(), net, ifindex(ctx))
+    // SAFETY: a field of the program's own context (Linux 5.7).
+    let gso_size = unsafe { (*ctx.skb.skb).gso_size };
+    let extent = Extent {
+        net,
+        whole: ctx.len() - net.at,
+        offload: offload(gso_size),
+        ifindex: ifindex(ctx),
+    };
+    packet::parse(ctx.data(), ctx.data_end(), extent, ctx.skb.skb)
 }
 
 /// Parses an ICMP error.
@@ -116,7 +130,8 @@ pub fn length(ctx: &TcContext, p: &Packet) -> u16 {
     // SAFETY: a field of the program's own context (Linux 5.7).
     let gso_size = unsafe { (*ctx.skb.skb).gso_size };
     if gso_size == 0 {
-        p.len
+        // Shorter than what offloads put together.
+        p.len as u16
     } else if gso_size == GSO_BY_FRAGS {
         // Each piece is as long as its sender made it.
         0

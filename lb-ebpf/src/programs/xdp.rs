@@ -5,7 +5,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
-    helpers::bpf_redirect,
+    helpers::{bpf_redirect, generated::bpf_xdp_get_buff_len},
     macros::xdp,
     programs::XdpContext,
 };
@@ -15,7 +15,7 @@ use crate::{
     count::{self, count},
     decide::{self, Action},
     mark,
-    packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Net, Packet, load},
+    packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Net, Offload, Packet, load},
     rewrite::frame,
     route,
     scratch::{self, Scratch},
@@ -45,7 +45,8 @@ fn ingress(ctx: &XdpContext) -> Verdict {
     let Some((p, s)) = read(ctx).and_then(scratch::hold) else {
         return Verdict::Pass;
     };
-    match decide::ingress(ctx.as_ptr(), p, s, p.len) {
+    // A frame's length is at most 16 bits.
+    match decide::ingress(ctx.as_ptr(), p, s, p.len as u16) {
         Action::Drop(reason) => {
             count(reason);
             Verdict::Drop
@@ -119,6 +120,21 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
         ETH_P_IPV6 => false,
         _ => return None,
     };
-    let net = Net { at: ETH, v4 };
-    packet::parse(data, end, net, ctx.ingress_ifindex() as u32).ok()
+    let linear = (end - data) as u32 - ETH;
+    let extent = Extent {
+        net: Net { at: ETH, v4 },
+        // Compared below.
+        whole: u32::MAX,
+        offload: Offload::None,
+        ifindex: ctx.ingress_ifindex() as u32,
+    };
+    let p = packet::parse(data, end, extent, ctx.ctx).ok()?;
+    (p.len <= linear || p.len + ETH <= length(ctx)).then_some(p)
+}
+
+/// Bytes of the whole frame, of which a part may lie elsewhere.
+#[inline(always)]
+fn length(ctx: &XdpContext) -> u32 {
+    // SAFETY: the program's own context. Linux 5.18.
+    unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
 }

@@ -63,7 +63,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
             20
         } else if !p.is_sctp() {
             8
-        } else if u32::from(p.len) >= header + sctp::QUOTE {
+        } else if p.len >= header + sctp::QUOTE {
             sctp::QUOTE
         } else {
             sctp::HEADER
@@ -93,7 +93,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         h[6] = rest;
     } else {
         header::network(h, p, ICMPV6, length);
-        icmp_sum += p.pseudo_sum(ICMPV6, length);
+        icmp_sum += p.pseudo_sum(ICMPV6, u32::from(length));
         h[10] = word(kind, !csum::fold(icmp_sum));
         h[11] = rest;
     }

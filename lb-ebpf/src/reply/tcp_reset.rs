@@ -37,9 +37,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         }
     }
     let (seq, ack) = (u32::from_be(draft.quote[1]), draft.quote[2]);
-    let data = u32::from(p.len)
-        .wrapping_sub(header)
-        .wrapping_sub(u32::from(p.l4_len));
+    let data = p.len - header - u32::from(p.l4_len);
     let (seq, ack, flags) = if p.flags & ACK != 0 {
         (ack, 0, RST)
     } else {
@@ -55,7 +53,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         ack,
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
-    let mut sum = p.pseudo_sum(TCP, LENGTH);
+    let mut sum = p.pseudo_sum(TCP, u32::from(LENGTH));
     // A device that was to fill in the segment's checksum fills in this one, over the sum of the
     // pseudo header.
     let field = if unfinished {

@@ -19,8 +19,8 @@ pub fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bo
     };
     let (data, end) = (ctx.data(), ctx.data_end());
     let ip = data + ETH as usize;
-    // At most 14 + 60; the mask repeats that for the verifier.
-    let l4 = data + (p.l4 & 0x7f) as usize;
+    // No further than headers reach; the mask repeats that for the verifier.
+    let l4 = data + (p.l4 & packet::REACH) as usize;
     let header = if p.v4 { 20 } else { 40 };
     if ip + header > end {
         return false;

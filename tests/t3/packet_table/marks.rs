@@ -74,18 +74,6 @@ pub(crate) const MARKS: &[(&str, &str)] = &[
         "An ICMP error that quotes a whole segment or the CRC of SCTP keeps the other side's sum.",
     ),
     (
-        "X2",
-        "TCP, UDP and SCTP behind extension headers of IPv6 are not seen.",
-    ),
-    (
-        "X3",
-        "Lengths in the headers of TCP and UDP are believed, whatever the packet's own length.",
-    ),
-    (
-        "X4",
-        "A packet that is shorter than its IP header says is translated and sent on.",
-    ),
-    (
         "X5",
         "tc sends on unicast packets that came in a broadcast or multicast frame.",
     ),

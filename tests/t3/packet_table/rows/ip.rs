@@ -1,4 +1,4 @@
-//! Network headers: options, extension headers, hops, and lengths that lie.
+//! Network headers: options, hops, and lengths that lie.
 
 use lb_common::Reason::{
     PktForwarded, PktLocal, PktMalformed, PktNoEndpoint, PktReply, PktTtlExpired,
@@ -6,19 +6,14 @@ use lb_common::Reason::{
 
 use crate::packet_table::{
     expect::{DROPPED, EXPIRED, PASSED, REFUSED, TO_THE_CLIENT, to},
-    packet::{
-        ACK, At, Error, Extension, Layer, Quote, SYN, chunk, error, other, sctp, syn, tcp, udp,
-    },
-    plan::{
-        Device, ELSEWHERE, FAR, HERE, INNER_ROUTER, POD, Peer, S_EMPTY, S_FAR, S_HERE, S_TURN, TURN,
-    },
+    packet::{ACK, At, Error, Layer, Quote, SYN, chunk, error, other, sctp, syn, tcp, udp},
+    plan::{Device, FAR, HERE, INNER_ROUTER, POD, Peer, S_EMPTY, S_FAR, S_HERE, S_TURN, TURN},
     row::{NOTHING, Row, row},
     stage::Place,
-    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    [options(), extensions(), hops(), lengths(), protocols()]
+    [options(), hops(), lengths(), protocols()]
         .into_iter()
         .flatten()
         .collect()
@@ -54,58 +49,6 @@ fn options() -> Vec<Row> {
             .given(tcp(ACK).tos(0xb9))
             .then(to(FAR), PktForwarded),
     ]
-}
-
-fn extensions() -> Vec<Row> {
-    let mut rows = vec![];
-    let unseen = "the packet counts as of another protocol and passes";
-    for (extension, name) in [
-        (Extension::HopByHop, "a hop-by-hop header"),
-        (Extension::Destination, "destination options"),
-        (Extension::Routing, "a routing header without segments left"),
-    ] {
-        rows.push(
-            row(format!("a SYN behind {name} goes to its backend"))
-                .given(syn().extension(extension))
-                .then(to(FAR), PktForwarded)
-                .v6()
-                .known_wrong("X2", unseen, today(PASSED, NOTHING)),
-        );
-        rows.push(
-            row(format!(
-                "a datagram behind {name} that is none of ours passes"
-            ))
-            .given(udp().extension(extension).to(ELSEWHERE))
-            .then(PASSED, NOTHING)
-            .v6(),
-        );
-    }
-    rows.push(
-        row("a datagram behind three extension headers goes to its backend")
-            .given(
-                udp()
-                    .extension(Extension::HopByHop)
-                    .extension(Extension::Routing)
-                    .extension(Extension::Destination),
-            )
-            .then(to(FAR), PktForwarded)
-            .v6()
-            .known_wrong("X2", unseen, today(PASSED, NOTHING)),
-    );
-    rows.push(
-        row("an answer of a backend of this node behind destination options leaves from the VIP")
-            .given(udp().to(S_HERE.node_port()))
-            .then(to(HERE), PktLocal)
-            .given(udp().extension(Extension::Destination).answer(None))
-            .then(TO_THE_CLIENT, PktReply)
-            .v6()
-            .known_wrong(
-                "X2",
-                "it leaves with the backend's own address",
-                today(PASSED, NOTHING),
-            ),
-    );
-    rows
 }
 
 fn hops() -> Vec<Row> {
@@ -194,8 +137,6 @@ fn hops() -> Vec<Row> {
 }
 
 fn lengths() -> Vec<Row> {
-    let long = "the frame is not compared with its length, and is sent on as it is";
-    let udp_length = "the length of UDP is not compared with anything";
     vec![
         row("a header of less than five words is not read")
             .given(syn().edit(Layer::Ip, 0, &[0x44]))
@@ -238,22 +179,18 @@ fn lengths() -> Vec<Row> {
         row("a total length longer than the frame is not believed")
             .given(tcp(ACK).edit(Layer::Ip, 2, &[1, 0]))
             .then(PASSED, PktMalformed)
-            .v4()
-            .known_wrong("X4", long, today(to(FAR), PktForwarded)),
+            .v4(),
         row("a payload length longer than the frame is not believed")
             .given(tcp(ACK).edit(Layer::Ip, 4, &[1, 0]))
             .then(PASSED, PktMalformed)
-            .v6()
-            .known_wrong("X4", long, today(to(FAR), PktForwarded)),
+            .v6(),
         row("a datagram whose end is missing is not sent on")
             .given(udp().cut(10))
-            .then(PASSED, PktMalformed)
-            .known_wrong("X4", long, today(to(FAR), PktForwarded)),
+            .then(PASSED, PktMalformed),
         row("a total length of 0 in a packet that GRO did not build is not believed")
             .given(udp().edit(Layer::Ip, 2, &[0, 0]))
             .then(PASSED, PktMalformed)
-            .v4()
-            .known_wrong("X4", long, today(to(FAR), PktForwarded)),
+            .v4(),
         row("a frame that ends within the TCP header is not read")
             .given(syn().cut(1))
             .then(PASSED, PktMalformed),
@@ -262,12 +199,10 @@ fn lengths() -> Vec<Row> {
             .then(PASSED, PktMalformed),
         row("a UDP length shorter than its header is not believed")
             .given(udp().edit(Layer::Transport, 4, &[0, 7]))
-            .then(PASSED, PktMalformed)
-            .known_wrong("X3", udp_length, today(to(FAR), PktForwarded)),
+            .then(PASSED, PktMalformed),
         row("a UDP length longer than the packet is not believed")
             .given(udp().edit(Layer::Transport, 4, &[1, 0]))
-            .then(PASSED, PktMalformed)
-            .known_wrong("X3", udp_length, today(to(FAR), PktForwarded)),
+            .then(PASSED, PktMalformed),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The rows, by noun.
 
+mod extensions;
 mod flows;
 mod fragments;
 mod icmp;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Row> {
         sctp::rows(),
         ports::rows(),
         ip::rows(),
+        extensions::rows(),
         link::rows(),
         fragments::rows(),
         sizes::rows(),

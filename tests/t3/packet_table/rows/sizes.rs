@@ -4,7 +4,7 @@ use lb_common::Reason::{PktForwarded, PktReply, PktTooBig};
 
 use crate::packet_table::{
     expect::{DROPPED, TO_THE_CLIENT, to, too_big},
-    packet::{ACK, At, PSH, SYN, chunk, sctp, syn, tcp, udp},
+    packet::{ACK, At, Extension, Layer, PSH, SYN, chunk, sctp, syn, tcp, udp},
     plan::{FAR, NARROW, POD, S_NARROW},
     row::{Row, row},
     stage::Place,
@@ -103,6 +103,36 @@ fn segmented() -> Vec<Row> {
                     .to(S_NARROW.node_port()),
             )
             .then(to(NARROW), PktForwarded),
+        row("segments in one buffer that is too long for IPv4 to say go on")
+            .given(
+                tcp(PSH | ACK)
+                    .payload(2_600)
+                    .segments(1_300)
+                    .edit(Layer::Ip, 2, &[0, 0]),
+            )
+            .then(to(FAR), PktForwarded)
+            .v4(),
+        row("segments in one buffer that is too long for IPv6 to say go on")
+            .given(
+                tcp(PSH | ACK)
+                    .payload(2_600)
+                    .segments(1_300)
+                    .edit(Layer::Ip, 4, &[0, 0]),
+            )
+            .then(to(FAR), PktForwarded)
+            .v6(),
+        row("segments in one buffer behind a jumbo option, which says what IPv6 cannot, go on")
+            .given(
+                tcp(PSH | ACK)
+                    .payload(2_600)
+                    .segments(1_300)
+                    .extension(Extension::HopByHop)
+                    .edit(Layer::Ip, 4, &[0, 0])
+                    // The jumbo payload option of RFC 2675.
+                    .edit(Layer::Ip, 42, &[0xc2, 4, 0, 0, 0x0a, 0x44]),
+            )
+            .then(to(FAR), PktForwarded)
+            .v6(),
         row("segments in one buffer do not go on when each of them is too big")
             .given(
                 tcp(PSH | ACK)
