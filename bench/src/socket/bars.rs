@@ -1,7 +1,8 @@
 //! The promises of this suite, and what its rows are divided by.
 
 use super::{
-    DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6, missed, ours,
+    DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6,
+    rows::{missed, ours},
 };
 use crate::{
     bar::{Bar, Of},

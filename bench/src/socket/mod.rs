@@ -1,18 +1,16 @@
 //! The suite `socket`: what a connect and a send cost on this node, to VIPs and to anything else,
-//! beside no load balancer and beside kube-proxy's rules. Owns the rows and the bars.
+//! beside no load balancer and beside kube-proxy's rules. Owns the works, the rows and the bars.
 
 mod agents;
 mod bars;
 mod proxies;
+mod rows;
 mod run_time;
+mod verify;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_common::scheduler::Scheduler;
 use testbed::{
     cgroup::Cgroup,
@@ -20,17 +18,21 @@ use testbed::{
     netns::Netns,
 };
 
-pub(crate) use self::agents::Balanced;
 use self::proxies::Rules;
+pub(crate) use self::{
+    agents::Balanced,
+    rows::{Rows, place_of},
+    verify::verify,
+};
 use crate::{
-    client::{Client, Set},
+    client::Client,
     frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step},
     ground::Ground,
     header::Header,
     progress::say,
     report::{Part, Report},
-    services::{Class, backends, backends_v6, shuffled, vip, vip_v6},
-    wire::{Where, Work},
+    services::{Class, shuffled},
+    wire::Work,
 };
 
 const fn metric(name: &'static str, unit: &'static str) -> Metric {
@@ -74,6 +76,7 @@ const SPECIAL: usize = 64;
 const SPECIAL_AT: u32 = 1000;
 /// The class that needs other targets.
 const V6: &str = "IPv6";
+
 /// Those that the agent knows, besides the default.
 fn schedulers() -> impl Iterator<Item = &'static str> {
     let others = Scheduler::ALL
@@ -85,23 +88,6 @@ fn schedulers() -> impl Iterator<Item = &'static str> {
 /// What nothing stands behind.
 const DIRECT: &str = "direct";
 const DIRECT_V6: &str = "direct, IPv6";
-/// It goes to so many addresses.
-const ADDRESSES: u32 = 100;
-/// Targets of a row whose way is looked at before and after the rounds.
-const SAMPLE: usize = 24;
-
-/// One line of the report.
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) place: Where,
-    pub(crate) set: Set,
-    /// Of rules in netfilter, a connect without a packet says nothing.
-    by_rules: bool,
-    /// Who may be reached by which target.
-    sample: Vec<(SocketAddr, Vec<SocketAddr>)>,
-    /// `--bpf-dir`, where programs run.
-    programs: Option<PathBuf>,
-}
 
 /// Builds it all, measures, removes it all.
 pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
@@ -208,194 +194,4 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
         balanced.push((scale, one));
     }
     Ok(balanced)
-}
-
-fn ours(scale: u32) -> String {
-    format!("VIP, {scale} services")
-}
-
-fn missed(scale: u32) -> String {
-    format!("not a VIP, {scale} services")
-}
-
-/// Where a row's sockets are made.
-pub(crate) fn place_of(netns: &Netns, cgroup: &Cgroup) -> Where {
-    Where {
-        netns: netns.path(),
-        cgroup: cgroup.path().to_owned(),
-    }
-}
-
-/// Rows in the making.
-pub(crate) struct Rows<'a> {
-    client: &'a mut Client,
-    rows: Vec<Row>,
-}
-
-impl<'a> Rows<'a> {
-    /// None yet.
-    pub(crate) const fn of(client: &'a mut Client) -> Self {
-        Self {
-            client,
-            rows: Vec::new(),
-        }
-    }
-
-    /// The client, which knows their targets, and the rows.
-    pub(crate) fn into_parts(self) -> (&'a mut Client, Vec<Row>) {
-        (self.client, self.rows)
-    }
-
-    /// All rows with our programs.
-    fn ours(&mut self, plain: &Netns, balanced: &[(u32, Balanced)]) -> Result<()> {
-        for (scale, one) in balanced {
-            let place = place_of(plain, &one.cgroup);
-            let dir = one.node.bpf_dir().to_owned();
-            self.direct(&missed(*scale), &place, Some(dir.clone()))?;
-            if *scale == SPECIAL_AT {
-                self.direct_v6(&format!("{}, IPv6", missed(*scale)), &place, Some(dir))?;
-            }
-        }
-        for (scale, one) in balanced {
-            let place = place_of(plain, &one.cgroup);
-            let add = |rows: &mut Self, name: String, numbers: Vec<u32>| {
-                rows.vips(name, &place, numbers, Some(one.node.bpf_dir().to_owned()))
-            };
-            add(self, ours(*scale), shuffled(*scale))?;
-            if Some(*scale) == balanced.last().map(|(most, _)| *most) {
-                let programs = Some(one.node.bpf_dir());
-                self.places(&ours(*scale), &place, *scale, programs)?;
-            }
-            if *scale == SPECIAL_AT {
-                let classes = ["affinity", V6].into_iter().chain(schedulers());
-                let starts = (*scale..).step_by(SPECIAL);
-                for (class, start) in classes.zip(starts) {
-                    let numbers: Vec<u32> = (start..).take(SPECIAL).collect();
-                    let name = format!("{}, {class}", ours(*scale));
-                    if class == V6 {
-                        let pairs = numbers.into_iter().map(|i| (vip_v6(i), backends_v6(i)));
-                        self.add(
-                            name,
-                            &place,
-                            pairs.collect(),
-                            Some(one.node.bpf_dir().to_owned()),
-                        )?;
-                    } else {
-                        add(self, name, numbers)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// To backends, without a VIP.
-    pub(crate) fn direct(
-        &mut self,
-        name: &str,
-        place: &Where,
-        programs: Option<PathBuf>,
-    ) -> Result<()> {
-        let pairs = shuffled(ADDRESSES)
-            .into_iter()
-            .filter_map(|i| backends(i).first().copied())
-            .map(|backend| (backend, vec![backend]))
-            .collect();
-        self.add(name.to_owned(), place, pairs, programs)
-    }
-
-    /// [`Self::direct`] of IPv6.
-    fn direct_v6(&mut self, name: &str, place: &Where, programs: Option<PathBuf>) -> Result<()> {
-        let pairs = shuffled(ADDRESSES)
-            .into_iter()
-            .filter_map(|i| backends_v6(i).first().copied())
-            .map(|backend| (backend, vec![backend]))
-            .collect();
-        self.add(name.to_owned(), place, pairs, programs)
-    }
-
-    /// To the VIP of the first service alone, of the middle one, of the last.
-    fn places(
-        &mut self,
-        title: &str,
-        place: &Where,
-        services: u32,
-        programs: Option<&Path>,
-    ) -> Result<()> {
-        for (word, i) in [
-            ("first", 0),
-            ("middle", services / 2),
-            ("last", services - 1),
-        ] {
-            self.vips(
-                format!("{title}, {word}"),
-                place,
-                vec![i],
-                programs.map(Path::to_owned),
-            )?;
-        }
-        Ok(())
-    }
-
-    /// To the VIPs of these services.
-    pub(crate) fn vips(
-        &mut self,
-        name: String,
-        place: &Where,
-        numbers: Vec<u32>,
-        programs: Option<PathBuf>,
-    ) -> Result<()> {
-        let pairs = numbers.into_iter().map(|i| (vip(i), backends(i))).collect();
-        self.add(name, place, pairs, programs)
-    }
-
-    fn add(
-        &mut self,
-        name: String,
-        place: &Where,
-        pairs: Vec<(SocketAddr, Vec<SocketAddr>)>,
-        programs: Option<PathBuf>,
-    ) -> Result<()> {
-        let set = self
-            .client
-            .targets(pairs.iter().map(|(target, _)| *target).collect())?;
-        let step = pairs.len().div_ceil(SAMPLE);
-        self.rows.push(Row {
-            by_rules: name.starts_with("kube-proxy") || name.starts_with("IPVS"),
-            name,
-            place: place.clone(),
-            set,
-            sample: pairs.into_iter().step_by(step).collect(),
-            programs,
-        });
-        Ok(())
-    }
-}
-
-/// A fast wrong way must fail: TCP, connected UDP and unconnected UDP of every row reach whom they
-/// should.
-pub(crate) fn verify(ground: &Ground, client: &mut Client, rows: &[Row]) -> Result<()> {
-    for row in rows {
-        let targets = row.sample.iter().map(|(target, _)| *target).collect();
-        let reached = client
-            .reach(&row.place, targets)
-            .with_context(|| format!("look where {} leads", row.name))?;
-        for ((target, allowed), reached) in row.sample.iter().zip(reached) {
-            let udp = row.by_rules || allowed.contains(&reached.udp);
-            ensure!(
-                udp && allowed.contains(&reached.tcp),
-                "{}: {target} leads to {reached:?}, not to {allowed:?}",
-                row.name
-            );
-        }
-        let before = ground.datagrams()?;
-        client.measure(&row.place, row.set, Work::SendTo, 1000)?;
-        let arrived = ground.datagrams()? - before;
-        ensure!(
-            arrived >= 990,
-            "{}: of 1000 datagrams {arrived} have arrived",
-            row.name
-        );
-    }
-    Ok(())
 }

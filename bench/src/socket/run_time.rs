@@ -13,7 +13,7 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 
-use super::{Row, V6};
+use super::{V6, rows::Row};
 use crate::{client::Client, report::Table, stats::Spread, wire::Work};
 
 /// Calls of a block while the kernel counts run times.
