@@ -1,4 +1,4 @@
-//! Whether what became of a packet is what somebody says of it: the row, or its mark of today.
+//! Whether what became of a packet is what the row expects of it, or its mark of today.
 
 use anyhow::Result;
 use lb_common::Reason;
