@@ -21,7 +21,7 @@ pub use call::{Error, write_calls};
 pub use heap::{keep_heap_small, trim_heap};
 pub use link::{
     CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
-    create_xdp, detach, link_info, read_iter, update,
+    create_xdp, detach, link_info, query_tcx, read_iter, update,
 };
 pub use map::{Done, Map};
 pub use mapped::MappedArray;
@@ -29,5 +29,5 @@ pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
 pub use page::Page;
 pub use percpu::PerCpuArray;
-pub use program::{load_xdp, xdp_pass};
+pub use program::{load_xdp, program_id, xdp_pass};
 pub use run::{SkbContext, SkbRun, XdpRun, run_live_frames, run_skb, run_xdp};

@@ -233,6 +233,40 @@ struct RawInfo {
     more: u64,
 }
 
+#[repr(C)]
+struct QueryAttr {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    pad: u32,
+}
+
+/// The kernel attaches no more programs to one hook (`BPF_MPROG_MAX`).
+const MOST: usize = 64;
+
+/// The programs of a device's tcx hook, by the kernel's numbers, in the order in which they run.
+/// Linux 6.6.
+pub fn query_tcx(ifindex: u32, hook: TcHook) -> Result<Vec<u32>, Error> {
+    let mut ids = [0_u32; MOST];
+    let mut attr = QueryAttr {
+        ifindex,
+        attach_type: hook as u32,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ptr(ids.as_mut_ptr()),
+        count: u32::try_from(MOST).unwrap_or(0),
+        pad: 0,
+    };
+    // SAFETY: the layout of BPF_PROG_QUERY up to its first optional field; the kernel writes at
+    // most `count` numbers to `prog_ids`.
+    unsafe { bpf(Command::ProgQuery, &mut attr) }?;
+    let count = usize::try_from(attr.count).unwrap_or(MOST).min(MOST);
+    Ok(ids[..count].to_vec())
+}
+
 /// Asks the kernel about a link. Linux 5.8.
 pub fn link_info(link: impl AsFd) -> Result<LinkInfo, Error> {
     // SAFETY: `repr(C)`, integers only, no padding.

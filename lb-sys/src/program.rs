@@ -1,11 +1,12 @@
-//! Programs that come from no object file, loaded from their instructions.
+//! What the kernel tells about a program, and programs that come from no object file, loaded from
+//! their instructions.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::{
     Error,
     call::{Command, bpf, ptr},
-    object::own,
+    object::{info, own},
 };
 
 /// `BPF_PROG_TYPE_XDP`
@@ -39,4 +40,19 @@ pub fn load_xdp(instructions: &[u64]) -> Result<OwnedFd, Error> {
 /// only if it has a program of its own, whatever its offloads are. Linux 4.8.
 pub fn xdp_pass() -> Result<OwnedFd, Error> {
     load_xdp(&PASS)
+}
+
+/// The head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Default)]
+struct RawInfo {
+    kind: u32,
+    id: u32,
+}
+
+/// The kernel's number of a loaded program, as [`LinkInfo`](crate::LinkInfo) names it. Linux 4.13.
+pub fn program_id(program: impl AsFd) -> Result<u32, Error> {
+    // SAFETY: `repr(C)`, two u32.
+    let i: RawInfo = unsafe { info(&program) }?;
+    Ok(i.id)
 }

@@ -1,6 +1,7 @@
 //! Tier 3: the real kernel, sockets, packets and the agent's binary; nodes, pods and clients are
 //! network namespaces.
 
+mod agent_attachments;
 mod agent_config;
 mod agent_devices;
 mod agent_life;

@@ -42,13 +42,15 @@ pub enum TcMode {
 /// The loaded programs and where they run.
 #[derive(Debug)]
 pub struct Attachments {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     dir: BpfDir,
     cgroup: Cgroup,
-    tc: TcMode,
+    pub(super) tc: TcMode,
     xdp: XdpMode,
     device_table: DeviceTable,
-    links: Links,
+    pub(super) links: Links,
+    /// Names of pins of what [`Attachments::verify`] found lost and is not back yet.
+    pub(super) lost: BTreeSet<String>,
     /// Interface indices on which XDP could not be attached: logged once.
     without_xdp: BTreeSet<u32>,
     /// Through the iterator program, once it is attached.
@@ -72,6 +74,7 @@ impl Attachments {
             xdp,
             device_table: DeviceTable::open(dir)?,
             links: Links::new(dir),
+            lost: BTreeSet::new(),
             without_xdp: BTreeSet::new(),
             records: None,
             lb0: Vec::new(),
@@ -145,8 +148,8 @@ impl Attachments {
     /// writers, detached from what is no longer a node device. Returns what fails on one device
     /// with the name of the device, and goes on; a later call retries.
     ///
-    /// Fails as a whole if the socket programs cannot be attached and, until it has succeeded once,
-    /// if native XDP is demanded of a device that has none.
+    /// Until it has succeeded once, it fails as a whole if the socket programs cannot be attached,
+    /// or if native XDP is demanded of a device that has none.
     pub fn follow(&mut self, devices: &[Device]) -> Result<Vec<(String, Error)>> {
         let mut problems = Vec::new();
         let mut note = |device: &str, r: Result<()>| {
@@ -158,7 +161,14 @@ impl Attachments {
         }
         for spec in programs::ALL {
             match spec.hook {
-                Hook::Cgroup(hook) => self.attach_cgroup(spec, hook)?,
+                Hook::Cgroup(hook) => {
+                    let attached = self.attach_cgroup(spec, hook);
+                    if self.followed {
+                        note("", attached);
+                    } else {
+                        attached?;
+                    }
+                }
                 Hook::IterSockets => self.attach_iterator(spec)?,
                 Hook::TcIngress | Hook::TcEgress | Hook::Lb0Out | Hook::Lb0Back => {
                     for device in self.places(spec.hook, devices) {
@@ -179,11 +189,12 @@ impl Attachments {
             }
         }
         self.followed = true;
+        self.settle_lost(devices);
         Ok(problems)
     }
 
     /// The devices that a program of this hook belongs on.
-    fn places(&self, hook: Hook, devices: &[Device]) -> Vec<Device> {
+    pub(super) fn places(&self, hook: Hook, devices: &[Device]) -> Vec<Device> {
         match hook {
             Hook::TcEgress | Hook::TcIngress => devices.to_vec(),
             Hook::Xdp => devices.iter().filter(|d| d.xdp).cloned().collect(),

@@ -13,12 +13,20 @@ use aya::programs::{
 };
 use lb_sys::TcHook;
 use nix::{errno::Errno, net::if_::if_indextoname};
+use rtnetlink::{
+    packet_route::{
+        RouteNetlinkMessage,
+        tc::{self, TcAttribute, TcFilterBpfOption, TcHeader, TcMessage, TcOption},
+    },
+    sys::protocols::NETLINK_ROUTE,
+};
 
 use super::link_pin;
 use crate::{
     load::programs,
     maps::dir::{BpfDir, names, unpin},
     model::Device,
+    netlink,
 };
 
 /// Tells our filter from others of the same priority.
@@ -77,6 +85,44 @@ pub(crate) fn attach(
     mem::forget(program.take_link(link)?);
     let pin = dir.clsact().join(pin_name(name, device.ifindex));
     link_pin::replace(&pin, program.fd()?.as_fd())
+}
+
+/// Whether the device has our filter, and it runs the program with this number.
+pub(crate) fn is_attached(ifindex: u32, hook: TcHook, program: u32) -> Result<bool> {
+    let parent = tc::TcHandle {
+        major: tc::TcHandle::CLSACT.major,
+        minor: match hook {
+            TcHook::Ingress => tc::TcHandle::MIN_INGRESS,
+            TcHook::Egress => tc::TcHandle::MIN_EGRESS,
+        },
+    };
+    let mut request = TcMessage::default();
+    request.header.index = i32::try_from(ifindex).context("an interface index")?;
+    request.header.parent = parent;
+    let request = RouteNetlinkMessage::GetTrafficFilter(request);
+    let filters: Vec<RouteNetlinkMessage> =
+        netlink::dump(NETLINK_ROUTE, request).context("cannot list the filters of a device")?;
+    Ok(filters.iter().any(|filter| {
+        let RouteNetlinkMessage::NewTrafficFilter(filter) = filter else {
+            return false;
+        };
+        is_ours(&filter.header, hook) && runs(filter, program)
+    }))
+}
+
+/// By its handle and its priority (the upper half of `info`).
+fn is_ours(filter: &TcHeader, hook: TcHook) -> bool {
+    u32::from(filter.handle) == HANDLE && filter.info >> 16 == u32::from(priority(hook))
+}
+
+fn runs(filter: &TcMessage, program: u32) -> bool {
+    let options = filter.attributes.iter().filter_map(|a| match a {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    options
+        .flatten()
+        .any(|o| *o == TcOption::Bpf(TcFilterBpfOption::ProgId(program)))
 }
 
 /// Removes filters from all devices but those of the given indices. Returns the names that the pins

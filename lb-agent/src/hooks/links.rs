@@ -44,6 +44,13 @@ impl Links {
         self.is_current(&device_pin(spec.name, name, ifindex))
     }
 
+    /// Whether the link pinned under that name runs the program with this number, attached to this
+    /// target.
+    pub(super) fn holds(&self, name: &str, program: u32, target: LinkTarget) -> bool {
+        let info = lb_sys::open_pin(&self.folder.join(name)).and_then(lb_sys::link_info);
+        info.is_ok_and(|info| info.program == program && info.target == target)
+    }
+
     /// Has the link pinned under that name run `program`: the existing one if it has this target,
     /// else one that `create` makes.
     pub(super) fn put(
@@ -64,7 +71,7 @@ impl Links {
         self.current.insert(name);
     }
 
-    /// Records that a program which ran without a link was taken away.
+    /// Records that a program was taken away.
     pub(super) fn forget(&mut self, name: &str) {
         self.current.remove(name);
     }

@@ -7,3 +7,4 @@ mod clsact;
 mod device_table;
 mod link_pin;
 mod links;
+mod verify;

@@ -51,3 +51,22 @@ pub struct VethPair {
     /// Its other end.
     pub peer: u32,
 }
+
+/// A program and where it belongs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Attached {
+    /// Its name.
+    pub program: &'static str,
+    /// The device; empty for the cgroup.
+    pub device: String,
+}
+
+/// What became of programs since they were attached.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// Not where they were attached any more, and to be attached again.
+    pub lost: Vec<Attached>,
+    /// Attached, with another program in front of them at ingress, or behind them at egress. They
+    /// stay so: to move one is to detach it first.
+    pub misplaced: Vec<Attached>,
+}

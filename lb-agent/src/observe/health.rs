@@ -27,6 +27,7 @@ struct State {
     synced: bool,
     leaving: bool,
     refused: usize,
+    missing: usize,
 }
 
 /// What the servers report.
@@ -34,7 +35,7 @@ struct State {
 pub struct Report {
     /// No change has been pending for too long.
     pub alive: bool,
-    /// The first full sync has ended, and programs run on it.
+    /// The first full sync has ended, programs run on it, and none that was attached is missing.
     pub ready: bool,
     /// The Node is neither being deleted nor marked by the autoscaler.
     pub eligible: bool,
@@ -42,6 +43,8 @@ pub struct Report {
     pub last_updated: Timestamp,
     /// Services that could not be written.
     pub refused: usize,
+    /// Programs that another process detached and that could not be attached again.
+    pub missing: usize,
 }
 
 /// The result of a sync.
@@ -66,6 +69,7 @@ impl Health {
             synced: false,
             leaving: false,
             refused: 0,
+            missing: 0,
         };
         Self {
             timeout,
@@ -99,6 +103,11 @@ impl Health {
         self.lock().synced = true;
     }
 
+    /// How many programs another process has detached that could not be attached again.
+    pub fn missing(&self, programs: usize) {
+        self.lock().missing = programs;
+    }
+
     /// Whether the Node is going away.
     pub fn leaving(&self, leaving: bool) {
         self.lock().leaving = leaving;
@@ -110,10 +119,11 @@ impl Health {
         let in_time = |since| now.saturating_duration_since(since) < self.timeout;
         Report {
             alive: s.queued.is_none_or(in_time),
-            ready: s.synced,
+            ready: s.synced && s.missing == 0,
             eligible: !s.leaving,
             last_updated: s.updated,
             refused: s.refused,
+            missing: s.missing,
         }
     }
 
@@ -212,5 +222,16 @@ mod tests {
         assert!(r.alive && !r.eligible);
         h.leaving(false);
         assert!(h.report(t0).eligible);
+    }
+
+    #[test]
+    fn the_agent_is_not_ready_while_a_program_is_missing() {
+        let (h, t0, start) = rig();
+        h.synced(DONE, start);
+        h.missing(2);
+        let r = h.report(t0);
+        assert!(r.alive && !r.ready && r.missing == 2);
+        h.missing(0);
+        assert!(h.report(t0).ready);
     }
 }

@@ -15,6 +15,8 @@ pub const MISSING_DEVICES: &str = "missing_devices";
 pub const LB0_PROBLEMS: &str = "lb0_problems";
 /// Programs that cannot be attached.
 pub const ATTACH_PROBLEMS: &str = "attach_problems";
+/// Programs that do not run first at ingress, or last at egress.
+pub const MISPLACED_PROGRAMS: &str = "misplaced_programs";
 /// Entries that the last map audit found changed, by map.
 pub const MAP_DRIFT: &str = "map_drift_entries";
 /// Entries in use, by map.

@@ -82,6 +82,7 @@ impl Agent {
                     Due::Settle => self.settle(),
                     Due::Audit => self.audit(),
                     Due::Attach => self.attach()?,
+                    Due::Verify => self.verify()?,
                 },
             }
         }
@@ -182,12 +183,23 @@ impl Agent {
             return Ok(());
         };
         self.phase.attached();
+        self.schedule.attached(Instant::now());
         if !report.problems.is_empty() {
             self.schedule.attach_failed(Instant::now());
         }
         self.observer.attached(&report, self.phase);
         self.edges.lb0.attached(report.lb0);
         self.edges.sockets.start(self.hooks.attachments())
+    }
+
+    /// Attaches what another process has detached.
+    fn verify(&mut self) -> Result<()> {
+        self.schedule.verified(Instant::now());
+        let Some(state) = self.machine.state() else {
+            return Ok(());
+        };
+        let lost = self.observer.verified(self.hooks.verify(&state.devices));
+        if lost { self.attach() } else { Ok(()) }
     }
 }
 

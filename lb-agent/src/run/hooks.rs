@@ -8,7 +8,7 @@ use super::{data_path::PinnedMaps, phase::Phase};
 use crate::{
     hooks::attach::Attachments,
     load::Commit,
-    model::{Device, VethPair},
+    model::{Device, Verification, VethPair},
 };
 
 /// The loaded programs, and what has to be done before the first link runs them.
@@ -26,6 +26,8 @@ pub(super) struct AttachReport {
     pub(super) without_xdp: Vec<String>,
     /// The devices of `lb0` if both of its programs run.
     pub(super) lb0: Option<VethPair>,
+    /// Programs that were detached by another process and are not attached again.
+    pub(super) missing: usize,
 }
 
 impl Hooks {
@@ -76,6 +78,14 @@ impl Hooks {
             problems,
             without_xdp: without_xdp.map(|d| d.name.clone()).collect(),
             lb0: lb0.filter(|pair| self.attachments.serves_lb0(*pair)),
+            missing: self.attachments.missing(),
         }))
+    }
+
+    /// Looks whether what was attached to `devices` and elsewhere is still attached.
+    pub(super) fn verify(&mut self, devices: &[Device]) -> Result<Verification> {
+        self.attachments
+            .verify(devices)
+            .context("look at what is attached")
     }
 }

@@ -85,6 +85,8 @@ mod tests {
             "lb_missing_devices 0",
             "lb_lb0_problems 0",
             "lb_attach_problems 0",
+            "lb_lost_programs_total 0",
+            "lb_misplaced_programs 0",
             "lb_health_check_listeners 0",
             "lb_health_check_failures 0",
             "lb_sockets 0",

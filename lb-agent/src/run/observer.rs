@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     maps::dir::BpfDir,
-    model::Event,
+    model::{Event, Verification},
     observe::{
         audits::AuditReporter,
         events::{self, EventQueue},
@@ -197,8 +197,28 @@ impl Observer {
     pub(super) fn attached(&mut self, report: &AttachReport, phase: Phase) {
         self.conditions
             .attached(&report.problems, &report.without_xdp);
+        self.health.missing(report.missing);
         if phase == Phase::Running {
             self.health.ready();
+        }
+    }
+
+    /// Programs on their hooks were verified; true if some are lost.
+    pub(super) fn verified(&mut self, found: anyhow::Result<Verification>) -> bool {
+        match found {
+            Ok(found) => {
+                let is_lost = !found.lost.is_empty();
+                if is_lost {
+                    // First of all: until they are attached again, the agent is not ready.
+                    self.health.missing(found.lost.len());
+                }
+                self.conditions.verified(&found);
+                is_lost
+            }
+            Err(error) => {
+                warn!(error = %format!("{error:#}"), "cannot verify what is attached");
+                false
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) enum Due {
     Audit,
     /// Attach what could not be attached.
     Attach,
+    /// Verify that what was attached is still attached.
+    Verify,
 }
 
 /// What a sync leaves to do.
@@ -62,6 +64,7 @@ pub(super) struct Schedule {
     settle: Option<Instant>,
     audit: Option<Instant>,
     attach: Option<Instant>,
+    verify: Option<Instant>,
 }
 
 impl Schedule {
@@ -77,6 +80,7 @@ impl Schedule {
             settle: None,
             audit: None,
             attach: None,
+            verify: None,
         }
     }
 
@@ -138,6 +142,16 @@ impl Schedule {
         self.attach = Some(now + REATTACH);
     }
 
+    /// The programs are attached, as far as they could be: they are verified from now on.
+    pub(super) fn attached(&mut self, now: Instant) {
+        self.verify.get_or_insert(now + self.period);
+    }
+
+    /// What was attached has been verified.
+    pub(super) fn verified(&mut self, now: Instant) {
+        self.verify = Some(now + self.period);
+    }
+
     /// What comes next, and when (the past means now).
     pub(super) fn next(&self) -> Option<(Instant, Due)> {
         let wanted = self.changed.into_iter().chain(self.retry).min();
@@ -148,7 +162,9 @@ impl Schedule {
         let settle = self.settle.map(|at| (at, Due::Settle));
         let audit = self.audit.map(|at| (at, Due::Audit));
         let attach = self.attach.map(|at| (at, Due::Attach));
-        let all = sync.into_iter().chain(settle).chain(audit).chain(attach);
+        let verify = self.verify.map(|at| (at, Due::Verify));
+        let all = sync.into_iter().chain(settle).chain(audit);
+        let all = all.chain(attach).chain(verify);
         all.min_by_key(|(at, _)| *at)
     }
 }
@@ -319,5 +335,21 @@ mod tests {
         assert_eq!(s.next(), Some((t + REATTACH, Due::Attach)));
         s.attaching();
         assert_eq!(s.next(), None);
+    }
+
+    #[test]
+    fn what_is_attached_is_verified_once_a_period() {
+        let (mut s, t0) = (Schedule::default(), Instant::now());
+        s.attached(t0);
+        // Devices come and go; that delays nothing.
+        s.attached(t0 + Duration::from_secs(20));
+        assert_eq!(s.next(), Some((t0 + Duration::from_secs(30), Due::Verify)));
+        let then = t0 + Duration::from_secs(31);
+        s.verified(then);
+        s.attached(then);
+        assert_eq!(
+            s.next(),
+            Some((then + Duration::from_secs(30), Due::Verify))
+        );
     }
 }

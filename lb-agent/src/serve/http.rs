@@ -150,7 +150,8 @@ async fn healthz(State(health): State<Arc<Health>>) -> Response {
     reply(verdict, &body)
 }
 
-/// A node is ready once its Services have been written. Refused ones do not count: one Service that
+/// A node is ready once its Services have been written, and while every program that was attached
+/// is attached. Refused Services do not count: one Service that
 /// does not fit must not hold up a rollout, nor take the node from all others. The body says how
 /// many there are.
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
@@ -159,6 +160,7 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         "ready": report.ready,
         "alive": report.alive,
         "refusedServices": report.refused,
+        "missingPrograms": report.missing,
     });
     reply(Verdict::of(report.ready), &body)
 }

@@ -56,6 +56,7 @@ fn reported(metrics: &Scrape<'_>) -> Vec<Line> {
         let n = metrics.value(name);
         lines.push(Line::fails_if(n > 0.0, what, format!("{n} {remedy}")));
     }
+    lines.extend(misplaced(metrics.value(names::MISPLACED_PROGRAMS)));
     lines.push(drift(metrics));
     let reset = if metrics.value(names::UDP_RESET_ENABLED) > 0.0 {
         SocketReset::Enabled
@@ -79,6 +80,16 @@ fn drift(metrics: &Scrape<'_>) -> Line {
         found.join(", ")
     );
     Line::fails_if(!found.is_empty(), "no drift in the maps", remedy)
+}
+
+/// Other software may have its reasons to go first.
+fn misplaced(programs: f64) -> Option<Line> {
+    (programs > 0.0).then(|| {
+        let remedy = format!(
+            "{programs} programs run behind other software's at ingress, or before it at egress; see the agent's log and `bpftool net show`"
+        );
+        Line::new("order of programs on devices", Verdict::Note, remedy)
+    })
 }
 
 fn full_maps(metrics: &Scrape<'_>) -> Vec<Line> {

@@ -1,6 +1,9 @@
 //! Metrics of what is wrong with this machine.
 
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 
 use super::super::names;
 
@@ -10,6 +13,8 @@ pub(crate) struct NodeMetrics {
     pub(super) missing_devices: Gauge,
     pub(super) lb0_problems: Gauge,
     pub(super) attach_problems: Gauge,
+    pub(super) lost_programs: Counter,
+    pub(super) misplaced_programs: Gauge,
 }
 
 impl NodeMetrics {
@@ -19,6 +24,8 @@ impl NodeMetrics {
             missing_devices: Gauge::default(),
             lb0_problems: Gauge::default(),
             attach_problems: Gauge::default(),
+            lost_programs: Counter::default(),
+            misplaced_programs: Gauge::default(),
         };
         r.register(
             names::MISSING_DEVICES,
@@ -34,6 +41,16 @@ impl NodeMetrics {
             names::ATTACH_PROBLEMS,
             "Programs that cannot be attached to a device: see the log",
             m.attach_problems.clone(),
+        );
+        r.register(
+            "lost_programs",
+            "Programs that were found detached by another process, and are attached again",
+            m.lost_programs.clone(),
+        );
+        r.register(
+            names::MISPLACED_PROGRAMS,
+            "Programs on a device that another one runs in front of at ingress, or behind at egress",
+            m.misplaced_programs.clone(),
         );
         m
     }

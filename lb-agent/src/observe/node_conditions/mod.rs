@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::{audits::Drift, kernel, metrics::set, node_events::EventRecorder, once::Once};
 use crate::{
-    model::{Cluster, Event, Slice},
+    model::{Attached, Cluster, Event, Slice, Verification},
     settings::values::NodePortAddress,
     sync::Usage,
 };
@@ -25,6 +25,7 @@ pub(crate) struct NodeConditions {
     metrics: NodeMetrics,
     missing: Once<String>,
     unattached: Once<String>,
+    misplaced: Once<Attached>,
     lb0_device: Once<String>,
     lb0_routing: Once<String>,
     /// Some endpoint had a hint for zones.
@@ -48,6 +49,7 @@ impl NodeConditions {
             metrics,
             missing: Once::default(),
             unattached: Once::default(),
+            misplaced: Once::default(),
             lb0_device: Once::default(),
             lb0_routing: Once::default(),
             hinted: false,
@@ -95,6 +97,57 @@ impl NodeConditions {
                 "device {device} has no native XDP: tc does its work, more slowly; take it out of --attach-xdp, or see its driver"
             );
             self.recorder.node("NoNativeXdp", "Attach", device, text);
+        }
+    }
+
+    /// What became of the programs since they were attached.
+    pub(crate) fn verified(&mut self, found: &Verification) {
+        let Verification { lost, misplaced } = found;
+        self.metrics.lost_programs.inc_by(lost.len() as u64);
+        for attached in lost {
+            let Attached { program, .. } = attached;
+            let place = place(attached);
+            error!(
+                program,
+                place, "another process detached this program, attaching it again"
+            );
+            let text = format!(
+                "another process detached {program} from {place}; the agent attaches it again: find out what removes programs, links or qdiscs there"
+            );
+            self.recorder.node(
+                "ProgramDetached",
+                "Audit",
+                &format!("{program} {place}"),
+                text,
+            );
+        }
+        set(&self.metrics.misplaced_programs, misplaced.len());
+        let (appeared, gone) = self.misplaced.update(misplaced.iter().cloned());
+        for attached in &appeared {
+            let Attached { program, .. } = attached;
+            let place = place(attached);
+            warn!(
+                program,
+                place,
+                "a program of other software runs before this one at ingress, or after it at egress"
+            );
+            let text = format!(
+                "on {place} a program of other software runs before {program} at ingress, or after it at egress: it sees packets untranslated or changes them; see `bpftool net show`"
+            );
+            self.recorder.node(
+                "ProgramMisplaced",
+                "Audit",
+                &format!("{program} {place}"),
+                text,
+            );
+        }
+        for attached in &gone {
+            let Attached { program, .. } = attached;
+            info!(
+                program,
+                place = place(attached),
+                "this program runs where it belongs again"
+            );
         }
     }
 
@@ -167,6 +220,14 @@ impl NodeConditions {
             "another process changed {entries} entries of map {map}; they are repaired: find out what writes to the agent's maps"
         );
         self.recorder.node("MapChangedByOthers", "Audit", map, text);
+    }
+}
+
+/// Where a program is attached, in words.
+fn place(attached: &Attached) -> &str {
+    match attached.device.as_str() {
+        "" => "the cgroup",
+        device => device,
     }
 }
 

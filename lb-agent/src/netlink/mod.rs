@@ -19,6 +19,10 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
+mod dump;
+
+pub use dump::dump;
+
 /// An open socket of rtnetlink, in the network namespace of the thread that opened it. It is closed
 /// when this value is dropped.
 #[derive(Debug)]
