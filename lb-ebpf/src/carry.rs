@@ -2,7 +2,7 @@
 //! answered and sent.
 
 use aya_ebpf::{EbpfContext, programs::TcContext};
-use lb_common::{Addr, Reason, flow::direction};
+use lb_common::{Reason, flow::direction};
 
 use crate::{
     count::{self, count},
@@ -72,14 +72,12 @@ pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side:
     }
 }
 
-/// Carries out what was decided about an ICMP error that came from `from`; `p` would answer what it
-/// quotes.
+/// Carries out what was decided about an ICMP error; `p` would answer what it quotes.
 #[inline(always)]
 pub fn carry_icmp_error(
     ctx: &TcContext,
     p: &Packet,
     s: &mut Scratch,
-    from: &Addr,
     action: Action,
     side: Side,
 ) -> Verdict {
@@ -93,10 +91,10 @@ pub fn carry_icmp_error(
     let source = match (action, side) {
         (Action::Send { .. }, _) => s.flow.src,
         (Action::DeliverVia(_), _) | (_, Side::Lb0) => lookup::icmp_source(&s.flow.src),
-        _ if packet::same(from, &p.src) => s.flow.src,
-        _ => *from,
+        _ if packet::same(&s.quote.from, &p.src) => s.flow.src,
+        _ => s.quote.from,
     };
-    if icmp_inner::write(ctx.skb.skb, p, from, &source, &s.flow, hop(action)).is_err() {
+    if icmp_inner::write(ctx.skb.skb, p, &s.quote, &source, &s.flow, hop(action)).is_err() {
         return Verdict::dropped(Reason::PktWriteFailed);
     }
     let Ok(way) = way(ctx, p, s, action, side) else {

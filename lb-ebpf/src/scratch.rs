@@ -10,7 +10,10 @@ use lb_common::{
     maps,
 };
 
-use crate::packet::Packet;
+use crate::packet::{
+    Packet,
+    inner::{self, IcmpError, Quote},
+};
 
 // Here and not in maps.rs, for no other room reads or writes the element.
 #[btf_map(name = "lb_scratch")]
@@ -34,6 +37,10 @@ pub struct Scratch {
     pub search: PortSearch,
     /// The answer to it.
     pub draft: Draft,
+    /// Of an ICMP error: what it quotes.
+    pub quote: Quote,
+    /// Of an ICMP error: a network header that is being read.
+    pub header: inner::Words,
 }
 
 /// `struct bpf_fib_lookup` of linux/bpf.h: the question, and over it the answer.
@@ -106,4 +113,22 @@ pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
         (&raw mut (*p).packet).write(packet);
         Some((&(*p).packet, &mut (*p).rest))
     }
+}
+
+/// Puts an ICMP error in this CPU's room, for [`held`].
+#[inline(always)]
+pub fn hold_error(error: IcmpError) -> bool {
+    let Some((_, s)) = hold(error.answer) else {
+        return false;
+    };
+    s.quote = error.quote;
+    true
+}
+
+/// This CPU's room as it was left by [`hold`], in another function of the same program.
+#[inline(always)]
+pub fn held() -> Option<(&'static Packet, &'static mut Scratch)> {
+    let p = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as in `hold`, which has written the packet.
+    unsafe { Some((&(*p).packet, &mut (*p).rest)) }
 }

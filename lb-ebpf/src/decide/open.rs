@@ -62,7 +62,7 @@ pub fn new(
             count::reject(frontend.pool);
             return Action::Drop(Reason::PktNoLocalEndpoint);
         }
-        Err(Refusal::Broken) => return Action::Drop(Reason::BadIndex),
+        Err(Refusal::Broken(reason)) => return Action::Drop(reason),
     };
     if chosen.backend.addr.is_v4() != p.v4 || chosen.backend.proto != p.proto {
         return Action::Drop(Reason::BadIndex);

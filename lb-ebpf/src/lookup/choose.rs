@@ -51,8 +51,8 @@ pub enum Refusal {
     NoEndpoint,
     /// A local-only policy, no local endpoint, others elsewhere.
     NoLocal,
-    /// The maps contradict each other; counted already.
-    Broken,
+    /// The maps contradict each other, in this way.
+    Broken(Reason),
 }
 
 /// Has the pool a backend to choose? False for an index that points nowhere.
@@ -103,8 +103,7 @@ fn delayed_backend(id: u32) -> Option<Backend> {
 #[inline(always)]
 pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refusal> {
     let Some(pool) = POOLS.get_ptr(frontend.pool) else {
-        count(Reason::BadIndex);
-        return Err(Refusal::Broken);
+        return Err(Refusal::Broken(Reason::BadIndex));
     };
     // SAFETY: an element of an array map; each field is read once.
     let (affinity_secs, scheduler) = unsafe { ((*pool).affinity_secs, (*pool).scheduler) };
@@ -157,8 +156,7 @@ fn pick(
             });
         }
         if retried {
-            count(Reason::StaleSlot);
-            return Err(Refusal::Broken);
+            return Err(Refusal::Broken(Reason::StaleSlot));
         }
         retried = true;
     }

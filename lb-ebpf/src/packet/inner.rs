@@ -1,17 +1,17 @@
-//! ICMP errors that others send, read by the packet that they quote.
+//! ICMP errors that others send, read by the packet that they quote. Read by helpers, since headers
+//! of any length stand before what is looked for, and none of it is on the way of most packets.
 
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
 use lb_common::Addr;
 
 use super::{
-    Net, Packet, SCTP, TCP, UDP,
-    access::{load, load_v6, same, v4},
+    ICMP, ICMPV6, Net, Packet, SCTP, TCP, UDP,
+    access::{same, v4},
+    extension::{self, Behind, Chain as _},
 };
 
-/// Bytes from the network header to the end of the quoted ports, without options or extension
-/// headers.
-pub const V4: u32 = 20 + 8 + 20 + 8;
-/// The same for IPv6.
-pub const V6: u32 = 40 + 8 + 40 + 8;
+/// Bytes of an ICMP header.
+pub const HEADER: u32 = 8;
 
 /// An ICMP error about a TCP segment, a UDP datagram or an SCTP packet.
 #[derive(Clone, Copy)]
@@ -19,77 +19,172 @@ pub struct IcmpError {
     /// A packet that would answer the quoted one: its tuple is the quoted one turned round. `ttl`,
     /// `len` and `net` are those of the error itself, `l4` is where the quoted ports stand.
     pub answer: Packet,
-    /// The sender of the error.
-    pub from: Addr,
+    pub quote: Quote,
 }
 
-/// Reads an ICMP error; `None` for any other ICMP, for options and extension headers, and for
-/// quotes too short.
+/// What an error quotes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Quote {
+    /// The sender of the error.
+    pub from: Addr,
+    /// Offset of the quoted network header, which stands behind the error's own header.
+    pub at: u32,
+    /// Offset of the end of the error.
+    pub end: u32,
+    /// Bytes from the quoted ports on that the packet had, of which fewer may be quoted.
+    pub l4_len: u32,
+}
+
+/// Reads an ICMP error in the first `whole` bytes from the network header on; `room` is written
+/// over. `None` for any other
+/// ICMP, for fragments of errors, and for quotes too short.
 #[inline(always)]
-pub fn parse(data: usize, end: usize, net: Net, ifindex: u32) -> Option<IcmpError> {
-    let ip = data + net.at as usize;
-    let (from, to, src, dst, proto, ttl, len, l4);
-    // SAFETY: all bytes up to the quoted ports are checked first in each branch.
-    unsafe {
-        if net.v4 {
-            if ip + V4 as usize > end || load::<u8>(ip) != 0x45 || load::<u8>(ip + 28) != 0x45 {
-                return None;
-            }
-            // Unreachable, time exceeded, parameter problem; of whole packets and first fragments.
-            let kind: u8 = load(ip + 20);
-            let fragment: u16 = u16::from_be(load(ip + 34));
-            if !(kind == 3 || kind == 11 || kind == 12) || fragment & 0x1fff != 0 {
-                return None;
-            }
-            from = v4(load(ip + 12));
-            to = v4(load(ip + 16));
-            src = v4(load(ip + 40));
-            dst = v4(load(ip + 44));
-            proto = load::<u8>(ip + 37);
-            ttl = load(ip + 8);
-            len = u32::from(u16::from_be(load(ip + 2)));
-            l4 = 48;
+pub fn parse(
+    skb: *mut __sk_buff,
+    net: Net,
+    whole: u32,
+    ifindex: u32,
+    room: &mut Words,
+) -> Option<IcmpError> {
+    let outer = header(skb, net, room)?;
+    let (number, last) = if net.v4 { (ICMP, 12) } else { (ICMPV6, 4) };
+    if outer.proto != number || outer.fragment != 0 || outer.len > whole {
+        return None;
+    }
+    let icmp = net.at + outer.bytes;
+    let kind = load::<u8>(skb, icmp)?;
+    // Unreachable, time exceeded, parameter problem; in IPv6 also too big.
+    if kind > last
+        || if net.v4 {
+            kind != 3 && kind < 11
         } else {
-            if ip + V6 as usize > end || load::<u8>(ip + 48) >> 4 != 6 {
-                return None;
-            }
-            // Unreachable, too big, time exceeded, parameter problem.
-            let kind: u8 = load(ip + 40);
-            if kind == 0 || kind > 4 {
-                return None;
-            }
-            from = load_v6(ip + 8);
-            to = load_v6(ip + 24);
-            src = load_v6(ip + 56);
-            dst = load_v6(ip + 72);
-            proto = load::<u8>(ip + 54);
-            ttl = load(ip + 7);
-            len = u32::from(u16::from_be(load(ip + 4))) + 40;
-            l4 = 88;
+            kind == 0
         }
-        // An error goes to the sender of what it quotes.
-        if (proto != TCP && proto != UDP && proto != SCTP) || !same(&to, &src) {
+    {
+        return None;
+    }
+    let at = icmp + HEADER;
+    let quoted = header(skb, Net { at, ..net }, room)?;
+    let l4 = at + quoted.bytes;
+    let [sport, dport] = load::<[u16; 2]>(skb, l4)?;
+    let end = net.at + outer.len;
+    // Eight bytes are quoted at least (RFC 792); of a packet in fragments, the first one. An error
+    // goes to the sender of what it quotes.
+    if l4 + 8 > end
+        || quoted.fragment & FRAGMENT_OFFSET != 0
+        || !matches!(quoted.proto, TCP | UDP | SCTP)
+        || !same(&outer.dst, &quoted.src)
+    {
+        return None;
+    }
+    Some(IcmpError {
+        answer: Packet {
+            src: quoted.dst,
+            dst: quoted.src,
+            sport: u16::from_be(dport),
+            dport: u16::from_be(sport),
+            proto: quoted.proto,
+            flags: 0,
+            l4_len: 8,
+            ttl: outer.ttl,
+            v4: net.v4,
+            header_sum: 0,
+            sum: 0,
+            len: outer.len,
+            net: net.at,
+            l4,
+            ifindex,
+        },
+        quote: Quote {
+            from: outer.src,
+            at,
+            end,
+            l4_len: quoted.len.wrapping_sub(quoted.bytes),
+        },
+    })
+}
+
+/// Of the fragment word of IPv4, what is 0 in a first fragment.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Room for a network header.
+pub type Words = [u32; 10];
+
+/// A network header, of the error or of what it quotes.
+struct Header {
+    src: Addr,
+    dst: Addr,
+    proto: u8,
+    ttl: u8,
+    /// Bytes from it on, by its own word.
+    len: u32,
+    /// Its own, with options or extension headers.
+    bytes: u32,
+    /// Offset of a fragment, and whether more follow; 0 in IPv6, where another header says so.
+    fragment: u16,
+}
+
+#[inline(always)]
+fn header(skb: *mut __sk_buff, net: Net, words: &mut Words) -> Option<Header> {
+    let length = net.shortest();
+    // SAFETY: no more bytes than there is room for; the helper checks the buffer.
+    if unsafe { bpf_skb_load_bytes(skb.cast(), net.at, words.as_mut_ptr().cast(), length) } != 0 {
+        return None;
+    }
+    let [version, _, high, low] = words[0].to_ne_bytes();
+    if net.v4 {
+        let [.., flags, offset] = words[1].to_ne_bytes();
+        let [ttl, proto, ..] = words[2].to_ne_bytes();
+        let bytes = u32::from(version & 0xf) << 2;
+        if version >> 4 != 4 || bytes < length {
             return None;
         }
-        Some(IcmpError {
-            answer: Packet {
-                src: dst,
-                dst: src,
-                sport: u16::from_be(load(ip + l4 + 2)),
-                dport: u16::from_be(load(ip + l4)),
-                proto,
-                flags: 0,
-                l4_len: 8,
-                ttl,
-                v4: net.v4,
-                header_sum: 0,
-                sum: 0,
-                len,
-                net: net.at,
-                l4: net.at + l4 as u32,
-                ifindex,
-            },
-            from,
-        })
+        return Some(Header {
+            src: v4(words[3]),
+            dst: v4(words[4]),
+            proto,
+            ttl,
+            len: u32::from(u16::from_be_bytes([high, low])),
+            bytes,
+            fragment: u16::from_be_bytes([flags, offset]) & 0x3fff,
+        });
+    }
+    if version >> 4 != 6 {
+        return None;
+    }
+    let [high, low, next, ttl] = words[1].to_ne_bytes();
+    let Behind { proto, header } = if extension::is_passed_over(next) {
+        skb.behind(net, next).ok()?
+    } else {
+        Behind {
+            proto: next,
+            header: length,
+        }
+    };
+    Some(Header {
+        src: Addr::from_words([words[2], words[3], words[4], words[5]]),
+        dst: Addr::from_words([words[6], words[7], words[8], words[9]]),
+        proto,
+        ttl,
+        len: u32::from(u16::from_be_bytes([high, low])) + length,
+        bytes: header,
+        fragment: 0,
+    })
+}
+
+/// Bytes at an offset; `None` if the packet ends before.
+#[inline(always)]
+fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes all of the value, of which any bits are valid, or fails.
+    unsafe {
+        let rc = bpf_skb_load_bytes(
+            skb.cast(),
+            at,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+        );
+        (rc == 0).then(|| value.assume_init())
     }
 }

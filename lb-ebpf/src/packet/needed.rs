@@ -12,7 +12,7 @@ use super::{
 pub enum Needed {
     /// For [`super::parse`].
     Packet(u32),
-    /// For [`inner::parse`].
+    /// For [`inner::parse`], which looks further itself.
     Icmp(u32),
 }
 
@@ -51,8 +51,7 @@ pub fn needed(
         (v6_proto, 40)
     };
     Ok(match (net.v4, proto) {
-        (true, ICMP) => Needed::Icmp(inner::V4),
-        (false, ICMPV6) => Needed::Icmp(inner::V6),
+        (true, ICMP) | (false, ICMPV6) => Needed::Icmp(header + inner::HEADER),
         (_, SCTP) => Needed::Packet(
             header
                 + match offload {

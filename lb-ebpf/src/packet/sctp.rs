@@ -41,11 +41,17 @@ pub fn flags(chunk: u8) -> u8 {
 /// in it. 0 stays 0: it is still to be made, over a field that must be 0.
 #[inline(always)]
 pub fn sum(p: &Packet, sport: u16, dport: u16) -> u32 {
-    if p.sum == 0 {
+    let length = p.len - (p.l4 - p.net);
+    after(p.sum, ports(p.sport, p.dport) ^ ports(sport, dport), length)
+}
+
+/// The checksum `sum` of a packet of `length` bytes after these bits of its ports have changed.
+#[inline(always)]
+pub fn after(sum: u32, ports: u32, length: u32) -> u32 {
+    if sum == 0 {
         return 0;
     }
-    let length = p.len - (p.l4 - p.net);
-    p.sum ^ crc32c_after(ports(p.sport, p.dport) ^ ports(sport, dport), length)
+    sum ^ crc32c_after(ports, length)
 }
 
 /// The checksum that will stand in a packet of the first `len` bytes (at most 20) of these words.

@@ -1,20 +1,24 @@
 //! Reads a socket buffer: finds its network header, makes what will be read lie in one piece, and
 //! parses it.
 
-use aya_ebpf::{helpers::bpf_skb_pull_data, programs::TcContext};
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data, programs::TcContext};
 use lb_common::Reason;
 
 use crate::{
     count::count,
     packet::{
-        self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Needed, Net, Offload, Packet, Unread,
-        inner::{self, IcmpError},
+        self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Needed, Net, Offload, Packet, Unread, inner,
     },
-    route,
+    route, scratch,
 };
 
-/// `skb->pkt_type` of a frame for another host, which a promiscuous device took in.
+/// `skb->pkt_type` of a frame for every host, the first of those that are not for this one alone.
+const PACKET_BROADCAST: u32 = 1;
+/// Of a frame for another host, which a promiscuous device took in; the last of them.
 const PACKET_OTHERHOST: u32 = 3;
+/// The bits of a tag that say whose VLAN it is. 0 is no VLAN's: the tag gives a priority alone
+/// (IEEE 802.1Q).
+const VLAN_ID: u32 = 0xfff;
 /// `gso_size` of packets of SCTP, whose pieces differ in length.
 const GSO_BY_FRAGS: u32 = 0xffff;
 
@@ -33,10 +37,10 @@ pub enum Headers {
 pub fn find(ctx: &TcContext) -> Headers {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the program's own context, read one by one.
-    let (protocol, tagged, kind, ifindex, gso_size) = unsafe {
+    let (protocol, vlan, kind, ifindex, gso_size) = unsafe {
         (
             (*skb).protocol as u16,
-            (*skb).vlan_present,
+            (*skb).vlan_tci & VLAN_ID,
             (*skb).pkt_type,
             (*skb).ifindex,
             (*skb).gso_size,
@@ -48,7 +52,7 @@ pub fn find(ctx: &TcContext) -> Headers {
         _ => return Headers::Other,
     };
     // A tagged frame belongs to the VLAN device above, where it is seen again.
-    if tagged != 0 || kind == PACKET_OTHERHOST {
+    if vlan != 0 || matches!(kind, PACKET_BROADCAST..=PACKET_OTHERHOST) {
         return Headers::Other;
     }
     let at = match route::device(ifindex) {
@@ -111,10 +115,16 @@ pub fn parse(ctx: &TcContext, net: Net) -> Result<Packet, Unread> {
     packet::parse(ctx.data(), ctx.data_end(), extent, ctx.skb.skb)
 }
 
-/// Parses an ICMP error.
-#[inline(always)]
-pub fn parse_icmp_error(ctx: &TcContext, net: Net) -> Option<IcmpError> {
-    inner::parse(ctx.data(), ctx.data_end(), net, ifindex(ctx))
+/// Reads an ICMP error, and holds what it says; false if it is none of ours. Not inlined, so that
+/// its stack is not that of what becomes of the error.
+#[inline(never)]
+pub fn hold_icmp_error(skb: *mut __sk_buff, net: Net) -> bool {
+    let ctx = &TcContext::new(skb);
+    let Some((_, s)) = scratch::held() else {
+        return false;
+    };
+    let whole = ctx.len() - net.at;
+    inner::parse(skb, net, whole, ifindex(ctx), &mut s.header).is_some_and(scratch::hold_error)
 }
 
 /// The device that the packet came in on, or goes out by.

@@ -89,15 +89,21 @@ fn ping(skb: *mut __sk_buff, net: Net) -> Option<Verdict> {
 }
 
 /// An ICMP error about a packet of a flow over `lb0`.
-#[inline(never)]
+#[inline(always)]
 fn icmp_error(skb: *mut __sk_buff, net: Net, direction: Direction) -> Verdict {
+    if headers::hold_icmp_error(skb, net) {
+        icmp_error_held(skb, direction)
+    } else {
+        Verdict::dropped(Reason::PktVipUnread)
+    }
+}
+
+#[inline(never)]
+fn icmp_error_held(skb: *mut __sk_buff, direction: Direction) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some(error) = headers::parse_icmp_error(ctx, net) else {
-        return Verdict::dropped(Reason::PktVipUnread);
-    };
-    let Some((p, s)) = scratch::hold(error.answer) else {
+    let Some((p, s)) = scratch::held() else {
         return Verdict::dropped(Reason::PktVipUnread);
     };
     let action = icmp_error::lb0(ctx.as_ptr(), p, s, direction);
-    carry_icmp_error(ctx, p, s, &error.from, action, Side::Lb0)
+    carry_icmp_error(ctx, p, s, action, Side::Lb0)
 }

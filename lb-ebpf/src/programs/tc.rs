@@ -67,17 +67,23 @@ fn packet_out(skb: *mut __sk_buff, net: Net) -> Verdict {
 }
 
 /// An ICMP error follows the flow that it is about.
-#[inline(never)]
+#[inline(always)]
 fn icmp_error(skb: *mut __sk_buff, net: Net, direction: Direction) -> Verdict {
+    if headers::hold_icmp_error(skb, net) {
+        icmp_error_held(skb, direction)
+    } else {
+        Verdict::Next
+    }
+}
+
+#[inline(never)]
+fn icmp_error_held(skb: *mut __sk_buff, direction: Direction) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some(error) = headers::parse_icmp_error(ctx, net) else {
-        return Verdict::Next;
-    };
-    let Some((p, s)) = scratch::hold(error.answer) else {
+    let Some((p, s)) = scratch::held() else {
         return Verdict::Next;
     };
     let action = icmp_error::node_device(ctx.as_ptr(), p, s, direction);
-    carry_icmp_error(ctx, p, s, &error.from, action, Side::NodeDevice)
+    carry_icmp_error(ctx, p, s, action, Side::NodeDevice)
 }
 
 /// Reads the headers; counts what passes though it might have been ours.

@@ -78,6 +78,7 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         if bpf_skb_load_bytes(skb.cast(), p.net, quote, quoted) != 0
             || bpf_skb_change_tail(skb, p.net + quoted, 0) != 0
             || bpf_skb_change_head(skb, room, 0) != 0
+            || skb::untag(skb).is_err()
         {
             return Err(());
         }

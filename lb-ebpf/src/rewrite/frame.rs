@@ -52,8 +52,8 @@ pub fn write(ctx: &XdpContext, p: &Packet, flow: &Flow, fib: Option<&Fib>) -> bo
         if l4 + 8 > end {
             return false;
         }
-        if p.sum != 0 || !p.v4 {
-            // 0 would say that there is no sum (RFC 768).
+        // 0 says that there is no sum (RFC 768; in IPv6 of tunnels, RFC 6935).
+        if p.sum != 0 {
             // SAFETY: the eight bytes were checked; XDP may write its frames.
             unsafe { store(l4 + 6, if sum == 0 { 0xffff } else { sum }) };
         }

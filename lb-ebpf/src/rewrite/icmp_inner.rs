@@ -11,34 +11,39 @@ use super::{
     Hop,
     skb::{ok, store},
 };
-use crate::packet::{self, ICMP, Packet, UDP};
+use crate::packet::{
+    self, ICMP, Packet,
+    inner::{self, Quote},
+    sctp,
+};
 
 /// Translates both headers to what `flow`, the entry of a packet that would answer the quoted one,
-/// says; the error then comes from `from` rather than from `sent_by`.
+/// says; the error then comes from `from`.
 #[inline(always)]
 pub fn write(
     skb: *mut __sk_buff,
     p: &Packet,
-    sent_by: &Addr,
+    quote: &Quote,
     from: &Addr,
     flow: &Flow,
     hop: Hop,
 ) -> Result<(), i64> {
-    let (old_from, old_to, old_dst) = (sent_by.words(), p.dst.words(), p.src.words());
+    let (old_from, old_to, old_dst) = (quote.from.words(), p.dst.words(), p.src.words());
     let (from, to, dst) = (from.words(), flow.dst.words(), flow.src.words());
     let moved = csum::replace(0, old_to, to);
     let outer = csum::replace(moved, old_from, from);
     let inner = csum::replace(moved, old_dst, dst);
     // In the quote the client of this direction is the source.
-    let ports = packet::ports(flow.dport, flow.sport);
-    let mut change = csum::replace(0, [packet::ports(p.dport, p.sport)], [ports]);
-    if p.proto == UDP {
-        change = quoted_sum(skb, p, inner, change)?;
-    }
-    let net = p.net;
+    let ports = Ports {
+        old: packet::ports(p.dport, p.sport),
+        new: packet::ports(flow.dport, flow.sport),
+    };
+    let change = quoted_sum(skb, p, quote, inner, ports)?;
+    let (net, quoted) = (p.net, quote.at);
+    let icmp_sum = quoted - inner::HEADER + 2;
     // SAFETY: the helpers check offsets and lengths against the buffer.
     unsafe {
-        store(skb, p.l4, &ports, 0)?;
+        store(skb, p.l4, &ports.new, 0)?;
         if p.v4 {
             let mut header = outer;
             if hop == Hop::Spend {
@@ -49,18 +54,18 @@ pub fn write(
             }
             ok(bpf_l3_csum_replace(skb, net + 10, 0, short(header), 0))?;
             store(skb, net + 12, &[from[3], to[3]], 0)?;
-            // The quoted header's own sum makes up for its addresses: the ports alone change the
-            // error's.
-            ok(bpf_l3_csum_replace(skb, net + 38, 0, short(inner), 0))?;
-            store(skb, net + 40, &[to[3], dst[3]], 0)?;
-            ok(bpf_l4_csum_replace(skb, net + 22, 0, short(change), 0))
+            // The quoted header's own sum makes up for its addresses: what is behind it alone
+            // changes the error's.
+            ok(bpf_l3_csum_replace(skb, quoted + 10, 0, short(inner), 0))?;
+            store(skb, quoted + 12, &[to[3], dst[3]], 0)?;
+            ok(bpf_l4_csum_replace(skb, icmp_sum, 0, short(change), 0))
         } else {
             if hop == Hop::Spend {
                 store(skb, net + 7, &(p.ttl - 1), u64::from(BPF_F_RECOMPUTE_CSUM))?;
             }
             ok(bpf_l4_csum_replace(
                 skb,
-                net + 42,
+                icmp_sum,
                 0,
                 short(outer),
                 u64::from(BPF_F_PSEUDO_HDR),
@@ -68,36 +73,67 @@ pub fn write(
             // As for every packet of IPv6: see `skb::write`.
             let _ = bpf_csum_update(skb, short(outer) as u32);
             store(skb, net + 8, &[from, to], 0)?;
-            store(skb, net + 56, &[to, dst], 0)?;
+            store(skb, quoted + 8, &[to, dst], 0)?;
             let change = short(inner) + short(change);
-            ok(bpf_l4_csum_replace(skb, net + 42, 0, short(change), 0))
+            ok(bpf_l4_csum_replace(skb, icmp_sum, 0, short(change), 0))
         }
     }
 }
 
-/// Changes the checksum of a quoted UDP datagram (those of TCP and SCTP are mostly cut off), if it
-/// has one; returns the whole change of its header.
+/// Both quoted ports as they stand, before and after.
+#[derive(Clone, Copy)]
+struct Ports {
+    old: u32,
+    new: u32,
+}
+
+/// Changes the quoted checksum, if the packet has one that is not cut off, by its addresses'
+/// change and its ports; returns the whole change behind the quoted network header.
 #[inline(always)]
-fn quoted_sum(skb: *mut __sk_buff, p: &Packet, addrs: u64, ports: u64) -> Result<u64, i64> {
-    let mut sum: u16 = 0;
-    // SAFETY: two bytes on the stack; the helpers check the buffer.
-    unsafe {
-        ok(bpf_skb_load_bytes(
-            skb.cast(),
-            p.l4 + 6,
-            (&raw mut sum).cast(),
-            2,
-        ))?;
-        if sum == 0 {
-            return Ok(ports);
+fn quoted_sum(
+    skb: *mut __sk_buff,
+    p: &Packet,
+    quote: &Quote,
+    addrs: u64,
+    ports: Ports,
+) -> Result<u64, i64> {
+    let change = csum::replace(0, [ports.old], [ports.new]);
+    if p.is_sctp() {
+        let at = p.l4 + sctp::SUM;
+        if at + 4 > quote.end {
+            return Ok(change);
         }
-        let new = match csum::update(sum, addrs + ports) {
-            0 => 0xffff,
-            new => new,
-        };
-        store(skb, p.l4 + 6, &new, 0)?;
-        Ok(csum::replace(ports, [u32::from(sum)], [u32::from(new)]))
+        let sum: u32 = load(skb, at)?;
+        let new = sctp::after(sum, ports.old ^ ports.new, quote.l4_len);
+        // SAFETY: the helper checks the buffer.
+        unsafe { store(skb, at, &new, 0)? };
+        return Ok(csum::replace(change, [sum], [new]));
     }
+    let at = p.l4 + p.sum_offset();
+    if at + 2 > quote.end {
+        return Ok(change);
+    }
+    let sum: u16 = load(skb, at)?;
+    if !p.is_tcp() && sum == 0 {
+        return Ok(change);
+    }
+    let new = match csum::update(sum, addrs + change) {
+        0 if !p.is_tcp() => 0xffff,
+        new => new,
+    };
+    // SAFETY: the helper checks the buffer.
+    unsafe { store(skb, at, &new, 0)? };
+    Ok(csum::replace(change, [u32::from(sum)], [u32::from(new)]))
+}
+
+/// A number at an offset.
+#[inline(always)]
+fn load<T: Copy + Default>(skb: *mut __sk_buff, at: u32) -> Result<T, i64> {
+    let mut value = T::default();
+    let to = (&raw mut value).cast();
+    // SAFETY: the helper writes no more than the number; it checks the buffer.
+    ok(unsafe { bpf_skb_load_bytes(skb.cast(), at, to, size_of::<T>() as u32) })?;
+    Ok(value)
 }
 
 /// A sum as the helpers take it.

@@ -5,12 +5,15 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
-    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_store_bytes},
+    helpers::{
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_head, bpf_skb_store_bytes,
+        bpf_skb_vlan_pop,
+    },
 };
 use lb_common::{csum, flow::Flow};
 
 use super::Hop;
-use crate::packet::{self, ETH, Packet, sctp};
+use crate::packet::{self, ETH, Packet, UDP, sctp};
 
 /// An IPv4 header from the time to live on: all of it that a rewrite changes.
 #[repr(C)]
@@ -35,16 +38,22 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(
     let new_ports = packet::ports(flow.sport, flow.dport);
     let port_change = u64::from(csum::fold(csum::replace(0, [old_ports], [new_ports])));
 
+    // A datagram without a sum of its own.
+    let bare = p.sum == 0 && p.proto == UDP;
+
     // SAFETY: the helpers check offsets and lengths against the buffer.
     unsafe {
-        if p.is_sctp() {
+        if bare {
+            let recompute = u64::from(BPF_F_RECOMPUTE_CSUM);
+            store(skb, p.l4, &new_ports, recompute)?;
+        } else if p.is_sctp() {
             let sum = sctp::sum(p, flow.sport, flow.dport);
             let at = p.l4 + sctp::SUM;
             store(skb, at, &sum, u64::from(BPF_F_RECOMPUTE_CSUM))?;
             store(skb, p.l4, &new_ports, u64::from(BPF_F_RECOMPUTE_CSUM))?;
         } else {
             let sum_at = p.l4 + p.sum_offset();
-            // A UDP sum of 0 is left 0, and none becomes 0.
+            // No UDP sum becomes 0, which would say that there is none.
             let udp = if p.is_tcp() {
                 0
             } else {
@@ -79,8 +88,9 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(
             store(skb, p.net + 8, &tail, 0)?;
         } else {
             // The sum over the whole packet, if a card made one: the helper changed it as if a
-            // header sum made up for the addresses, as in IPv4; SCTP's sum does not know of them.
-            let whole = if p.is_sctp() {
+            // header sum made up for the addresses, as in IPv4; SCTP's sum does not know of them,
+            // nor does one that is not there.
+            let whole = if bare || p.is_sctp() {
                 u64::from(BPF_F_RECOMPUTE_CSUM)
             } else {
                 let _ = bpf_csum_update(skb, u32::from(addrs));
@@ -134,13 +144,27 @@ pub unsafe fn store<T>(skb: *mut __sk_buff, at: u32, value: &T, flags: u64) -> R
     })
 }
 
-/// Before a packet without an Ethernet header is sent on, it gets an empty one:
-/// `bpf_redirect_neigh` takes one off.
+/// Before a packet is sent on, it loses its priority tag, and without an Ethernet header it gets an
+/// empty one: `bpf_redirect_neigh` takes one off.
 #[inline(always)]
 pub fn link_header(skb: *mut __sk_buff, p: &Packet) -> Result<(), i64> {
+    untag(skb)?;
     if p.net != 0 {
         return Ok(());
     }
     // SAFETY: the program's own context.
     ok(unsafe { bpf_skb_change_head(skb, ETH, 0) })
+}
+
+/// Takes off the tag of VLAN id 0, the only one that packets of ours may have: its priority was for
+/// the segment that they came from.
+#[inline(always)]
+pub fn untag(skb: *mut __sk_buff) -> Result<(), i64> {
+    // SAFETY: the program's own context.
+    unsafe {
+        if (*skb).vlan_present == 0 {
+            return Ok(());
+        }
+        ok(bpf_skb_vlan_pop(skb))
+    }
 }

@@ -132,8 +132,7 @@ pub fn translate<F: Family>(
                 connection(frontend.pool);
                 return Ok(chosen);
             }
-            count(Reason::BadIndex);
-            Refusal::Broken
+            Refusal::Broken(Reason::BadIndex)
         }
         Err(refusal) => refusal,
     };
@@ -147,8 +146,11 @@ pub fn translate<F: Family>(
             count(Reason::SockNoEndpoint);
             refuse(errno::ECONNREFUSED)
         }
-        // Counted already. Nothing answers at a VIP, so the call fails now.
-        Refusal::Broken => refuse(errno::ECONNREFUSED),
+        // Nothing answers at a VIP, so the call fails now.
+        Refusal::Broken(reason) => {
+            count(reason);
+            refuse(errno::ECONNREFUSED)
+        }
     })
 }
 

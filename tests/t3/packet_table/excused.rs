@@ -45,7 +45,7 @@ mod tests {
             let mut scene = Scene::new(&node)?;
             let mut of = |row: Row| {
                 let ran = run::run(&row, Hook::Tc, Family::V4, &mut scene);
-                failure(row.marked(Hook::Tc, Family::V4), ran)
+                failure(row.mark.as_ref(), ran)
             };
             let wrong = |today: Today| {
                 let row = row("a SYN passes, and another one")

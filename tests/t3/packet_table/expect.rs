@@ -7,7 +7,8 @@ use testbed::{addr, probe::Family};
 
 use crate::packet_table::{
     packet::{
-        Answer, At, Body, Change, Ends, History, Packet, Tuple, answered, icmp_sum, rewrite, tuple,
+        Answer, At, Body, Change, Ends, History, Packet, Tuple, answered, icmp_sum, rewrite,
+        transport, tuple,
     },
     plan::{BACKEND_PORT, Backend, CLIENT, ICMP_SOURCE_V4, TO_CLIENT, TO_ROUTER, Way},
 };
@@ -305,10 +306,7 @@ fn error(
     let Body::Error(_, quote) = &packet.body else {
         return None;
     };
-    let header = match family {
-        Family::V4 => usize::from(sent.first()? & 15) * 4,
-        Family::V6 => 40,
-    };
+    let header = transport(sent)?.at;
     let before = tuple(sent)?;
     let (n, _) = quote.index(history)?;
     // What the receiver of the error had sent, as far as it is quoted.

@@ -20,8 +20,6 @@ pub(crate) struct Claim<'a> {
     counted: &'a [Reason],
     place: Option<Place>,
     flaw: Option<Flaw>,
-    /// XDP leaves it to tc, though it could carry it.
-    by_tc: bool,
 }
 
 impl<'a> From<&'a Step> for Claim<'a> {
@@ -31,7 +29,6 @@ impl<'a> From<&'a Step> for Claim<'a> {
             counted: &step.counted,
             place: step.place,
             flaw: None,
-            by_tc: false,
         }
     }
 }
@@ -43,7 +40,6 @@ impl<'a> From<&'a Today> for Claim<'a> {
             counted: &today.counted,
             place: today.place,
             flaw: today.flaw,
-            by_tc: today.by_tc,
         }
     }
 }
@@ -108,7 +104,7 @@ impl Seen<'_> {
             differs.push(format!("expected {out:?}, got {:?}", ran.out));
         } else if !matches!(out, Out::Dropped | Out::SumBroken) {
             if let Some(flaw) = claim.flaw
-                && flaw.put(&mut bytes, before, after).is_none()
+                && flaw.put(&mut bytes, before).is_none()
             {
                 differs.push(format!("not {flaw:?}"));
             }
@@ -129,7 +125,7 @@ impl Seen<'_> {
         if self.hook == Hook::Xdp
             && let Some(way) = way
         {
-            self.by_xdp(claim, way, differs);
+            self.by_xdp(way, differs);
         }
         self.counters(claim, way, differs);
         Ok(())
@@ -143,13 +139,13 @@ impl Seen<'_> {
         way.hop.is_some() && way.xdp && !unfinished
     }
 
-    fn by_xdp(&self, claim: &Claim<'_>, way: Way, differs: &mut Vec<String>) {
+    fn by_xdp(&self, way: Way, differs: &mut Vec<String>) {
         let Self { packet, ran, .. } = *self;
         let At::Ingress(device) = packet.at else {
             return;
         };
         let error = matches!(packet.body, Body::Error(..));
-        if error || claim.by_tc || !self.carries(way) {
+        if error || !self.carries(way) {
             if ran.by_xdp != ByXdp::No {
                 differs.push(format!("tc should carry it, not XDP: {:?}", ran.by_xdp));
             }

@@ -13,14 +13,6 @@ pub(crate) const MARKS: &[(&str, &str)] = &[
         "An IPv4 packet that routers may fragment is refused where the way on is too narrow.",
     ),
     (
-        "K3",
-        "A frame with a priority tag (VLAN id 0) is passed as if it were a VLAN's.",
-    ),
-    (
-        "K4",
-        "XDP writes a checksum into a datagram of IPv6 that has none.",
-    ),
-    (
         "S3",
         "A flow counts as established by a client's segment that acknowledges nothing.",
     ),
@@ -70,32 +62,8 @@ pub(crate) const MARKS: &[(&str, &str)] = &[
     ),
     ("H2", "Refusals are sent without a limit of their rate."),
     (
-        "X1",
-        "An ICMP error that quotes a whole segment or the CRC of SCTP keeps the other side's sum.",
-    ),
-    (
-        "X5",
-        "tc sends on unicast packets that came in a broadcast or multicast frame.",
-    ),
-    (
         "X6",
         "XDP balances frames for other hosts that a promiscuous device takes in.",
-    ),
-    (
-        "X7",
-        "ICMP errors with IPv4 options, and those about packets with options, are not translated.",
-    ),
-    (
-        "X8",
-        "A fragment of an ICMP error is translated as if it were whole.",
-    ),
-    (
-        "X9",
-        "One packet that meets contradicting maps is counted twice.",
-    ),
-    (
-        "X10",
-        "The card's sum over a datagram without a UDP checksum is not corrected for the new ports.",
     ),
 ];
 

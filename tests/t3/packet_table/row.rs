@@ -30,10 +30,6 @@ impl Hook {
     pub(crate) const WIRE: &'static [Self] = &[Self::Wire];
     /// Those of tc.
     pub(crate) const TC: &'static [Self] = &[Self::Tc, Self::TcSummed];
-    /// tc where the card has told the whole sum.
-    pub(crate) const SUMMED: &'static [Self] = &[Self::TcSummed];
-    /// The others.
-    pub(crate) const UNSUMMED: &'static [Self] = &[Self::Tc, Self::Xdp];
     pub(crate) const XDP: &'static [Self] = &[Self::Xdp];
 }
 
@@ -61,10 +57,6 @@ pub(crate) struct Mark {
     pub(crate) said: &'static str,
     /// The same, for the table: a run that shows neither this nor what the row says fails.
     pub(crate) today: Today,
-    /// On these hooks; elsewhere the row passes.
-    pub(crate) hooks: Option<&'static [Hook]>,
-    /// In this family; in the other one the row passes.
-    pub(crate) family: Option<Family>,
 }
 
 /// One row.
@@ -184,25 +176,7 @@ impl Row {
             number,
             said,
             today,
-            hooks: None,
-            family: None,
         });
-        self
-    }
-
-    /// Only on these hooks.
-    pub(crate) fn wrong_on(mut self, hooks: &'static [Hook]) -> Self {
-        if let Some(mark) = &mut self.mark {
-            mark.hooks = Some(hooks);
-        }
-        self
-    }
-
-    /// Only in this family.
-    pub(crate) fn wrong_in(mut self, family: Family) -> Self {
-        if let Some(mark) = &mut self.mark {
-            mark.family = Some(family);
-        }
         self
     }
 
@@ -221,13 +195,5 @@ impl Row {
             Hook::Xdp => xdp,
         };
         self.hooks.iter().copied().filter(fits).collect()
-    }
-
-    /// Is it marked for this hook and family?
-    pub(crate) fn marked(&self, hook: Hook, family: Family) -> Option<&Mark> {
-        self.mark.as_ref().filter(|mark| {
-            mark.hooks.is_none_or(|hooks| hooks.contains(&hook))
-                && mark.family.is_none_or(|only| only == family)
-        })
     }
 }

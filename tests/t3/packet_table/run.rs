@@ -37,7 +37,7 @@ pub(crate) fn run(row: &Row, hook: Hook, family: Family, scene: &mut Scene) -> R
 
 fn steps(row: &Row, hook: Hook, family: Family, scene: &mut Scene) -> Result<Verdict> {
     let mut history = History::default();
-    let mark = row.marked(hook, family);
+    let mark = row.mark.as_ref();
     for (number, step) in (1..).zip(&row.steps) {
         if let Some(change) = step.meanwhile {
             change(scene, family)?;

@@ -21,14 +21,11 @@ pub(crate) struct Today {
     pub(crate) counted: Vec<Reason>,
     pub(crate) place: Option<Place>,
     pub(crate) flaw: Option<Flaw>,
-    pub(crate) by_tc: bool,
 }
 
 /// Bytes that today differ from those of a right translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flaw {
-    /// A datagram without a checksum gets one.
-    SumMade,
     /// The quoted packet of an ICMP error keeps the checksum that it had before its translation.
     QuotedSumKept,
 }
@@ -41,7 +38,6 @@ pub(crate) fn today(then: Then, counted: impl Counted) -> Today {
         counted: counted.reasons(),
         place: None,
         flaw: None,
-        by_tc: false,
     }
 }
 
@@ -70,12 +66,6 @@ impl Today {
         self
     }
 
-    /// XDP leaves it to tc.
-    pub(crate) fn by_tc(mut self) -> Self {
-        self.by_tc = true;
-        self
-    }
-
     /// Does it speak of this packet of a row of so many?
     pub(crate) fn is_of(&self, packet: usize, all: usize) -> bool {
         self.packets
@@ -85,16 +75,10 @@ impl Today {
 }
 
 impl Flaw {
-    /// Puts the flaw into the bytes of a right translation of `sent`, of which `out` has come; all
-    /// from the network header on. `None` where there is no such sum.
-    pub(crate) fn put(self, right: &mut [u8], sent: &[u8], out: &[u8]) -> Option<()> {
+    /// Puts the flaw into the bytes of a right translation of `sent`; both from the network header
+    /// on. `None` where there is no such sum.
+    pub(crate) fn put(self, right: &mut [u8], sent: &[u8]) -> Option<()> {
         match self {
-            Self::SumMade => {
-                let at = transport(right)?.at + 6;
-                let made = out.get(at..at + 2)?;
-                right.get_mut(at..at + 2)?.copy_from_slice(made);
-                (made != [0, 0]).then_some(())
-            }
             Self::QuotedSumKept => {
                 let header = transport(right)?.at;
                 let quote = header + 8;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use etherparse::{Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type};
 use testbed::probe::Family;
 
-use super::{History, Tuple, build::icmpv6_message};
+use super::{History, Tuple, build::icmpv6_message, read};
 
 /// An error, as routers and hosts send it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,12 +112,8 @@ pub(super) fn error(
     let (_, whole) = found.context("nothing to quote has left in this row")?;
     let mut quoted = whole.to_vec();
     if let Some(transport) = quote.transport {
-        let header = if family == Family::V4 {
-            usize::from(quoted[0] & 15) * 4
-        } else {
-            40
-        };
-        quoted.truncate(header + transport);
+        let headers = read::transport(whole).context("what left cannot be read")?;
+        quoted.truncate(headers.at + transport);
     }
     let (kind, code, rest) = error.words(family);
     if family == Family::V4 {

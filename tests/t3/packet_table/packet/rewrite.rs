@@ -46,7 +46,18 @@ pub(crate) fn rewrite(packet: &[u8], change: &Change) -> Option<Vec<u8>> {
     if !headed || packet.len() < at + 4 {
         return Some(new);
     }
-    let right_before = crc::sctp(&packet[at..end]);
+    // Of a quote some may be missing; its change is that of the whole packet.
+    let said_end = if v4 {
+        usize::from(u16::from_be_bytes([packet[2], packet[3]]))
+    } else {
+        40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]))
+    };
+    let whole = |bytes: &[u8]| {
+        let mut bytes = bytes[at..end].to_vec();
+        bytes.resize(said_end.max(end) - at, 0);
+        bytes
+    };
+    let right_before = crc::sctp(&whole(packet));
     put(&mut new, at, &tuple.sport.to_be_bytes());
     put(&mut new, at + 2, &tuple.dport.to_be_bytes());
     let sum = match protocol {
@@ -54,7 +65,7 @@ pub(crate) fn rewrite(packet: &[u8], change: &Change) -> Option<Vec<u8>> {
         17 => at + 6,
         _ => {
             if let Some(said) = packet.get(at + 8..at + 12) {
-                let right_after = crc::sctp(&new[at..end]);
+                let right_after = crc::sctp(&whole(&new));
                 // 0 is still to be made. A wrong sum stays as wrong as it was.
                 if said != [0; 4] {
                     let sum: Vec<u8> = (0..4)

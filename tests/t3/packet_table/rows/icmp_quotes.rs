@@ -4,10 +4,11 @@ use lb_common::Reason::{PktForwarded, PktIcmpError, PktLocal};
 
 use crate::packet_table::{
     expect::{By, Out, PASSED, follows, to},
-    packet::{ACK, At, Error, Layer, Packet, Quote, Sum, chunk, error, sctp, syn, tcp, udp},
+    packet::{
+        ACK, At, Error, Extension, Layer, Packet, Quote, Sum, chunk, error, sctp, syn, tcp, udp,
+    },
     plan::{Device, FAR, HERE, INNER_ROUTER, NODE, Peer, S_HERE, S_SLOW, SLOW, TO_CLIENT},
-    row::{Hook, NOTHING, Row, row},
-    today::{Flaw, today},
+    row::{NOTHING, Row, row},
 };
 
 fn about(quote: Quote) -> Packet {
@@ -25,9 +26,6 @@ fn leaving(quote: Quote) -> Packet {
 const TOLD: crate::packet_table::expect::Then = follows(Out::Sent(Some(TO_CLIENT)), By::Addressed);
 const LEFT: crate::packet_table::expect::Then = follows(Out::Stack, By::Addressed);
 
-/// What is wrong with quotes of SCTP.
-const CRC: &str = "the CRC of the quoted packet is that of the other side";
-
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![];
     for (packet, name) in [
@@ -35,35 +33,15 @@ pub(super) fn rows() -> Vec<Row> {
         (udp, "datagram"),
         (|| sctp(chunk::INIT), "INIT"),
     ] {
-        let is_syn = name == "SYN";
-        let wrong = |row: Row, then| {
-            if is_syn {
-                row.known_wrong(
-                    "X1",
-                    "the sum of the quoted segment is that of the other side",
-                    today(then, PktIcmpError).but(Flaw::QuotedSumKept),
-                )
-            } else {
-                row
-            }
-        };
-        for bytes in [8, 12] {
+        // SCTP's sum ends after twelve bytes, TCP's after eighteen.
+        for bytes in [8, 12, 17, 18] {
             let quotes = format!("an error that quotes {bytes} bytes of a {name} follows");
             let quotes = row(quotes)
                 .given(packet())
                 .then(to(FAR), PktForwarded)
                 .given(about(Quote::LAST.cut(bytes)))
                 .then(TOLD, PktIcmpError);
-            // SCTP's sum ends there.
-            rows.push(if name == "INIT" && bytes == 12 {
-                quotes.known_wrong(
-                    "X1",
-                    CRC,
-                    today(TOLD, PktIcmpError).but(Flaw::QuotedSumKept),
-                )
-            } else {
-                quotes
-            });
+            rows.push(quotes);
         }
         for bytes in [0, 4, 7] {
             rows.push(
@@ -77,7 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
             );
         }
         if name != "INIT" {
-            rows.push(wrong(
+            rows.push(
                 row(format!(
                     "an error that quotes all of a {name} is right to its last sum"
                 ))
@@ -85,9 +63,8 @@ pub(super) fn rows() -> Vec<Row> {
                 .then(to(FAR), PktForwarded)
                 .given(about(Quote::LAST))
                 .then(TOLD, PktIcmpError),
-                TOLD,
-            ));
-            rows.push(wrong(
+            );
+            rows.push(
                 row(format!(
                     "an error of a backend of this node that quotes all of a {name}"
                 ))
@@ -95,8 +72,7 @@ pub(super) fn rows() -> Vec<Row> {
                 .then(to(HERE), PktLocal)
                 .given(leaving(Quote::LAST))
                 .then(LEFT, PktIcmpError),
-                LEFT,
-            ));
+            );
         }
     }
     rows.push(
@@ -104,26 +80,19 @@ pub(super) fn rows() -> Vec<Row> {
             .given(sctp(chunk::INIT))
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST))
-            .then(TOLD, PktIcmpError)
-            .known_wrong(
-                "X1",
-                "the CRC of the quoted packet is that of the other side",
-                today(TOLD, PktIcmpError).but(Flaw::QuotedSumKept),
-            ),
+            .then(TOLD, PktIcmpError),
     );
     rows.extend(others());
     rows
 }
 
 fn others() -> Vec<Row> {
-    let options = "neither header may have options";
     vec![
         row("an error about a datagram without a sum follows, and still quotes none")
             .given(udp().sum(Sum::Zero))
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST))
             .then(TOLD, PktIcmpError)
-            .only(Hook::UNSUMMED)
             .v4(),
         row("an error about a segment of an open connection follows")
             .given(tcp(ACK))
@@ -147,15 +116,50 @@ fn others() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST.cut(8)).options(8))
             .then(TOLD, PktIcmpError)
-            .v4()
-            .known_wrong("X7", options, today(PASSED, NOTHING)),
+            .v4(),
         row("an error about a packet with IPv4 options follows")
             .given(udp().options(8))
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST.cut(8)))
             .then(TOLD, PktIcmpError)
-            .v4()
-            .known_wrong("X7", options, today(PASSED, NOTHING)),
+            .v4(),
+        row("an error with IPv4 options about a packet with IPv4 options follows")
+            .given(syn().options(40))
+            .then(to(FAR), PktForwarded)
+            .given(about(Quote::LAST).options(40))
+            .then(TOLD, PktIcmpError)
+            .v4(),
+        row("an error behind extension headers follows")
+            .given(udp())
+            .then(to(FAR), PktForwarded)
+            .given(
+                about(Quote::LAST)
+                    .extension(Extension::HopByHop)
+                    .extension(Extension::Destination),
+            )
+            .then(TOLD, PktIcmpError)
+            .v6(),
+        row("an error about a segment behind extension headers follows")
+            .given(syn().extension(Extension::Destination))
+            .then(to(FAR), PktForwarded)
+            .given(about(Quote::LAST))
+            .then(TOLD, PktIcmpError)
+            .v6(),
+        row("an error of a backend of this node about a packet behind extension headers")
+            .given(
+                sctp(chunk::INIT)
+                    .extension(Extension::Destination)
+                    .to(S_HERE.node_port()),
+            )
+            .then(to(HERE), PktLocal)
+            .given(leaving(Quote::LAST))
+            .then(LEFT, PktIcmpError)
+            .v6(),
+        row("an error that is shorter than its IP header says is the stack's")
+            .given(udp())
+            .then(to(FAR), PktForwarded)
+            .given(about(Quote::LAST).cut(1))
+            .then(PASSED, NOTHING),
         row("an error that does not go to whom it quotes is the stack's")
             .given(udp())
             .then(to(FAR), PktForwarded)
@@ -178,11 +182,6 @@ fn others() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(about(Quote::LAST).edit(Layer::Ip, 6, &[0x20, 0]))
             .then(PASSED, NOTHING)
-            .v4()
-            .known_wrong(
-                "X8",
-                "it is translated as if it were whole, its sum by what is not there",
-                today(TOLD, PktIcmpError),
-            ),
+            .v4(),
     ]
 }

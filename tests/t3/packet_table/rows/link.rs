@@ -41,8 +41,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("a frame with a priority tag, VLAN id 0, is one without a tag")
             .given(syn().vlan(0))
             .then(to(FAR), PktForwarded)
-            .only(Hook::WIRE)
-            .known_wrong("K3", "it passes as a VLAN's", today(PASSED, NOTHING)),
+            .only(Hook::WIRE),
         row("a SYN from a device without link headers is sent on with one")
             .given(tunnelled(S_FAR.node_port()))
             .then(to(FAR), PktForwarded)
@@ -71,20 +70,10 @@ pub(super) fn rows() -> Vec<Row> {
             .then(PASSED, NOTHING),
         row("a unicast packet in a broadcast frame is not sent on")
             .given(syn().mac(BROADCAST))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "X5",
-                "tc balances it as if it had been sent to this node alone",
-                today(to(FAR), PktForwarded).by_tc(),
-            ),
+            .then(PASSED, NOTHING),
         row("a unicast datagram in a multicast frame is not sent on")
             .given(udp().mac(MULTICAST).to(S_FAR.lb()))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "X5",
-                "tc balances it as if it had been sent to this node alone",
-                today(to(FAR), PktForwarded).by_tc(),
-            ),
+            .then(PASSED, NOTHING),
         row("a frame for another host that a promiscuous device takes in passes tc")
             .given(syn().mac(OTHER_HOST))
             .then(PASSED, NOTHING)

@@ -17,32 +17,23 @@ use crate::packet_table::{
     row::{Row, row},
     scene::Scene,
     stage::Place,
-    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    let twice = "it counts as an index that points nowhere, too";
     vec![
         row("a slot of another Service, twice read, drops the packet")
             .meanwhile(foreign_slots)
             .given(syn().to(S_FAR.vip()))
             .then(DROPPED, StaleSlot)
-            .records(Place::Nowhere)
-            .known_wrong("X9", twice, today(DROPPED, [StaleSlot, BadIndex])),
+            .records(Place::Nowhere),
         row("a slot whose backend was removed drops the packet")
             .meanwhile(|scene, family| backends(scene, family, |backend| backend.port = 0))
             .given(syn().to(S_FAR.vip()))
-            .then(DROPPED, StaleSlot)
-            .known_wrong("X9", twice, today(DROPPED, [StaleSlot, BadIndex])),
+            .then(DROPPED, StaleSlot),
         row("a frontend whose index points nowhere drops the packet")
             .meanwhile(far_index)
             .given(syn().to(S_FAR.vip()))
-            .then(DROPPED, BadIndex)
-            .known_wrong(
-                "X9",
-                "it is counted twice",
-                today(DROPPED, [BadIndex, BadIndex]),
-            ),
+            .then(DROPPED, BadIndex),
         row("a backend of another protocol drops the packet")
             .meanwhile(|scene, family| backends(scene, family, |backend| backend.proto = 17))
             .given(syn().to(S_FAR.vip()))

@@ -1,69 +1,35 @@
 //! Checksums that are missing, wrong, or of odd lengths.
 
 use lb_common::Reason::{PktForwarded, PktLocal, PktReply};
-use testbed::probe::Family;
 
 use crate::packet_table::{
-    expect::{SUM_BROKEN, TO_THE_CLIENT, to},
+    expect::{TO_THE_CLIENT, to},
     packet::{ACK, At, Layer, SYN, Sum, syn, tcp, udp},
     plan::{FAR, HERE, POD, S_FAR, S_HERE, S_TURN, TURN},
-    row::{Hook, Row, row},
-    today::{Flaw, today},
+    row::{Row, row},
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    let made = "XDP writes a sum into a datagram of IPv6 that has none";
-    let stale = "the buffer's sum still counts the old ports";
     let mut rows = vec![
         row("a datagram without a sum has none at a backend of another node")
             .given(udp().sum(Sum::Zero))
-            .then(to(FAR), PktForwarded)
-            .known_wrong("K4", made, today(to(FAR), PktForwarded).but(Flaw::SumMade))
-            .only(Hook::UNSUMMED)
-            .wrong_on(Hook::XDP)
-            .wrong_in(Family::V6),
+            .then(to(FAR), PktForwarded),
         row("a datagram without a sum has none at a backend of this node")
             .given(udp().sum(Sum::Zero).to(S_HERE.node_port()))
-            .then(to(HERE), PktLocal)
-            .known_wrong("K4", made, today(to(HERE), PktLocal).but(Flaw::SumMade))
-            .only(Hook::UNSUMMED)
-            .wrong_on(Hook::XDP)
-            .wrong_in(Family::V6),
+            .then(to(HERE), PktLocal),
         row("an answer without a sum has none at the client")
             .given(udp())
             .then(to(FAR), PktForwarded)
             .given(udp().sum(Sum::Zero).answer(FAR.way))
-            .then(TO_THE_CLIENT, PktReply)
-            .known_wrong(
-                "K4",
-                made,
-                today(TO_THE_CLIENT, PktReply).but(Flaw::SumMade),
-            )
-            .only(Hook::UNSUMMED)
-            .wrong_on(Hook::XDP)
-            .wrong_in(Family::V6),
+            .then(TO_THE_CLIENT, PktReply),
         row("a datagram without a sum has none when it leaves lb0")
             .given(udp().sum(Sum::Zero).from(POD).to(S_FAR.vip()).at(At::Lb0))
-            .then(to(FAR), PktForwarded)
-            .only(Hook::UNSUMMED),
+            .then(to(FAR), PktForwarded),
         row("an answer of a backend of this node without a sum has none at the client")
             .given(udp().to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
             .given(udp().sum(Sum::Zero).answer(None))
-            .then(TO_THE_CLIENT, PktReply)
-            .only(Hook::UNSUMMED),
-        row("the card's sum of a datagram without one of its own stays right")
-            .given(udp().sum(Sum::Zero))
-            .then(to(FAR), PktForwarded)
-            .only(Hook::SUMMED)
-            .known_wrong("X10", stale, today(SUM_BROKEN, PktForwarded)),
-        row("the card's sum of an answer without one of its own stays right")
-            .given(udp())
-            .then(to(FAR), PktForwarded)
-            .given(udp().sum(Sum::Zero).answer(FAR.way))
-            .then(TO_THE_CLIENT, PktReply)
-            .only(Hook::SUMMED)
-            .known_wrong("X10", stale, today(SUM_BROKEN, PktReply)),
+            .then(TO_THE_CLIENT, PktReply),
         row("a wrong sum of a datagram stays as wrong as it was")
             .given(udp().sum(Sum::Wrong))
             .then(to(FAR), PktForwarded),
