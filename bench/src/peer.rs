@@ -108,7 +108,7 @@ impl Home {
                 Running::Ours(agent)
             }
             Kind::KubeProxy(mode) => Running::KubeProxy(KubeProxy::without_waiting(
-                cluster,
+                cluster.control_plane(),
                 node.sandbox(),
                 node.name(),
                 mode,

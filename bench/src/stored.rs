@@ -86,9 +86,9 @@ pub(crate) fn create(cluster: &Cluster, objects: impl IntoIterator<Item = Pair>)
 /// until they are done.
 fn rests(cluster: &Cluster) -> Result<()> {
     poll::until_true(HEARD, "the control plane rests", || {
-        let before = cluster.cpu_seconds()?;
+        let before = cluster.control_plane().cpu_seconds()?;
         std::thread::sleep(MOMENT);
-        Ok(cluster.cpu_seconds()? - before < RESTING * MOMENT.as_secs_f64())
+        Ok(cluster.control_plane().cpu_seconds()? - before < RESTING * MOMENT.as_secs_f64())
     })
 }
 

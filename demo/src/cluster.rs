@@ -83,7 +83,10 @@ impl FromCluster {
     /// CoreDNS with its `kubernetes` plugin.
     pub(crate) fn dns(&mut self, pod: &Pod) -> Result<()> {
         show::say("  CoreDNS starts in the DNS pod and lists the Services");
-        self.dns = Some(cluster::coredns::start(&self.cluster, pod.sandbox())?);
+        self.dns = Some(cluster::coredns::start(
+            self.cluster.control_plane(),
+            pod.sandbox(),
+        )?);
         // It calls itself ready a moment before it listens.
         let name = format!("web.{NAMESPACE}.svc.{DOMAIN}");
         poll::until_true(START, "CoreDNS answers in its pod", || {

@@ -1,14 +1,14 @@
 //! A sandbox with a network namespace, a cgroup and a helper: what a pod, a node's processes and a
 //! client have in common.
 
-use std::{ffi::OsStr, fs, ops::Deref, path::Path};
+use std::{ffi::OsStr, fs, io, net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     cgroup::Cgroup,
     netns::Netns,
-    probe::Probe,
+    probe::{Answer, Ask, Family, Hammer, HammerPlan, Kind, Observation, Probe, Recorder, Sock},
     process::{self, Output, Process},
     sandbox::Sandbox,
 };
@@ -21,15 +21,6 @@ pub struct Host {
     sandbox: Sandbox,
     cgroup: Cgroup,
     netns: Netns,
-}
-
-/// Sockets are made on a host as on a helper.
-impl Deref for Host {
-    type Target = Probe;
-
-    fn deref(&self) -> &Probe {
-        &self.probe
-    }
 }
 
 impl Host {
@@ -90,6 +81,51 @@ impl Host {
     /// Runs the closure in its namespace; see [`Netns::block`].
     pub fn block<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.netns.block(work)
+    }
+
+    /// kill -9 of its helper: the kernel alone closes its sockets.
+    pub fn kill(&self) {
+        self.probe.kill();
+    }
+
+    /// A new socket in its namespace and cgroup.
+    pub fn socket(&self, kind: Kind, family: Family) -> io::Result<Sock> {
+        self.probe.socket(kind, family)
+    }
+
+    /// A socket of the address's own family, connected to it.
+    pub fn connect(&self, kind: Kind, to: SocketAddr) -> io::Result<Sock> {
+        self.probe.connect(kind, to)
+    }
+
+    /// Connects, asks, closes.
+    pub fn ask(&self, kind: Kind, to: SocketAddr) -> io::Result<Answer> {
+        self.probe.ask(kind, to)
+    }
+
+    /// An echo server that goes on as long as the host; its number for [`Self::unlisten`].
+    pub fn listen(&self, kind: Kind, addr: SocketAddr, name: &str) -> io::Result<u32> {
+        self.probe.listen(kind, addr, name)
+    }
+
+    /// Ends an echo server; the connections that it has accepted stay.
+    pub fn unlisten(&self, listener: u32) -> io::Result<()> {
+        self.probe.unlisten(listener)
+    }
+
+    /// Opens connections in a loop until it is stopped.
+    pub fn hammer(&self, plan: HammerPlan) -> io::Result<Hammer> {
+        self.probe.hammer(plan)
+    }
+
+    /// Asks many questions, so many at a time; the answers in their order.
+    pub fn survey(&self, asks: Vec<Ask>, threads: usize) -> io::Result<Vec<Observation>> {
+        self.probe.survey(asks, threads)
+    }
+
+    /// Records frames until it is stopped.
+    pub fn record(&self) -> io::Result<Recorder> {
+        self.probe.record()
     }
 
     /// A counter of the kernel's extended TCP statistics, as in `nstat -az TcpExt…`.

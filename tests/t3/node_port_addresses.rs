@@ -52,7 +52,7 @@ fn answers(bed: &OneNode, client: &testbed::lan::Client, ip: IpAddr, expected: b
             CHANGE,
             &format!("{kind:?} {to} answers: {expected}"),
             || {
-                for from in [&**client, &**bed.node] {
+                for from in [client.host(), &*bed.node] {
                     let found = from.ask(kind, to);
                     ensure!(
                         found.as_ref().is_ok_and(|a| a.name.starts_with("web-")) == expected,

@@ -13,12 +13,13 @@ use anyhow::Result;
 use testbed::{
     addr,
     agent::{CHANGE, Start},
+    host::Host,
     manifest::{Endpoint, Service},
     matrix::{Case, families, matrix},
     node::Node,
     one_node::{self, OneNode, PORT, TARGET},
     poll,
-    probe::{Family, Kind, Probe},
+    probe::{Family, Kind},
 };
 
 const VIP: addr::Both = addr::vip(60);
@@ -96,7 +97,7 @@ fn without_affinity_clients_are_spread() -> Result<()> {
 }
 
 /// Who answers these clients, one connection each.
-fn names(clients: &[&Probe], to: SocketAddr) -> Result<Vec<String>> {
+fn names(clients: &[&Host], to: SocketAddr) -> Result<Vec<String>> {
     let asked = clients.iter().map(|client| client.ask(Kind::Tcp, to));
     Ok(asked
         .map(|answer| Ok(answer?.name))
@@ -105,7 +106,7 @@ fn names(clients: &[&Probe], to: SocketAddr) -> Result<Vec<String>> {
 
 /// Asks one client so often that three backends would be seen if it were free to have them: missed
 /// once in ten million.
-fn spread(client: &Probe, to: SocketAddr) -> Result<usize> {
+fn spread(client: &Host, to: SocketAddr) -> Result<usize> {
     let seen: BTreeSet<String> = names(&[client; 40], to)?.into_iter().collect();
     Ok(seen.len())
 }
@@ -117,9 +118,9 @@ fn the_timeout_counts_from_the_last_use() -> Result<()> {
         vec![sticky(&one_node::web_pods(node)).affinity(2)]
     })?;
     let to = VIP.at(Family::V4, PORT);
-    let pods: Vec<&Probe> = bed.node.pods().iter().map(|pod| &***pod).collect();
+    let pods: Vec<&Host> = bed.node.pods().iter().map(|pod| &**pod).collect();
     let (busy, idle) = pods.split_at(2);
-    let idle = [idle, &[&**bed.node]].concat();
+    let idle = [idle, &[&*bed.node]].concat();
     let (mut before, mut kept) = (names(&idle, to)?, names(busy, to)?);
     let mut last = Instant::now();
     // Three idle clients that may move to two of three backends: none does once in 27 rounds.

@@ -11,14 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use testbed::{
     addr::{self, LOOPBACK},
     agent::Start,
+    host::Host,
     matrix::{Case, families, kinds, matrix},
     one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB, WEB_LB, WEB_VIP},
-    probe::{Answer, Family, Kind, Probe, errno},
+    probe::{Answer, Family, Kind, errno},
 };
 
 /// Each answer comes from a web pod, and each web pod answers: 40 of 3 by chance miss one in 4 of
 /// 10 million runs.
-fn all_answer(from: &Probe, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
+fn all_answer(from: &Host, kind: Kind, to: SocketAddr) -> Result<Vec<Answer>> {
     let answers = (0..40)
         .map(|_| from.ask(kind, to))
         .collect::<io::Result<Vec<_>>>();
@@ -114,7 +115,7 @@ fn a_service_without_endpoints_refuses_at_once() -> Result<()> {
             addr::lb(20).at(family, PORT),
             bed.node.addr().at(family, 30020),
         ];
-        for from in [bed.client() as &Probe, &bed.node] {
+        for from in [bed.client() as &Host, &bed.node] {
             for to in tos {
                 for kind in kinds() {
                     assert_eq!(
@@ -269,7 +270,7 @@ fn socket_lb_can_be_left_to_the_host_or_off() -> Result<()> {
     for (mode, host, pod) in [("host", true, false), ("off", false, false)] {
         let start = Start::new().args(&["--socket-lb", mode, "--lb0", "off"]);
         let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
-        for (from, translated) in [(&bed.node as &Probe, host), (bed.client() as &Probe, pod)] {
+        for (from, translated) in [(&bed.node as &Host, host), (bed.client() as &Host, pod)] {
             let sock = from.connect(Kind::Udp, to)?;
             sock.send("anything")?;
             let answered = sock.recv_within(Duration::from_millis(300)).is_ok();

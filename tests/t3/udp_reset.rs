@@ -9,9 +9,10 @@ use testbed::{
     agent::{self, CHANGE, Start},
     agent_output,
     endpoint_change::{Change, EndpointChange},
+    host::Host,
     one_node::{self, OneNode, PORT},
     poll,
-    probe::{Family, Kind, Probe, Sock},
+    probe::{Family, Kind, Sock},
 };
 
 /// One look for an answer that may not come.
@@ -37,7 +38,7 @@ fn one_node(start: Start) -> Result<(OneNode, EndpointChange)> {
 }
 
 /// Connected to the VIP, and answered.
-fn opened(from: &Probe, case: &EndpointChange) -> Result<Sock> {
+fn opened(from: &Host, case: &EndpointChange) -> Result<Sock> {
     let sock = from.connect(Kind::Udp, case.vip.at(Family::V4, PORT))?;
     ensure!(sock.ask("before")?.name == case.first());
     Ok(sock)

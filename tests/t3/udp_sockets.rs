@@ -9,10 +9,11 @@ use testbed::{
     agent::{CHANGE, Start},
     agent_output,
     endpoint_change::{Change, EndpointChange, Expected, serve_elsewhere},
+    host::Host,
     matrix::families,
     one_node::{self, OneNode, PORT},
     poll,
-    probe::{Family, Kind, Probe, Sock, errno},
+    probe::{Family, Kind, Sock, errno},
 };
 
 /// One look for an answer that may not come.
@@ -57,7 +58,7 @@ fn until_aborted(sock: &Sock) -> Result<()> {
 }
 
 /// Connected, and answered once.
-fn opened(from: &Probe, kind: Kind, family: Family, to: SocketAddr, first: &str) -> Result<Sock> {
+fn opened(from: &Host, kind: Kind, family: Family, to: SocketAddr, first: &str) -> Result<Sock> {
     let sock = from.socket(kind, family)?;
     sock.connect(to)?;
     let answer = sock.ask("before")?;

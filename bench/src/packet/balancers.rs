@@ -130,7 +130,8 @@ pub(super) fn ours(node: &Node, xdp: bool) -> Result<()> {
 
 /// kube-proxy's rules, complete when this returns.
 pub(super) fn theirs(cluster: &Cluster, node: &Node, mode: &str) -> Result<()> {
-    let mut kube_proxy = KubeProxy::start_in(cluster, node.sandbox(), node.name(), mode)?;
+    let mut kube_proxy =
+        KubeProxy::start_in(cluster.control_plane(), node.sandbox(), node.name(), mode)?;
     let (words, wanted) = match mode {
         "nftables" => (["nft", "list", "ruleset"].as_slice(), "service-endpoint"),
         _ => (["iptables-save", "-t", "nat"].as_slice(), "KUBE-SEP-"),

@@ -99,8 +99,13 @@ fn write(
     (mode, services): (&str, u32),
     patience: Duration,
 ) -> Result<()> {
-    let mut kube_proxy =
-        KubeProxy::start_within(cluster, node.sandbox(), node.name(), mode, patience)?;
+    let mut kube_proxy = KubeProxy::start_within(
+        cluster.control_plane(),
+        node.sandbox(),
+        node.name(),
+        mode,
+        patience,
+    )?;
     // Its healthz may be a moment ahead of its rules.
     let place = place_of(node.netns(), node.cgroup());
     let step = usize::try_from(services)?.div_ceil(SAMPLE);

@@ -2,7 +2,6 @@
 //! it knows.
 
 use std::{
-    ops::Deref,
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -31,14 +30,6 @@ pub struct Cluster {
     control_plane: ControlPlane,
     machine: lan::Client,
     lan: Lan,
-}
-
-impl Deref for Cluster {
-    type Target = ControlPlane;
-
-    fn deref(&self) -> &ControlPlane {
-        &self.control_plane
-    }
 }
 
 impl Cluster {
@@ -115,6 +106,12 @@ impl Cluster {
         self.machine.sandbox()
     }
 
+    /// The control plane.
+    #[must_use]
+    pub const fn control_plane(&self) -> &ControlPlane {
+        &self.control_plane
+    }
+
     /// The control plane, to stop and start parts of it.
     pub fn control_plane_mut(&mut self) -> &mut ControlPlane {
         &mut self.control_plane
@@ -134,7 +131,7 @@ impl Cluster {
 
     /// A kubeconfig of the administrator.
     pub fn admin(&self) -> Result<std::path::PathBuf> {
-        self.kubeconfig("admin", super::ADMIN_TOKEN)
+        self.control_plane.kubeconfig("admin", super::ADMIN_TOKEN)
     }
 
     /// Where logs are.

@@ -45,7 +45,7 @@ struct Installed<'a> {
 
 impl<'a> Installed<'a> {
     fn new(cluster: &'a Cluster, node: &'a Node, release: &str, values: &[&str]) -> Result<Self> {
-        let said = chart::install(cluster, cluster.sandbox(), release, values)?;
+        let said = chart::install(cluster.control_plane(), cluster.sandbox(), release, values)?;
         ensure!(
             said.contains("STATUS: deployed") && said.contains("runs as DaemonSet"),
             "{said}"
@@ -72,7 +72,7 @@ impl<'a> Installed<'a> {
             .as_ref()
             .and_then(|spec| spec.service_account_name.as_deref());
         let token = chart::token(
-            cluster,
+            cluster.control_plane(),
             "kube-system",
             account.context("no ServiceAccount")?,
         )?;
@@ -87,7 +87,10 @@ impl<'a> Installed<'a> {
 
     /// Its rights: what the agent has to read, and no more.
     fn check_rights(&self) -> Result<()> {
-        let kubeconfig = self.cluster.kubeconfig(self.node.name(), &self.token)?;
+        let kubeconfig = self
+            .cluster
+            .control_plane()
+            .kubeconfig(self.node.name(), &self.token)?;
         let client = Client::new(self.node.netns(), &kubeconfig)?;
         client.list::<k8s_openapi::api::core::v1::Service>("default", "")?;
         for refused in [
@@ -126,7 +129,7 @@ impl<'a> Installed<'a> {
             home: self.node.cgroup().path(),
             files: &files,
             token: &self.token,
-            ca: &self.cluster.ca(),
+            ca: &self.cluster.control_plane().ca(),
             binary: &agent::binary()?,
         };
         for map in self.cluster.client().list("kube-system", "")? {
@@ -137,7 +140,7 @@ impl<'a> Installed<'a> {
 
     /// What `helm test` does: its pod, on this node; the output.
     fn helm_test(&self, values: &[&str]) -> Result<String> {
-        let documents = chart::template(self.cluster.dir(), values)?;
+        let documents = chart::template(self.cluster.control_plane().dir(), values)?;
         let pod = documents
             .into_iter()
             .find(|document| document["kind"] == "Pod");
@@ -242,7 +245,7 @@ fn tells_by_an_event(cluster: &Cluster) -> Result<()> {
 
 /// The values for a cluster without kube-proxy.
 fn api_server(cluster: &Cluster) -> [String; 2] {
-    let (address, port) = cluster.address();
+    let (address, port) = cluster.control_plane().address();
     [
         format!("k8sServiceHost={address}"),
         format!("k8sServicePort={port}"),
@@ -256,7 +259,7 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
     let cluster = Cluster::shared()?;
     let mut node = cluster.node(1)?;
     let (vip, _) = web(&cluster, &mut node, "defaults")?;
-    let kube_proxy = KubeProxy::start(&cluster, node.sandbox(), node.name())?;
+    let kube_proxy = KubeProxy::start(cluster.control_plane(), node.sandbox(), node.name())?;
     // Its rules are there when the agent's way to the API server is.
     let api: SocketAddr = format!("{SERVICE_HOST}:443").parse()?;
     poll::until(CHANGE, "kube-proxy serves the API server", || {
@@ -306,7 +309,7 @@ fn default_values_take_over_from_kube_proxy() -> Result<()> {
         Ok(told.and_then(|error| error.raw_os_error()) == Some(libc::ECONNABORTED))
     })?;
     agent.check()?;
-    chart::uninstall(&cluster, cluster.sandbox(), "defaults").map(drop)
+    chart::uninstall(cluster.control_plane(), cluster.sandbox(), "defaults").map(drop)
 }
 
 #[test]
@@ -330,7 +333,7 @@ fn without_kube_proxy_and_with_xdp() -> Result<()> {
     let outside = cluster.outside(11)?;
     assert_eq!(outside.ask(Kind::Tcp, node_port)?.name, "web-1");
     agent.check()?;
-    chart::uninstall(&cluster, cluster.sandbox(), "without").map(drop)
+    chart::uninstall(cluster.control_plane(), cluster.sandbox(), "without").map(drop)
 }
 
 #[test]
@@ -355,5 +358,5 @@ fn with_every_value_changed() -> Result<()> {
         "/metrics: {status} {metrics}"
     );
     agent.check()?;
-    chart::uninstall(&cluster, cluster.sandbox(), "everything").map(drop)
+    chart::uninstall(cluster.control_plane(), cluster.sandbox(), "everything").map(drop)
 }

@@ -57,7 +57,7 @@ fn without_the_api_server_all_goes_on_and_what_was_missed_is_made_up() -> Result
 
     // Cut off first, and the server stopped after: no goodbye is heard. It starts again while the
     // way is still cut.
-    let (address, _) = cluster.address();
+    let (address, _) = cluster.control_plane().address();
     node.netns()
         .ip(&format!("route add blackhole {address}/32\n"))?;
     cluster.control_plane_mut().stop_api()?;

@@ -59,7 +59,7 @@ fn daemon_set(args: &[&str], env: &Value) -> Result<DaemonSet> {
 
 /// The environment of a pod that is told where the API server is.
 fn told(cluster: &Cluster) -> Value {
-    let (address, port) = cluster.address();
+    let (address, port) = cluster.control_plane().address();
     json!([
         {"name": "KUBERNETES_SERVICE_HOST", "value": address},
         {"name": "KUBERNETES_SERVICE_PORT", "value": port.to_string()},
@@ -67,7 +67,7 @@ fn told(cluster: &Cluster) -> Value {
 }
 
 fn start(cluster: &Cluster, node: &Node, args: &[&str], env: &Value) -> Result<Daemon> {
-    let (files, ca, binary) = (files(node), cluster.ca(), agent::binary()?);
+    let (files, ca, binary) = (files(node), cluster.control_plane().ca(), agent::binary()?);
     let host = Host {
         node: node.name(),
         bpffs: node.bpf_dir(),

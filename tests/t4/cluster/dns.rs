@@ -24,7 +24,7 @@ fn names_are_resolved_through_the_cluster_ip_of_coredns() -> Result<()> {
     let mut node = cluster.node(5)?;
     let pod = node.add_pod("coredns")?;
     let ips = pod.addr().ips();
-    let mut coredns = coredns::start(&cluster, pod.sandbox())?;
+    let mut coredns = coredns::start(cluster.control_plane(), pod.sandbox())?;
     let spec = PodSpec {
         name: "coredns",
         app: "kube-dns",
@@ -45,7 +45,7 @@ fn names_are_resolved_through_the_cluster_ip_of_coredns() -> Result<()> {
     cluster.pod("default", &mut node, "web-1", "web", 8080)?;
 
     let _agent = agent(&cluster, &node)?;
-    let resolv_conf = coredns::resolv_conf(&cluster, DNS.parse::<IpAddr>()?)?;
+    let resolv_conf = coredns::resolv_conf(cluster.control_plane(), DNS.parse::<IpAddr>()?)?;
     let client = node.add_pod("client")?.host_mut();
     client.resolve_by(&resolv_conf);
 

@@ -157,7 +157,8 @@ fn health_is_told_as_kube_proxy_tells_it() -> Result<()> {
     for family in ["IPv4", "IPv6"] {
         api.wait_endpoints("health", "full", family, 4)?;
     }
-    let mut kube_proxy = KubeProxy::start(&cluster, theirs.sandbox(), theirs.name())?;
+    let mut kube_proxy =
+        KubeProxy::start(cluster.control_plane(), theirs.sandbox(), theirs.name())?;
     let _agent = agent(&cluster, &ours)?;
     let ports = [full, empty];
     let settled = |node: &Node| {

@@ -120,7 +120,8 @@ fn kube_proxys_metrics_are_there_or_their_absence_is_explained() -> Result<()> {
     };
     elsewhere("first", "10.244.251.1")?;
     api.wait_endpoints("metrics", "local", "IPv4", 1)?;
-    let mut kube_proxy = KubeProxy::start(&cluster, theirs.sandbox(), theirs.name())?;
+    let mut kube_proxy =
+        KubeProxy::start(cluster.control_plane(), theirs.sandbox(), theirs.name())?;
     let _agent = agent(&cluster, &ours)?;
     for node in [&theirs, &ours] {
         for path in ["healthz", "livez"] {

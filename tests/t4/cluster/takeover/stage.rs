@@ -163,7 +163,7 @@ impl<'c> Stage<'c> {
         let (path, name) = (self.path()?, self.mode.name);
         // Its own ports are the agent's here.
         KubeProxy::start_with(
-            self.cluster,
+            self.cluster.control_plane(),
             node.sandbox(),
             node.name(),
             name,
