@@ -22,9 +22,6 @@ pub struct Dev {
 
 /// Bits of [`Dev::flags`].
 pub mod flags {
-    /// XDP may send out here: XDP is attached to it too, no encapsulation stands between, and what
-    /// it sends arrives.
-    pub const XDP: u32 = 1;
     /// Packets arriving here come from outside the node (a node device), so our programs stand on
     /// it.
     pub const NODE: u32 = 1 << 1;

@@ -28,6 +28,7 @@ pub mod slot;
 pub mod sock;
 pub mod srcrange;
 pub mod stats;
+pub mod xdp_dev;
 
 pub use addr::{Addr, Proto};
 pub use reason::Reason;

@@ -85,6 +85,8 @@ maps! {
     SCRATCH: "lb_scratch", 1, v 1, config;
     /// interface index → [`Dev`](crate::dev::Dev)
     DEVS: "lb_devs", 1 << 10, v 1, config;
+    /// interface index, its low bits → [`XdpDev`](crate::xdp_dev::XdpDev); mmapable
+    XDP_DEVS: "lb_xdp_devs", 1 << 10, v 1, config;
     /// [`Reason`](crate::Reason) → count, one a CPU
     COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
     /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU

@@ -14,6 +14,7 @@ use crate::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    xdp_dev::XdpDev,
 };
 
 /// Asserts that the fields' sizes add up to the whole (no padding), and names every field (a new
@@ -60,4 +61,5 @@ pod! {
         flags: u8, client: u8, server: u8, last_seen_ns: u64,
     }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
+    XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

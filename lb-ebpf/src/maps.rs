@@ -20,6 +20,7 @@ use lb_common::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    xdp_dev::XdpDev,
 };
 
 #[btf_map(name = "lb_frontends")]
@@ -91,6 +92,9 @@ pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as u
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();
+
+#[btf_map(name = "lb_xdp_devs")]
+pub static XDP_DEVS: Array<XdpDev, { maps::XDP_DEVS.capacity as usize }, MMAPABLE> = Array::new();
 
 #[btf_map(name = "lb_counters")]
 pub static COUNTERS: PerCpuArray<u64, { maps::COUNTERS.capacity as usize }> = PerCpuArray::new();

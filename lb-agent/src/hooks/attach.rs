@@ -11,9 +11,10 @@ use lb_sys::{CgroupHook, LinkTarget, TcHook, Xdp};
 use super::{
     cgroup::Cgroup,
     clsact,
-    device_table::{DeviceTable, XdpSend},
+    device_table::DeviceTable,
     link_pin::device_pin,
     links::Links,
+    xdp_table::{XdpTable, XdpUse},
 };
 use crate::{
     load::programs::{self, Hook, Spec},
@@ -48,6 +49,7 @@ pub struct Attachments {
     pub(super) tc: TcMode,
     xdp: XdpMode,
     device_table: DeviceTable,
+    xdp_table: XdpTable,
     pub(super) links: Links,
     /// Names of pins of what [`Attachments::verify`] found lost and is not back yet.
     pub(super) lost: BTreeSet<String>,
@@ -73,6 +75,7 @@ impl Attachments {
             tc,
             xdp,
             device_table: DeviceTable::open(dir)?,
+            xdp_table: XdpTable::open(dir)?,
             links: Links::new(dir),
             lost: BTreeSet::new(),
             without_xdp: BTreeSet::new(),
@@ -302,19 +305,21 @@ impl Attachments {
         }
     }
 
-    /// Writes the device's entry in `lb_devs`.
+    /// Writes the device's entries in `lb_devs` and `lb_xdp_devs`.
     fn write_entry(&mut self, device: &Device) -> Result<()> {
         let attached = programs::by_hook(Hook::Xdp)
             .is_some_and(|spec| self.links.is_current_on(spec, &device.name, device.ifindex));
         // What XDP sends out of a veth device is lost unless its other end has XDP too, which only
         // the operator knows.
-        let sends = attached && (!device.veth || self.xdp == XdpMode::Native);
-        let xdp = if sends {
-            XdpSend::Allowed
+        let xdp = if !attached {
+            XdpUse::Absent
+        } else if device.veth && self.xdp != XdpMode::Native {
+            XdpUse::Receives
         } else {
-            XdpSend::Forbidden
+            XdpUse::Sends
         };
-        self.device_table.write(device, xdp)
+        self.device_table.write(device)?;
+        self.xdp_table.write(device, xdp)
     }
 
     /// Detaches programs from devices that are gone or no longer ours, and forgets those devices.
@@ -335,6 +340,7 @@ impl Attachments {
         }
         self.without_xdp
             .retain(|ifindex| devices.iter().any(|d| d.ifindex == *ifindex));
-        self.device_table.retain(devices)
+        self.device_table.retain(devices)?;
+        self.xdp_table.retain(devices)
     }
 }

@@ -16,15 +16,6 @@ use crate::{
     model::Device,
 };
 
-/// Whether XDP may send packets out of a device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum XdpSend {
-    /// It is attached, and what it sends arrives.
-    Allowed,
-    /// tc sends instead.
-    Forbidden,
-}
-
 /// The table, opened for writing.
 #[derive(Debug)]
 pub(super) struct DeviceTable(HashPin<u32, Dev>);
@@ -36,8 +27,8 @@ impl DeviceTable {
     }
 
     /// Writes the device's entry unless it is there already.
-    pub(super) fn write(&mut self, device: &Device, xdp: XdpSend) -> Result<()> {
-        let entry = entry(device, xdp);
+    pub(super) fn write(&mut self, device: &Device) -> Result<()> {
+        let entry = entry(device);
         if self.0.map().get(&device.ifindex)? == Some(entry) {
             return Ok(());
         }
@@ -59,11 +50,7 @@ impl DeviceTable {
     }
 }
 
-fn entry(device: &Device, xdp: XdpSend) -> Dev {
-    let xdp = match xdp {
-        XdpSend::Allowed => flags::XDP,
-        XdpSend::Forbidden => 0,
-    };
+fn entry(device: &Device) -> Dev {
     Dev {
         source_v4: device
             .source_v4
@@ -71,7 +58,7 @@ fn entry(device: &Device, xdp: XdpSend) -> Dev {
         source_v6: device
             .source_v6
             .map_or(Addr::ZERO, |a| Addr::v6(a.octets())),
-        flags: flags::NODE | xdp,
+        flags: flags::NODE,
         header_len: device.header_len,
     }
 }

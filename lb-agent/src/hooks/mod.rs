@@ -8,3 +8,4 @@ mod device_table;
 mod link_pin;
 mod links;
 mod verify;
+mod xdp_table;

@@ -38,6 +38,8 @@ pub struct Device {
     pub source_v6: Option<Ipv6Addr>,
     /// Bytes of the link-layer header: 14, or 0 for tunnels and other raw devices.
     pub header_len: u32,
+    /// Its hardware address; zero if it has none of six bytes.
+    pub mac: [u8; 6],
     /// A veth device: what XDP sends out here is lost unless the other end, which the agent cannot
     /// see, has XDP too.
     pub veth: bool,

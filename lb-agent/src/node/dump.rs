@@ -41,6 +41,9 @@ fn link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Address(mac) => {
+                link.mac = mac.as_slice().try_into().unwrap_or_default();
+            }
             LinkAttribute::Controller(master) => link.master = Some(*master),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(kind).unwrap_or_default();

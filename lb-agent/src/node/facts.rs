@@ -28,6 +28,8 @@ pub struct Link {
     pub loopback: bool,
     /// Frames have an Ethernet header.
     pub ethernet: bool,
+    /// Its hardware address; zero if it has none of six bytes.
+    pub mac: [u8; 6],
     /// Bytes of the largest packet; 0 if netlink does not say.
     pub mtu: u32,
 }

@@ -9,15 +9,19 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::{Reason, dev, flow::direction};
+use lb_common::{
+    Reason,
+    flow::direction,
+    xdp_dev::{self, XdpDev, flags},
+};
 
 use crate::{
     count::{self, count},
     decide::{self, Action},
+    maps::XDP_DEVS,
     mark,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Net, Offload, Packet, load},
     rewrite::frame,
-    route,
     scratch::{self, Scratch},
 };
 
@@ -34,7 +38,7 @@ enum Verdict {
 }
 
 /// Frames that come in on a device named by `--attach-xdp`.
-#[xdp]
+#[xdp(frags)]
 pub fn lb_xdp(ctx: XdpContext) -> u32 {
     ingress(&ctx) as u32
 }
@@ -77,11 +81,10 @@ fn ingress(ctx: &XdpContext) -> Verdict {
 #[inline(always)]
 fn send(ctx: &XdpContext, p: &Packet, s: &Scratch) -> Verdict {
     let out = s.fib.ifindex;
-    let reachable = match route::device(out) {
-        Some(d) => d.flags & dev::flags::XDP != 0,
-        None => false,
-    };
-    if !reachable || p.sum_is_unfinished() || !frame::write(ctx, p, &s.flow, Some(&s.fib)) {
+    if !reaches(ctx, p, out)
+        || p.sum_is_unfinished()
+        || !frame::write(ctx, p, &s.flow, Some(&s.fib))
+    {
         count(Reason::XdpToTc);
         return Verdict::Pass;
     }
@@ -102,6 +105,49 @@ fn send(ctx: &XdpContext, p: &Packet, s: &Scratch) -> Verdict {
     }
 }
 
+/// May XDP send the frame out of the device? Back where it came from also one that does not lie in
+/// one piece: a driver that takes such frames sends them, too.
+#[inline(always)]
+fn reaches(ctx: &XdpContext, p: &Packet, out: u32) -> bool {
+    let Some(device) = device(out) else {
+        return false;
+    };
+    let needed = if out == p.ifindex || p.len <= linear(ctx) {
+        flags::SEND
+    } else {
+        flags::SEND_FRAGMENTED
+    };
+    device.flags & needed != 0
+}
+
+/// What the agent wrote of a device.
+#[inline(always)]
+fn device(ifindex: u32) -> Option<&'static XdpDev> {
+    let device = XDP_DEVS.get(xdp_dev::index(ifindex))?;
+    (device.ifindex == ifindex).then_some(device)
+}
+
+/// Is the frame that begins at `data` for another host? A promiscuous device takes such in.
+#[inline(always)]
+fn is_for_other_host(data: usize, ifindex: u32) -> bool {
+    let Some(device) = device(ifindex) else {
+        return false;
+    };
+    let mac = (&raw const device.mac) as usize;
+    // SAFETY: the frame's first fourteen bytes were checked; six bytes of a map element.
+    unsafe {
+        (load::<u32>(data) ^ load::<u32>(mac))
+            | u32::from(load::<u16>(data + 4) ^ load::<u16>(mac + 4))
+            != 0
+    }
+}
+
+/// Bytes of the frame from the network header on that lie in one piece.
+#[inline(always)]
+fn linear(ctx: &XdpContext) -> u32 {
+    (ctx.data_end() - ctx.data()) as u32 - ETH
+}
+
 /// Reads the headers; `None` for what is not ours to touch.
 #[inline(always)]
 fn read(ctx: &XdpContext) -> Option<Packet> {
@@ -111,8 +157,9 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
     }
     // SAFETY: the fourteen bytes were checked.
     let (first, protocol): (u8, u16) = unsafe { (load(data), load(data + 12)) };
-    // Broadcast and multicast frames.
-    if first & 1 != 0 {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    // Broadcast and multicast frames, too.
+    if first & 1 != 0 || is_for_other_host(data, ifindex) {
         return None;
     }
     let v4 = match protocol {
@@ -120,16 +167,15 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
         ETH_P_IPV6 => false,
         _ => return None,
     };
-    let linear = (end - data) as u32 - ETH;
     let extent = Extent {
         net: Net { at: ETH, v4 },
         // Compared below.
         whole: u32::MAX,
         offload: Offload::None,
-        ifindex: ctx.ingress_ifindex() as u32,
+        ifindex,
     };
     let p = packet::parse(data, end, extent, ctx.ctx).ok()?;
-    (p.len <= linear || p.len + ETH <= length(ctx)).then_some(p)
+    (p.len <= linear(ctx) || p.len + ETH <= length(ctx)).then_some(p)
 }
 
 /// Bytes of the whole frame, of which a part may lie elsewhere.

@@ -13,15 +13,20 @@ use lb_agent::{
     maps::{
         dir::BpfDir,
         lock::DirLock,
-        pinned::{Access, HashPin},
-        table::HashTable as _,
+        pinned::{Access, ArrayPin, HashPin},
+        table::{ArrayTable as _, HashTable as _},
     },
     model::Device,
 };
-use lb_common::{dev::Dev, frontend::FrontendValue, maps::DEVS};
+use lb_common::{
+    dev::Dev,
+    frontend::FrontendValue,
+    maps::{DEVS, XDP_DEVS},
+    xdp_dev::{self, XdpDev},
+};
 use lb_sys::{LinkInfo, LinkTarget, TcHook};
 
-use crate::datapath::bare_node::{BareNode, key, start, tc_mode};
+use crate::datapath::bare_node::{BareNode, MAC, key, start, tc_mode};
 
 #[test]
 fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
@@ -119,7 +124,17 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     let entries = devs.entries()?;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].0, eth0.ifindex);
-    assert_ne!(entries[0].1.flags & lb_common::dev::flags::XDP, 0);
+    let xdp_devs: ArrayPin<XdpDev> = ArrayPin::open(&bed.dir()?, XDP_DEVS, Access::Read)?;
+    let place = xdp_dev::index(eth0.ifindex);
+    let entry = xdp_devs.load(place)?;
+    assert_eq!((entry.ifindex, entry.mac), (eth0.ifindex, MAC));
+    assert_eq!(entry.flags, xdp_dev::flags::SEND);
+
+    // Another hardware address.
+    let mut moved = eth0.clone();
+    moved.mac[5] += 1;
+    follow(&mut running, std::slice::from_ref(&moved))?;
+    assert_eq!(xdp_devs.load(place)?.mac, moved.mac);
 
     // Renamed: the same links under the new name.
     let ids = |links: &BTreeMap<String, LinkInfo>| -> Vec<u32> {
@@ -145,11 +160,15 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     plain.xdp = false;
     follow(&mut running, std::slice::from_ref(&plain))?;
     assert!(tc(&bed.links()?).iter().all(|n| !n.starts_with("lb_xdp")));
-    assert_eq!(devs.entries()?[0].1.flags & lb_common::dev::flags::XDP, 0);
+    assert_eq!(devs.entries()?.len(), 1);
+    assert_eq!(xdp_devs.load(place)?, XdpDev::FREE);
+    follow(&mut running, std::slice::from_ref(&wan))?;
+    assert_ne!(xdp_devs.load(place)?, XdpDev::FREE);
     bed.netns.ip("link del wan.0\n")?;
     follow(&mut running, &[])?;
     assert_eq!(tc(&bed.links()?), [""; 0]);
     assert_eq!(devs.entries()?.len(), 0);
+    assert_eq!(xdp_devs.load(place)?, XdpDev::FREE);
     Ok(())
 }
 

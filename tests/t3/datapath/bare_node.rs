@@ -66,6 +66,9 @@ impl BareNode {
     }
 }
 
+/// Of the devices that the tests speak of to the agent.
+pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 7, 1];
+
 pub(crate) fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
     let ifindex = netns.block(|| {
         nix::net::if_::if_nametoindex(name).with_context(|| format!("no device {name}"))
@@ -77,6 +80,7 @@ pub(crate) fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
         source_v4: Some([198, 18, 7, 1].into()),
         source_v6: None,
         header_len: 14,
+        mac: MAC,
         veth: false,
     })
 }

@@ -38,6 +38,7 @@ fn three_capabilities_are_enough() -> Result<()> {
             source_v4: None,
             source_v6: None,
             header_len: 14,
+            mac: [0; 6],
             veth: false,
         }];
         for _ in 0..2 {

@@ -61,10 +61,6 @@ pub(crate) const MARKS: &[(&str, &str)] = &[
         "Packets with a source that the stack would drop as a martian are sent on by tc and XDP.",
     ),
     ("H2", "Refusals are sent without a limit of their rate."),
-    (
-        "X6",
-        "XDP balances frames for other hosts that a promiscuous device takes in.",
-    ),
 ];
 
 /// The sentence of a number.

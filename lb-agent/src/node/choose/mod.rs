@@ -43,6 +43,7 @@ pub fn devices(facts: &Facts, selection: &Selection) -> Vec<Device> {
             source_v4: source(facts, link.ifindex, v4),
             source_v6: source(facts, link.ifindex, v6),
             header_len: if link.ethernet { ETHERNET } else { 0 },
+            mac: link.mac,
             veth: link.kind == "veth",
         })
         .collect();

@@ -16,6 +16,7 @@ impl Machine {
             master,
             loopback: name == "lo",
             ethernet: !matches!(kind, "ipip" | "wireguard" | "tun"),
+            mac: [0; 6],
             mtu: if kind == "vxlan" { 1450 } else { 1500 },
         });
         self

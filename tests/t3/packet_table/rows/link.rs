@@ -7,7 +7,6 @@ use crate::packet_table::{
     packet::{ACK, At, Layer, Packet, SYN, syn, tcp, udp},
     plan::{FAR, HERE, Peer, S_EMPTY, S_FAR, S_HERE, TUNNEL_CLIENT},
     row::{Hook, NOTHING, Row, row},
-    today::today,
 };
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -81,12 +80,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("a frame for another host that a promiscuous device takes in passes XDP")
             .given(syn().mac(OTHER_HOST).to(S_FAR.lb()))
             .then(PASSED, NOTHING)
-            .only(Hook::XDP)
-            .known_wrong(
-                "X6",
-                "XDP does not look whose frame it is, and balances it",
-                today(to(FAR), PktForwarded),
-            ),
+            .only(Hook::XDP),
         row("the largest frame that XDP takes in one piece goes to its backend")
             .given(udp().payload(3_300))
             .then(to(FAR), PktForwarded),

@@ -17,7 +17,7 @@ use lb_agent::{
     maps::{
         Maps,
         dir::BpfDir,
-        pinned::{Access, HashPin},
+        pinned::{Access, ArrayPin, HashPin},
         stats::Stats,
         table::{ArrayTable, HashTable as _},
     },
@@ -34,6 +34,7 @@ use lb_common::{
     member::MemberKey,
     pool::Pool,
     slot::Slot,
+    xdp_dev::{self, XdpDev},
 };
 use testbed::addr::Both;
 
@@ -104,6 +105,7 @@ impl Agent {
         fill(&mut maps, indices)?;
         commit.run()?;
         let mut devs: HashPin<u32, Dev> = HashPin::open(&dir, maps::DEVS, Access::Write)?;
+        let mut xdp_devs: ArrayPin<XdpDev> = ArrayPin::open(&dir, maps::XDP_DEVS, Access::Write)?;
         for (device, source, xdp) in [
             (Device::Eth0, NODE, true),
             (Device::Eth1, NODE_ETH1, true),
@@ -114,15 +116,25 @@ impl Agent {
             let entry = Dev {
                 source_v4: Addr::from(std::net::IpAddr::from(source.v4)),
                 source_v6: Addr::from(std::net::IpAddr::from(source.v6)),
-                flags: flags::NODE | if xdp { flags::XDP } else { 0 },
+                flags: flags::NODE,
                 header_len: if matches!(device, Device::Tun4 | Device::Tun6) {
                     0
                 } else {
                     14
                 },
             };
-            let done = devs.insert(&[(indices[&device], entry)]);
+            let ifindex = indices[&device];
+            let done = devs.insert(&[(ifindex, entry)]);
             ensure!(done.error.is_none(), "{done:?}");
+            if xdp {
+                let entry = XdpDev {
+                    ifindex,
+                    flags: xdp_dev::flags::SEND | xdp_dev::flags::SEND_FRAGMENTED,
+                    mac: device.mac(),
+                    pad: 0,
+                };
+                xdp_devs.store(xdp_dev::index(ifindex), &entry)?;
+            }
         }
         let saved = Saved {
             frontends: maps.frontends.entries()?,
