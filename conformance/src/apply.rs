@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use testbed::cluster::Client;
 
 use crate::{
+    numbers::Given,
     objects::{self, Slot},
     plan::Svc,
 };
@@ -39,11 +40,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Of a Service of a plan.
+    /// Of a Service of a plan, with the numbers that it is given; without, the API server chooses.
     #[must_use]
-    pub fn new(slot: &Slot, position: usize, svc: &Svc) -> Self {
+    pub fn new(slot: &Slot, position: usize, svc: &Svc, given: Option<Given>) -> Self {
+        let mut service = objects::service(slot, position, svc);
+        if let Some(given) = given {
+            given.write(svc, &mut service);
+        }
         Self {
-            service: objects::service(slot, position, svc),
+            service,
             ingress: objects::ingress(slot, svc),
             slices: objects::slices(slot, position, svc),
             made: svc.made,

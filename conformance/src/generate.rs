@@ -13,7 +13,8 @@ use testbed::probe::Family;
 
 use crate::{
     plan::{Endpoint, Ingress, OnlyFamily, Plan, Port, Slice, Svc, Type},
-    world::{FAR, NEAR, NODE, OTHER_NODE, TARGETS, ZONES},
+    side::Side,
+    world::{NODE, OTHER_NODE, TARGETS, ZONES},
 };
 
 /// The cluster of this number; always the same.
@@ -39,6 +40,25 @@ pub fn plan(seed: u64) -> Result<Plan> {
         name: format!("seed {seed}"),
         states,
     })
+}
+
+/// A cluster for two nodes: as [`plan`], and some endpoints name the node that they do not run on,
+/// as those of hand-made slices do.
+pub fn plan_of_pair(seed: u64) -> Result<Plan> {
+    let mut plan = plan(seed)?;
+    let svcs = plan.states.iter_mut().flatten().flatten();
+    let slices = svcs.flat_map(|svc| &mut svc.slices);
+    for endpoint in slices.flat_map(|slice| &mut slice.endpoints) {
+        // Always the same ones of a cluster: a pod does not move while it runs.
+        let chance = seed.wrapping_mul(31).wrapping_add(endpoint.pod as u64 * 7) % 24;
+        endpoint.misplaced = chance == 0 && !endpoint.nameless;
+        // What kube-proxy makes of a pod that asks itself and is no local endpoint has a scenario
+        // of its own.
+        if Side::ALL.iter().any(|side| side.backend() == endpoint.pod) {
+            (endpoint.nameless, endpoint.misplaced) = (false, false);
+        }
+    }
+    Ok(plan)
 }
 
 fn cluster() -> impl Strategy<Value = (Vec<Svc>, Vec<Edit>)> {
@@ -169,7 +189,7 @@ fn slice() -> impl Strategy<Value = Slice> {
 /// Each pod once in a slice. Hints are all of one kind mostly, since one endpoint without undoes
 /// those of all.
 fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
-    let pods = [&NEAR[..], &FAR[..]].concat();
+    let pods = Side::ALL.map(Side::pods).concat();
     let pods = prop_oneof![1 => Just(Vec::new()), 9 => subsequence(pods, 1..=4)];
     let hinted = (often(40), often(25));
     (pods, vec((conditions(), hint(), often(8)), 4), hinted).prop_map(|(pods, details, hinted)| {
@@ -185,6 +205,7 @@ fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
                     // What kube-proxy makes of a pod that is its own such backend has a scenario of
                     // its own.
                     nameless: nameless && pod != 0,
+                    misplaced: false,
                     zones: if zones { hint.0 } else { Vec::new() },
                     nodes: if nodes { hint.1 } else { Vec::new() },
                 },

@@ -145,10 +145,14 @@ impl Case<'_> {
             .all(|one| matches!(one, Outcome::Answer { .. }))
     }
 
-    /// Only backends of the refereed node answer in ours.
+    /// Only backends of the node that is asked answer in ours.
     #[must_use]
     pub fn only_near_answer(&self) -> bool {
-        let near = world::NEAR.map(|number| format!("{}:", world::pod(number).name));
+        let near = self
+            .question
+            .through
+            .pods()
+            .map(|number| format!("{}:", world::pod(number).name));
         let is_near = |name: &String| near.iter().any(|pod| name.starts_with(pod));
         self.we_are_answered() && names(self.ours).iter().all(is_near)
     }

@@ -207,7 +207,12 @@ fn endpoint(endpoint: &Endpoint, of: Family) -> Value {
     }
     let mut value = json!({"addresses": [pod.addr.ip(of)], "conditions": conditions});
     if !endpoint.nameless {
-        value["nodeName"] = json!(pod.node);
+        let side = if endpoint.misplaced {
+            pod.side.other()
+        } else {
+            pod.side
+        };
+        value["nodeName"] = json!(side.node());
     }
     let named = |names: &[&str]| {
         names

@@ -197,7 +197,7 @@ impl Slice {
 /// One endpoint of a slice: a pod of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoint {
-    /// Number in the pool, see [`super::world::NEAR`] and [`super::world::FAR`].
+    /// Number in the pool, see [`super::side::Side::pods`].
     pub pod: usize,
     /// `conditions.ready`
     pub ready: Option<bool>,
@@ -207,6 +207,8 @@ pub struct Endpoint {
     pub terminating: Option<bool>,
     /// Without `nodeName`.
     pub nameless: bool,
+    /// Its `nodeName` is the other node's.
+    pub misplaced: bool,
     /// `hints.forZones`
     pub zones: Vec<&'static str>,
     /// `hints.forNodes`

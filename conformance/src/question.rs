@@ -16,7 +16,7 @@ use crate::{
     apply::Live,
     objects::Slot,
     plan::{Ingress, Svc, Type},
-    world::node_ips,
+    side::Side,
 };
 
 /// A port that no plan gives to a Service.
@@ -33,13 +33,13 @@ pub const PATIENCE_MS: u64 = 300;
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Client {
-    /// A pod of the refereed node that is no backend.
+    /// A pod that is no backend.
     Pod,
-    /// The first pod of the pool, on the refereed node.
+    /// The first pod of the pool on its node.
     Backend,
-    /// The refereed node itself.
+    /// A node itself.
     Host,
-    /// A machine that is no node; all networks of Services lead to the refereed node.
+    /// A machine that is no node; all networks of Services lead to one of the nodes.
     Outside,
 }
 
@@ -86,6 +86,10 @@ pub struct Question {
     pub family: Family,
     /// Who asks.
     pub client: Client,
+    /// On which node that is; of a client outside, where its networks lead.
+    pub from: Side,
+    /// Whose proxy is the first to see it.
+    pub through: Side,
     /// What is asked.
     pub front: Front,
     /// Where that is.
@@ -103,8 +107,8 @@ impl fmt::Display for Question {
         };
         write!(
             f,
-            "{:?} asks {:?} of service {} by {protocol} at {}",
-            self.client, self.front, self.position, self.to
+            "{:?} of {:?} asks {:?} of service {} by {protocol} at {} through {:?}",
+            self.client, self.from, self.front, self.position, self.to, self.through
         )
     }
 }
@@ -113,7 +117,7 @@ impl Question {
     /// Asked by the same one in the same way, by a frontend of the same kind.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        let same = |one: &Self| (one.client, one.udp, one.connected);
+        let same = |one: &Self| (one.client, one.from, one.through, one.udp, one.connected);
         let kind = std::mem::discriminant::<Front>;
         same(self) == same(other) && kind(&self.front) == kind(&other.front)
     }
@@ -127,20 +131,20 @@ impl Question {
             to: self.to,
             tries: self.tries * more.min(8) as usize,
             within_ms: PATIENCE_MS * u64::from(more),
+            reused: false,
         }
     }
 }
 
-/// Every question that can be asked of a Service as it stands.
+/// Every question that can be asked of a Service as it stands, where these nodes are refereed.
 #[must_use]
-pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
+pub fn all(sides: &[Side], slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
     let mut questions = Vec::new();
     let tries = (svc.breadth() * TRIES).clamp(8, MOST_TRIES);
     for family in &svc.families {
-        let same = |ip: &&IpAddr| ip.is_ipv4() == (*family == Family::V4);
         for (port, of) in svc.ports.iter().enumerate() {
-            for (front, to) in fronts(slot, position, svc, live, port, *family) {
-                for client in Client::ALL {
+            for (front, to, of_node) in fronts(sides, slot, position, svc, live, port, *family) {
+                for (client, from, through) in askers(sides, of_node) {
                     if front == Front::Loopback && client != Client::Host {
                         continue;
                     }
@@ -155,6 +159,8 @@ pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question
                             connected,
                             family: *family,
                             client,
+                            from,
+                            through,
                             front,
                             to,
                             tries,
@@ -163,75 +169,93 @@ pub fn all(slot: &Slot, position: usize, svc: &Svc, live: &Live) -> Vec<Question
                 }
             }
         }
-        debug_assert!(live.cluster_ips.iter().filter(same).count() <= 1);
     }
     questions
 }
 
+/// Every client of these nodes, and the node that is asked: the one whose address it is, or else
+/// the client's own.
+fn askers(sides: &[Side], of_node: Option<Side>) -> impl Iterator<Item = (Client, Side, Side)> {
+    let of_side = move |from: Side| {
+        let through = of_node.unwrap_or(from);
+        Client::ALL.map(|client| (client, from, through))
+    };
+    sides.iter().copied().flat_map(of_side)
+}
+
+/// The frontends of a port; those that are addresses of a node with that node.
 fn fronts(
+    sides: &[Side],
     slot: &Slot,
     position: usize,
     svc: &Svc,
     live: &Live,
     port: usize,
     family: Family,
-) -> Vec<(Front, SocketAddr)> {
+) -> Vec<(Front, SocketAddr, Option<Side>)> {
     let mut fronts = Vec::new();
     let is_ours = |ip: &&IpAddr| ip.is_ipv4() == (family == Family::V4);
     let number = svc.ports[port].number;
     if let Some(ip) = live.cluster_ips.iter().find(is_ours) {
-        fronts.push((Front::ClusterIp, SocketAddr::new(*ip, number)));
-        fronts.push((Front::UndefinedPort, SocketAddr::new(*ip, UNDEFINED)));
+        fronts.push((Front::ClusterIp, SocketAddr::new(*ip, number), None));
+        fronts.push((Front::UndefinedPort, SocketAddr::new(*ip, UNDEFINED), None));
     }
     if let Some(Some(node_port)) = live.node_ports.get(port) {
-        for ip in node_ips().iter().filter(is_ours) {
-            fronts.push((Front::NodePort, SocketAddr::new(*ip, *node_port)));
-        }
-        fronts.push((Front::Loopback, LOOPBACK.at(family, *node_port)));
-        if family == Family::V4 {
-            let other = SocketAddr::new(crate::world::OTHER_ADDRESS, *node_port);
-            fronts.push((Front::OtherAddress, other));
+        fronts.push((Front::Loopback, LOOPBACK.at(family, *node_port), None));
+        for side in sides {
+            let to = side.addr().at(family, *node_port);
+            fronts.push((Front::NodePort, to, Some(*side)));
+            if family == Family::V4 {
+                let other = SocketAddr::new(side.other_address(), *node_port);
+                fronts.push((Front::OtherAddress, other, Some(*side)));
+            }
         }
     }
     if svc.kind == Type::LoadBalancer {
         for ingress in &svc.ingress {
             if let Ingress::Ip(n, mode) = ingress {
                 let to = SocketAddr::new(slot.ingress(*n, family), number);
-                fronts.push((Front::LoadBalancer(*n, *mode), to));
+                fronts.push((Front::LoadBalancer(*n, *mode), to, None));
             }
         }
     }
     for n in 0..svc.external_ips {
         let to = SocketAddr::new(slot.external(position, n, family), number);
-        fronts.push((Front::External(n), to));
+        fronts.push((Front::External(n), to, None));
     }
     fronts
 }
 
 /// What a Service leaves behind.
 #[must_use]
-pub fn gone(position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
+pub fn gone(sides: &[Side], position: usize, svc: &Svc, live: &Live) -> Vec<Question> {
     let mut questions = Vec::new();
     for (index, port) in svc.ports.iter().enumerate() {
         let mut at = Vec::new();
         for ip in &live.cluster_ips {
-            at.push((Front::Gone, SocketAddr::new(*ip, port.number)));
+            at.push((Front::Gone, SocketAddr::new(*ip, port.number), None));
         }
-        if let (Some(Some(number)), Some(ip)) = (live.node_ports.get(index), node_ips().first()) {
-            at.push((Front::GoneNodePort, SocketAddr::new(*ip, *number)));
+        if let Some(Some(number)) = live.node_ports.get(index) {
+            for side in sides {
+                let to = SocketAddr::new(side.addr().v4.into(), *number);
+                at.push((Front::GoneNodePort, to, Some(*side)));
+            }
         }
-        for (front, to) in at {
-            questions.extend(Client::ALL.map(|client| Question {
+        for (front, to, of_node) in at {
+            let asked = |(client, from, through)| Question {
                 position,
                 port: index,
                 udp: port.udp,
                 connected: true,
                 family: Family::of(&to),
                 client,
+                from,
+                through,
                 front,
                 to,
                 tries: 1,
-            }));
+            };
+            questions.extend(askers(sides, of_node).map(asked));
         }
     }
     questions
@@ -256,6 +280,8 @@ pub fn sample(
                 connected,
                 family,
                 client,
+                from,
+                through,
                 front,
                 ..
             } = question;
@@ -267,7 +293,7 @@ pub fn sample(
                 udp,
                 connected,
                 *family == Family::V4,
-                client,
+                (client, from, through),
                 front,
             )
                 .hash(&mut hasher);

@@ -1,5 +1,5 @@
-//! The two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy on
-//! one, lb-agent on the other. Knows when both have caught up, and nothing of what is compared.
+//! The two worlds, the API server above them, and what runs on the refereed nodes: kube-proxy in
+//! one world, lb-agent in the other. Knows when all have caught up, and nothing of what is compared.
 
 use std::{
     net::SocketAddr,
@@ -21,16 +21,20 @@ use testbed::{
 
 use crate::{
     apply::{self, Job, Live, Manifest},
+    numbers::Numbers,
     objects::{EXTERNAL_CIDRS, Slot},
     plan::{Endpoint, Port, Slice, Svc},
     question::Client,
-    world::{self, API, NODE, OTHER_NODE, TARGETS, World, ZONES},
+    side::Side,
+    world::{self, API, NODE, TARGETS, World, ZONES},
 };
 
 /// A machine that is busy with other things may take that long for a change.
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// Namespaces that plans stand in side by side.
 pub const SLOTS: u8 = 40;
+/// And on two nodes, where numbers are scarce.
+pub const SLOTS_OF_PAIR: u8 = 4;
 /// Pods' addresses, as both proxies are told.
 const PODS: &str = "10.244.0.0/16,fd66:244::/48";
 /// Ports of the sentinel are numbered from here on.
@@ -39,10 +43,21 @@ const SENTINEL: u16 = 10_000;
 /// The one bed that the tests of a program share, one at a time.
 static SHARED: Mutex<Weak<Mutex<Testbed>>> = Mutex::new(Weak::new());
 
+/// By which hooks lb-agent sees what comes from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// tc
+    Tc,
+    /// XDP on the device towards the segment, tc behind it.
+    Xdp,
+}
+
 /// Goes with this value.
 pub struct Testbed {
-    kube_proxy: KubeProxy,
-    agent: Agent,
+    /// The refereed nodes; the proxies are in this order.
+    sides: &'static [Side],
+    kube_proxies: Vec<KubeProxy>,
+    agents: Vec<Agent>,
     theirs: World,
     ours: World,
     control_plane: ControlPlane,
@@ -61,39 +76,45 @@ impl std::fmt::Debug for Testbed {
 }
 
 impl Testbed {
-    /// Both worlds, with both proxies running.
+    /// Both worlds, with a proxy on the near node of each.
     pub fn start() -> Result<Self> {
+        Self::on(&[Side::Near], Way::Tc)
+    }
+
+    /// Both worlds, with a proxy on both nodes of each.
+    pub fn pair(way: Way) -> Result<Self> {
+        Self::on(&Side::ALL, way)
+    }
+
+    fn on(sides: &'static [Side], way: Way) -> Result<Self> {
         let api = Netns::new("api")?;
         api.ip(&format!("addr add {API}/32 dev lo\n"))?;
         let control_plane = ControlPlane::start(&api, API.into())?;
         let client = control_plane.client();
-        for (index, name) in [NODE, OTHER_NODE].into_iter().enumerate() {
-            add_node(client, name, index)?;
+        for side in Side::ALL {
+            add_node(client, side)?;
         }
         client.add_namespace("sentinel")?;
         for number in 0..SLOTS {
             client.add_namespace(&namespace(number))?;
         }
         let (theirs, ours) = (World::new(0, &api)?, World::new(1, &api)?);
-        let config = json!({
-            "mode": "nftables",
-            "clusterCIDR": PODS,
-            "nodePortAddresses": ["primary"],
-            "nftables": {"minSyncPeriod": "10ms", "syncPeriod": "30s"},
-        });
-        let node = theirs.node();
-        let kube_proxy =
-            KubeProxy::start_configured(&control_plane, node.sandbox(), node.name(), config)?;
-        let kubeconfig = control_plane.kubeconfig("admin", ADMIN_TOKEN)?;
-        let kubeconfig = kubeconfig.display().to_string();
-        let agent = Start::new()
-            .source(&["--kubeconfig", &kubeconfig])
-            .args(&["--node-port-addresses", "primary"])
-            .args(&["--external-ip-cidrs", EXTERNAL_CIDRS])
-            .on(ours.node())?;
+        let mut kube_proxies = Vec::new();
+        for side in sides {
+            let config = json!({
+                "mode": "nftables",
+                "clusterCIDR": PODS,
+                "nodePortAddresses": ["primary"],
+                "nftables": {"minSyncPeriod": "10ms", "syncPeriod": "30s"},
+            });
+            let (sandbox, name) = (theirs.node(*side).sandbox(), side.node());
+            let started = KubeProxy::start_configured(&control_plane, sandbox, name, config)?;
+            kube_proxies.push(started);
+        }
         let mut bed = Self {
-            kube_proxy,
-            agent,
+            sides,
+            kube_proxies,
+            agents: Vec::new(),
             theirs,
             ours,
             control_plane,
@@ -102,8 +123,59 @@ impl Testbed {
             turn: 0,
             staged: 0,
         };
+        bed.start_agents(way)?;
         bed.catch_up()?;
         Ok(bed)
+    }
+
+    /// Stops the agents and starts them this way.
+    pub fn restart_agents(&mut self, way: Way) -> Result<()> {
+        for mut agent in std::mem::take(&mut self.agents) {
+            agent.quiet();
+            agent.stop()?;
+        }
+        self.start_agents(way)?;
+        self.catch_up()
+    }
+
+    fn start_agents(&mut self, way: Way) -> Result<()> {
+        let kubeconfig = self.control_plane.kubeconfig("admin", ADMIN_TOKEN)?;
+        let kubeconfig = kubeconfig.display().to_string();
+        for side in self.sides {
+            let start = Start::new()
+                .source(&["--kubeconfig", &kubeconfig])
+                .args(&["--node-port-addresses", "primary"])
+                .args(&["--external-ip-cidrs", EXTERNAL_CIDRS]);
+            let start = match way {
+                Way::Tc => start,
+                Way::Xdp => start.xdp("eth0"),
+            };
+            self.agents.push(start.on(self.ours.node(*side))?);
+        }
+        Ok(())
+    }
+
+    /// The nodes that are refereed.
+    #[must_use]
+    pub const fn sides(&self) -> &'static [Side] {
+        self.sides
+    }
+
+    /// Whether both nodes are refereed.
+    #[must_use]
+    pub const fn is_pair(&self) -> bool {
+        self.sides.len() == Side::ALL.len()
+    }
+
+    /// So many plans stand side by side.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        usize::from(if self.is_pair() { SLOTS_OF_PAIR } else { SLOTS })
+    }
+
+    /// The numbers of a stage; `None` leaves them to the API server.
+    pub(crate) fn numbers(&self) -> Option<Numbers> {
+        self.is_pair().then(Numbers::default)
     }
 
     /// The shared one; lock it for as long as objects of yours stand.
@@ -148,9 +220,15 @@ impl Testbed {
             .map(drop)
     }
 
-    /// Writes changes, and returns when both proxies have made them theirs.
-    pub fn write(&mut self, jobs: &[Job]) -> Result<Vec<Option<Live>>> {
-        let live = apply::write(self.control_plane.client(), jobs)?;
+    /// Writes the deletions, then the changes, and returns when all proxies have made them theirs;
+    /// what the server has given, by change.
+    pub(crate) fn write(
+        &mut self,
+        deletions: &[Job],
+        changes: &[Job],
+    ) -> Result<Vec<Option<Live>>> {
+        apply::write(self.control_plane.client(), deletions)?;
+        let live = apply::write(self.control_plane.client(), changes)?;
         self.catch_up()?;
         Ok(live)
     }
@@ -176,7 +254,7 @@ impl Testbed {
             namespace: "sentinel".to_owned(),
             prefix: "sentinel".to_owned(),
         };
-        let manifest = Manifest::new(&slot, 0, &svc);
+        let manifest = Manifest::new(&slot, 0, &svc, None);
         let job = Job {
             namespace: slot.namespace.clone(),
             name: slot.name(0),
@@ -187,15 +265,25 @@ impl Testbed {
         let live = live.into_iter().flatten().next().context("no sentinel")?;
         let name = format!("{}:{}", world::pod(1).name, TARGETS[target]);
         for (who, world) in [("kube-proxy", &self.theirs), ("lb-agent", &self.ours)] {
-            for ip in &live.cluster_ips {
-                let to = SocketAddr::new(*ip, SENTINEL + self.turn);
-                let what = format!("{who} has made change {} its own at {to}", self.turn);
+            for (side, ip) in self
+                .sides
+                .iter()
+                .flat_map(|side| live.cluster_ips.iter().map(move |ip| (*side, *ip)))
+            {
+                let to = SocketAddr::new(ip, SENTINEL + self.turn);
+                let node = side.node();
+                let what = format!(
+                    "{who} of {node} has made change {} its own at {to}",
+                    self.turn
+                );
                 let caught_up = poll::until_true(CATCH_UP, &what, || {
-                    let answer = world.client(Client::Pod).ask(Kind::Tcp, to);
+                    let answer = world.client(Client::Pod, side).ask(Kind::Tcp, to);
                     Ok(answer.is_ok_and(|answer| answer.name == name))
                 });
                 if caught_up.is_err() {
-                    self.kube_proxy.check()?;
+                    self.kube_proxies
+                        .iter_mut()
+                        .try_for_each(KubeProxy::check)?;
                 }
                 caught_up?;
             }
@@ -204,10 +292,19 @@ impl Testbed {
         Ok(())
     }
 
-    /// An error if one of the two runs no more.
+    /// The agents' logs are of no interest any more.
+    pub(crate) fn quiet(&mut self) {
+        self.agents.iter_mut().for_each(Agent::quiet);
+    }
+
+    /// An error if one of the proxies runs no more.
     pub fn check(&mut self) -> Result<()> {
-        self.kube_proxy.check()?;
-        ensure!(self.agent.runs()?, "lb-agent has ended");
+        self.kube_proxies
+            .iter_mut()
+            .try_for_each(KubeProxy::check)?;
+        for (agent, side) in self.agents.iter_mut().zip(self.sides) {
+            ensure!(agent.runs()?, "lb-agent of {} has ended", side.node());
+        }
         Ok(())
     }
 }
@@ -216,11 +313,10 @@ fn namespace(number: u8) -> String {
     format!("plan-{number}")
 }
 
-fn add_node(client: &cluster::Client, name: &str, index: usize) -> Result<()> {
-    let number = u8::try_from(index + 1).context("a node's number")?;
-    let (net, ips) = (addr::pod(number, 0), addr::lan(10 + number).ips());
-    let labels =
-        json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": ZONES[index]});
+fn add_node(client: &cluster::Client, side: Side) -> Result<()> {
+    let (net, ips, name) = (addr::pod(side.number(), 0), side.addr().ips(), side.node());
+    let zone = ZONES[usize::from(side.number()) - 1];
+    let labels = json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone});
     let cidrs = [format!("{}/24", net.v4), format!("{}/64", net.v6)];
     client.create_global::<Node>(&object(json!({
         "metadata": {"name": name, "labels": labels},

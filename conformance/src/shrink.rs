@@ -8,7 +8,7 @@ use crate::{
     plan::{Endpoint, Plan, Slice, Svc, Type},
     question::Question,
     round::{self, Asked},
-    setup::{SLOTS, Testbed},
+    setup::Testbed,
 };
 
 /// Rounds of smaller plans: each halves or so what is left to try.
@@ -28,7 +28,7 @@ pub fn shrink(bed: &mut Testbed, plan: &Plan, asked: &Question) -> Result<Plan> 
 }
 
 fn first_that_differs(bed: &mut Testbed, plans: &[Plan], asked: &Asked) -> Result<Option<Plan>> {
-    for side_by_side in plans.chunks(usize::from(SLOTS)) {
+    for side_by_side in plans.chunks(bed.room()) {
         let score = round::run(bed, side_by_side, asked)?;
         let first = score.differences().map(|one| one.plan).min();
         if let Some(found) = first.and_then(|plan| side_by_side.get(plan)) {
@@ -130,6 +130,7 @@ const STEPS: &[fn(&mut Svc)] = &[
     |svc| each_endpoint(svc, |endpoint| endpoint.serving = None),
     |svc| each_endpoint(svc, |endpoint| endpoint.ready = None),
     |svc| each_endpoint(svc, |endpoint| endpoint.nameless = false),
+    |svc| each_endpoint(svc, |endpoint| endpoint.misplaced = false),
     |svc| svc.affinity = None,
     |svc| svc.ranges.clear(),
     |svc| svc.external_ips = 0,

@@ -9,6 +9,7 @@ use testbed::{addr, probe::Family};
 use crate::{
     judge::{self, Case},
     question::{Client, Front},
+    side::Side,
     world,
 };
 
@@ -136,9 +137,10 @@ pub const ALL: &[Toleration] = &[
     },
 ];
 
-/// Asked by a socket of the refereed node.
+/// Asked by a socket of the very node whose proxy is the first to see it.
 fn on_node(case: &Case<'_>) -> bool {
-    case.question.client != Client::Outside
+    let question = case.question;
+    question.client != Client::Outside && question.from == question.through
 }
 
 /// A load-balancer IP with source ranges.
@@ -148,15 +150,16 @@ fn is_guarded(case: &Case<'_>) -> bool {
 
 /// Only the client itself has answered.
 fn is_own_answer(case: &Case<'_>) -> bool {
-    let own = format!("{}:", world::pod(0).name);
+    let own = format!("{}:", world::pod(case.question.from.backend()).name);
     let names = judge::names(case.ours);
     case.we_are_answered() && names.iter().all(|name| name.starts_with(&own))
 }
 
 /// The Service has an endpoint of the asking pod without a node.
 fn has_nameless_twin(case: &Case<'_>) -> bool {
+    let asking = case.question.from.backend();
     let mut endpoints = case.svc.slices.iter().flat_map(|slice| &slice.endpoints);
-    endpoints.any(|endpoint| endpoint.pod == 0 && endpoint.nameless)
+    endpoints.any(|endpoint| endpoint.pod == asking && endpoint.nameless)
 }
 
 /// A drop on the way out is an error of the host's own datagram.
@@ -166,21 +169,23 @@ fn host_is_forbidden(case: &Case<'_>) -> bool {
 
 /// The client's own addresses.
 fn own(case: &Case<'_>) -> Vec<IpAddr> {
+    let (from, family) = (case.question.from, case.question.family);
     match case.question.client {
-        Client::Host => node(case),
-        Client::Backend => vec![world::pod(0).addr.ip(case.question.family)],
-        Client::Pod => vec![world::client().ip(case.question.family)],
-        Client::Outside => vec![world::outside().ip(case.question.family)],
+        Client::Host => of_node(from, family),
+        Client::Backend => vec![world::pod(from.backend()).addr.ip(family)],
+        Client::Pod => vec![world::client(from).ip(family)],
+        Client::Outside => vec![world::outside(from).ip(family)],
     }
 }
 
-/// The refereed node's addresses: on the segment and towards its pods.
+/// The addresses of the node whose proxy is the first to see it.
 fn node(case: &Case<'_>) -> Vec<IpAddr> {
-    let family = case.question.family;
-    let mut ips = world::node_ips();
-    ips.retain(|ip| ip.is_ipv4() == (family == Family::V4));
-    ips.push(world::gateway().ip(family));
-    ips
+    of_node(case.question.through, case.question.family)
+}
+
+/// A node's addresses: on the segment and towards its pods.
+fn of_node(side: Side, family: Family) -> Vec<IpAddr> {
+    vec![side.addr().ip(family), world::gateway().ip(family)]
 }
 
 fn is_within(seen: &BTreeSet<IpAddr>, wanted: &[IpAddr]) -> bool {

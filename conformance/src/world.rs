@@ -1,7 +1,7 @@
-//! One of the two twin worlds: the node that is refereed, a second node, pods on both, a client
-//! outside, on addresses that the other world has too.
+//! One of the two twin worlds: two nodes, pods on both, a client outside for each of them, on
+//! addresses that the other world has too.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -13,28 +13,20 @@ use testbed::{
     node::{Node, PodNetwork},
 };
 
-use crate::{objects::INGRESS_AND_EXTERNAL, question::Client};
+use crate::{objects::INGRESS_AND_EXTERNAL, question::Client, side::Side};
 
-/// The refereed node's pods of the pool, by number; after them comes the client pod.
-pub const NEAR: [usize; 3] = [0, 1, 2];
-/// The second node's pods of the pool.
-pub const FAR: [usize; 3] = [3, 4, 5];
 /// Where every pod of the pool listens, with both protocols; its name then ends with the port.
 pub const TARGETS: [u16; 3] = [9000, 9001, 9002];
-/// The refereed node.
-pub const NODE: &str = "node-1";
-/// The second one.
-pub const OTHER_NODE: &str = "node-2";
+/// The near node; where only one is refereed, this one.
+pub const NODE: &str = Side::Near.node();
+/// The far one.
+pub const OTHER_NODE: &str = Side::Far.node();
 /// Their zones.
 pub const ZONES: [&str; 2] = ["here", "there"];
 /// The API server's address in both worlds.
 pub const API: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 1);
-/// An address of the refereed node that its Node object does not name.
-pub const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 77));
 /// The networks of all ClusterIPs.
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.0/16", "fd66:96::/112"];
-/// Number of the client outside.
-const OUTSIDE: u8 = 2;
 
 /// A pod of the pool.
 #[derive(Debug, Clone)]
@@ -44,23 +36,24 @@ pub struct PoolPod {
     /// Its addresses, in both worlds.
     pub addr: Both,
     /// Where it runs.
-    pub node: &'static str,
+    pub side: Side,
 }
 
 /// Pod `number` of the pool.
 #[must_use]
 pub fn pod(number: usize) -> PoolPod {
-    let (node, host) = if number < NEAR.len() {
-        (1, number)
+    let count = Side::Near.pods().len();
+    let (side, host) = if number < count {
+        (Side::Near, number)
     } else {
-        (2, number - NEAR.len())
+        (Side::Far, number - count)
     };
     // Pods are numbered from 2 on in their node's network.
     let host = u8::try_from(host).unwrap_or(u8::MAX - 2) + 2;
     PoolPod {
         name: format!("pod-{number}"),
-        addr: addr::pod(node, host),
-        node: if node == 1 { NODE } else { OTHER_NODE },
+        addr: addr::pod(side.number(), host),
+        side,
     }
 }
 
@@ -68,66 +61,85 @@ pub fn pod(number: usize) -> PoolPod {
 #[derive(Debug)]
 pub struct World {
     near: Node,
-    _far: Node,
-    outside: lan::Client,
+    far: Node,
+    outside: [lan::Client; 2],
     _lan: Lan,
 }
 
 impl World {
-    /// Number 0 or 1, joined to the API server's namespace by a link of its own.
+    /// Number 0 or 1, joined to the API server's namespace by links of its own.
     pub fn new(number: u8, api: &Netns) -> Result<Self> {
         // As veth comes: most alike, and the fastest.
         let lan = Lan::new(Offloads::On)?;
-        let mut near = Node::new(&lan, 1, PodNetwork::Routed)?;
-        let mut far = Node::new(&lan, 2, PodNetwork::Routed)?;
+        let mut near = Node::new(&lan, Side::Near.number(), PodNetwork::Routed)?;
+        let mut far = Node::new(&lan, Side::Far.number(), PodNetwork::Routed)?;
         near.join(&far)?;
-        for number in NEAR {
-            add_pod(&mut near, number)?;
+        for (side, node) in [(Side::Near, &mut near), (Side::Far, &mut far)] {
+            for number in side.pods() {
+                add_pod(node, number)?;
+            }
+            node.add_pod("client")?;
+            node.netns()
+                .ip(&format!("addr add {}/24 dev eth0\n", side.other_address()))?;
+            join_api(number, side, node.netns(), api)?;
         }
-        near.add_pod("client")?;
-        for number in FAR {
-            add_pod(&mut far, number)?;
-        }
-        let outside = lan.client(OUTSIDE)?;
-        let via = near.addr();
-        for [v4, v6] in [CLUSTER_IPS, INGRESS_AND_EXTERNAL] {
+        for network in [CLUSTER_IPS, INGRESS_AND_EXTERNAL].concat() {
             // What a proxy lets pass ends here, without a word.
-            lan.netns().ip(&format!(
-                "route add blackhole {v4}\nroute add blackhole {v6}\n"
-            ))?;
-            outside.netns().ip(&format!(
-                "route add {v4} via {}\nroute add {v6} via {}\n",
-                via.v4, via.v6
-            ))?;
+            lan.netns()
+                .ip(&format!("route add blackhole {network}\n"))?;
         }
-        join_api(number, near.netns(), api)?;
-        for netns in [lan.netns(), near.netns(), far.netns(), outside.netns()] {
+        let outside = [Side::Near, Side::Far].map(|side| outside_of(&lan, side));
+        let [first, second] = outside;
+        let outside = [first?, second?];
+        let outsiders = outside.iter().map(|client| client.netns());
+        for netns in [lan.netns(), near.netns(), far.netns()]
+            .into_iter()
+            .chain(outsiders)
+        {
             answer_every_time(netns)?;
         }
         Ok(Self {
             near,
-            _far: far,
+            far,
             outside,
             _lan: lan,
         })
     }
 
-    /// The refereed node.
+    /// A node.
     #[must_use]
-    pub const fn node(&self) -> &Node {
-        &self.near
+    pub const fn node(&self, side: Side) -> &Node {
+        match side {
+            Side::Near => &self.near,
+            Side::Far => &self.far,
+        }
     }
 
     /// Who asks.
     #[must_use]
-    pub fn client(&self, client: Client) -> &Host {
-        match client {
-            Client::Host => &self.near,
-            Client::Pod => self.near.pod(NEAR.len()),
-            Client::Backend => self.near.pod(0),
-            Client::Outside => &self.outside,
+    pub fn client(&self, client: Client, side: Side) -> &Host {
+        let node = self.node(side);
+        match (client, side) {
+            (Client::Host, _) => node,
+            (Client::Pod, _) => node.pod(side.pods().len()),
+            (Client::Backend, _) => node.pod(0),
+            (Client::Outside, Side::Near) => &self.outside[0],
+            (Client::Outside, Side::Far) => &self.outside[1],
         }
     }
+}
+
+/// A machine that is no node; its networks of Services lead to this node.
+fn outside_of(lan: &Lan, side: Side) -> Result<lan::Client> {
+    let outside = lan.client(side.outside())?;
+    let via = side.addr();
+    for [v4, v6] in [CLUSTER_IPS, INGRESS_AND_EXTERNAL] {
+        outside.netns().ip(&format!(
+            "route add {v4} via {}\nroute add {v6} via {}\n",
+            via.v4, via.v6
+        ))?;
+    }
+    Ok(outside)
 }
 
 fn add_pod(node: &mut Node, number: usize) -> Result<()> {
@@ -141,14 +153,15 @@ fn add_pod(node: &mut Node, number: usize) -> Result<()> {
 }
 
 /// A device of the node that leads to the API server and nowhere else.
-fn join_api(number: u8, node: &Netns, api: &Netns) -> Result<()> {
-    let [there, here] = [1, 2].map(|end| format!("198.18.254.{}", number * 4 + end));
+fn join_api(world: u8, side: Side, node: &Netns, api: &Netns) -> Result<()> {
+    let link = world * 2 + side.number();
+    let [there, here] = [1, 2].map(|end| format!("198.18.254.{}", link * 4 + end));
     api.ip(&format!(
-        "link add world{number} type veth peer name mgmt netns {}\nlink set world{number} up\naddr add {there}/30 dev world{number}\n",
+        "link add link{link} type veth peer name mgmt netns {}\nlink set link{link} up\naddr add {there}/30 dev link{link}\n",
         node.name()
     ))?;
     node.ip(&format!(
-        "link set mgmt up\naddr add {here}/30 dev mgmt\nroute add {API}/32 via {there}\naddr add {OTHER_ADDRESS}/24 dev eth0\n"
+        "link set mgmt up\naddr add {here}/30 dev mgmt\nroute add {API}/32 via {there}\n"
     ))
 }
 
@@ -189,29 +202,23 @@ fn is(error: &anyhow::Error, errno: Errno) -> bool {
     found.and_then(std::io::Error::raw_os_error) == Some(errno as i32)
 }
 
-/// The addresses of the client pod.
+/// The addresses of a node's client pod.
 #[must_use]
-pub fn client() -> Both {
-    addr::pod(1, 2 + 3)
+pub fn client(side: Side) -> Both {
+    addr::pod(side.number(), 2 + 3)
 }
 
-/// The addresses of the client outside.
+/// The addresses of a client outside.
 #[must_use]
-pub const fn outside() -> Both {
-    addr::lan(100 + OUTSIDE)
+pub const fn outside(side: Side) -> Both {
+    addr::lan(100 + side.outside())
 }
 
-/// The refereed node's addresses on the devices of its pods.
+/// A node's addresses on the devices of its pods, the same on each.
 #[must_use]
 pub const fn gateway() -> Both {
     Both {
         v4: Ipv4Addr::new(169, 254, 1, 1),
         v6: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
     }
-}
-
-/// The node's own addresses, as its pods and others know it.
-#[must_use]
-pub fn node_ips() -> Vec<IpAddr> {
-    addr::lan(11).ips().to_vec()
 }

@@ -7,20 +7,22 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use socket2::{SockAddr, Socket};
 
-use super::{Family, Kind, socket};
+use super::{Family, Kind, Received, socket};
 
 /// The ports that a client binds to, in turn: the kernel's ephemeral ones.
-const PORTS: std::ops::Range<u16> = 32768..61000;
+const PORTS: std::ops::Range<u16> = 32800..61000;
+/// And those that are used again and again, whatever is asked from them.
+const FEW: std::ops::Range<u16> = 32768..32800;
 /// A local port may be taken by another question of this moment; then the next one.
 const BINDS: usize = 64;
 
@@ -37,6 +39,9 @@ pub struct Ask {
     pub tries: usize,
     /// What takes longer is silence.
     pub within_ms: u64,
+    /// From one of a few ports that other questions have used a moment ago, and not from one that
+    /// this destination has not seen for a long time.
+    pub reused: bool,
 }
 
 /// What came of one try.
@@ -109,8 +114,9 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
     let within = Duration::from_millis(ask.within_ms);
     let to = SockAddr::from(ask.to);
     let mut socket = bound(ask)?;
+    let text = words();
     if ask.kind == Kind::Udp && !ask.connected {
-        socket::send_to(&socket, ask.to, "survey\n")?;
+        socket::send_to(&socket, ask.to, &text)?;
     } else {
         let mut binds = 0;
         // A backend behind two frontends may have seen this very port a moment ago.
@@ -121,9 +127,9 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
             }
             socket = bound(ask)?;
         }
-        socket::send(&socket, "survey\n")?;
+        socket::send(&socket, &text)?;
     }
-    let observed = socket::receive(&socket, within)?;
+    let observed = answer(&socket, &text, within)?;
     if let Some(from) = observed.from
         && from != ask.to
     {
@@ -140,8 +146,30 @@ fn attempt(ask: &Ask) -> io::Result<Outcome> {
     Ok(parsed.unwrap_or_else(|| Outcome::Odd(format!("not an answer: {:?}", observed.text))))
 }
 
+/// No two questions of a client have the same.
+fn words() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("survey-{}\n", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What answers this question; a port that is used again may hear late answers to others.
+fn answer(socket: &Socket, text: &str, within: Duration) -> io::Result<Received> {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let received = socket::receive(socket, left)?;
+        let is_late = received.text.contains(" survey-") && !received.text.ends_with(text);
+        if !is_late {
+            return Ok(received);
+        }
+    }
+}
+
 /// A socket on a local port that this destination has not seen for a long time: neither a conntrack
-/// entry nor a flow of an earlier question may answer this one.
+/// entry nor a flow of an earlier question may answer this one. Or on one of the few that have.
 fn bound(ask: &Ask) -> io::Result<Socket> {
     let unspecified: IpAddr = match Family::of(&ask.to) {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -165,6 +193,11 @@ fn bound(ask: &Ask) -> io::Result<Socket> {
 
 /// The next port towards this destination.
 fn port(ask: &Ask) -> u16 {
+    static TURN: AtomicU16 = AtomicU16::new(0);
+    if ask.reused {
+        let count = FEW.end - FEW.start;
+        return FEW.start + TURN.fetch_add(1, Ordering::Relaxed) % count;
+    }
     static NEXT: OnceLock<Mutex<HashMap<(bool, SocketAddr), u16>>> = OnceLock::new();
     let next = NEXT.get_or_init(Mutex::default);
     let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);

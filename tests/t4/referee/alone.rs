@@ -4,14 +4,11 @@ use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
 use conformance::{
-    Client, Endpoint, Front, Svc, Testbed,
+    Client, Endpoint, Front, Svc, Testbed, report,
     round::{self, Asked},
 };
 
-use crate::referee::{
-    report,
-    scenario::{Answer, scenario, slice},
-};
+use crate::referee::scenario::{Answer, scenario, slice};
 
 /// The difference that is meant to be seen here.
 pub(crate) const SEEN: &str = "a pod reaches itself";

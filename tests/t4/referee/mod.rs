@@ -8,6 +8,5 @@ mod inputs;
 mod locality;
 mod played;
 mod random;
-mod report;
 mod scenario;
 mod zone;

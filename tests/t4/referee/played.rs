@@ -7,13 +7,13 @@ use std::{
 
 use anyhow::{Result, anyhow, bail, ensure};
 use conformance::{
-    Plan, Score, Testbed,
-    round::{self, Answered, Asked},
+    Answered, Plan, Score, Testbed, report,
+    round::{self, Asked},
     setup::SLOTS,
     tolerated,
 };
 
-use crate::referee::{alone, choice, frontends, inputs, locality, report, scenario::Scenario};
+use crate::referee::{alone, choice, frontends, inputs, locality, scenario::Scenario};
 
 static PLAYED: OnceLock<Result<Played, String>> = OnceLock::new();
 

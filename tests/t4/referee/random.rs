@@ -4,12 +4,10 @@ use std::{env, sync::PoisonError, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 use conformance::{
-    Plan, Score, Testbed, generate,
+    Plan, Score, Testbed, generate, report,
     round::{self, Asked},
     shrink,
 };
-
-use crate::referee::report;
 
 /// In the suite.
 const CLUSTERS: u64 = 200;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use conformance::{Client, Endpoint, Front, Plan, Slice, Svc, judge::names, round::Answered};
+use conformance::{Answered, Client, Endpoint, Front, Plan, Slice, Svc, judge::names};
 use testbed::probe::{Observation, Outcome};
 
 /// What the host's own datagrams hear of netfilter's drops and refusals.

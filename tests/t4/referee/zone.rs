@@ -4,15 +4,12 @@ use std::sync::PoisonError;
 
 use anyhow::{Result, ensure};
 use conformance::{
-    Client, Endpoint, Front, Svc, Testbed,
+    Client, Endpoint, Front, Svc, Testbed, report,
     round::{self, Asked},
     world::ZONES,
 };
 
-use crate::referee::{
-    report,
-    scenario::{Answer, Scenario, scenario, slice},
-};
+use crate::referee::scenario::{Answer, Scenario, scenario, slice};
 
 #[test]
 fn hints_are_read_by_the_nodes_own_zone_or_not_at_all() -> Result<()> {

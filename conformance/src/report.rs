@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use conformance::{Plan, Score, apply::Manifest, objects::Slot};
+use crate::{apply::Manifest, objects::Slot, plan::Plan, score::Score};
 
 /// Differences of one round that are shown in full.
 const SHOWN: usize = 12;
 
 /// How much was asked, and what was tolerated how often.
-pub(crate) fn totals(plans: usize, score: &Score) -> String {
+pub fn totals(plans: usize, score: &Score) -> String {
     let mut text = format!(
         "{plans} clusters, {} questions, {} asked again; differences that are meant:\n",
         score.answered.len(),
@@ -21,7 +21,7 @@ pub(crate) fn totals(plans: usize, score: &Score) -> String {
 }
 
 /// Every difference of one plan that is not meant.
-pub(crate) fn differences(plans: &[Plan], score: &Score) -> String {
+pub fn differences(plans: &[Plan], score: &Score) -> String {
     let mut text = String::new();
     for one in score.differences().take(SHOWN) {
         let name = plans.get(one.plan).map_or("?", |plan| &plan.name);
@@ -35,7 +35,7 @@ pub(crate) fn differences(plans: &[Plan], score: &Score) -> String {
 }
 
 /// The objects of a plan, state after state.
-pub(crate) fn yaml(plan: &Plan) -> String {
+pub fn yaml(plan: &Plan) -> String {
     let slot = Slot {
         number: 0,
         namespace: "default".to_owned(),
@@ -46,7 +46,7 @@ pub(crate) fn yaml(plan: &Plan) -> String {
         add(&mut text, format_args!("# state {index}\n"));
         for (position, svc) in state.iter().enumerate() {
             match svc {
-                Some(svc) => text.push_str(&Manifest::new(&slot, position, svc).yaml()),
+                Some(svc) => text.push_str(&Manifest::new(&slot, position, svc, None).yaml()),
                 None => add(&mut text, format_args!("# no service {position}\n")),
             }
             text.push_str("---\n");
@@ -56,7 +56,7 @@ pub(crate) fn yaml(plan: &Plan) -> String {
 }
 
 /// Adds words to a text.
-pub(crate) fn add(text: &mut String, words: std::fmt::Arguments<'_>) {
+pub fn add(text: &mut String, words: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = text.write_fmt(words);
 }

@@ -1,0 +1,148 @@
+//! Differences sorted by what they look like: many of one class have one cause mostly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use testbed::probe::{Observation, Outcome};
+
+use crate::{
+    judge,
+    plan::Endpoint,
+    question::{Client, Front},
+    report,
+    score::Answered,
+};
+
+/// What was seen of one class.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    questions: usize,
+    clusters: BTreeSet<String>,
+}
+
+/// All classes of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Classes(BTreeMap<String, Seen>);
+
+impl Classes {
+    /// Counts a difference of the cluster of this name.
+    pub fn add(&mut self, cluster: &str, one: &Answered) {
+        let seen = self.0.entry(class(one)).or_default();
+        seen.questions += 1;
+        seen.clusters.insert(cluster.to_owned());
+    }
+
+    /// The commonest first, with the first clusters of each.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut rows: Vec<_> = self.0.iter().collect();
+        rows.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.clusters.len()));
+        let mut text = String::from("clusters questions class: first clusters\n");
+        for (class, seen) in rows {
+            let first: Vec<&str> = seen.clusters.iter().take(4).map(String::as_str).collect();
+            report::add(
+                &mut text,
+                format_args!(
+                    "{:>8} {:>9} {class}: {}\n",
+                    seen.clusters.len(),
+                    seen.questions,
+                    first.join(", ")
+                ),
+            );
+        }
+        text
+    }
+}
+
+fn class(one: &Answered) -> String {
+    let question = &one.question;
+    let protocol = match (question.udp, question.connected) {
+        (false, _) => "TCP",
+        (true, true) => "UDP connected",
+        (true, false) => "UDP",
+    };
+    let front = match question.front {
+        Front::LoadBalancer(..) => "LoadBalancer".to_owned(),
+        Front::External(_) => "External".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let is_across = question.client != Client::Outside && question.from != question.through;
+    let across = if is_across { " of the other node" } else { "" };
+    let (port, theirs, ours) = match &one.reused {
+        Some(reused) if reused.we_differ => ("used port", &one.ours, &reused.ours),
+        _ => (
+            "fresh port",
+            one.pool.as_ref().unwrap_or(&one.theirs),
+            &one.ours,
+        ),
+    };
+    format!(
+        "{port}, {protocol}, {:?}{across} at {front}: {}{}",
+        question.client,
+        change(theirs, ours),
+        marks(one)
+    )
+}
+
+fn change(right: &Observation, seen: &Observation) -> String {
+    let (right_names, seen_names) = (judge::names(right), judge::names(seen));
+    let odd = seen.iter().find(|one| !right.contains(one) && failed(one));
+    if let Some(odd) = odd {
+        return format!("{} became {}", sort(right), word(odd));
+    }
+    if right_names == seen_names {
+        return "another source address".to_owned();
+    }
+    let count = (seen_names.len(), right_names.len());
+    match (
+        seen_names.is_subset(&right_names),
+        seen_names.is_superset(&right_names),
+    ) {
+        (true, _) => "fewer backends".to_owned(),
+        (_, true) => format!("{} became more backends", sort(right)),
+        _ => format!("other backends ({} for {})", count.0, count.1),
+    }
+}
+
+fn failed(outcome: &Outcome) -> bool {
+    !matches!(outcome, Outcome::Answer { .. })
+}
+
+fn sort(observed: &Observation) -> String {
+    let words: BTreeSet<String> = observed.iter().map(word).collect();
+    words.into_iter().collect::<Vec<_>>().join("+")
+}
+
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answer { .. } => "answer".to_owned(),
+        Outcome::Errno(number) => format!("errno {number}"),
+        Outcome::Silence => "silence".to_owned(),
+        Outcome::Odd(words) if words.starts_with("the answer comes from") => {
+            "an answer from elsewhere".to_owned()
+        }
+        Outcome::Odd(words) => words.clone(),
+    }
+}
+
+/// What is known to matter.
+fn marks(one: &Answered) -> String {
+    let any = |is: fn(&Endpoint) -> bool| {
+        let mut endpoints = one.svc.slices.iter().flat_map(|slice| &slice.endpoints);
+        endpoints.any(is)
+    };
+    let marks = [
+        (any(|endpoint| endpoint.misplaced), "nodeName untrue"),
+        (any(|endpoint| endpoint.nameless), "no nodeName"),
+        (one.svc.external_local, "external Local"),
+        (one.svc.internal_local, "internal Local"),
+        (one.svc.affinity.is_some(), "affinity"),
+        (!one.svc.ranges.is_empty(), "source ranges"),
+    ];
+    let named = marks.iter().filter(|(is, _)| *is).map(|(_, name)| *name);
+    let named = named.collect::<Vec<_>>().join(", ");
+    if named.is_empty() {
+        named
+    } else {
+        format!(" [{named}]")
+    }
+}

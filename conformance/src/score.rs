@@ -1,0 +1,118 @@
+//! What came of a round: every question with its answers.
+
+use std::{collections::BTreeMap, fmt};
+
+use testbed::probe::Observation;
+
+use crate::{judge::Verdict, plan::Svc, question::Question};
+
+/// A question that was asked, and both answers.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// Which plan.
+    pub plan: usize,
+    /// Which of its states.
+    pub state: usize,
+    /// What was asked.
+    pub question: Question,
+    /// Of which Service.
+    pub svc: Svc,
+    /// kube-proxy's world.
+    pub theirs: Observation,
+    /// Ours.
+    pub ours: Observation,
+    /// kube-proxy's world, of the same Service without session affinity.
+    pub pool: Option<Observation>,
+    /// The question of that one.
+    pub(crate) shadow: Option<Question>,
+    /// From ports that others have used just before, see [`crate::reused`].
+    pub reused: Option<Reused>,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// Both answers to a client whose ports have been used before.
+#[derive(Debug, Clone, Default)]
+pub struct Reused {
+    /// kube-proxy's world.
+    pub theirs: Observation,
+    /// Ours.
+    pub ours: Observation,
+    /// kube-proxy's world answers otherwise than from a port of its own.
+    pub they_differ: bool,
+    /// Ours does.
+    pub we_differ: bool,
+}
+
+/// A difference that is not meant.
+pub type Difference = Answered;
+
+/// What came of a round.
+#[derive(Debug, Clone, Default)]
+pub struct Score {
+    /// Every question.
+    pub answered: Vec<Answered>,
+    /// Questions that were asked again.
+    pub again: usize,
+}
+
+impl Score {
+    /// What differs and is not meant to.
+    pub fn differences(&self) -> impl Iterator<Item = &Difference> {
+        self.answered.iter().filter(|one| one.differs())
+    }
+
+    /// How often kube-proxy's own world depends on which port a client has.
+    #[must_use]
+    pub fn theirs_by_port(&self) -> usize {
+        let differ = |one: &&Answered| one.reused.as_ref().is_some_and(|one| one.they_differ);
+        self.answered.iter().filter(differ).count()
+    }
+
+    /// How often each difference that is meant was seen.
+    #[must_use]
+    pub fn tolerated(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for one in &self.answered {
+            if let Verdict::Tolerated(name) = one.verdict {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Adds another round's.
+    pub fn add(&mut self, other: Self) {
+        self.answered.extend(other.answered);
+        self.again += other.again;
+    }
+}
+
+impl Answered {
+    /// Whether it differs and is not meant to.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.verdict == Verdict::Differs || self.reused.as_ref().is_some_and(|one| one.we_differ)
+    }
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "state {}: {}\n  kube-proxy: {:?}\n  lb-agent:   {:?}",
+            self.state, self.question, self.theirs, self.ours
+        )?;
+        if let Some(pool) = &self.pool {
+            write!(f, "\n  kube-proxy without session affinity: {pool:?}")?;
+        }
+        if let Some(reused) = &self.reused {
+            write!(
+                f,
+                "\n  from ports used before: kube-proxy: {:?}\n  lb-agent:   {:?}",
+                reused.theirs, reused.ours
+            )?;
+        }
+        Ok(())
+    }
+}
