@@ -96,6 +96,11 @@ pub fn play(range: &Range, mut say: impl FnMut(&str)) -> Result<Outcome> {
 
 impl Outcome {
     fn add(&mut self, seeds: &[u64], plans: &[Plan], score: Score, say: &mut impl FnMut(&str)) {
+        for one in &score.answered {
+            if one.reused.as_ref().is_some_and(|reused| reused.they_differ) {
+                say(&format!("kube-proxy itself depends on the port: {one}"));
+            }
+        }
         for (index, (seed, plan)) in seeds.iter().zip(plans).enumerate() {
             let own = score.answered.iter().filter(|one| one.plan == index);
             let own = Score {

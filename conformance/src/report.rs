@@ -8,6 +8,7 @@ use crate::{apply::Manifest, objects::Slot, plan::Plan, score::Score};
 const SHOWN: usize = 12;
 
 /// How much was asked, and what was tolerated how often.
+#[must_use]
 pub fn totals(plans: usize, score: &Score) -> String {
     let mut text = format!(
         "{plans} clusters, {} questions, {} asked again; differences that are meant:\n",
@@ -21,6 +22,7 @@ pub fn totals(plans: usize, score: &Score) -> String {
 }
 
 /// Every difference of one plan that is not meant.
+#[must_use]
 pub fn differences(plans: &[Plan], score: &Score) -> String {
     let mut text = String::new();
     for one in score.differences().take(SHOWN) {
@@ -35,6 +37,7 @@ pub fn differences(plans: &[Plan], score: &Score) -> String {
 }
 
 /// The objects of a plan, state after state.
+#[must_use]
 pub fn yaml(plan: &Plan) -> String {
     let slot = Slot {
         number: 0,

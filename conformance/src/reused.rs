@@ -16,8 +16,9 @@ use crate::{
     world::{self, TARGETS},
 };
 
-/// Where an answer is expected: longer than three lost SYNs, so that a busy machine is no
-/// difference.
+/// Where anything is expected: longer than a lost SYN and the next one, so that a busy machine is
+/// no difference. By IPv6 the first refusal of a SYN is lost by rule, if it comes before connect(2)
+/// has let go of the socket.
 const PATIENCE_OF_ANSWERS_MS: u64 = 3500;
 /// At most so often each.
 const TRIES: usize = 6;
@@ -59,10 +60,10 @@ fn again(one: &Answered, fresh: &Observation) -> Ask {
     let ask = one.question.ask(1);
     Ask {
         tries: if is_answered { ask.tries.min(TRIES) } else { 1 },
-        within_ms: if is_answered {
-            PATIENCE_OF_ANSWERS_MS
-        } else {
+        within_ms: if fresh.contains(&Outcome::Silence) {
             PATIENCE_MS
+        } else {
+            PATIENCE_OF_ANSWERS_MS
         },
         reused: true,
         ..ask

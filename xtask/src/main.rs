@@ -13,6 +13,7 @@ mod generate;
 mod leftovers;
 mod libtest;
 mod lint;
+mod referee;
 mod setup;
 mod step;
 mod test;
@@ -78,6 +79,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Play random clusters four side by side on two nodes, with kube-proxy and with the agent;
+    /// `--clusters N --seed N`, `--tc` or `--xdp`
+    Referee {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Write man pages and shell completions to target/gen
     Gen,
     /// Remove what broken-off tests and demos left on the machine, and target/
@@ -109,6 +116,7 @@ fn main() -> ExitCode {
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
+        Verb::Referee { args } => referee::run(&args),
         Verb::Gen => generate::run(),
         Verb::Clean { keep_target, cache } => clean::run(keep_target, cache),
     };

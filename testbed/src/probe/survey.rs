@@ -191,14 +191,14 @@ fn bound(ask: &Ask) -> io::Result<Socket> {
     Err(last)
 }
 
-/// The next port towards this destination.
+/// The next port towards this destination, or of the few.
 fn port(ask: &Ask) -> u16 {
+    static NEXT: OnceLock<Mutex<HashMap<(bool, SocketAddr), u16>>> = OnceLock::new();
     static TURN: AtomicU16 = AtomicU16::new(0);
     if ask.reused {
         let count = FEW.end - FEW.start;
         return FEW.start + TURN.fetch_add(1, Ordering::Relaxed) % count;
     }
-    static NEXT: OnceLock<Mutex<HashMap<(bool, SocketAddr), u16>>> = OnceLock::new();
     let next = NEXT.get_or_init(Mutex::default);
     let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
     // Started apart, so that questions of one moment do not try for the same ports.

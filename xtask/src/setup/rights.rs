@@ -20,8 +20,10 @@ pub(crate) enum Rights {
 }
 
 /// Variables of the caller that mean something to a test or a demo, and that sudo would drop.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 9] = [
     "CI",
+    "LB_REFEREE_CLUSTERS",
+    "LB_REFEREE_SEED",
     "LB_TEST_THREADS",
     "NO_COLOR",
     "RUST_BACKTRACE",
