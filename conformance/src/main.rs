@@ -46,19 +46,19 @@ fn main() -> Result<ExitCode> {
     let options = Options::parse();
     testbed::process::be_the_helper(&[HELPER])?;
     stop::on_signals()?;
-    let done = referee(options);
+    let done = referee(&options);
     // After a Ctrl-C the other thread removes everything and ends the program.
     stop::park_if_stopping();
     done
 }
 
-fn referee(options: Options) -> Result<ExitCode> {
+fn referee(options: &Options) -> Result<ExitCode> {
     let Options {
         clusters,
         seed,
         tc,
         xdp,
-    } = options;
+    } = *options;
     let ways = match (tc, xdp) {
         (true, _) => vec![Way::Tc],
         (_, true) => vec![Way::Xdp],
