@@ -9,6 +9,7 @@ mod agent_machine;
 mod agent_manifests;
 mod agent_switch;
 mod bad_objects;
+mod bind_hold;
 mod datapath;
 mod datapath_switch;
 mod health_checks;

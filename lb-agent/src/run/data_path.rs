@@ -15,7 +15,7 @@ use crate::{
     maps::{Maps, dir::BpfDir},
     model::VethPair,
     observe::node_events::EventRecorder,
-    settings::Config,
+    settings::{Config, values::BindHold},
 };
 
 /// What was loaded; nothing is attached.
@@ -49,6 +49,7 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
     let capacities = config.map_capacity.iter();
     let options = Options {
         socket_lb: config.socket_lb,
+        bind_hold: config.bind_hold == BindHold::On,
         fib_source: features.fib_source,
         mptcp: features.mptcp,
         loopback_ports: node_ports::on_loopback(&config.node_port_addresses),

@@ -11,8 +11,8 @@ use clap::Args;
 use super::{
     partial::Partial,
     values::{
-        Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset, Source,
-        XdpMode, defaults,
+        BindHold, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset,
+        Source, XdpMode, defaults,
     },
 };
 use crate::model::{Cidr, Scheduler};
@@ -65,6 +65,11 @@ pub struct Flags {
     /// `off` leaves them alone [default: auto]
     #[arg(long, env = "LB_AGENT_SOCKET_RESET", value_enum)]
     pub socket_reset: Option<SocketReset>,
+    /// Whether bind() to a programmed node port fails with EADDRINUSE in the host's network
+    /// namespace, on addresses where node ports answer: the Service takes its packets. `off` lets
+    /// it succeed, such as for a client that wants the number as its source port [default: on]
+    #[arg(long, env = "LB_AGENT_BIND_HOLD", value_enum)]
+    pub bind_hold: Option<BindHold>,
     /// Route service addresses to the device `lb0`, which answers ping and load-balances traffic
     /// that no socket hook handled [default: on]
     #[arg(long, env = "LB_AGENT_LB0", value_enum)]
@@ -249,6 +254,7 @@ impl Flags {
             xdp_mode: self.xdp_mode,
             socket_lb: self.socket_lb,
             socket_reset: self.socket_reset,
+            bind_hold: self.bind_hold,
             lb0: self.lb0,
             service_cidrs: self.service_cidrs,
             cgroup: self.cgroup.cgroup,

@@ -18,8 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 pub use merge::merge;
 use partial::Partial;
 use values::{
-    ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb, SocketReset,
-    Source, XdpMode, defaults,
+    BindHold, ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb,
+    SocketReset, Source, XdpMode, defaults,
 };
 
 use crate::model::{Cidr, Scheduler};
@@ -41,6 +41,8 @@ pub struct Config {
     pub socket_lb: SocketLb,
     /// Whether connected UDP sockets are reset when their backend stops serving.
     pub socket_reset: SocketReset,
+    /// Whether bind() to a programmed node port is refused.
+    pub bind_hold: BindHold,
     /// Whether service addresses are routed to `lb0`.
     pub lb0: Lb0Mode,
     /// Service networks; if empty, those of the ServiceCIDR objects.
@@ -100,6 +102,7 @@ impl Config {
             xdp_mode: settings.xdp_mode.unwrap_or_default(),
             socket_lb: settings.socket_lb.unwrap_or_default(),
             socket_reset: settings.socket_reset.unwrap_or_default(),
+            bind_hold: settings.bind_hold.unwrap_or_default(),
             lb0: settings.lb0.unwrap_or_default(),
             service_cidrs: settings.service_cidrs.unwrap_or_default(),
             cgroup: settings.cgroup,

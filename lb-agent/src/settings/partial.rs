@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::values::{
-    ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb,
-    SocketReset, Source, XdpMode, defaults,
+    BindHold, ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress,
+    SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 use crate::model::{Cidr, Scheduler};
 
@@ -24,6 +24,7 @@ pub struct Partial {
     pub xdp_mode: Option<XdpMode>,
     pub socket_lb: Option<SocketLb>,
     pub socket_reset: Option<SocketReset>,
+    pub bind_hold: Option<BindHold>,
     pub lb0: Option<Lb0Mode>,
     pub service_cidrs: Option<Vec<Cidr>>,
     pub cgroup: Option<PathBuf>,
@@ -68,6 +69,7 @@ impl Partial {
             xdp_mode: self.xdp_mode.or(other.xdp_mode),
             socket_lb: self.socket_lb.or(other.socket_lb),
             socket_reset: self.socket_reset.or(other.socket_reset),
+            bind_hold: self.bind_hold.or(other.bind_hold),
             lb0: self.lb0.or(other.lb0),
             service_cidrs: self.service_cidrs.or(other.service_cidrs),
             cgroup: self.cgroup.or(other.cgroup),

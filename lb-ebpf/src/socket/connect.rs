@@ -11,7 +11,7 @@ use lb_common::{
 use super::{
     context::{Ctx, Family, PASS, errno, refuse},
     record,
-    translate::{Destination, Ours, destination, new_record, protocol, translate},
+    translate::{Destination, Ours, destination, new_record, on_loopback, protocol, translate},
 };
 use crate::{
     config,
@@ -103,7 +103,9 @@ pub fn answers_for<F: Family>(r: &SockRecord, ctx: &Ctx<F>) -> bool {
     r.backend_port == ctx.port() && r.backend == ctx.addr()
 }
 
-/// bind(): a programmed node port in the host's namespace is taken, as if a socket listened on it.
+/// bind(): in the host's namespace a programmed node port is taken, as if a socket listened on it,
+/// where it answers. A socket that only wants it as its source port is refused too: what it will do
+/// cannot be seen from here.
 #[inline(always)]
 pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
     if config::bind_hold() == 0 {
@@ -125,8 +127,16 @@ pub fn bind<F: Family>(ctx: &Ctx<F>) -> i32 {
     };
     let taken =
         |family_of: &Addr| held(family_of, scope::INTERNAL) || held(family_of, scope::EXTERNAL);
-    // `::` stands for IPv4 too unless the socket says otherwise, which cannot be seen from here.
-    if taken(&addr) || (addr == Addr::ZERO && taken(&Addr::v4([0; 4]))) {
+    let is_held = if addr.is_unspecified() {
+        // `::` stands for IPv4 too unless the socket says otherwise, which cannot be seen from
+        // here.
+        taken(&addr) || (addr == Addr::ZERO && taken(&Addr::v4([0; 4])))
+    } else if addr.is_loopback() {
+        on_loopback(&addr) && taken(&addr)
+    } else {
+        lookup::is_node_addr(&addr) && taken(&addr)
+    };
+    if is_held {
         count(Reason::BindHeld);
         return refuse(errno::EADDRINUSE);
     }

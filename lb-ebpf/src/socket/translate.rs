@@ -89,7 +89,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
 
 /// Do node ports answer on loopback of this address's family?
 #[inline(always)]
-fn on_loopback(addr: &Addr) -> bool {
+pub fn on_loopback(addr: &Addr) -> bool {
     let family = if addr.is_v4() { 1 } else { 2 };
     config::loopback_ports() & family != 0
 }

@@ -3,7 +3,7 @@ use clap::{CommandFactory, Parser};
 use super::*;
 use crate::{
     model::Scheduler,
-    settings::values::{Lb0Mode, LogFormat, SocketLb, SocketReset, XdpMode, defaults},
+    settings::values::{BindHold, Lb0Mode, LogFormat, SocketLb, SocketReset, XdpMode, defaults},
 };
 
 #[test]
@@ -45,6 +45,7 @@ fn the_help_names_the_defaults() {
         ("xdp-mode", &word(&XdpMode::default())),
         ("socket-lb", &word(&SocketLb::default())),
         ("socket-reset", &word(&SocketReset::default())),
+        ("bind-hold", &word(&BindHold::default())),
         ("lb0", &word(&Lb0Mode::default())),
     ] {
         let help = help(flag);

@@ -15,6 +15,6 @@ pub use conntrack::Conntrack;
 pub use devices::Devices;
 pub use log_format::LogFormat;
 pub use map_capacity::MapCapacity;
-pub use modes::{Lb0Mode, SocketLb, SocketReset, XdpMode};
+pub use modes::{BindHold, Lb0Mode, SocketLb, SocketReset, XdpMode};
 pub use node_port_address::NodePortAddress;
 pub use source::Source;

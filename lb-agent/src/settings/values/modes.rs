@@ -35,6 +35,16 @@ pub enum SocketReset {
     Off,
 }
 
+/// Is bind() to a programmed node port refused, in the host's network namespace?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum BindHold {
+    /// Yes, where the node port answers: a server there would never be reached.
+    #[default]
+    On,
+    /// No.
+    Off,
+}
+
 /// Are service addresses routed to the device `lb0`?
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Lb0Mode {
