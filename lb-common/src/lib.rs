@@ -13,6 +13,7 @@ pub mod crc32c;
 pub mod csum;
 pub mod dev;
 pub mod flow;
+pub mod fragment;
 pub mod frontend;
 pub mod known;
 pub mod lb0;

@@ -81,6 +81,8 @@ maps! {
     /// [`FlowKey`](crate::flow::FlowKey) of a backend's packets to an address that we rewrote
     /// sources to, with destination port 0 → 1: whose packets to our port range are not the stack's
     SNAT_PEERS: "lb_snat_peers", 1 << 14, v 1, state;
+    /// [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment)
+    FRAGMENTS: "lb_fragments", 1 << 14, v 1, config;
     /// room that a program needs beside its stack, one a CPU
     SCRATCH: "lb_scratch", 1, v 1, config;
     /// interface index → [`Dev`](crate::dev::Dev)

@@ -7,6 +7,7 @@ use crate::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     member::MemberKey,
     pool::Pool,
@@ -60,6 +61,8 @@ pod! {
         src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, pool: u32, backend: u32, generation: u32, direction: u8,
         flags: u8, client: u8, server: u8, last_seen_ns: u64,
     }
+    FragmentKey { src: Addr, dst: Addr, id: u32, proto: u8, pad: [u8; 3] }
+    Fragment { seen_ns: u64, sport: u16, dport: u16, pad: u32 }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
     XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

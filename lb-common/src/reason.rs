@@ -72,7 +72,8 @@ reasons! {
     PktNoFlow = 18, "pkt_no_flow";
     /// Packet passed to the stack: too short, or headers that cannot be read.
     PktMalformed = 19, "pkt_malformed";
-    /// Packet passed to the stack: a fragment.
+    /// Packet passed to the stack: a fragment of another protocol, a first one without its whole
+    /// transport header, or a later one whose first one has not come.
     PktFragment = 20, "pkt_fragment";
     /// Packet dropped: no route to the backend or back to the client.
     PktNoRoute = 21, "pkt_no_route";
@@ -102,9 +103,11 @@ reasons! {
     /// Packet dropped: it was routed to `lb0` as a service's address, and no Service has that
     /// address.
     PktUnallocated = 33, "pkt_unallocated";
-    /// Packet for a VIP dropped: a fragment, headers that cannot be read, or neither TCP, UDP, SCTP
-    /// nor an echo request.
+    /// Packet for a VIP dropped: headers that cannot be read, or neither TCP, UDP, SCTP nor an echo
+    /// request.
     PktVipUnread = 34, "pkt_vip_unread";
+    /// Packet for a VIP dropped: a later fragment whose first one has not come.
+    PktFragmentLost = 35, "pkt_fragment_lost";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

@@ -182,7 +182,7 @@ fn go(ctx: &TcContext, p: &Packet, s: &Scratch, way: Way) -> Verdict {
 /// Refuses as a port without a listener does: a reset, or ICMP port unreachable.
 #[inline(always)]
 fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch, side: Side) -> Verdict {
-    if p.is_rst() {
+    if p.is_rst() || p.is_later() {
         return Verdict::Shot;
     }
     if !p.is_tcp() {
@@ -198,6 +198,10 @@ fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch, side: Side) -> Verdict {
 /// already.
 #[inline(always)]
 fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer, side: Side) -> Verdict {
+    // No error is sent about a later fragment (RFC 1122, 3.2.2).
+    if p.is_later() {
+        return Verdict::Shot;
+    }
     let mut made = icmp::turn(ctx.skb.skb, p, s, what);
     if side == Side::Lb0 && made.is_ok() {
         made = icmp::set_lb0_source(ctx.skb.skb, p);

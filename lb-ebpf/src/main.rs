@@ -10,6 +10,7 @@ mod config;
 mod count;
 mod decide;
 mod flow;
+mod fragment;
 mod lookup;
 mod maps;
 mod mark;

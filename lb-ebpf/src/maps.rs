@@ -12,6 +12,7 @@ use lb_common::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps::{self, MMAPABLE},
     member::MemberKey,
@@ -88,6 +89,10 @@ pub static NEWFLOWS: LruHashMap<FlowKey, Flow, { maps::NEWFLOWS.capacity as usiz
 
 #[btf_map(name = "lb_snat_peers")]
 pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_fragments")]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { maps::FRAGMENTS.capacity as usize }> =
     LruHashMap::new();
 
 #[btf_map(name = "lb_devs")]

@@ -125,6 +125,14 @@ pub fn hold_error(error: IcmpError) -> bool {
     true
 }
 
+/// The place of the packet in this CPU's room, to be written whole.
+#[inline(always)]
+pub fn room() -> Option<&'static mut Packet> {
+    let p = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as in `hold`; what lies there is the packet before, or zeroes.
+    unsafe { Some(&mut (*p).packet) }
+}
+
 /// This CPU's room as it was left by [`hold`], in another function of the same program.
 #[inline(always)]
 pub fn held() -> Option<(&'static Packet, &'static mut Scratch)> {

@@ -12,6 +12,7 @@ mod bad_objects;
 mod bind_hold;
 mod datapath;
 mod datapath_switch;
+mod fragments;
 mod health_checks;
 mod instructions;
 mod lb0;

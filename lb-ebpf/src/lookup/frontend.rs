@@ -78,6 +78,13 @@ pub fn vip(addr: &Addr) -> Option<FrontendValue> {
     unsafe { FRONTENDS.get(&vip_key(addr, scope::INTERNAL)) }.copied()
 }
 
+/// Is the address a Service's, and none that this node has for itself?
+#[inline(always)]
+pub fn is_vip(addr: &Addr) -> bool {
+    // SAFETY: presence alone is read.
+    unsafe { FRONTENDS.get(&vip_key(addr, scope::EXTERNAL)) }.is_some() && !is_node_addr(addr)
+}
+
 /// The source of ICMP about packets to `addr` that comes in on `lb0`: the address itself if it is
 /// routed to `lb0`, else [`lb0::ICMP_SOURCE_V4`].
 #[inline(always)]

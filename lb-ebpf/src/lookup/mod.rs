@@ -9,4 +9,4 @@ mod test_delay;
 
 pub use backend::{backend, is_local, is_member};
 pub use choose::{Chosen, Client, Refusal, choose};
-pub use frontend::{Frontend, frontend, icmp_source, is_node_addr, node_port, vip};
+pub use frontend::{Frontend, frontend, icmp_source, is_node_addr, is_vip, node_port, vip};

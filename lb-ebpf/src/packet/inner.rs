@@ -8,6 +8,7 @@ use super::{
     ICMP, ICMPV6, Net, Packet, SCTP, TCP, UDP,
     access::{same, v4},
     extension::{self, Behind, Chain as _},
+    fragment::{DONT_FRAGMENT, MORE, OFFSET},
 };
 
 /// Bytes of an ICMP header.
@@ -72,7 +73,7 @@ pub fn parse(
     // Eight bytes are quoted at least (RFC 792); of a packet in fragments, the first one. An error
     // goes to the sender of what it quotes.
     if l4 + 8 > end
-        || quoted.fragment & FRAGMENT_OFFSET != 0
+        || quoted.fragment & OFFSET != 0
         || !matches!(quoted.proto, TCP | UDP | SCTP)
         || !same(&outer.dst, &quoted.src)
     {
@@ -92,6 +93,7 @@ pub fn parse(
             header_sum: 0,
             sum: 0,
             len: outer.len,
+            fragment: DONT_FRAGMENT,
             net: net.at,
             l4,
             ifindex,
@@ -104,9 +106,6 @@ pub fn parse(
         },
     })
 }
-
-/// Of the fragment word of IPv4, what is 0 in a first fragment.
-const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Room for a network header.
 pub type Words = [u32; 10];
@@ -147,7 +146,7 @@ fn header(skb: *mut __sk_buff, net: Net, words: &mut Words) -> Option<Header> {
             ttl,
             len: u32::from(u16::from_be_bytes([high, low])),
             bytes,
-            fragment: u16::from_be_bytes([flags, offset]) & 0x3fff,
+            fragment: u16::from_be_bytes([flags, offset]) & (MORE | OFFSET),
         });
     }
     if version >> 4 != 6 {

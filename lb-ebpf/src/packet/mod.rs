@@ -2,6 +2,7 @@
 
 mod access;
 mod extension;
+pub mod fragment;
 pub mod inner;
 mod needed;
 mod parse;
@@ -13,7 +14,7 @@ use lb_common::{
 };
 
 pub use access::{load, load_v6, ports, same, store, ttl_and_proto, v4, word};
-pub use extension::{Chain, REACH};
+pub use extension::REACH;
 pub use needed::{Needed, Offload, needed};
 pub use parse::{Extent, Unread, parse};
 
@@ -90,6 +91,8 @@ pub struct Packet {
     /// Bytes from the network header on, by the header's word; by the buffer's where offloads have
     /// put together more than a header can say.
     pub len: u32,
+    /// Its place among the fragments, see [`fragment`].
+    pub fragment: u16,
     /// Offset of the network header from the start of the frame.
     pub net: u32,
     /// Offset of the transport header from the start of the frame.
@@ -153,6 +156,18 @@ impl Packet {
     #[inline(always)]
     pub fn changes_nothing(&self) -> bool {
         self.flags & (SYN | FIN | RST) == 0
+    }
+
+    /// Is a part of a packet.
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.fragment & (fragment::MORE | fragment::OFFSET) != 0
+    }
+
+    /// Is a part of a packet, and not the first one: it has no transport header.
+    #[inline(always)]
+    pub fn is_later(&self) -> bool {
+        self.fragment & fragment::OFFSET != 0
     }
 
     /// Takes a hop from an IPv4 header: the sum of its changes, `sum`, with this one.

@@ -4,6 +4,7 @@ use super::{
     ICMP, ICMPV6, Net, SCTP, Unread,
     access::load,
     extension::{self, Behind, Chain},
+    fragment::{self, MORE, OFFSET},
     inner, sctp,
 };
 
@@ -14,6 +15,9 @@ pub enum Needed {
     Packet(u32),
     /// For [`inner::parse`], which looks further itself.
     Icmp(u32),
+    /// For [`fragment::parse`], which reads by helpers; here the bytes of what stands before the
+    /// fragment header of IPv6.
+    Fragment(u32),
 }
 
 /// Is the packet what goes out by a wire, or is it still to be cut into what does?
@@ -52,6 +56,11 @@ pub fn needed(
     };
     Ok(match (net.v4, proto) {
         (true, ICMP) | (false, ICMPV6) => Needed::Icmp(header + inner::HEADER),
+        // SAFETY: the twenty bytes were checked.
+        (true, _) if unsafe { u16::from_be(load(ip + 6)) } & (MORE | OFFSET) != 0 => {
+            Needed::Fragment(0)
+        }
+        (false, fragment::V6) => Needed::Fragment(header),
         (_, SCTP) => Needed::Packet(
             header
                 + match offload {

@@ -6,19 +6,15 @@ use super::{
     ACK, Net, Offload, Packet, SCTP, TCP, UDP,
     access::{load, load_v6, v4},
     extension::{self, Behind, Chain},
+    fragment::DONT_FRAGMENT,
     sctp,
 };
-
-/// The next header of a fragment of IPv6.
-const V6_FRAGMENT: u8 = 44;
 
 /// Why a frame is no [`Packet`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
     /// Another protocol.
     Other,
-    /// A fragment, the first one included.
-    Fragment,
     /// Shorter than its headers say, or headers that contradict each other.
     Malformed,
 }
@@ -33,7 +29,8 @@ pub struct Extent {
     pub ifindex: u32,
 }
 
-/// Reads the headers of the frame between `data` and `end`; extension headers through `chain`.
+/// Reads the headers of the frame between `data` and `end`; extension headers through `chain`. The
+/// caller looks whether an IPv4 packet is a fragment ([`super::fragment`]), which may have no ports.
 #[inline(always)]
 pub fn parse(data: usize, end: usize, extent: Extent, chain: impl Chain) -> Result<Packet, Unread> {
     let Extent {
@@ -47,9 +44,6 @@ pub fn parse(data: usize, end: usize, extent: Extent, chain: impl Chain) -> Resu
         let Behind { proto, header } = chain.behind(net, ip.proto)?;
         ip.proto = proto;
         ip.header = header as usize;
-    }
-    if !net.v4 && ip.proto == V6_FRAGMENT {
-        return Err(Unread::Fragment);
     }
     let l4 = transport(data + net.at as usize + ip.header, end, ip.proto)?;
     // What offloads put together may be longer than its header can say, which then says 0.
@@ -73,6 +67,7 @@ pub fn parse(data: usize, end: usize, extent: Extent, chain: impl Chain) -> Resu
         header_sum: ip.sum,
         sum: l4.sum,
         len,
+        fragment: ip.fragment,
         net: net.at,
         l4: net.at + ip.header as u32,
         ifindex,
@@ -87,6 +82,8 @@ struct Network {
     ttl: u8,
     /// Bytes from the header on; 0 if it does not say.
     len: u32,
+    /// See [`Packet::fragment`].
+    fragment: u16,
     /// Bytes of the header, of IPv6 with those that extend it.
     header: usize,
     /// 0 in IPv6.
@@ -107,10 +104,8 @@ fn network(ip: usize, end: usize, is_v4: bool) -> Result<Network, Unread> {
         }
         // SAFETY: the twenty bytes were checked.
         unsafe {
-            if u16::from_be(load(ip + 6)) & 0x3fff != 0 {
-                return Err(Unread::Fragment);
-            }
             Ok(Network {
+                fragment: u16::from_be(load(ip + 6)),
                 len: u32::from(u16::from_be(load(ip + 2))),
                 ttl: load(ip + 8),
                 proto: load(ip + 9),
@@ -132,6 +127,7 @@ fn network(ip: usize, end: usize, is_v4: bool) -> Result<Network, Unread> {
             let payload = u32::from(u16::from_be(load(ip + 4)));
             Ok(Network {
                 len: if payload == 0 { 0 } else { payload + 40 },
+                fragment: DONT_FRAGMENT,
                 proto: load(ip + 6),
                 ttl: load(ip + 7),
                 src: load_v6(ip + 8),

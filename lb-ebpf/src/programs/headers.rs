@@ -6,10 +6,12 @@ use lb_common::Reason;
 
 use crate::{
     count::count,
+    fragment::{self, Read},
     packet::{
         self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Needed, Net, Offload, Packet, Unread, inner,
     },
-    route, scratch,
+    route,
+    scratch::{self, Scratch},
 };
 
 /// `skb->pkt_type` of a frame for every host, the first of those that are not for this one alone.
@@ -22,12 +24,26 @@ const VLAN_ID: u32 = 0xfff;
 /// `gso_size` of packets of SCTP, whose pieces differ in length.
 const GSO_BY_FRAGS: u32 = 0xffff;
 
+/// Where the headers of a packet are to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Place {
+    /// In the frame.
+    Frame,
+    /// They were read, into this CPU's room: those of a fragment.
+    Room,
+}
+
 /// What a socket buffer holds.
 pub enum Headers {
     /// Perhaps a [`Packet`].
-    Packet(Net),
+    Packet(Net, Place),
     /// ICMP.
     Icmp(Net),
+    /// A fragment that cannot be read: see [`Read::Unknown`].
+    Fragment,
+    /// See [`Read::Lost`].
+    LostFragment,
     /// Nothing for us.
     Other,
 }
@@ -66,8 +82,16 @@ pub fn find(ctx: &TcContext) -> Headers {
     }
     let offload = offload(gso_size);
     let (found, bytes) = match packet::needed(ctx.data(), ctx.data_end(), net, offload, skb) {
-        Ok(Needed::Packet(bytes)) => (Headers::Packet(net), bytes),
+        Ok(Needed::Packet(bytes)) => (Headers::Packet(net, Place::Frame), bytes),
         Ok(Needed::Icmp(bytes)) => (Headers::Icmp(net), bytes),
+        // In a function of its own, called from here: it needs much of the stack.
+        Ok(Needed::Fragment(before)) => {
+            return match fragment::read(skb, net, before) {
+                Read::Packet => Headers::Packet(net, Place::Room),
+                Read::Unknown => Headers::Fragment,
+                Read::Lost => Headers::LostFragment,
+            };
+        }
         Err(_) => {
             count(Reason::PktMalformed);
             return Headers::Other;
@@ -101,9 +125,24 @@ fn offload(gso_size: u32) -> Offload {
     }
 }
 
-/// Parses the headers.
+/// Reads the headers into this CPU's room, where those of a fragment are already; the third is how
+/// many bytes the way on must carry.
 #[inline(always)]
-pub fn parse(ctx: &TcContext, net: Net) -> Result<Packet, Unread> {
+pub fn read(
+    ctx: &TcContext,
+    net: Net,
+    place: Place,
+) -> Result<(&'static Packet, &'static mut Scratch, u16), Unread> {
+    if place == Place::Frame {
+        let (p, s) = scratch::hold(parse(ctx, net)?).ok_or(Unread::Other)?;
+        return Ok((p, s, length(ctx, p)));
+    }
+    let (p, s) = scratch::held().ok_or(Unread::Other)?;
+    Ok((p, s, p.len as u16))
+}
+
+#[inline(always)]
+fn parse(ctx: &TcContext, net: Net) -> Result<Packet, Unread> {
     // SAFETY: a field of the program's own context (Linux 5.7).
     let gso_size = unsafe { (*ctx.skb.skb).gso_size };
     let extent = Extent {
@@ -136,7 +175,7 @@ pub fn ifindex(ctx: &TcContext) -> u32 {
 
 /// Bytes of the packet from the network header on, or of each that a device will cut it into.
 #[inline(always)]
-pub fn length(ctx: &TcContext, p: &Packet) -> u16 {
+fn length(ctx: &TcContext, p: &Packet) -> u16 {
     // SAFETY: a field of the program's own context (Linux 5.7).
     let gso_size = unsafe { (*ctx.skb.skb).gso_size };
     if gso_size == 0 {

@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, macros::classifier, programs::TcContext};
 use lb_common::Reason;
 
-use super::headers::{self, Headers};
+use super::headers::{self, Headers, Place};
 use crate::{
     carry::{carry, carry_icmp_error},
     count::count,
@@ -22,11 +22,13 @@ use crate::{
 pub fn lb_vip_out(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     match headers::find(&ctx) {
-        Headers::Packet(net) => request(skb, net) as i32,
+        Headers::Packet(net, place) => request(skb, net, place) as i32,
         Headers::Icmp(net) => match ping(skb, net) {
             Some(verdict) => verdict as i32,
             None => icmp_error(skb, net, Direction::Out) as i32,
         },
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
+        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread) as i32,
         Headers::Other => Verdict::Shot as i32,
     }
 }
@@ -37,27 +39,29 @@ pub fn lb_vip_out(ctx: TcContext) -> i32 {
 pub fn lb_vip_back(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     match headers::find(&ctx) {
-        Headers::Packet(net) => reply(skb, net) as i32,
+        Headers::Packet(net, place) => reply(skb, net, place) as i32,
         Headers::Icmp(net) => icmp_error(skb, net, Direction::In) as i32,
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
+        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread) as i32,
         Headers::Other => Verdict::Shot as i32,
     }
 }
 
 /// Each with a stack of its own, as in `tc.rs`.
 #[inline(never)]
-fn request(skb: *mut __sk_buff, net: Net) -> Verdict {
+fn request(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some((p, s)) = headers::parse(ctx, net).ok().and_then(scratch::hold) else {
+    let Ok((p, s, whole)) = headers::read(ctx, net, place) else {
         return Verdict::dropped(Reason::PktVipUnread);
     };
-    let action = decide::lb0_out(ctx.as_ptr(), p, s, headers::length(ctx, p));
+    let action = decide::lb0_out(ctx.as_ptr(), p, s, whole);
     carry(ctx, p, s, action, Side::Lb0)
 }
 
 #[inline(never)]
-fn reply(skb: *mut __sk_buff, net: Net) -> Verdict {
+fn reply(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some((p, s)) = headers::parse(ctx, net).ok().and_then(scratch::hold) else {
+    let Ok((p, s, _)) = headers::read(ctx, net, place) else {
         return Verdict::dropped(Reason::PktVipUnread);
     };
     let action = decide::lb0_in(p, s);

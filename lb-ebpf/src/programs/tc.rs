@@ -3,13 +3,13 @@
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, macros::classifier, programs::TcContext};
 use lb_common::Reason;
 
-use super::headers::{self, Headers};
+use super::headers::{self, Headers, Place};
 use crate::{
     carry::{carry, carry_icmp_error},
     count::count,
     decide::{self, Direction, Side, icmp_error},
     mark,
-    packet::{Net, Packet, Unread},
+    packet::{Net, Unread},
     scratch,
     verdict::Verdict,
 };
@@ -24,8 +24,10 @@ pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
         return Verdict::Next as i32;
     }
     match headers::find(&ctx) {
-        Headers::Packet(net) => packet_in(skb, net) as i32,
+        Headers::Packet(net, place) => packet_in(skb, net, place) as i32,
         Headers::Icmp(net) => icmp_error(skb, net, Direction::In) as i32,
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
+        Headers::Fragment => pass_fragment() as i32,
         Headers::Other => Verdict::Next as i32,
     }
 }
@@ -38,8 +40,9 @@ pub fn lb_tc_egress(ctx: TcContext) -> i32 {
         return Verdict::Next as i32;
     }
     match headers::find(&ctx) {
-        Headers::Packet(net) => packet_out(skb, net) as i32,
+        Headers::Packet(net, place) => packet_out(skb, net, place) as i32,
         Headers::Icmp(net) => icmp_error(skb, net, Direction::Out) as i32,
+        Headers::Fragment | Headers::LostFragment => pass_fragment() as i32,
         Headers::Other => Verdict::Next as i32,
     }
 }
@@ -47,20 +50,22 @@ pub fn lb_tc_egress(ctx: TcContext) -> i32 {
 /// What packets and ICMP errors become is decided in functions of the kernel's own (not inlined),
 /// each with a stack of its own: neither has to leave room for the other.
 #[inline(never)]
-fn packet_in(skb: *mut __sk_buff, net: Net) -> Verdict {
+fn packet_in(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some((p, s)) = parse(ctx, net).and_then(scratch::hold) else {
-        return Verdict::Next;
+    let (p, s, whole) = match headers::read(ctx, net, place) {
+        Ok(read) => read,
+        Err(unread) => return pass(unread),
     };
-    let action = decide::ingress(ctx.as_ptr(), p, s, headers::length(ctx, p));
+    let action = decide::ingress(ctx.as_ptr(), p, s, whole);
     carry(ctx, p, s, action, Side::NodeDevice)
 }
 
 #[inline(never)]
-fn packet_out(skb: *mut __sk_buff, net: Net) -> Verdict {
+fn packet_out(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let ctx = &TcContext::new(skb);
-    let Some((p, s)) = parse(ctx, net).and_then(scratch::hold) else {
-        return Verdict::Next;
+    let (p, s, _) = match headers::read(ctx, net, place) {
+        Ok(read) => read,
+        Err(unread) => return pass(unread),
     };
     let action = decide::egress(p, s);
     carry(ctx, p, s, action, Side::NodeDevice)
@@ -86,14 +91,17 @@ fn icmp_error_held(skb: *mut __sk_buff, direction: Direction) -> Verdict {
     carry_icmp_error(ctx, p, s, action, Side::NodeDevice)
 }
 
-/// Reads the headers; counts what passes though it might have been ours.
+/// Passes what cannot be read; counts it if it might have been ours.
 #[inline(always)]
-fn parse(ctx: &TcContext, net: Net) -> Option<Packet> {
-    match headers::parse(ctx, net) {
-        Ok(p) => return Some(p),
-        Err(Unread::Malformed) => count(Reason::PktMalformed),
-        Err(Unread::Fragment) => count(Reason::PktFragment),
-        Err(Unread::Other) => {}
+fn pass(unread: Unread) -> Verdict {
+    if unread == Unread::Malformed {
+        count(Reason::PktMalformed);
     }
-    None
+    Verdict::Next
+}
+
+#[inline(always)]
+fn pass_fragment() -> Verdict {
+    count(Reason::PktFragment);
+    Verdict::Next
 }

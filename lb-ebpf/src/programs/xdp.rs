@@ -175,6 +175,10 @@ fn read(ctx: &XdpContext) -> Option<Packet> {
         ifindex,
     };
     let p = packet::parse(data, end, extent, ctx.ctx).ok()?;
+    // tc reads fragments.
+    if p.is_fragment() {
+        return None;
+    }
     (p.len <= linear(ctx) || p.len + ETH <= length(ctx)).then_some(p)
 }
 

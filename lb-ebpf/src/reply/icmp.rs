@@ -17,6 +17,10 @@ use crate::{
     scratch::{QUOTE, Scratch},
 };
 
+/// Bytes of an IPv6 header and a fragment header: who is told that a fragment is too big sends
+/// smaller ones.
+const V6_WITH_FRAGMENT: u32 = 48;
+
 /// Which error is sent about a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -51,7 +55,8 @@ impl Answer {
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) -> Result<(), ()> {
     let header = p.l4 - p.net;
     let least = if p.v4 { 20 } else { 40 };
-    if header != least {
+    let of_fragment = p.is_fragment() && !p.v4 && header == V6_WITH_FRAGMENT;
+    if header != least && !of_fragment {
         // With options in it: no client that needs an answer.
         return Err(());
     }
@@ -68,6 +73,12 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
         } else {
             sctp::HEADER
         };
+    // Of a TCP header behind that of a fragment only the ports and numbers, then.
+    let quoted = if quoted > QUOTE as u32 {
+        QUOTE as u32
+    } else {
+        quoted
+    };
     let room = least + 8 + if p.net == 0 { ETH } else { 0 };
     let draft = &mut s.draft;
     draft.quote = [0; QUOTE / 4];
@@ -108,7 +119,8 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch, answer: Answer) ->
 #[inline(always)]
 fn quote_sum(p: &Packet, quote: &[u32; QUOTE / 4], l4: u32) -> u64 {
     let network = if p.v4 { 5 } else { 10 };
-    let unfinished = p.sum_is_unfinished();
+    // No card fills in the sum of a fragment.
+    let unfinished = !p.is_fragment() && p.sum_is_unfinished();
     let mut sum = 0;
     let mut i = 0;
     while i < QUOTE / 4 {

@@ -27,6 +27,9 @@ struct V4Tail {
 
 const _: () = assert!(size_of::<V4Tail>() == 12);
 
+/// How much a changed port changes the CRC of SCTP depends on the length of all fragments together.
+const CRC_OF_A_PART: i64 = -22;
+
 /// Rewrites addresses and ports to what `flow` says.
 #[inline(always)]
 pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(), i64> {
@@ -38,15 +41,21 @@ pub fn write(skb: *mut __sk_buff, p: &Packet, flow: &Flow, hop: Hop) -> Result<(
     let new_ports = packet::ports(flow.sport, flow.dport);
     let port_change = u64::from(csum::fold(csum::replace(0, [old_ports], [new_ports])));
 
-    // A datagram without a sum of its own.
-    let bare = p.sum == 0 && p.proto == UDP;
+    // A datagram without a sum of its own, or a later fragment, which has no ports either: the sum
+    // of its packet is in the first one.
+    let bare = p.is_later() || p.sum == 0 && p.proto == UDP;
 
     // SAFETY: the helpers check offsets and lengths against the buffer.
     unsafe {
         if bare {
             let recompute = u64::from(BPF_F_RECOMPUTE_CSUM);
-            store(skb, p.l4, &new_ports, recompute)?;
+            if !p.is_later() {
+                store(skb, p.l4, &new_ports, recompute)?;
+            }
         } else if p.is_sctp() {
+            if p.is_fragment() && new_ports != old_ports {
+                return Err(CRC_OF_A_PART);
+            }
             let sum = sctp::sum(p, flow.sport, flow.dport);
             let at = p.l4 + sctp::SUM;
             store(skb, at, &sum, u64::from(BPF_F_RECOMPUTE_CSUM))?;

@@ -2,7 +2,7 @@
 //! device's own life.
 
 mod balance;
-mod common;
+pub(crate) mod common;
 mod life;
 mod nodes;
 mod ping;

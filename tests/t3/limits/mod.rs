@@ -250,13 +250,14 @@ fn every_map_has_its_limit_tried() {
         "lb_active",
         "lb_pool_stats",
         // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs
-        // nothing.
+        // nothing; an LRU of what is needed for milliseconds.
         "lb_agent",
         "lb_scratch",
         "lb_barrier",
         "lb_counters",
         "lb_sk",
         "lb_snat_peers",
+        "lb_fragments",
         // Of a fixed size: what stands behind the end of a smaller one is looked for in any case.
         "lb_known",
         "lb_xdp_devs",

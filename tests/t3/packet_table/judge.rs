@@ -6,7 +6,7 @@ use testbed::probe::Family;
 
 use crate::packet_table::{
     expect::{Expected, Out, Then},
-    packet::{At, Body, History, Packet, Sum, net_offset, problems, show},
+    packet::{At, Body, Extension, History, Packet, Sum, net_offset, problems, show},
     plan::Way,
     row::{Hook, Step},
     scene::{ByXdp, Ran},
@@ -131,6 +131,19 @@ impl Seen<'_> {
         Ok(())
     }
 
+    /// Does XDP leave the packet to tc, whatever its way?
+    fn is_for_tc(&self) -> bool {
+        let Packet {
+            body,
+            fragment,
+            extensions,
+            ..
+        } = self.packet;
+        matches!(body, Body::Error(..))
+            || fragment.is_some()
+            || extensions.contains(&Extension::Atomic)
+    }
+
     /// Does XDP send the packet by itself this way? Its checksum must be finished, too.
     fn carries(&self, way: Way) -> bool {
         // Of SCTP alone 0 says that the sum is still to be made.
@@ -144,8 +157,7 @@ impl Seen<'_> {
         let At::Ingress(device) = packet.at else {
             return;
         };
-        let error = matches!(packet.body, Body::Error(..));
-        if error || !self.carries(way) {
+        if self.is_for_tc() || !self.carries(way) {
             if ran.by_xdp != ByXdp::No {
                 differs.push(format!("tc should carry it, not XDP: {:?}", ran.by_xdp));
             }
@@ -176,7 +188,7 @@ impl Seen<'_> {
         if self.hook == Hook::Xdp
             && let Some(way) = way
             && way.hop.is_some()
-            && !matches!(self.packet.body, Body::Error(..))
+            && !self.is_for_tc()
             && !self.carries(way)
             && !expected.contains(&Reason::XdpToTc)
         {

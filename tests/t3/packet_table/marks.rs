@@ -5,10 +5,6 @@
 /// Number and sentence.
 pub(crate) const MARKS: &[(&str, &str)] = &[
     (
-        "K1",
-        "Fragments are not translated, in either direction, and a fragmented datagram is lost.",
-    ),
-    (
         "K2",
         "An IPv4 packet that routers may fragment is refused where the way on is too narrow.",
     ),

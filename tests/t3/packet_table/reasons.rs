@@ -27,10 +27,6 @@ const EXCUSES: &[(Reason, &str)] = &[
         Reason::FlowInsertFailed,
         "an LRU map takes every entry; only a race with another CPU fails",
     ),
-    (
-        Reason::PktWriteFailed,
-        "the programs write only what they have read, so only memory can fail",
-    ),
 ];
 
 #[test]

@@ -91,6 +91,7 @@ impl Agent {
                 (maps::FLOWS, 16_384),
                 (maps::NEWFLOWS, 16_384),
                 (maps::SNAT_PEERS, 1024),
+                (maps::FRAGMENTS, 1024),
                 (maps::AFFINITY, 1024),
                 (maps::POOLS, 256),
                 (maps::SLOTS, 1024),

@@ -9,6 +9,7 @@ use lb_agent::maps::{
 use lb_common::{
     affinity::{Affinity, AffinityKey},
     flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
     maps,
 };
 
@@ -18,6 +19,7 @@ pub(crate) struct State {
     pub(crate) new: HashPin<FlowKey, Flow>,
     pub(crate) peers: HashPin<FlowKey, u32>,
     pub(crate) affinity: HashPin<AffinityKey, Affinity>,
+    pub(crate) fragments: HashPin<FragmentKey, Fragment>,
 }
 
 /// How many records stand where.
@@ -40,6 +42,7 @@ impl State {
             new: HashPin::open(dir, maps::NEWFLOWS, Access::Write)?,
             peers: HashPin::open(dir, maps::SNAT_PEERS, Access::Write)?,
             affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
+            fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
         })
     }
 
@@ -48,7 +51,8 @@ impl State {
         clear(&mut self.established)?;
         clear(&mut self.new)?;
         clear(&mut self.peers)?;
-        clear(&mut self.affinity)
+        clear(&mut self.affinity)?;
+        clear(&mut self.fragments)
     }
 
     /// Where flow records stand now.

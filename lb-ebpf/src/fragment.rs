@@ -1,0 +1,82 @@
+//! What the first fragment of a packet leaves for the later ones (`lb_fragments`), which have no
+//! ports: with its ports they go the way that it went.
+
+use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
+use lb_common::fragment::{Fragment, FragmentKey, lifetime_ns};
+
+use crate::{
+    flow, lookup,
+    maps::FRAGMENTS,
+    packet::{Net, Packet, fragment},
+    scratch,
+};
+
+/// What a fragment is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Read {
+    /// Now in this CPU's room, with ports.
+    Packet,
+    /// Another protocol's, a first one without its whole transport header, or a later one whose
+    /// first one has not come.
+    Unknown,
+    /// A later one for a VIP, whose first one has not come: it can only be ours.
+    Lost,
+}
+
+/// Reads a fragment into this CPU's room ([`scratch::held`]). In IPv6 so many bytes stand before its
+/// header. Not inlined, since it is rare.
+#[inline(never)]
+pub fn read(skb: *mut __sk_buff, net: Net, before: u32) -> Read {
+    let Some(p) = scratch::room() else {
+        return Read::Unknown;
+    };
+    let Some(id) = fragment::parse(skb, net, before, p) else {
+        return Read::Unknown;
+    };
+    let key = key(p, id);
+    if p.is_later() {
+        let Some(first) = find(&key, p.v4) else {
+            return if lookup::is_vip(&p.dst) {
+                Read::Lost
+            } else {
+                Read::Unknown
+            };
+        };
+        (p.sport, p.dport) = (first.sport, first.dport);
+    } else if p.is_fragment() {
+        let first = Fragment {
+            seen_ns: flow::now(),
+            sport: p.sport,
+            dport: p.dport,
+            pad: 0,
+        };
+        // A full LRU evicts; a failure loses the later fragments, which are counted.
+        let _ = FRAGMENTS.insert(&key, &first, u64::from(BPF_ANY));
+    }
+    Read::Packet
+}
+
+#[inline(always)]
+fn key(p: &Packet, id: u32) -> FragmentKey {
+    FragmentKey {
+        src: p.src,
+        dst: p.dst,
+        id,
+        proto: p.proto,
+        pad: [0; 3],
+    }
+}
+
+/// The record of a packet whose first fragment came not too long ago.
+#[inline(always)]
+fn find(key: &FragmentKey, v4: bool) -> Option<Fragment> {
+    let ptr = FRAGMENTS.get_ptr(key)?;
+    // SAFETY: a map element that lives while the program runs; its fields are aligned.
+    let first = unsafe { core::ptr::read_volatile(ptr) };
+    // An element may be given to another key while it is read: then it is not found again.
+    if FRAGMENTS.get_ptr(key)? != ptr {
+        return None;
+    }
+    (flow::now().wrapping_sub(first.seen_ns) < lifetime_ns(v4)).then_some(first)
+}
