@@ -20,26 +20,43 @@ struct LoadAttr {
     insn_cnt: u32,
     insns: u64,
     license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
 }
+
+/// `BPF_F_XDP_HAS_FRAGS`: it takes frames that do not lie in one piece. Linux 5.18.
+const HAS_FRAGS: u32 = 1 << 5;
 
 /// An XDP program of these instructions, each as the kernel has it in memory. Linux 4.8.
 pub fn load_xdp(instructions: &[u64]) -> Result<OwnedFd, Error> {
+    load(instructions, 0)
+}
+
+fn load(instructions: &[u64], prog_flags: u32) -> Result<OwnedFd, Error> {
     let mut attr = LoadAttr {
         prog_type: XDP,
         insn_cnt: u32::try_from(instructions.len()).unwrap_or(u32::MAX),
         insns: ptr(instructions.as_ptr()),
         license: ptr(c"GPL".as_ptr()),
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags,
     };
-    // SAFETY: the layout of BPF_PROG_LOAD up to its first optional field; the pointers are to so
+    // SAFETY: the layout of BPF_PROG_LOAD up to its flags; the pointers that are none are to so
     // many live instructions (a count that does not fit is more than the kernel takes) and to a
     // terminated string.
     unsafe { bpf(Command::ProgLoad, &mut attr) }.map(own)
 }
 
 /// An XDP program that lets every frame pass: a veth device takes what its peer sends by `XDP_TX`
-/// only if it has a program of its own, whatever its offloads are. Linux 4.8.
+/// only if it has a program of its own, whatever its offloads are. Linux 5.18, for any MTU.
 pub fn xdp_pass() -> Result<OwnedFd, Error> {
-    load_xdp(&PASS)
+    load(&PASS, HAS_FRAGS)
 }
 
 /// The head of `struct bpf_prog_info`.

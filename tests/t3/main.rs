@@ -20,6 +20,7 @@ mod limits;
 mod node_port_addresses;
 mod packet_affinity;
 mod packet_behaviour;
+mod packet_jumbo;
 mod packet_node_port;
 mod packet_records;
 mod packet_table;

@@ -151,6 +151,7 @@ fn look(bytes: &[u8]) -> Option<Frame> {
         Err(wrong.join(" and "))
     };
     Some(Frame {
+        length: bytes.len(),
         from,
         to,
         proto: name,

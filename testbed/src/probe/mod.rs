@@ -295,6 +295,8 @@ pub struct Tally {
 /// One frame that a receiver saw, its checksums verified by the receiver alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
+    /// Bytes, from the Ethernet header on.
+    pub length: usize,
     /// Source address.
     pub from: IpAddr,
     /// Destination address.
