@@ -16,6 +16,7 @@ mod page;
 mod percpu;
 mod program;
 mod run;
+mod tun;
 
 pub use call::{Error, write_calls};
 pub use heap::{keep_heap_small, trim_heap};
@@ -31,3 +32,4 @@ pub use page::Page;
 pub use percpu::PerCpuArray;
 pub use program::{load_xdp, program_id, xdp_pass};
 pub use run::{SkbContext, SkbRun, XdpRun, run_live_frames, run_skb, run_xdp};
+pub use tun::create_tun;

@@ -26,4 +26,5 @@ pub mod sandbox;
 pub mod sctp;
 pub mod stop;
 pub mod sweep;
+pub mod tunnel;
 pub mod two_nodes;
