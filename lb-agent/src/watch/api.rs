@@ -1,7 +1,7 @@
 //! Watches the API server: one event for each list, and one for each change. Losing the server
 //! changes only a metric.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     converted::Converted,
+    failures::{Answered, Failure, Failures, STANDS},
     kind::Watched,
     metrics::WatchMetrics,
     object::{HEADLESS, PROXY_NAME},
@@ -36,6 +37,15 @@ const RENEW_SECS: u32 = 60;
 
 /// A kind that the API server does not serve, it may serve after an upgrade: retried after this.
 const ABSENT: Duration = Duration::from_mins(10);
+
+/// How long a watch puts up with failures.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    /// So many in a row are too many.
+    patience: u32,
+    /// See [`Failures::new`].
+    stands: Duration,
+}
 
 /// Follows everything through one client, until the server has failed `patience` times in a row or
 /// the receiver is gone.
@@ -56,14 +66,18 @@ pub async fn follow(
     let our_node = watcher::Config::default()
         .fields(&format!("metadata.name={node}"))
         .timeout(RENEW_SECS);
+    let limit = Limit {
+        patience,
+        stands: STANDS,
+    };
     tokio::try_join!(
-        one_kind::<core::Service>(&client, services, patience, &events, metrics),
-        one_kind::<discovery::EndpointSlice>(&client, slices, patience, &events, metrics),
-        one_kind::<core::Node>(&client, our_node, patience, &events, metrics),
+        one_kind::<core::Service>(&client, services, limit, &events, metrics),
+        one_kind::<discovery::EndpointSlice>(&client, slices, limit, &events, metrics),
+        one_kind::<core::Node>(&client, our_node, limit, &events, metrics),
         one_kind::<networking::ServiceCIDR>(
             &client,
             watcher::Config::default().timeout(RENEW_SECS),
-            patience,
+            limit,
             &events,
             metrics
         ),
@@ -84,7 +98,7 @@ enum Outage {
 async fn one_kind<K>(
     client: &Client,
     config: watcher::Config,
-    patience: u32,
+    limit: Limit,
     events: &Sender<Event>,
     metrics: &WatchMetrics,
 ) -> Result<()>
@@ -92,10 +106,11 @@ where
     K: Watched + Resource<DynamicType = ()> + DeserializeOwned + 'static,
 {
     let kind = K::KIND;
-    let api = Api::<Converted<K>>::all(client.clone());
+    let answered = Answered::default();
+    let api = Api::<Converted<K>>::all(answered.record(client));
     let mut stream = watcher(api, config).default_backoff().boxed();
     let mut list = Vec::new();
-    let mut failures = 0;
+    let mut failures = Failures::new(limit.stands, answered);
     let mut outage = Once::default();
     loop {
         let event = match stream.try_next().await {
@@ -109,22 +124,25 @@ where
                         return Ok(());
                     }
                 }
-                failures = 0;
+                failures.received();
                 sleep(ABSENT).await;
                 continue;
             }
             Err(error) => {
                 metrics.failed(kind);
-                failures += 1;
+                let Failure { count, is_first } = failures.failed(Instant::now());
+                if is_first {
+                    outage.update([]);
+                }
                 let (appeared, _) = outage.update([Outage::Failed]);
                 if appeared.is_empty() {
-                    debug!(%kind, failures, error = %chain(&error), "watch failed again");
+                    debug!(%kind, failures = count, error = %chain(&error), "watch failed again");
                 } else {
                     warn!(%kind, error = %chain(&error), "watch failed, will retry; the data path keeps working");
                 }
-                if failures >= patience {
+                if count >= limit.patience {
                     bail!(
-                        "the watch of {kind} failed {failures} times in a row: {}",
+                        "the watch of {kind} failed {count} times in a row: {}",
                         chain(&error)
                     );
                 }
@@ -134,10 +152,10 @@ where
         let Some(event) = model_event(event, &mut list) else {
             continue;
         };
+        failures.received();
         let (_, gone) = outage.update([]);
         if !gone.is_empty() {
-            info!(%kind, failures, "watch recovered");
-            failures = 0;
+            info!(%kind, "watch recovered");
         }
         if events.send(event).await.is_err() {
             return Ok(());
@@ -180,3 +198,6 @@ fn is_absent(error: &watcher::Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

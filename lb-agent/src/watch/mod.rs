@@ -6,6 +6,7 @@ pub mod convert_node;
 pub mod convert_service;
 pub mod convert_slice;
 mod converted;
+mod failures;
 pub mod kind;
 pub mod manifests;
 pub mod metrics;
