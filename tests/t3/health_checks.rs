@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testbed::{
     addr,
     agent::{CHANGE, Start},
@@ -274,4 +275,56 @@ fn a_thousand_of_them_are_changed_one_by_one() -> Result<()> {
     answers(node, 22_001, None)?;
     assert_eq!(ask().unwrap_or_default(), "");
     Ok(())
+}
+
+/// Ports whose floods together are more than what all of them share.
+const FLOODED: u16 = 9;
+/// More than one port takes.
+const FLOOD: usize = 700;
+
+#[test]
+fn flooded_health_check_ports_starve_no_other_service() -> Result<()> {
+    let bed = OneNode::with(Start::new(), |node| {
+        let pods = one_node::web_pods(node);
+        let service = |n: u8| {
+            one_node::behind(&format!("s{n}"), addr::vip(80 + n), &pods)
+                .one_port(Kind::Tcp, 80, one_node::TARGET, Some(30_100 + u16::from(n)))
+                .ingress(addr::lb(80 + n))
+                .spec("externalTrafficPolicy: Local")
+                .spec(&format!("healthCheckNodePort: {}", 32_100 + u16::from(n)))
+        };
+        (0..10).map(service).collect()
+    })?;
+    let node = &bed.node;
+    let (outside, quiet) = (bed.lan.client(1)?, 32_100 + FLOODED);
+    answers(node, quiet, Some((200, "3")))?;
+    // The test holds a descriptor for each connection.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    // Each asks once and keeps its connection.
+    let mut kept = outside.block(|| {
+        let mut kept = Vec::new();
+        for n in 0..FLOODED {
+            let at = node.addr().at(Family::V4, 32_100 + n);
+            for _ in 0..FLOOD {
+                let mut stream = TcpStream::connect(at)?;
+                // One that found no place is closed already.
+                let _closed = stream.write_all(b"GET / HTTP/1.1\r\nHost: flood\r\n\r\n");
+                kept.push(stream);
+            }
+        }
+        Ok(kept)
+    })?;
+    let mut open = 0;
+    for stream in &mut kept {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        open += usize::from(stream.read(&mut [0; 16]).is_ok_and(|n| n > 0));
+    }
+    // Theirs alone are 9 times 16; the rest they share.
+    ensure!((4_096..=4_096 + 9 * 16).contains(&open), "{open} are open");
+    for _ in 0..16 {
+        answers(node, quiet, Some((200, "3")))?;
+    }
+    drop(kept);
+    answers(node, 32_100, Some((200, "3")))
 }

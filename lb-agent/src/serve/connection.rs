@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::sleep,
 };
 use tracing::debug;
@@ -33,31 +33,73 @@ const FIRST: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(17);
 /// Pause after a failed accept(), which means that the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Open connections of all servers that share a [`Places`].
-const MAX: usize = 4096;
+/// Open connections in the places that servers share.
+const SHARED: usize = 4096;
+/// Of those, what one server may take.
+const PER_SERVER: usize = 512;
+/// Open connections of one server beside the shared ones: no other server can take these.
+const OWN: usize = 16;
 
-/// Places for connections. A client that finds none free is closed at once, so that clients from
-/// outside cannot exhaust the descriptors of the agent; a silent client loses its place.
+/// Places for connections of one server. A client that finds none free is closed at once, so that
+/// clients from outside cannot exhaust the descriptors of the agent; a silent client loses its
+/// place.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    free: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    shared: Shared,
+    /// Of the shared places.
+    portion: Arc<Semaphore>,
     first: Duration,
     silence: Duration,
 }
 
-impl Places {
-    fn new(max: usize, first: Duration, silence: Duration) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(max)),
-            first,
-            silence,
-        }
+/// Places that several servers share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Semaphore>);
+
+/// One place that is taken.
+enum Place {
+    Own(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Shared(#[expect(dead_code, reason = "held")] [OwnedSemaphorePermit; 2]),
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(SHARED)))
     }
 }
 
+impl Places {
+    fn new(own: usize, portion: usize, shared: Shared) -> Self {
+        Self {
+            own: Arc::new(Semaphore::new(own)),
+            shared,
+            portion: Arc::new(Semaphore::new(portion)),
+            first: FIRST,
+            silence: SILENCE,
+        }
+    }
+
+    /// For one of many servers: some of its own, so that others cannot starve it, and a portion of
+    /// the shared ones, so that it cannot starve others.
+    pub(super) fn one_of(shared: &Shared) -> Self {
+        Self::new(OWN, PER_SERVER, shared.clone())
+    }
+
+    fn take(&self) -> Option<Place> {
+        let take = |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_owned().ok();
+        if let Some(place) = take(&self.own) {
+            return Some(Place::Own(place));
+        }
+        let portion = take(&self.portion)?;
+        Some(Place::Shared([portion, take(&self.shared.0)?]))
+    }
+}
+
+/// For a server that shares with no other.
 impl Default for Places {
     fn default() -> Self {
-        Self::new(MAX, FIRST, SILENCE)
+        Self::new(0, SHARED, Shared::default())
     }
 }
 
@@ -78,7 +120,7 @@ pub(super) async fn serve<S>(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let Ok(place) = Arc::clone(&places.free).try_acquire_owned() else {
+                let Some(place) = places.take() else {
                     continue;
                 };
                 let (service, places, end) = (service.clone(), places.clone(), end.clone());
@@ -148,6 +190,15 @@ mod tests {
     const LONG: Duration = Duration::from_hours(1);
     const DEADLINE: Duration = Duration::from_secs(20);
 
+    /// So many of a server that shares with no other.
+    fn places(max: usize, first: Duration, silence: Duration) -> Places {
+        Places {
+            first,
+            silence,
+            ..Places::new(0, max, Shared::default())
+        }
+    }
+
     /// Serves with this runtime, on a port of loopback.
     async fn server(places: Places) -> (SocketAddr, watch::Sender<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -192,7 +243,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_that_never_ask_give_their_places_up() {
-        let (at, _open) = server(Places::new(2, SHORT, LONG)).await;
+        let (at, _open) = server(places(2, SHORT, LONG)).await;
         let mut silent = TcpStream::connect(at).unwrap();
         let mut slow = TcpStream::connect(at).unwrap();
         slow.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
@@ -210,19 +261,39 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_that_are_kept_open_give_their_places_up_later() {
-        let (at, _open) = server(Places::new(2, SHORT, 3 * SHORT)).await;
+        let (at, _open) = server(places(2, SHORT, 3 * SHORT)).await;
         let start = Instant::now();
         let kept = [ask(at).unwrap(), ask(at).unwrap()];
         kept_out(at);
         assert!(start.elapsed() >= 3 * SHORT, "before their time");
         drop(kept);
         // One that has asked stays beyond the time for a first request.
-        let (at, _open) = server(Places::new(1, SHORT, LONG)).await;
+        let (at, _open) = server(places(1, SHORT, LONG)).await;
         let mut kept = ask(at).unwrap();
         tokio::time::sleep(2 * SHORT).await;
         kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
         assert!(kept.read(&mut [0; 64]).unwrap() > 0);
+    }
+
+    /// How many of these are let in, and stay.
+    fn fill(at: SocketAddr, connections: usize) -> Vec<TcpStream> {
+        (0..connections).filter_map(|_| ask(at)).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_has_places_that_others_cannot_take() {
+        let shared = Shared(Arc::new(Semaphore::new(5)));
+        let one = || Places::new(2, 4, shared.clone());
+        let (first, _open) = server(one()).await;
+        let (second, _open) = server(one()).await;
+        let (third, _open) = server(one()).await;
+        // Its own two and its portion of four; then what the first has left, and nothing.
+        for (at, expected) in [(first, 6), (second, 3), (third, 2)] {
+            let kept = fill(at, 9);
+            assert_eq!(kept.len(), expected);
+            std::mem::forget(kept);
+        }
     }
 
     #[test]

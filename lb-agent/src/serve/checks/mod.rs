@@ -19,7 +19,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    connection::{self, Places},
+    connection::{self, Places, Shared},
     probe::{Answer, Facts, Status},
 };
 use crate::{model::ObjectKey, observe::health::Health, sync::HealthCheck};
@@ -66,7 +66,7 @@ pub async fn run(
     let mut servers = Servers {
         health,
         reporter,
-        places: Places::default(),
+        places: Shared::default(),
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
     };
@@ -99,7 +99,7 @@ type At = (ObjectKey, SocketAddr);
 struct Servers {
     health: Arc<Health>,
     reporter: CheckReporter,
-    places: Places,
+    places: Shared,
     running: BTreeMap<At, Server>,
     failed: BTreeMap<At, Failed>,
 }
@@ -185,7 +185,7 @@ impl Servers {
         facts.set(status);
         let (open, end) = watch::channel(());
         let answer = Answer(Arc::clone(&facts));
-        let accepting = connection::serve(listener, answer, self.places.clone(), end);
+        let accepting = connection::serve(listener, answer, Places::one_of(&self.places), end);
         let server = Server {
             facts,
             accepting: tokio::spawn(accepting),

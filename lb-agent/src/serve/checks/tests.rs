@@ -56,7 +56,7 @@ fn no_servers() -> Servers {
     Servers {
         health: Arc::new(health),
         reporter: CheckReporter::new("here".to_owned(), EventQueue::new(9).0, metrics),
-        places: Places::default(),
+        places: Shared::default(),
         running: BTreeMap::new(),
         failed: BTreeMap::new(),
     }
