@@ -113,8 +113,9 @@ pub struct UdpPeer {
 pub struct Agent {
     /// Process id in the initial pid namespace; sockets that it connects are never translated.
     pub tgid: u32,
-    /// 1 as soon as the record of any socket was lost: answers to unconnected sockets without a
-    /// record are then looked for in `lb_udp_peers` too.
+    /// When the record of any socket was last lost, in [`Agent::loss_time`]; 0 for never. For a
+    /// while after that, answers to unconnected sockets without a record are looked for in
+    /// `lb_udp_peers` too. (Programs of versions that wrote 1 here read any number as "lost".)
     pub records_lost: u32,
     /// Id of its cgroup, so that a process that inherits the number after the agent's end is not
     /// taken for it.
@@ -130,6 +131,31 @@ impl Agent {
         records_lost: 0,
         cgroup: 0,
     };
+
+    /// A loss counts for this long, about 240 seconds: twice what the kernel's connection tracking
+    /// grants an answered UDP flow. A socket that sends on without a record renews it each time.
+    const LOSS_LASTS: u32 = 224;
+
+    /// A time of the kernel's monotonic clock, nanoseconds, in units of 2^30 (1.07 seconds); never
+    /// 0.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "142 years")]
+    pub const fn loss_time(now_ns: u64) -> u32 {
+        let units = (now_ns >> 30) as u32;
+        if units == 0 { 1 } else { units }
+    }
+
+    /// Whether a record was lost recently. One that another CPU has lost since `now_ns` was read
+    /// counts.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_lost(records_lost: u32, now_ns: u64) -> bool {
+        let age = Self::loss_time(now_ns)
+            .wrapping_sub(records_lost)
+            .cast_signed();
+        records_lost != 0 && age < Self::LOSS_LASTS.cast_signed()
+    }
 }
 
 const _: () = {
@@ -138,3 +164,23 @@ const _: () = {
     assert!(size_of::<UdpPeerKey>() == 32);
     assert!(size_of::<UdpPeer>() == 32);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_lost_record_counts_for_minutes_and_lapses() {
+        let now = 5000 * SECOND;
+        let lost = Agent::loss_time(now);
+        assert!(Agent::has_lost(lost, now) && Agent::has_lost(lost, now + 200 * SECOND));
+        assert!(!Agent::has_lost(lost, now + 300 * SECOND));
+        // Another CPU was faster.
+        assert!(Agent::has_lost(lost + 1, now));
+        // The flag of earlier versions, and a loss in the first second.
+        assert!(!Agent::has_lost(1, now) && Agent::has_lost(Agent::loss_time(0), SECOND));
+        assert!(!Agent::has_lost(0, 0) && !Agent::has_lost(0, now));
+    }
+}

@@ -29,6 +29,7 @@ mod scale;
 mod sctp;
 mod socket_affinity;
 mod socket_count;
+mod socket_lost_record;
 mod socket_reach;
 mod socket_reasons;
 mod socket_state;

@@ -5,11 +5,11 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
-    helpers::generated::{bpf_sk_storage_get, bpf_skc_to_mptcp_sock},
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_sk_storage_get, bpf_skc_to_mptcp_sock},
 };
 use lb_common::{
     Addr, Reason, select,
-    sock::{SockRecord, UdpPeer, UdpPeerKey, kind},
+    sock::{Agent, SockRecord, UdpPeer, UdpPeerKey, kind},
 };
 
 use crate::{
@@ -53,8 +53,8 @@ pub fn remember(sk: *mut c_void, record: &mut SockRecord) {
     } else if storage(sk, record, BPF_SK_STORAGE_GET_F_CREATE).is_none() {
         count(Reason::SockStorageFailed);
         if let Some(agent) = AGENT.get_ptr_mut(0) {
-            // SAFETY: an aligned u32 of an array map; only ever set to 1 here.
-            unsafe { (*agent).records_lost = 1 };
+            // SAFETY: an aligned u32 of an array map, written whole.
+            unsafe { (*agent).records_lost = Agent::loss_time(coarse_now()) };
         }
         return;
     }
@@ -131,10 +131,18 @@ pub fn mptcp_parent(sk: *mut c_void) -> Option<*mut c_void> {
     (!parent.is_null()).then_some(parent.cast())
 }
 
-/// Has a record ever been lost, so that a socket without one may still have used a service?
+/// Has a record been lost recently, so that a socket without one may still have used a service?
 #[inline(always)]
 pub fn records_lost() -> bool {
-    AGENT.get(0).is_some_and(|a| a.records_lost != 0)
+    let lost = AGENT.get(0).map_or(0, |a| a.records_lost);
+    lost != 0 && Agent::has_lost(lost, coarse_now())
+}
+
+/// The kernel's monotonic clock as of its last tick, nanoseconds.
+#[inline(always)]
+fn coarse_now() -> u64 {
+    // SAFETY: no arguments; Linux 5.11.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 #[inline(always)]

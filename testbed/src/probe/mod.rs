@@ -142,6 +142,9 @@ enum Request {
         sock: u32,
         device: String,
     },
+    FillOptions {
+        sock: u32,
+    },
     FastOpenConnect {
         sock: u32,
     },

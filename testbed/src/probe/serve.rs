@@ -65,6 +65,7 @@ impl Things {
                 .socket(sock)?
                 .bind_device(Some(device.as_bytes()))
                 .map(done),
+            Request::FillOptions { sock } => socket::fill_options(self.socket(sock)?).map(done),
             Request::FastOpenConnect { sock } => {
                 socket::fast_open_connect(self.socket(sock)?).map(done)
             }

@@ -42,6 +42,12 @@ impl Sock {
         })
     }
 
+    /// Joins groups until the kernel grants the socket no more memory for options
+    /// (`net.core.optmem_max`). An IPv6 socket.
+    pub fn fill_options(&self) -> io::Result<()> {
+        self.line.done(&Request::FillOptions { sock: self.id })
+    }
+
     /// `TCP_FASTOPEN_CONNECT`: the next connect sends nothing before the first data.
     pub fn fast_open_connect(&self) -> io::Result<()> {
         self.line.done(&Request::FastOpenConnect { sock: self.id })

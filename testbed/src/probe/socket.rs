@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     process::{Child, Stdio},
     time::Duration,
@@ -94,6 +94,22 @@ pub(super) fn send_fast(socket: &Socket, addr: SocketAddr, text: &str) -> io::Re
 
 pub(super) fn fast_open_connect(socket: &Socket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::TcpFastOpenConnect, &true)?)
+}
+
+/// Joins one group after another; there are more of them than fit.
+pub(super) fn fill_options(socket: &Socket) -> io::Result<()> {
+    for n in 0..u16::MAX {
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0x6c62, n);
+        if let Err(error) = socket.join_multicast_v6(&group, 0) {
+            let full = [libc::ENOMEM, libc::ENOBUFS].map(Some);
+            return if full.contains(&error.raw_os_error()) {
+                Ok(())
+            } else {
+                Err(error)
+            };
+        }
+    }
+    Err(io::Error::other("the memory for options has no end"))
 }
 
 pub(super) fn receive(socket: &Socket, within: Duration) -> io::Result<Received> {
