@@ -25,6 +25,9 @@ pub mod flags {
     /// Packets arriving here come from outside the node (a node device), so our programs stand on
     /// it.
     pub const NODE: u32 = 1 << 1;
+    /// The kernel takes from here only what it would send here (`rp_filter` 1, of the device or of
+    /// all; RFC 3704).
+    pub const STRICT: u32 = 1 << 2;
 }
 
 const _: () = assert!(size_of::<Dev>() == 40);

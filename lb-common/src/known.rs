@@ -4,7 +4,7 @@
 
 use crate::addr::Addr;
 
-/// Words of `lb_known`.
+/// Words of `lb_known`, and of `lb_known_backs`, which says the same of addresses of backends.
 pub const WORDS: u32 = 1 << 12;
 /// Bits of the hash: six tell the bit of a word.
 const BITS: u32 = WORDS.trailing_zeros() + 6;
@@ -26,6 +26,14 @@ pub const fn bit(addr: &Addr) -> (u32, u64) {
         (high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let hash = (product >> (64 - BITS)) as u32;
     (hash >> 6, 1 << (hash & 63))
+}
+
+/// The address that stands for a node port's number (host order) in `lb_known`: one of the
+/// IPv4-compatible addresses, which no packet has (RFC 4291).
+#[inline(always)]
+#[must_use]
+pub const fn of_port(port: u16) -> Addr {
+    Addr::from_words([0, 0, 0, port as u32])
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod member;
 mod pod;
 pub mod pool;
 pub mod reason;
+pub mod refusal;
 pub mod scheduler;
 pub mod select;
 pub mod slot;

@@ -83,6 +83,16 @@ maps! {
     SNAT_PEERS: "lb_snat_peers", 1 << 14, v 1, state;
     /// [`FragmentKey`](crate::fragment::FragmentKey) → [`Fragment`](crate::fragment::Fragment)
     FRAGMENTS: "lb_fragments", 1 << 14, v 1, config;
+    /// [`FlowKey`](crate::flow::FlowKey) of what answers a connection that is none of ours →
+    /// [`units`](crate::flow::units) of its last packet: who else has a tuple
+    FOREIGN: "lb_foreign", 1 << 16, v 1, state;
+    /// [`Refusals`](crate::refusal::Refusals), one a CPU
+    REFUSALS: "lb_refusals", 1, v 1, config;
+    /// one entry, [`PortRanges`](crate::flow::PortRanges)
+    PORTS: "lb_ports", 1, v 1, config;
+    /// hash of a backend's address / 64 → the bits of 64 hashes (see [`known`](crate::known));
+    /// mmapable
+    KNOWN_BACKENDS: "lb_known_backs", crate::known::WORDS, v 1, config;
     /// room that a program needs beside its stack, one a CPU
     SCRATCH: "lb_scratch", 1, v 1, config;
     /// interface index → [`Dev`](crate::dev::Dev)

@@ -6,11 +6,12 @@ use crate::{
     affinity::{Affinity, AffinityKey},
     backend::Backend,
     dev::Dev,
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, PortRange, PortRanges, RANGES},
     fragment::{Fragment, FragmentKey},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     member::MemberKey,
     pool::Pool,
+    refusal::Refusals,
     slot::Slot,
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
@@ -59,10 +60,13 @@ pod! {
     FlowKey { src: Addr, dst: Addr, sport: u16, dport: u16, proto: u8, pad: [u8; 3] }
     Flow {
         src: Addr, dst: Addr, sport: u16, dport: u16, ifindex: u32, pool: u32, backend: u32, generation: u32, direction: u8,
-        flags: u8, client: u8, server: u8, last_seen_ns: u64,
+        flags: u8, client: u8, server: u8, proof: u32, seen: u32,
     }
     FragmentKey { src: Addr, dst: Addr, id: u32, proto: u8, pad: [u8; 3] }
     Fragment { seen_ns: u64, sport: u16, dport: u16, pad: u32 }
+    Refusals { paid_until_ns: u64 }
+    PortRange { first: u16, count: u16 }
+    PortRanges { total: u32, pad: u32, ranges: [PortRange; RANGES] }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
     XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

@@ -108,6 +108,14 @@ reasons! {
     PktVipUnread = 34, "pkt_vip_unread";
     /// Packet for a VIP dropped: a later fragment whose first one has not come.
     PktFragmentLost = 35, "pkt_fragment_lost";
+    /// Packet dropped: no client has such a source (loopback, multicast, an address of this node or
+    /// of a Service, one that no route leads to).
+    PktMartian = 36, "pkt_martian";
+    /// A direct connection to a backend got another source port, since a flow of a Service had its
+    /// reply tuple.
+    PktDirectMoved = 37, "pkt_direct_moved";
+    /// A refusal was not sent: more are refused than the limit allows.
+    PktRefusalLimited = 38, "pkt_refusal_limited";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

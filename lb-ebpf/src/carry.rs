@@ -1,7 +1,7 @@
 //! Carries an action out on a socket buffer: the one place where tc's packets are rewritten,
 //! answered and sent.
 
-use aya_ebpf::{EbpfContext, programs::TcContext};
+use aya_ebpf::{EbpfContext, bindings::__sk_buff, programs::TcContext};
 use lb_common::{Reason, flow::direction};
 
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
     packet::{self, Packet},
     reply::{
         icmp::{self, Answer},
-        tcp_reset,
+        limit, tcp_reset,
     },
     rewrite::{Hop, icmp_inner, redirect, skb},
     route::{self, For, Route},
-    scratch::Scratch,
+    scratch::{self, Scratch},
     verdict::Verdict,
 };
 
@@ -30,12 +30,21 @@ impl Side {
     }
 }
 
-/// Carries out what was decided about a packet.
+/// Carries out what was decided about the packet in this CPU's room. A function of the kernel's own
+/// (not inlined), with a stack of its own.
+#[inline(never)]
+pub fn carry_held(skb: *mut __sk_buff, action: u64, side: Side) -> Verdict {
+    let Some((p, s)) = scratch::held() else {
+        return side.not_ours();
+    };
+    carry(&TcContext::new(skb), p, s, Action::unpack(action), side)
+}
+
 #[inline(always)]
-pub fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Side) -> Verdict {
+fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Side) -> Verdict {
     match action {
-        Action::Pass => side.not_ours(),
-        Action::Drop(reason) => Verdict::dropped(reason),
+        Action::Pass | Action::Open(_) => side.not_ours(),
+        Action::Drop => Verdict::Shot,
         Action::Refuse(pool) => {
             count(Reason::PktNoEndpoint);
             count::reject(pool);
@@ -82,7 +91,7 @@ pub fn carry_icmp_error(
     side: Side,
 ) -> Verdict {
     match action {
-        Action::Drop(reason) => return Verdict::dropped(reason),
+        Action::Drop => return Verdict::Shot,
         Action::Deliver | Action::Reply | Action::DeliverVia(_) | Action::Send { .. } => {}
         _ => return side.not_ours(),
     }
@@ -188,6 +197,9 @@ fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch, side: Side) -> Verdict {
     if !p.is_tcp() {
         return answer(ctx, p, s, Answer::PortUnreachable, side);
     }
+    if !limit::allows() {
+        return Verdict::Shot;
+    }
     match tcp_reset::turn(ctx.skb.skb, p, s) {
         Ok(()) => send_back(ctx, p, side),
         Err(()) => Verdict::Shot,
@@ -199,7 +211,7 @@ fn refuse(ctx: &TcContext, p: &Packet, s: &mut Scratch, side: Side) -> Verdict {
 #[inline(always)]
 fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer, side: Side) -> Verdict {
     // No error is sent about a later fragment (RFC 1122, 3.2.2).
-    if p.is_later() {
+    if p.is_later() || !limit::allows() {
         return Verdict::Shot;
     }
     let mut made = icmp::turn(ctx.skb.skb, p, s, what);

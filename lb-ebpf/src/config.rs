@@ -2,7 +2,10 @@
 //! verifier prunes what they turn off. A new one is set in the agent's
 //! `load/mod.rs`.
 
-use lb_common::flow::SNAT_PORTS;
+use lb_common::{
+    flow::{SNAT_PORTS, Timeouts},
+    refusal,
+};
 
 /// Reads a constant in a way that the compiler cannot fold, since the loader changes it.
 macro_rules! rodata {
@@ -39,6 +42,16 @@ rodata! {
     SNAT_PORT_MIN: u32 = SNAT_PORTS.0 as u32, snat_port_min;
     /// Last port of that range, host order.
     SNAT_PORT_MAX: u32 = SNAT_PORTS.1 as u32, snat_port_max;
+    /// Idle time of an established connection, in units (see [`lb_common::flow::units_of`]).
+    TCP_ESTABLISHED: u32 = Timeouts::DEFAULT.established, tcp_established;
+    /// Idle time of a connection that one side has finished, in units.
+    TCP_CLOSE_WAIT: u32 = Timeouts::DEFAULT.close_wait, tcp_close_wait;
+    /// Idle time of a UDP flow, in units.
+    UDP_TIMEOUT: u32 = Timeouts::DEFAULT.udp, udp_timeout;
+    /// Idle time of a UDP stream, in units.
+    UDP_STREAM_TIMEOUT: u32 = Timeouts::DEFAULT.udp_stream, udp_stream_timeout;
+    /// Refusals (ICMP errors and resets) that a CPU sends in a second at most; 0: no limit.
+    REFUSALS_PER_SECOND: u32 = refusal::PER_SECOND, refusals_per_second;
     /// 1: VIPs are routed to `lb0`, which is there.
     LB0: u32 = 0, lb0;
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers
@@ -46,4 +59,15 @@ rodata! {
     TEST_DELAY: u32 = 0, test_delay;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;
+}
+
+/// The idle times that can be set.
+#[inline(always)]
+pub fn timeouts() -> Timeouts {
+    Timeouts {
+        established: tcp_established(),
+        close_wait: tcp_close_wait(),
+        udp: udp_timeout(),
+        udp_stream: udp_stream_timeout(),
+    }
 }

@@ -11,12 +11,13 @@ use lb_common::{
     affinity::{Affinity, AffinityKey},
     backend::Backend,
     dev::Dev,
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, PortRanges},
     fragment::{Fragment, FragmentKey},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps::{self, MMAPABLE},
     member::MemberKey,
     pool::Pool,
+    refusal::Refusals,
     slot::Slot,
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
@@ -94,6 +95,21 @@ pub static SNAT_PEERS: LruHashMap<FlowKey, u32, { maps::SNAT_PEERS.capacity as u
 #[btf_map(name = "lb_fragments")]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, { maps::FRAGMENTS.capacity as usize }> =
     LruHashMap::new();
+
+#[btf_map(name = "lb_foreign")]
+pub static FOREIGN: LruHashMap<FlowKey, u32, { maps::FOREIGN.capacity as usize }> =
+    LruHashMap::new();
+
+#[btf_map(name = "lb_refusals")]
+pub static REFUSALS: PerCpuArray<Refusals, { maps::REFUSALS.capacity as usize }> =
+    PerCpuArray::new();
+
+#[btf_map(name = "lb_ports")]
+pub static PORTS: Array<PortRanges, { maps::PORTS.capacity as usize }> = Array::new();
+
+#[btf_map(name = "lb_known_backs")]
+pub static KNOWN_BACKENDS: Array<u64, { maps::KNOWN_BACKENDS.capacity as usize }, MMAPABLE> =
+    Array::new();
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();

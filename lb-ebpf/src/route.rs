@@ -4,8 +4,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{
-        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
-        BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC,
+        BPF_FIB_LKUP_RET_BLACKHOLE, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH,
+        BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_PROHIBIT, BPF_FIB_LKUP_RET_SUCCESS,
+        BPF_FIB_LKUP_RET_UNREACHABLE, BPF_FIB_LOOKUP_OUTPUT, BPF_FIB_LOOKUP_SRC,
     },
     helpers::bpf_fib_lookup,
 };
@@ -94,6 +95,39 @@ pub fn find(
         BPF_FIB_LKUP_RET_NOT_FWDED => Route::Here,
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
         _ => Route::None,
+    }
+}
+
+/// Is this source of a packet that came in on a device one that the stack would not take from there:
+/// an address of this node, or one that no route leads to; or, where the device's reverse path
+/// filter is strict (`rp_filter` 1), one that is routed elsewhere?
+#[inline(always)]
+pub fn is_martian(ctx: *mut c_void, fib: &mut Fib, p: &Packet) -> bool {
+    let w = p.src.words();
+    fib.l4_protocol = p.proto;
+    fib.sport = 0;
+    fib.dport = 0;
+    fib.tot_len = 0;
+    fib.ifindex = p.ifindex;
+    fib.tos = 0;
+    fib.vlan = 0;
+    (fib.family, fib.src, fib.dst) = if p.v4 {
+        (AF_INET, [0; 4], [w[3], 0, 0, 0])
+    } else {
+        (AF_INET6, [0; 4], w)
+    };
+    // SAFETY: `ctx` is the program's context, `fib` a whole `struct bpf_fib_lookup`.
+    let rc = unsafe { bpf_fib_lookup(ctx, core::ptr::from_mut(fib).cast(), 64, 0) };
+    match rc as u32 {
+        BPF_FIB_LKUP_RET_BLACKHOLE
+        | BPF_FIB_LKUP_RET_UNREACHABLE
+        | BPF_FIB_LKUP_RET_PROHIBIT
+        | BPF_FIB_LKUP_RET_NOT_FWDED => true,
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+            p.v4 && fib.ifindex != p.ifindex
+                && device(p.ifindex).is_some_and(|dev| dev.flags & dev::flags::STRICT != 0)
+        }
+        _ => false,
     }
 }
 

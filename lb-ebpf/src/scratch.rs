@@ -72,12 +72,16 @@ const _: () = assert!(size_of::<Fib>() == 64);
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PortSearch {
-    /// Of the flow: where in the range the search begins, and its step.
+    /// `CLOCK_MONOTONIC`.
+    pub now: u64,
+    /// Of the flow: where in the ranges the search begins, and its step.
     pub hash: u32,
+    /// From this try on ports count as short.
+    pub short_from: u32,
     /// 1: the client's own port is tried first.
-    pub own_port: u16,
+    pub own_port: u32,
     /// See `flow::snat_port`.
-    pub state: u16,
+    pub state: u32,
 }
 
 /// Bytes of the longest quote in an ICMP error: an IPv6 header and a TCP header without options.

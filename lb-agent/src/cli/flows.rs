@@ -29,9 +29,9 @@ struct Row {
     backend: String,
     /// What the backend sees as the client.
     source: String,
-    /// `new` until the client has answered the backend's answer, then `established`, then
-    /// `closed`.
+    /// See [`lb_common::flow::State`].
     state: &'static str,
+
     /// The backend runs on this node.
     local: bool,
     service: u32,
@@ -39,24 +39,12 @@ struct Row {
     ifindex: u32,
 }
 
-/// The map that an entry is in.
-#[derive(Clone, Copy)]
-enum FlowTable {
-    /// `lb_newflows`: the client has not answered the backend's answer yet.
-    New,
-    /// `lb_flows`.
-    Established,
-}
-
 /// The flows as text.
 pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
     let mut rows = Vec::new();
-    for (spec, table) in [
-        (maps::FLOWS, FlowTable::Established),
-        (maps::NEWFLOWS, FlowTable::New),
-    ] {
+    for spec in [maps::FLOWS, maps::NEWFLOWS] {
         let all = HashPin::<FlowKey, Flow>::open(dir, spec, Access::Read)?.entries()?;
-        rows.extend(joined(&all, table));
+        rows.extend(joined(&all));
     }
     rows.sort();
     rows.dedup();
@@ -91,7 +79,7 @@ pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
 }
 
 /// A row for each forward entry; its reverse entry holds what both sides have done.
-fn joined(all: &[(FlowKey, Flow)], table: FlowTable) -> Vec<Row> {
+fn joined(all: &[(FlowKey, Flow)]) -> Vec<Row> {
     let replies: std::collections::HashMap<FlowKey, Flow> = all
         .iter()
         .filter(|(_, f)| f.direction == direction::REPLY)
@@ -105,18 +93,14 @@ fn joined(all: &[(FlowKey, Flow)], table: FlowTable) -> Vec<Row> {
             let reply = replies
                 .get(&f.reverse_key(k.proto))
                 .filter(|r| r.generation == f.generation);
-            let closed = reply.is_some_and(|r| lb_common::flow::connects(k.proto) && r.is_closed());
             Row {
                 protocol: protocol(k.proto),
                 client: endpoint(k.src, k.sport),
                 frontend: endpoint(k.dst, k.dport),
                 source: endpoint(f.src, f.sport),
                 backend: endpoint(f.dst, f.dport),
-                state: match table {
-                    _ if closed => "closed",
-                    FlowTable::Established => "established",
-                    FlowTable::New => "new",
-                },
+                // Until its next packet makes the reverse entry again, nothing more is known.
+                state: reply.map_or("unknown", |r| r.state(k.proto).name()),
                 local: f.flags & flags::LOCAL != 0,
                 service: f.pool,
                 backend_id: f.backend,

@@ -5,7 +5,7 @@ use lb_common::maps::{self, MapSpec};
 use super::{
     counts::{self, Counts},
     dir::BpfDir,
-    known::{AddressPin, Known},
+    known::{AddressPin, BackendPin, Known},
     list::{Maps, Programs, Table},
     pinned::{Access, ArrayPin, BarrierPin, HashPin, SourceRangesPin},
     table::MapError,
@@ -24,7 +24,11 @@ pub fn open(dir: &BpfDir, access: Access) -> Result<Maps, MapError> {
             spec(Table::Frontends),
             known.clone(),
         )?),
-        nodeports: Box::new(HashPin::open(dir, spec(Table::NodePorts), access)?),
+        nodeports: Box::new(AddressPin::open(
+            dir,
+            spec(Table::NodePorts),
+            known.clone(),
+        )?),
         nodeaddrs: Box::new(AddressPin::open(dir, spec(Table::NodeAddrs), known)?),
         members: Box::new(HashPin::open(dir, spec(Table::Members), access)?),
         srcranges: Box::new(SourceRangesPin::open(
@@ -34,7 +38,7 @@ pub fn open(dir: &BpfDir, access: Access) -> Result<Maps, MapError> {
         )?),
         pools: Box::new(ArrayPin::open(dir, spec(Table::Pools), access)?),
         slots: Box::new(ArrayPin::open(dir, spec(Table::Slots), access)?),
-        backends: Box::new(ArrayPin::open(dir, spec(Table::Backends), access)?),
+        backends: Box::new(BackendPin::open(dir, access)?),
         programs: match access {
             Access::Write => Box::new(Running::open(dir)?),
             Access::Read => Box::new(ReadOnly),

@@ -1,10 +1,16 @@
-//! Tables whose keys hold addresses, and the bits of those addresses in `lb_known`. A bit is set
-//! before its entry is inserted and is never cleared, so that no program skips an entry.
+//! Tables with addresses in them, and the bits of those addresses in `lb_known` and
+//! `lb_known_backs`. A bit is set before its entry is inserted and is never cleared, so that no
+//! program skips an entry.
 
 use std::sync::Arc;
 
 use aya::Pod;
-use lb_common::{Addr, frontend::VipKey, known, maps};
+use lb_common::{
+    Addr,
+    backend::Backend,
+    frontend::{NodePortKey, VipKey},
+    known, maps,
+};
 
 use super::{
     dir::BpfDir,
@@ -15,22 +21,29 @@ use super::{
 /// A key that programs look up only if the bit of its address is set.
 pub trait OfAddress {
     /// The address.
-    fn address(&self) -> &Addr;
+    fn address(&self) -> Addr;
 }
 
 impl OfAddress for VipKey {
-    fn address(&self) -> &Addr {
-        &self.addr
+    fn address(&self) -> Addr {
+        self.addr
     }
 }
 
 impl OfAddress for Addr {
-    fn address(&self) -> &Addr {
-        self
+    fn address(&self) -> Addr {
+        *self
     }
 }
 
-/// `lb_known`, opened for writing.
+impl OfAddress for NodePortKey {
+    /// What stands for its number.
+    fn address(&self) -> Addr {
+        known::of_port(self.port)
+    }
+}
+
+/// `lb_known` or `lb_known_backs`, opened for writing.
 #[derive(Debug)]
 pub(super) struct Known(ArrayPin<u64>);
 
@@ -39,6 +52,11 @@ impl Known {
     pub(super) fn open(dir: &BpfDir) -> Result<Arc<Self>, MapError> {
         let map = ArrayPin::open(dir, maps::KNOWN, Access::Write)?;
         Ok(Arc::new(Self(map)))
+    }
+
+    /// The same for addresses of backends.
+    fn open_backends(dir: &BpfDir) -> Result<Self, MapError> {
+        ArrayPin::open(dir, maps::KNOWN_BACKENDS, Access::Write).map(Self)
     }
 
     /// Sets the address's bit; true if it was not set.
@@ -55,7 +73,7 @@ impl Known {
     }
 }
 
-/// `lb_frontends` or `lb_nodeaddrs`.
+/// `lb_frontends`, `lb_nodeports` or `lb_nodeaddrs`.
 #[derive(Debug)]
 pub struct AddressPin<K, V> {
     table: HashPin<K, V>,
@@ -81,7 +99,7 @@ impl<K: Pod + OfAddress, V: Pod> AddressPin<K, V> {
     /// Sets the key's bit; true if it was not set.
     fn set_bit(&self, key: &K) -> Result<bool, MapError> {
         match &self.known {
-            Some(known) => known.set_bit(key.address()),
+            Some(known) => known.set_bit(&key.address()),
             None => Ok(false),
         }
     }
@@ -133,5 +151,54 @@ impl<K: Pod + OfAddress, V: Pod> HashTable<K, V> for AddressPin<K, V> {
 
     fn capacity(&self) -> u32 {
         self.table.capacity()
+    }
+}
+
+/// `lb_backends`.
+#[derive(Debug)]
+pub struct BackendPin {
+    table: ArrayPin<Backend>,
+    /// `None` if the table was opened for reading.
+    known: Option<Known>,
+}
+
+impl BackendPin {
+    /// Opens the pin. For writing, the bits of all backends are set, which another version of the
+    /// agent may not have done.
+    pub(super) fn open(dir: &BpfDir, access: Access) -> Result<Self, MapError> {
+        let table = ArrayPin::open(dir, maps::BACKENDS, access)?;
+        let known = match access {
+            Access::Write => Some(Known::open_backends(dir)?),
+            Access::Read => None,
+        };
+        let pin = Self { table, known };
+        if pin.known.is_some() {
+            for id in 0..pin.table.len() {
+                pin.set_bit(&pin.table.load(id)?)?;
+            }
+        }
+        Ok(pin)
+    }
+
+    fn set_bit(&self, backend: &Backend) -> Result<(), MapError> {
+        match &self.known {
+            Some(known) if backend.port != 0 => known.set_bit(&backend.addr).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ArrayTable<Backend> for BackendPin {
+    fn store(&mut self, index: u32, backend: &Backend) -> Result<(), MapError> {
+        self.set_bit(backend)?;
+        self.table.store(index, backend)
+    }
+
+    fn load(&self, index: u32) -> Result<Backend, MapError> {
+        self.table.load(index)
+    }
+
+    fn len(&self) -> u32 {
+        self.table.len()
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use anyhow::{Context as _, Result};
 use lb_common::{
     Addr,
-    flow::{Flow, FlowKey, direction, seen},
+    flow::{self, Flow, FlowKey, direction, seen},
     maps,
 };
 
@@ -124,7 +124,8 @@ fn entry(now: u64) -> Flow {
         flags: 0,
         client: seen::PACKET | seen::DATA,
         server: seen::PACKET,
-        last_seen_ns: now,
+        proof: 0,
+        seen: flow::units(now),
     }
 }
 

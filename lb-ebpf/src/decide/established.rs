@@ -2,13 +2,13 @@
 
 use core::ffi::c_void;
 
-use lb_common::{flow::direction, member};
+use lb_common::{flow::direction, frontend::scope, member};
 
 use super::{Action, Side, send};
 use crate::{
     flow::{self, Entry},
-    lookup,
-    packet::Packet,
+    lookup::{self, Frontend},
+    packet::{self, Packet},
     route::{self, For},
     scratch::Scratch,
 };
@@ -24,39 +24,78 @@ pub fn established(
     whole: u16,
     side: Side,
 ) -> Option<Action> {
-    if s.flow.generation == 0 {
+    if !goes_on(p, s, found, side) {
         return None;
     }
-    // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
-    let moves = !p.connects() || p.is_syn();
-    let over = moves && !lookup::is_member(s.flow.pool, s.flow.backend, member::SERVING);
-    let now = flow::now();
-    let local = flow::is_local(&s.flow);
-    if over || !flow::skip_reverse_lookup(p, s, found, now) {
-        let Some(reverse) = flow::verified_reverse(p, s, found.table) else {
-            flow::forget(s, found.table, None);
-            return None;
-        };
-        if over || (p.is_syn() && reverse.is_closed()) {
-            flow::forget(s, found.table, Some(&reverse));
-            return None;
-        }
-        reverse.client_sent(flow::bits(p), now);
-        found.mark_verified(&s.key, &s.flow, p.ifindex, now);
-        s.flow.ifindex = p.ifindex;
-        s.flow.last_seen_ns = now;
-        flow::promote(p, s, found.table, &reverse);
-        if local || side == Side::Lb0 {
-            reverse.moved_to(p.ifindex);
-        }
-    }
-    if local {
+    if flow::is_local(&s.flow) {
         return Some(Action::Deliver);
     }
     Some(forward(ctx, p, s, whole, For::Forward))
 }
 
-/// A reply of a backend on another node, to an address and port of ours.
+/// Does this packet of the client's side belong to the flow whose forward entry was found, and
+/// copied to `s.flow`? If not, the flow is forgotten.
+#[inline(always)]
+pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
+    if s.flow.generation == 0 {
+        return false;
+    }
+    let now = flow::now();
+    if flow::skip_reverse_lookup(p, s, found, now) {
+        return true;
+    }
+    let Some(found) = found.current(&s.key, &mut s.flow) else {
+        return false;
+    };
+    let Some(reverse) = flow::verified_reverse(p, s, found.table, now) else {
+        flow::forget(s, found.table, None);
+        return false;
+    };
+    // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
+    let moves = !p.connects() || p.is_syn();
+    let is_over = flow::is_past(reverse.peek(), p.proto, now)
+        || (p.is_syn() && reverse.peek().state(p.proto).is_over());
+    if is_over || (moves && !flow::is_direct(&s.flow) && !still_serves(p, s, side)) {
+        flow::forget(s, found.table, Some(&reverse));
+        return false;
+    }
+    reverse.client_sent(p, now);
+    found.mark_verified(&s.key, &s.flow, p.ifindex, now);
+    s.flow.ifindex = p.ifindex;
+    s.flow.set_verified(now);
+    flow::promote(p, s, found.table, &reverse);
+    if flow::is_local(&s.flow) || side == Side::Lb0 {
+        reverse.moved_to(p.ifindex);
+    }
+    true
+}
+
+/// Would a new flow be given this one's backend too: is the frontend still its pool's, and the
+/// backend a member that serves, at the same address?
+#[inline(always)]
+fn still_serves(p: &Packet, s: &Scratch, side: Side) -> bool {
+    if !lookup::is_member(s.flow.pool, s.flow.backend, member::SERVING) {
+        return false;
+    }
+    let same_backend = match lookup::backend(s.flow.backend) {
+        Some(b) => b.port == s.flow.dport && packet::same(&b.addr, &s.flow.dst),
+        None => false,
+    };
+    if !same_backend {
+        return false;
+    }
+    let scope = match side {
+        Side::NodeDevice => scope::EXTERNAL,
+        Side::Lb0 => scope::INTERNAL,
+    };
+    match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope) {
+        Frontend::Service(frontend) => frontend.pool == s.flow.pool,
+        _ => false,
+    }
+}
+
+/// A packet with the tuple of a reply entry, that comes in: of a backend on another node, to an
+/// address and port of ours. `None` if the entry is nobody's.
 #[inline(always)]
 pub fn reply_in(
     ctx: *mut c_void,
@@ -64,18 +103,38 @@ pub fn reply_in(
     s: &mut Scratch,
     found: &Entry,
     whole: u16,
-) -> Action {
+) -> Option<Action> {
     let Some(found) = found.current(&s.key, &mut s.flow) else {
-        return Action::Pass;
+        return Some(Action::Pass);
     };
     if s.flow.direction != direction::REPLY || flow::is_local(&s.flow) {
-        return Action::Pass;
+        return Some(Action::Pass);
     }
-    found.server_sent(flow::bits(p), flow::now());
+    if !answer(p, s, &found) {
+        return None;
+    }
+    if flow::is_stack(&s.flow) {
+        return Some(Action::Deliver);
+    }
     if flow::is_lb0(&s.flow) {
-        return Action::DeliverVia(s.flow.ifindex);
+        return Some(Action::DeliverVia(s.flow.ifindex));
     }
-    forward(ctx, p, s, whole, For::Reply)
+    Some(forward(ctx, p, s, whole, For::Reply))
+}
+
+/// Notes a packet of the server's side in its reply entry, which was copied to `s.flow`. False if
+/// the entry is nobody's by now.
+#[inline(always)]
+pub fn answer(p: &Packet, s: &mut Scratch, found: &Entry) -> bool {
+    let now = flow::now();
+    if flow::is_past(&s.flow, p.proto, now) {
+        return false;
+    }
+    found.server_sent(p, now);
+    if p.is_fin() {
+        flow::unverify(p, s);
+    }
+    true
 }
 
 /// Looks up the way of a packet of `s.flow`.

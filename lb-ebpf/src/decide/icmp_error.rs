@@ -43,7 +43,7 @@ pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Dir
         return Action::Deliver;
     }
     if p.ttl <= 1 {
-        return Action::Drop(Reason::PktTtlExpired);
+        return Action::dropped(Reason::PktTtlExpired);
     }
     let what = if reply { For::Reply } else { For::Forward };
     let ends = (&s.flow.src, &s.flow.dst);
@@ -62,13 +62,13 @@ pub fn lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Direction) 
     );
     let replied = direction == Direction::In;
     if found.is_none() || !flow::is_lb0(&s.flow) || reply != replied {
-        return Action::Drop(Reason::PktNoFlow);
+        return Action::dropped(Reason::PktNoFlow);
     }
     if local {
         return Action::Deliver;
     }
     if reply || p.ttl <= 1 {
-        return Action::Drop(Reason::PktTtlExpired);
+        return Action::dropped(Reason::PktTtlExpired);
     }
     let ends = (&s.flow.src, &s.flow.dst);
     send(route::find(ctx, &mut s.fib, p, ends, 0, For::Forward))

@@ -5,9 +5,8 @@ use core::ffi::c_void;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use lb_common::{
     Reason,
-    backend::Backend,
     flow::{direction, flags},
-    frontend::{self, FrontendValue},
+    frontend::{self, FrontendValue, scope},
     lb0,
     pool::flags as pool_flags,
     srcrange::SourceRange,
@@ -17,144 +16,314 @@ use super::{Action, Side, send};
 use crate::{
     count::{self, count},
     flow::{
-        self, snat_peer,
+        self, foreign,
         snat_port::{self, FirstPort},
     },
-    lookup::{self, Client, Refusal},
+    lookup::{self, Client, Frontend, Refusal, host_socket},
     maps::SRCRANGES,
     packet::Packet,
     route::{self, For, Route},
     scratch::Scratch,
 };
 
-/// The first packet of a flow, or one whose entries are lost.
+/// Goes on with a packet that came to be the first of a flow of a Service, or one whose entries are
+/// lost: any other keeps its action.
+///
+/// Each step is a function of the kernel's own (not inlined): none has to leave room on the stack
+/// for another.
 #[inline(always)]
-pub fn new(
+pub fn go_on(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    action: Action,
+    whole: u16,
+    side: Side,
+) -> Action {
+    let Action::Open(_) = action else {
+        return action;
+    };
+    let whole_and_side = u32::from(whole) | (side as u32) << 16;
+    Action::unpack(go_on_by_call(ctx, p, s, action.pack(), whole_and_side))
+}
+
+#[inline(never)]
+fn go_on_by_call(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    action: u64,
+    whole_and_side: u32,
+) -> u64 {
+    steps(ctx, p, s, action, whole_and_side).pack()
+}
+
+/// Which side this is; the lower half is the packet's length.
+#[inline(always)]
+fn side_of(whole_and_side: u32) -> Side {
+    if whole_and_side >> 16 == Side::Lb0 as u32 {
+        Side::Lb0
+    } else {
+        Side::NodeDevice
+    }
+}
+
+#[inline(always)]
+fn steps(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    packed: u64,
+    whole_and_side: u32,
+) -> Action {
+    let side = side_of(whole_and_side);
+    let admitted = Action::unpack(admit_by_call(ctx, p, s, packed, side));
+    let Action::Open(_) = admitted else {
+        return admitted;
+    };
+    if side == Side::NodeDevice && !p.is_syn() && host_socket::is_connected(ctx, &s.key) {
+        return Action::Pass;
+    }
+    let chosen = Action::unpack(choose_by_call(p, s, packed));
+    let Action::Open(_) = chosen else {
+        return chosen;
+    };
+    // An endpoint that is a Service's address is none: its packets would come back to us.
+    match lookup::frontend_by_call(&s.flow.dst, s.flow.dport, p.proto, scope::INTERNAL) {
+        Frontend::None => {}
+        Frontend::Service(_) | Frontend::UnknownPort => return Action::Refuse(s.flow.pool),
+    }
+    let way = Action::unpack(way_by_call(ctx, p, s, chosen.pack(), whole_and_side));
+    let local = match way {
+        Action::Deliver => true,
+        Action::Send { .. } => false,
+        _ => return way,
+    };
+    s.reverse_key = s.flow.reverse_key(p.proto);
+    let first = if !local && host_socket::is_connected(ctx, &s.reverse_key) {
+        FirstPort::OfRange
+    } else {
+        FirstPort::Own
+    };
+    if record_by_call(p, s, first) {
+        way
+    } else {
+        Action::dropped(Reason::PktSnatExhausted)
+    }
+}
+
+/// May this packet open a flow of the frontend in `action`?
+#[inline(never)]
+fn admit_by_call(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    action: u64,
+    side: Side,
+) -> u64 {
+    match Action::unpack(action) {
+        Action::Open(frontend) => match refusal(ctx, p, s, &frontend, side) {
+            Some(refused) => refused.pack(),
+            None => action,
+        },
+        _ => action,
+    }
+}
+
+/// What becomes of a packet that may not open a flow.
+#[inline(always)]
+fn refusal(
     ctx: *mut c_void,
     p: &Packet,
     s: &mut Scratch,
     frontend: &FrontendValue,
-    whole: u16,
     side: Side,
-) -> Action {
-    if side == Side::NodeDevice && p.connects() && !p.is_syn() && flow::adopting() {
-        return Action::Pass;
+) -> Option<Action> {
+    if side == Side::NodeDevice {
+        if !opens(p, s) {
+            return Some(Action::Pass);
+        }
+        if is_martian(ctx, p, s) {
+            return Some(Action::dropped(Reason::PktMartian));
+        }
     }
     if frontend.flags & frontend::LOAD_BALANCER != 0
         && lookup::choose::flags(frontend.pool) & pool_flags::SOURCE_RANGES != 0
         && !is_admitted(p, frontend.pool)
     {
         count::reject(frontend.pool);
-        return Action::Drop(Reason::PktSourceDenied);
+        return Some(Action::dropped(Reason::PktSourceDenied));
     }
-    if p.is_rst() {
-        return Action::Drop(Reason::PktNoFlow);
+    p.is_rst()
+        .then(|| Action::dropped(Reason::PktNoFlow))
+}
+
+/// May this packet, for which no entry was found, be of a client of the Service? It may answer a
+/// connection of this node or of its pods, or belong to one that was opened before the takeover.
+#[inline(always)]
+fn opens(p: &Packet, s: &Scratch) -> bool {
+    if p.is_syn() {
+        return true;
     }
-    let hash = flow::hash(p);
+    if (p.is_syn_ack() && !p.is_rst()) || (p.connects() && flow::adopting()) {
+        return false;
+    }
+    !foreign::owns(&s.key, flow::now())
+}
+
+/// May no client on this side have the packet's source? What the stack would drop must not leave
+/// under our address.
+#[inline(always)]
+fn is_martian(ctx: *mut c_void, p: &Packet, s: &mut Scratch) -> bool {
+    if p.source_is_impossible() {
+        return true;
+    }
+    if let Some(vip) = lookup::known_vip(&p.src)
+        && vip.flags & frontend::CLUSTER_IP != 0
+    {
+        return true;
+    }
+    route::is_martian(ctx, &mut s.fib, p)
+}
+
+/// In the flags of the action that [`choose_by_call`] returns: the endpoint names this node.
+const NAMED_HERE: u32 = 1;
+
+/// Chooses a backend of the frontend in `action`, which `s.flow` names afterwards.
+#[inline(never)]
+fn choose_by_call(p: &Packet, s: &mut Scratch, action: u64) -> u64 {
+    match Action::unpack(action) {
+        Action::Open(frontend) => choose(p, s, &frontend).pack(),
+        other => other.pack(),
+    }
+}
+
+#[inline(always)]
+fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
     let client = Client {
         affinity: p.src,
-        flow_hash: Some(hash),
+        flow_hash: Some(flow::hash(p)),
     };
     let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,
         Err(Refusal::NoEndpoint) => return Action::Refuse(frontend.pool),
         Err(Refusal::NoLocal) => {
             count::reject(frontend.pool);
-            return Action::Drop(Reason::PktNoLocalEndpoint);
+            return Action::dropped(Reason::PktNoLocalEndpoint);
         }
-        Err(Refusal::Broken(reason)) => return Action::Drop(reason),
+        Err(Refusal::Broken(reason)) => return Action::dropped(reason),
     };
-    if chosen.backend.addr.is_v4() != p.v4 || chosen.backend.proto != p.proto {
-        return Action::Drop(Reason::BadIndex);
+    let backend = &chosen.backend;
+    if backend.addr.is_v4() != p.v4 || backend.proto != p.proto {
+        return Action::dropped(Reason::BadIndex);
     }
     s.flow.direction = direction::FORWARD;
     s.flow.pool = frontend.pool;
     s.flow.backend = chosen.id;
-    s.flow.ifindex = p.ifindex;
-    s.flow.client = 0;
-    s.flow.server = 0;
-    s.flow.last_seen_ns = flow::now();
-    open(ctx, p, s, &chosen.backend, hash, whole, side)
+    s.flow.dst = backend.addr;
+    s.flow.dport = backend.port;
+    Action::Open(FrontendValue {
+        pool: frontend.pool,
+        flags: if lookup::is_local(backend) {
+            NAMED_HERE
+        } else {
+            0
+        },
+    })
 }
 
-/// Makes the entries of a flow to this backend.
+/// Finds the way to the backend in `s.flow`, and with it the source that the packet gets.
+#[inline(never)]
+fn way_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, chosen: u64, whole_and_side: u32) -> u64 {
+    let named_here = match Action::unpack(chosen) {
+        Action::Open(chosen) => chosen.flags & NAMED_HERE != 0,
+        _ => false,
+    };
+    let side = side_of(whole_and_side);
+    source(ctx, p, s, named_here, whole_and_side as u16, side).pack()
+}
+
 #[inline(always)]
-fn open(
+fn source(
     ctx: *mut c_void,
     p: &Packet,
     s: &mut Scratch,
-    backend: &Backend,
-    hash: u32,
+    named_here: bool,
     whole: u16,
     side: Side,
 ) -> Action {
     let from_lb0 = if side == Side::Lb0 { flags::LB0 } else { 0 };
-    s.flow.dst = backend.addr;
-    s.flow.dport = backend.port;
     s.flow.src = p.src;
-    let way = way(ctx, p, s, backend, whole);
-    let local = way == Route::Here;
-    if local {
+    let way = way(ctx, p, s, named_here, whole);
+    if way == Route::Here {
         s.flow.flags = flags::LOCAL | from_lb0;
         if side == Side::Lb0 {
             // Its reply must come back over `lb0`, whatever the pods' network does with what pods
             // send each other.
             s.flow.src = if p.v4 { lb0::SOURCE_V4 } else { lb0::SOURCE_V6 };
         }
-    } else {
-        if p.ttl <= 1 {
-            return Action::Expired;
-        }
-        match way {
-            Route::None => return Action::Drop(Reason::PktNoRoute),
-            // Of the way itself nothing is known then, so nothing is recorded.
-            Route::TooBig => return Action::TooBig,
-            Route::Found { .. } | Route::Here => {}
-        }
-        s.flow.flags = from_lb0;
-        match route::source(&s.fib, p) {
-            Some(source) => s.flow.src = source,
-            None => return Action::Drop(Reason::PktNoRoute),
-        }
+        return Action::Deliver;
     }
-    let first = if local || snat_peer::in_range(p.sport) {
-        FirstPort::Own
-    } else {
-        FirstPort::OfRange
-    };
-    if !snat_port::claim(p, s, first, hash) {
-        return Action::Drop(Reason::PktSnatExhausted);
+    if p.ttl <= 1 {
+        return Action::Expired;
     }
-    if local {
-        if s.flow.sport != p.sport {
-            count(Reason::PktPortRewritten);
-        }
-    } else {
-        snat_peer::remember_peer(s);
+    match way {
+        Route::None => return Action::dropped(Reason::PktNoRoute),
+        // Of the way itself nothing is known then, so nothing is recorded.
+        Route::TooBig => return Action::TooBig,
+        Route::Found { .. } | Route::Here => {}
     }
-    snat_port::insert_forward(s);
-    count::connection(s.flow.pool);
-    if local { Action::Deliver } else { send(way) }
+    s.flow.flags = from_lb0;
+    match route::source(&s.fib, p) {
+        Some(source) => s.flow.src = source,
+        None => return Action::dropped(Reason::PktNoRoute),
+    }
+    send(way)
 }
 
-/// The way to the backend in `s.flow`; [`Route::Here`] if it is on this node.
+/// The way to the backend in `s.flow`; [`Route::Here`] if it is on this node. That is the route's
+/// word: an endpoint may name a node that it does not run on.
 #[inline(always)]
-fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, backend: &Backend, whole: u16) -> Route {
-    if lookup::is_local(backend) {
-        return Route::Here;
+fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named_here: bool, whole: u16) -> Route {
+    let ends = (&p.src, &s.flow.dst);
+    // A backend here gets what its device carries from the stack.
+    let len = if named_here { 0 } else { whole };
+    let way = route::find(ctx, &mut s.fib, p, ends, len, For::Forward);
+    let leaves = matches!(way, Route::Found { .. }) && route::is_node_device(s.fib.ifindex);
+    if named_here {
+        if !leaves {
+            return Route::Here;
+        }
+        return route::find(ctx, &mut s.fib, p, ends, whole, For::Forward);
     }
-    let ends = (&p.src, &backend.addr);
-    let way = route::find(ctx, &mut s.fib, p, ends, whole, For::Forward);
     // The kernel says the same of an address of its own and of one that it has no route to.
     if way == Route::Here && !lookup::is_node_addr(&s.flow.dst) {
         return Route::None;
     }
-    // A pod of this node whose endpoint names no node: its reply comes in on a device without our
-    // programs, and is caught on its way out instead.
-    if matches!(way, Route::Found { .. }) && !route::is_node_device(s.fib.ifindex) {
+    // A pod of this node whose endpoint names no node, or another one: its reply comes in on a
+    // device without our programs, and is caught on its way out instead.
+    if matches!(way, Route::Found { .. }) && !leaves {
         return Route::Here;
     }
     way
+}
+
+/// Makes the entries of the flow in `s.flow`. False if there is no port for it.
+#[inline(never)]
+fn record_by_call(p: &Packet, s: &mut Scratch, first: FirstPort) -> bool {
+    let now = flow::now();
+    s.flow.ifindex = p.ifindex;
+    (s.flow.client, s.flow.server) = (0, 0);
+    s.flow.set_verified(now);
+    if !snat_port::claim(p, s, first, flow::hash(p), now) {
+        return false;
+    }
+    if flow::is_local(&s.flow) && s.flow.sport != p.sport {
+        count(Reason::PktPortRewritten);
+    }
+    snat_port::insert_forward(s);
+    count::connection(s.flow.pool);
+    true
 }
 
 /// Is the source in one of the pool's source ranges?

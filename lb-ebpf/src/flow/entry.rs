@@ -1,11 +1,9 @@
 //! One entry of a flow: found, copied, verified, and what packets note in it.
 
-use lb_common::flow::{Flow, FlowKey};
+use lb_common::flow::{self, Flow, FlowKey, seen};
 
 use super::FlowTable;
-
-/// Times of last packets are written no finer than this.
-const SECOND: u64 = 1_000_000_000;
+use crate::packet::Packet;
 
 /// An entry that was found. Its element may be given to another key at any time, so what is read is
 /// verified.
@@ -95,37 +93,91 @@ impl Entry {
 
     /// Notes a packet of the client's side in a reply entry.
     #[inline(always)]
-    pub fn client_sent(&self, bits: u8, now: u64) {
-        // SAFETY: a map element that lives while the program runs; only packets of the client's
-        // side write this byte.
-        unsafe {
-            let old = core::ptr::read_volatile(&raw const (*self.ptr).client);
-            if old | bits != old {
-                core::ptr::write_volatile(&raw mut (*self.ptr).client, old | bits);
-            }
+    pub fn client_sent(&self, p: &Packet, now: u64) {
+        let (client, server) = self.sides();
+        let mut bits = flow::after(client, server, p.event());
+        if bits & seen::DATA == 0 && self.is_shown_by_client(p, server, now) {
+            bits |= seen::DATA;
+        }
+        if bits != client {
+            // SAFETY: a map element that lives while the program runs; only packets of the client's
+            // side write this byte.
+            unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).client, bits) };
         }
         self.touch(now);
+    }
+
+    /// Does this packet of the client's show that the flow is open on both sides?
+    #[inline(always)]
+    fn is_shown_by_client(&self, p: &Packet, server: u8, now: u64) -> bool {
+        if !p.connects() {
+            return server & seen::PACKET != 0 && flow::stream_began(self.proof(), now);
+        }
+        if server & seen::PROOF == 0 || !p.acknowledges() {
+            return false;
+        }
+        if p.is_sctp() {
+            p.number == self.proof()
+        } else {
+            flow::proves(self.proof(), p.number)
+        }
     }
 
     /// Notes a packet of the server's side in a reply entry.
     #[inline(always)]
-    pub fn server_sent(&self, bits: u8, now: u64) {
-        // SAFETY: a map element that lives while the program runs; only packets of the server's
-        // side write this byte.
-        unsafe {
-            let old = core::ptr::read_volatile(&raw const (*self.ptr).server);
-            if old | bits != old {
-                core::ptr::write_volatile(&raw mut (*self.ptr).server, old | bits);
+    pub fn server_sent(&self, p: &Packet, now: u64) {
+        let (client, server) = self.sides();
+        let mut bits = flow::after(server, client, p.event());
+        if !p.connects() {
+            if client & seen::PACKET != 0 && flow::stream_began(self.proof(), now) {
+                bits |= seen::DATA;
             }
+        } else if p.has_syn() {
+            // What the client must acknowledge is written before the bit that says so.
+            let proof = if p.is_sctp() {
+                p.number
+            } else {
+                p.number.wrapping_add(1)
+            };
+            // SAFETY: a map element that lives while the program runs; an aligned store, which only
+            // packets of the server's side make.
+            unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).proof, proof) };
+            bits |= seen::PROOF;
+        } else if !p.is_rst() {
+            bits |= seen::DATA;
+        }
+        if bits != server {
+            // SAFETY: a map element that lives while the program runs; only packets of the server's
+            // side write this byte.
+            unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).server, bits) };
         }
         self.touch(now);
     }
 
-    /// Has the connection ended? Call it for a reply entry.
+    /// What the client's and the server's side have done; call it for a reply entry.
     #[inline(always)]
-    pub fn is_closed(&self) -> bool {
-        // SAFETY: a map element that lives while the program runs.
-        unsafe { (*self.ptr).is_closed() }
+    fn sides(&self) -> (u8, u8) {
+        // SAFETY: a map element that lives while the program runs; two loads of a byte.
+        unsafe {
+            (
+                core::ptr::read_volatile(&raw const (*self.ptr).client),
+                core::ptr::read_volatile(&raw const (*self.ptr).server),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn proof(&self) -> u32 {
+        // SAFETY: a map element that lives while the program runs; one aligned load.
+        unsafe { core::ptr::read_volatile(&raw const (*self.ptr).proof) }
+    }
+
+    /// The element itself, for questions that read a field or two; it may be given to another key
+    /// meanwhile.
+    #[inline(always)]
+    pub fn peek(&self) -> &Flow {
+        // SAFETY: a map element that lives while the program runs; any bits are a valid entry.
+        unsafe { &*self.ptr }
     }
 
     /// The device that the client's packets come in on; call it for a reply entry.
@@ -152,18 +204,26 @@ impl Entry {
             if moved {
                 core::ptr::write_volatile(&raw mut (*self.ptr).ifindex, ifindex);
             }
-            core::ptr::write_volatile(&raw mut (*self.ptr).last_seen_ns, now);
         }
+        self.set_verified(now);
+    }
+
+    /// Notes in a forward entry when it was verified; 0: its next packet has to verify it.
+    #[inline(always)]
+    pub fn set_verified(&self, now: u64) {
+        // SAFETY: a map element that lives while the program runs; its last eight bytes are one
+        // aligned word, little-endian as on every machine that this is built for.
+        unsafe { core::ptr::write_volatile((&raw mut (*self.ptr).proof).cast::<u64>(), now) };
     }
 
     #[inline(always)]
     fn touch(&self, now: u64) {
+        let now = flow::units(now);
         // SAFETY: a map element that lives while the program runs; a lost race writes a time that
         // is as good.
         unsafe {
-            let last = core::ptr::read_volatile(&raw const (*self.ptr).last_seen_ns);
-            if now.wrapping_sub(last) > SECOND {
-                core::ptr::write_volatile(&raw mut (*self.ptr).last_seen_ns, now);
+            if core::ptr::read_volatile(&raw const (*self.ptr).seen) != now {
+                core::ptr::write_volatile(&raw mut (*self.ptr).seen, now);
             }
         }
     }

@@ -2,6 +2,7 @@
 //! direction.
 
 mod entry;
+pub mod foreign;
 mod reverse;
 pub mod snat_peer;
 pub mod snat_port;
@@ -9,15 +10,15 @@ mod table;
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use lb_common::{
-    flow::{Flow, FlowKey, flags, seen},
+    flow::{Flow, FlowKey, flags},
     select,
 };
 
 pub use entry::{Entry, find, find_established, read};
-pub use reverse::{forget, promote, verified_reverse};
+pub use reverse::{forget, promote, unverify, verified_reverse};
 pub use table::FlowTable;
 
-use crate::{maps::FLOWS, packet::Packet, scratch::Scratch};
+use crate::{config, maps::FLOWS, packet::Packet, scratch::Scratch};
 
 /// `CLOCK_MONOTONIC`, as coarse as a tick. Linux 5.11.
 #[inline(always)]
@@ -35,22 +36,6 @@ pub fn skip_reverse_lookup(p: &Packet, s: &Scratch, found: &Entry, now: u64) -> 
         && s.flow.ifindex == p.ifindex
         && s.flow.is_verified(now)
         && found.still(&s.key, &s.flow)
-}
-
-/// What a packet does to the state of its side.
-#[inline(always)]
-pub fn bits(p: &Packet) -> u8 {
-    let mut bits = seen::PACKET;
-    if p.is_fin() {
-        bits |= seen::FIN;
-    }
-    if p.is_rst() {
-        bits |= seen::RST;
-    }
-    if !p.has_syn() {
-        bits |= seen::DATA;
-    }
-    bits
 }
 
 /// Are connections that were opened elsewhere being adopted just now? Asked only for segments that
@@ -89,4 +74,22 @@ pub fn is_local(flow: &Flow) -> bool {
 #[inline(always)]
 pub fn is_lb0(flow: &Flow) -> bool {
     flow.flags & flags::LB0 != 0
+}
+
+/// Is it a direct connection's, which no Service has a say in?
+#[inline(always)]
+pub fn is_direct(flow: &Flow) -> bool {
+    flow.flags & flags::DIRECT != 0
+}
+
+/// Do its replies go up this node's stack?
+#[inline(always)]
+pub fn is_stack(flow: &Flow) -> bool {
+    flow.flags & flags::STACK != 0
+}
+
+/// Is this reply entry nobody's by now?
+#[inline(always)]
+pub fn is_past(flow: &Flow, proto: u8, now: u64) -> bool {
+    flow.is_past(proto, &config::timeouts(), now)
 }

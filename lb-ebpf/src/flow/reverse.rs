@@ -3,16 +3,21 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::{
     Reason,
-    flow::{direction, seen},
+    flow::{self, direction, seen},
 };
 
-use super::{Entry, FlowTable, bits, find, find_established, now};
+use super::{Entry, FlowTable, find, find_established};
 use crate::{count::count, packet::Packet, scratch::Scratch};
 
 /// The reverse entry of the forward entry in `s.flow`, which is in `table`: the one there is, or
 /// made again if it was lost. `None` if its tuple is another flow's by now.
 #[inline(always)]
-pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option<Entry> {
+pub fn verified_reverse(
+    p: &Packet,
+    s: &mut Scratch,
+    table: FlowTable,
+    now: u64,
+) -> Option<Entry> {
     s.reverse_key = s.flow.reverse_key(p.proto);
     if let Some(reverse) = find(&s.reverse_key) {
         return (reverse.generation() == s.flow.generation).then_some(reverse);
@@ -20,7 +25,11 @@ pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option
     if let Some(reverse) = find_established(&s.reverse_key) {
         return (reverse.generation() == s.flow.generation).then_some(reverse);
     }
-    fill_reverse(p, s);
+    fill_reverse(p, s, now);
+    if table == FlowTable::Established {
+        // Both sides had shown it to be open.
+        s.reverse.client |= seen::DATA;
+    }
     if table
         .insert(&s.reverse_key, &s.reverse, BPF_NOEXIST)
         .is_err()
@@ -40,7 +49,7 @@ pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable) -> Option
 
 /// Fills `s.reverse` for the forward entry in `s.flow` and the packet that it translates.
 #[inline(always)]
-pub fn fill_reverse(p: &Packet, s: &mut Scratch) {
+pub fn fill_reverse(p: &Packet, s: &mut Scratch, now: u64) {
     s.reverse.src = p.dst;
     s.reverse.dst = p.src;
     s.reverse.sport = p.dport;
@@ -51,22 +60,21 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch) {
     s.reverse.generation = s.flow.generation;
     s.reverse.direction = direction::REPLY;
     s.reverse.flags = s.flow.flags;
-    s.reverse.client = bits(p);
+    s.reverse.client = flow::after(0, 0, p.event());
     s.reverse.server = 0;
-    s.reverse.last_seen_ns = now();
+    s.reverse.proof = flow::began(now);
+    s.reverse.seen = flow::units(now);
 }
 
-/// Moves a flow that both sides have confirmed to `lb_flows`: inserts both entries there, then
-/// deletes the new ones.
+/// Moves a flow that is confirmed to `lb_flows`: inserts both entries there, then deletes the new
+/// ones.
 #[inline(always)]
 pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
     let (new, reverse_new) = (table == FlowTable::New, reverse.table == FlowTable::New);
     if !new && !reverse_new {
         return;
     }
-    // SAFETY: a map element that lives while the program runs; one load.
-    let server = unsafe { core::ptr::read_volatile(&raw const (*reverse.ptr).server) };
-    if server & seen::PACKET == 0 || p.has_syn() {
+    if p.has_syn() || !reverse.peek().is_confirmed() {
         return;
     }
     if reverse_new {
@@ -102,5 +110,15 @@ pub fn forget(s: &Scratch, table: FlowTable, reverse: Option<&Entry>) {
     table.remove(&s.key);
     if let Some(reverse) = reverse {
         reverse.table.remove(&s.reverse_key);
+    }
+}
+
+/// The next packet of the client's side looks at the reply entry, which is in `s.flow`, again: its
+/// server has finished.
+#[inline(always)]
+pub fn unverify(p: &Packet, s: &mut Scratch) {
+    s.reverse_key = s.flow.reverse_key(p.proto);
+    if let Some(forward) = find(&s.reverse_key) {
+        forward.set_verified(0);
     }
 }

@@ -26,7 +26,8 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     // SAFETY: an element of an LRU map, valid while the program runs; what was read is checked
     // against `lb_members` below.
     let (last, id) = unsafe { ((*record).last_used_ns, (*record).backend) };
-    if now.wrapping_sub(last) > u64::from(secs) * 1_000_000_000 {
+    // Another CPU may have written it a moment later.
+    if now > last && now - last > u64::from(secs) * 1_000_000_000 {
         return None;
     }
     if !is_member(pool, id, member::ELIGIBLE) {

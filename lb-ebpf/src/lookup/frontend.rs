@@ -1,13 +1,15 @@
 //! What a destination is to us: a port of a service, a known VIP, or none of ours.
 
+use aya_ebpf::btf_maps::Array;
 use lb_common::{
     Addr,
     frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
     known, lb0,
+    maps::{self, MMAPABLE},
 };
 
 use super::test_delay::test_delay;
-use crate::maps::{FRONTENDS, KNOWN, NODEADDRS, NODEPORTS};
+use crate::maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS};
 
 /// What a destination is to us.
 #[derive(Clone, Copy)]
@@ -25,7 +27,7 @@ pub enum Frontend {
 /// they answer on.
 #[inline(always)]
 pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
-    if !may_be_ours(addr) {
+    if !is_known(&KNOWN, addr) {
         return Frontend::None;
     }
     let key = VipKey {
@@ -49,11 +51,51 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     }
 }
 
+/// [`frontend`] as a function of the kernel's own, for the packet path, which asks at several
+/// places: its keys cost the caller no stack. What it finds is one register.
+#[inline(always)]
+pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
+    match ask(addr, port, proto, scope) {
+        ASKED_NONE => Frontend::None,
+        ASKED_UNKNOWN_PORT => Frontend::UnknownPort,
+        found => Frontend::Service(FrontendValue {
+            pool: found as u32,
+            flags: (found >> 32) as u32,
+        }),
+    }
+}
+
+/// Answers of `ask` that no pool and its flags make: flags have few bits.
+const ASKED_NONE: u64 = u64::MAX;
+const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
+
+#[inline(never)]
+fn ask(addr: &Addr, port: u16, proto: u8, scope: u8) -> u64 {
+    match frontend(addr, port, proto, scope) {
+        Frontend::None => ASKED_NONE,
+        Frontend::UnknownPort => ASKED_UNKNOWN_PORT,
+        Frontend::Service(found) => u64::from(found.pool) | u64::from(found.flags) << 32,
+    }
+}
+
+/// Has a backend this address? False is certain, but for backends that the agent did not know when
+/// a flow to them began.
+#[inline(always)]
+pub fn may_be_backend(addr: &Addr) -> bool {
+    is_known(&KNOWN_BACKENDS, addr)
+}
+
+/// Is this number (host order) a node port? False is certain.
+#[inline(always)]
+pub fn may_be_node_port(port: u16) -> bool {
+    is_known(&KNOWN, &known::of_port(port))
+}
+
 /// False is certain. Most addresses are not ours, and one load shows it.
 #[inline(always)]
-fn may_be_ours(addr: &Addr) -> bool {
+fn is_known(map: &Array<u64, { maps::KNOWN.capacity as usize }, MMAPABLE>, addr: &Addr) -> bool {
     let (word, bit) = known::bit(addr);
-    match KNOWN.get_ptr(word) {
+    match map.get_ptr(word) {
         // SAFETY: an element of an array map; one aligned u64, read once.
         Some(word) => unsafe { core::ptr::read_volatile(word) & bit != 0 },
         None => true,
@@ -76,6 +118,12 @@ fn vip_key(addr: &Addr, scope: u8) -> VipKey {
 pub fn vip(addr: &Addr) -> Option<FrontendValue> {
     // SAFETY: as in `frontend`.
     unsafe { FRONTENDS.get(&vip_key(addr, scope::INTERNAL)) }.copied()
+}
+
+/// The same, where most addresses are none: one load shows it.
+#[inline(always)]
+pub fn known_vip(addr: &Addr) -> Option<FrontendValue> {
+    if is_known(&KNOWN, addr) { vip(addr) } else { None }
 }
 
 /// Is the address a Service's, and none that this node has for itself?

@@ -5,8 +5,12 @@ mod affinity;
 pub mod backend;
 pub mod choose;
 pub mod frontend;
+pub mod host_socket;
 mod test_delay;
 
 pub use backend::{backend, is_local, is_member};
 pub use choose::{Chosen, Client, Refusal, choose};
-pub use frontend::{Frontend, frontend, icmp_source, is_node_addr, is_vip, node_port, vip};
+pub use frontend::{
+    Frontend, frontend, frontend_by_call, icmp_source, is_node_addr, is_vip, known_vip,
+    may_be_backend, may_be_node_port, node_port, vip,
+};

@@ -87,6 +87,7 @@ pub fn parse(
             dport: u16::from_be(sport),
             proto: quoted.proto,
             flags: 0,
+            number: 0,
             l4_len: 8,
             ttl: outer.ttl,
             v4: net.v4,

@@ -10,7 +10,7 @@ pub mod sctp;
 
 use lb_common::{
     Addr, csum,
-    flow::{FlowKey, connects},
+    flow::{Event, FlowKey, connects},
 };
 
 pub use access::{load, load_v6, ports, same, store, ttl_and_proto, v4, word};
@@ -77,6 +77,10 @@ pub struct Packet {
     pub proto: u8,
     /// TCP's flag byte; 0 for UDP; for SCTP what means the same, see [`sctp::flags`].
     pub flags: u8,
+    /// What the handshake is proved by, host order: of a TCP segment with SYN its sequence number,
+    /// of any other what it acknowledges; of SCTP's INIT and INIT ACK the initiate tag, of any
+    /// other packet its verification tag; 0 of UDP.
+    pub number: u32,
     /// Bytes of the transport header, by its own word; of SCTP the common header.
     pub l4_len: u8,
     /// Time to live or hop limit.
@@ -115,6 +119,20 @@ impl Packet {
         }
     }
 
+    /// Has it a source that no host has: loopback, multicast, broadcast, none, or its own
+    /// destination?
+    #[inline(always)]
+    pub fn source_is_impossible(&self) -> bool {
+        let w = self.src.words();
+        let first = (w[if self.v4 { 3 } else { 0 }].to_be() >> 24) as u8;
+        let group = if self.v4 {
+            first == 0 || first == 127 || first >= 224
+        } else {
+            first == 0xff || (w[0] | w[1] | w[2] == 0 && w[3].to_be() <= 1)
+        };
+        group || same(&self.src, &self.dst)
+    }
+
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.proto == TCP
@@ -137,6 +155,12 @@ impl Packet {
         self.flags & (SYN | ACK) == SYN
     }
 
+    /// Answers what opens a connection.
+    #[inline(always)]
+    pub fn is_syn_ack(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN | ACK
+    }
+
     #[inline(always)]
     pub fn has_syn(&self) -> bool {
         self.flags & SYN != 0
@@ -150,6 +174,22 @@ impl Packet {
     #[inline(always)]
     pub fn is_rst(&self) -> bool {
         self.flags & RST != 0
+    }
+
+    /// Goes on with a connection that both sides have opened, by its own word.
+    #[inline(always)]
+    pub fn acknowledges(&self) -> bool {
+        self.flags & (SYN | RST | ACK) == ACK
+    }
+
+    /// What it says about its connection.
+    #[inline(always)]
+    pub fn event(&self) -> Event {
+        Event {
+            syn: self.has_syn(),
+            fin: self.is_fin(),
+            rst: self.is_rst(),
+        }
     }
 
     /// Neither opens a connection nor ends one, on either side.

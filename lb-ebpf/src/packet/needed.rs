@@ -65,7 +65,7 @@ pub fn needed(
             header
                 + match offload {
                     Offload::Segmentation => sctp::HEADER,
-                    Offload::None => sctp::READ,
+                    Offload::None => sctp::QUOTE,
                 },
         ),
         _ => Needed::Packet(header + 20),

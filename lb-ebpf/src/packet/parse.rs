@@ -3,7 +3,7 @@
 use lb_common::Addr;
 
 use super::{
-    ACK, Net, Offload, Packet, SCTP, TCP, UDP,
+    ACK, Net, Offload, Packet, SCTP, SYN, TCP, UDP,
     access::{load, load_v6, v4},
     extension::{self, Behind, Chain},
     fragment::DONT_FRAGMENT,
@@ -61,6 +61,7 @@ pub fn parse(data: usize, end: usize, extent: Extent, chain: impl Chain) -> Resu
         dport: l4.dport,
         proto: ip.proto,
         flags: l4.flags,
+        number: l4.number,
         l4_len: l4.len,
         ttl: ip.ttl,
         v4: net.v4,
@@ -144,6 +145,8 @@ struct Transport {
     sport: u16,
     dport: u16,
     flags: u8,
+    /// See [`Packet::number`].
+    number: u32,
     sum: u32,
     /// Bytes of the header, by its own word.
     len: u8,
@@ -166,15 +169,23 @@ fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
     // checked here.
     unsafe {
         let (sport, dport) = (u16::from_be(load(l4)), u16::from_be(load(l4 + 2)));
-        let (flags, sum, len, least) = match proto {
+        let (flags, number, sum, len, least) = match proto {
             TCP => {
+                let flags: u8 = load(l4 + 13);
+                // The sequence number of what opens, else what is acknowledged.
+                let number = if flags & SYN != 0 {
+                    load(l4 + 4)
+                } else {
+                    load(l4 + 8)
+                };
                 let len = (load::<u8>(l4 + 12) >> 4) << 2;
                 let sum: u16 = load(l4 + 16);
-                (load(l4 + 13), u32::from(sum), len, u32::from(len))
+                let number = u32::from_be(number);
+                (flags, number, u32::from(sum), len, u32::from(len))
             }
             UDP => {
                 let (least, sum): (u16, u16) = (load(l4 + 4), load(l4 + 6));
-                (0, u32::from(sum), 8, u32::from(u16::from_be(least)))
+                (0, 0, u32::from(sum), 8, u32::from(u16::from_be(least)))
             }
             _ => {
                 // Of what a sender has left to cut, the chunks lie elsewhere, and they are data.
@@ -183,8 +194,14 @@ fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
                 } else {
                     sctp::flags(load(l4 + sctp::HEADER as usize))
                 };
+                let tag = if flags & SYN == 0 || l4 + sctp::QUOTE as usize > end {
+                    load(l4 + sctp::TAG as usize)
+                } else {
+                    load(l4 + sctp::READ as usize)
+                };
                 let sum = load(l4 + sctp::SUM as usize);
-                (flags, sum, sctp::HEADER as u8, sctp::HEADER)
+                let tag = u32::from_be(tag);
+                (flags, tag, sum, sctp::HEADER as u8, sctp::HEADER)
             }
         };
         if least < shortest {
@@ -194,6 +211,7 @@ fn transport(l4: usize, end: usize, proto: u8) -> Result<Transport, Unread> {
             sport,
             dport,
             flags,
+            number,
             sum,
             len,
             least,

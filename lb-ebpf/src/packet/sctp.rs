@@ -7,6 +7,8 @@ use super::{ACK, FIN, Packet, RST, SYN, ports};
 
 /// Ports, verification tag, checksum.
 pub const HEADER: u32 = 12;
+/// Offset of the verification tag.
+pub const TAG: u32 = 4;
 /// Offset of the checksum.
 pub const SUM: u32 = 8;
 /// The common header and that of the first chunk.

@@ -125,6 +125,16 @@ fn offload(gso_size: u32) -> Offload {
     }
 }
 
+/// What [`hold`] read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Held {
+    /// A packet, which is in this CPU's room.
+    Packet,
+    Malformed,
+    Other,
+}
+
 /// Reads the headers into this CPU's room, where those of a fragment are already; the third is how
 /// many bytes the way on must carry.
 #[inline(always)]
@@ -134,11 +144,32 @@ pub fn read(
     place: Place,
 ) -> Result<(&'static Packet, &'static mut Scratch, u16), Unread> {
     if place == Place::Frame {
-        let (p, s) = scratch::hold(parse(ctx, net)?).ok_or(Unread::Other)?;
-        return Ok((p, s, length(ctx, p)));
+        match hold(ctx.skb.skb, net) {
+            Held::Packet => {}
+            Held::Malformed => return Err(Unread::Malformed),
+            Held::Other => return Err(Unread::Other),
+        }
     }
     let (p, s) = scratch::held().ok_or(Unread::Other)?;
-    Ok((p, s, p.len as u16))
+    let whole = if place == Place::Frame {
+        length(ctx, p)
+    } else {
+        p.len as u16
+    };
+    Ok((p, s, whole))
+}
+
+/// A function of the kernel's own (not inlined), with a stack of its own.
+#[inline(never)]
+fn hold(skb: *mut __sk_buff, net: Net) -> Held {
+    match parse(&TcContext::new(skb), net) {
+        Ok(p) => match scratch::hold(p) {
+            Some(_) => Held::Packet,
+            None => Held::Other,
+        },
+        Err(Unread::Malformed) => Held::Malformed,
+        Err(_) => Held::Other,
+    }
 }
 
 #[inline(always)]

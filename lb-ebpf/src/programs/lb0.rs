@@ -6,7 +6,7 @@ use lb_common::Reason;
 
 use super::headers::{self, Headers, Place};
 use crate::{
-    carry::{carry, carry_icmp_error},
+    carry::{carry_held, carry_icmp_error},
     count::count,
     decide::{self, Direction, Side, icmp_error},
     packet::Net,
@@ -55,7 +55,7 @@ fn request(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
         return Verdict::dropped(Reason::PktVipUnread);
     };
     let action = decide::lb0_out(ctx.as_ptr(), p, s, whole);
-    carry(ctx, p, s, action, Side::Lb0)
+    carry_held(skb, action.pack(), Side::Lb0)
 }
 
 #[inline(never)]
@@ -65,7 +65,7 @@ fn reply(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
         return Verdict::dropped(Reason::PktVipUnread);
     };
     let action = decide::lb0_in(p, s);
-    carry(ctx, p, s, action, Side::Lb0)
+    carry_held(skb, action.pack(), Side::Lb0)
 }
 
 /// The verdict on an echo request; `None` for any other ICMP.

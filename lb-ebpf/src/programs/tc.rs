@@ -5,7 +5,7 @@ use lb_common::Reason;
 
 use super::headers::{self, Headers, Place};
 use crate::{
-    carry::{carry, carry_icmp_error},
+    carry::{carry_held, carry_icmp_error},
     count::count,
     decide::{self, Direction, Side, icmp_error},
     mark,
@@ -57,7 +57,7 @@ fn packet_in(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
         Err(unread) => return pass(unread),
     };
     let action = decide::ingress(ctx.as_ptr(), p, s, whole);
-    carry(ctx, p, s, action, Side::NodeDevice)
+    carry_held(skb, action.pack(), Side::NodeDevice)
 }
 
 #[inline(never)]
@@ -68,7 +68,7 @@ fn packet_out(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
         Err(unread) => return pass(unread),
     };
     let action = decide::egress(p, s);
-    carry(ctx, p, s, action, Side::NodeDevice)
+    carry_held(skb, action.pack(), Side::NodeDevice)
 }
 
 /// An ICMP error follows the flow that it is about.

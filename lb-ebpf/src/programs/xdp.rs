@@ -4,7 +4,10 @@
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+        xdp_md,
+    },
     helpers::{bpf_redirect, generated::bpf_xdp_get_buff_len},
     macros::xdp,
     programs::XdpContext,
@@ -46,17 +49,30 @@ pub fn lb_xdp(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn ingress(ctx: &XdpContext) -> Verdict {
     // What cannot be read is counted by tc, which sees it too.
-    let Some((p, s)) = read(ctx).and_then(scratch::hold) else {
+    if !hold(ctx.ctx) {
+        return Verdict::Pass;
+    }
+    let Some((p, s)) = scratch::held() else {
         return Verdict::Pass;
     };
     // A frame's length is at most 16 bits.
-    match decide::ingress(ctx.as_ptr(), p, s, p.len as u16) {
-        Action::Drop(reason) => {
-            count(reason);
-            Verdict::Drop
-        }
+    let action = decide::ingress(ctx.as_ptr(), p, s, p.len as u16);
+    carry(ctx.ctx, action.pack())
+}
+
+/// Carries out what was decided about the packet in this CPU's room. A function of the kernel's own
+/// (not inlined), with a stack of its own.
+#[inline(never)]
+fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
+    let ctx = &XdpContext::new(ctx);
+    let Some((p, s)) = scratch::held() else {
+        return Verdict::Pass;
+    };
+    match Action::unpack(action) {
+        Action::Drop => Verdict::Drop,
         // tc answers these, or lets the stack do so.
         Action::Pass
+        | Action::Open(_)
         | Action::Reply
         | Action::DeliverVia(_)
         | Action::Refuse(_)
@@ -146,6 +162,13 @@ fn is_for_other_host(data: usize, ifindex: u32) -> bool {
 #[inline(always)]
 fn linear(ctx: &XdpContext) -> u32 {
     (ctx.data_end() - ctx.data()) as u32 - ETH
+}
+
+/// Reads the headers into this CPU's room. A function of the kernel's own (not inlined), with a
+/// stack of its own.
+#[inline(never)]
+fn hold(ctx: *mut xdp_md) -> bool {
+    read(&XdpContext::new(ctx)).and_then(scratch::hold).is_some()
 }
 
 /// Reads the headers; `None` for what is not ours to touch.

@@ -3,4 +3,5 @@
 pub mod echo;
 pub mod header;
 pub mod icmp;
+pub mod limit;
 pub mod tcp_reset;

@@ -233,10 +233,7 @@ fn to_backend(
         (None, _) => before.src,
     };
     let again = packet.ends == Ends::Client && !matches!(target, To::Another(_));
-    let port = port.unwrap_or(match backend.way {
-        Some(_) => Port::Range,
-        None => Port::Own,
-    });
+    let port = port.unwrap_or(Port::Own);
     let sport = match (port, history.received()) {
         // A connection keeps the port that it got.
         (_, Some(first)) if again => first.sport,

@@ -235,10 +235,6 @@ pub(crate) const PODNET_ELSEWHERE: Backend = backend(
         xdp: false,
     }),
 );
-/// The same as if its slice were believed.
-pub(crate) const MISPLACED_HERE: Backend = backend(MISPLACED.addr, None);
-/// The cluster IP of S_HERE, as a backend.
-pub(crate) const RING: Backend = backend(S_HERE.vip().addr, None);
 /// The node itself, by its address on eth1.
 pub(crate) const SELF: Backend = backend(NODE_ETH1, None);
 /// A backend that no route leads to.

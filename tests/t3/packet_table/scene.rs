@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use lb_common::Reason;
 use lb_sys::{SkbContext, TcHook};
+use nix::{
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    unistd::Pid,
+};
 use nix::libc::{EBADMSG, EINVAL};
 
 use crate::packet_table::{
@@ -83,6 +87,7 @@ pub(crate) struct Ran {
 impl Scene {
     /// To be called in the node's network namespace.
     pub(crate) fn new(node: &Node) -> Result<Self> {
+        stay_on_this_cpu()?;
         let indices = indices()?;
         let agent = Agent::start(node.pins.path(), &indices)?;
         let state = State::open(agent.dir())?;
@@ -250,4 +255,11 @@ impl Scene {
             verdict: ran.verdict.into(),
         })
     }
+}
+
+/// Limits are counted by CPU.
+fn stay_on_this_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &here)?)
 }

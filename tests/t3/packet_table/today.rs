@@ -48,12 +48,6 @@ impl Today {
         self
     }
 
-    /// It is this packet or, by chance, a later one.
-    pub(crate) fn from(mut self, packet: usize) -> Self {
-        self.packets = Some(packet..=usize::MAX);
-        self
-    }
-
     /// Flow records stand there afterwards.
     pub(crate) fn records(mut self, place: Place) -> Self {
         self.place = Some(place);

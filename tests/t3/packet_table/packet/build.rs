@@ -177,7 +177,12 @@ fn transport(packet: &Packet, family: Family, tuple: &Tuple, history: &History) 
 fn tcp(tuple: &Tuple, flags: u8, options: usize, data: &[u8]) -> Result<Vec<u8>> {
     let bit = |n: u8| flags & n != 0;
     let mut header = TcpHeader {
-        sequence_number: 0x0102_0304,
+        // What a SYN-ACK opens with, everything else acknowledges.
+        sequence_number: if bit(super::SYN) && bit(super::ACK) {
+            0x0a0b_0c0c
+        } else {
+            0x0102_0304
+        },
         acknowledgment_number: if bit(super::ACK) { 0x0a0b_0c0d } else { 0 },
         fin: bit(super::FIN),
         syn: bit(super::SYN),
@@ -223,17 +228,24 @@ fn udp(tuple: &Tuple, data: &[u8]) -> Result<Vec<u8>> {
 
 fn sctp(tuple: &Tuple, chunk: u8, data: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = [tuple.sport.to_be_bytes(), tuple.dport.to_be_bytes()].concat();
+    const TAG: [u8; 4] = *b"zgzg";
     // Only an INIT has no verification tag.
-    let tag: u32 = if chunk == super::chunk::INIT {
-        0
+    bytes.extend(if chunk == super::chunk::INIT {
+        [0; 4]
     } else {
-        0x7a67_7a67
-    };
-    bytes.extend(tag.to_be_bytes());
+        TAG
+    });
     bytes.extend([0; 4]);
     bytes.extend([chunk, 0]);
     bytes.extend(u16::try_from(4 + data.len())?.to_be_bytes());
+    let value = bytes.len();
     bytes.extend(data);
+    // The initiate tag, which the other side's packets bear.
+    if chunk == super::chunk::INIT_ACK
+        && let Some(initiate) = bytes.get_mut(value..value + 4)
+    {
+        initiate.copy_from_slice(&TAG);
+    }
     let sum = crc::sctp(&bytes);
     bytes[8..12].copy_from_slice(&sum);
     Ok(bytes)

@@ -1,6 +1,11 @@
 //! Connections and datagrams that go well, and what their packets say of them.
 
-use lb_common::Reason::{PktForwarded, PktLocal, PktReply};
+use anyhow::{Result, ensure};
+use lb_agent::maps::table::HashTable as _;
+use lb_common::{
+    Reason::{PktForwarded, PktLocal, PktReply},
+    flow::{began, direction},
+};
 
 use crate::packet_table::{
     expect::{PASSED, TO_THE_CLIENT, to},
@@ -10,6 +15,7 @@ use crate::packet_table::{
         TURN,
     },
     row::{NOTHING, Row, row},
+    scene::Scene,
     stage::Place,
 };
 
@@ -102,6 +108,15 @@ fn conversations() -> Vec<Row> {
             .then(TO_THE_CLIENT, PktReply)
             .given(udp().again())
             .then(to(FAR), PktForwarded)
+            .records(Place::New),
+        row("answered datagrams over more than two seconds are a stream")
+            .given(udp())
+            .then(to(FAR), PktForwarded)
+            .given(udp().answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .meanwhile(|scene, _| began_earlier(scene))
+            .given(udp().again())
+            .then(to(FAR), PktForwarded)
             .records(Place::Established),
         row("a datagram for a backend of this node is answered from the node port")
             .given(udp().to(S_HERE.node_port()))
@@ -145,4 +160,17 @@ fn over_lb0() -> Vec<Row> {
             .given(udp().answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply),
     ]
+}
+
+/// Every flow began three seconds earlier.
+fn began_earlier(scene: &mut Scene) -> Result<()> {
+    let mut entries = scene.state.new.entries()?;
+    for (_, flow) in &mut entries {
+        if flow.direction == direction::REPLY {
+            flow.proof = flow.proof.wrapping_sub(began(3_000_000_000));
+        }
+    }
+    let done = scene.state.new.insert(&entries);
+    ensure!(done.error.is_none(), "{done:?}");
+    Ok(())
 }

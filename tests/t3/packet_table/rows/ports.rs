@@ -7,7 +7,7 @@ use lb_common::{
     Reason::{
         PktForwarded, PktLocal, PktNoFlow, PktPortRewritten, PktSnatExhausted, PktUnknownPort,
     },
-    flow::{Flow, FlowKey, direction, seen},
+    flow::{Flow, FlowKey, direction, seen, units},
 };
 use testbed::probe::Family;
 
@@ -40,39 +40,43 @@ pub(super) fn rows() -> Vec<Row> {
         row("a datagram from port 0 to port 0 of a load balancer's address passes")
             .given(udp().from(CLIENT.port(0)).to(S_FAR.lb().port(0)))
             .then(PASSED, NOTHING),
-        row("a client whose port is in our own range keeps it where no other flow has it")
+        row("a client keeps its port where no one else has it")
             .given(syn().from(CLIENT.port(64_000)))
             .then(to(FAR).port(Port::Own), PktForwarded),
+        row("a client gets another port where another one has its own")
+            .meanwhile(|scene, family| fill(scene, family, 6, OPEN, 1, own_port()))
+            .given(syn())
+            .then(to(FAR).port(Port::Range), PktForwarded),
         row("when every port towards a backend belongs to an open connection the SYN is dropped")
-            .meanwhile(|scene, family| fill(scene, family, 6, OPEN, 1))
+            .meanwhile(|scene, family| fill(scene, family, 6, OPEN, 1, all_ports()))
             .given(syn())
             .then(DROPPED, PktSnatExhausted),
         row("a datagram is dropped when every port belongs to an answered flow of 119 seconds")
-            .meanwhile(|scene, family| fill(scene, family, 17, OPEN, 119))
+            .meanwhile(|scene, family| fill(scene, family, 17, OPEN, 119, all_ports()))
             .given(udp())
             .then(DROPPED, PktSnatExhausted),
-        row("a datagram takes the port of an answered flow that is idle for 121 seconds")
-            .meanwhile(|scene, family| fill(scene, family, 17, OPEN, 121))
+        row("a datagram takes the port of an answered flow that is idle for 130 seconds")
+            .meanwhile(|scene, family| fill(scene, family, 17, OPEN, 130, all_ports()))
             .given(udp())
             .then(to(FAR), PktForwarded),
-        row("a datagram takes the port of a flow without answer that is idle for 31 seconds")
-            .meanwhile(|scene, family| fill(scene, family, 17, UNANSWERED, 31))
+        row("a datagram takes the port of a flow without answer that is idle for 40 seconds")
+            .meanwhile(|scene, family| fill(scene, family, 17, UNANSWERED, 40, all_ports()))
             .given(udp())
             .then(to(FAR), PktForwarded),
         row("a SYN takes the port of a connection that is closed for 61 seconds")
-            .meanwhile(|scene, family| fill(scene, family, 6, CLOSED, 61))
+            .meanwhile(|scene, family| fill(scene, family, 6, CLOSED, 61, all_ports()))
             .given(syn())
             .then(to(FAR), PktForwarded),
-        row("when ports are short a SYN takes that of a connection closed for three seconds")
-            .meanwhile(|scene, family| fill(scene, family, 6, CLOSED, 3))
+        row("when ports are short a SYN takes that of a connection closed for 14 seconds")
+            .meanwhile(|scene, family| fill(scene, family, 6, CLOSED, 14, all_ports()))
             .given(syn())
-            .then(to(FAR), PktForwarded),
-        row("a SYN takes the port of a connection that has been unconfirmed for 61 seconds")
-            .meanwhile(|scene, family| fill(scene, family, 6, UNANSWERED, 61))
+            .then(to(FAR).port(Port::Range), PktForwarded),
+        row("when ports are short a SYN takes that of a handshake without answer for 61 seconds")
+            .meanwhile(|scene, family| fill(scene, family, 6, UNANSWERED, 61, all_ports()))
             .given(syn())
-            .then(to(FAR), PktForwarded),
+            .then(to(FAR).port(Port::Range), PktForwarded),
         row("a connection that was open for 25 hours without a packet gives its port away")
-            .meanwhile(|scene, family| fill(scene, family, 6, OPEN, 25 * 3600))
+            .meanwhile(|scene, family| fill(scene, family, 6, OPEN, 25 * 3600, all_ports()))
             .given(syn())
             .then(to(FAR), PktForwarded),
         row("towards a backend of this node a second connection from one port gets another")
@@ -81,7 +85,7 @@ pub(super) fn rows() -> Vec<Row> {
             .given(syn().to(S_HERE.lb()))
             .then(to(HERE).port(Port::Range), [PktPortRewritten, PktLocal]),
         row("a late answer to a port of our range that no flow has is dropped")
-            .given(syn())
+            .given(syn().from(CLIENT.port(64_000)))
             .then(to(FAR), PktForwarded)
             .meanwhile(|scene, _| {
                 let (new, old) = (
@@ -117,12 +121,30 @@ const OPEN: Seen = (seen::PACKET | seen::DATA, seen::PACKET | seen::DATA);
 const UNANSWERED: Seen = (seen::PACKET, 0);
 const CLOSED: Seen = (OPEN.0 | seen::FIN, OPEN.1 | seen::FIN);
 
-/// Gives every port of the range towards FAR to a flow of another client, which had its last packet
-/// so many seconds ago.
-fn fill(scene: &mut Scene, family: Family, proto: u8, seen: Seen, seconds: u64) -> Result<()> {
+/// The client's own port.
+fn own_port() -> Vec<u16> {
+    vec![CLIENT.port]
+}
+
+/// Every port that a client's flow may get: its own, and those of the range.
+fn all_ports() -> Vec<u16> {
+    (61_000..=65_535).chain(own_port()).collect()
+}
+
+/// Gives these ports towards FAR to flows of another client, which had their last packets so many
+/// seconds ago.
+fn fill(
+    scene: &mut Scene,
+    family: Family,
+    proto: u8,
+    seen: Seen,
+    seconds: u64,
+    ports: Vec<u16>,
+) -> Result<()> {
     let addr = |both: testbed::addr::Both| Addr::from(both.ip(family));
     let last = now()?.wrapping_sub(seconds * 1_000_000_000);
-    let records: Vec<(FlowKey, Flow)> = (61_000..=65_535)
+    let records: Vec<(FlowKey, Flow)> = ports
+        .into_iter()
         .map(|port| {
             let key = FlowKey {
                 src: addr(FAR.addr),
@@ -145,7 +167,8 @@ fn fill(scene: &mut Scene, family: Family, proto: u8, seen: Seen, seconds: u64) 
                 flags: 0,
                 client: seen.0,
                 server: seen.1,
-                last_seen_ns: last,
+                proof: 0,
+                seen: units(last),
             };
             (key, flow)
         })

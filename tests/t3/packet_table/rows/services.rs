@@ -2,15 +2,15 @@
 
 use lb_common::Reason::{
     PktEcho, PktForwarded, PktLocal, PktNoEndpoint, PktNoFlow, PktNoLocalEndpoint, PktNoRoute,
-    PktReply, PktSourceDenied, PktUnknownPort, XdpToTc,
+    PktRefusalLimited, PktReply, PktSourceDenied, PktUnknownPort, XdpToTc,
 };
 
 use crate::packet_table::{
     expect::{DROPPED, PASSED, Port, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
     packet::{ACK, At, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
     plan::{
-        CLIENT, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, MISPLACED_HERE, NAMELESS, POD,
-        PODNET, PODNET_ELSEWHERE, RING, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY,
+        CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD,
+        PODNET, PODNET_ELSEWHERE, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY,
         S_MISPLACED, S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW,
         SELF, SLOW,
     },
@@ -80,12 +80,7 @@ fn refusals() -> Vec<Row> {
             .then(crate::packet_table::expect::ANYTHING, NOTHING)
             .times(200)
             .given(udp().to(S_EMPTY.node_port()))
-            .then(DROPPED, PktNoEndpoint)
-            .known_wrong(
-                "H2",
-                "the 201st datagram of a moment is answered as the first was",
-                today(REFUSED, PktNoEndpoint),
-            ),
+            .then(DROPPED, [PktNoEndpoint, PktRefusalLimited]),
     ]
 }
 
@@ -117,7 +112,12 @@ fn policies() -> Vec<Row> {
             .given(syn().from(POD).to(S_INTERNAL_ONLY.vip()).at(At::Lb0))
             .then(DROPPED, PktNoLocalEndpoint),
         row("a pod of another node is inside for a node port of external policy Local")
-            .given(syn().from(FOREIGN_POD).to(S_LOCAL_ONLY.node_port()))
+            .given(
+                syn()
+                    .from(FOREIGN_POD)
+                    .to(S_LOCAL_ONLY.node_port())
+                    .at(At::Ingress(Device::Eth1)),
+            )
             .then(to(FAR), PktForwarded)
             .known_wrong(
                 "O12",
@@ -205,12 +205,7 @@ fn places() -> Vec<Row> {
             .only(Hook::XDP),
         row("an endpoint that is a Service's address is none")
             .given(syn().to(S_RING.node_port()))
-            .then(REFUSED, PktNoEndpoint)
-            .known_wrong(
-                "O8",
-                "the packet is sent to that Service, by way of lb0",
-                today(to(RING), PktLocal),
-            ),
+            .then(REFUSED, PktNoEndpoint),
         row("an endpoint without a node's name at any address of this node is local")
             .given(syn().to(S_SELF.node_port()))
             .then(to(SELF), PktLocal)
@@ -229,11 +224,6 @@ fn places() -> Vec<Row> {
             ),
         row("where a backend runs is the route's word, not its endpoint's")
             .given(syn().to(S_MISPLACED.node_port()))
-            .then(to(MISPLACED), PktForwarded)
-            .known_wrong(
-                "O11",
-                "the endpoint's nodeName makes it local, and its answers pass us by",
-                today(to(MISPLACED_HERE), PktLocal),
-            ),
+            .then(to(MISPLACED), PktForwarded),
     ]
 }

@@ -2,15 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lb_common::Reason::{PktForwarded, PktLocal, PktNoRoute};
+use lb_common::Reason::{PktForwarded, PktMartian};
 use testbed::addr::{Both, LOOPBACK};
 
 use crate::packet_table::{
     expect::{DROPPED, PASSED, to},
-    packet::{ACK, SYN, syn, tcp, udp},
-    plan::{CLIENT, FAR, HERE, NODE, POD, Peer, S_FAR, S_HERE},
+    packet::{ACK, syn, tcp, udp},
+    plan::{CLIENT, FAR, NODE, POD, Peer, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
-    today::today,
 };
 
 const UNSPECIFIED: Both = Both {
@@ -46,34 +45,24 @@ pub(super) fn rows() -> Vec<Row> {
         let from = Peer::new(addr, 4_711);
         rows.push(
             row(format!(
-                "a SYN from {name} is left to the stack, which drops martians"
+                "a SYN from {name} is dropped as the stack drops martians"
             ))
             .given(syn().from(from))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
+            .then(DROPPED, PktMartian),
         );
         rows.push(
             row(format!(
-                "a datagram from {name} is left to the stack, which drops martians"
+                "a datagram from {name} is dropped as the stack drops martians"
             ))
             .given(udp().from(from).to(S_FAR.lb()))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
+            .then(DROPPED, PktMartian),
         );
         rows.push(
             row(format!(
-                "a SYN from {name} for a backend of this node goes through the stack"
+                "a SYN from {name} for a backend of this node is dropped"
             ))
             .given(syn().from(from).to(S_HERE.node_port()))
-            .then(to(HERE), PktLocal),
+            .then(DROPPED, PktMartian),
         );
         if addr != UNSPECIFIED {
             rows.push(
@@ -84,44 +73,23 @@ pub(super) fn rows() -> Vec<Row> {
         }
     }
     rows.extend([
-        row("a SYN from the node's own address is left to the stack, which drops martians")
+        row("a SYN from the node's own address is dropped as the stack drops martians")
             .given(syn().from(Peer::new(NODE, 4_711)))
-            .then(PASSED, NOTHING)
-            .v4()
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
-        row("a datagram from a cluster IP is left to the stack")
+            .then(DROPPED, PktMartian)
+            .v4(),
+        row("a datagram from a cluster IP is dropped")
             .given(udp().from(S_HERE.vip()))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
-        row("a SYN from a pod of this node that comes in from outside is left to the stack")
+            .then(DROPPED, PktMartian),
+        row("a SYN from a pod of this node that comes in from outside is dropped")
             .given(syn().from(POD))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
-        row("the answer to a client that no route leads to is dropped")
+            .then(DROPPED, PktMartian)
+            .v4(),
+        row("a SYN from a client that no route leads to is dropped")
             .given(syn().from(Peer::new(UNROUTABLE, 4_711)))
-            .then(to(FAR), PktForwarded)
-            .given(tcp(SYN | ACK).answer(FAR.way))
-            .then(DROPPED, PktNoRoute),
-        row("a packet from the VIP to itself is left to the stack")
+            .then(DROPPED, PktMartian),
+        row("a packet from the VIP to itself is dropped")
             .given(syn().from(S_FAR.lb()).to(S_FAR.lb()))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "H1",
-                "it is sent on under the node's address",
-                today(to(FAR), PktForwarded),
-            ),
+            .then(DROPPED, PktMartian),
         row("a datagram from a node port's number is a client's like any other")
             .given(udp().from(CLIENT.port(S_FAR.node_port().port)))
             .then(to(FAR), PktForwarded),

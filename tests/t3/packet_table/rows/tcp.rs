@@ -8,7 +8,6 @@ use crate::packet_table::{
     plan::{ELSEWHERE, FAR, HERE, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
     stage::Place,
-    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -38,12 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded),
         row("a SYN-ACK for a node port answers another program's connection and passes")
             .given(tcp(SYN | ACK).from(ELSEWHERE))
-            .then(PASSED, NOTHING)
-            .known_wrong(
-                "O3",
-                "it is sent to a backend as a client's",
-                today(to(FAR), PktForwarded),
-            ),
+            .then(PASSED, NOTHING),
         row("all of 40 bytes of TCP options stay")
             .given(syn().tcp_options(40))
             .then(to(FAR), PktForwarded),
@@ -54,12 +48,31 @@ pub(super) fn rows() -> Vec<Row> {
             .then(TO_THE_CLIENT, PktReply)
             .given(tcp(PSH).again())
             .then(ANYTHING, NOTHING)
-            .records(Place::New)
-            .known_wrong(
-                "S3",
-                "the flow counts as established and is kept for a day",
-                today(to(FAR), PktForwarded).records(Place::Established),
-            ),
+            .records(Place::New),
+        row("a client's ACK that acknowledges something else does not confirm the flow")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(SYN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(ACK).again().edit(Layer::Transport, 8, &[0x12, 0x34, 0x56, 0x78]))
+            .then(ANYTHING, NOTHING)
+            .records(Place::New),
+        row("a reset of the server does not confirm the flow")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(RST | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(ACK).again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::New),
+        row("the server's data show that its handshake is complete")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(PSH | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(ACK).again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::Established),
         row("a client's ACK before any answer does not confirm the flow")
             .given(syn())
             .then(to(FAR), PktForwarded)

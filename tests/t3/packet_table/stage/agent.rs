@@ -114,15 +114,12 @@ impl Agent {
             (Device::Tun4, NODE, false),
             (Device::Tun6, NODE, false),
         ] {
+            let tunnel = matches!(device, Device::Tun4 | Device::Tun6);
             let entry = Dev {
                 source_v4: Addr::from(std::net::IpAddr::from(source.v4)),
                 source_v6: Addr::from(std::net::IpAddr::from(source.v6)),
-                flags: flags::NODE,
-                header_len: if matches!(device, Device::Tun4 | Device::Tun6) {
-                    0
-                } else {
-                    14
-                },
+                flags: flags::NODE | if tunnel { 0 } else { flags::STRICT },
+                header_len: if tunnel { 0 } else { 14 },
             };
             let ifindex = indices[&device];
             let done = devs.insert(&[(ifindex, entry)]);

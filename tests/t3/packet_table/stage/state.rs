@@ -18,6 +18,7 @@ pub(crate) struct State {
     pub(crate) established: HashPin<FlowKey, Flow>,
     pub(crate) new: HashPin<FlowKey, Flow>,
     pub(crate) peers: HashPin<FlowKey, u32>,
+    pub(crate) foreign: HashPin<FlowKey, u32>,
     pub(crate) affinity: HashPin<AffinityKey, Affinity>,
     pub(crate) fragments: HashPin<FragmentKey, Fragment>,
 }
@@ -41,6 +42,7 @@ impl State {
             established: HashPin::open(dir, maps::FLOWS, Access::Write)?,
             new: HashPin::open(dir, maps::NEWFLOWS, Access::Write)?,
             peers: HashPin::open(dir, maps::SNAT_PEERS, Access::Write)?,
+            foreign: HashPin::open(dir, maps::FOREIGN, Access::Write)?,
             affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
             fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
         })
@@ -51,6 +53,7 @@ impl State {
         clear(&mut self.established)?;
         clear(&mut self.new)?;
         clear(&mut self.peers)?;
+        clear(&mut self.foreign)?;
         clear(&mut self.affinity)?;
         clear(&mut self.fragments)
     }

@@ -2,6 +2,14 @@
 //! `lb_newflows` and `lb_snat_peers`. They outlive upgrades, so the layout is frozen; growth goes
 //! into the reserved fields.
 
+mod ports;
+mod state;
+
+pub use ports::{PortRange, PortRanges, RANGES};
+pub use state::{
+    Event, State, Timeouts, after, began, proves, seen, stream_began, units, units_of,
+};
+
 use crate::addr::{Addr, Proto};
 
 /// Key of `lb_flows` and `lb_newflows`: a packet's tuple as it comes in, of either direction.
@@ -55,10 +63,16 @@ pub struct Flow {
     pub client: u8,
     /// What the server's side has done, see [`seen`]; kept in the reply entry alone.
     pub server: u8,
-    /// `CLOCK_MONOTONIC`. In the reply entry: of a packet of either direction, about a second
-    /// coarse. In the forward entry: of its last verification, when its reply entry was looked at
-    /// (see [`Flow::is_verified`]).
-    pub last_seen_ns: u64,
+    /// In the reply entry: of TCP the sequence number that the client must acknowledge, of SCTP the
+    /// tag that it must send (see [`seen::PROOF`]), of UDP when the flow began (see [`began`]). In
+    /// the forward entry the lower half of the time of its last verification, in nanoseconds of
+    /// `CLOCK_MONOTONIC`.
+    pub proof: u32,
+    /// In the reply entry: when a packet of either direction was seen last, in [`units`]. In the
+    /// forward entry the upper half of the time of its last verification, when its reply entry was
+    /// looked at (see [`Flow::is_verified`]). Both are the upper half of a time in nanoseconds, as
+    /// which agents before this one wrote and read both halves.
+    pub seen: u32,
 }
 
 /// First and last port of our own range for rewritten sources: outside of Linux's default
@@ -106,47 +120,16 @@ pub mod flags {
     /// pod or a process of this node. A local backend sees [`crate::lb0::SOURCE_V4`] or
     /// [`crate::lb0::SOURCE_V6`] in its place.
     pub const LB0: u8 = 1 << 1;
+    /// Of no Service: a direct connection to a backend, whose reply tuple a flow of a Service had
+    /// before it. Its source port alone is rewritten, as netfilter does; it has no pool.
+    pub const DIRECT: u8 = 1 << 2;
+    /// Beside [`DIRECT`]: its client is this node (a process, or a pod that is masqueraded), so the
+    /// reply goes up the stack.
+    pub const STACK: u8 = 1 << 3;
 }
 
-/// Bits of [`Flow::client`] and [`Flow::server`].
-pub mod seen {
-    /// A packet.
-    pub const PACKET: u8 = 1;
-    /// A TCP FIN; of SCTP a SHUTDOWN, or what answers it.
-    pub const FIN: u8 = 1 << 1;
-    /// A TCP RST; of SCTP an ABORT.
-    pub const RST: u8 = 1 << 2;
-    /// A TCP segment without SYN; of SCTP a packet without INIT and INIT ACK.
-    pub const DATA: u8 = 1 << 3;
-}
-
-/// How long an entry is protected from another flow that wants its tuple, in nanoseconds. None is
-/// longer than what `nf_conntrack` grants TCP and UDP by default, beside which the local backends'
-/// flows live; SCTP, which has heartbeats, is kept as TCP is.
-pub mod idle {
-    const SECOND: u64 = 1_000_000_000;
-    /// TCP and SCTP, a handshake that no reply has confirmed.
-    pub const TCP_NEW: u64 = 60 * SECOND;
-    /// TCP, open.
-    pub const TCP: u64 = 24 * 3600 * SECOND;
-    /// TCP, closed: the backend's TIME_WAIT.
-    pub const TCP_CLOSED: u64 = 60 * SECOND;
-    /// TCP, closed, when ports are short.
-    pub const TCP_CLOSED_SHORT: u64 = 2 * SECOND;
-    /// UDP without an answer.
-    pub const UDP_NEW: u64 = 30 * SECOND;
-    /// UDP with answers.
-    pub const UDP: u64 = 120 * SECOND;
-}
-
-/// How the search for a port goes that asks for a flow's tuple.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum FreePorts {
-    /// It has just begun.
-    Enough,
-    /// Most tries are used up.
-    Scarce,
-}
+/// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.
+pub const NONE: u32 = u32::MAX;
 
 /// How long the verification of a forward entry holds, in nanoseconds: some 134 ms. The clock is as
 /// coarse as a tick.
@@ -155,8 +138,6 @@ pub const VERIFIED_NS: u64 = 1 << 27;
 const _: () = {
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 64);
-    // A reply entry knows its last packet a second late.
-    assert!(VERIFIED_NS + 1_000_000_000 < idle::TCP_CLOSED_SHORT);
 };
 
 impl Flow {
@@ -177,50 +158,30 @@ impl Flow {
 
     /// Was this forward entry's reverse entry looked at so recently that a packet that changes
     /// nothing can skip it? No other flow can take the tuple sooner than that: see
-    /// [`Flow::keep_ns`].
+    /// [`State::keep_when_short`].
     #[inline(always)]
     #[must_use]
     pub const fn is_verified(&self, now_ns: u64) -> bool {
+        let verified_ns = (self.seen as u64) << 32 | self.proof as u64;
         // A time of another CPU may lie a tick ahead, and then wraps to a large number.
-        now_ns.wrapping_sub(self.last_seen_ns) < VERIFIED_NS
+        now_ns.wrapping_sub(verified_ns) < VERIFIED_NS
     }
 
-    /// A connection that has ended: reset by either side, or finished by both. Asked of a reply
-    /// entry.
+    /// Notes in a forward entry that its reverse entry was verified now.
     #[inline(always)]
-    #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        (self.client | self.server) & seen::RST != 0 || (self.client & self.server & seen::FIN) != 0
-    }
-
-    /// After how many nanoseconds without a packet another flow may take this one's tuple. Asked of
-    /// a reply entry.
-    #[inline(always)]
-    #[must_use]
-    pub const fn keep_ns(&self, proto: u8, ports: FreePorts) -> u64 {
-        let answered = self.server & seen::PACKET != 0;
-        if !connects(proto) {
-            return if answered { idle::UDP } else { idle::UDP_NEW };
-        }
-        if self.is_closed() {
-            return match ports {
-                FreePorts::Scarce => idle::TCP_CLOSED_SHORT,
-                FreePorts::Enough => idle::TCP_CLOSED,
-            };
-        }
-        if answered && self.client & seen::DATA != 0 {
-            idle::TCP
-        } else {
-            idle::TCP_NEW
-        }
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub const fn set_verified(&mut self, now_ns: u64) {
+        self.seen = (now_ns >> 32) as u32;
+        self.proof = now_ns as u32;
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod testing {
     use super::*;
 
-    fn reply(client: u8, server: u8) -> Flow {
+    /// A reply entry of a remote backend, whose sides have done nothing yet.
+    pub(super) fn reply() -> Flow {
         Flow {
             src: Addr::v4([198, 18, 0, 1]),
             dst: Addr::v4([198, 18, 0, 2]),
@@ -232,15 +193,21 @@ mod tests {
             generation: 1,
             direction: direction::REPLY,
             flags: 0,
-            client,
-            server,
-            last_seen_ns: 0,
+            client: 0,
+            server: 0,
+            proof: 0,
+            seen: 0,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_reverse_key_turns_the_tuple_round() {
-        let k = reply(0, 0).reverse_key(6);
+        let k = testing::reply().reverse_key(6);
         assert_eq!((k.sport, k.dport, k.proto), (4711, 30080, 6));
         assert_eq!(
             (k.src, k.dst),
@@ -250,37 +217,11 @@ mod tests {
 
     #[test]
     fn a_verification_holds_for_a_while_and_not_from_the_future() {
-        let mut forward = reply(0, 0);
-        forward.last_seen_ns = 5_000_000_000;
+        let mut forward = testing::reply();
+        forward.set_verified(5_000_000_000);
         assert!(forward.is_verified(5_000_000_000));
         assert!(forward.is_verified(5_000_000_000 + VERIFIED_NS - 1));
         assert!(!forward.is_verified(5_000_000_000 + VERIFIED_NS));
         assert!(!forward.is_verified(4_999_999_999));
-    }
-
-    #[test]
-    fn tcp_is_closed_by_one_reset_or_two_fins() {
-        assert!(!reply(seen::FIN, seen::PACKET).is_closed());
-        assert!(!reply(seen::PACKET, seen::FIN).is_closed());
-        assert!(reply(seen::FIN, seen::FIN).is_closed());
-        assert!(reply(seen::RST, 0).is_closed() && reply(0, seen::RST).is_closed());
-    }
-
-    #[test]
-    fn an_open_connection_is_kept_longest_and_a_closed_one_gives_way_when_ports_are_short() {
-        let open = reply(seen::PACKET | seen::DATA, seen::PACKET);
-        assert_eq!(open.keep_ns(6, FreePorts::Scarce), idle::TCP);
-        assert_eq!(
-            reply(seen::PACKET, seen::PACKET).keep_ns(6, FreePorts::Scarce),
-            idle::TCP_NEW
-        );
-        let closed = reply(seen::FIN, seen::FIN);
-        assert_eq!(closed.keep_ns(6, FreePorts::Enough), idle::TCP_CLOSED);
-        assert_eq!(closed.keep_ns(6, FreePorts::Scarce), idle::TCP_CLOSED_SHORT);
-        assert_eq!(
-            reply(seen::PACKET, 0).keep_ns(17, FreePorts::Scarce),
-            idle::UDP_NEW
-        );
-        assert_eq!(open.keep_ns(17, FreePorts::Scarce), idle::UDP);
     }
 }
