@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::flow::SNAT_PORTS;
+use lb_common::{flow::SNAT_PORTS, refusal};
 
 use crate::settings::values::SocketLb;
 
@@ -25,6 +25,8 @@ pub struct Options {
     pub loopback_ports: [bool; 2],
     /// First and last port of the range for rewritten sources.
     pub snat_ports: (u16, u16),
+    /// Refusals (ICMP errors and resets) that a CPU sends in a second at most; 0: no limit.
+    pub refusals_per_second: u32,
     /// `bpf_fib_lookup` returns the preferred source (see [`Features`](super::probe::Features)).
     pub fib_source: bool,
     /// `lb0` exists, so that VIPs can be routed to it.
@@ -45,6 +47,7 @@ impl Default for Options {
             mptcp: true,
             loopback_ports: [true; 2],
             snat_ports: SNAT_PORTS,
+            refusals_per_second: refusal::PER_SECOND,
             fib_source: false,
             lb0: false,
             test_delay: 0,
@@ -55,7 +58,7 @@ impl Default for Options {
 
 impl Options {
     /// The constants of the programs, by their names in `lb-ebpf/src/config.rs`.
-    pub(super) fn constants(&self) -> [(&'static str, u32); 10] {
+    pub(super) fn constants(&self) -> [(&'static str, u32); 11] {
         let socket_lb = match self.socket_lb {
             SocketLb::Off => 0,
             SocketLb::Host => 1,
@@ -71,6 +74,7 @@ impl Options {
             ("LOOPBACK_PORTS", v4 | v6 << 1),
             ("SNAT_PORT_MIN", first.into()),
             ("SNAT_PORT_MAX", last.into()),
+            ("REFUSALS_PER_SECOND", self.refusals_per_second),
             ("LB0", self.lb0.into()),
             ("TEST_DELAY", self.test_delay),
             ("FIB_SRC", self.fib_source.into()),

@@ -86,6 +86,8 @@ impl Agent {
         let options = Options {
             fib_source: Features::probe()?.fib_source,
             lb0: true,
+            // A burst, and then none while a row runs.
+            refusals_per_second: 1,
             // Small, since each row looks at all of them.
             capacities: [
                 (maps::FLOWS, 16_384),

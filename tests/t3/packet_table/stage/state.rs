@@ -11,7 +11,9 @@ use lb_common::{
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     maps,
+    refusal::Refusals,
 };
+use lb_sys::PerCpuArray;
 
 /// The maps that only programs write.
 pub(crate) struct State {
@@ -20,6 +22,7 @@ pub(crate) struct State {
     pub(crate) peers: HashPin<FlowKey, u32>,
     pub(crate) foreign: HashPin<FlowKey, u32>,
     pub(crate) affinity: HashPin<AffinityKey, Affinity>,
+    refusals: PerCpuArray<Refusals>,
     pub(crate) fragments: HashPin<FragmentKey, Fragment>,
 }
 
@@ -44,6 +47,7 @@ impl State {
             peers: HashPin::open(dir, maps::SNAT_PEERS, Access::Write)?,
             foreign: HashPin::open(dir, maps::FOREIGN, Access::Write)?,
             affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
+            refusals: PerCpuArray::new(lb_sys::open_pin(&dir.map(&maps::REFUSALS))?)?,
             fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
         })
     }
@@ -55,6 +59,7 @@ impl State {
         clear(&mut self.peers)?;
         clear(&mut self.foreign)?;
         clear(&mut self.affinity)?;
+        self.refusals.zero(0)?;
         clear(&mut self.fragments)
     }
 
