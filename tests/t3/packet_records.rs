@@ -23,18 +23,22 @@ use testbed::{
     two_nodes::{LOCAL_PORT, REMOTE_PORT, TwoNodes},
 };
 
-/// Removes every record of this kind from `lb_flows`: how many there were.
+/// Removes every record of this kind: how many there were.
 fn evict(bed: &TwoNodes, kind: u8) -> Result<usize> {
     let dir = BpfDir::at(bed.near.bpf_dir());
-    let mut flows: HashPin<FlowKey, Flow> = HashPin::open(&dir, maps::FLOWS, Access::Write)?;
-    let entries = flows.entries()?;
-    let keys: Vec<FlowKey> = entries
-        .into_iter()
-        .filter_map(|(key, flow)| (flow.direction == kind).then_some(key))
-        .collect();
-    let batch = flows.remove(&keys);
-    ensure!(batch.error.is_none(), "{:?}", batch.error);
-    Ok(batch.done)
+    let mut removed = 0;
+    for spec in [maps::FLOWS, maps::NEWFLOWS] {
+        let mut flows: HashPin<FlowKey, Flow> = HashPin::open(&dir, spec, Access::Write)?;
+        let entries = flows.entries()?;
+        let keys: Vec<FlowKey> = entries
+            .into_iter()
+            .filter_map(|(key, flow)| (flow.direction == kind).then_some(key))
+            .collect();
+        let batch = flows.remove(&keys);
+        ensure!(batch.error.is_none(), "{:?}", batch.error);
+        removed += batch.done;
+    }
+    Ok(removed)
 }
 
 fn repaired(bed: &TwoNodes) -> Result<u64> {

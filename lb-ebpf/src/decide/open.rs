@@ -114,13 +114,7 @@ fn steps(
 
 /// May this packet open a flow of the frontend in `action`?
 #[inline(never)]
-fn admit_by_call(
-    ctx: *mut c_void,
-    p: &Packet,
-    s: &mut Scratch,
-    action: u64,
-    side: Side,
-) -> u64 {
+fn admit_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, action: u64, side: Side) -> u64 {
     match Action::unpack(action) {
         Action::Open(frontend) => match refusal(ctx, p, s, &frontend, side) {
             Some(refused) => refused.pack(),
@@ -154,8 +148,7 @@ fn refusal(
         count::reject(frontend.pool);
         return Some(Action::dropped(Reason::PktSourceDenied));
     }
-    p.is_rst()
-        .then(|| Action::dropped(Reason::PktNoFlow))
+    p.is_rst().then(|| Action::dropped(Reason::PktNoFlow))
 }
 
 /// May this packet, for which no entry was found, be of a client of the Service? It may answer a
@@ -234,7 +227,13 @@ fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
 
 /// Finds the way to the backend in `s.flow`, and with it the source that the packet gets.
 #[inline(never)]
-fn way_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, chosen: u64, whole_and_side: u32) -> u64 {
+fn way_by_call(
+    ctx: *mut c_void,
+    p: &Packet,
+    s: &mut Scratch,
+    chosen: u64,
+    whole_and_side: u32,
+) -> u64 {
     let named_here = match Action::unpack(chosen) {
         Action::Open(chosen) => chosen.flags & NAMED_HERE != 0,
         _ => false,

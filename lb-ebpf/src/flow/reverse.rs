@@ -12,12 +12,7 @@ use crate::{count::count, packet::Packet, scratch::Scratch};
 /// The reverse entry of the forward entry in `s.flow`, which is in `table`: the one there is, or
 /// made again if it was lost. `None` if its tuple is another flow's by now.
 #[inline(always)]
-pub fn verified_reverse(
-    p: &Packet,
-    s: &mut Scratch,
-    table: FlowTable,
-    now: u64,
-) -> Option<Entry> {
+pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable, now: u64) -> Option<Entry> {
     s.reverse_key = s.flow.reverse_key(p.proto);
     if let Some(reverse) = find(&s.reverse_key) {
         return (reverse.generation() == s.flow.generation).then_some(reverse);

@@ -123,7 +123,11 @@ pub fn vip(addr: &Addr) -> Option<FrontendValue> {
 /// The same, where most addresses are none: one load shows it.
 #[inline(always)]
 pub fn known_vip(addr: &Addr) -> Option<FrontendValue> {
-    if is_known(&KNOWN, addr) { vip(addr) } else { None }
+    if is_known(&KNOWN, addr) {
+        vip(addr)
+    } else {
+        None
+    }
 }
 
 /// Is the address a Service's, and none that this node has for itself?

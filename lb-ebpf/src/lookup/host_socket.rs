@@ -58,7 +58,9 @@ pub fn is_connected(ctx: *mut c_void, key: &FlowKey) -> bool {
 
 #[inline(always)]
 fn find<T>(ctx: *mut c_void, tuple: &T, proto: u8) -> bool {
-    let tuple = core::ptr::from_ref(tuple).cast_mut().cast::<bpf_sock_tuple>();
+    let tuple = core::ptr::from_ref(tuple)
+        .cast_mut()
+        .cast::<bpf_sock_tuple>();
     let (size, here) = (size_of::<T>() as u32, BPF_F_CURRENT_NETNS as u64);
     // SAFETY: the program's own context and a whole tuple of the family that its size tells; what
     // is found is released.

@@ -168,7 +168,9 @@ fn linear(ctx: &XdpContext) -> u32 {
 /// stack of its own.
 #[inline(never)]
 fn hold(ctx: *mut xdp_md) -> bool {
-    read(&XdpContext::new(ctx)).and_then(scratch::hold).is_some()
+    read(&XdpContext::new(ctx))
+        .and_then(scratch::hold)
+        .is_some()
 }
 
 /// Reads the headers; `None` for what is not ours to touch.

@@ -258,8 +258,13 @@ fn every_map_has_its_limit_tried() {
         "lb_sk",
         "lb_snat_peers",
         "lb_fragments",
+        // An LRU of who else has a tuple; one entry; one entry a CPU.
+        "lb_foreign",
+        "lb_ports",
+        "lb_refusals",
         // Of a fixed size: what stands behind the end of a smaller one is looked for in any case.
         "lb_known",
+        "lb_known_backs",
         "lb_xdp_devs",
     ];
     let untried: Vec<&str> = lb_common::maps::ALL

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use lb_common::Reason;
 use lb_sys::{SkbContext, TcHook};
+use nix::libc::{EBADMSG, EINVAL};
 use nix::{
     sched::{CpuSet, sched_getcpu, sched_setaffinity},
     unistd::Pid,
 };
-use nix::libc::{EBADMSG, EINVAL};
 
 use crate::packet_table::{
     expect::Out,

@@ -22,8 +22,6 @@ pub(super) struct Association<'a> {
     /// The client's, of its own choice.
     pub(super) port: u16,
     pub(super) seen_from: IpAddr,
-    /// The server sees the client's port, and not one of the node's.
-    pub(super) keeps_port: bool,
 }
 
 /// An association between two sockets.
@@ -58,7 +56,7 @@ impl Association<'_> {
         };
         open.asks(chunk::INIT, 16)?;
         ensure!(
-            (open.seen_port == self.port) == self.keeps_port,
+            open.seen_port == self.port,
             "the server saw port {}",
             open.seen_port
         );

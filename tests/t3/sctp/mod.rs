@@ -74,9 +74,9 @@ fn two_nodes(network: PodNetwork, start: Start) -> Result<TwoNodes> {
 fn node_ports(bed: &TwoNodes) -> Result<()> {
     let mut port = 5000;
     for family in families() {
-        for (server, node_port, source, keeps_port) in [
-            (bed.near.pod(0), HERE, bed.client.addr, true),
-            (bed.far.pod(0), THERE, bed.source_towards_far(), false),
+        for (server, node_port, source) in [
+            (bed.near.pod(0), HERE, bed.client.addr),
+            (bed.far.pod(0), THERE, bed.source_towards_far()),
         ] {
             port += 1;
             Association {
@@ -85,11 +85,10 @@ fn node_ports(bed: &TwoNodes) -> Result<()> {
                 to: bed.near.addr().at(family, node_port),
                 port,
                 seen_from: source.ip(family),
-                keeps_port,
             }
             .whole()?;
             poll::until_true(CHANGE, "the flow has ended", || {
-                Ok(state(&bed.near, port)?.as_deref() == Some("closed"))
+                Ok(state(&bed.near, port)?.is_some_and(|state| is_over(&state)))
             })?;
         }
     }
@@ -111,6 +110,11 @@ fn state(node: &Node, port: u16) -> Result<Option<String>> {
     Ok(found
         .and_then(|flow| flow["state"].as_str())
         .map(str::to_owned))
+}
+
+/// Both ends have said that the association is over.
+fn is_over(state: &str) -> bool {
+    matches!(state, "last-ack" | "time-wait" | "closed")
 }
 
 /// The error that an INIT to this address is answered with, as a socket hears it that sent it
@@ -199,9 +203,9 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
             (pod, addr::lb(41), EXTERNAL),
         ];
         for (client, here, there) in clients {
-            for (server, vip, source, keeps_port) in [
-                (bed.near.pod(0), here, addr::LB0, true),
-                (bed.far.pod(0), there, bed.near.addr(), false),
+            for (server, vip, source) in [
+                (bed.near.pod(0), here, addr::LB0),
+                (bed.far.pod(0), there, bed.near.addr()),
             ] {
                 port += 1;
                 let to = vip.at(family, PORT);
@@ -211,7 +215,6 @@ fn clients_of_the_node_reach_services_over_lb0() -> Result<()> {
                     to,
                     port,
                     seen_from: source.ip(family),
-                    keeps_port,
                 }
                 .whole()
                 .with_context(|| format!("from {} to {to}", client.netns().name()))?;
@@ -264,7 +267,6 @@ fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
             to: bed.near.addr().at(family, THERE),
             port,
             seen_from: bed.source_towards_far().ip(family),
-            keeps_port: false,
         };
         let mut open = association.open()?;
         open.asks(chunk::DATA, 100)?;
@@ -278,7 +280,7 @@ fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
         open.asks(chunk::DATA, 100)?;
         open.answers(chunk::DATA, 100)?;
         open.asks(chunk::ABORT, 0)?;
-        ensure!(state(&bed.near, port)?.as_deref() == Some("closed"));
+        ensure!(state(&bed.near, port)?.is_some_and(|state| is_over(&state)));
         bed.apply(&there)?;
         poll::until_true(CHANGE, "the backend is back", serves)?;
     }

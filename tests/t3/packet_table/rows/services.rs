@@ -9,10 +9,9 @@ use crate::packet_table::{
     expect::{DROPPED, PASSED, Port, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
     packet::{ACK, At, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
     plan::{
-        CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD,
-        PODNET, PODNET_ELSEWHERE, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY,
-        S_MISPLACED, S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW,
-        SELF, SLOW,
+        CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD, PODNET,
+        PODNET_ELSEWHERE, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED,
+        S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW, SELF, SLOW,
     },
     row::{Hook, NOTHING, Row, row},
     stage::Place,

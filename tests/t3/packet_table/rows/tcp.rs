@@ -54,7 +54,11 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(tcp(SYN | ACK).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply)
-            .given(tcp(ACK).again().edit(Layer::Transport, 8, &[0x12, 0x34, 0x56, 0x78]))
+            .given(
+                tcp(ACK)
+                    .again()
+                    .edit(Layer::Transport, 8, &[0x12, 0x34, 0x56, 0x78]),
+            )
             .then(ANYTHING, NOTHING)
             .records(Place::New),
         row("a reset of the server does not confirm the flow")
