@@ -65,8 +65,16 @@ fn class(one: &Answered) -> String {
         Front::External(_) => "External".to_owned(),
         other => format!("{other:?}"),
     };
-    let is_across = question.client != Client::Outside && question.from != question.through;
-    let across = if is_across { " of the other node" } else { "" };
+    let across = if is_across(one) {
+        " of the other node"
+    } else {
+        ""
+    };
+    let client = match question.client {
+        Client::Pod | Client::Backend => "a pod",
+        Client::Host => "a host",
+        Client::Outside => "a client outside",
+    };
     let (port, theirs, ours) = match &one.reused {
         Some(reused) if reused.we_differ => ("used port", &one.ours, &reused.ours),
         _ => (
@@ -76,8 +84,7 @@ fn class(one: &Answered) -> String {
         ),
     };
     format!(
-        "{port}, {protocol}, {:?}{across} at {front}: {}{}",
-        question.client,
+        "{port}, {protocol}, {client}{across} at {front}: {}{}",
         change(theirs, ours),
         marks(one)
     )
@@ -92,14 +99,13 @@ fn change(right: &Observation, seen: &Observation) -> String {
     if right_names == seen_names {
         return "another source address".to_owned();
     }
-    let count = (seen_names.len(), right_names.len());
     match (
         seen_names.is_subset(&right_names),
         seen_names.is_superset(&right_names),
     ) {
         (true, _) => "fewer backends".to_owned(),
         (_, true) => format!("{} became more backends", sort(right)),
-        _ => format!("other backends ({} for {})", count.0, count.1),
+        _ => "other backends".to_owned(),
     }
 }
 
@@ -126,23 +132,20 @@ fn word(outcome: &Outcome) -> String {
 
 /// What is known to matter.
 fn marks(one: &Answered) -> String {
-    let any = |is: fn(&Endpoint) -> bool| {
-        let mut endpoints = one.svc.slices.iter().flat_map(|slice| &slice.endpoints);
-        endpoints.any(is)
-    };
+    let mut slices = one.svc.slices.iter();
+    let is_misplaced = |endpoint: &Endpoint| endpoint.misplaced;
+    let misplaced = slices.any(|slice| slice.endpoints.iter().any(is_misplaced));
+    let local = is_across(one) && one.svc.external_local;
     let marks = [
-        (any(|endpoint| endpoint.misplaced), "nodeName untrue"),
-        (any(|endpoint| endpoint.nameless), "no nodeName"),
-        (one.svc.external_local, "external Local"),
-        (one.svc.internal_local, "internal Local"),
-        (one.svc.affinity.is_some(), "affinity"),
-        (!one.svc.ranges.is_empty(), "source ranges"),
+        (misplaced, " [an untrue nodeName]"),
+        (local, " [external Local]"),
     ];
     let named = marks.iter().filter(|(is, _)| *is).map(|(_, name)| *name);
-    let named = named.collect::<Vec<_>>().join(", ");
-    if named.is_empty() {
-        named
-    } else {
-        format!(" [{named}]")
-    }
+    named.collect()
+}
+
+/// Asked by one node's pods or processes, at the other node's address.
+fn is_across(one: &Answered) -> bool {
+    let question = &one.question;
+    question.client != Client::Outside && question.from != question.through
 }

@@ -33,6 +33,9 @@ struct Options {
     /// All by XDP; without either, the second half.
     #[arg(long)]
     xdp: bool,
+    /// Show differences as they were found; without it, the first ones are made small.
+    #[arg(long)]
+    as_found: bool,
 }
 
 fn main() -> Result<ExitCode> {
@@ -58,6 +61,7 @@ fn referee(options: &Options) -> Result<ExitCode> {
         seed,
         tc,
         xdp,
+        as_found,
     } = *options;
     let ways = match (tc, xdp) {
         (true, _) => vec![Way::Tc],
@@ -69,8 +73,12 @@ fn referee(options: &Options) -> Result<ExitCode> {
         clusters,
         ways,
     };
-    let outcome = company::play(&range, |words| println!("{words}"))?;
+    let say = |words: &str| println!("{words}");
+    let outcome = company::play(&range, say)?;
     println!("{}", outcome.summary(clusters));
+    if !as_found {
+        company::make_small(&range, &outcome, say)?;
+    }
     Ok(if outcome.different.is_empty() {
         ExitCode::SUCCESS
     } else {

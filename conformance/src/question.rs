@@ -29,10 +29,6 @@ const MOST_TRIES: usize = 36;
 /// An answer takes a millisecond: what takes this long is silence, or it is asked again with more
 /// patience.
 pub const PATIENCE_MS: u64 = 300;
-/// Of TCP by IPv6: a refusal that comes before connect(2) has let go of its socket is forgotten,
-/// and the next SYN, a second later, hears it again.
-const PATIENCE_OF_TCP6_MS: u64 = 1300;
-
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Client {
@@ -128,16 +124,12 @@ impl Question {
     /// For the helper; `more` multiplies patience and tries.
     #[must_use]
     pub fn ask(&self, more: u32) -> Ask {
-        let patience = match (self.udp, self.family) {
-            (false, Family::V6) => PATIENCE_OF_TCP6_MS,
-            _ => PATIENCE_MS,
-        };
         Ask {
             kind: if self.udp { Kind::Udp } else { Kind::Tcp },
             connected: self.connected,
             to: self.to,
             tries: self.tries * more.min(8) as usize,
-            within_ms: patience * u64::from(more),
+            within_ms: PATIENCE_MS * u64::from(more),
             reused: false,
         }
     }

@@ -2,20 +2,24 @@
 
 use std::fmt::Write as _;
 
-use crate::{apply::Manifest, objects::Slot, plan::Plan, score::Score};
+use crate::{
+    apply::Manifest,
+    objects::Slot,
+    plan::Plan,
+    score::{Counts, Score},
+};
 
 /// Differences of one round that are shown in full.
 const SHOWN: usize = 12;
 
 /// How much was asked, and what was tolerated how often.
 #[must_use]
-pub fn totals(plans: usize, score: &Score) -> String {
+pub fn totals(plans: usize, counts: &Counts) -> String {
     let mut text = format!(
         "{plans} clusters, {} questions, {} asked again; differences that are meant:\n",
-        score.answered.len(),
-        score.again
+        counts.asked, counts.again
     );
-    for (name, count) in score.tolerated() {
+    for (name, count) in &counts.tolerated {
         add(&mut text, format_args!("  {count:>6} {name}\n"));
     }
     text

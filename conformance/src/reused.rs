@@ -17,8 +17,7 @@ use crate::{
 };
 
 /// Where anything is expected: longer than a lost SYN and the next one, so that a busy machine is
-/// no difference. By IPv6 the first refusal of a SYN is lost by rule, if it comes before connect(2)
-/// has let go of the socket.
+/// no difference.
 const PATIENCE_OF_ANSWERS_MS: u64 = 3500;
 /// At most so often each.
 const TRIES: usize = 6;

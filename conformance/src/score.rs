@@ -62,13 +62,6 @@ impl Score {
         self.answered.iter().filter(|one| one.differs())
     }
 
-    /// How often kube-proxy's own world depends on which port a client has.
-    #[must_use]
-    pub fn theirs_by_port(&self) -> usize {
-        let differ = |one: &&Answered| one.reused.as_ref().is_some_and(|one| one.they_differ);
-        self.answered.iter().filter(differ).count()
-    }
-
     /// How often each difference that is meant was seen.
     #[must_use]
     pub fn tolerated(&self) -> BTreeMap<&'static str, usize> {
@@ -81,10 +74,47 @@ impl Score {
         counts
     }
 
+    /// Numbers alone.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let by_port = |one: &&Answered| one.reused.as_ref().is_some_and(|one| one.they_differ);
+        Counts {
+            asked: self.answered.len(),
+            again: self.again,
+            theirs_by_port: self.answered.iter().filter(by_port).count(),
+            tolerated: self.tolerated(),
+        }
+    }
+
     /// Adds another round's.
     pub fn add(&mut self, other: Self) {
         self.answered.extend(other.answered);
         self.again += other.again;
+    }
+}
+
+/// How much was asked, and how often what was seen.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Questions.
+    pub asked: usize,
+    /// Of these asked again.
+    pub again: usize,
+    /// Answers in kube-proxy's own world that depend on which port a client has.
+    pub theirs_by_port: usize,
+    /// Differences that are meant.
+    pub tolerated: BTreeMap<&'static str, usize>,
+}
+
+impl Counts {
+    /// Adds another round's.
+    pub fn add(&mut self, other: Self) {
+        self.asked += other.asked;
+        self.again += other.again;
+        self.theirs_by_port += other.theirs_by_port;
+        for (name, count) in other.tolerated {
+            *self.tolerated.entry(name).or_default() += count;
+        }
     }
 }
 

@@ -12,19 +12,20 @@ use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 use testbed::{
     addr,
-    agent::{Agent, Start},
+    agent::{self, Agent, Start},
     cluster::{self, ADMIN_TOKEN, ControlPlane, KubeProxy, objects::object},
     netns::Netns,
     poll,
-    probe::Kind,
+    probe::{Ask, Kind},
 };
 
 use crate::{
     apply::{self, Job, Live, Manifest},
+    judge,
     numbers::Numbers,
     objects::{EXTERNAL_CIDRS, Slot},
     plan::{Endpoint, Port, Slice, Svc},
-    question::Client,
+    question::{Client, PATIENCE_MS},
     side::Side,
     world::{self, API, NODE, TARGETS, World, ZONES},
 };
@@ -133,6 +134,19 @@ impl Testbed {
         for mut agent in std::mem::take(&mut self.agents) {
             agent.quiet();
             agent.stop()?;
+        }
+        self.start_agents(way)?;
+        self.catch_up()
+    }
+
+    /// The same, and whatever the agents knew is forgotten: flows, ids, what they have written.
+    pub(crate) fn forget(&mut self, way: Way) -> Result<()> {
+        for mut agent in std::mem::take(&mut self.agents) {
+            agent.quiet();
+            agent.stop()?;
+        }
+        for side in self.sides {
+            agent::verb_with_state(self.ours.node(*side), &["cleanup"])?;
         }
         self.start_agents(way)?;
         self.catch_up()
@@ -276,9 +290,19 @@ impl Testbed {
                     "{who} of {node} has made change {} its own at {to}",
                     self.turn
                 );
+                // A short patience: a SYN that comes too early is lost, and sent again a second later.
+                let ask = Ask {
+                    kind: Kind::Tcp,
+                    connected: true,
+                    to,
+                    tries: 1,
+                    within_ms: PATIENCE_MS,
+                    reused: false,
+                };
                 let caught_up = poll::until_true(CATCH_UP, &what, || {
-                    let answer = world.client(Client::Pod, side).ask(Kind::Tcp, to);
-                    Ok(answer.is_ok_and(|answer| answer.name == name))
+                    let pod = world.client(Client::Pod, side);
+                    let observed = pod.survey(vec![ask.clone()], 1)?.pop();
+                    Ok(observed.is_some_and(|one| judge::names(&one).contains(&name)))
                 });
                 if caught_up.is_err() {
                     self.kube_proxies

@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::socket::{setsockopt, sockopt},
+};
 use serde::{Deserialize, Serialize};
 use socket2::{SockAddr, Socket};
 
@@ -182,6 +185,11 @@ fn bound(ask: &Ask) -> io::Result<Socket> {
             socket.set_reuse_address(true)?;
             // Closed by a reset: nothing lingers on either side.
             socket.set_linger(Some(Duration::ZERO))?;
+            if Family::of(&ask.to) == Family::V6 {
+                // An ICMP error that comes before connect(2) has let go of the socket would wait
+                // for the next SYN, a second later; IPv4's is remembered.
+                setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+            }
         }
         match socket.bind(&SockAddr::from(SocketAddr::new(unspecified, port(ask)))) {
             Ok(()) => return Ok(socket),

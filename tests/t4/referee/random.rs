@@ -59,7 +59,7 @@ fn random_clusters_are_served_as_kube_proxy_serves_them() -> Result<()> {
         );
         total.add(score);
     }
-    println!("{}", report::totals(seeds.len(), &total));
+    println!("{}", report::totals(seeds.len(), &total.counts()));
     if found.is_empty() {
         return Ok(());
     }

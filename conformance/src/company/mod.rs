@@ -1,26 +1,30 @@
 //! Random clusters in company: four side by side on two nodes, then the next four without a pause,
 //! so that numbers, addresses, ids and client ports have been others' a moment ago.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, Instant},
-};
+mod replay;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use replay::Replay;
 
 use crate::{
     classes::Classes,
     generate,
     plan::Plan,
+    question::Question,
     report,
     round::{self, Asked},
-    score::Score,
+    score::{Answered, Counts, Score},
     setup::{SLOTS_OF_PAIR, Testbed, Way},
     stage::Stage,
 };
 
 /// Questions of each Service in each state.
 const QUESTIONS: usize = 8;
+
+/// Differences that are made small in one run.
+const SMALL: usize = 3;
 
 /// Which clusters, and how.
 #[derive(Debug, Clone)]
@@ -47,13 +51,26 @@ impl Range {
     }
 }
 
+/// A cluster that differs.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its round, and its place there.
+    round: usize,
+    index: usize,
+    /// Its seed.
+    pub seed: u64,
+    way: Way,
+    /// The first question that was answered otherwise.
+    question: Question,
+}
+
 /// What came of a range.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Every question.
-    pub score: Score,
-    /// The seeds of the clusters that differ, with what was seen.
-    pub different: Vec<(u64, String)>,
+    /// What was asked.
+    pub counts: Counts,
+    /// The clusters that differ.
+    pub different: Vec<Found>,
     /// What the differences look like.
     pub classes: Classes,
     /// Time spent in rounds.
@@ -64,22 +81,22 @@ pub struct Outcome {
 pub fn play(range: &Range, mut say: impl FnMut(&str)) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let rounds = range.rounds();
-    let Some(way) = rounds.first().and_then(|(way, _)| *way) else {
+    let Some(mut way) = rounds.first().and_then(|(way, _)| *way) else {
         return Ok(outcome);
     };
     let mut bed = Testbed::pair(way)?;
     let mut stage = Stage::new(bed.numbers());
     let start = Instant::now();
-    for (index, (way, seeds)) in rounds.iter().enumerate() {
-        if let (Some(way), true) = (way, index > 0) {
-            bed.restart_agents(*way)?;
+    for (number, (next, seeds)) in rounds.iter().enumerate() {
+        if let Some(next) = *next
+            && next != way
+        {
+            bed.restart_agents(next)?;
+            way = next;
         }
-        let plans: Vec<Plan> = seeds
-            .iter()
-            .map(|seed| generate::plan_of_pair(*seed))
-            .collect::<Result<_>>()?;
+        let plans = plans(seeds)?;
         let score = round::play(&mut bed, &mut stage, &plans, &Asked::Some(QUESTIONS))?;
-        outcome.add(seeds, &plans, score, &mut say);
+        outcome.add(number, way, seeds, &plans, &score, &mut say);
         outcome.took = start.elapsed();
         say(&format!(
             "seeds {} to {} after {:.1?}: {} clusters differ",
@@ -94,44 +111,81 @@ pub fn play(range: &Range, mut say: impl FnMut(&str)) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Plays the first differences again from a clean state, and says what is left of each when it is
+/// made small.
+pub fn make_small(range: &Range, outcome: &Outcome, mut say: impl FnMut(&str)) -> Result<()> {
+    let rounds: Vec<Vec<u64>> = range.rounds().into_iter().map(|(_, seeds)| seeds).collect();
+    for found in outcome.different.iter().take(SMALL) {
+        let until = rounds.iter().take(found.round + 1);
+        let until: Vec<Vec<Plan>> = until.map(|seeds| plans(seeds)).collect::<Result<_>>()?;
+        let mut replay = Replay::new(found.way)?;
+        let small = replay.smallest(found, &until);
+        replay.end();
+        say(&format!(
+            "\n== seed {} by {:?} (in the run of LB_REFEREE_SEED={} LB_REFEREE_CLUSTERS={})\n{}",
+            found.seed, found.way, range.first, range.clusters, small?
+        ));
+    }
+    Ok(())
+}
+
+fn plans(seeds: &[u64]) -> Result<Vec<Plan>> {
+    let plans = seeds.iter().map(|seed| generate::plan_of_pair(*seed));
+    plans.collect()
+}
+
 impl Outcome {
-    fn add(&mut self, seeds: &[u64], plans: &[Plan], score: Score, say: &mut impl FnMut(&str)) {
+    fn add(
+        &mut self,
+        round: usize,
+        way: Way,
+        seeds: &[u64],
+        plans: &[Plan],
+        score: &Score,
+        say: &mut impl FnMut(&str),
+    ) {
         for one in &score.answered {
             if one.reused.as_ref().is_some_and(|reused| reused.they_differ) {
                 say(&format!("kube-proxy itself depends on the port: {one}"));
             }
         }
+        self.counts.add(score.counts());
+        let differ: Vec<&Answered> = score.differences().collect();
         for (index, (seed, plan)) in seeds.iter().zip(plans).enumerate() {
-            let own = score.answered.iter().filter(|one| one.plan == index);
-            let own = Score {
-                answered: own.filter(|one| one.differs()).cloned().collect(),
-                again: 0,
-            };
-            if own.answered.is_empty() {
-                continue;
-            }
-            for one in &own.answered {
+            let own = differ.iter().copied().filter(|one| one.plan == index);
+            let own: Vec<Answered> = own.cloned().collect();
+            let Some(first) = own.first() else { continue };
+            for one in &own {
                 self.classes.add(&plan.name, one);
             }
-            let text = report::differences(plans, &own);
-            say(&text);
-            self.different.push((*seed, text));
+            self.different.push(Found {
+                round,
+                index,
+                seed: *seed,
+                way,
+                question: first.question.clone(),
+            });
+            let own = Score {
+                answered: own,
+                again: 0,
+            };
+            say(&report::differences(plans, &own));
         }
-        self.score.add(score);
     }
 
     /// For people.
     #[must_use]
     pub fn summary(&self, clusters: u64) -> String {
         let asked = usize::try_from(clusters).unwrap_or(usize::MAX);
-        let mut text = report::totals(asked, &self.score);
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "kube-proxy's own answers that depend on a port used before: {}\n{} of {clusters} clusters differ, in {:.1?}",
-            self.score.theirs_by_port(),
-            self.different.len(),
-            self.took
+        let mut text = report::totals(asked, &self.counts);
+        report::add(
+            &mut text,
+            format_args!(
+                "kube-proxy's own answers that depend on a port used before: {}\n{} of {clusters} clusters differ, in {:.1?}\n",
+                self.counts.theirs_by_port,
+                self.different.len(),
+                self.took
+            ),
         );
         if !self.different.is_empty() {
             text += &self.classes.table();
