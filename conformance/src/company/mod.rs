@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Questions of each Service in each state.
-const QUESTIONS: usize = 8;
+const QUESTIONS: usize = 12;
 
 /// Differences that are made small in one run.
 const SMALL: usize = 3;
