@@ -79,7 +79,10 @@ fn class(one: &Answered) -> String {
         Some(reused) if reused.we_differ => ("used port", &one.ours, &reused.ours),
         _ => (
             "fresh port",
-            one.pool.as_ref().unwrap_or(&one.theirs),
+            one.inside
+                .as_ref()
+                .or(one.pool.as_ref())
+                .unwrap_or(&one.theirs),
             &one.ours,
         ),
     };

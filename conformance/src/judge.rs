@@ -23,6 +23,9 @@ pub struct Case<'a> {
     pub theirs: &'a Observation,
     /// What ours said.
     pub ours: &'a Observation,
+    /// What kube-proxy's world said to a pod of the node that is asked, see
+    /// [`Question::is_halved`].
+    pub inside: Option<&'a Observation>,
 }
 
 /// What came of a comparison.
@@ -41,6 +44,9 @@ impl Case<'_> {
     /// this one has it.
     #[must_use]
     pub fn judge(&self, pool: Option<&Observation>) -> Verdict {
+        if let Some(inside) = self.inside {
+            return self.halved(inside);
+        }
         let Some(pool) = pool else {
             return self.plain();
         };
@@ -65,6 +71,15 @@ impl Case<'_> {
             return self.excuse(Aspect::Who);
         }
         self.addresses()
+    }
+
+    /// kube-proxy's own answer is by chance what it is: the other one says who may answer.
+    fn halved(&self, inside: &Observation) -> Verdict {
+        let is_whole = names(self.ours).len() == names(inside).len();
+        if who(self.theirs) == who(self.ours) && is_whole {
+            return self.addresses();
+        }
+        self.excuse(Aspect::Who)
     }
 
     fn sticky(&self) -> Verdict {
@@ -155,6 +170,33 @@ impl Case<'_> {
             .map(|number| format!("{}:", world::pod(number).name));
         let is_near = |name: &String| near.iter().any(|pod| name.starts_with(pod));
         self.we_are_answered() && names(self.ours).iter().all(is_near)
+    }
+
+    /// Nothing in their world but answers of backends of the node that is asked, silence, and
+    /// answers that come from elsewhere.
+    #[must_use]
+    pub fn they_are_halved(&self) -> bool {
+        let near = self.question.through.pods();
+        let near = near.map(|number| format!("{}:", world::pod(number).name));
+        self.theirs.iter().all(|one| match one {
+            Outcome::Answer { name, .. } => near.iter().any(|pod| name.starts_with(pod)),
+            Outcome::Silence | Outcome::Odd(_) => true,
+            Outcome::Errno(_) => false,
+        })
+    }
+
+    /// In ours answer exactly those that answer a pod of the node that is asked; with session
+    /// affinity, one of them.
+    #[must_use]
+    pub fn all_inside_answer(&self) -> bool {
+        let inside = self.inside.map(names).unwrap_or_default();
+        let ours = names(self.ours);
+        let enough = if self.svc.affinity.is_some() {
+            ours.len() == 1
+        } else {
+            ours.len() == inside.len()
+        };
+        self.we_are_answered() && enough && ours.is_subset(&inside)
     }
 
     /// The addresses that backends saw in their world.

@@ -121,6 +121,23 @@ impl Question {
         same(self) == same(other) && kind(&self.front) == kind(&other.front)
     }
 
+    /// Asked by a pod of one node at the other node's port, where the external policy is Local:
+    /// kube-proxy counts it as a client of the cluster, which any endpoint may answer, and leaves it
+    /// its address; so only endpoints of the node that is asked get their answers through.
+    #[must_use]
+    pub fn is_halved(&self, svc: &Svc) -> bool {
+        let by_a_pod = matches!(self.client, Client::Pod | Client::Backend);
+        let across = self.from != self.through && self.front == Front::NodePort;
+        by_a_pod && across && svc.external_local
+    }
+
+    /// The same, asked by the client pod of the node that is asked.
+    #[must_use]
+    pub const fn from_inside(mut self) -> Self {
+        (self.client, self.from) = (Client::Pod, self.through);
+        self
+    }
+
     /// For the helper; `more` multiplies patience and tries.
     #[must_use]
     pub fn ask(&self, more: u32) -> Ask {

@@ -29,10 +29,13 @@ pub(crate) fn ask(bed: &Testbed, items: &mut [Answered]) -> Result<()> {
     let fine = |one: &Answered| one.verdict != Verdict::Differs;
     let open: Vec<usize> = (0..items.len()).filter(|i| fine(&items[*i])).collect();
     let asks = |one: &Answered| {
-        vec![
-            (Which::Ours, again(one, &one.ours)),
-            (Which::Theirs, again(one, &one.theirs)),
-        ]
+        let asker = (one.question.client, one.question.from);
+        let mut asks = vec![(Which::Ours, asker, again(one, &one.ours))];
+        // What is halved depends on chance.
+        if one.inside.is_none() {
+            asks.push((Which::Theirs, asker, again(one, &one.theirs)));
+        }
+        asks
     };
     for (index, which, observed) in round::ask_all(bed, items, &open, THREADS, asks)? {
         let one = &mut items[index];
@@ -42,7 +45,7 @@ pub(crate) fn ask(bed: &Testbed, items: &mut [Answered]) -> Result<()> {
                 reused.we_differ = !holds(one, &one.ours, &observed);
                 reused.ours = observed;
             }
-            Which::Theirs | Which::Pool => {
+            Which::Theirs | Which::Pool | Which::Inside => {
                 reused.they_differ = !holds(one, &one.theirs, &observed);
                 reused.theirs = observed;
             }

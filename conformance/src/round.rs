@@ -1,7 +1,7 @@
 //! A round: plans side by side, state after state, all their questions asked in both worlds, every
 //! difference asked again before it counts.
 
-use std::thread;
+use std::{collections::BTreeMap, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use testbed::probe::{Ask, Observation};
@@ -85,6 +85,7 @@ fn settle(bed: &Testbed, items: &mut [Answered]) -> Result<usize> {
                 svc: &one.svc,
                 theirs: &one.theirs,
                 ours: &one.ours,
+                inside: one.inside.as_ref(),
             };
             one.verdict = case.judge(one.pool.as_ref());
         }
@@ -102,22 +103,41 @@ fn settle(bed: &Testbed, items: &mut [Answered]) -> Result<usize> {
 /// What one client asks in one world, and where the answers belong.
 type List = Vec<(usize, Which, Ask)>;
 
+/// Who asks, and on which node.
+pub(crate) type Asker = (Client, Side);
+
 /// Where an answer belongs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which {
     Theirs,
     Ours,
     Pool,
+    Inside,
 }
 
 fn ask(bed: &Testbed, items: &mut [Answered], open: &[usize], more: u32) -> Result<()> {
     let threads = (THREADS * more as usize).min(MOST_THREADS);
     let asks = |one: &Answered| {
-        let own = one.question.ask(more);
-        let shadow = one.shadow.as_ref().map(|shadow| shadow.ask(more));
-        let mut asks = vec![(Which::Ours, own.clone()), (Which::Theirs, own)];
-        asks.extend(shadow.map(|ask| (Which::Pool, ask)));
-        asks
+        let Answered {
+            question,
+            svc,
+            shadow,
+            ..
+        } = one;
+        let mut asks = vec![
+            (Which::Ours, question.clone()),
+            (Which::Theirs, question.clone()),
+        ];
+        asks.extend(shadow.iter().map(|shadow| (Which::Pool, shadow.clone())));
+        if question.is_halved(svc) {
+            let inside = shadow.as_ref().unwrap_or(question).clone();
+            asks.push((Which::Inside, inside.from_inside()));
+        }
+        let with_patience = |(which, question): (Which, Question)| {
+            let asker = (question.client, question.from);
+            (which, asker, question.ask(more))
+        };
+        asks.into_iter().map(with_patience).collect()
     };
     for (index, which, observed) in ask_all(bed, items, open, threads, asks)? {
         let one = &mut items[index];
@@ -125,6 +145,7 @@ fn ask(bed: &Testbed, items: &mut [Answered], open: &[usize], more: u32) -> Resu
             Which::Theirs => one.theirs = observed,
             Which::Ours => one.ours = observed,
             Which::Pool => one.pool = Some(observed),
+            Which::Inside => one.inside = Some(observed),
         }
     }
     Ok(())
@@ -136,33 +157,21 @@ pub(crate) fn ask_all(
     items: &[Answered],
     open: &[usize],
     threads: usize,
-    asks: impl Fn(&Answered) -> Vec<(Which, Ask)>,
+    asks: impl Fn(&Answered) -> Vec<(Which, Asker, Ask)>,
 ) -> Result<Vec<(usize, Which, Observation)>> {
-    let mut lists: Vec<(&World, Client, Side, List)> = Vec::new();
-    for side in bed.sides() {
-        for client in Client::ALL {
-            let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-            for index in open {
-                let question = &items[*index].question;
-                if (question.client, question.from) != (client, *side) {
-                    continue;
-                }
-                for (which, ask) in asks(&items[*index]) {
-                    let list = match which {
-                        Which::Ours => &mut ours,
-                        Which::Theirs | Which::Pool => &mut theirs,
-                    };
-                    list.push((*index, which, ask));
-                }
-            }
-            lists.push((bed.ours(), client, *side, ours));
-            lists.push((bed.theirs(), client, *side, theirs));
+    let mut lists: BTreeMap<(bool, Asker), List> = BTreeMap::new();
+    for index in open {
+        for (which, asker, ask) in asks(&items[*index]) {
+            let is_ours = matches!(which, Which::Ours);
+            let list = lists.entry((is_ours, asker)).or_default();
+            list.push((*index, which, ask));
         }
     }
     let answers = thread::scope(|scope| {
         let running: Vec<_> = lists
             .into_iter()
-            .map(|(world, client, side, list)| {
+            .map(|((is_ours, (client, side)), list)| {
+                let world = if is_ours { bed.ours() } else { bed.theirs() };
                 scope.spawn(move || survey(world, client, side, &list, threads))
             })
             .collect();

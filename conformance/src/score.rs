@@ -25,6 +25,9 @@ pub struct Answered {
     pub pool: Option<Observation>,
     /// The question of that one.
     pub(crate) shadow: Option<Question>,
+    /// kube-proxy's world, to a pod of the node that is asked, where the asking one's answers are
+    /// halved; of the same Service without session affinity.
+    pub inside: Option<Observation>,
     /// From ports that others have used just before, see [`crate::reused`].
     pub reused: Option<Reused>,
     /// What came of it.
@@ -135,6 +138,9 @@ impl fmt::Display for Answered {
         )?;
         if let Some(pool) = &self.pool {
             write!(f, "\n  kube-proxy without session affinity: {pool:?}")?;
+        }
+        if let Some(inside) = &self.inside {
+            write!(f, "\n  kube-proxy to a pod of that node: {inside:?}")?;
         }
         if let Some(reused) = &self.reused {
             write!(

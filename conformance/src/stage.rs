@@ -296,6 +296,7 @@ impl Asking<'_> {
             ours: Observation::new(),
             pool: None,
             shadow,
+            inside: None,
             reused: None,
             verdict: Verdict::Differs,
         }

@@ -39,6 +39,9 @@ const REFUSED: i32 = Errno::ECONNREFUSED as i32;
 const UNREACHABLE: i32 = Errno::EHOSTUNREACH as i32;
 const FORBIDDEN: i32 = Errno::EPERM as i32;
 
+/// Seen only where both nodes are refereed.
+pub const OF_PAIR: &str = "every endpoint answers a pod of another node";
+
 /// All of them.
 pub const ALL: &[Toleration] = &[
     Toleration {
@@ -133,6 +136,19 @@ pub const ALL: &[Toleration] = &[
                 && case.they_hear_nothing_good()
                 && is_own_answer(case)
                 && has_nameless_twin(case)
+        },
+    },
+    Toleration {
+        name: OF_PAIR,
+        reason: "a pod of another node is a client of the cluster, whatever the external policy: kube-proxy sends it to every \
+                 endpoint and leaves it its address, so answers of endpoints on other nodes miss the node that is asked, and are \
+                 lost; here they pass it",
+        aspect: Aspect::Who,
+        applies: |case| {
+            case.question.is_halved(case.svc)
+                && case.they_are_halved()
+                && case.all_inside_answer()
+                && is_within(&case.we_saw(), &[own(case), node(case)].concat())
         },
     },
 ];
