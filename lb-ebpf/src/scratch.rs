@@ -12,7 +12,7 @@ use lb_common::{
 
 use crate::packet::{
     Packet,
-    inner::{self, IcmpError, Quote},
+    inner::{self, Quote},
 };
 
 // Here and not in maps.rs, for no other room reads or writes the element.
@@ -117,16 +117,6 @@ pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
         (&raw mut (*p).packet).write(packet);
         Some((&(*p).packet, &mut (*p).rest))
     }
-}
-
-/// Puts an ICMP error in this CPU's room, for [`held`].
-#[inline(always)]
-pub fn hold_error(error: IcmpError) -> bool {
-    let Some((_, s)) = hold(error.answer) else {
-        return false;
-    };
-    s.quote = error.quote;
-    true
 }
 
 /// The place of the packet in this CPU's room, to be written whole.

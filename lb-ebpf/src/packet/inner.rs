@@ -14,15 +14,6 @@ use super::{
 /// Bytes of an ICMP header.
 pub const HEADER: u32 = 8;
 
-/// An ICMP error about a TCP segment, a UDP datagram or an SCTP packet.
-#[derive(Clone, Copy)]
-pub struct IcmpError {
-    /// A packet that would answer the quoted one: its tuple is the quoted one turned round. `ttl`,
-    /// `len` and `net` are those of the error itself, `l4` is where the quoted ports stand.
-    pub answer: Packet,
-    pub quote: Quote,
-}
-
 /// What an error quotes.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -37,9 +28,12 @@ pub struct Quote {
     pub l4_len: u32,
 }
 
-/// Reads an ICMP error in the first `whole` bytes from the network header on; `room` is written
-/// over. `None` for any other
-/// ICMP, for fragments of errors, and for quotes too short.
+/// Reads an ICMP error about a TCP segment, a UDP datagram or an SCTP packet, in the first `whole`
+/// bytes from the network header on; `room` and `quote` are written over. `None` for any other ICMP,
+/// for fragments of errors, and for quotes too short.
+///
+/// Returns a packet that would answer the quoted one: its tuple is the quoted one turned round.
+/// `ttl`, `len` and `net` are those of the error itself, `l4` is where the quoted ports stand.
 #[inline(always)]
 pub fn parse(
     skb: *mut __sk_buff,
@@ -47,7 +41,8 @@ pub fn parse(
     whole: u32,
     ifindex: u32,
     room: &mut Words,
-) -> Option<IcmpError> {
+    quote: &mut Quote,
+) -> Option<Packet> {
     let outer = header(skb, net, room)?;
     let (number, last) = if net.v4 { (ICMP, 12) } else { (ICMPV6, 4) };
     if outer.proto != number || outer.fragment != 0 || outer.len > whole {
@@ -65,46 +60,48 @@ pub fn parse(
     {
         return None;
     }
-    let at = icmp + HEADER;
-    let quoted = header(skb, Net { at, ..net }, room)?;
-    let l4 = at + quoted.bytes;
-    let [sport, dport] = load::<[u16; 2]>(skb, l4)?;
-    let end = net.at + outer.len;
+    // Noted here and not at the end, so that it lies on no stack meanwhile.
+    quote.from = outer.src;
+    quote.at = icmp + HEADER;
+    quote.end = net.at + outer.len;
+    let quoted = header(
+        skb,
+        Net {
+            at: quote.at,
+            ..net
+        },
+        room,
+    )?;
+    quote.l4_len = quoted.len.wrapping_sub(quoted.bytes);
+    let l4 = quote.at + quoted.bytes;
     // Eight bytes are quoted at least (RFC 792); of a packet in fragments, the first one. An error
     // goes to the sender of what it quotes.
-    if l4 + 8 > end
+    if l4 + 8 > quote.end
         || quoted.fragment & OFFSET != 0
         || !matches!(quoted.proto, TCP | UDP | SCTP)
         || !same(&outer.dst, &quoted.src)
     {
         return None;
     }
-    Some(IcmpError {
-        answer: Packet {
-            src: quoted.dst,
-            dst: quoted.src,
-            sport: u16::from_be(dport),
-            dport: u16::from_be(sport),
-            proto: quoted.proto,
-            flags: 0,
-            number: 0,
-            l4_len: 8,
-            ttl: outer.ttl,
-            v4: net.v4,
-            header_sum: 0,
-            sum: 0,
-            len: outer.len,
-            fragment: DONT_FRAGMENT,
-            net: net.at,
-            l4,
-            ifindex,
-        },
-        quote: Quote {
-            from: outer.src,
-            at,
-            end,
-            l4_len: quoted.len.wrapping_sub(quoted.bytes),
-        },
+    let [sport, dport] = load::<[u16; 2]>(skb, l4)?;
+    Some(Packet {
+        src: quoted.dst,
+        dst: quoted.src,
+        sport: u16::from_be(dport),
+        dport: u16::from_be(sport),
+        proto: quoted.proto,
+        flags: 0,
+        number: 0,
+        l4_len: 8,
+        ttl: outer.ttl,
+        v4: net.v4,
+        header_sum: 0,
+        sum: 0,
+        len: outer.len,
+        fragment: DONT_FRAGMENT,
+        net: net.at,
+        l4,
+        ifindex,
     })
 }
 

@@ -194,7 +194,10 @@ pub fn hold_icmp_error(skb: *mut __sk_buff, net: Net) -> bool {
         return false;
     };
     let whole = ctx.len() - net.at;
-    inner::parse(skb, net, whole, ifindex(ctx), &mut s.header).is_some_and(scratch::hold_error)
+    let (room, quote) = (&mut s.header, &mut s.quote);
+    inner::parse(skb, net, whole, ifindex(ctx), room, quote)
+        .and_then(scratch::hold)
+        .is_some()
 }
 
 /// The device that the packet came in on, or goes out by.
