@@ -43,19 +43,22 @@ pub fn plan(seed: u64) -> Result<Plan> {
 }
 
 /// A cluster for two nodes: as [`plan`], and some endpoints name the node that they do not run on,
-/// as those of hand-made slices do.
+/// as those of hand-made slices do. Not under external policy Local, where kube-proxy sends packets
+/// to such an endpoint that come back past the node.
 pub fn plan_of_pair(seed: u64) -> Result<Plan> {
     let mut plan = plan(seed)?;
-    let svcs = plan.states.iter_mut().flatten().flatten();
-    let slices = svcs.flat_map(|svc| &mut svc.slices);
-    for endpoint in slices.flat_map(|slice| &mut slice.endpoints) {
-        // Always the same ones of a cluster: a pod does not move while it runs.
-        let chance = seed.wrapping_mul(31).wrapping_add(endpoint.pod as u64 * 7) % 24;
-        endpoint.misplaced = chance == 0 && !endpoint.nameless;
-        // What kube-proxy makes of a pod that asks itself and is no local endpoint has a scenario
-        // of its own.
-        if Side::ALL.iter().any(|side| side.backend() == endpoint.pod) {
-            (endpoint.nameless, endpoint.misplaced) = (false, false);
+    for svc in plan.states.iter_mut().flatten().flatten() {
+        let is_free = !svc.external_local;
+        let slices = &mut svc.slices;
+        for endpoint in slices.iter_mut().flat_map(|slice| &mut slice.endpoints) {
+            // Always the same ones of a cluster: a pod does not move while it runs.
+            let chance = seed.wrapping_mul(31).wrapping_add(endpoint.pod as u64 * 7) % 24;
+            endpoint.misplaced = is_free && chance == 0 && !endpoint.nameless;
+            // What kube-proxy makes of a pod that asks itself and is no local endpoint has a
+            // scenario of its own.
+            if Side::ALL.iter().any(|side| side.backend() == endpoint.pod) {
+                (endpoint.nameless, endpoint.misplaced) = (false, false);
+            }
         }
     }
     Ok(plan)
