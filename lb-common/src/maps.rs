@@ -93,6 +93,8 @@ maps! {
     /// hash of a backend's address / 64 → the bits of 64 hashes (see [`known`](crate::known));
     /// mmapable
     KNOWN_BACKENDS: "lb_known_backs", crate::known::WORDS, v 1, config;
+    /// [`Oversized`](crate::fragment::Oversized), a ring
+    OVERSIZED: "lb_oversized", crate::fragment::OVERSIZED, v 1, config;
     /// room that a program needs beside its stack, one a CPU
     SCRATCH: "lb_scratch", 1, v 1, config;
     /// interface index → [`Dev`](crate::dev::Dev)

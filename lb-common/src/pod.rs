@@ -7,7 +7,7 @@ use crate::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey, PortRange, PortRanges, RANGES},
-    fragment::{Fragment, FragmentKey},
+    fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     member::MemberKey,
     pool::Pool,
@@ -63,7 +63,8 @@ pod! {
         flags: u8, client: u8, server: u8, proof: u32, seen: u32,
     }
     FragmentKey { src: Addr, dst: Addr, id: u32, proto: u8, pad: [u8; 3] }
-    Fragment { seen_ns: u64, sport: u16, dport: u16, pad: u32 }
+    Fragment { seen_ns: u64, sport: u16, dport: u16, to_stack: u32 }
+    Oversized { src: Addr, dst: Addr, sport: u16, proto: u8, pad: [u8; 5], count: u64 }
     Refusals { paid_until_ns: u64 }
     PortRange { first: u16, count: u16 }
     PortRanges { total: u32, pad: u32, ranges: [PortRange; RANGES] }

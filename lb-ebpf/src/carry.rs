@@ -7,7 +7,7 @@ use lb_common::{Reason, flow::direction};
 use crate::{
     count::{self, count},
     decide::{Action, Side},
-    lookup, mark,
+    lookup, mark, oversized,
     packet::{self, Packet},
     reply::{
         icmp::{self, Answer},
@@ -36,6 +36,15 @@ impl Side {
 pub fn carry_held(skb: *mut __sk_buff, action: u64, side: Side) -> Verdict {
     let Some((p, s)) = scratch::held() else {
         return side.not_ours();
+    };
+    let by_device = Action::Send { neighbour: false }.pack();
+    let action = if action == by_device && Route::is_narrow(&s.fib) {
+        if may_divert(s, side) {
+            return divert(skb);
+        }
+        Action::TooBig.pack()
+    } else {
+        action
     };
     carry(&TcContext::new(skb), p, s, Action::unpack(action), side)
 }
@@ -111,6 +120,32 @@ pub fn carry_icmp_error(
     };
     count(Reason::PktIcmpError);
     go(ctx, p, s, way)
+}
+
+/// May the stack fragment a packet by the way found? A program of ours must stand where it leaves;
+/// and from `lb0` nothing goes into the stack but answers.
+#[inline(always)]
+fn may_divert(s: &Scratch, side: Side) -> bool {
+    side == Side::NodeDevice && route::is_node_device(s.fib.ifindex)
+}
+
+/// Leaves the packet in this CPU's room to the stack, which fragments it. Not inlined, since it is
+/// rare.
+#[inline(never)]
+fn divert(skb: *mut __sk_buff) -> Verdict {
+    let Some((p, s)) = scratch::held() else {
+        return Verdict::Shot;
+    };
+    if !oversized::divert(skb, p, &mut s.flow) || skb::write(skb, p, &s.flow, Hop::Keep).is_err() {
+        return Verdict::dropped(Reason::PktWriteFailed);
+    }
+    let reason = if s.flow.direction == direction::REPLY {
+        Reason::PktReply
+    } else {
+        Reason::PktForwarded
+    };
+    count::forwarded(s.flow.pool, p.len, reason);
+    Verdict::Next
 }
 
 #[inline(always)]

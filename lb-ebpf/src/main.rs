@@ -14,6 +14,7 @@ mod fragment;
 mod lookup;
 mod maps;
 mod mark;
+mod oversized;
 mod packet;
 mod programs;
 mod reply;

@@ -12,7 +12,7 @@ use lb_common::{
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey, PortRanges},
-    fragment::{Fragment, FragmentKey},
+    fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
     maps::{self, MMAPABLE},
     member::MemberKey,
@@ -110,6 +110,9 @@ pub static PORTS: Array<PortRanges, { maps::PORTS.capacity as usize }> = Array::
 #[btf_map(name = "lb_known_backs")]
 pub static KNOWN_BACKENDS: Array<u64, { maps::KNOWN_BACKENDS.capacity as usize }, MMAPABLE> =
     Array::new();
+
+#[btf_map(name = "lb_oversized")]
+pub static OVERSIZED: Array<Oversized, { maps::OVERSIZED.capacity as usize }> = Array::new();
 
 #[btf_map(name = "lb_devs")]
 pub static DEVS: HashMap<u32, Dev, { maps::DEVS.capacity as usize }> = HashMap::new();

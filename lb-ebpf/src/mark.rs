@@ -5,11 +5,46 @@ use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext,
 };
 
+use lb_common::fragment;
+
 use crate::packet::{load, store};
 
 /// In `skb->tc_index`, which no card and no wire carries. No other program is known to write this
 /// number.
-const SENT: u16 = 0x6c62;
+const SENT: u32 = 0x6c62;
+/// There, too: with the number of an entry of `lb_oversized` in the bits below. The kernel copies it
+/// to the fragments and segments that it makes.
+const OVERSIZED: u32 = 0x6800;
+
+const _: () = {
+    assert!(OVERSIZED & (fragment::OVERSIZED - 1) == 0);
+    assert!(SENT & !(fragment::OVERSIZED - 1) != OVERSIZED);
+};
+
+/// What an earlier program has marked a packet with; 0 is nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u32);
+
+impl Mark {
+    /// See [`sent`].
+    #[inline(always)]
+    pub fn is_sent(self) -> bool {
+        self.0 == SENT
+    }
+
+    /// See [`oversized`].
+    #[inline(always)]
+    pub fn is_oversized(self) -> bool {
+        self.0 & !(fragment::OVERSIZED - 1) == OVERSIZED
+    }
+
+    /// The entry in `lb_oversized`, if it is one of [`oversized`].
+    #[inline(always)]
+    pub fn slot(self) -> u32 {
+        self.0 & (fragment::OVERSIZED - 1)
+    }
+}
+
 /// In the bytes before the frame (XDP metadata), which no sender can write. No other program is
 /// known to write this number.
 const REWRITTEN: u32 = u32::from_ne_bytes(*b"lb-x");
@@ -19,20 +54,27 @@ const REWRITTEN_LEN: usize = size_of::<u32>();
 #[inline(always)]
 pub fn sent(skb: *mut __sk_buff) {
     // SAFETY: a field of the program's own context that tc programs may write.
-    unsafe { (*skb).tc_index = u32::from(SENT) };
+    unsafe { (*skb).tc_index = SENT };
 }
 
-/// Removes the mark of [`sent`] and returns true if it was there. A virtual device would carry it
-/// into the namespace behind it.
+/// Marks a packet that the stack is to fragment, with its entry in `lb_oversized`: its source is
+/// rewritten where it leaves.
 #[inline(always)]
-pub fn take_sent(skb: *mut __sk_buff) -> bool {
+pub fn oversized(skb: *mut __sk_buff, slot: u32) {
+    // SAFETY: a field of the program's own context that tc programs may write.
+    unsafe { (*skb).tc_index = OVERSIZED | slot };
+}
+
+/// Removes a mark of ours. A virtual device would carry it into the namespace behind it.
+#[inline(always)]
+pub fn take(skb: *mut __sk_buff) -> Mark {
     // SAFETY: a field of the program's own context that tc programs may read and write.
     unsafe {
-        let marked = (*skb).tc_index == u32::from(SENT);
-        if marked {
+        let mark = Mark((*skb).tc_index);
+        if mark.is_sent() || mark.is_oversized() {
             (*skb).tc_index = 0;
         }
-        marked
+        mark
     }
 }
 

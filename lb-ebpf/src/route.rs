@@ -34,8 +34,21 @@ pub enum Route {
     Here,
     /// Larger than the way carries.
     TooBig,
+    /// The same, but routers may fragment it.
+    Narrow,
     /// No way.
     None,
+}
+
+/// In `Fib::vlan`, where the kernel has no such number: what was found is [`Route::Narrow`].
+const NARROW: u32 = u32::MAX;
+
+impl Route {
+    /// Was the way that was found last one of [`Route::Narrow`]?
+    #[inline(always)]
+    pub fn is_narrow(fib: &Fib) -> bool {
+        fib.vlan == NARROW
+    }
 }
 
 /// What a way is asked for.
@@ -93,9 +106,31 @@ pub fn find(
         BPF_FIB_LKUP_RET_SUCCESS => Route::Found { neighbour: true },
         BPF_FIB_LKUP_RET_NO_NEIGH => Route::Found { neighbour: false },
         BPF_FIB_LKUP_RET_NOT_FWDED => Route::Here,
+        BPF_FIB_LKUP_RET_FRAG_NEEDED
+            if len != 0 && p.may_be_fragmented() && is_found(ctx, fib, flags) =>
+        {
+            fib.vlan = NARROW;
+            Route::Narrow
+        }
         BPF_FIB_LKUP_RET_FRAG_NEEDED => Route::TooBig,
         _ => Route::None,
     }
+}
+
+/// Asks once more for the way of a packet that is too large for it, of which the first answer says
+/// nothing but how much it carries; that stays in `fib`. Not inlined, since it is rare.
+#[inline(never)]
+fn is_found(ctx: *mut c_void, fib: &mut Fib, flags: u32) -> bool {
+    let carries = fib.tot_len;
+    fib.tot_len = 0;
+    // SAFETY: as in `find`.
+    let rc = unsafe { bpf_fib_lookup(ctx, core::ptr::from_mut(fib).cast(), 64, flags) };
+    fib.tot_len = carries;
+    // The last: larger than the device carries.
+    matches!(
+        rc as u32,
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED
+    )
 }
 
 /// Is this source of a packet that came in on a device one that the stack would not take from there:

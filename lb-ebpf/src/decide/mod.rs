@@ -40,7 +40,8 @@ pub enum Action {
     /// Rewritten, then up the stack, which knows the way.
     Deliver,
     /// Rewritten with a hop less to live, and sent; `neighbour` when its link-layer address is
-    /// known.
+    /// known. Without it, the packet may also be larger than the way carries, and routers may
+    /// fragment it ([`Route::is_narrow`]): the stack does.
     Send { neighbour: bool },
     /// The reply of a local backend, rewritten on its way out; it leaves by the device in
     /// `Scratch::flow`.
@@ -314,6 +315,9 @@ fn send(way: Route) -> Action {
     match way {
         Route::Found { neighbour } => Action::Send { neighbour },
         Route::TooBig => Action::TooBig,
+        // The way says so itself: another action would cost every packet, as the kernel's verifier
+        // sees it.
+        Route::Narrow => Action::Send { neighbour: false },
         // A packet with its source rewritten never enters our own stack.
         Route::Here | Route::None => Action::dropped(Reason::PktNoRoute),
     }

@@ -270,7 +270,7 @@ fn source(
         Route::None => return Action::dropped(Reason::PktNoRoute),
         // Of the way itself nothing is known then, so nothing is recorded.
         Route::TooBig => return Action::TooBig,
-        Route::Found { .. } | Route::Here => {}
+        Route::Found { .. } | Route::Narrow | Route::Here => {}
     }
     s.flow.flags = from_lb0;
     match route::source(&s.fib, p) {
@@ -288,7 +288,8 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named_here: bool, whole: u
     // A backend here gets what its device carries from the stack.
     let len = if named_here { 0 } else { whole };
     let way = route::find(ctx, &mut s.fib, p, ends, len, For::Forward);
-    let leaves = matches!(way, Route::Found { .. }) && route::is_node_device(s.fib.ifindex);
+    let found = matches!(way, Route::Found { .. } | Route::Narrow);
+    let leaves = found && route::is_node_device(s.fib.ifindex);
     if named_here {
         if !leaves {
             return Route::Here;
@@ -301,7 +302,7 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named_here: bool, whole: u
     }
     // A pod of this node whose endpoint names no node, or another one: its reply comes in on a
     // device without our programs, and is caught on its way out instead.
-    if matches!(way, Route::Found { .. }) && !leaves {
+    if found && !leaves {
         return Route::Here;
     }
     way

@@ -204,6 +204,12 @@ impl Packet {
         self.fragment & (fragment::MORE | fragment::OFFSET) != 0
     }
 
+    /// May routers fragment it?
+    #[inline(always)]
+    pub fn may_be_fragmented(&self) -> bool {
+        self.fragment & fragment::DONT_FRAGMENT == 0
+    }
+
     /// Is a part of a packet, and not the first one: it has no transport header.
     #[inline(always)]
     pub fn is_later(&self) -> bool {

@@ -32,6 +32,8 @@ pub enum Place {
     Frame,
     /// They were read, into this CPU's room: those of a fragment.
     Room,
+    /// The same, of a fragment that must go by the stack ([`Read::ForStack`]).
+    RoomForStack,
 }
 
 /// What a socket buffer holds.
@@ -71,11 +73,10 @@ pub fn find(ctx: &TcContext) -> Headers {
     if vlan != 0 || matches!(kind, PACKET_BROADCAST..=PACKET_OTHERHOST) {
         return Headers::Other;
     }
-    let at = match route::device(ifindex) {
-        Some(dev) if dev.header_len == 0 => 0,
-        _ => ETH,
+    let net = Net {
+        at: link_header(ifindex),
+        v4,
     };
-    let net = Net { at, v4 };
     if !pull(ctx, net.at + net.shortest()) {
         count(Reason::PktMalformed);
         return Headers::Other;
@@ -88,6 +89,7 @@ pub fn find(ctx: &TcContext) -> Headers {
         Ok(Needed::Fragment(before)) => {
             return match fragment::read(skb, net, before) {
                 Read::Packet => Headers::Packet(net, Place::Room),
+                Read::ForStack => Headers::Packet(net, Place::RoomForStack),
                 Read::Unknown => Headers::Fragment,
                 Read::Lost => Headers::LostFragment,
             };
@@ -102,6 +104,28 @@ pub fn find(ctx: &TcContext) -> Headers {
         return Headers::Other;
     }
     found
+}
+
+/// Bytes before the network header of what comes in on a device, or leaves by it.
+#[inline(always)]
+fn link_header(ifindex: u32) -> u32 {
+    match route::device(ifindex) {
+        Some(dev) if dev.header_len == 0 => 0,
+        _ => ETH,
+    }
+}
+
+/// Reads a packet of IPv4, whole or a fragment, into this CPU's room by helpers.
+#[inline(always)]
+pub fn read_v4(ctx: &TcContext) -> Option<(&'static Packet, &'static mut Scratch)> {
+    let net = Net {
+        at: link_header(ifindex(ctx)),
+        v4: true,
+    };
+    match fragment::read(ctx.skb.skb, net, 0) {
+        Read::Packet | Read::ForStack => scratch::held(),
+        Read::Unknown | Read::Lost => None,
+    }
 }
 
 /// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the
@@ -151,10 +175,11 @@ pub fn read(
         }
     }
     let (p, s) = scratch::held().ok_or(Unread::Other)?;
-    let whole = if place == Place::Frame {
-        length(ctx, p)
-    } else {
-        p.len as u16
+    let whole = match place {
+        Place::Frame => length(ctx, p),
+        Place::Room => p.len as u16,
+        // More than any way carries.
+        Place::RoomForStack => u16::MAX,
     };
     Ok((p, s, whole))
 }

@@ -8,8 +8,9 @@ use crate::{
     carry::{carry_held, carry_icmp_error},
     count::count,
     decide::{self, Direction, Side, icmp_error},
-    mark,
+    mark, oversized,
     packet::{Net, Unread},
+    rewrite::{Hop, skb},
     scratch,
     verdict::Verdict,
 };
@@ -19,7 +20,7 @@ use crate::{
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     // Another network namespace may have marked it.
-    mark::take_sent(skb);
+    let _ = mark::take(skb);
     if mark::is_rewritten_by_xdp(skb) {
         return Verdict::Next as i32;
     }
@@ -36,8 +37,12 @@ pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn lb_tc_egress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    if mark::take_sent(skb) {
+    let mark = mark::take(skb);
+    if mark.is_sent() {
         return Verdict::Next as i32;
+    }
+    if mark.is_oversized() {
+        return oversized_out(skb, mark.slot()) as i32;
     }
     match headers::find(&ctx) {
         Headers::Packet(net, place) => packet_out(skb, net, place) as i32,
@@ -69,6 +74,23 @@ fn packet_out(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     };
     let action = decide::egress(p, s);
     carry_held(skb, action.pack(), Side::NodeDevice)
+}
+
+/// What the stack has fragmented, or found no need to: the last of its translation. Without it the
+/// packet would leave with the client's address.
+#[inline(never)]
+fn oversized_out(buffer: *mut __sk_buff, slot: u32) -> Verdict {
+    let ctx = &TcContext::new(buffer);
+    let Some((p, s)) = headers::read_v4(ctx) else {
+        return Verdict::dropped(Reason::PktNoFlow);
+    };
+    if !oversized::finish(p, slot, &mut s.flow) {
+        return Verdict::dropped(Reason::PktNoFlow);
+    }
+    match skb::write(buffer, p, &s.flow, Hop::Keep) {
+        Ok(()) => Verdict::Next,
+        Err(_) => Verdict::dropped(Reason::PktWriteFailed),
+    }
 }
 
 /// An ICMP error follows the flow that it is about.

@@ -258,6 +258,7 @@ fn every_map_has_its_limit_tried() {
         "lb_sk",
         "lb_snat_peers",
         "lb_fragments",
+        "lb_oversized",
         // An LRU of who else has a tuple; one entry; one entry a CPU.
         "lb_foreign",
         "lb_ports",

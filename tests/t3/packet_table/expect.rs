@@ -76,6 +76,7 @@ enum What {
     Dropped,
     Backend(To, Option<Port>),
     Client,
+    Diverted(Backend),
     Answered(Answer),
     Echoed,
     Error(Out, By),
@@ -111,6 +112,12 @@ pub(crate) const fn too_big(mtu: u16) -> Then {
 /// It goes to this backend.
 pub(crate) const fn to(backend: Backend) -> Then {
     Then(What::Backend(To::This(backend), None))
+}
+
+/// It goes to the stack, which fragments it on its way to this backend; its source is rewritten where
+/// it leaves.
+pub(crate) const fn by_the_stack_to(backend: Backend) -> Then {
+    Then(What::Diverted(backend))
 }
 
 /// It goes to one of these backends.
@@ -159,6 +166,22 @@ impl Then {
             What::SumBroken => (Out::SumBroken, vec![]),
             What::Backend(to, port) => {
                 return to_backend(to, port, packet, family, history, sent, out);
+            }
+            What::Diverted(backend) => {
+                let before = tuple(sent).context("the packet sent has no ends")?;
+                let change = Change {
+                    tuple: Tuple {
+                        dst: backend.addr.ip(family),
+                        dport: BACKEND_PORT,
+                        ..before
+                    },
+                    hops: 0,
+                };
+                let bytes = rewrite(sent, &change);
+                (
+                    Out::Stack,
+                    bytes.context("the packet sent cannot be translated")?,
+                )
             }
             What::Client => to_client(packet, family, history, sent)?,
             What::Answered(answer) => {

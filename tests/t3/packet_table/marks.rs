@@ -5,10 +5,6 @@
 /// Number and sentence.
 pub(crate) const MARKS: &[(&str, &str)] = &[
     (
-        "K2",
-        "An IPv4 packet that routers may fragment is refused where the way on is too narrow.",
-    ),
-    (
         "O9",
         "An endpoint without a node's name at another address of this node cannot be reached.",
     ),

@@ -3,12 +3,11 @@
 use lb_common::Reason::{PktForwarded, PktReply, PktTooBig};
 
 use crate::packet_table::{
-    expect::{DROPPED, TO_THE_CLIENT, to, too_big},
+    expect::{DROPPED, TO_THE_CLIENT, by_the_stack_to, to, too_big},
     packet::{ACK, At, Extension, Layer, PSH, SYN, chunk, sctp, syn, tcp, udp},
     plan::{FAR, NARROW, POD, S_NARROW},
     row::{Row, row},
     stage::Place,
-    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -45,29 +44,54 @@ fn whole() -> Vec<Row> {
             .given(udp().payload(1_353).to(S_NARROW.node_port()))
             .then(too_big(1_400), PktTooBig)
             .v6(),
-        row("a datagram that routers may fragment goes on, and is fragmented on its way")
+        row("a datagram that routers may fragment goes to the stack, which fragments it")
             .given(udp().payload(1_400).may_fragment().to(S_NARROW.node_port()))
+            .then(by_the_stack_to(NARROW), PktForwarded)
+            .v4(),
+        row("its flow is the one of datagrams that fit")
+            .given(udp().may_fragment().to(S_NARROW.node_port()))
             .then(to(NARROW), PktForwarded)
-            .v4()
-            .known_wrong(
-                "K2",
-                "it is answered with fragmentation needed and dropped",
-                today(too_big(1_400), PktTooBig),
-            ),
-        row("a segment that routers may fragment goes on, and is fragmented on its way")
+            .given(udp().payload(1_400).may_fragment().again())
+            .then(by_the_stack_to(NARROW), PktForwarded)
+            .given(udp().may_fragment().again())
+            .then(to(NARROW), PktForwarded)
+            .v4(),
+        row("a segment that routers may fragment goes to the stack, which fragments it")
             .given(
                 tcp(PSH | ACK)
                     .payload(1_400)
                     .may_fragment()
                     .to(S_NARROW.node_port()),
             )
-            .then(to(NARROW), PktForwarded)
-            .v4()
-            .known_wrong(
-                "K2",
-                "it is answered with fragmentation needed and dropped",
-                today(too_big(1_400), PktTooBig),
-            ),
+            .then(by_the_stack_to(NARROW), PktForwarded)
+            .v4(),
+        row("where the first fragment is fragmented further, the later ones go the same way")
+            .given(
+                udp()
+                    .fragment(0, true)
+                    .payload(1_472)
+                    .to(S_NARROW.node_port()),
+            )
+            .then(by_the_stack_to(NARROW), PktForwarded)
+            .given(
+                udp()
+                    .fragment(1_480, false)
+                    .payload(40)
+                    .to(S_NARROW.node_port()),
+            )
+            .then(by_the_stack_to(NARROW), PktForwarded)
+            .v4(),
+        row("a pod's datagram that routers may fragment is answered where the way is narrower than lb0")
+            .given(
+                udp()
+                    .payload(1_400)
+                    .may_fragment()
+                    .from(POD)
+                    .to(S_NARROW.vip())
+                    .at(At::Lb0),
+            )
+            .then(too_big(1_400), PktTooBig)
+            .v4(),
         row("a packet too big with IPv4 options is not answered")
             .given(udp().payload(1_400).options(4).to(S_NARROW.node_port()))
             .then(DROPPED, PktTooBig)
