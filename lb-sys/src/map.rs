@@ -61,6 +61,9 @@ pub(crate) struct BatchAttr {
 /// each CPU at once.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 
+/// `BPF_NOEXIST`
+const NOEXIST: u64 = 1;
+
 impl<K: Pod, V: Pod> Map<K, V> {
     /// Takes the descriptor, if the map's layout is that of the types.
     pub fn new(fd: OwnedFd) -> Result<Self, Error> {
@@ -127,6 +130,26 @@ impl<K: Pod, V: Pod> Map<K, V> {
         match self.elem(Command::MapDelete, ptr(key), 0, 0) {
             Ok(()) => Ok(true),
             Err(e) if e.errno() == Some(libc::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Inserts; false if there is one already.
+    pub fn insert_new(&self, key: &K, value: &V) -> Result<bool, Error> {
+        match self.elem(Command::MapUpdate, ptr(key), ptr(value), NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes, and returns what was there (a hash map, Linux 5.14).
+    pub fn take(&self, key: &K) -> Result<Option<V>, Error> {
+        let mut value = MaybeUninit::<V>::zeroed();
+        match self.elem(Command::MapTake, ptr(key), ptr(value.as_mut_ptr()), 0) {
+            // SAFETY: the kernel has written all of it; any bytes are a `V` (`Pod`).
+            Ok(()) => Ok(Some(unsafe { value.assume_init() })),
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(None),
             Err(e) => Err(e),
         }
     }

@@ -7,7 +7,8 @@ mod state;
 
 pub use ports::{PortRange, PortRanges, RANGES};
 pub use state::{
-    Event, State, Timeouts, after, began, proves, seen, stream_began, units, units_of,
+    Event, State, Timeouts, after, began, is_foreign_past, proves, seen, stream_began, units,
+    units_of,
 };
 
 use crate::addr::{Addr, Proto};

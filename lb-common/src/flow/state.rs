@@ -203,6 +203,21 @@ impl State {
         matches!(self, Self::LastAck | Self::TimeWait | Self::Closed)
     }
 
+    /// Every state.
+    pub const ALL: [Self; 11] = [
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::Unanswered,
+        Self::Answered,
+        Self::Stream,
+    ];
+
     /// A lower-case word for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -220,6 +235,21 @@ impl State {
             Self::Stream => "stream",
         }
     }
+}
+
+/// Is an entry of `lb_foreign` nobody's by now: a connection that is none of ours, whose last packet
+/// was seen at `last`, in [`units`]? Of TCP and SCTP only the first packet is seen.
+#[inline(always)]
+#[must_use]
+pub const fn is_foreign_past(last: u32, proto: u8, timeouts: &Timeouts, now_ns: u64) -> bool {
+    let keep = if connects(proto) {
+        timeouts.established
+    } else {
+        timeouts.udp_stream
+    };
+    let age = units(now_ns).wrapping_sub(last);
+    // A time of another CPU may lie a unit ahead.
+    age > keep && age <= u32::MAX / 2
 }
 
 /// Does the client's acknowledgement (of SCTP: verification tag) show that it saw what the server

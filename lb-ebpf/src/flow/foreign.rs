@@ -3,7 +3,7 @@
 //! no flow takes their tuple.
 
 use aya_ebpf::bindings::BPF_ANY;
-use lb_common::flow::{FlowKey, connects, units};
+use lb_common::flow::{FlowKey, is_foreign_past, units};
 
 use crate::{config, maps::FOREIGN};
 
@@ -46,13 +46,5 @@ pub fn learn(key: &FlowKey, now: u64) {
 
 #[inline(always)]
 fn is_alive(seen: u32, proto: u8, now: u64) -> bool {
-    // Of TCP only the first packet is seen.
-    let keep = if connects(proto) {
-        config::tcp_established()
-    } else {
-        config::udp_stream_timeout()
-    };
-    let age = units(now).wrapping_sub(seen);
-    // A time of another CPU may lie a unit ahead.
-    age <= keep || age > u32::MAX / 2
+    !is_foreign_past(seen, proto, &config::timeouts(), now)
 }
