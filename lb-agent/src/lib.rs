@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod cli;
+pub mod flows;
 pub mod hooks;
 pub mod lb0;
 pub mod load;

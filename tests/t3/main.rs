@@ -4,6 +4,7 @@
 mod agent_attachments;
 mod agent_config;
 mod agent_devices;
+mod agent_flows;
 mod agent_life;
 mod agent_machine;
 mod agent_manifests;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::{flow::SNAT_PORTS, refusal};
+use lb_common::{
+    flow::{SNAT_PORTS, Timeouts},
+    refusal,
+};
 
 use crate::settings::values::SocketLb;
 
@@ -27,6 +30,8 @@ pub struct Options {
     pub snat_ports: (u16, u16),
     /// Refusals (ICMP errors and resets) that a CPU sends in a second at most; 0: no limit.
     pub refusals_per_second: u32,
+    /// How long flows live.
+    pub timeouts: Timeouts,
     /// `bpf_fib_lookup` returns the preferred source (see [`Features`](super::probe::Features)).
     pub fib_source: bool,
     /// `lb0` exists, so that VIPs can be routed to it.
@@ -48,6 +53,7 @@ impl Default for Options {
             loopback_ports: [true; 2],
             snat_ports: SNAT_PORTS,
             refusals_per_second: refusal::PER_SECOND,
+            timeouts: Timeouts::DEFAULT,
             fib_source: false,
             lb0: false,
             test_delay: 0,
@@ -58,7 +64,7 @@ impl Default for Options {
 
 impl Options {
     /// The constants of the programs, by their names in `lb-ebpf/src/config.rs`.
-    pub(super) fn constants(&self) -> [(&'static str, u32); 11] {
+    pub(super) fn constants(&self) -> [(&'static str, u32); 15] {
         let socket_lb = match self.socket_lb {
             SocketLb::Off => 0,
             SocketLb::Host => 1,
@@ -75,6 +81,10 @@ impl Options {
             ("SNAT_PORT_MIN", first.into()),
             ("SNAT_PORT_MAX", last.into()),
             ("REFUSALS_PER_SECOND", self.refusals_per_second),
+            ("TCP_ESTABLISHED", self.timeouts.established),
+            ("TCP_CLOSE_WAIT", self.timeouts.close_wait),
+            ("UDP_TIMEOUT", self.timeouts.udp),
+            ("UDP_STREAM_TIMEOUT", self.timeouts.udp_stream),
             ("LB0", self.lb0.into()),
             ("TEST_DELAY", self.test_delay),
             ("FIB_SRC", self.fib_source.into()),

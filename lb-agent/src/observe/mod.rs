@@ -5,6 +5,7 @@
 pub(crate) mod audits;
 mod error_text;
 pub mod events;
+pub(crate) mod flow_sweeps;
 pub mod health;
 pub mod kernel;
 pub mod kubeproxy;
@@ -16,6 +17,7 @@ pub(crate) mod node_events;
 pub(crate) mod once;
 pub mod problem_file;
 pub(crate) mod recounts;
+pub(crate) mod snat_ports;
 pub(crate) mod socket_resets;
 pub(crate) mod sync_report;
 

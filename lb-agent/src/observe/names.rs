@@ -17,6 +17,8 @@ pub const LB0_PROBLEMS: &str = "lb0_problems";
 pub const ATTACH_PROBLEMS: &str = "attach_problems";
 /// Programs that do not run first at ingress, or last at egress.
 pub const MISPLACED_PROGRAMS: &str = "misplaced_programs";
+/// Ports that a rewritten source may get.
+pub const SNAT_PORTS: &str = "snat_ports";
 /// Entries that the last map audit found changed, by map.
 pub const MAP_DRIFT: &str = "map_drift_entries";
 /// Entries in use, by map.

@@ -16,7 +16,7 @@ use super::{
     phase::Phase,
     schedule::{Due, Left, Schedule},
 };
-use crate::{lb0, model::Event, node, observe::node_conditions::Lb0Part};
+use crate::{lb0, maps::Table, model::Event, node, observe::node_conditions::Lb0Part};
 
 /// Events taken in before something is written.
 const DRAIN: usize = 10_000;
@@ -152,7 +152,20 @@ impl Agent {
         if let Some(problems) = problems {
             self.observer.lb0(Lb0Part::Routing, &problems);
         }
+        if done.report.first_synced || done.report.writes[Table::NodePorts] > 0 {
+            self.refresh_ports();
+        }
         Ok(())
+    }
+
+    /// The ports of rewritten sources follow this machine and the node ports of Services, once
+    /// those are known.
+    fn refresh_ports(&mut self) {
+        if !self.phase.is_synced() {
+            return;
+        }
+        let refreshed = self.edges.ports.refresh(self.core.engine());
+        self.observer.snat_ports(&refreshed);
     }
 
     fn settle(&mut self) {
@@ -169,6 +182,9 @@ impl Agent {
     fn audit(&mut self) {
         let (step, took, left) = self.core.audit();
         self.observer.audited(step, took, left);
+        if left == Left::Nothing {
+            self.refresh_ports();
+        }
         self.schedule.audited(Instant::now(), left);
     }
 

@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::node_ports;
 use crate::{
+    flows::timeouts::timeouts,
     hooks::{
         attach::{Attachments, TcMode},
         cgroup::Cgroup,
@@ -53,6 +54,7 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
         fib_source: features.fib_source,
         mptcp: features.mptcp,
         loopback_ports: node_ports::on_loopback(&config.node_port_addresses),
+        timeouts: timeouts(&config.conntrack),
         lb0: lb0.is_some(),
         capacities: capacities
             .map(|c| (c.map.name.to_owned(), c.entries))

@@ -6,7 +6,9 @@ use std::path::Path;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, sockets::Sockets};
+use super::{
+    engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, snat_ports::Ports, sockets::Sockets,
+};
 use crate::{
     bootstrap::{Known, Memory, StateFile},
     model::Event,
@@ -20,12 +22,19 @@ pub(super) struct Edges {
     pub(super) lb0: Lb0,
     /// Recounts and resets.
     pub(super) sockets: Sockets,
+    /// The ports of rewritten sources.
+    pub(super) ports: Ports,
 }
 
 impl Edges {
     /// Nothing happens yet.
-    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets) -> Self {
-        Self { api, lb0, sockets }
+    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets, ports: Ports) -> Self {
+        Self {
+            api,
+            lb0,
+            sockets,
+            ports,
+        }
     }
 
     /// An event was received.

@@ -33,7 +33,9 @@ fn wanted(conntrack: Conntrack, cpus: u32) -> Vec<(String, i64)> {
         let entries = i64::from(each) * i64::from(cpus);
         entries.max(min.map_or(0, i64::from))
     });
-    let seconds = |period: Option<Duration>| period.and_then(|p| i64::try_from(p.as_secs()).ok());
+    let given = |period: Option<Duration>| period.filter(|p| !p.is_zero());
+    let seconds =
+        |period: Option<Duration>| given(period).and_then(|p| i64::try_from(p.as_secs()).ok());
     let all = [
         ("max", max),
         ("tcp_be_liberal", be_liberal.then_some(1)),
@@ -55,15 +57,15 @@ fn write(path: &Path, value: i64) {
     match fs::read_to_string(path) {
         Ok(now) if now.trim() == value => return,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            info!(%file, value, "--config asks for this, and the kernel has no such setting: nothing tracks connections");
+            info!(%file, value, "asked for, and the kernel has no such setting: nothing tracks connections");
             return;
         }
         _ => {}
     }
     match fs::write(path, &value) {
-        Ok(()) => info!(%file, value, "set, as --config asks"),
+        Ok(()) => info!(%file, value, "set, as asked"),
         Err(error) => {
-            warn!(%file, value, %error, "--config asks for this, and it cannot be set: set it on the host, or give the container the right");
+            warn!(%file, value, %error, "asked for by --config or a flag, and it cannot be set: set it on the host, or give the container the right");
         }
     }
 }
@@ -84,6 +86,7 @@ mod tests {
             max_per_core: Some(100),
             min: Some(150),
             be_liberal: true,
+            tcp_established: Some(Duration::ZERO),
             udp: Some(Duration::from_secs(7)),
             ..Conntrack::default()
         };

@@ -2,9 +2,10 @@
 
 use crate::{
     observe::{
-        audits::AuditMetrics, kubeproxy::KubeProxyMetrics, metrics::Registries,
-        node_conditions::NodeMetrics, recounts::RecountMetrics,
-        socket_resets::metrics::Metrics as ResetMetrics, sync_report::SyncMetrics,
+        audits::AuditMetrics, flow_sweeps::FlowSweepMetrics, kubeproxy::KubeProxyMetrics,
+        metrics::Registries, node_conditions::NodeMetrics, recounts::RecountMetrics,
+        snat_ports::SnatPortMetrics, socket_resets::metrics::Metrics as ResetMetrics,
+        sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
     watch::metrics::WatchMetrics,
@@ -16,6 +17,7 @@ pub(super) struct Metrics {
     pub(super) recounts: RecountMetrics,
     pub(super) resets: ResetMetrics,
     pub(super) watch: WatchMetrics,
+    pub(super) sweeps: FlowSweepMetrics,
 }
 
 /// Those of the event loop and the servers.
@@ -25,6 +27,7 @@ pub(super) struct ObserverMetrics {
     pub(super) audits: AuditMetrics,
     pub(super) node: NodeMetrics,
     pub(super) checks: CheckMetrics,
+    pub(super) snat_ports: SnatPortMetrics,
 }
 
 impl Metrics {
@@ -39,10 +42,12 @@ impl Metrics {
                 audits: AuditMetrics::new(r),
                 node: NodeMetrics::new(r),
                 checks: CheckMetrics::new(r),
+                snat_ports: SnatPortMetrics::new(r),
             },
             recounts: RecountMetrics::new(r),
             resets: ResetMetrics::new(r),
             watch: WatchMetrics::new(r),
+            sweeps: FlowSweepMetrics::new(r),
         }
     }
 }
@@ -102,6 +107,10 @@ mod tests {
             "lb_udp_reset_failures_total{reason=\"not_permitted\"} 0",
             "lb_udp_sockets_stale 0",
             "lb_udp_reset_enabled 0",
+            "lb_snat_ports 0",
+            "lb_flows{state=\"established\"} 0",
+            "lb_flow_entries_swept_total{map=\"lb_foreign\"} 0",
+            "lb_flow_sweep_duration_seconds 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

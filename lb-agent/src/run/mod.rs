@@ -14,6 +14,7 @@ use metrics::Metrics;
 use observer::Observer;
 use phase::Phase;
 use schedule::Schedule;
+use snat_ports::Ports;
 use sockets::Sockets;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -22,10 +23,12 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    maps::{Maps, dir::BpfDir, lock::DirLock},
+    flows::{sweep::Sweep, timeouts::timeouts},
+    maps::{Maps, dir::BpfDir, lock::DirLock, table::MapError},
     model::VethPair,
     node::{self, Selection},
     observe::{
+        flow_sweeps::FlowSweepReporter,
         health::Health,
         kernel::Kernel,
         kubeproxy::KubeProxyMetrics,
@@ -48,6 +51,7 @@ mod data_path;
 mod descriptors;
 mod edges;
 mod engine;
+mod flow_sweep;
 mod hooks;
 mod host;
 mod lb0;
@@ -57,6 +61,7 @@ mod node_ports;
 mod observer;
 mod phase;
 mod schedule;
+mod snat_ports;
 mod sockets;
 mod takeover;
 
@@ -93,7 +98,7 @@ pub async fn run(config: Config) -> Result<()> {
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
 
     let (client, client_rx) = watch::channel(None);
-    let observer = Observer::start(&config, &dir, health, kernel, metrics.observer, client_rx);
+    let mut observer = Observer::start(&config, &dir, health, kernel, metrics.observer, client_rx);
     let (api, known) = ApiAddresses::load(&config.state_dir);
     let (objects, events) = mpsc::channel(QUEUE);
     tokio::spawn(source::run(source::Wiring {
@@ -107,7 +112,13 @@ pub async fn run(config: Config) -> Result<()> {
         rate: config.client_rate,
     }));
     let machine = watch_machine(&config)?;
-    let edges = edges(&config, api, pair, metrics.recounts, metrics.resets)?;
+    let (ports, first) = Ports::start(&config, &dir)?;
+    observer.snat_ports(&Ok(first));
+    tokio::spawn(flow_sweep::run(
+        sweep(&dir, &config),
+        FlowSweepReporter::new(metrics.sweeps),
+    ));
+    let edges = edges(&config, api, pair, ports, metrics.recounts, metrics.resets)?;
     let agent = Agent {
         core: Core::new(engine, maps),
         hooks: Hooks::new(attachments, commit, pinned),
@@ -123,6 +134,12 @@ pub async fn run(config: Config) -> Result<()> {
     }
     info!("stopped; what is attached keeps working, `lb-agent cleanup` removes it");
     Ok(())
+}
+
+/// Opens the maps of flows for sweeps, by the times that the programs have.
+fn sweep(dir: &BpfDir, config: &Config) -> impl Fn() -> Result<Sweep, MapError> + use<> {
+    let (dir, timeouts) = (dir.clone(), timeouts(&config.conntrack));
+    move || Sweep::open(&dir, timeouts)
 }
 
 /// Starts the servers of health and metrics. An address that is taken is sent to the receiver with
@@ -169,6 +186,7 @@ fn edges(
     config: &Config,
     api: ApiAddresses,
     pair: Option<VethPair>,
+    ports: Ports,
     recounts: RecountMetrics,
     resets: ResetMetrics,
 ) -> Result<Edges> {
@@ -178,7 +196,7 @@ fn edges(
         SocketReset::Off => None,
     };
     let sockets = Sockets::new(RecountReporter::new(recounts), resets);
-    Ok(Edges::new(api, lb0, sockets))
+    Ok(Edges::new(api, lb0, sockets, ports))
 }
 
 /// Follows the devices and addresses of this machine.

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use kube::Client;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -15,6 +16,7 @@ use super::{
     metrics::ObserverMetrics, phase::Phase, schedule::Left, takeover,
 };
 use crate::{
+    flows::port_table::Refreshed,
     maps::dir::BpfDir,
     model::{Event, Verification},
     observe::{
@@ -25,6 +27,7 @@ use crate::{
         node_conditions::{Lb0Part, NodeConditions},
         node_events::EventRecorder,
         problem_file::ProblemFile,
+        snat_ports::SnatPortReporter,
         sync_report::SyncReporter,
     },
     serve::checks::{self, CheckReporter, Desired},
@@ -40,6 +43,7 @@ pub(super) struct Observer {
     syncs: SyncReporter,
     conditions: NodeConditions,
     audits: AuditReporter,
+    snat_ports: SnatPortReporter,
     kernel: Arc<Kernel>,
     health: Arc<Health>,
     /// To the servers of health checks.
@@ -67,6 +71,7 @@ impl Observer {
             audits,
             node,
             checks: check_metrics,
+            snat_ports,
         } = metrics;
         let (events, requests) = EventQueue::new(QUEUE);
         let name = config.node_name.clone();
@@ -82,6 +87,7 @@ impl Observer {
         Self {
             syncs: SyncReporter::new(events, file, syncs, kubeproxy),
             conditions: NodeConditions::new(recorder, node),
+            snat_ports: SnatPortReporter::new(snat_ports),
             audits: AuditReporter::new(audits),
             kernel,
             health,
@@ -225,6 +231,11 @@ impl Observer {
     /// The problems of `lb0` now.
     pub(super) fn lb0(&mut self, part: Lb0Part, problems: &[String]) {
         self.conditions.lb0(part, problems);
+    }
+
+    /// The ports of rewritten sources were looked at.
+    pub(super) fn snat_ports(&mut self, result: &Result<Refreshed>) {
+        self.snat_ports.refreshed(result);
     }
 
     fn usage(&self, snapshot: &Snapshot) {

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -11,8 +12,8 @@ use clap::Args;
 use super::{
     partial::Partial,
     values::{
-        BindHold, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset,
-        Source, XdpMode, defaults,
+        BindHold, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, PortRange,
+        SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults, duration,
     },
 };
 use crate::model::{Cidr, Scheduler};
@@ -120,6 +121,12 @@ pub struct Flags {
         value_delimiter = ','
     )]
     pub external_ip_cidrs: Option<Vec<Cidr>>,
+    /// Ports for packets whose source is rewritten.
+    #[command(flatten)]
+    pub snat: SnatArgs,
+    /// How long connections live.
+    #[command(flatten)]
+    pub conntrack: ConntrackArgs,
     /// Number of entries of a map, such as `lb_frontends=524288`; may be repeated
     #[arg(
         long,
@@ -137,6 +144,65 @@ pub struct Flags {
     /// Log level, or a filter such as `info,lb_agent::watch=debug` [default: info]
     #[arg(long, env = "LB_AGENT_LOG_LEVEL", value_name = "FILTER")]
     pub log_level: Option<String>,
+}
+
+/// Ports of rewritten sources, for running and for checking.
+#[derive(Args, Debug)]
+pub struct SnatArgs {
+    /// Source ports that a client's packets may get when they are sent on, besides the client's
+    /// own: `auto` is every port from 1024 on outside of net.ipv4.ip_local_port_range and
+    /// net.ipv4.ip_local_reserved_ports; node ports are left out in any case [default: auto]
+    #[arg(
+        long,
+        env = "LB_AGENT_SNAT_PORTS",
+        value_name = "auto|FIRST-LAST,…",
+        value_delimiter = ','
+    )]
+    pub snat_ports: Option<Vec<SnatPorts>>,
+    /// The cluster's node ports, as the API server's --service-node-port-range [default:
+    /// 30000-32767]
+    #[arg(long, env = "LB_AGENT_NODE_PORT_RANGE", value_name = "FIRST-LAST")]
+    pub node_port_range: Option<PortRange>,
+}
+
+/// How long connections live, under kube-proxy's names.
+#[derive(Args, Debug)]
+pub struct ConntrackArgs {
+    /// How long an established TCP connection may be idle; 0: as long as the kernel's connection
+    /// tracking says [default: 24h]
+    #[arg(
+        long,
+        env = "LB_AGENT_CONNTRACK_TCP_TIMEOUT_ESTABLISHED",
+        value_name = "DURATION",
+        value_parser = period
+    )]
+    pub conntrack_tcp_timeout_established: Option<Duration>,
+    /// How long a TCP connection may be idle that one side has closed and that goes on; 0: as the
+    /// kernel says [default: 1h]
+    #[arg(
+        long,
+        env = "LB_AGENT_CONNTRACK_TCP_TIMEOUT_CLOSE_WAIT",
+        value_name = "DURATION",
+        value_parser = period
+    )]
+    pub conntrack_tcp_timeout_close_wait: Option<Duration>,
+    /// How long a UDP flow of one request and answer may be idle; 0: as the kernel says [default:
+    /// 0]
+    #[arg(
+        long,
+        env = "LB_AGENT_CONNTRACK_UDP_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = period
+    )]
+    pub conntrack_udp_timeout: Option<Duration>,
+    /// How long a UDP flow may be idle that is a stream; 0: as the kernel says [default: 0]
+    #[arg(
+        long,
+        env = "LB_AGENT_CONNTRACK_UDP_TIMEOUT_STREAM",
+        value_name = "DURATION",
+        value_parser = period
+    )]
+    pub conntrack_udp_timeout_stream: Option<Duration>,
 }
 
 /// Devices, for running and for checking.
@@ -237,6 +303,20 @@ impl MetricsArg {
     }
 }
 
+impl ConntrackArgs {
+    /// What was given; `None`: nothing.
+    fn given(self) -> Option<Conntrack> {
+        let given = Conntrack {
+            tcp_established: self.conntrack_tcp_timeout_established,
+            tcp_close_wait: self.conntrack_tcp_timeout_close_wait,
+            udp: self.conntrack_udp_timeout,
+            udp_stream: self.conntrack_udp_timeout_stream,
+            ..Conntrack::default()
+        };
+        Some(given).filter(|given| *given != Conntrack::default())
+    }
+}
+
 impl Flags {
     /// What was given on the command line or by a variable, and nothing else.
     pub fn settings(self, pins: Pins) -> Result<Partial> {
@@ -264,6 +344,9 @@ impl Flags {
             scheduler: self.scheduler,
             node_port_addresses: self.node_port_addresses,
             external_ip_cidrs: self.external_ip_cidrs,
+            snat_ports: self.snat.snat_ports,
+            node_port_range: self.snat.node_port_range,
+            conntrack: self.conntrack.given(),
             map_capacity: self.map_capacity,
             state_dir: self.state.state_dir,
             log_format: self.log_format,
@@ -275,9 +358,17 @@ impl Flags {
             min_sync_period: None,
             sync_period: None,
             oom_score_adj: None,
-            conntrack: None,
         })
     }
+}
+
+/// A duration as in kube-proxy's flags, such as `1h30m`; never negative.
+fn period(text: &str) -> Result<Duration, String> {
+    let nanos = duration::parse(text).ok_or("no duration such as 30s or 1h30m")?;
+    if nanos < 0 {
+        return Err(format!("{} is negative", duration::show(nanos)));
+    }
+    Ok(duration::std(nanos))
 }
 
 fn scheduler_help() -> String {

@@ -34,6 +34,8 @@ fn skip_missing_kubeconfig(file: &mut ConfigFile) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
@@ -41,7 +43,7 @@ mod tests {
         model::Scheduler,
         settings::{
             flags::{Flags, Pins},
-            values::{LogFormat, NodePortAddress},
+            values::{Conntrack, LogFormat, NodePortAddress},
         },
     };
 
@@ -62,6 +64,7 @@ metricsBindAddress: 2.2.2.2:2
 nodePortAddresses: [localhost]
 clientConnection: {kubeconfig: /nowhere/kubeconfig}
 ipvs: {scheduler: sh}
+conntrack: {tcpEstablishedTimeout: 2h, udpTimeout: 40s, maxPerCore: 7}
 logging: {format: json, verbosity: 6}
 ";
 
@@ -106,6 +109,30 @@ logging: {format: json, verbosity: 6}
         assert_eq!(settings.scheduler, Some(Scheduler::Random));
         assert_eq!(settings.log(), (LogFormat::Text, "warn"));
         assert_eq!(settings.source, Some(Source::Manifests("/m".into())));
+    }
+
+    #[test]
+    fn each_timeout_of_conntrack_is_a_setting_of_its_own() {
+        let of_file = Conntrack {
+            max_per_core: Some(7),
+            tcp_established: Some(Duration::from_hours(2)),
+            udp: Some(Duration::from_secs(40)),
+            ..Conntrack::default()
+        };
+        assert_eq!(merged("", false).settings.conntrack, Some(of_file));
+        let line = "--conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 90s \
+             --conntrack-udp-timeout-stream 1m30s";
+        let both = Conntrack {
+            tcp_established: Some(Duration::ZERO),
+            tcp_close_wait: Some(Duration::from_secs(90)),
+            udp_stream: Some(Duration::from_secs(90)),
+            ..of_file
+        };
+        assert_eq!(merged(line, false).settings.conntrack, Some(both));
+        for bad in ["-1s", "30", "soon"] {
+            let line = ["lb-agent", &format!("--conntrack-udp-timeout={bad}")];
+            assert!(Line::try_parse_from(line).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 pub use merge::merge;
 use partial::Partial;
 use values::{
-    BindHold, ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, SocketLb,
-    SocketReset, Source, XdpMode, defaults,
+    BindHold, ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, PortRange,
+    SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 
 use crate::model::{Cidr, Scheduler};
@@ -61,6 +61,10 @@ pub struct Config {
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are accepted.
     pub external_ip_cidrs: Vec<Cidr>,
+    /// Ports for rewritten sources; never empty.
+    pub snat_ports: Vec<SnatPorts>,
+    /// Where the cluster's node ports are.
+    pub node_port_range: PortRange,
     /// Map sizes that differ from the default.
     pub map_capacity: Vec<MapCapacity>,
     /// Directory of what survives a reboot.
@@ -77,7 +81,7 @@ pub struct Config {
     pub sync_period: Duration,
     /// OOM score adjustment of this process; `None`: unchanged.
     pub oom_score_adj: Option<i64>,
-    /// The kernel's connection tracking.
+    /// The kernel's connection tracking, and the times of flows.
     pub conntrack: Conntrack,
     /// The file of `--config`, as read.
     pub file: serde_json::Value,
@@ -114,6 +118,8 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
             external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
+            snat_ports: settings.snat_ports.unwrap_or_else(|| vec![SnatPorts::Auto]),
+            node_port_range: settings.node_port_range.unwrap_or(PortRange::NODE_PORTS),
             map_capacity: MapCapacity::complete(settings.map_capacity.unwrap_or_default())?,
             state_dir: settings.state_dir.unwrap_or(defaults::STATE_DIR.into()),
             node_ip: settings.node_ip,

@@ -8,7 +8,7 @@ use std::{
 
 use super::values::{
     BindHold, ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress,
-    SocketLb, SocketReset, Source, XdpMode, defaults,
+    PortRange, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 use crate::model::{Cidr, Scheduler};
 
@@ -35,6 +35,8 @@ pub struct Partial {
     pub scheduler: Option<Scheduler>,
     pub node_port_addresses: Option<Vec<NodePortAddress>>,
     pub external_ip_cidrs: Option<Vec<Cidr>>,
+    pub snat_ports: Option<Vec<SnatPorts>>,
+    pub node_port_range: Option<PortRange>,
     pub map_capacity: Option<Vec<MapCapacity>>,
     pub state_dir: Option<PathBuf>,
     pub client_rate: Option<ClientRate>,
@@ -80,13 +82,18 @@ impl Partial {
             scheduler: self.scheduler.or(other.scheduler),
             node_port_addresses: self.node_port_addresses.or(other.node_port_addresses),
             external_ip_cidrs: self.external_ip_cidrs.or(other.external_ip_cidrs),
+            snat_ports: self.snat_ports.or(other.snat_ports),
+            node_port_range: self.node_port_range.or(other.node_port_range),
             map_capacity: self.map_capacity.or(other.map_capacity),
             state_dir: self.state_dir.or(other.state_dir),
             client_rate: self.client_rate.or(other.client_rate),
             min_sync_period: self.min_sync_period.or(other.min_sync_period),
             sync_period: self.sync_period.or(other.sync_period),
             oom_score_adj: self.oom_score_adj.or(other.oom_score_adj),
-            conntrack: self.conntrack.or(other.conntrack),
+            conntrack: match (self.conntrack, other.conntrack) {
+                (Some(ours), Some(theirs)) => Some(ours.or(theirs)),
+                (ours, theirs) => ours.or(theirs),
+            },
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
         }

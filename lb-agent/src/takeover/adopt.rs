@@ -15,6 +15,7 @@ use lb_common::{
 };
 
 use crate::{
+    flows::clock::monotonic,
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
@@ -127,15 +128,6 @@ fn entry(now: u64) -> Flow {
         proof: 0,
         seen: flow::units(now),
     }
-}
-
-/// `CLOCK_MONOTONIC`, in nanoseconds.
-fn monotonic() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    now.map_or(0, |t| {
-        let seconds = u64::try_from(t.tv_sec()).unwrap_or_default();
-        seconds * 1_000_000_000 + u64::try_from(t.tv_nsec()).unwrap_or_default()
-    })
 }
 
 fn done(batch: Batch) -> Result<()> {

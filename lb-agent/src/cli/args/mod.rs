@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings::flags::{CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, StateArg};
+use crate::settings::flags::{
+    CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg,
+};
 
 /// Replaces kube-proxy on this node, with eBPF.
 ///
@@ -71,6 +73,9 @@ pub struct Check {
     /// Must exist.
     #[command(flatten)]
     pub devices: DeviceArgs,
+    /// Must be enough.
+    #[command(flatten)]
+    pub snat: SnatArgs,
     /// Where a running agent reports its problems.
     #[command(flatten)]
     pub metrics: MetricsArg,

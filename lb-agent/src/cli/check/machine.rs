@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use lb_common::{flow::SNAT_PORTS, maps};
+use lb_common::maps;
 
 use super::{Line, Verdict};
 use crate::{
@@ -66,29 +66,6 @@ pub(super) fn cgroup(path: Option<&Path>) -> Line {
     }
 }
 
-/// Ports that the host assigns by itself must not be those that replies to rewritten sources come
-/// to.
-pub(super) fn port_range() -> Line {
-    let (first, last) = SNAT_PORTS;
-    let name = format!("ports {first}-{last} for rewritten sources");
-    match fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range") {
-        Ok(text) => Line::fails_if(
-            overlaps(&text, SNAT_PORTS),
-            &name,
-            format!(
-                "net.ipv4.ip_local_port_range is {}; lower its end to {}",
-                text.trim().replace('\t', "-"),
-                first - 1
-            ),
-        ),
-        Err(error) => Line::new(
-            &name,
-            Verdict::Warn,
-            format!("cannot read net.ipv4.ip_local_port_range: {error}"),
-        ),
-    }
-}
-
 /// The kernel forwards what goes to backends on other nodes and to pods.
 pub(super) fn forwarding(name: &str, key: &str) -> Line {
     let path = Path::new("/proc/sys").join(key.replace('.', "/"));
@@ -130,16 +107,6 @@ pub(super) fn devices(args: &DeviceArgs) -> impl Iterator<Item = Line> {
     })
 }
 
-fn overlaps(range: &str, (first, last): (u16, u16)) -> bool {
-    let mut ends = range
-        .split_whitespace()
-        .filter_map(|n| n.parse::<u16>().ok());
-    match (ends.next(), ends.next()) {
-        (Some(low), Some(high)) => low <= last && high >= first,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,13 +127,5 @@ mod tests {
             "{}",
             line.remedy
         );
-    }
-
-    #[test]
-    fn overlapping_port_ranges_are_found() {
-        assert!(!overlaps("32768\t60999\n", SNAT_PORTS));
-        assert!(overlaps("32768\t61000\n", SNAT_PORTS));
-        assert!(overlaps("1024\t65535\n", SNAT_PORTS));
-        assert!(!overlaps("", SNAT_PORTS));
     }
 }

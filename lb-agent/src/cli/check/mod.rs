@@ -4,6 +4,7 @@
 mod agent;
 mod leftovers;
 mod machine;
+mod ports;
 mod scrape;
 
 use std::process::ExitCode;
@@ -38,7 +39,8 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     lines.extend([
         machine::bpf_dir(pins),
         machine::cgroup(args.cgroup.cgroup.as_deref()),
-        machine::port_range(),
+        ports::own_range(),
+        ports::free(pins, &args.snat),
         machine::forwarding("IPv4 forwarding", "net.ipv4.ip_forward"),
         machine::forwarding("IPv6 forwarding", "net.ipv6.conf.all.forwarding"),
         machine::lb0(),

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::duration;
+use crate::settings::values::duration;
 
 /// The fields of one mapping that have not been taken yet.
 #[derive(Debug)]
@@ -82,16 +82,16 @@ impl Fields {
         self.take(name, want, |value| duration::parse(value.as_str()?))
     }
 
-    /// [`Fields::duration`] that is not negative; 0 counts as absent.
+    /// [`Fields::duration`] that is not negative.
     pub(super) fn period(&mut self, name: &str) -> Result<Option<i64>> {
-        let period = self.duration(name)?.unwrap_or(0);
+        let period = self.duration(name)?;
         ensure!(
-            period >= 0,
+            period.is_none_or(|period| period >= 0),
             "{}: {} is negative",
             self.path(name),
-            duration::show(period)
+            duration::show(period.unwrap_or_default())
         );
-        Ok(Some(period).filter(|period| *period > 0))
+        Ok(period)
     }
 
     /// A list of texts.

@@ -2,7 +2,6 @@
 //! or a warning that says why it has none.
 
 mod addresses;
-mod duration;
 mod fields;
 mod modes;
 mod sections;

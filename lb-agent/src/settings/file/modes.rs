@@ -3,10 +3,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::{ConfigFile, Mode, duration, fields::Fields};
+use super::{ConfigFile, Mode, fields::Fields};
 use crate::{
     model::{Cidr, Scheduler},
-    settings::values::Conntrack,
+    settings::values::{Conntrack, duration},
 };
 
 /// kube-proxy's own mark.
@@ -198,8 +198,9 @@ pub(super) fn conntrack(
         be_liberal,
         tcp_established: period("tcpEstablishedTimeout")?,
         tcp_close_wait: period("tcpCloseWaitTimeout")?,
-        udp: period("udpTimeout")?,
-        udp_stream: period("udpStreamTimeout")?,
+        // As kubeadm writes them: 0 says what absence says.
+        udp: period("udpTimeout")?.filter(|period| !period.is_zero()),
+        udp_stream: period("udpStreamTimeout")?.filter(|period| !period.is_zero()),
     };
     section.dropped("max", warnings);
     section.end()?;

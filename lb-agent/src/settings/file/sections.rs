@@ -4,11 +4,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::{
-    ConfigFile, Mode, addresses, duration,
+    ConfigFile, Mode, addresses,
     fields::{Fields, whole},
     modes,
 };
-use crate::settings::values::{ClientRate, LogFormat, Source};
+use crate::settings::values::{ClientRate, LogFormat, Source, duration};
 
 /// Formats of objects that the agent can read from the API server.
 const JSON: &str = "application/json";

@@ -4,10 +4,12 @@ mod client_rate;
 mod conntrack;
 pub mod defaults;
 mod devices;
+pub(in crate::settings) mod duration;
 mod log_format;
 mod map_capacity;
 mod modes;
 mod node_port_address;
+mod port_range;
 mod source;
 
 pub use client_rate::ClientRate;
@@ -17,4 +19,5 @@ pub use log_format::LogFormat;
 pub use map_capacity::MapCapacity;
 pub use modes::{BindHold, Lb0Mode, SocketLb, SocketReset, XdpMode};
 pub use node_port_address::NodePortAddress;
+pub use port_range::{PortRange, SnatPorts};
 pub use source::Source;

@@ -126,6 +126,11 @@ impl Engine {
         })
     }
 
+    /// The node ports of planned Services; some more than once.
+    pub fn node_ports(&self) -> impl Iterator<Item = u16> {
+        self.mirror.node_ports().owned().map(|(key, _)| key.port)
+    }
+
     /// Writes what has changed since the last call, and retries what failed then, except what did
     /// not fit into a map (see [`Engine::retry`]). When nothing has changed, nothing is written.
     /// Until Services, slices and the Node are known completely, a Service is programmed only if it

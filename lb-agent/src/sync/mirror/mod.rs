@@ -97,6 +97,11 @@ impl Mirror {
         &self.vips
     }
 
+    /// Node ports.
+    pub(crate) fn node_ports(&self) -> &FrontendTable<NodePortKey> {
+        &self.node_ports
+    }
+
     /// Pool indices.
     pub(crate) fn indices(&self) -> &Ids {
         &self.indices

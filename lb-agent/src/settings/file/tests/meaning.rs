@@ -50,6 +50,7 @@ logging: {format: json, verbosity: 4}
                 max_per_core: Some(100),
                 min: Some(5),
                 be_liberal: true,
+                tcp_established: Some(Duration::ZERO),
                 udp: Some(Duration::from_secs(10)),
                 ..Conntrack::default()
             }),

@@ -1,0 +1,5 @@
+//! The agent's half of the flow table: the ports that rewritten sources may get, the times that it
+//! sets, and the sweep of what is past.
+
+mod ports;
+mod sweep;
