@@ -21,12 +21,18 @@ const DELETE: u8 = 2;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const STATUS: u16 = 3;
+const PROTOCOL: u16 = 4;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
 const STATUS_MASK: u16 = 26;
 
 /// `IPS_DST_NAT`
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
+
+/// The state of a TCP connection, inside of [`PROTOCOL`].
+const TCP_STATE: [u16; 2] = [1, 1];
+/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE`.
+const TCP_OVER: [u8; 2] = [7, 8];
 
 /// The packets of one direction, as they arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +69,31 @@ pub fn translated(socket: &mut Socket) -> Result<Vec<Connection>> {
         .number(STATUS_MASK, DESTINATION_TRANSLATED);
     let all = socket.list(&Message::new(CONNTRACK, GET, 0, &filter))?;
     Ok(all.iter().filter_map(connection).collect())
+}
+
+/// Hands on every connection whose destination is not translated and that is not over: its protocol
+/// (IANA) and the tuple of what answers it.
+pub fn direct(socket: &mut Socket, mut take: impl FnMut(u8, Tuple)) -> Result<()> {
+    let all = Message::new(CONNTRACK, GET, 0, &Attributes::default());
+    socket.scan(&all, |message| {
+        if let Some((proto, reply)) = direct_one(&message.attributes) {
+            take(proto, reply);
+        }
+    })?;
+    Ok(())
+}
+
+fn direct_one(a: &[u8]) -> Option<(u8, Tuple)> {
+    if find(a, STATUS).and_then(number)? & DESTINATION_TRANSLATED != 0 {
+        return None;
+    }
+    let state = find(a, PROTOCOL).and_then(|p| walk(p, &TCP_STATE)?.first());
+    if state.is_some_and(|state| TCP_OVER.contains(state)) {
+        return None;
+    }
+    let reply = find(a, REPLY)?;
+    let proto = *walk(reply, &[2, 1])?.first()?;
+    Some((proto, tuple(reply)?))
 }
 
 /// Whether there is a connection with a translated destination that its ends open and close.

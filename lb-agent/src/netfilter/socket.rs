@@ -72,8 +72,20 @@ impl Socket {
 
     /// The list, and whether it was read while nothing changed.
     fn list_once(&mut self, message: &Message) -> Result<(Vec<Message>, Consistency)> {
+        let mut all = Vec::new();
+        let consistency = self.scan(message, |message| all.push(message))?;
+        Ok((all, consistency))
+    }
+
+    /// Hands on whatever the kernel lists in answer, once: a list that changes meanwhile may show
+    /// something twice or not at all.
+    pub(super) fn scan(
+        &mut self,
+        message: &Message,
+        mut take: impl FnMut(Message),
+    ) -> Result<Consistency> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
-        let (mut all, mut done) = (Vec::new(), false);
+        let mut done = false;
         let mut consistency = Consistency::Consistent;
         while !done {
             self.receive(|header, payload| {
@@ -89,13 +101,13 @@ impl Socket {
                         failure(end.code)?;
                     }
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(message) => all.push(message),
+                    NetlinkPayload::InnerMessage(message) => take(message),
                     _ => {}
                 }
                 Ok(())
             })?;
         }
-        Ok((all, consistency))
+        Ok(consistency)
     }
 
     /// Sends a request, and waits for its answer.
@@ -194,7 +206,7 @@ impl Socket {
 
 /// Whether a list is one state of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Consistency {
+pub(super) enum Consistency {
     Consistent,
     ChangedMeanwhile,
 }

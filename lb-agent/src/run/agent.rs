@@ -91,6 +91,7 @@ impl Agent {
     fn take(&mut self, event: Event) {
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         self.edges.received(&event);
+        self.edges.ports.new.received(&event, self.core.engine());
         self.observer.received(&event);
         self.core.handle(event);
         if of_node {
@@ -138,7 +139,11 @@ impl Agent {
         if self.schedule.begin(Instant::now()) {
             self.core.retry();
         }
+        if self.phase.is_synced() {
+            self.edges.ports.new.learn();
+        }
         let done = self.core.sync();
+        self.edges.ports.new.written();
         self.schedule.synced(done.end, done.outcome());
         if done.report.synced {
             self.phase.synced();

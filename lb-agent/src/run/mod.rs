@@ -57,6 +57,7 @@ mod host;
 mod lb0;
 mod machine;
 mod metrics;
+mod new_node_ports;
 mod node_ports;
 mod observer;
 mod phase;

@@ -3,6 +3,8 @@
 
 use anyhow::Result;
 
+use super::new_node_ports::NewNodePorts;
+
 use crate::{
     flows::port_table::{self, PortTable, Refreshed},
     maps::{dir::BpfDir, pinned::Access},
@@ -19,6 +21,8 @@ pub(super) struct Ports {
     words: Vec<SnatPorts>,
     /// `--node-port-range`
     cluster: PortRange,
+    /// Those that are written next.
+    pub(super) new: NewNodePorts,
 }
 
 impl Ports {
@@ -29,6 +33,7 @@ impl Ports {
             table: PortTable::open(dir, Access::Write)?,
             words: config.snat_ports.clone(),
             cluster: config.node_port_range,
+            new: NewNodePorts::new(dir.clone()),
         };
         let found = ports.table.read()?;
         let first = if found.total == 0 {

@@ -14,6 +14,7 @@ use lb_common::{
     maps,
 };
 
+use super::foreign::{self, Matter};
 use crate::{
     flows::clock::monotonic,
     maps::{
@@ -41,6 +42,10 @@ pub fn begin(dir: &BpfDir, takeover: Takeover) -> Result<usize> {
     let mut flows = open(dir)?;
     if takeover == Takeover::Fresh {
         done(flows.insert(&[(FlowKey::ADOPTING, entry(1))]))?;
+        // Which of them matter is not known yet.
+        foreign::learn(dir, &Matter::All)?;
+    } else if foreign::is_empty(dir)? {
+        foreign::learn(dir, &Matter::of_pins(dir)?)?;
     }
     adopt(&mut flows, dir)
 }
@@ -48,8 +53,15 @@ pub fn begin(dir: &BpfDir, takeover: Takeover) -> Result<usize> {
 /// Called after every frontend was written: adopts connections that were opened meanwhile.
 pub fn finish(dir: &BpfDir) -> Result<usize> {
     let mut flows = open(dir)?;
+    let fresh = flows.map().get(&FlowKey::ADOPTING)?.is_some();
+    let learnt = if fresh {
+        Matter::of_pins(dir).and_then(|matter| foreign::learn(dir, &matter))
+    } else {
+        Ok(0)
+    };
     let adopted = adopt(&mut flows, dir);
     done(flows.remove(&[FlowKey::ADOPTING]))?;
+    learnt?;
     adopted
 }
 
@@ -99,7 +111,7 @@ fn entries(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
         .collect()
 }
 
-fn key(proto: u8, tuple: &Tuple) -> FlowKey {
+pub(super) fn key(proto: u8, tuple: &Tuple) -> FlowKey {
     FlowKey {
         src: tuple.src,
         dst: tuple.dst,
@@ -130,6 +142,6 @@ fn entry(now: u64) -> Flow {
     }
 }
 
-fn done(batch: Batch) -> Result<()> {
+pub(super) fn done(batch: Batch) -> Result<()> {
     batch.error.map_or(Ok(()), |e| Err(e.into()))
 }

@@ -55,6 +55,14 @@ impl Frontends {
         self.services.is_empty() && self.node_ports.is_empty()
     }
 
+    /// Would a packet with this tuple be taken for one to a node port?
+    #[must_use]
+    pub fn has_node_port(&self, proto: u8, tuple: &Tuple) -> bool {
+        let family = if tuple.dst.is_v4() { 4 } else { 6 };
+        self.node_ports.contains(&(tuple.dport, proto, family))
+            && self.node_addresses.contains(&tuple.dst)
+    }
+
     /// Whether this connection was opened to a Service.
     #[must_use]
     pub fn lead(&self, connection: &Connection) -> bool {

@@ -4,6 +4,7 @@
 pub mod adopt;
 pub mod connections;
 pub mod find;
+pub mod foreign;
 mod legacy;
 mod names;
 pub mod neighbours;

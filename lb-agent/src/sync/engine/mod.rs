@@ -11,7 +11,7 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::frontend::{self, VipKey, scope};
+use lb_common::frontend::{self, NodePortKey, VipKey, scope};
 use queries::Recheck;
 pub use stale_sockets::UdpAssociation;
 
@@ -129,6 +129,21 @@ impl Engine {
     /// The node ports of planned Services; some more than once.
     pub fn node_ports(&self) -> impl Iterator<Item = u16> {
         self.mirror.node_ports().owned().map(|(key, _)| key.port)
+    }
+
+    /// Does the map of node ports hold this one, of either family?
+    #[must_use]
+    pub fn has_node_port(&self, port: u16, proto: u8) -> bool {
+        [4, 6].into_iter().any(|family| {
+            let key = NodePortKey {
+                port,
+                proto,
+                scope: scope::EXTERNAL,
+                family,
+                pad: [0; 3],
+            };
+            self.mirror.node_ports().written(&key).is_some()
+        })
     }
 
     /// Writes what has changed since the last call, and retries what failed then, except what did
