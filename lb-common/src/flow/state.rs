@@ -264,6 +264,7 @@ pub const fn proves(proof: u32, number: u32) -> bool {
 /// When a UDP flow began, as [`Flow::proof`] of its reply entry keeps it: units of 2²⁰ ns.
 #[inline(always)]
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "differences are asked for")]
 pub const fn began(now_ns: u64) -> u32 {
     (now_ns >> 20) as u32
 }
@@ -273,7 +274,7 @@ pub const fn began(now_ns: u64) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn stream_began(began_at: u32, now_ns: u64) -> bool {
-    const TWO_SECONDS: u32 = (2_000_000_000u64 >> 20) as u32;
+    const TWO_SECONDS: u32 = 2_000_000_000 >> 20;
     began(now_ns).wrapping_sub(began_at) > TWO_SECONDS
 }
 
