@@ -226,9 +226,11 @@ fn udp(tuple: &Tuple, data: &[u8]) -> Result<Vec<u8>> {
     Ok([&header.to_bytes()[..], data].concat())
 }
 
+/// The tag of every association.
+const TAG: [u8; 4] = *b"zgzg";
+
 fn sctp(tuple: &Tuple, chunk: u8, data: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = [tuple.sport.to_be_bytes(), tuple.dport.to_be_bytes()].concat();
-    const TAG: [u8; 4] = *b"zgzg";
     // Only an INIT has no verification tag.
     bytes.extend(if chunk == super::chunk::INIT {
         [0; 4]
