@@ -41,6 +41,50 @@ pub(super) fn rows() -> Vec<Row> {
         row("all of 40 bytes of TCP options stay")
             .given(syn().tcp_options(40))
             .then(to(FAR), PktForwarded),
+    ];
+    rows.extend(proofs());
+    rows.extend(header_lengths());
+    // A connection that was open before us, or whose records are lost, finds its backend again.
+    for (flags, name) in [
+        (0, "no flag"),
+        (ACK, "ACK"),
+        (PSH | ACK, "PSH and ACK"),
+        (FIN | ACK, "FIN and ACK"),
+        (FIN, "FIN"),
+        (URG, "URG"),
+    ] {
+        rows.push(
+            row(format!(
+                "a segment with {name} and no connection goes to a backend of another node"
+            ))
+            .given(tcp(flags).to(S_FAR.node_port()))
+            .then(to(FAR), PktForwarded),
+        );
+        rows.push(
+            row(format!(
+                "a segment with {name} and no connection goes to a backend of this node"
+            ))
+            .given(tcp(flags).to(S_HERE.vip()))
+            .then(to(HERE), PktLocal),
+        );
+    }
+    rows
+}
+
+fn header_lengths() -> Vec<Row> {
+    vec![
+        row("a header that says it is shorter than a TCP header is not translated")
+            .given(tcp(ACK).edit(Layer::Transport, 12, &[0x40]))
+            .then(PASSED, PktMalformed),
+        row("a header that says it ends behind the packet is not translated")
+            .given(syn().edit(Layer::Transport, 12, &[0xf0]))
+            .then(PASSED, PktMalformed),
+    ]
+}
+
+/// What confirms a flow, and what does not.
+fn proofs() -> Vec<Row> {
+    vec![
         row("an empty segment without a flag in a new flow does not confirm it")
             .given(syn())
             .then(to(FAR), PktForwarded)
@@ -90,42 +134,5 @@ pub(super) fn rows() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .times(3)
             .records(Place::New),
-    ];
-    rows.extend(header_lengths());
-    // A connection that was open before us, or whose records are lost, finds its backend again.
-    for (flags, name) in [
-        (0, "no flag"),
-        (ACK, "ACK"),
-        (PSH | ACK, "PSH and ACK"),
-        (FIN | ACK, "FIN and ACK"),
-        (FIN, "FIN"),
-        (URG, "URG"),
-    ] {
-        rows.push(
-            row(format!(
-                "a segment with {name} and no connection goes to a backend of another node"
-            ))
-            .given(tcp(flags).to(S_FAR.node_port()))
-            .then(to(FAR), PktForwarded),
-        );
-        rows.push(
-            row(format!(
-                "a segment with {name} and no connection goes to a backend of this node"
-            ))
-            .given(tcp(flags).to(S_HERE.vip()))
-            .then(to(HERE), PktLocal),
-        );
-    }
-    rows
-}
-
-fn header_lengths() -> Vec<Row> {
-    vec![
-        row("a header that says it is shorter than a TCP header is not translated")
-            .given(tcp(ACK).edit(Layer::Transport, 12, &[0x40]))
-            .then(PASSED, PktMalformed),
-        row("a header that says it ends behind the packet is not translated")
-            .given(syn().edit(Layer::Transport, 12, &[0xf0]))
-            .then(PASSED, PktMalformed),
     ]
 }
