@@ -26,6 +26,7 @@ mod packet_node_port;
 mod packet_records;
 mod packet_table;
 mod packet_tunnel;
+mod port_conflicts;
 mod scale;
 mod sctp;
 mod socket_affinity;

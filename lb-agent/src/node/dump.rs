@@ -8,12 +8,16 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
-        route::{RouteAttribute, RouteMessage, RouteType},
+        route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
     },
 };
 
 use super::facts::{Address, Facts, Link, Route};
 use crate::netlink::{self, ip};
+
+/// `RT_TABLE_UNSPEC`, `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`: looked up without a
+/// rule of anybody's.
+const COMMON_TABLES: [u32; 4] = [0, 253, 254, 255];
 
 /// Everything as it is now.
 pub(super) async fn dump(handle: &Handle) -> Result<Facts> {
@@ -93,11 +97,13 @@ fn next_hops(message: &RouteMessage) -> Vec<Route> {
     if message.header.kind != RouteType::Unicast {
         return Vec::new();
     }
+    let mut table = u32::from(message.header.table);
     let mut hops = Vec::new();
     let mut to = None;
     let mut source = None;
     for attribute in &message.attributes {
         match attribute {
+            RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Destination(a) => to = ip(a),
             RouteAttribute::PrefSource(a) => source = ip(a),
             RouteAttribute::Oif(ifindex) => hops.push((*ifindex, has_gateway(&message.attributes))),
@@ -108,11 +114,14 @@ fn next_hops(message: &RouteMessage) -> Vec<Route> {
             _ => {}
         }
     }
+    let by_kernel = message.header.protocol == RouteProtocol::Kernel;
+    let policy = !by_kernel && !COMMON_TABLES.contains(&table);
     hops.into_iter()
         .map(|(ifindex, gateway)| Route {
             ifindex,
             default: message.header.destination_prefix_length == 0,
             gateway,
+            policy,
             link_local: match to {
                 Some(IpAddr::V4(a)) => a.is_link_local() || a.is_multicast(),
                 Some(IpAddr::V6(a)) => a.is_unicast_link_local() || a.is_multicast(),

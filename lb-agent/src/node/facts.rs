@@ -69,6 +69,7 @@ impl Address {
 }
 
 /// One next hop of a unicast route.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Route {
     /// Where it leaves.
@@ -77,6 +78,8 @@ pub struct Route {
     pub default: bool,
     /// Through another host.
     pub gateway: bool,
+    /// In a table of its own, which rules lead to, and not made by the kernel.
+    pub policy: bool,
     /// To addresses of the link alone (fe80::/64, 169.254.0.0/16), which every IPv6 device has.
     pub link_local: bool,
     /// The source that it asks for.

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time};
 use super::{
     Selection,
     addresses::{addresses, machine},
-    choose::{devices, missing, mtu, sources},
+    choose::{devices, missing, mtu, sources, unwatched},
     dump::dump,
 };
 use crate::{
@@ -30,6 +30,8 @@ pub struct State {
     pub addresses: Vec<(IpAddr, u32)>,
     /// Named devices that are not there, sorted.
     pub missing: Vec<String>,
+    /// Names of devices that replies may leave by and that are not among `devices`, sorted.
+    pub unwatched: Vec<String>,
     /// For [`Event::Machine`](crate::model::Event::Machine).
     pub machine: Machine,
     /// The node's preferred addresses: of IPv4, and of IPv6.
@@ -68,6 +70,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
                         sources: sources(&facts, &devices),
                         mtu: mtu(&facts, &devices),
                         machine: machine(&facts),
+                        unwatched: unwatched(&facts, &devices),
                         devices,
                         addresses: addresses(&facts),
                         missing: missing(&facts, &selection),

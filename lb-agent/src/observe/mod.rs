@@ -15,6 +15,7 @@ pub mod names;
 pub(crate) mod node_conditions;
 pub(crate) mod node_events;
 pub(crate) mod once;
+pub(crate) mod port_conflicts;
 pub mod problem_file;
 pub(crate) mod recounts;
 pub(crate) mod snat_ports;

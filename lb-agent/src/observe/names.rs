@@ -19,6 +19,14 @@ pub const ATTACH_PROBLEMS: &str = "attach_problems";
 pub const MISPLACED_PROGRAMS: &str = "misplaced_programs";
 /// Ports that a rewritten source may get.
 pub const SNAT_PORTS: &str = "snat_ports";
+/// Devices that replies may leave by and that no program watches, by name.
+pub const UNWATCHED_DEVICES: &str = "unwatched_devices";
+/// The label that names a device.
+pub const DEVICE: &str = "device";
+/// Listening sockets of this machine whose packets a node port takes.
+pub const HIDDEN_LISTENERS: &str = "hidden_listeners";
+/// Node ports that the kernel may give to connections of this machine.
+pub const NODE_PORTS_IN_LOCAL_RANGE: &str = "node_ports_in_local_range";
 /// Entries that the last map audit found changed, by map.
 pub const MAP_DRIFT: &str = "map_drift_entries";
 /// Entries in use, by map.

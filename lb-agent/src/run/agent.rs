@@ -14,6 +14,7 @@ use super::{
     machine::Machine,
     observer::Observer,
     phase::Phase,
+    ports,
     schedule::{Due, Left, Schedule},
 };
 use crate::{lb0, maps::Table, model::Event, node, observe::node_conditions::Lb0Part};
@@ -109,6 +110,7 @@ impl Agent {
     /// Netlink has shown a change of this machine.
     fn see_machine(&mut self, state: node::State) -> Result<()> {
         self.observer.missing_devices(&state.missing);
+        self.observer.unwatched_devices(&state.unwatched);
         let event = self.machine.update(state);
         self.edges.lb0.received(&event);
         self.core.handle(event);
@@ -149,6 +151,9 @@ impl Agent {
             self.phase.synced();
         }
         self.observer.synced(&done, self.core.engine(), self.phase);
+        if done.report.first_synced || done.report.writes[Table::NodePorts] > 0 {
+            self.schedule.verify_soon(done.end);
+        }
         if self.phase == Phase::Synced {
             self.attach()?;
         }
@@ -213,12 +218,16 @@ impl Agent {
         self.edges.sockets.start(self.hooks.attachments())
     }
 
-    /// Attaches what another process has detached.
+    /// Attaches what another process has detached, and looks which ports it uses.
     fn verify(&mut self) -> Result<()> {
         self.schedule.verified(Instant::now());
         let Some(state) = self.machine.state() else {
             return Ok(());
         };
+        if let Some(answers) = self.machine.answers() {
+            self.observer
+                .ports(ports::look(self.core.cluster(), &answers));
+        }
         let lost = self.observer.verified(self.hooks.verify(&state.devices));
         if lost { self.attach() } else { Ok(()) }
     }

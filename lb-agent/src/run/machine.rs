@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tracing::debug;
 
-use super::node_ports;
+use super::{node_ports, ports::Answers};
 use crate::{
     model::{Cluster, Event},
     node,
@@ -57,6 +57,14 @@ impl Machine {
         let event = Event::Machine(state.machine.clone());
         self.state = Some(state);
         event
+    }
+
+    /// Where node ports answer; `None` while it is not known.
+    pub(super) fn answers(&self) -> Option<Answers<'_>> {
+        Some(Answers {
+            addresses: self.addresses.as_deref()?,
+            loopback: node_ports::on_loopback(&self.words),
+        })
     }
 
     /// The addresses that node ports answer on, if they are known and new.

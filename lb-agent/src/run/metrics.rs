@@ -3,9 +3,9 @@
 use crate::{
     observe::{
         audits::AuditMetrics, flow_sweeps::FlowSweepMetrics, kubeproxy::KubeProxyMetrics,
-        metrics::Registries, node_conditions::NodeMetrics, recounts::RecountMetrics,
-        snat_ports::SnatPortMetrics, socket_resets::metrics::Metrics as ResetMetrics,
-        sync_report::SyncMetrics,
+        metrics::Registries, node_conditions::NodeMetrics, port_conflicts::PortMetrics,
+        recounts::RecountMetrics, snat_ports::SnatPortMetrics,
+        socket_resets::metrics::Metrics as ResetMetrics, sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
     watch::metrics::WatchMetrics,
@@ -26,6 +26,7 @@ pub(super) struct ObserverMetrics {
     pub(super) kubeproxy: KubeProxyMetrics,
     pub(super) audits: AuditMetrics,
     pub(super) node: NodeMetrics,
+    pub(super) ports: PortMetrics,
     pub(super) checks: CheckMetrics,
     pub(super) snat_ports: SnatPortMetrics,
 }
@@ -41,6 +42,7 @@ impl Metrics {
                 syncs: SyncMetrics::new(r),
                 audits: AuditMetrics::new(r),
                 node: NodeMetrics::new(r),
+                ports: PortMetrics::new(r),
                 checks: CheckMetrics::new(r),
                 snat_ports: SnatPortMetrics::new(r),
             },
@@ -92,6 +94,8 @@ mod tests {
             "lb_attach_problems 0",
             "lb_lost_programs_total 0",
             "lb_misplaced_programs 0",
+            "lb_hidden_listeners 0",
+            "lb_node_ports_in_local_range 0",
             "lb_health_check_listeners 0",
             "lb_health_check_failures 0",
             "lb_sockets 0",

@@ -61,6 +61,7 @@ mod new_node_ports;
 mod node_ports;
 mod observer;
 mod phase;
+mod ports;
 mod schedule;
 mod snat_ports;
 mod sockets;

@@ -26,6 +26,7 @@ use crate::{
         kernel::Kernel,
         node_conditions::{Lb0Part, NodeConditions},
         node_events::EventRecorder,
+        port_conflicts::{PortConflicts, PortReporter},
         problem_file::ProblemFile,
         snat_ports::SnatPortReporter,
         sync_report::SyncReporter,
@@ -42,6 +43,7 @@ const QUEUE: usize = 1024;
 pub(super) struct Observer {
     syncs: SyncReporter,
     conditions: NodeConditions,
+    ports: PortReporter,
     audits: AuditReporter,
     snat_ports: SnatPortReporter,
     kernel: Arc<Kernel>,
@@ -70,6 +72,7 @@ impl Observer {
             kubeproxy,
             audits,
             node,
+            ports,
             checks: check_metrics,
             snat_ports,
         } = metrics;
@@ -85,6 +88,7 @@ impl Observer {
         tokio::spawn(checks::run(desired, Arc::clone(&health), reporter));
         let file = ProblemFile::of(&config.state_dir, &config.bpf_dir);
         Self {
+            ports: PortReporter::new(events.clone(), recorder.clone(), ports),
             syncs: SyncReporter::new(events, file, syncs, kubeproxy),
             conditions: NodeConditions::new(recorder, node),
             snat_ports: SnatPortReporter::new(snat_ports),
@@ -100,6 +104,11 @@ impl Observer {
     /// The named devices that do not exist now.
     pub(super) fn missing_devices(&mut self, now: &[String]) {
         self.conditions.missing(now);
+    }
+
+    /// Devices that replies may leave by and that no program watches.
+    pub(super) fn unwatched_devices(&mut self, now: &[String]) {
+        self.conditions.unwatched(now);
     }
 
     /// An event was received.
@@ -224,6 +233,16 @@ impl Observer {
             Err(error) => {
                 warn!(error = %format!("{error:#}"), "cannot verify what is attached");
                 false
+            }
+        }
+    }
+
+    /// Node ports were compared with the ports that this machine uses otherwise.
+    pub(super) fn ports(&mut self, found: anyhow::Result<PortConflicts>) {
+        match found {
+            Ok(found) => self.ports.found(found),
+            Err(error) => {
+                warn!(error = %format!("{error:#}"), "cannot look for listeners on node ports");
             }
         }
     }

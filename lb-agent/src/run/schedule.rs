@@ -23,7 +23,7 @@ pub(super) enum Due {
     Audit,
     /// Attach what could not be attached.
     Attach,
-    /// Verify that what was attached is still attached.
+    /// Verify that what was attached is still attached, and that no process uses node ports.
     Verify,
 }
 
@@ -145,6 +145,12 @@ impl Schedule {
     /// The programs are attached, as far as they could be: they are verified from now on.
     pub(super) fn attached(&mut self, now: Instant) {
         self.verify.get_or_insert(now + self.period);
+    }
+
+    /// Something has changed that is to be verified, together with what changes soon after.
+    pub(super) fn verify_soon(&mut self, now: Instant) {
+        let soon = now + IDLE;
+        self.verify = self.verify.map(|at| at.min(soon)).or(Some(soon));
     }
 
     /// What was attached has been verified.
@@ -351,5 +357,17 @@ mod tests {
             s.next(),
             Some((then + Duration::from_secs(30), Due::Verify))
         );
+    }
+
+    #[test]
+    fn a_change_is_verified_soon_and_once() {
+        let (mut s, t0) = (Schedule::default(), Instant::now());
+        s.attached(t0);
+        s.verify_soon(t0);
+        s.verify_soon(t0 + Duration::from_millis(500));
+        assert_eq!(s.next(), Some((t0 + IDLE, Due::Verify)));
+        s.verified(t0 + IDLE);
+        let next = t0 + IDLE + Duration::from_secs(30);
+        assert_eq!(s.next(), Some((next, Due::Verify)));
     }
 }

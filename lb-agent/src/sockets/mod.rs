@@ -3,5 +3,6 @@
 
 pub(crate) mod agent;
 pub mod destroy;
+pub mod listeners;
 pub mod records;
 pub mod recount;

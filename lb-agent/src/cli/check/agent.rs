@@ -57,6 +57,8 @@ fn reported(metrics: &Scrape<'_>) -> Vec<Line> {
         lines.push(Line::fails_if(n > 0.0, what, format!("{n} {remedy}")));
     }
     lines.extend(misplaced(metrics.value(names::MISPLACED_PROGRAMS)));
+    lines.push(unwatched(metrics));
+    lines.extend(ports(metrics));
     lines.push(drift(metrics));
     let reset = if metrics.value(names::UDP_RESET_ENABLED) > 0.0 {
         SocketReset::Enabled
@@ -80,6 +82,44 @@ fn drift(metrics: &Scrape<'_>) -> Line {
         found.join(", ")
     );
     Line::fails_if(!found.is_empty(), "no drift in the maps", remedy)
+}
+
+/// `--devices` may leave a device out on purpose.
+fn unwatched(metrics: &Scrape<'_>) -> Line {
+    let name = "every device that replies leave by is watched";
+    let by_device = metrics.by_label(names::UNWATCHED_DEVICES, names::DEVICE);
+    let devices: Vec<&str> = by_device.map(|(device, _)| device).collect();
+    if devices.is_empty() {
+        return Line::ok(name);
+    }
+    let remedy = format!(
+        "{} are not, and routes lead out there; add them to --devices or --attach-tc, or start with --devices auto",
+        devices.join(", ")
+    );
+    Line::new(name, Verdict::Warn, remedy)
+}
+
+/// Numbers that a Service and this machine both use.
+fn ports(metrics: &Scrape<'_>) -> [Line; 2] {
+    let line = |name: &str, n: f64, remedy: &str| {
+        if n > 0.0 {
+            Line::new(name, Verdict::Warn, format!("{n} {remedy}"))
+        } else {
+            Line::ok(name)
+        }
+    };
+    [
+        line(
+            "no listener behind a node port",
+            metrics.value(names::HIDDEN_LISTENERS),
+            "sockets of this node listen where a Service takes the packets; see the agent's log, the Events of the Services, and `ss -lntup`",
+        ),
+        line(
+            "node ports outside of net.ipv4.ip_local_port_range",
+            metrics.value(names::NODE_PORTS_IN_LOCAL_RANGE),
+            "are inside: move the range, or add them to net.ipv4.ip_local_reserved_ports",
+        ),
+    ]
 }
 
 /// Other software may have its reasons to go first.

@@ -14,7 +14,12 @@ impl<'a> Scrape<'a> {
 
     /// The values of a metric by map.
     pub(super) fn by_map(&self, name: &str) -> impl Iterator<Item = (&'a str, f64)> {
-        let label = format!("{{{}=\"", names::MAP);
+        self.by_label(name, names::MAP)
+    }
+
+    /// The values of a metric that has one label.
+    pub(super) fn by_label(&self, name: &str, label: &str) -> impl Iterator<Item = (&'a str, f64)> {
+        let label = format!("{{{label}=\"");
         self.samples(name).filter_map(move |rest| {
             let (map, value) = rest.strip_prefix(&label)?.split_once("\"} ")?;
             Some((map, value.parse().ok()?))

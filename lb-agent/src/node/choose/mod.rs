@@ -63,9 +63,34 @@ pub fn missing(facts: &Facts, selection: &Selection) -> Vec<String> {
         .collect()
 }
 
+/// Names of devices that replies to clients may leave by, by a default route, over a gateway or by
+/// a route of a policy table, and that are not among `devices`: programs there would turn the
+/// replies of local backends back. Sorted.
+#[must_use]
+pub fn unwatched(facts: &Facts, devices: &[Device]) -> Vec<String> {
+    let leads_out = |link: &Link| {
+        routes(facts, link).any(|r| !r.link_local && (r.default || r.gateway || r.policy))
+    };
+    let mut names: Vec<String> = facts
+        .links
+        .iter()
+        .filter(|link| !link.loopback && !is_lb0(link) && !is_part(facts, link))
+        .filter(|link| !is_sink(link) && leads_out(link))
+        .filter(|link| devices.iter().all(|d| d.ifindex != link.ifindex))
+        .map(|link| link.name.clone())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Nothing ever arrives on them or leaves the machine by them.
+fn is_sink(link: &Link) -> bool {
+    matches!(link.kind.as_str(), "dummy" | "ifb" | "nlmon")
+}
+
 /// Whether packets from outside, or replies of remote backends, arrive on it.
 fn is_node_device(facts: &Facts, link: &Link) -> bool {
-    if link.loopback || is_part(facts, link) || is_lb0(link) {
+    if link.loopback || is_part(facts, link) || is_lb0(link) || is_sink(link) {
         return false;
     }
     let default_route = routes(facts, link).any(|r| r.default);
@@ -75,8 +100,6 @@ fn is_node_device(facts: &Facts, link: &Link) -> bool {
         .iter()
         .filter(|a| a.ifindex == link.ifindex && a.is_reachable());
     match link.kind.as_str() {
-        // Nothing ever arrives on them.
-        "dummy" | "ifb" | "nlmon" => false,
         // The host's end of a pod's device has no address, or only that of the pods' gateway. The
         // device of a node that is a container has a network.
         "veth" | "netkit" => default_route || routed_through || addresses.any(Address::has_network),

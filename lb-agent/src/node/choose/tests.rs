@@ -50,6 +50,7 @@ impl Machine {
             ifindex,
             default: to == "default",
             gateway: to == "default",
+            policy: false,
             link_local: to.starts_with("fe80"),
             source: source.map(|s| s.parse().unwrap()),
         });

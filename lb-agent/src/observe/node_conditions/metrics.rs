@@ -1,7 +1,8 @@
 //! Metrics of what is wrong with this machine.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -15,6 +16,13 @@ pub(crate) struct NodeMetrics {
     pub(super) attach_problems: Gauge,
     pub(super) lost_programs: Counter,
     pub(super) misplaced_programs: Gauge,
+    pub(super) unwatched_devices: Family<DeviceLabels, Gauge>,
+}
+
+/// Which device.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+pub(super) struct DeviceLabels {
+    pub(super) device: String,
 }
 
 impl NodeMetrics {
@@ -26,6 +34,7 @@ impl NodeMetrics {
             attach_problems: Gauge::default(),
             lost_programs: Counter::default(),
             misplaced_programs: Gauge::default(),
+            unwatched_devices: Family::default(),
         };
         r.register(
             names::MISSING_DEVICES,
@@ -51,6 +60,11 @@ impl NodeMetrics {
             names::MISPLACED_PROGRAMS,
             "Programs on a device that another one runs in front of at ingress, or behind at egress",
             m.misplaced_programs.clone(),
+        );
+        r.register(
+            names::UNWATCHED_DEVICES,
+            "1 for each device that replies may leave by and that no program watches",
+            m.unwatched_devices.clone(),
         );
         m
     }

@@ -24,6 +24,7 @@ pub(crate) struct NodeConditions {
     recorder: EventRecorder,
     metrics: NodeMetrics,
     missing: Once<String>,
+    unwatched: Once<String>,
     unattached: Once<String>,
     misplaced: Once<Attached>,
     lb0_device: Once<String>,
@@ -48,6 +49,7 @@ impl NodeConditions {
             recorder,
             metrics,
             missing: Once::default(),
+            unwatched: Once::default(),
             unattached: Once::default(),
             misplaced: Once::default(),
             lb0_device: Once::default(),
@@ -72,6 +74,36 @@ impl NodeConditions {
         }
         for device in gone {
             info!(device, "the device exists now");
+        }
+    }
+
+    /// Devices that replies may leave by and that no program watches.
+    pub(crate) fn unwatched(&mut self, now: &[String]) {
+        let metric = &self.metrics.unwatched_devices;
+        metric.clear();
+        for device in now {
+            let device = device.clone();
+            metric
+                .get_or_create(&metrics::DeviceLabels { device })
+                .set(1);
+        }
+        let (appeared, gone) = self.unwatched.update(now.iter().cloned());
+        for device in appeared {
+            warn!(
+                device,
+                "routes lead out by this device, and no program watches it: replies of backends that leave there are not translated"
+            );
+            let text = format!(
+                "routes lead out by device {device}, which --devices and --attach-tc leave out: replies of backends that leave there keep the backend's address, and connections fail; add it, or start with --devices auto"
+            );
+            self.recorder
+                .node("DeviceNotWatched", "Attach", &device, text);
+        }
+        for device in gone {
+            info!(
+                device,
+                "the device is watched, or no route leads out by it now"
+            );
         }
     }
 
