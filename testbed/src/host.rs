@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 use crate::{
     cgroup::Cgroup,
     netns::Netns,
-    probe::{Answer, Ask, Family, Hammer, HammerPlan, Kind, Observation, Probe, Recorder, Sock},
+    probe::{
+        Answer, Ask, Crowd, CrowdPlan, Family, Flood, FloodPlan, Hammer, HammerPlan, Kind,
+        Observation, Probe, Recorder, Sock,
+    },
     process::{self, Output, Process},
     sandbox::Sandbox,
 };
@@ -116,6 +119,21 @@ impl Host {
     /// Opens connections in a loop until it is stopped.
     pub fn hammer(&self, plan: HammerPlan) -> io::Result<Hammer> {
         self.probe.hammer(plan)
+    }
+
+    /// An echo server for thousands of connections, which goes on as long as the host.
+    pub fn listen_crowd(&self, kind: Kind, addr: SocketAddr, name: &str) -> io::Result<()> {
+        self.probe.listen_crowd(kind, addr, name)
+    }
+
+    /// Opens many connections.
+    pub fn crowd(&self, plan: CrowdPlan) -> io::Result<Crowd> {
+        self.probe.crowd(plan)
+    }
+
+    /// Sends forged connections until it ends.
+    pub fn flood(&self, plan: FloodPlan) -> io::Result<Flood> {
+        self.probe.flood(plan)
     }
 
     /// Asks many questions, so many at a time; the answers in their order.

@@ -7,15 +7,17 @@ use std::{
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use super::{
-    Answer, Ask, Family, Frame, HammerPlan, Kind, Observation, Reply, Request, Sock, Tally,
+    Answer, Ask, CrowdPlan, Family, FloodPlan, Frame, HammerPlan, Kind, Many, Observation, Reply,
+    Request, Sock, Tally,
 };
-use crate::{process, sandbox::Sandbox};
+use crate::{poll, process, sandbox::Sandbox};
 
 /// How long the helper may take for an answer, in milliseconds.
 const PATIENCE: u16 = 60_000;
@@ -60,7 +62,7 @@ impl Line {
         // Whatever is asked, it takes seconds at most: a helper that hangs is to be seen, and not
         // to hang the test.
         let mut fds = [PollFd::new(from.get_ref().as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PATIENCE)? == 0 {
+        if nix::poll::poll(&mut fds, PATIENCE)? == 0 {
             // So that what is asked from here on fails at once.
             self.kill();
             return Err(io::Error::other(format!("no answer to {request:?}")));
@@ -164,6 +166,34 @@ impl Probe {
         self.line.done(&Request::Unlisten { listener })
     }
 
+    /// An echo server for thousands of connections, which goes on until the helper ends.
+    pub fn listen_crowd(&self, kind: Kind, addr: SocketAddr, name: &str) -> io::Result<()> {
+        let name = name.to_owned();
+        self.line
+            .id(&Request::Many(Many::Listen { kind, addr, name }))
+            .map(drop)
+    }
+
+    /// Opens many connections.
+    pub fn crowd(&self, plan: CrowdPlan) -> io::Result<Crowd> {
+        let count = plan.count;
+        let id = self.line.id(&Request::Many(Many::Crowd { plan }))?;
+        Ok(Crowd {
+            line: Arc::clone(&self.line),
+            id,
+            count,
+        })
+    }
+
+    /// Sends forged connections until it ends.
+    pub fn flood(&self, plan: FloodPlan) -> io::Result<Flood> {
+        let id = self.line.id(&Request::Many(Many::Flood { plan }))?;
+        Ok(Flood {
+            line: Arc::clone(&self.line),
+            id,
+        })
+    }
+
     /// Opens connections in a loop until it is stopped.
     pub fn hammer(&self, plan: HammerPlan) -> io::Result<Hammer> {
         let id = self.line.id(&Request::Hammer { plan })?;
@@ -207,6 +237,79 @@ impl Hammer {
     /// Ends it after the attempt under way.
     pub fn stop(self) -> io::Result<Tally> {
         self.line.tally(&Request::HammerStop { hammer: self.id })
+    }
+}
+
+/// Many connections in the helper; those that stay are closed with this value.
+#[derive(Debug)]
+pub struct Crowd {
+    line: Arc<Line>,
+    id: u32,
+    count: u32,
+}
+
+impl Crowd {
+    /// The tally up to now.
+    pub fn so_far(&self) -> io::Result<Tally> {
+        self.line
+            .tally(&Request::Many(Many::CrowdSoFar { crowd: self.id }))
+    }
+
+    /// The tally once every connection was answered or has failed.
+    pub fn opened(&self, within: Duration) -> Result<Tally> {
+        self.tally(u64::from(self.count), within)
+    }
+
+    /// Asks once more on those that were answered and that stay, `held` of them.
+    pub fn ask_again(&self, held: u64, within: Duration) -> Result<Tally> {
+        self.line
+            .done(&Request::Many(Many::CrowdAsk { crowd: self.id }))?;
+        self.tally(held, within)
+    }
+
+    fn tally(&self, attempts: u64, within: Duration) -> Result<Tally> {
+        poll::until(within, "every connection has ended its turn", || {
+            let tally = self.so_far()?;
+            Ok((tally.attempts == attempts).then_some(tally))
+        })
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        // The helper may be gone, and its sockets with it.
+        let _ = self
+            .line
+            .done(&Request::Many(Many::CrowdEnd { crowd: self.id }));
+    }
+}
+
+/// A flood of the helper; it ends with this value.
+#[derive(Debug)]
+pub struct Flood {
+    line: Arc<Line>,
+    id: u32,
+}
+
+impl Flood {
+    /// Connections that were forged up to now.
+    pub fn sent(&self) -> io::Result<u64> {
+        match self
+            .line
+            .ask(&Request::Many(Many::FloodSent { flood: self.id }))?
+        {
+            Reply::Count(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        // The helper may be gone, and its threads with it.
+        let _ = self
+            .line
+            .done(&Request::Many(Many::FloodEnd { flood: self.id }));
     }
 }
 

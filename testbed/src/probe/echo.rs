@@ -113,7 +113,7 @@ fn converse(stream: TcpStream, kind: Kind, name: &str, from: SocketAddr) -> io::
     Ok(())
 }
 
-fn line(name: &str, from: SocketAddr, text: &str) -> String {
+pub(super) fn line(name: &str, from: SocketAddr, text: &str) -> String {
     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
     format!("{name} {from} {text}\n")
 }

@@ -3,7 +3,10 @@
 
 mod capture;
 mod client;
+mod crowd;
+mod crowd_server;
 mod echo;
+mod flood;
 mod hammer;
 mod serve;
 mod sock;
@@ -18,7 +21,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-pub use client::{Hammer, Probe, Recorder};
+pub use client::{Crowd, Flood, Hammer, Probe, Recorder};
 use serde::{Deserialize, Serialize};
 pub use sock::{Share, Sock};
 pub use survey::{Ask, Observation, Outcome};
@@ -221,6 +224,7 @@ enum Request {
     HammerStop {
         hammer: u32,
     },
+    Many(Many),
     Record,
     RecordStop {
         recorder: u32,
@@ -229,6 +233,37 @@ enum Request {
     Survey {
         asks: Vec<Ask>,
         threads: usize,
+    },
+}
+
+/// A request that is about many connections.
+#[derive(Debug, Serialize, Deserialize)]
+enum Many {
+    Listen {
+        kind: Kind,
+        addr: SocketAddr,
+        name: String,
+    },
+    Crowd {
+        plan: CrowdPlan,
+    },
+    CrowdSoFar {
+        crowd: u32,
+    },
+    CrowdAsk {
+        crowd: u32,
+    },
+    CrowdEnd {
+        crowd: u32,
+    },
+    Flood {
+        plan: FloodPlan,
+    },
+    FloodSent {
+        flood: u32,
+    },
+    FloodEnd {
+        flood: u32,
     },
 }
 
@@ -241,6 +276,7 @@ enum Reply {
     Received(Received),
     Packet(IpAddr, Vec<u8>),
     Tally(Tally),
+    Count(u64),
     Frames(Vec<Frame>),
     Survey(Vec<Observation>),
     /// What the kernel said no with.
@@ -293,6 +329,56 @@ pub struct Tally {
     pub answers: BTreeMap<String, u64>,
     /// Failures, by what was said.
     pub failures: BTreeMap<String, u64>,
+}
+
+/// Many connections of one client to one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrowdPlan {
+    /// TCP or UDP.
+    pub kind: Kind,
+    /// Where to.
+    pub to: SocketAddr,
+    /// How many.
+    pub count: u32,
+    /// How many are opened a second; 0: as many as it can.
+    pub per_second: u32,
+    /// How many are under way at a time.
+    pub at_once: u32,
+    /// The first source port and how many there are, used in turn; `None`: the kernel's choice.
+    pub ports: Option<(u16, u16)>,
+    /// What becomes of one that was answered.
+    pub ending: Ending,
+}
+
+/// How a client leaves a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// It closes it.
+    Close,
+    /// It resets it, and may use its port again at once.
+    Reset,
+    /// It does not.
+    Stay,
+}
+
+/// Forged connections of clients that there are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloodPlan {
+    /// What is sent for each.
+    pub forged: Forged,
+    /// Where to.
+    pub to: SocketAddr,
+    /// How many a second.
+    pub per_second: u32,
+}
+
+/// What a forged connection of TCP consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forged {
+    /// A SYN.
+    Syn,
+    /// A SYN, then what would follow it if the server's sequence number were known: a wrong one.
+    Handshake,
 }
 
 /// One frame that a receiver saw, its checksums verified by the receiver alone.

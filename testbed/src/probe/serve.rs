@@ -9,14 +9,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{SockAddr, Socket};
 
 use super::{
-    Reply, Request, capture::Recording, echo::Listener, hammer::Hammering, socket, survey,
+    Many, Reply, Request, capture::Recording, crowd::Crowd, crowd_server::Server, echo::Listener,
+    flood::Flood, hammer::Hammering, socket, survey,
 };
 
 /// Answers until standard input ends.
 pub(super) fn run() -> Result<()> {
+    allow_many_sockets();
     let mut things = Things::default();
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -35,6 +38,13 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
+/// As many as this process may have by itself; without that the helper goes on with what it has.
+fn allow_many_sockets() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 fn failure(error: &io::Error) -> Reply {
     error
         .raw_os_error()
@@ -49,6 +59,9 @@ struct Things {
     children: HashMap<u32, Child>,
     listeners: HashMap<u32, Listener>,
     hammers: HashMap<u32, Hammering>,
+    crowds: HashMap<u32, Crowd>,
+    servers: HashMap<u32, Server>,
+    floods: HashMap<u32, Flood>,
     recordings: HashMap<u32, Recording>,
 }
 
@@ -131,6 +144,7 @@ impl Things {
             Request::HammerStop { hammer } => {
                 Ok(Reply::Tally(take(&mut self.hammers, hammer)?.stop()))
             }
+            Request::Many(many) => self.many(many),
             Request::Record => {
                 let recording = Recording::start()?;
                 Ok(Reply::Id(put(
@@ -143,6 +157,32 @@ impl Things {
                 take(&mut self.recordings, recorder)?.stop(&to)?,
             )),
             Request::Survey { asks, threads } => Ok(Reply::Survey(survey::run(&asks, threads))),
+        }
+    }
+
+    fn many(&mut self, request: Many) -> io::Result<Reply> {
+        let done = |()| Reply::Done;
+        match request {
+            Many::Listen { kind, addr, name } => {
+                let server = Server::start(kind, addr, name)?;
+                Ok(Reply::Id(put(&mut self.next, &mut self.servers, server)))
+            }
+            Many::Crowd { plan } => {
+                let crowd = Crowd::start(plan);
+                Ok(Reply::Id(put(&mut self.next, &mut self.crowds, crowd)))
+            }
+            Many::CrowdSoFar { crowd } => Ok(Reply::Tally(get(&self.crowds, crowd)?.so_far())),
+            Many::CrowdAsk { crowd } => {
+                get(&self.crowds, crowd)?.ask_again();
+                Ok(Reply::Done)
+            }
+            Many::CrowdEnd { crowd } => take(&mut self.crowds, crowd).map(drop).map(done),
+            Many::Flood { plan } => {
+                let flood = Flood::start(plan)?;
+                Ok(Reply::Id(put(&mut self.next, &mut self.floods, flood)))
+            }
+            Many::FloodSent { flood } => Ok(Reply::Count(get(&self.floods, flood)?.sent())),
+            Many::FloodEnd { flood } => take(&mut self.floods, flood).map(drop).map(done),
         }
     }
 
