@@ -15,6 +15,7 @@ mod libtest;
 mod lint;
 mod referee;
 mod setup;
+mod soak;
 mod step;
 mod test;
 mod tiers;
@@ -23,6 +24,7 @@ mod vm;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use test::Size;
 
 /// Builds, tests, shows and cleans lb-agent; each verb installs and builds once what it needs.
 #[derive(Parser)]
@@ -48,6 +50,11 @@ enum Verb {
         /// repeated
         #[arg(long = "tier", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
         tiers: Vec<u8>,
+        /// Only tests whose names contain one of these
+        filter: Vec<String>,
+    },
+    /// Run the tests of flows with the numbers of a busy node, one after the other
+    Soak {
         /// Only tests whose names contain one of these
         filter: Vec<String>,
     },
@@ -104,7 +111,10 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(),
         Verb::Build { debug } => build::run(debug),
         Verb::Test { tiers, filter } => {
-            return test::run(&tiers, &filter).unwrap_or_else(|error| failure(&error));
+            return test::run(&tiers, &filter, Size::Suite).unwrap_or_else(|error| failure(&error));
+        }
+        Verb::Soak { filter } => {
+            return soak::run(&filter).unwrap_or_else(|error| failure(&error));
         }
         Verb::Vm {
             kernels,

@@ -19,8 +19,17 @@ use crate::{
     tiers::{Tier, cargo_args, no_strays, tier_of},
 };
 
+/// How much of what a test can show is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// What there is time for each time.
+    Suite,
+    /// As many connections as a busy node has.
+    Soak,
+}
+
 /// Runs the tiers in order; success only if some test ran, all passed, and nothing stayed behind.
-pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(numbers: &[u8], filter: &[String], size: Size) -> Result<ExitCode> {
     let tiers = Tier::chosen(numbers);
     let needs = tiers
         .iter()
@@ -46,7 +55,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String]) -> Result<ExitCode> {
     let mut total = Outcome::default();
     for tier in tiers {
         let start = Instant::now();
-        let outcome = run_tier(tier, &programs, &ready, agent.as_deref(), filter)?;
+        let outcome = run_tier(tier, &programs, &ready, agent.as_deref(), (filter, size))?;
         summary.push((tier, outcome.clone(), start.elapsed()));
         total.add(outcome);
     }
@@ -76,12 +85,12 @@ fn run_tier(
     programs: &[(Tier, Executable)],
     ready: &Ready,
     agent: Option<&Path>,
-    filter: &[String],
+    (filter, size): (&[String], Size),
 ) -> Result<Outcome> {
     println!("tier {}: {}", tier as u8, tier.title());
     let mut outcome = Outcome::default();
     for (_, program) in programs.iter().filter(|(of, _)| *of == tier) {
-        let mut command = test_command(tier, program, ready, agent);
+        let mut command = test_command(tier, program, ready, agent, size);
         command.args(filter);
         let name = format!("{} {}", program.package, program.target);
         outcome.add(run_program(&name, tier, &mut command)?);
@@ -95,8 +104,17 @@ fn run_tier(
 }
 
 /// As cargo would start it, but as root where the tier needs that.
-fn test_command(tier: Tier, program: &Executable, ready: &Ready, agent: Option<&Path>) -> Command {
+fn test_command(
+    tier: Tier,
+    program: &Executable,
+    ready: &Ready,
+    agent: Option<&Path>,
+    size: Size,
+) -> Command {
     let mut environment = ready.environment(agent);
+    if size == Size::Soak {
+        environment.push(("LB_TEST_SOAK", "1".into()));
+    }
     environment.push(("CARGO_MANIFEST_DIR", program.package_dir.clone().into()));
     environment.push(("CARGO_TERM_COLOR", "never".into()));
     if let Some(workspace) = program.package_dir.parent() {
@@ -115,7 +133,12 @@ fn test_command(tier: Tier, program: &Executable, ready: &Ready, agent: Option<&
     let asked = env::var("LB_TEST_THREADS")
         .ok()
         .and_then(|number| number.parse().ok());
-    if let Some(default) = tier.default_threads() {
+    // What is measured in connections a second has the machine to itself.
+    let default = match size {
+        Size::Suite => tier.default_threads(),
+        Size::Soak => Some(1),
+    };
+    if let Some(default) = default {
         command.arg(format!("--test-threads={}", asked.unwrap_or(default)));
     }
     command
