@@ -159,8 +159,7 @@ impl Testbed {
             let start = Start::new()
                 .source(&["--kubeconfig", &kubeconfig])
                 .args(&["--node-port-addresses", "primary"])
-                .args(&["--external-ip-cidrs", EXTERNAL_CIDRS])
-                .args(&["--cluster-cidr", PODS]);
+                .args(&["--external-ip-cidrs", EXTERNAL_CIDRS]);
             let start = match way {
                 Way::Tc => start,
                 Way::Xdp => start.xdp("eth0"),

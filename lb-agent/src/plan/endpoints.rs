@@ -68,14 +68,13 @@ pub fn candidates<'a>(
 
 /// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP
 /// flow stays with an endpoint that serves, whatever the traffic policy says now, so a local UDP
-/// pool keeps remote members. `own` are this machine's addresses.
+/// pool keeps remote members.
 #[must_use]
 pub fn members(
     candidates: &[Candidate<'_>],
     chosen: &Chosen,
     policy: TrafficPolicy,
     proto: Proto,
-    own: &[IpAddr],
 ) -> Vec<Member> {
     let kept = candidates.iter().zip(&chosen.eligible);
     kept.filter_map(|(c, &eligible)| {
@@ -94,8 +93,7 @@ pub fn members(
                 .with(MemberFlags::ELIGIBLE, eligible)
                 .with(MemberFlags::SERVING, eligible || serves)
                 .with(MemberFlags::TERMINATING, terminating && !ready)
-                .with(MemberFlags::LOCAL, c.local)
-                .with(MemberFlags::OWN, own.contains(&c.endpoint.addr)),
+                .with(MemberFlags::LOCAL, c.local),
         })
     })
     .collect()

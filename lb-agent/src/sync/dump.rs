@@ -186,9 +186,6 @@ impl Reader<'_> {
         if b.flags & backend::flags::LOCAL != 0 {
             text += " local";
         }
-        if b.flags & backend::flags::OWN != 0 {
-            text += " own-address";
-        }
         text
     }
 

@@ -9,12 +9,7 @@ use lb_common::{
 };
 
 use super::test_delay::test_delay;
-use crate::{
-    config,
-    maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS},
-    packet::Packet,
-    route,
-};
+use crate::maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS};
 
 /// What a destination is to us.
 #[derive(Clone, Copy)]
@@ -32,21 +27,10 @@ pub enum Frontend {
 /// they answer on.
 #[inline(always)]
 pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
-    find(addr, port, proto, scope, test_delay)
-}
-
-#[inline(always)]
-fn find(
-    addr: &Addr,
-    port: u16,
-    proto: u8,
-    scope: u8,
-    between: impl FnOnce(),
-) -> Frontend {
     if !is_known(&KNOWN, addr) {
         return Frontend::None;
     }
-    let mut key = VipKey {
+    let key = VipKey {
         addr: *addr,
         port,
         proto,
@@ -54,16 +38,14 @@ fn find(
     };
     // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
     if let Some(found) = unsafe { FRONTENDS.get(&key) } {
-        between();
+        test_delay();
         return Frontend::Service(*found);
     }
     if is_node_addr(addr) {
         return node_port(addr, port, proto, scope);
     }
-    // The same key, for another one would need stack: that of the address's mark.
-    (key.port, key.proto) = (0, 0);
     // SAFETY: as above; one aligned u32, read once.
-    match unsafe { FRONTENDS.get(&key) } {
+    match unsafe { FRONTENDS.get(&vip_key(addr, scope)) } {
         Some(vip) if vip.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
     }
@@ -83,31 +65,13 @@ pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Fronten
     }
 }
 
-/// What a frontend of `externalTrafficPolicy: Local`, found as one from outside sees it, is to this
-/// packet, if a pod sent it: kube-proxy's rule, by its `clusterCIDR`; and what comes in on a device
-/// of pods comes from one.
-#[inline(always)]
-pub fn from_inside(p: &Packet, outer: &FrontendValue) -> Option<FrontendValue> {
-    if outer.flags & frontend::LOCAL_FROM_OUTSIDE == 0 {
-        return None;
-    }
-    if !config::is_pod(&p.src) && !route::has_pods(p.ifindex) {
-        return None;
-    }
-    match frontend_by_call(&p.dst, p.dport, p.proto, scope::INTERNAL) {
-        Frontend::Service(inner) => Some(inner),
-        Frontend::UnknownPort | Frontend::None => None,
-    }
-}
-
 /// Answers of `ask` that no pool and its flags make: flags have few bits.
 const ASKED_NONE: u64 = u64::MAX;
 const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
 
 #[inline(never)]
 fn ask(addr: &Addr, port: u16, proto: u8, scope: u8) -> u64 {
-    // Without the delay of a test, whose call would make the longest chain of stacks too long.
-    match find(addr, port, proto, scope, || ()) {
+    match frontend(addr, port, proto, scope) {
         Frontend::None => ASKED_NONE,
         Frontend::UnknownPort => ASKED_UNKNOWN_PORT,
         Frontend::Service(found) => u64::from(found.pool) | u64::from(found.flags) << 32,

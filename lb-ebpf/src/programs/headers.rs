@@ -115,18 +115,17 @@ fn link_header(ifindex: u32) -> u32 {
     }
 }
 
-/// Reads a packet of IPv4, whole or a fragment, into this CPU's room by helpers; false if it cannot
-/// be read.
+/// Reads a packet of IPv4, whole or a fragment, into this CPU's room by helpers.
 #[inline(always)]
-pub fn hold_v4(ctx: &TcContext) -> bool {
+pub fn read_v4(ctx: &TcContext) -> Option<(&'static Packet, &'static mut Scratch)> {
     let net = Net {
         at: link_header(ifindex(ctx)),
         v4: true,
     };
-    matches!(
-        fragment::read(ctx.skb.skb, net, 0),
-        Read::Packet | Read::ForStack
-    )
+    match fragment::read(ctx.skb.skb, net, 0) {
+        Read::Packet | Read::ForStack => scratch::held(),
+        Read::Unknown | Read::Lost => None,
+    }
 }
 
 /// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the

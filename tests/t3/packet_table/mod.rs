@@ -3,7 +3,6 @@
 
 mod excused;
 mod expect;
-mod flood;
 mod judge;
 mod kernel;
 mod marks;

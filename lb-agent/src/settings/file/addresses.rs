@@ -82,18 +82,18 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut ConfigFile)
 }
 
 /// `detectLocalMode`, `detectLocal` and `clusterCIDR`.
-pub(super) fn detect_local(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
+pub(super) fn detect_local(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<()> {
     let mode = fields.text("detectLocalMode")?;
     let mut section = fields.section("detectLocal")?;
     let bridge = section.text("bridgeInterface")?;
     let prefix = section.text("interfaceNamePrefix")?;
     section.end()?;
-    let mut cidr = fields.text("clusterCIDR")?;
+    let cidr = fields.text("clusterCIDR")?;
     let mut named = Vec::new();
     match mode.as_deref() {
         None | Some("ClusterCIDR") => {
-            if let Some(text) = cidr.take() {
-                read.settings.cluster_cidrs = Some(dual_stack(&text)?);
+            if let Some(text) = &cidr {
+                dual_stack(text)?;
             }
         }
         Some("NodeCIDR") => named.push("detectLocalMode"),
@@ -122,7 +122,7 @@ pub(super) fn detect_local(fields: &mut Fields, read: &mut ConfigFile) -> Result
     ];
     named.extend(others.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
     if !named.is_empty() {
-        read.warnings.push(format!(
+        warnings.push(format!(
             "{}: a socket of this node is known to be local by itself, whatever its address or device",
             named.join(", ")
         ));
@@ -130,23 +130,24 @@ pub(super) fn detect_local(fields: &mut Fields, read: &mut ConfigFile) -> Result
     Ok(())
 }
 
-fn dual_stack(text: &str) -> Result<Vec<Cidr>> {
+fn dual_stack(text: &str) -> Result<()> {
     let all: Vec<&str> = text.split(',').collect();
     ensure!(
         all.len() <= 2,
         "clusterCIDR: {text} has more than one network a family"
     );
-    let mut cidrs: Vec<Cidr> = Vec::new();
+    let mut families = Vec::new();
     for one in all {
         let cidr = Cidr::parse(one).filter(|_| one.trim() == one);
-        let cidr = cidr.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
+        let Cidr { net, .. } =
+            cidr.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
         ensure!(
-            cidrs.iter().all(|c| c.net.is_ipv4() != cidr.net.is_ipv4()),
+            !families.contains(&net.is_ipv4()),
             "clusterCIDR: {text} has more than one network a family"
         );
-        cidrs.push(cidr);
+        families.push(net.is_ipv4());
     }
-    Ok(cidrs)
+    Ok(())
 }
 
 /// With this port if it names none.

@@ -1,6 +1,5 @@
 //! The rows, by noun.
 
-mod affinity;
 mod extensions;
 mod flows;
 mod fragments;
@@ -43,7 +42,6 @@ pub(crate) fn all() -> Vec<Row> {
         icmp_lb0::rows(),
         lb0::rows(),
         records::rows(),
-        affinity::rows(),
         tuples::rows(),
         maps::rows(),
     ]
