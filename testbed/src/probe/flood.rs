@@ -90,9 +90,9 @@ fn packets(plan: &FloodPlan, number: u64) -> io::Result<Vec<Vec<u8>>> {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^= mixed >> 32;
     let [a, b, c, d, ..] = mixed.to_le_bytes();
-    // Ports that a client may have, of 254 × 64,512 clients.
-    let host = 1 + a % 254;
-    let port = 1024 + u16::from_le_bytes([b, c]) % 64_512;
+    // No tuple comes twice in 254 × 64,512 connections.
+    let port = 1024 + u16::try_from(number % 64_512).unwrap_or(0);
+    let host = 1 + u8::try_from(number / 64_512 % 254).unwrap_or(0);
     let sequence = u32::from_le_bytes([a, b, c, d]);
     let build = || match plan.to.ip() {
         IpAddr::V4(to) => {

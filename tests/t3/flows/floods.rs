@@ -66,12 +66,12 @@ fn beside(hook: Hook, forged: Forged) -> Result<()> {
                 Ok(entries.iter().filter(|entry| is_forged(entry)).count())
             };
             let (tried, stand) = (of_flood(maps::NEWFLOWS)?, of_flood(maps::FLOWS)?);
-            ensure!(tried > 100, "{}: {tried}", what("the flood did not arrive"));
             ensure!(
                 stand == 0,
                 "{}: {stand}",
                 what("forged ones are established")
             );
+            ensure!(tried > 100, "{}: {tried}", what("the flood did not arrive"));
             let after = bed.entries(maps::FLOWS)?.len();
             ensure!(
                 after <= before + 2 * new as usize,
