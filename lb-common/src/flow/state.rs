@@ -16,9 +16,9 @@ pub mod seen {
     /// forgotten it, so what that side sends afterwards shows that the reset was not its own.
     pub const RST: u8 = 1 << 2;
     /// Has shown that it takes the connection for open. The client: it acknowledged what opened the
-    /// server's side (see [`Flow::proof`]). The server: a segment that neither opens nor resets,
-    /// which it sends once its handshake is complete. Of UDP: sent a datagram that makes the flow a
-    /// stream (see [`stream_began`]).
+    /// server's side (see [`Flow::proof`]). The server: data or their end, which it sends
+    /// once its handshake is complete; a bare ACK may be a challenge (RFC 5961). Of UDP: sent a
+    /// datagram that makes the flow a stream (see [`stream_began`]).
     pub const DATA: u8 = 1 << 3;
     /// Sent something after the other side's FIN.
     pub const ANSWERED: u8 = 1 << 4;

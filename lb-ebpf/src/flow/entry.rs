@@ -143,7 +143,7 @@ impl Entry {
             // packets of the server's side make.
             unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).proof, proof) };
             bits |= seen::PROOF;
-        } else if !p.is_rst() {
+        } else if p.shows_data() {
             bits |= seen::DATA;
         }
         if bits != server {

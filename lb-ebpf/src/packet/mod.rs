@@ -182,6 +182,16 @@ impl Packet {
         self.flags & (SYN | RST | ACK) == ACK
     }
 
+    /// Would a server send this only once its handshake is complete? Data or their end: a bare ACK is
+    /// what a handshake that it did not believe is challenged with, too (RFC 5961).
+    #[inline(always)]
+    pub fn shows_data(&self) -> bool {
+        if self.flags & (SYN | RST) != 0 {
+            return false;
+        }
+        !self.is_tcp() || self.is_fin() || self.len > self.l4 - self.net + u32::from(self.l4_len)
+    }
+
     /// What it says about its connection.
     #[inline(always)]
     pub fn event(&self) -> Event {

@@ -113,6 +113,14 @@ fn proofs() -> Vec<Row> {
             .given(tcp(ACK).again())
             .then(to(FAR), PktForwarded)
             .records(Place::New),
+        row("a bare ACK of the server, which may challenge, does not confirm the flow")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(ACK).payload(0).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(ACK).again().edit(Layer::Transport, 8, &[9, 9, 9, 9]))
+            .then(ANYTHING, NOTHING)
+            .records(Place::New),
         row("the server's data show that its handshake is complete")
             .given(syn())
             .then(to(FAR), PktForwarded)
