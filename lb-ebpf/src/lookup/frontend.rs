@@ -27,6 +27,11 @@ pub enum Frontend {
 /// they answer on.
 #[inline(always)]
 pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
+    find(addr, port, proto, scope, test_delay)
+}
+
+#[inline(always)]
+fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) -> Frontend {
     if !is_known(&KNOWN, addr) {
         return Frontend::None;
     }
@@ -38,7 +43,7 @@ pub fn frontend(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     };
     // SAFETY: an element that was freed is reused only after an RCU barrier; copied at once.
     if let Some(found) = unsafe { FRONTENDS.get(&key) } {
-        test_delay();
+        between();
         return Frontend::Service(*found);
     }
     if is_node_addr(addr) {
@@ -71,7 +76,8 @@ const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
 
 #[inline(never)]
 fn ask(addr: &Addr, port: u16, proto: u8, scope: u8) -> u64 {
-    match frontend(addr, port, proto, scope) {
+    // Without the delay of a test, whose call would make the longest chain of stacks too long.
+    match find(addr, port, proto, scope, || ()) {
         Frontend::None => ASKED_NONE,
         Frontend::UnknownPort => ASKED_UNKNOWN_PORT,
         Frontend::Service(found) => u64::from(found.pool) | u64::from(found.flags) << 32,
