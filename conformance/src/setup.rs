@@ -159,7 +159,8 @@ impl Testbed {
             let start = Start::new()
                 .source(&["--kubeconfig", &kubeconfig])
                 .args(&["--node-port-addresses", "primary"])
-                .args(&["--external-ip-cidrs", EXTERNAL_CIDRS]);
+                .args(&["--external-ip-cidrs", EXTERNAL_CIDRS])
+                .args(&["--cluster-cidr", PODS]);
             let start = match way {
                 Way::Tc => start,
                 Way::Xdp => start.xdp("eth0"),

@@ -1,5 +1,5 @@
-//! Session affinity: which backend a client had. Owns the layout of `lb_affinity`, which outlives
-//! upgrades.
+//! Session affinity: which backend a client had. Layout of `lb_affinity`, which outlives upgrades,
+//! and of `lb_aff_shares`.
 
 use crate::addr::Addr;
 
@@ -43,7 +43,29 @@ pub struct Affinity {
     pub pad: u32,
 }
 
+/// Value of `lb_aff_shares`, by pool index: how much of `lb_affinity` the clients of a pool may take,
+/// so that they do not drive out another pool's.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(any(feature = "user", test), derive(Debug))]
+pub struct AffinityShare {
+    /// Records that the pool has, or a few more or less: programs count up as they write one, and
+    /// the agent recounts.
+    pub records: u32,
+    /// Records that it may have; 0: as many as [`first_share`] says, since the agent has not
+    /// counted yet.
+    pub share: u32,
+}
+
+/// What a pool may have of so many records before the agent has counted.
+#[must_use]
+pub const fn first_share(capacity: u32) -> u32 {
+    let share = capacity / 16;
+    if share == 0 { 1 } else { share }
+}
+
 const _: () = {
+    assert!(size_of::<AffinityShare>() == 8);
     assert!(size_of::<AffinityKey>() == 20);
     assert!(size_of::<Affinity>() == 16);
 };

@@ -35,6 +35,9 @@ pub mod state {
 pub mod flags {
     /// Runs on this node.
     pub const LOCAL: u16 = 1;
+    /// Its address is one of this machine's own: the kernel's answer to who asks for a route to it
+    /// is the same as for an address that no route leads to.
+    pub const OWN: u16 = 1 << 1;
 }
 
 const _: () = assert!(size_of::<Backend>() == 24);

@@ -28,6 +28,10 @@ pub mod flags {
     /// The kernel takes from here only what it would send here (`rp_filter` 1, of the device or of
     /// all; RFC 3704).
     pub const STRICT: u32 = 1 << 2;
+    /// A node device for the sake of endpoints of other nodes that are routed over it; pods of this
+    /// node are behind it too. An endpoint behind it that names this node is here, and what comes
+    /// in on it is from inside the cluster.
+    pub const PODS: u32 = 1 << 3;
 }
 
 const _: () = assert!(size_of::<Dev>() == 40);

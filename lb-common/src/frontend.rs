@@ -92,6 +92,10 @@ pub const VIP_MARK: u32 = 1 << 4;
 /// SCTP: sockets are not translated, and their packets are judged or balanced there.
 pub const ROUTED: u32 = 1 << 5;
 
+/// In a frontend as seen from outside: `externalTrafficPolicy: Local` holds, so that from inside
+/// another pool serves it.
+pub const LOCAL_FROM_OUTSIDE: u32 = 1 << 6;
+
 /// Value of `lb_nodeaddrs`: an address on which node ports answer.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

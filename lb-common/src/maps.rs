@@ -72,6 +72,8 @@ maps! {
     AGENT: "lb_agent", 1, v 1, config;
     /// [`AffinityKey`](crate::affinity::AffinityKey) → [`Affinity`](crate::affinity::Affinity)
     AFFINITY: "lb_affinity", 1 << 16, v 1, state;
+    /// pool index → [`AffinityShare`](crate::affinity::AffinityShare); mmapable
+    AFFINITY_SHARES: "lb_aff_shares", 1 << 16, v 1, config;
     /// prefix + [`SourceRange`](crate::srcrange::SourceRange) → 1
     SRCRANGES: "lb_srcranges", 1 << 16, v 1, config;
     /// [`FlowKey`](crate::flow::FlowKey) → [`Flow`](crate::flow::Flow), confirmed by a reply

@@ -3,7 +3,7 @@
 
 use crate::{
     addr::Addr,
-    affinity::{Affinity, AffinityKey},
+    affinity::{Affinity, AffinityKey, AffinityShare},
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey, PortRange, PortRanges, RANGES},
@@ -56,6 +56,7 @@ pod! {
     UdpPeer { addr: Addr, port: u16, pad: u16, pool: u32, backend_id: u32, check: u32 }
     AffinityKey { client: Addr, pool: u32 }
     Affinity { last_used_ns: u64, backend: u32, pad: u32 }
+    AffinityShare { records: u32, share: u32 }
     SourceRange { pool: u32, addr: Addr }
     FlowKey { src: Addr, dst: Addr, sport: u16, dport: u16, proto: u8, pad: [u8; 3] }
     Flow {

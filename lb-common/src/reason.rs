@@ -116,6 +116,8 @@ reasons! {
     PktDirectMoved = 37, "pkt_direct_moved";
     /// A refusal was not sent: more are refused than the limit allows.
     PktRefusalLimited = 38, "pkt_refusal_limited";
+    /// A client was not remembered for session affinity: the Service has as many records as it may.
+    AffinityShareFull = 39, "affinity_share_full";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

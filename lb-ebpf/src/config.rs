@@ -3,6 +3,7 @@
 //! `load/mod.rs`.
 
 use lb_common::{
+    Addr, affinity, maps,
     flow::{SNAT_PORTS, Timeouts},
     refusal,
 };
@@ -52,6 +53,16 @@ rodata! {
     UDP_STREAM_TIMEOUT: u32 = Timeouts::DEFAULT.udp_stream, udp_stream_timeout;
     /// Refusals (ICMP errors and resets) that a CPU sends in a second at most; 0: no limit.
     REFUSALS_PER_SECOND: u32 = refusal::PER_SECOND, refusals_per_second;
+    /// Mask of the network of IPv4 whose addresses are pods', the fourth word of an `Addr`, in the
+    /// upper half; the network in the lower half, which is not zero where there is none.
+    PODS_V4: u64 = 1, pods_v4;
+    /// The same of IPv6: the mask.
+    PODS_V6_MASK: [u32; 4] = [0; 4], pods_v6_mask;
+    /// The network.
+    PODS_V6: [u32; 4] = [1; 4], pods_v6;
+    /// Affinity records of a pool before the agent has counted (see
+    /// [`lb_common::affinity::first_share`]).
+    AFFINITY_SHARE: u32 = affinity::first_share(maps::AFFINITY.capacity), affinity_share;
     /// 1: VIPs are routed to `lb0`, which is there.
     LB0: u32 = 0, lb0;
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers
@@ -59,6 +70,24 @@ rodata! {
     TEST_DELAY: u32 = 0, test_delay;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;
+}
+
+/// Is this the address of a pod, by the networks that pods have?
+#[inline(always)]
+pub fn is_pod(addr: &Addr) -> bool {
+    let w = addr.words();
+    if addr.is_v4() {
+        let pods = pods_v4();
+        return w[3] & (pods >> 32) as u32 == pods as u32;
+    }
+    let (mask, net) = (pods_v6_mask(), pods_v6());
+    let mut other = 0;
+    let mut i = 0;
+    while i < 4 {
+        other |= (w[i] & mask[i]) ^ net[i];
+        i += 1;
+    }
+    other == 0
 }
 
 /// The idle times that can be set.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     Addr,
-    affinity::{Affinity, AffinityKey},
+    affinity::{Affinity, AffinityKey, AffinityShare},
     backend::Backend,
     dev::Dev,
     flow::{Flow, FlowKey, PortRanges},
@@ -76,6 +76,13 @@ pub static AGENT: Array<Agent, { maps::AGENT.capacity as usize }> = Array::new()
 #[btf_map(name = "lb_affinity")]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { maps::AFFINITY.capacity as usize }> =
     LruHashMap::new();
+
+#[btf_map(name = "lb_aff_shares")]
+pub static AFFINITY_SHARES: Array<
+    AffinityShare,
+    { maps::AFFINITY_SHARES.capacity as usize },
+    MMAPABLE,
+> = Array::new();
 
 #[btf_map(name = "lb_srcranges")]
 pub static SRCRANGES: LpmTrie<SourceRange, u8, { maps::SRCRANGES.capacity as usize }> =

@@ -197,6 +197,12 @@ pub fn device(ifindex: u32) -> Option<&'static Dev> {
     unsafe { DEVS.get(&ifindex) }
 }
 
+/// Are pods of this node behind the device too, though it is a node device?
+#[inline(always)]
+pub fn has_pods(ifindex: u32) -> bool {
+    device(ifindex).is_some_and(|dev| dev.flags & dev::flags::PODS != 0)
+}
+
 /// Are our programs attached to the device?
 #[inline(always)]
 pub fn is_node_device(ifindex: u32) -> bool {

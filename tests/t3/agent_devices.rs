@@ -103,3 +103,76 @@ fn devices_that_swap_their_names_keep_their_links() -> Result<()> {
         Ok((now == before).then_some(()))
     })
 }
+
+/// A bridge without an uplink, and an endpoint behind it that names another node.
+fn bridge(bed: &OneNode) -> Result<testbed::manifest::Service> {
+    for words in [
+        "link add br9 type bridge",
+        "addr add 198.18.90.1/24 dev br9",
+        "addr add fd66:1890::1/64 dev br9 nodad",
+        "link set br9 up",
+    ] {
+        let line: Vec<&str> = ["ip"].into_iter().chain(words.split(' ')).collect();
+        bed.node.run(&line)?;
+    }
+    let mut endpoint = one_node::web_pods(&bed.node)
+        .into_iter()
+        .next()
+        .context("a pod")?;
+    endpoint.addr = testbed::addr::Both {
+        v4: [198, 18, 90, 7].into(),
+        v6: [0xfd66, 0x1890, 0, 0, 0, 0, 0, 7].into(),
+    };
+    endpoint.node = "another-node".into();
+    let service = one_node::behind("elsewhere", testbed::addr::vip(90), &[endpoint]);
+    Ok(service.port(one_node::PORT, one_node::TARGET))
+}
+
+fn is_watched(bed: &OneNode, device: &str) -> Result<bool> {
+    let links = links(bed)?;
+    Ok(links.keys().filter(|name| name.ends_with(device)).count() == 2)
+}
+
+#[test]
+fn a_device_that_endpoints_of_other_nodes_are_routed_over_is_a_node_device() -> Result<()> {
+    let config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\niptables: {syncPeriod: 1s}\n";
+    let files = tempfile::tempdir()?;
+    let file = files.path().join("config.yaml");
+    fs::write(&file, config)?;
+    let start = Start::new().args(&["--config", &file.display().to_string()]);
+    let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
+    let service = bridge(&bed)?;
+    ensure!(!is_watched(&bed, "-br9")?, "nothing of others is behind it");
+    bed.apply(&service)?;
+    poll::until_true(CHANGE, "br9 is a node device", || is_watched(&bed, "-br9"))?;
+    // And no longer than there is one.
+    bed.apply(&service.endpoints([]))?;
+    poll::until_true(CHANGE, "br9 is left alone", || {
+        Ok(!is_watched(&bed, "-br9")?)
+    })
+}
+
+#[test]
+fn a_device_that_a_list_leaves_out_is_told_when_endpoints_of_others_are_behind_it() -> Result<()> {
+    let start = Start::new().args(&["--devices", "eth0"]);
+    let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
+    let service = bridge(&bed)?;
+    ensure!(agent_output::metric(&bed.node, "lb_left_out_devices")? < 0.5);
+    bed.apply(&service)?;
+    poll::until_true(CHANGE, "the device is told", || {
+        Ok(agent_output::metric(&bed.node, "lb_left_out_devices")? > 0.5)
+    })?;
+    ensure!(!is_watched(&bed, "-br9")?, "the list decides");
+    let said = bed.agent.as_ref().context("it runs")?.log()?;
+    let told = said
+        .lines()
+        .filter(|l| l.contains("WARN") && l.contains("br9"));
+    assert_eq!(told.count(), 1, "{said}");
+    let checked = testbed::agent::verb(&bed.node, &["check"]);
+    let text = format!("{checked:?}");
+    ensure!(
+        text.contains("devices watched that endpoints of other nodes are behind"),
+        "{text}"
+    );
+    Ok(())
+}

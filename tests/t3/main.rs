@@ -25,6 +25,7 @@ mod packet_behaviour;
 mod packet_jumbo;
 mod packet_node_port;
 mod packet_records;
+mod packet_sources;
 mod packet_table;
 mod packet_tunnel;
 mod port_conflicts;

@@ -51,6 +51,7 @@ impl DeviceTable {
 }
 
 fn entry(device: &Device) -> Dev {
+    let bit = |on, bit| if on { bit } else { 0 };
     Dev {
         source_v4: device
             .source_v4
@@ -58,7 +59,7 @@ fn entry(device: &Device) -> Dev {
         source_v6: device
             .source_v6
             .map_or(Addr::ZERO, |a| Addr::v6(a.octets())),
-        flags: flags::NODE,
+        flags: flags::NODE | bit(device.strict, flags::STRICT) | bit(device.pods, flags::PODS),
         header_len: device.header_len,
     }
 }

@@ -151,6 +151,10 @@ fn create(object: &[u8], paths: &[(MapSpec, PathBuf)], options: &Options) -> Res
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
+    let pods = options.pods();
+    loader.override_global("PODS_V4", &pods.v4, true);
+    loader.override_global("PODS_V6_MASK", &pods.v6_mask, true);
+    loader.override_global("PODS_V6", &pods.v6, true);
     for (spec, path) in paths {
         loader.map_pin_path(spec.name, path.as_path());
         if let Some(entries) = options.capacities.get(spec.name) {

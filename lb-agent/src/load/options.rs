@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use lb_common::{
+    Addr,
+    affinity::first_share,
     flow::{SNAT_PORTS, Timeouts},
-    refusal,
+    maps, refusal,
 };
 
 use crate::settings::values::SocketLb;
@@ -34,6 +36,9 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// `bpf_fib_lookup` returns the preferred source (see [`Features`](super::probe::Features)).
     pub fib_source: bool,
+    /// The networks of pods, one a family at most: an address, and the length of the prefix counted
+    /// in the 128 bits of an [`Addr`].
+    pub pods: Vec<(Addr, u8)>,
     /// `lb0` exists, so that VIPs can be routed to it.
     pub lb0: bool,
     /// Turns of an empty loop between the steps of a lookup: for the test in which writers
@@ -55,6 +60,7 @@ impl Default for Options {
             refusals_per_second: refusal::PER_SECOND,
             timeouts: Timeouts::DEFAULT,
             fib_source: false,
+            pods: Vec::new(),
             lb0: false,
             test_delay: 0,
             capacities: BTreeMap::new(),
@@ -64,7 +70,7 @@ impl Default for Options {
 
 impl Options {
     /// The constants of the programs, by their names in `lb-ebpf/src/config.rs`.
-    pub(super) fn constants(&self) -> [(&'static str, u32); 15] {
+    pub(super) fn constants(&self) -> [(&'static str, u32); 16] {
         let socket_lb = match self.socket_lb {
             SocketLb::Off => 0,
             SocketLb::Host => 1,
@@ -72,6 +78,8 @@ impl Options {
         };
         let [v4, v6] = self.loopback_ports.map(u32::from);
         let (first, last) = self.snat_ports;
+        let affinity = self.capacities.get(maps::AFFINITY.name).copied();
+        let affinity = first_share(affinity.unwrap_or(maps::AFFINITY.capacity));
         [
             ("SOCKET_LB", socket_lb),
             ("BIND_HOLD", self.bind_hold.into()),
@@ -85,9 +93,82 @@ impl Options {
             ("TCP_CLOSE_WAIT", self.timeouts.close_wait),
             ("UDP_TIMEOUT", self.timeouts.udp),
             ("UDP_STREAM_TIMEOUT", self.timeouts.udp_stream),
+            ("AFFINITY_SHARE", affinity),
             ("LB0", self.lb0.into()),
             ("TEST_DELAY", self.test_delay),
             ("FIB_SRC", self.fib_source.into()),
         ]
+    }
+
+    /// The networks of pods as the programs compare them.
+    pub(super) fn pods(&self) -> Pods {
+        let mut pods = Pods::default();
+        for (addr, prefix) in &self.pods {
+            let mask = mask(*prefix);
+            let net: [u32; 4] = std::array::from_fn(|i| mask[i] & addr.words()[i]);
+            if addr.is_v4() {
+                pods.v4 = u64::from(mask[3]) << 32 | u64::from(net[3]);
+            } else {
+                (pods.v6_mask, pods.v6) = (mask, net);
+            }
+        }
+        pods
+    }
+}
+
+/// `PODS_V4`, `PODS_V6_MASK` and `PODS_V6` of `lb-ebpf/src/config.rs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pods {
+    pub(super) v4: u64,
+    pub(super) v6_mask: [u32; 4],
+    pub(super) v6: [u32; 4],
+}
+
+impl Default for Pods {
+    /// No address.
+    fn default() -> Self {
+        Self {
+            v4: 1,
+            v6_mask: [0; 4],
+            v6: [1; 4],
+        }
+    }
+}
+
+/// As the words of an [`Addr`].
+fn mask(prefix: u8) -> [u32; 4] {
+    let bits = u128::MAX.checked_shl(128 - u32::from(prefix));
+    let b = bits.unwrap_or_default().to_be_bytes();
+    Addr { b }.words()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_networks_of_pods_are_masks_and_words_of_addresses() {
+        let options = |nets: &[(Addr, u8)]| Options {
+            pods: nets.to_vec(),
+            ..Options::default()
+        };
+        let word = |ip: [u8; 4]| u64::from(u32::from_ne_bytes(ip));
+        let v6 = Addr::from_words([u32::from_ne_bytes([0xfd, 0x66, 2, 0x44]), 0, 0, 1]);
+        assert_eq!(options(&[]).pods(), Pods::default());
+        let pods = options(&[(Addr::v4([10, 244, 7, 9]), 96 + 16), (v6, 48)]).pods();
+        assert_eq!(
+            pods.v4,
+            word([255, 255, 0, 0]) << 32 | word([10, 244, 0, 0])
+        );
+        let all = u32::MAX;
+        let half = u32::from_ne_bytes([255, 255, 0, 0]);
+        assert_eq!(pods.v6_mask, [all, half, 0, 0]);
+        assert_eq!(pods.v6[0], u32::from_ne_bytes([0xfd, 0x66, 2, 0x44]));
+        assert_eq!(
+            options(&[(Addr::v4([0; 4]), 96)]).pods().v4,
+            0,
+            "every address"
+        );
+        assert_eq!(options(&[(Addr::ZERO, 0)]).pods().v6, [0; 4]);
     }
 }

@@ -7,6 +7,8 @@ use std::{
     str::FromStr,
 };
 
+use lb_common::Addr;
+
 /// A network in CIDR notation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Cidr {
@@ -37,6 +39,13 @@ impl Cidr {
     pub fn host(ip: IpAddr) -> Self {
         let prefix = if ip.is_ipv4() { 32 } else { 128 };
         Self::new(ip, prefix)
+    }
+
+    /// The address, and the length of the prefix counted in the 128 bits of an [`Addr`].
+    #[must_use]
+    pub fn bits(self) -> (Addr, u8) {
+        let mapped = if self.net.is_ipv4() { 96 } else { 0 };
+        (self.net.into(), self.prefix + mapped)
     }
 
     /// Is `ip` an address of this network? Never for an address of the other family.

@@ -43,6 +43,34 @@ pub struct Device {
     /// A veth device: what XDP sends out here is lost unless the other end, which the agent cannot
     /// see, has XDP too.
     pub veth: bool,
+    /// Packets whose source is routed elsewhere are not taken from here (`rp_filter` 1).
+    pub strict: bool,
+    /// Pods of this node are behind it, and those of others too: an endpoint behind it that names
+    /// this node is here.
+    pub pods: bool,
+}
+
+/// A network device that is no node device, and that leads to more than single hosts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unwatched {
+    /// The device.
+    pub device: Device,
+    /// Networks that are routed over it.
+    pub networks: Vec<Cidr>,
+    /// What is routed elsewhere, of these networks.
+    pub elsewhere: Vec<Cidr>,
+}
+
+impl Unwatched {
+    /// Is this address routed over the device? The longest prefix tells.
+    #[must_use]
+    pub fn leads_to(&self, ip: IpAddr) -> bool {
+        let longest = |of: &[Cidr]| {
+            let holding = of.iter().filter(|n| n.contains(ip));
+            holding.map(|n| n.prefix).max()
+        };
+        longest(&self.networks).is_some_and(|here| Some(here) > longest(&self.elsewhere))
+    }
 }
 
 /// Interface indices of `lb0` and of its other end.

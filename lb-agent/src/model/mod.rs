@@ -19,6 +19,6 @@ pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
 pub use lb_common::scheduler::Scheduler;
-pub use machine::{Attached, Device, Machine, ServiceCidr, Verification, VethPair};
+pub use machine::{Attached, Device, Machine, ServiceCidr, Unwatched, Verification, VethPair};
 pub use node::Node;
 pub use service::{Policy, Service, ServicePort, ServiceType};

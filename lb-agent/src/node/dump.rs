@@ -1,11 +1,12 @@
 //! From netlink's messages to [`Facts`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use rtnetlink::{
     Handle,
     packet_route::{
+        AddressFamily,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
         route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType},
@@ -13,7 +14,10 @@ use rtnetlink::{
 };
 
 use super::facts::{Address, Facts, Link, Route};
-use crate::netlink::{self, ip};
+use crate::{
+    model::Cidr,
+    netlink::{self, ip},
+};
 
 /// `RT_TABLE_UNSPEC`, `RT_TABLE_DEFAULT`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL`: looked up without a
 /// rule of anybody's.
@@ -116,12 +120,15 @@ fn next_hops(message: &RouteMessage) -> Vec<Route> {
     }
     let by_kernel = message.header.protocol == RouteProtocol::Kernel;
     let policy = !by_kernel && !COMMON_TABLES.contains(&table);
+    let multipath = hops.len() > 1;
     hops.into_iter()
         .map(|(ifindex, gateway)| Route {
             ifindex,
+            to: network(message, to),
             default: message.header.destination_prefix_length == 0,
             gateway,
             policy,
+            multipath,
             link_local: match to {
                 Some(IpAddr::V4(a)) => a.is_link_local() || a.is_multicast(),
                 Some(IpAddr::V6(a)) => a.is_unicast_link_local() || a.is_multicast(),
@@ -130,6 +137,18 @@ fn next_hops(message: &RouteMessage) -> Vec<Route> {
             source,
         })
         .collect()
+}
+
+/// The destination; a default route has none among its attributes.
+fn network(message: &RouteMessage, to: Option<IpAddr>) -> Option<Cidr> {
+    let prefix = message.header.destination_prefix_length;
+    let net = match (to, message.header.address_family) {
+        (Some(to), _) => to,
+        (None, AddressFamily::Inet) if prefix == 0 => Ipv4Addr::UNSPECIFIED.into(),
+        (None, AddressFamily::Inet6) if prefix == 0 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    Some(Cidr::new(net, prefix))
 }
 
 fn has_gateway(attributes: &[RouteAttribute]) -> bool {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::model::Cidr;
+
 /// One dump of everything.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
@@ -70,16 +72,20 @@ impl Address {
 
 /// One next hop of a unicast route.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Route {
     /// Where it leaves.
     pub ifindex: u32,
+    /// Where to; `None` where netlink did not say so in a form that is known here.
+    pub to: Option<Cidr>,
     /// `0.0.0.0/0` or `::/0`.
     pub default: bool,
     /// Through another host.
     pub gateway: bool,
     /// In a table of its own, which rules lead to, and not made by the kernel.
     pub policy: bool,
+    /// The route has more next hops.
+    pub multipath: bool,
     /// To addresses of the link alone (fe80::/64, 169.254.0.0/16), which every IPv6 device has.
     pub link_local: bool,
     /// The source that it asks for.

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod choose;
 mod dump;
 pub mod facts;
+mod rp_filter;
 mod watch;
 
 pub use choose::Selection;

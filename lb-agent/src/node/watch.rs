@@ -13,11 +13,12 @@ use tokio::{sync::mpsc, time};
 use super::{
     Selection,
     addresses::{addresses, machine},
-    choose::{devices, missing, mtu, sources, unwatched},
+    choose::{devices, missing, mtu, others, sources, unwatched},
     dump::dump,
+    rp_filter,
 };
 use crate::{
-    model::{Device, Machine},
+    model::{Device, Machine, Unwatched},
     netlink::Connection,
 };
 
@@ -28,6 +29,8 @@ pub struct State {
     pub devices: Vec<Device>,
     /// For [`Event::Addresses`](crate::model::Event::Addresses), sorted.
     pub addresses: Vec<(IpAddr, u32)>,
+    /// The other devices that lead to more than single hosts.
+    pub others: Vec<Unwatched>,
     /// Named devices that are not there, sorted.
     pub missing: Vec<String>,
     /// Names of devices that replies may leave by and that are not among `devices`, sorted.
@@ -62,16 +65,25 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
     let (states, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut last: Option<State> = None;
+        let mut filters;
         loop {
             match dump(netlink.handle()).await {
                 Ok(facts) => {
-                    let devices = devices(&facts, &selection);
+                    let mut devices = devices(&facts, &selection);
+                    rp_filter::note(&facts, &mut devices);
+                    let mut others = others(&facts, &devices);
+                    for Unwatched { device, .. } in &mut others {
+                        rp_filter::note(&facts, std::slice::from_mut(device));
+                    }
+                    let all = others.iter().map(|u| &u.device).chain(&devices);
+                    filters = rp_filter::Settings::read(all);
                     let state = State {
                         sources: sources(&facts, &devices),
                         mtu: mtu(&facts, &devices),
                         machine: machine(&facts),
                         unwatched: unwatched(&facts, &devices),
                         devices,
+                        others,
                         addresses: addresses(&facts),
                         missing: missing(&facts, &selection),
                     };
@@ -93,6 +105,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
             tokio::select! {
                 () = states.closed() => return,
                 () = time::sleep(SLOW) => {}
+                () = filters.changed() => {}
                 change = changes.next() => {
                     if change.is_none() {
                         tracing::error!("netlink: the socket was closed, devices are no longer followed");

@@ -11,6 +11,8 @@ pub const SERVICES_WITH_PROBLEMS: &str = "services_with_problems";
 pub const BAD_MANIFESTS: &str = "bad_manifests";
 /// Devices that a flag names and that do not exist.
 pub const MISSING_DEVICES: &str = "missing_devices";
+/// Devices that --devices leaves out, and that endpoints of other nodes are routed over.
+pub const LEFT_OUT_DEVICES: &str = "left_out_devices";
 /// Problems of `lb0` and of its routes.
 pub const LB0_PROBLEMS: &str = "lb0_problems";
 /// Programs that cannot be attached.

@@ -110,7 +110,7 @@ pub struct Member {
     pub flags: MemberFlags,
 }
 
-/// A member's flags: the two of `lb_members`, and two that the backend's entry shows.
+/// A member's flags: the two of `lb_members`, and three that the backend's entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberFlags(u8);
 
@@ -123,6 +123,8 @@ impl MemberFlags {
     pub const TERMINATING: Self = Self(4);
     /// Runs on this node.
     pub const LOCAL: Self = Self(8);
+    /// Its address is one of this machine's own.
+    pub const OWN: Self = Self(16);
 
     /// Adds `other` if `on`.
     #[must_use]
@@ -163,6 +165,7 @@ impl fmt::Debug for MemberFlags {
             (Self::SERVING, 'S'),
             (Self::TERMINATING, 'T'),
             (Self::LOCAL, 'L'),
+            (Self::OWN, 'O'),
         ];
         names
             .iter()

@@ -68,13 +68,14 @@ pub fn candidates<'a>(
 
 /// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP
 /// flow stays with an endpoint that serves, whatever the traffic policy says now, so a local UDP
-/// pool keeps remote members.
+/// pool keeps remote members. `own` are this machine's addresses.
 #[must_use]
 pub fn members(
     candidates: &[Candidate<'_>],
     chosen: &Chosen,
     policy: TrafficPolicy,
     proto: Proto,
+    own: &[IpAddr],
 ) -> Vec<Member> {
     let kept = candidates.iter().zip(&chosen.eligible);
     kept.filter_map(|(c, &eligible)| {
@@ -93,7 +94,8 @@ pub fn members(
                 .with(MemberFlags::ELIGIBLE, eligible)
                 .with(MemberFlags::SERVING, eligible || serves)
                 .with(MemberFlags::TERMINATING, terminating && !ready)
-                .with(MemberFlags::LOCAL, c.local),
+                .with(MemberFlags::LOCAL, c.local)
+                .with(MemberFlags::OWN, own.contains(&c.endpoint.addr)),
         })
     })
     .collect()

@@ -181,6 +181,11 @@ impl Family {
     pub fn frontends(&self, service: &Service, port: &ServicePort) -> Vec<DesiredFrontend> {
         let internal = traffic_policy(service.internal_policy);
         let external = traffic_policy(service.external_policy);
+        // Pods of other nodes come in from outside, and are inside all the same.
+        let from_outside = match external {
+            TrafficPolicy::Cluster => 0,
+            TrafficPolicy::Local => frontend::LOCAL_FROM_OUTSIDE,
+        };
         let mut all: Vec<DesiredFrontend> = Vec::new();
         let mut add = |key: FrontendKey, flags, policy| {
             if let Some(known) = all.iter_mut().find(|w| w.key == key) {
@@ -215,7 +220,11 @@ impl Family {
                 let routed = by_packets && self.routed.contains(ip);
                 let flags = kind | if routed { frontend::ROUTED } else { 0 };
                 add(address(*ip, scope::INTERNAL), flags, TrafficPolicy::Cluster);
-                add(address(*ip, scope::EXTERNAL), flags, external);
+                add(
+                    address(*ip, scope::EXTERNAL),
+                    flags | from_outside,
+                    external,
+                );
             }
         }
         if let Some(number) = port.node_port
@@ -231,7 +240,8 @@ impl Family {
                 frontend::NODE_PORT,
                 TrafficPolicy::Cluster,
             );
-            add(key(scope::EXTERNAL), frontend::NODE_PORT, external);
+            let flags = frontend::NODE_PORT | from_outside;
+            add(key(scope::EXTERNAL), flags, external);
         }
         all
     }
@@ -246,10 +256,7 @@ impl Family {
         let ours = service.source_ranges.iter();
         let mut ranges: Vec<(Addr, u8)> = ours
             .filter(|range| IpFamily::of(&range.net) == self.ip_family())
-            .map(|range| {
-                let bits = if range.net.is_ipv4() { 96 } else { 0 };
-                (range.net.into(), range.prefix + bits)
-            })
+            .map(|range| range.bits())
             .collect();
         ranges.sort_unstable();
         ranges.dedup();

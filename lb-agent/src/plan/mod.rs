@@ -125,7 +125,8 @@ fn family_of_port(
             continue;
         }
         let chosen = topology::choose(&candidates, policy, place);
-        let members = endpoints::members(&candidates, &chosen, policy, port.proto);
+        let own = &config.machine.own;
+        let members = endpoints::members(&candidates, &chosen, policy, port.proto, own);
         let count = chosen.eligible.iter().filter(|e| **e).count();
         let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
             port: Arc::clone(&port.name),

@@ -94,6 +94,9 @@ impl Agent {
         self.edges.received(&event);
         self.edges.ports.new.received(&event, self.core.engine());
         self.observer.received(&event);
+        if self.machine.received(&event) {
+            self.schedule.attach(Instant::now());
+        }
         self.core.handle(event);
         if of_node {
             self.refresh_addresses();
@@ -114,6 +117,7 @@ impl Agent {
         let event = self.machine.update(state);
         self.edges.lb0.received(&event);
         self.core.handle(event);
+        self.machine.look_again(self.core.cluster());
         self.schedule.change(Instant::now());
         self.refresh_addresses();
         self.attach()
@@ -201,11 +205,12 @@ impl Agent {
     /// Attaches the programs to the devices as they are now.
     fn attach(&mut self) -> Result<()> {
         self.schedule.attaching();
-        let Some(state) = self.machine.state() else {
+        let Some(devices) = self.machine.devices() else {
             return Ok(());
         };
+        self.observer.left_out_devices(&self.machine.left_out());
         let lb0 = self.edges.lb0.pair();
-        let Some(report) = self.hooks.attach(&state.devices, lb0, self.phase)? else {
+        let Some(report) = self.hooks.attach(&devices, lb0, self.phase)? else {
             return Ok(());
         };
         self.phase.attached();
@@ -221,15 +226,20 @@ impl Agent {
     /// Attaches what another process has detached, and looks which ports it uses.
     fn verify(&mut self) -> Result<()> {
         self.schedule.verified(Instant::now());
-        let Some(state) = self.machine.state() else {
+        let are_others = self.machine.look_again(self.core.cluster());
+        let Some(devices) = self.machine.devices() else {
             return Ok(());
         };
         if let Some(answers) = self.machine.answers() {
             self.observer
                 .ports(ports::look(self.core.cluster(), &answers));
         }
-        let lost = self.observer.verified(self.hooks.verify(&state.devices));
-        if lost { self.attach() } else { Ok(()) }
+        let lost = self.observer.verified(self.hooks.verify(&devices));
+        if lost || are_others {
+            self.attach()
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
         mptcp: features.mptcp,
         loopback_ports: node_ports::on_loopback(&config.node_port_addresses),
         timeouts: timeouts(&config.conntrack),
+        pods: config.cluster_cidrs.iter().map(|c| c.bits()).collect(),
         lb0: lb0.is_some(),
         capacities: capacities
             .map(|c| (c.map.name.to_owned(), c.entries))

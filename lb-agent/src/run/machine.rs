@@ -1,15 +1,18 @@
 //! This machine as netlink shows it, and on which of its addresses node ports answer.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use tracing::debug;
 
 use super::{node_ports, ports::Answers};
 use crate::{
-    model::{Cluster, Event},
+    model::{Cluster, Device, Event, Slice, Unwatched},
     node,
     serve::checks::Listen,
-    settings::values::NodePortAddress,
+    settings::{
+        Config,
+        values::{Devices, NodePortAddress},
+    },
 };
 
 /// What is known of this machine.
@@ -18,7 +21,14 @@ pub(super) struct Machine {
     words: Vec<NodePortAddress>,
     /// See [`crate::settings::Config::node_ip`].
     node_ip: Option<IpAddr>,
+    /// This node: endpoints that name another one are of other nodes.
+    node_name: Arc<str>,
+    /// `--devices auto`
+    auto: bool,
     state: Option<node::State>,
+    /// Indices of devices that are no node devices by themselves, and that endpoints of other nodes
+    /// are routed over.
+    leading: BTreeSet<u32>,
     /// The addresses that node ports answer on, as the engine knows them.
     addresses: Option<Vec<(IpAddr, u32)>>,
 }
@@ -33,11 +43,14 @@ pub(super) struct NewAddresses {
 
 impl Machine {
     /// Nothing is known yet.
-    pub(super) fn new(words: Vec<NodePortAddress>, node_ip: Option<IpAddr>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            words,
-            node_ip,
+            words: config.node_port_addresses.clone(),
+            node_ip: config.node_ip,
+            node_name: config.node_name.as_str().into(),
+            auto: config.devices == Devices::Auto,
             state: None,
+            leading: BTreeSet::new(),
             addresses: None,
         }
     }
@@ -65,6 +78,67 @@ impl Machine {
             addresses: self.addresses.as_deref()?,
             loopback: node_ports::on_loopback(&self.words),
         })
+    }
+
+    /// The node devices; with `--devices auto` also those that endpoints of other nodes are routed
+    /// over. `None` until netlink has shown a state.
+    pub(super) fn devices(&self) -> Option<Vec<Device>> {
+        let mut devices = self.state.as_ref()?.devices.clone();
+        if self.auto {
+            devices.extend(self.leading().map(|device| Device {
+                pods: true,
+                ..device.clone()
+            }));
+            devices.sort_unstable();
+        }
+        Some(devices)
+    }
+
+    /// Devices that endpoints of other nodes are routed over, and that a list of names leaves out.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let leading = self.leading().filter(|_| !self.auto);
+        leading.map(|device| device.name.clone()).collect()
+    }
+
+    fn leading(&self) -> impl Iterator<Item = &Device> {
+        let unwatched = self.state.iter().flat_map(|state| &state.others);
+        let devices = unwatched.map(|Unwatched { device, .. }| device);
+        devices.filter(|device| self.leading.contains(&device.ifindex))
+    }
+
+    /// Takes in the endpoints of an event; true if one of them makes a device a node device.
+    pub(super) fn received(&mut self, event: &Event) -> bool {
+        let found = match event {
+            Event::Slice(slice) => self.devices_to([slice]),
+            Event::Slices(all) => self.devices_to(all),
+            _ => return false,
+        };
+        let before = self.leading.len();
+        self.leading.extend(found);
+        self.leading.len() > before
+    }
+
+    /// Looks at all endpoints again, since some may be gone, or routes changed; true if the devices
+    /// are others.
+    pub(super) fn look_again(&mut self, cluster: &Cluster) -> bool {
+        let found = self.devices_to(cluster.all_slices().map(Arc::as_ref));
+        let is_new = found != self.leading;
+        self.leading = found;
+        is_new
+    }
+
+    fn devices_to<'a>(&self, slices: impl IntoIterator<Item = &'a Slice>) -> BTreeSet<u32> {
+        let unwatched = self.state.as_ref().map_or(&[][..], |s| &s.others);
+        if unwatched.is_empty() {
+            return BTreeSet::new();
+        }
+        let endpoints = slices.into_iter().flat_map(|slice| &slice.endpoints);
+        let of_others = endpoints.filter(|e| {
+            let node = e.node.as_deref();
+            node.is_some_and(|node| node != &*self.node_name)
+        });
+        let over = of_others.flat_map(|e| unwatched.iter().filter(|u| u.leads_to(e.addr)));
+        over.map(|u| u.device.ifindex).collect()
     }
 
     /// The addresses that node ports answer on, if they are known and new.

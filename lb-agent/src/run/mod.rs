@@ -124,7 +124,7 @@ pub async fn run(config: Config) -> Result<()> {
     let agent = Agent {
         core: Core::new(engine, maps),
         hooks: Hooks::new(attachments, commit, pinned),
-        machine: Machine::new(config.node_port_addresses.clone(), config.node_ip),
+        machine: Machine::new(&config),
         schedule: Schedule::new(config.min_sync_period, config.sync_period),
         edges,
         observer,

@@ -111,6 +111,11 @@ impl Observer {
         self.conditions.unwatched(now);
     }
 
+    /// The devices that a list of names leaves out, and that endpoints of other nodes are behind.
+    pub(super) fn left_out_devices(&mut self, now: &[String]) {
+        self.conditions.left_out(now);
+    }
+
     /// An event was received.
     pub(super) fn received(&mut self, event: &Event) {
         self.syncs.received(event);

@@ -137,6 +137,11 @@ impl Schedule {
         self.attach = None;
     }
 
+    /// Programs belong on other devices than before.
+    pub(super) fn attach(&mut self, now: Instant) {
+        self.attach = Some(now);
+    }
+
     /// Some programs could not be attached.
     pub(super) fn attach_failed(&mut self, now: Instant) {
         self.attach = Some(now + REATTACH);

@@ -85,6 +85,17 @@ pub struct Flags {
         value_delimiter = ','
     )]
     pub service_cidrs: Option<Vec<Cidr>>,
+    /// Network of pods, one a family: a pod of another node that asks a node port, load balancer or
+    /// external IP here counts as inside the cluster, so that externalTrafficPolicy Local does not
+    /// narrow its endpoints [default: clusterCIDR in --config; without either such a pod counts as
+    /// outside, as with kube-proxy]
+    #[arg(
+        long,
+        env = "LB_AGENT_CLUSTER_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub cluster_cidr: Option<Vec<Cidr>>,
     /// Where sockets are.
     #[command(flatten)]
     pub cgroup: CgroupArg,
@@ -337,6 +348,7 @@ impl Flags {
             bind_hold: self.bind_hold,
             lb0: self.lb0,
             service_cidrs: self.service_cidrs,
+            cluster_cidrs: self.cluster_cidr,
             cgroup: self.cgroup.cgroup,
             bpf_dir: pins.bpf_dir,
             health_address: self.health.health_bind_address,

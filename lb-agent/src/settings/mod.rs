@@ -47,6 +47,9 @@ pub struct Config {
     pub lb0: Lb0Mode,
     /// Service networks; if empty, those of the ServiceCIDR objects.
     pub service_cidrs: Vec<Cidr>,
+    /// Networks of pods, one a family at most: packets from there are of the cluster, also where
+    /// they come in from outside.
+    pub cluster_cidrs: Vec<Cidr>,
     /// `None` is the root of cgroup v2.
     pub cgroup: Option<PathBuf>,
     /// Directory of the pins.
@@ -109,6 +112,7 @@ impl Config {
             bind_hold: settings.bind_hold.unwrap_or_default(),
             lb0: settings.lb0.unwrap_or_default(),
             service_cidrs: settings.service_cidrs.unwrap_or_default(),
+            cluster_cidrs: one_a_family(settings.cluster_cidrs.unwrap_or_default())?,
             cgroup: settings.cgroup,
             bpf_dir,
             health_address: settings.health_address.unwrap_or(defaults::HEALTH_ADDRESS),
@@ -154,6 +158,17 @@ impl Config {
             },
         })
     }
+}
+
+fn one_a_family(cidrs: Vec<Cidr>) -> Result<Vec<Cidr>> {
+    for v4 in [true, false] {
+        let of_family = cidrs.iter().filter(|c| c.net.is_ipv4() == v4);
+        ensure!(
+            of_family.count() <= 1,
+            "--cluster-cidr has more than one network a family, which kube-proxy does not take either: give the one that holds all pods"
+        );
+    }
+    Ok(cidrs)
 }
 
 fn in_cluster() -> Result<Source> {

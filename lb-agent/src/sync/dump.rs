@@ -186,6 +186,9 @@ impl Reader<'_> {
         if b.flags & backend::flags::LOCAL != 0 {
             text += " local";
         }
+        if b.flags & backend::flags::OWN != 0 {
+            text += " own-address";
+        }
         text
     }
 

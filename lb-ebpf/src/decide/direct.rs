@@ -106,6 +106,11 @@ fn open(p: &Packet, s: &mut Scratch, flow_flags: u8) -> Opened {
         FlowTable::Established.remove(&forward);
         return Opened::Beside;
     }
+    // What leaves for a backend of this node is that flow itself, translated: its device is a node
+    // device for the sake of other nodes' pods behind it.
+    if flow_flags & flags::STACK != 0 && s.reverse.flags & flags::LOCAL != 0 {
+        return Opened::Beside;
+    }
     s.flow.direction = direction::FORWARD;
     s.flow.flags = flow_flags;
     (s.flow.pool, s.flow.backend) = (NONE, NONE);

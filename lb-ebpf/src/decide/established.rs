@@ -2,7 +2,11 @@
 
 use core::ffi::c_void;
 
-use lb_common::{flow::direction, frontend::scope, member};
+use lb_common::{
+    flow::{direction, seen},
+    frontend::scope,
+    member,
+};
 
 use super::{Action, Side, send};
 use crate::{
@@ -63,7 +67,10 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     found.mark_verified(&s.key, &s.flow, p.ifindex, now);
     s.flow.ifindex = p.ifindex;
     s.flow.set_verified(now);
-    flow::promote(p, s, found.table, &reverse);
+    // A UDP flow is confirmed by its first answer: see `answer`.
+    if flow::promote(p, s, found.table, &reverse) && p.connects() {
+        lookup::remember_confirmed(s.flow.pool, &p.src, s.flow.backend);
+    }
     if flow::is_local(&s.flow) || side == Side::Lb0 {
         reverse.moved_to(p.ifindex);
     }
@@ -89,7 +96,11 @@ fn still_serves(p: &Packet, s: &Scratch, side: Side) -> bool {
         Side::Lb0 => scope::INTERNAL,
     };
     match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope) {
-        Frontend::Service(frontend) => frontend.pool == s.flow.pool,
+        Frontend::Service(frontend) => {
+            let pool = s.flow.pool;
+            frontend.pool == pool
+                || lookup::from_inside(p, &frontend).is_some_and(|inner| inner.pool == pool)
+        }
         _ => false,
     }
 }
@@ -131,6 +142,9 @@ pub fn answer(p: &Packet, s: &mut Scratch, found: &Entry) -> bool {
         return false;
     }
     found.server_sent(p, now);
+    if !p.connects() && s.flow.server & seen::PACKET == 0 {
+        lookup::remember_confirmed(s.flow.pool, &s.flow.dst, s.flow.backend);
+    }
     if p.is_fin() {
         flow::unverify(p, s);
     }

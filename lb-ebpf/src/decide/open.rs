@@ -77,6 +77,7 @@ fn steps(
     whole_and_side: u32,
 ) -> Action {
     let side = side_of(whole_and_side);
+    let packed = seen_from_by_call(p, packed, side);
     let admitted = Action::unpack(admit_by_call(ctx, p, s, packed, side));
     let Action::Open(_) = admitted else {
         return admitted;
@@ -109,6 +110,21 @@ fn steps(
         way
     } else {
         Action::dropped(Reason::PktSnatExhausted)
+    }
+}
+
+/// The frontend in `action`, as whoever sent the packet sees it: a pod of another node is inside,
+/// though it comes in from outside.
+#[inline(never)]
+fn seen_from_by_call(p: &Packet, action: u64, side: Side) -> u64 {
+    match Action::unpack(action) {
+        Action::Open(frontend) if side == Side::NodeDevice => {
+            match lookup::from_inside(p, &frontend) {
+                Some(inner) => Action::Open(inner).pack(),
+                None => action,
+            }
+        }
+        _ => action,
     }
 }
 
@@ -181,6 +197,8 @@ fn is_martian(ctx: *mut c_void, p: &Packet, s: &mut Scratch) -> bool {
 
 /// In the flags of the action that [`choose_by_call`] returns: the endpoint names this node.
 const NAMED_HERE: u32 = 1;
+/// Likewise: its address is one of this machine's.
+const OWN: u32 = 1 << 1;
 
 /// Chooses a backend of the frontend in `action`, which `s.flow` names afterwards.
 #[inline(never)]
@@ -196,6 +214,7 @@ fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
     let client = Client {
         affinity: p.src,
         flow_hash: Some(flow::hash(p)),
+        client_hash: Some(flow::client_hash(p)),
     };
     let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,
@@ -215,13 +234,16 @@ fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
     s.flow.backend = chosen.id;
     s.flow.dst = backend.addr;
     s.flow.dport = backend.port;
+    let mut named = 0;
+    if lookup::is_local(backend) {
+        named |= NAMED_HERE;
+    }
+    if lookup::is_own(backend) {
+        named |= OWN;
+    }
     Action::Open(FrontendValue {
         pool: frontend.pool,
-        flags: if lookup::is_local(backend) {
-            NAMED_HERE
-        } else {
-            0
-        },
+        flags: named,
     })
 }
 
@@ -234,12 +256,12 @@ fn way_by_call(
     chosen: u64,
     whole_and_side: u32,
 ) -> u64 {
-    let named_here = match Action::unpack(chosen) {
-        Action::Open(chosen) => chosen.flags & NAMED_HERE != 0,
-        _ => false,
+    let named = match Action::unpack(chosen) {
+        Action::Open(chosen) => chosen.flags,
+        _ => 0,
     };
     let side = side_of(whole_and_side);
-    source(ctx, p, s, named_here, whole_and_side as u16, side).pack()
+    source(ctx, p, s, named, whole_and_side as u16, side).pack()
 }
 
 #[inline(always)]
@@ -247,13 +269,13 @@ fn source(
     ctx: *mut c_void,
     p: &Packet,
     s: &mut Scratch,
-    named_here: bool,
+    named: u32,
     whole: u16,
     side: Side,
 ) -> Action {
     let from_lb0 = if side == Side::Lb0 { flags::LB0 } else { 0 };
     s.flow.src = p.src;
-    let way = way(ctx, p, s, named_here, whole);
+    let way = way(ctx, p, s, named, whole);
     if way == Route::Here {
         s.flow.flags = flags::LOCAL | from_lb0;
         if side == Side::Lb0 {
@@ -283,7 +305,8 @@ fn source(
 /// The way to the backend in `s.flow`; [`Route::Here`] if it is on this node. That is the route's
 /// word: an endpoint may name a node that it does not run on.
 #[inline(always)]
-fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named_here: bool, whole: u16) -> Route {
+fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named: u32, whole: u16) -> Route {
+    let named_here = named & NAMED_HERE != 0;
     let ends = (&p.src, &s.flow.dst);
     // A backend here gets what its device carries from the stack.
     let len = if named_here { 0 } else { whole };
@@ -291,13 +314,14 @@ fn way(ctx: *mut c_void, p: &Packet, s: &mut Scratch, named_here: bool, whole: u
     let found = matches!(way, Route::Found { .. } | Route::Narrow);
     let leaves = found && route::is_node_device(s.fib.ifindex);
     if named_here {
-        if !leaves {
+        // From one pod of a bridge to another, the reply would pass us by.
+        if !leaves || (s.fib.ifindex != p.ifindex && route::has_pods(s.fib.ifindex)) {
             return Route::Here;
         }
         return route::find(ctx, &mut s.fib, p, ends, whole, For::Forward);
     }
     // The kernel says the same of an address of its own and of one that it has no route to.
-    if way == Route::Here && !lookup::is_node_addr(&s.flow.dst) {
+    if way == Route::Here && named & OWN == 0 {
         return Route::None;
     }
     // A pod of this node whose endpoint names no node, or another one: its reply comes in on a

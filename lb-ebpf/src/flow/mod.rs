@@ -64,6 +64,12 @@ pub fn hash(p: &Packet) -> u32 {
     ])
 }
 
+/// The same for each flow of a client, on every node.
+#[inline(always)]
+pub fn client_hash(p: &Packet) -> u32 {
+    select::hash(p.src.words())
+}
+
 /// Is this the reply entry of a backend on this node?
 #[inline(always)]
 pub fn is_local(flow: &Flow) -> bool {

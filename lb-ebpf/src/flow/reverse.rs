@@ -62,15 +62,15 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch, now: u64) {
 }
 
 /// Moves a flow that is confirmed to `lb_flows`: inserts both entries there, then deletes the new
-/// ones.
+/// ones. True if it is the packet that has confirmed it.
 #[inline(always)]
-pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
+pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) -> bool {
     let (new, reverse_new) = (table == FlowTable::New, reverse.table == FlowTable::New);
     if !new && !reverse_new {
-        return;
+        return false;
     }
     if p.has_syn() || !reverse.peek().is_confirmed() {
-        return;
+        return false;
     }
     if reverse_new {
         reverse.copy_to(&mut s.reverse);
@@ -80,7 +80,7 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
                 .is_err()
         {
             count(Reason::FlowInsertFailed);
-            return;
+            return false;
         }
     }
     if new
@@ -89,7 +89,7 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
             .is_err()
     {
         count(Reason::FlowInsertFailed);
-        return;
+        return false;
     }
     if new {
         FlowTable::New.remove(&s.key);
@@ -97,6 +97,7 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) {
     if reverse_new {
         FlowTable::New.remove(&s.reverse_key);
     }
+    true
 }
 
 /// Removes both entries of the flow of `s.key` and `s.reverse_key`.

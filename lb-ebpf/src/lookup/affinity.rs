@@ -2,16 +2,20 @@
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::{
-    Reason,
+    Addr, Reason,
     affinity::{Affinity, AffinityKey},
     member,
 };
 
 use super::{
     backend::{backend, is_member},
-    choose::{Chosen, Client},
+    choose::{Chosen, Client, affinity_secs},
 };
-use crate::{count::count, maps::AFFINITY};
+use crate::{
+    atomic, config,
+    count::count,
+    maps::{AFFINITY, AFFINITY_SHARES},
+};
 
 /// The backend that this client had, if its record is fresh and the backend still eligible here.
 #[inline(always)]
@@ -40,13 +44,54 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     Some(Chosen { id, backend })
 }
 
-/// Records the choice for the next connection of this client.
+/// Records the choice of a socket for the next connection of its client.
 #[inline(always)]
 pub fn remember(pool: u32, client: &Client, id: u32) {
     let key = AffinityKey {
         client: client.affinity,
         pool,
     };
+    write(&key, id);
+}
+
+/// Records the backend of a flow that is confirmed, for the next flow of its client: what a forged
+/// packet opens is never confirmed. Not beyond the pool's share of the records, which the records
+/// of other pools' clients do not lose a place to.
+///
+/// A function of the kernel's own: key and value cost the caller no stack.
+#[inline(never)]
+pub fn remember_confirmed(pool: u32, client: &Addr, id: u32) -> u32 {
+    if affinity_secs(pool) == 0 {
+        return 0;
+    }
+    let key = AffinityKey {
+        client: *client,
+        pool,
+    };
+    if AFFINITY.get_ptr_mut(&key).is_none() {
+        let Some(share) = AFFINITY_SHARES.get_ptr_mut(pool) else {
+            return 0;
+        };
+        // SAFETY: an element of an array map; two loads of an aligned u32 each, then one atomic
+        // addition to the first, which does not overflow: it is below the second.
+        unsafe {
+            let most = match core::ptr::read_volatile(&raw const (*share).share) {
+                0 => config::affinity_share(),
+                most => most,
+            };
+            if core::ptr::read_volatile(&raw const (*share).records) >= most {
+                count(Reason::AffinityShareFull);
+                return 0;
+            }
+            atomic::add(share.cast::<u64>(), 1);
+        }
+    }
+    write(&key, id);
+    1
+}
+
+#[inline(always)]
+fn write(key: &AffinityKey, id: u32) {
     let value = Affinity {
         // SAFETY: a helper without arguments.
         last_used_ns: unsafe { bpf_ktime_get_ns() },
@@ -54,5 +99,5 @@ pub fn remember(pool: u32, client: &Client, id: u32) {
         pad: 0,
     };
     // A full LRU evicts; a failure means only that the next connection chooses anew.
-    let _ = AFFINITY.insert(&key, &value, 0);
+    let _ = AFFINITY.insert(key, &value, 0);
 }

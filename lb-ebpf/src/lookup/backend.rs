@@ -26,6 +26,12 @@ pub fn is_member(pool: u32, backend: u32, wanted: u32) -> bool {
     }
 }
 
+/// Has this machine its address?
+#[inline(always)]
+pub fn is_own(b: &Backend) -> bool {
+    b.flags & backend::flags::OWN != 0
+}
+
 /// Runs on this node?
 #[inline(always)]
 pub fn is_local(b: &Backend) -> bool {

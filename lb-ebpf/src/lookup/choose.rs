@@ -9,7 +9,7 @@ use lb_common::{
     backend::Backend,
     frontend::FrontendValue,
     pool::{Pool, PoolWord, flags},
-    scheduler::Need,
+    scheduler::{Need, Scheduler},
     select::{self, Input},
     slot::Slot,
 };
@@ -33,6 +33,10 @@ pub struct Client {
     pub affinity: Addr,
     /// Deterministic number of the flow (a hash of the tuple), or `None` for a fresh random one.
     pub flow_hash: Option<u32>,
+    /// Of the packet path: a hash of the client's address. It places a client without an affinity
+    /// record, which is written once the flow is confirmed: until then, and if the record is lost,
+    /// it stays where it is while the backends stay.
+    pub client_hash: Option<u32>,
 }
 
 /// A backend that was chosen.
@@ -70,6 +74,16 @@ pub fn flags(index: u32) -> u16 {
     match POOLS.get_ptr(index) {
         // SAFETY: an element of an array map; one aligned u16, read once.
         Some(pool) => unsafe { (*pool).flags },
+        None => 0,
+    }
+}
+
+/// Seconds of session affinity; 0 if it is off, and for an index that points nowhere.
+#[inline(always)]
+pub fn affinity_secs(index: u32) -> u32 {
+    match POOLS.get_ptr(index) {
+        // SAFETY: an element of an array map; one aligned u32, read once.
+        Some(pool) => unsafe { (*pool).affinity_secs },
         None => 0,
     }
 }
@@ -112,8 +126,15 @@ pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refus
     {
         return Ok(known);
     }
+    let mut client = *client;
+    let mut scheduler = scheduler;
+    if affinity_secs != 0 && client.client_hash.is_some() {
+        scheduler = Scheduler::Random.number();
+        client.flow_hash = client.client_hash;
+    }
+    let client = &client;
     let chosen = pick(pool, frontend, scheduler, client)?;
-    if affinity_secs != 0 {
+    if affinity_secs != 0 && client.client_hash.is_none() {
         remember(frontend.pool, client, chosen.id);
     }
     Ok(chosen)

@@ -9,7 +9,12 @@ use lb_common::{
 };
 
 use super::test_delay::test_delay;
-use crate::maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS};
+use crate::{
+    config,
+    maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS},
+    packet::Packet,
+    route,
+};
 
 /// What a destination is to us.
 #[derive(Clone, Copy)]
@@ -67,6 +72,23 @@ pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Fronten
             pool: found as u32,
             flags: (found >> 32) as u32,
         }),
+    }
+}
+
+/// What a frontend of `externalTrafficPolicy: Local`, found as one from outside sees it, is to this
+/// packet, if a pod sent it: kube-proxy's rule, by its `clusterCIDR`; and what comes in on a device
+/// of pods comes from one.
+#[inline(always)]
+pub fn from_inside(p: &Packet, outer: &FrontendValue) -> Option<FrontendValue> {
+    if outer.flags & frontend::LOCAL_FROM_OUTSIDE == 0 {
+        return None;
+    }
+    if !config::is_pod(&p.src) && !route::has_pods(p.ifindex) {
+        return None;
+    }
+    match frontend_by_call(&p.dst, p.dport, p.proto, scope::INTERNAL) {
+        Frontend::Service(inner) => Some(inner),
+        Frontend::UnknownPort | Frontend::None => None,
     }
 }
 

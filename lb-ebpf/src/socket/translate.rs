@@ -124,6 +124,7 @@ pub fn translate<F: Family>(
     let client = Client {
         affinity: AffinityKey::netns(netns),
         flow_hash,
+        client_hash: None,
     };
     let refusal = match lookup::choose(frontend, &client) {
         Ok(chosen) => {

@@ -82,6 +82,8 @@ pub(crate) fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
         header_len: 14,
         mac: MAC,
         veth: false,
+        strict: false,
+        pods: false,
     })
 }
 

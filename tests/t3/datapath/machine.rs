@@ -40,6 +40,8 @@ fn three_capabilities_are_enough() -> Result<()> {
             header_len: 14,
             mac: [0; 6],
             veth: false,
+            strict: false,
+            pods: false,
         }];
         for _ in 0..2 {
             let (running, mut maps) = start(

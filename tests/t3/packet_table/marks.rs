@@ -3,20 +3,7 @@
 //! says, and a mark that no row bears.
 
 /// Number and sentence.
-pub(crate) const MARKS: &[(&str, &str)] = &[
-    (
-        "O9",
-        "An endpoint without a node's name at another address of this node cannot be reached.",
-    ),
-    (
-        "O10",
-        "A remote backend behind a device that is no node device counts as local.",
-    ),
-    (
-        "O12",
-        "A pod of another node counts as a client from outside, under external policy Local.",
-    ),
-];
+pub(crate) const MARKS: &[(&str, &str)] = &[];
 
 /// The sentence of a number.
 pub(crate) fn meaning(number: &str) -> Option<&'static str> {

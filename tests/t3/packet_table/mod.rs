@@ -3,6 +3,7 @@
 
 mod excused;
 mod expect;
+mod flood;
 mod judge;
 mod kernel;
 mod marks;

@@ -4,7 +4,7 @@
 //!  client 198.18.0.101 ──┐                      ┌── eth1 ── 198.18.1.3 ── FAR, FAR2
 //!  far client ── router ─┴─ eth0 (node) ────────┼── eth1 ── 198.18.1.9 ── QUIET (no neighbour)
 //!                            │    │             ├── eth2 ── 198.18.2.3 ── SLOW (no XDP there)
-//!          TURN, NARROW ─────┘    └─ cni0: HERE └── br0  ── PODNET (no node device)
+//!          TURN, NARROW ─────┘    └─ cni0: HERE └── br0  ── PODNET, PODNET_HERE
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -57,6 +57,8 @@ pub(crate) const NODE: Both = lan(2);
 /// The node's addresses on eth1 and eth2, where they do not.
 pub(crate) const NODE_ETH1: Both = segment(1, 2);
 pub(crate) const NODE_ETH2: Both = segment(2, 2);
+/// An address of the network that all pods have theirs in.
+pub(crate) const PODS: Both = pod(0, 0);
 /// The node's address in its pods' network.
 pub(crate) const NODE_CNI: Both = pod(1, 1);
 /// The router of eth0's segment.
@@ -96,6 +98,7 @@ pub(crate) enum Device {
     Eth0,
     Eth1,
     Eth2,
+    Br0,
     Lb0,
     Lb0Peer,
     Tun4,
@@ -103,10 +106,11 @@ pub(crate) enum Device {
 }
 
 impl Device {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Eth0,
         Self::Eth1,
         Self::Eth2,
+        Self::Br0,
         Self::Lb0,
         Self::Lb0Peer,
         Self::Tun4,
@@ -118,6 +122,7 @@ impl Device {
             Self::Eth0 => "eth0",
             Self::Eth1 => "eth1",
             Self::Eth2 => "eth2",
+            Self::Br0 => "br0",
             Self::Lb0 => "lb0",
             Self::Lb0Peer => "lb0p",
             Self::Tun4 => "tun4",
@@ -130,6 +135,7 @@ impl Device {
             Self::Eth0 => [2, 0, 0, 0, 0, 0x10],
             Self::Eth1 => [2, 0, 0, 0, 0, 0x11],
             Self::Eth2 => [2, 0, 0, 0, 0, 0x12],
+            Self::Br0 => [2, 0, 0, 0, 0, 0x13],
             Self::Lb0 | Self::Lb0Peer => lb_common::lb0::MAC,
             // A test run takes the first bytes for an Ethernet header whatever the device, so these
             // are the first bytes of a SYN: in IPv4 with four bytes of options, since hardware
@@ -224,17 +230,20 @@ pub(crate) const QUIET: Backend = backend(
         xdp: true,
     }),
 );
-/// A pod of another node behind a bridge that is no node device.
-pub(crate) const PODNET: Backend = backend(pod(7, 10), None);
-/// The same as if its route were believed.
-pub(crate) const PODNET_ELSEWHERE: Backend = backend(
-    PODNET.addr,
-    Some(Way {
-        device: Device::Eth0,
-        hop: None,
-        xdp: false,
-    }),
-);
+/// The way over a bridge that pods of several nodes are behind.
+const BRIDGE: Way = Way {
+    device: Device::Br0,
+    hop: None,
+    xdp: false,
+};
+/// A pod of another node behind the bridge.
+pub(crate) const PODNET: Backend = backend(pod(7, 10), Some(BRIDGE));
+/// A pod of this node behind it.
+pub(crate) const PODNET_HERE: Backend = backend(pod(7, 20), None);
+/// The same, as another pod behind it is led there.
+pub(crate) const PODNET_TURN: Backend = backend(PODNET_HERE.addr, Some(BRIDGE));
+/// Another pod behind it, as a client.
+pub(crate) const PODNET_CLIENT: Peer = Peer::new(pod(7, 50), 41_052);
 /// The node itself, by its address on eth1.
 pub(crate) const SELF: Backend = backend(NODE_ETH1, None);
 /// A backend that no route leads to.
@@ -299,3 +308,7 @@ pub(crate) const S_SELF: Svc = Svc(16);
 pub(crate) const S_MISPLACED: Svc = Svc(17);
 /// Internal policy Local, and its one endpoint is FAR.
 pub(crate) const S_INTERNAL_ONLY: Svc = Svc(18);
+/// PODNET_HERE.
+pub(crate) const S_PODNET_HERE: Svc = Svc(19);
+/// PODNET under external policy Local.
+pub(crate) const S_PODNET_LOCAL: Svc = Svc(20);

@@ -10,7 +10,7 @@ use crate::{
 
 /// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the
 /// number.
-const COUNTS: [(&str, &str, &str); 5] = [
+const COUNTS: [(&str, &str, &str); 6] = [
     (
         names::SERVICES_WITH_PROBLEMS,
         "all Services fully programmed",
@@ -25,6 +25,11 @@ const COUNTS: [(&str, &str, &str); 5] = [
         names::MISSING_DEVICES,
         "all named devices present",
         "are not; compare --devices and --attach-xdp with `ip link`",
+    ),
+    (
+        names::LEFT_OUT_DEVICES,
+        "all devices watched that endpoints of other nodes are behind",
+        "are not; name them in --devices too (see the agent's log), or use --devices auto",
     ),
     (
         names::LB0_PROBLEMS,

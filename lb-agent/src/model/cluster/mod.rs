@@ -209,6 +209,11 @@ impl Cluster {
         self.by_service.get(service).map_or(&[], Vec::as_slice)
     }
 
+    /// Every slice.
+    pub fn all_slices(&self) -> impl Iterator<Item = &Arc<Slice>> {
+        self.slices.values()
+    }
+
     /// Our Node, if it is there.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {

@@ -8,7 +8,7 @@ use std::{
 use lb_common::lb0;
 
 use super::facts::{Address, Facts, Link};
-use crate::model::Device;
+use crate::model::{Cidr, Device, Unwatched};
 
 /// Which devices the user selected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,18 +37,62 @@ pub fn devices(facts: &Facts, selection: &Selection) -> Vec<Device> {
                 }
         })
         .map(|link| Device {
-            ifindex: link.ifindex,
-            name: link.name.clone(),
             xdp: xdp.contains(&link.name),
-            source_v4: source(facts, link.ifindex, v4),
-            source_v6: source(facts, link.ifindex, v6),
-            header_len: if link.ethernet { ETHERNET } else { 0 },
-            mac: link.mac,
-            veth: link.kind == "veth",
+            ..device(facts, link)
         })
         .collect();
     devices.sort_unstable();
     devices
+}
+
+fn device(facts: &Facts, link: &Link) -> Device {
+    Device {
+        ifindex: link.ifindex,
+        name: link.name.clone(),
+        xdp: false,
+        source_v4: source(facts, link.ifindex, v4),
+        source_v6: source(facts, link.ifindex, v6),
+        header_len: if link.ethernet { ETHERNET } else { 0 },
+        mac: link.mac,
+        veth: link.kind == "veth",
+        strict: false,
+        pods: false,
+    }
+}
+
+/// The devices beside `devices` that lead to more than single hosts.
+#[must_use]
+pub fn others(facts: &Facts, devices: &[Device]) -> Vec<Unwatched> {
+    let others = facts.links.iter().filter(|link| {
+        let is_node_device = devices.iter().any(|d| d.ifindex == link.ifindex);
+        !is_node_device
+            && !link.loopback
+            && !is_part(facts, link)
+            && !is_lb0(link)
+            && !is_sink(link)
+    });
+    let several_hosts = |c: &Cidr| c.prefix < if c.net.is_ipv4() { 32 } else { 128 };
+    others
+        .filter_map(|link| {
+            let to = routes(facts, link).filter(|r| !r.link_local);
+            let mut networks: Vec<Cidr> = to.filter_map(|r| r.to).filter(several_hosts).collect();
+            networks.sort_unstable();
+            networks.dedup();
+            let inside = |to: &Cidr| {
+                let mut networks = networks.iter();
+                networks.any(|n| to.prefix >= n.prefix && n.overlaps(*to))
+            };
+            let elsewhere = facts.routes.iter().filter(|r| r.ifindex != link.ifindex);
+            let mut elsewhere: Vec<Cidr> = elsewhere.filter_map(|r| r.to).filter(inside).collect();
+            elsewhere.sort_unstable();
+            elsewhere.dedup();
+            (!networks.is_empty()).then(|| Unwatched {
+                device: device(facts, link),
+                networks,
+                elsewhere,
+            })
+        })
+        .collect()
 }
 
 /// Selected names that no device has, sorted.

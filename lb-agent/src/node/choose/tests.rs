@@ -1,5 +1,5 @@
 use super::*;
-use crate::node::facts::Route;
+use crate::{model::Cidr, node::facts::Route};
 
 /// A machine, built up line by line.
 #[derive(Default)]
@@ -48,9 +48,11 @@ impl Machine {
         let ifindex = self.index(name);
         self.0.routes.push(Route {
             ifindex,
+            to: to_network(to),
             default: to == "default",
             gateway: to == "default",
             policy: false,
+            multipath: false,
             link_local: to.starts_with("fe80"),
             source: source.map(|s| s.parse().unwrap()),
         });
@@ -59,6 +61,14 @@ impl Machine {
 
     fn auto(&self) -> Vec<String> {
         names(&devices(&self.0, &Selection::default()))
+    }
+}
+
+fn to_network(to: &str) -> Option<Cidr> {
+    match to {
+        "default" => "0.0.0.0/0".parse().ok(),
+        _ if to.contains('/') => to.parse().ok(),
+        _ => to.parse().ok().map(Cidr::host),
     }
 }
 
@@ -230,4 +240,37 @@ fn names_that_no_device_has_are_told_once_each() {
     };
     assert_eq!(missing(&facts, &selection), ["eht0", "eth9"]);
     assert!(missing(&facts, &Selection::default()).is_empty());
+}
+
+#[test]
+fn other_devices_that_lead_to_networks_of_several_hosts() {
+    let machine = host()
+        .route("eth0", "10.244.3.0/24", None)
+        .link("br0", "bridge", None)
+        .addr("br0", "10.244.0.1/16")
+        .route("br0", "10.244.0.0/16", None)
+        .link("cali1", "veth", None)
+        .route("cali1", "10.244.9.9", None)
+        .link("kube-ipvs0", "dummy", None)
+        .route("kube-ipvs0", "10.96.0.0/16", None);
+    let Machine(facts) = &machine;
+    let found = others(facts, &devices(facts, &Selection::default()));
+    let ip = |text: &str| text.parse().unwrap();
+    let [br0] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(br0.device.name, "br0");
+    assert!(br0.leads_to(ip("10.244.2.1")));
+    // The longer prefix wins.
+    assert!(!br0.leads_to(ip("10.244.3.1")) && !br0.leads_to(ip("10.244.9.9")));
+    assert!(!br0.leads_to(ip("10.245.0.1")) && !br0.leads_to(ip("fd66::1")));
+    // Of a list that leaves it out, the device of the default route too.
+    let named = Selection {
+        named: Some(vec!["eth1".to_owned()]),
+        xdp: vec![],
+    };
+    let found = others(facts, &devices(facts, &named));
+    let names: Vec<&str> = found.iter().map(|u| u.device.name.as_str()).collect();
+    assert_eq!(names, ["eth0", "br0"]);
+    assert!(found[0].leads_to(ip("203.0.113.1")) && !found[0].leads_to(ip("10.244.2.1")));
 }

@@ -12,6 +12,7 @@ use super::super::names;
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
     pub(super) missing_devices: Gauge,
+    pub(super) left_out_devices: Gauge,
     pub(super) lb0_problems: Gauge,
     pub(super) attach_problems: Gauge,
     pub(super) lost_programs: Counter,
@@ -30,6 +31,7 @@ impl NodeMetrics {
     pub(crate) fn new(r: &mut Registry) -> Self {
         let m = Self {
             missing_devices: Gauge::default(),
+            left_out_devices: Gauge::default(),
             lb0_problems: Gauge::default(),
             attach_problems: Gauge::default(),
             lost_programs: Counter::default(),
@@ -40,6 +42,11 @@ impl NodeMetrics {
             names::MISSING_DEVICES,
             "Devices named by --devices, --attach-tc or --attach-xdp that do not exist",
             m.missing_devices.clone(),
+        );
+        r.register(
+            names::LEFT_OUT_DEVICES,
+            "Devices that --devices or --attach-tc leaves out, and that endpoints of other nodes are routed over: their replies are not translated",
+            m.left_out_devices.clone(),
         );
         r.register(
             names::LB0_PROBLEMS,

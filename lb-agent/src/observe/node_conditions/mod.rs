@@ -25,6 +25,7 @@ pub(crate) struct NodeConditions {
     metrics: NodeMetrics,
     missing: Once<String>,
     unwatched: Once<String>,
+    left_out: Once<String>,
     unattached: Once<String>,
     misplaced: Once<Attached>,
     lb0_device: Once<String>,
@@ -50,6 +51,7 @@ impl NodeConditions {
             metrics,
             missing: Once::default(),
             unwatched: Once::default(),
+            left_out: Once::default(),
             unattached: Once::default(),
             misplaced: Once::default(),
             lb0_device: Once::default(),
@@ -103,6 +105,29 @@ impl NodeConditions {
             info!(
                 device,
                 "the device is watched, or no route leads out by it now"
+            );
+        }
+    }
+
+    /// The devices that a list of names leaves out, and that endpoints of other nodes are behind.
+    pub(crate) fn left_out(&mut self, now: &[String]) {
+        let (appeared, gone) = self.left_out.update(now.iter().cloned());
+        set(&self.metrics.left_out_devices, now.len());
+        for device in appeared {
+            warn!(
+                device,
+                "endpoints of other nodes are routed over this device, and --devices leaves it out: their replies are not translated"
+            );
+            let text = format!(
+                "endpoints of other nodes are routed over device {device}, which --devices or --attach-tc leaves out: packets that are sent to them there are answered in vain; name it too, or use --devices auto"
+            );
+            self.recorder
+                .node("EndpointsNotWatched", "Attach", &device, text);
+        }
+        for device in gone {
+            info!(
+                device,
+                "no endpoint of another node is behind it unwatched now"
             );
         }
     }

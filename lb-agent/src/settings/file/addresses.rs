@@ -82,18 +82,18 @@ pub(super) fn node_ports(fields: &mut Fields, mode: Mode, read: &mut ConfigFile)
 }
 
 /// `detectLocalMode`, `detectLocal` and `clusterCIDR`.
-pub(super) fn detect_local(fields: &mut Fields, warnings: &mut Vec<String>) -> Result<()> {
+pub(super) fn detect_local(fields: &mut Fields, read: &mut ConfigFile) -> Result<()> {
     let mode = fields.text("detectLocalMode")?;
     let mut section = fields.section("detectLocal")?;
     let bridge = section.text("bridgeInterface")?;
     let prefix = section.text("interfaceNamePrefix")?;
     section.end()?;
-    let cidr = fields.text("clusterCIDR")?;
+    let mut cidr = fields.text("clusterCIDR")?;
     let mut named = Vec::new();
     match mode.as_deref() {
         None | Some("ClusterCIDR") => {
-            if let Some(text) = &cidr {
-                dual_stack(text)?;
+            if let Some(text) = cidr.take() {
+                read.settings.cluster_cidrs = Some(dual_stack(&text)?);
             }
         }
         Some("NodeCIDR") => named.push("detectLocalMode"),
@@ -122,7 +122,7 @@ pub(super) fn detect_local(fields: &mut Fields, warnings: &mut Vec<String>) -> R
     ];
     named.extend(others.iter().filter(|(set, _)| *set).map(|(_, name)| *name));
     if !named.is_empty() {
-        warnings.push(format!(
+        read.warnings.push(format!(
             "{}: a socket of this node is known to be local by itself, whatever its address or device",
             named.join(", ")
         ));
@@ -130,24 +130,23 @@ pub(super) fn detect_local(fields: &mut Fields, warnings: &mut Vec<String>) -> R
     Ok(())
 }
 
-fn dual_stack(text: &str) -> Result<()> {
+fn dual_stack(text: &str) -> Result<Vec<Cidr>> {
     let all: Vec<&str> = text.split(',').collect();
     ensure!(
         all.len() <= 2,
         "clusterCIDR: {text} has more than one network a family"
     );
-    let mut families = Vec::new();
+    let mut cidrs: Vec<Cidr> = Vec::new();
     for one in all {
         let cidr = Cidr::parse(one).filter(|_| one.trim() == one);
-        let Cidr { net, .. } =
-            cidr.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
+        let cidr = cidr.with_context(|| format!("clusterCIDR: {one:?} is no network"))?;
         ensure!(
-            !families.contains(&net.is_ipv4()),
+            cidrs.iter().all(|c| c.net.is_ipv4() != cidr.net.is_ipv4()),
             "clusterCIDR: {text} has more than one network a family"
         );
-        families.push(net.is_ipv4());
+        cidrs.push(cidr);
     }
-    Ok(())
+    Ok(cidrs)
 }
 
 /// With this port if it names none.

@@ -31,7 +31,7 @@ pub(super) fn all(mut fields: Fields) -> Result<ConfigFile> {
     client(f, &mut read)?;
     addresses::bind(f, &mut read)?;
     addresses::node_ports(f, mode, &mut read)?;
-    addresses::detect_local(f, &mut read.warnings)?;
+    addresses::detect_local(f, &mut read)?;
     modes::modes(f, mode, &mut read)?;
     read.settings.conntrack = modes::conntrack(f, &mut read.warnings)?;
     read.settings.oom_score_adj = f.number("oomScoreAdj", -1000, 1000)?;

@@ -21,6 +21,7 @@ impl MapCapacity {
         for (lead, follower) in [
             (&maps::POOLS, &maps::SCHED),
             (&maps::POOLS, &maps::POOL_STATS),
+            (&maps::POOLS, &maps::AFFINITY_SHARES),
             (&maps::BACKENDS, &maps::ACTIVE),
         ] {
             let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
@@ -108,6 +109,7 @@ mod tests {
                 "lb_backends=9",
                 "lb_sched=8",
                 "lb_pool_stats=7",
+                "lb_aff_shares=7",
                 "lb_active=9"
             ])
         );

@@ -1,12 +1,14 @@
 //! Open connections counted anew from the sockets themselves, compared with `lb_active`, which
-//! programs keep by adding and subtracting, and repaired.
+//! programs keep by adding and subtracting, and repaired; records of session affinity likewise.
 
+mod affinity;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use affinity::Shares;
+use anyhow::{Context as _, Result};
 use lb_common::maps;
 
 use super::records::Records;
@@ -15,6 +17,9 @@ use crate::maps::{
     pinned::{Access, ArrayPin},
     table::ArrayTable as _,
 };
+
+/// Records of session affinity are counted in one of so many runs.
+const AFFINITY_EVERY: u64 = 3;
 
 /// What a recount found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,6 +54,8 @@ impl Recounts {
         Ok(Recount {
             records: self.records.try_clone()?,
             active: ArrayPin::open(&self.dir, maps::ACTIVE, Access::Write)?,
+            shares: Shares::open(&self.dir)?,
+            runs: 0,
             last: BTreeMap::new(),
         })
     }
@@ -59,6 +66,9 @@ impl Recounts {
 pub struct Recount {
     records: Records,
     active: ArrayPin<u64>,
+    shares: Shares,
+    /// How often it has run.
+    runs: u64,
     /// Drift by backend id, of the last run.
     last: BTreeMap<u32, i64>,
 }
@@ -66,6 +76,11 @@ pub struct Recount {
 impl Recount {
     /// Walks over all sockets, compares, and repairs the drift that the last run saw too.
     pub fn run(&mut self) -> Result<Recounted> {
+        if self.runs.is_multiple_of(AFFINITY_EVERY) {
+            let recounted = self.shares.recount();
+            recounted.context("records of session affinity")?;
+        }
+        self.runs += 1;
         let before = self.counts()?;
         let records = self.records.read()?;
         let after = self.counts()?;

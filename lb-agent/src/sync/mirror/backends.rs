@@ -49,6 +49,8 @@ struct Entry {
     active: u32,
     /// Memberships in which it is local.
     local: u32,
+    /// Memberships in which its address is this machine's.
+    own: u32,
     /// Memberships.
     members: u32,
     /// State and flags in the map, or those to be written first.
@@ -217,6 +219,7 @@ impl Backends {
         MemberFlags::default()
             .with(MemberFlags::TERMINATING, state == state::TERMINATING)
             .with(MemberFlags::LOCAL, flags & flags::LOCAL != 0)
+            .with(MemberFlags::OWN, flags & flags::OWN != 0)
     }
 
     /// Is it a backend of UDP?
@@ -278,6 +281,7 @@ impl Entry {
             users: 0,
             active: 0,
             local: 0,
+            own: 0,
             members: 0,
             written,
             is_written: false,
@@ -295,14 +299,18 @@ impl Entry {
         if flags.has(MemberFlags::LOCAL) {
             step(&mut self.local);
         }
+        if flags.has(MemberFlags::OWN) {
+            step(&mut self.own);
+        }
     }
 
-    /// State and flags: active if any user says so, local if any user says so.
+    /// State and flags: each is set if any user says so.
     fn desired(&self) -> (u8, u16) {
         shown(
             MemberFlags::default()
                 .with(MemberFlags::TERMINATING, self.active == 0)
-                .with(MemberFlags::LOCAL, self.local > 0),
+                .with(MemberFlags::LOCAL, self.local > 0)
+                .with(MemberFlags::OWN, self.own > 0),
         )
     }
 
@@ -325,6 +333,7 @@ fn shown(member: MemberFlags) -> (u8, u16) {
     } else {
         state::ACTIVE
     };
-    let is_local = member.has(MemberFlags::LOCAL);
-    (state, if is_local { flags::LOCAL } else { 0 })
+    let bit = |of, bit| if member.has(of) { bit } else { 0 };
+    let flags = bit(MemberFlags::LOCAL, flags::LOCAL) | bit(MemberFlags::OWN, flags::OWN);
+    (state, flags)
 }

@@ -1,5 +1,6 @@
 //! The rows, by noun.
 
+mod affinity;
 mod extensions;
 mod flows;
 mod fragments;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Row> {
         icmp_lb0::rows(),
         lb0::rows(),
         records::rows(),
+        affinity::rows(),
         tuples::rows(),
         maps::rows(),
     ]

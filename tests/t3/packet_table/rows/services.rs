@@ -6,16 +6,16 @@ use lb_common::Reason::{
 };
 
 use crate::packet_table::{
-    expect::{DROPPED, PASSED, Port, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
-    packet::{ACK, At, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
+    expect::{DROPPED, PASSED, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
+    packet::{ACK, At, Packet, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
     plan::{
-        CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD, PODNET,
-        PODNET_ELSEWHERE, S_AFFINE, S_EMPTY, S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED,
-        S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET, S_RANGES, S_RING, S_SELF, S_SLOW, SELF, SLOW,
+        BACKEND_PORT, CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD,
+        PODNET, PODNET_CLIENT, PODNET_HERE, PODNET_TURN, Peer, S_AFFINE, S_EMPTY, S_FAR,
+        S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED, S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET,
+        S_PODNET_HERE, S_PODNET_LOCAL, S_RANGES, S_RING, S_SELF, S_SLOW, SELF, SLOW,
     },
     row::{Hook, NOTHING, Row, row},
     stage::Place,
-    today::today,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -117,12 +117,27 @@ fn policies() -> Vec<Row> {
                     .to(S_LOCAL_ONLY.node_port())
                     .at(At::Ingress(Device::Eth1)),
             )
+            .then(to(FAR), PktForwarded),
+        row("datagrams of a pod of another node stay where external policy Local led them")
+            .given(
+                udp()
+                    .from(FOREIGN_POD)
+                    .to(S_LOCAL_ONLY.lb())
+                    .at(At::Ingress(Device::Eth1)),
+            )
             .then(to(FAR), PktForwarded)
-            .known_wrong(
-                "O12",
-                "it counts as a client from outside and is dropped",
-                today(DROPPED, PktNoLocalEndpoint),
-            ),
+            .records(Place::New)
+            .given(udp().again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::New),
+        row("a pod of another node asks a cluster IP by the internal policy")
+            .given(
+                syn()
+                    .from(FOREIGN_POD)
+                    .to(S_INTERNAL_ONLY.vip())
+                    .at(At::Ingress(Device::Eth1)),
+            )
+            .then(DROPPED, PktNoLocalEndpoint),
         row("a ping of a pod to a load balancer's address of external policy Local is answered")
             .given(ping().from(POD).to(S_LOCAL_ONLY.lb()).at(At::Lb0))
             .then(crate::packet_table::expect::ECHOED, PktEcho),
@@ -181,6 +196,20 @@ fn choices() -> Vec<Row> {
     ]
 }
 
+/// The client's packet as it goes on to PODNET_HERE.
+fn translated(packet: Packet) -> Packet {
+    packet
+        .from(CLIENT)
+        .to(Peer::new(PODNET_HERE.addr, BACKEND_PORT))
+}
+
+/// What PODNET_HERE answers.
+fn translated_answer(packet: Packet) -> Packet {
+    packet
+        .from(Peer::new(PODNET_HERE.addr, BACKEND_PORT))
+        .to(CLIENT)
+}
+
 fn places() -> Vec<Row> {
     vec![
         row("a backend that no route leads to: the packet is dropped")
@@ -207,20 +236,37 @@ fn places() -> Vec<Row> {
             .then(REFUSED, PktNoEndpoint),
         row("an endpoint without a node's name at any address of this node is local")
             .given(syn().to(S_SELF.node_port()))
-            .then(to(SELF), PktLocal)
-            .known_wrong(
-                "O9",
-                "the packet is dropped for want of a route",
-                today(DROPPED, PktNoRoute),
-            ),
-        row("a backend of another node behind a device that is no node device gets our address")
+            .then(to(SELF), PktLocal),
+        row("a backend of another node behind a bridge gets our address, and answers it")
             .given(syn().to(S_PODNET.node_port()))
-            .then(to(PODNET_ELSEWHERE).port(Port::Range), PktForwarded)
-            .known_wrong(
-                "O10",
-                "it counts as local, and its answers pass us by",
-                today(to(PODNET), PktLocal),
-            ),
+            .then(to(PODNET), PktForwarded)
+            .given(tcp(SYN | ACK).answer(PODNET.way))
+            .then(TO_THE_CLIENT, PktReply),
+        row("a backend of this node behind a device that leads to other nodes too sees the client")
+            .given(syn().to(S_PODNET_HERE.node_port()))
+            .then(to(PODNET_HERE), PktLocal)
+            .given(translated(syn()).at(At::Egress(Device::Br0)))
+            .then(PASSED, NOTHING)
+            .given(translated_answer(tcp(SYN | ACK)).at(At::Ingress(Device::Br0)))
+            .then(PASSED, NOTHING)
+            .given(tcp(SYN | ACK).answer(None))
+            .then(TO_THE_CLIENT, PktReply),
+        row("a pod that asks for one behind the same bridge is answered by way of the node")
+            .given(
+                syn()
+                    .from(PODNET_CLIENT)
+                    .to(S_PODNET_HERE.vip())
+                    .at(At::Ingress(Device::Br0)),
+            )
+            .then(to(PODNET_TURN), PktForwarded),
+        row("a pod behind a bridge is inside for external policy Local")
+            .given(
+                syn()
+                    .from(PODNET_CLIENT)
+                    .to(S_PODNET_LOCAL.node_port())
+                    .at(At::Ingress(Device::Br0)),
+            )
+            .then(to(PODNET), PktForwarded),
         row("where a backend runs is the route's word, not its endpoint's")
             .given(syn().to(S_MISPLACED.node_port()))
             .then(to(MISPLACED), PktForwarded),

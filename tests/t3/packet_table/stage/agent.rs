@@ -39,7 +39,7 @@ use lb_common::{
 use testbed::addr::Both;
 
 use super::services;
-use crate::packet_table::plan::{Device, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2};
+use crate::packet_table::plan::{Device, NODE, NODE_CNI, NODE_ETH1, NODE_ETH2, PODS};
 
 /// A program, by where it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +85,10 @@ impl Agent {
         let dir = BpfDir::create(pins)?;
         let options = Options {
             fib_source: Features::probe()?.fib_source,
+            pods: vec![
+                Cidr::new(PODS.v4.into(), 16).bits(),
+                Cidr::new(PODS.v6.into(), 48).bits(),
+            ],
             lb0: true,
             // A burst, and then none while a row runs.
             refusals_per_second: 1,
@@ -96,6 +100,7 @@ impl Agent {
                 (maps::FRAGMENTS, 1024),
                 (maps::AFFINITY, 1024),
                 (maps::POOLS, 256),
+                (maps::AFFINITY_SHARES, 256),
                 (maps::SLOTS, 1024),
                 (maps::BACKENDS, 256),
                 (maps::MEMBERS, 1024),
@@ -113,6 +118,7 @@ impl Agent {
             (Device::Eth0, NODE, true),
             (Device::Eth1, NODE_ETH1, true),
             (Device::Eth2, NODE_ETH2, false),
+            (Device::Br0, NODE, false),
             (Device::Tun4, NODE, false),
             (Device::Tun6, NODE, false),
         ] {
@@ -120,7 +126,11 @@ impl Agent {
             let entry = Dev {
                 source_v4: Addr::from(std::net::IpAddr::from(source.v4)),
                 source_v6: Addr::from(std::net::IpAddr::from(source.v6)),
-                flags: flags::NODE | if tunnel { 0 } else { flags::STRICT },
+                flags: match device {
+                    Device::Br0 => flags::NODE | flags::PODS,
+                    _ if tunnel => flags::NODE,
+                    _ => flags::NODE | flags::STRICT,
+                },
                 header_len: if tunnel { 0 } else { 14 },
             };
             let ifindex = indices[&device];

@@ -98,10 +98,12 @@ fn devices() -> String {
              link set cni0 up\n\
              addr add {}/24 dev cni0\n\
              addr add {}/64 dev cni0 nodad\n\
-             link add br0 type veth peer name br0p\n\
+             link add br0 address {bridge} type veth peer name br0p\n\
              link set br0p up\n\
              link set br0 up\n",
-            NODE_CNI.v4, NODE_CNI.v6,
+            NODE_CNI.v4,
+            NODE_CNI.v6,
+            bridge = mac(Device::Br0.mac()),
         )
 }
 
@@ -148,8 +150,8 @@ fn routes() -> String {
         );
     }
     lines
-        + "route add 10.244.7.0/24 dev br0\n\
-           route add fd66:244:0:7::/64 dev br0\n\
+        + "route add 10.244.7.0/24 dev br0 src 198.18.0.2\n\
+           route add fd66:244:0:7::/64 dev br0 src fd66:18::2\n\
            route add unreachable 192.0.2.0/24\n\
            route add unreachable fd66:c000::/32\n\
            route add 10.96.0.0/16 dev lb0\n\

@@ -7,9 +7,9 @@ use testbed::addr::{Both, lan};
 use super::agent::NODE_NAME;
 use crate::packet_table::plan::{
     BACKEND_PORT, Backend, FAR, FAR2, HERE, MISPLACED, NAMELESS, NARROW, NODE_ETH1, NOWHERE,
-    PODNET, QUIET, S_AFFINE, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED,
-    S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW,
-    S_TURN, SLOW, Svc, TURN,
+    PODNET, PODNET_HERE, QUIET, S_AFFINE, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY, S_LOCAL_ONLY,
+    S_MISPLACED, S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_PODNET_HERE, S_PODNET_LOCAL,
+    S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW, S_TURN, SLOW, Svc, TURN,
 };
 
 /// Some address of the network of external IPs.
@@ -51,6 +51,7 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
         (S_NOWHERE, NOWHERE, On::AnotherNode),
         (S_PODNET, PODNET, On::AnotherNode),
         (S_MISPLACED, MISPLACED, On::ThisNode),
+        (S_PODNET_HERE, PODNET_HERE, On::ThisNode),
     ] {
         add(svc, &[(addr, on)], plainly);
     }
@@ -59,6 +60,9 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
     add(S_EMPTY, &[], plainly);
     let far = || [(FAR.addr, On::AnotherNode)];
     add(S_LOCAL_ONLY, &far(), |s| s.external_policy = Policy::Local);
+    add(S_PODNET_LOCAL, &[(PODNET.addr, On::AnotherNode)], |s| {
+        s.external_policy = Policy::Local;
+    });
     add(S_INTERNAL_ONLY, &far(), |s| {
         s.internal_policy = Policy::Local;
     });

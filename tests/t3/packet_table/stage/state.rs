@@ -3,11 +3,11 @@
 use anyhow::{Result, ensure};
 use lb_agent::maps::{
     dir::BpfDir,
-    pinned::{Access, HashPin},
-    table::HashTable as _,
+    pinned::{Access, ArrayPin, HashPin},
+    table::{ArrayTable as _, HashTable as _},
 };
 use lb_common::{
-    affinity::{Affinity, AffinityKey},
+    affinity::{Affinity, AffinityKey, AffinityShare},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     maps,
@@ -22,6 +22,7 @@ pub(crate) struct State {
     pub(crate) peers: HashPin<FlowKey, u32>,
     pub(crate) foreign: HashPin<FlowKey, u32>,
     pub(crate) affinity: HashPin<AffinityKey, Affinity>,
+    pub(crate) shares: ArrayPin<AffinityShare>,
     refusals: PerCpuArray<Refusals>,
     pub(crate) fragments: HashPin<FragmentKey, Fragment>,
 }
@@ -47,6 +48,7 @@ impl State {
             peers: HashPin::open(dir, maps::SNAT_PEERS, Access::Write)?,
             foreign: HashPin::open(dir, maps::FOREIGN, Access::Write)?,
             affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
+            shares: ArrayPin::open(dir, maps::AFFINITY_SHARES, Access::Write)?,
             refusals: PerCpuArray::new(lb_sys::open_pin(&dir.map(&maps::REFUSALS))?)?,
             fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
         })
@@ -59,8 +61,15 @@ impl State {
         clear(&mut self.peers)?;
         clear(&mut self.foreign)?;
         clear(&mut self.affinity)?;
+        self.set_shares(AffinityShare::default())?;
         self.refusals.zero(0)?;
         clear(&mut self.fragments)
+    }
+
+    /// Writes the same for each pool.
+    pub(crate) fn set_shares(&mut self, share: AffinityShare) -> Result<()> {
+        let all = vec![share; self.shares.len() as usize];
+        Ok(self.shares.store_run(0, &all)?)
     }
 
     /// Where flow records stand now.

@@ -46,7 +46,10 @@ fn what_has_no_meaning_is_named() {
         ("ipvs: {tcpTimeout: 1s}", "ipvs.tcpTimeout"),
         ("ipvs: {tcpFinTimeout: 1s}", "ipvs.tcpFinTimeout"),
         ("ipvs: {udpTimeout: 1s}", "ipvs.udpTimeout"),
-        ("clusterCIDR: '10.0.0.0/8,fd66::/16'", "clusterCIDR"),
+        (
+            "detectLocalMode: NodeCIDR\nclusterCIDR: '10.0.0.0/8,fd66::/16'",
+            "clusterCIDR",
+        ),
         ("detectLocalMode: NodeCIDR", "detectLocalMode"),
         (
             "detectLocal: {bridgeInterface: br0}",

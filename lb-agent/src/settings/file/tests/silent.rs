@@ -34,14 +34,13 @@ fn a_silent_file_asks_for_nothing() {
         },
         ConfigFile {
             settings: Partial {
-                source: Some(Source::Kubeconfig("/var/lib/kube-proxy/kubeconfig.conf".into())),
+                source: Some(Source::Kubeconfig(
+                    "/var/lib/kube-proxy/kubeconfig.conf".into()
+                )),
                 bind_hard_fail: Some(false),
+                cluster_cidrs: Some(vec!["10.244.0.0/16".parse().unwrap()]),
                 ..silent.settings
             },
-            warnings: vec![
-                "clusterCIDR: a socket of this node is known to be local by itself, whatever its address or device"
-                    .to_owned()
-            ],
             ..silent
         }
     );
