@@ -40,7 +40,7 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
     if !is_known(&KNOWN, addr) {
         return Frontend::None;
     }
-    let key = VipKey {
+    let mut key = VipKey {
         addr: *addr,
         port,
         proto,
@@ -54,8 +54,10 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
     if is_node_addr(addr) {
         return node_port(addr, port, proto, scope);
     }
+    // The same key, for another one would need stack: that of the address's mark.
+    (key.port, key.proto) = (0, 0);
     // SAFETY: as above; one aligned u32, read once.
-    match unsafe { FRONTENDS.get(&vip_key(addr, scope)) } {
+    match unsafe { FRONTENDS.get(&key) } {
         Some(vip) if vip.flags & frontend::CLUSTER_IP != 0 => Frontend::UnknownPort,
         _ => Frontend::None,
     }
