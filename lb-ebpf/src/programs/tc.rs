@@ -78,30 +78,16 @@ fn packet_out(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
 
 /// What the stack has fragmented, or found no need to: the last of its translation. Without it the
 /// packet would leave with the client's address.
-#[inline(always)]
-fn oversized_out(skb: *mut __sk_buff, slot: u32) -> Verdict {
-    if oversized_read(skb, slot) {
-        oversized_write(skb)
-    } else {
-        Verdict::dropped(Reason::PktNoFlow)
-    }
-}
-
-/// Reading and writing have a stack each.
 #[inline(never)]
-fn oversized_read(skb: *mut __sk_buff, slot: u32) -> bool {
-    match headers::read_v4(&TcContext::new(skb)) {
-        Some((p, s)) => oversized::finish(p, slot, &mut s.flow),
-        None => false,
-    }
-}
-
-#[inline(never)]
-fn oversized_write(skb: *mut __sk_buff) -> Verdict {
-    let Some((p, s)) = scratch::held() else {
+fn oversized_out(buffer: *mut __sk_buff, slot: u32) -> Verdict {
+    let ctx = &TcContext::new(buffer);
+    let Some((p, s)) = headers::read_v4(ctx) else {
         return Verdict::dropped(Reason::PktNoFlow);
     };
-    match skb::write(skb, p, &s.flow, Hop::Keep) {
+    if !oversized::finish(p, slot, &mut s.flow) {
+        return Verdict::dropped(Reason::PktNoFlow);
+    }
+    match skb::write(buffer, p, &s.flow, Hop::Keep) {
         Ok(()) => Verdict::Next,
         Err(_) => Verdict::dropped(Reason::PktWriteFailed),
     }
