@@ -37,11 +37,7 @@ pub fn carry_held(skb: *mut __sk_buff, action: u64, side: Side) -> Verdict {
     let Some((p, s)) = scratch::held() else {
         return side.not_ours();
     };
-    let by_device = Action::Send { neighbour: false }.pack();
-    let action = if action == by_device && Route::is_narrow(&s.fib) {
-        if may_divert(s, side) {
-            return divert(skb);
-        }
+    let action = if is_narrow(action, s) {
         Action::TooBig.pack()
     } else {
         action
@@ -122,17 +118,22 @@ pub fn carry_icmp_error(
     go(ctx, p, s, way)
 }
 
-/// May the stack fragment a packet by the way found? A program of ours must stand where it leaves;
-/// and from `lb0` nothing goes into the stack but answers.
+/// Is the packet of this action larger than the way found carries, and may routers fragment it?
 #[inline(always)]
-fn may_divert(s: &Scratch, side: Side) -> bool {
-    side == Side::NodeDevice && route::is_node_device(s.fib.ifindex)
+fn is_narrow(action: u64, s: &Scratch) -> bool {
+    action == Action::Send { neighbour: false }.pack() && Route::is_narrow(&s.fib)
+}
+
+/// Is it so, and may the stack do it? A program of ours must stand where the packet leaves.
+#[inline(always)]
+pub fn is_for_stack(action: u64, s: &Scratch) -> bool {
+    is_narrow(action, s) && route::is_node_device(s.fib.ifindex)
 }
 
 /// Leaves the packet in this CPU's room to the stack, which fragments it. Not inlined, since it is
 /// rare.
 #[inline(never)]
-fn divert(skb: *mut __sk_buff) -> Verdict {
+pub fn divert(skb: *mut __sk_buff) -> Verdict {
     let Some((p, s)) = scratch::held() else {
         return Verdict::Shot;
     };

@@ -115,17 +115,18 @@ fn link_header(ifindex: u32) -> u32 {
     }
 }
 
-/// Reads a packet of IPv4, whole or a fragment, into this CPU's room by helpers.
+/// Reads a packet of IPv4, whole or a fragment, into this CPU's room by helpers; false if it cannot
+/// be read.
 #[inline(always)]
-pub fn read_v4(ctx: &TcContext) -> Option<(&'static Packet, &'static mut Scratch)> {
+pub fn hold_v4(ctx: &TcContext) -> bool {
     let net = Net {
         at: link_header(ifindex(ctx)),
         v4: true,
     };
-    match fragment::read(ctx.skb.skb, net, 0) {
-        Read::Packet | Read::ForStack => scratch::held(),
-        Read::Unknown | Read::Lost => None,
-    }
+    matches!(
+        fragment::read(ctx.skb.skb, net, 0),
+        Read::Packet | Read::ForStack
+    )
 }
 
 /// Makes the first `want` bytes, or as many as there are, lie in one piece. Pointers into the

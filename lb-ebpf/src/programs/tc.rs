@@ -5,7 +5,7 @@ use lb_common::Reason;
 
 use super::headers::{self, Headers, Place};
 use crate::{
-    carry::{carry_held, carry_icmp_error},
+    carry::{self, carry_held, carry_icmp_error},
     count::count,
     decide::{self, Direction, Side, icmp_error},
     mark, oversized,
@@ -42,6 +42,10 @@ pub fn lb_tc_egress(ctx: TcContext) -> i32 {
         return Verdict::Next as i32;
     }
     if mark.is_oversized() {
+        // With the client's address, if it left.
+        if !headers::hold_v4(&ctx) {
+            return Verdict::dropped(Reason::PktNoFlow) as i32;
+        }
         return oversized_out(skb, mark.slot()) as i32;
     }
     match headers::find(&ctx) {
@@ -61,8 +65,11 @@ fn packet_in(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
         Ok(read) => read,
         Err(unread) => return pass(unread),
     };
-    let action = decide::ingress(ctx.as_ptr(), p, s, whole);
-    carry_held(skb, action.pack(), Side::NodeDevice)
+    let action = decide::ingress(ctx.as_ptr(), p, s, whole).pack();
+    if carry::is_for_stack(action, s) {
+        return carry::divert(skb);
+    }
+    carry_held(skb, action, Side::NodeDevice)
 }
 
 #[inline(never)]
@@ -76,13 +83,11 @@ fn packet_out(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     carry_held(skb, action.pack(), Side::NodeDevice)
 }
 
-/// What the stack has fragmented, or found no need to: the last of its translation. Without it the
-/// packet would leave with the client's address.
+/// What the stack has fragmented, or found no need to: the last of its translation.
 #[inline(never)]
 fn oversized_out(buffer: *mut __sk_buff, slot: u32) -> Verdict {
-    let ctx = &TcContext::new(buffer);
-    let Some((p, s)) = headers::read_v4(ctx) else {
-        return Verdict::dropped(Reason::PktNoFlow);
+    let Some((p, s)) = scratch::held() else {
+        return Verdict::Shot;
     };
     if !oversized::finish(p, slot, &mut s.flow) {
         return Verdict::dropped(Reason::PktNoFlow);
