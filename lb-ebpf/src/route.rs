@@ -73,28 +73,17 @@ pub fn find(
     len: u16,
     what: For,
 ) -> Route {
-    let (s, d) = (src.words(), dst.words());
     // The source is what is asked for.
-    let any = what == For::Forward;
-    fib.l4_protocol = p.proto;
-    fib.sport = 0;
-    fib.dport = 0;
-    fib.tot_len = len;
-    fib.ifindex = match what {
+    let src = if what == For::Forward {
+        [0; 4]
+    } else {
+        src.words()
+    };
+    let ifindex = match what {
         For::Device(ifindex) => ifindex,
         _ => p.ifindex,
     };
-    fib.tos = 0;
-    fib.vlan = 0;
-    if p.v4 {
-        fib.family = AF_INET;
-        fib.src = [if any { 0 } else { s[3] }, 0, 0, 0];
-        fib.dst = [d[3], 0, 0, 0];
-    } else {
-        fib.family = AF_INET6;
-        fib.src = if any { [0; 4] } else { s };
-        fib.dst = d;
-    }
+    question(fib, p, (src, dst.words()), len, ifindex);
     let flags = match what {
         For::Forward if config::fib_src() != 0 => BPF_FIB_LOOKUP_SRC,
         For::Device(_) => BPF_FIB_LOOKUP_OUTPUT,
@@ -117,6 +106,24 @@ pub fn find(
     }
 }
 
+/// Fills in what is asked: the way of a packet of `len` bytes with these ends, which comes in on (or
+/// must leave by) a device.
+#[inline(always)]
+fn question(fib: &mut Fib, p: &Packet, (src, dst): ([u32; 4], [u32; 4]), len: u16, ifindex: u32) {
+    fib.l4_protocol = p.proto;
+    fib.sport = 0;
+    fib.dport = 0;
+    fib.tot_len = len;
+    fib.ifindex = ifindex;
+    fib.tos = 0;
+    fib.vlan = 0;
+    (fib.family, fib.src, fib.dst) = if p.v4 {
+        (AF_INET, [src[3], 0, 0, 0], [dst[3], 0, 0, 0])
+    } else {
+        (AF_INET6, src, dst)
+    };
+}
+
 /// Asks once more for the way of a packet that is too large for it, of which the first answer says
 /// nothing but how much it carries; that stays in `fib`. Not inlined, since it is rare.
 #[inline(never)]
@@ -135,22 +142,11 @@ fn is_found(ctx: *mut c_void, fib: &mut Fib, flags: u32) -> bool {
 
 /// Is this source of a packet that came in on a device one that the stack would not take from there:
 /// an address of this node, or one that no route leads to; or, where the device's reverse path
-/// filter is strict (`rp_filter` 1), one that is routed elsewhere?
+/// filter is strict (`rp_filter` 1), one that is routed elsewhere? The way back is that of an answer,
+/// which comes from the packet's destination: routes may depend on it (`ip rule from`).
 #[inline(always)]
 pub fn is_martian(ctx: *mut c_void, fib: &mut Fib, p: &Packet) -> bool {
-    let w = p.src.words();
-    fib.l4_protocol = p.proto;
-    fib.sport = 0;
-    fib.dport = 0;
-    fib.tot_len = 0;
-    fib.ifindex = p.ifindex;
-    fib.tos = 0;
-    fib.vlan = 0;
-    (fib.family, fib.src, fib.dst) = if p.v4 {
-        (AF_INET, [0; 4], [w[3], 0, 0, 0])
-    } else {
-        (AF_INET6, [0; 4], w)
-    };
+    question(fib, p, (p.dst.words(), p.src.words()), 0, p.ifindex);
     // SAFETY: `ctx` is the program's context, `fib` a whole `struct bpf_fib_lookup`.
     let rc = unsafe { bpf_fib_lookup(ctx, core::ptr::from_mut(fib).cast(), 64, 0) };
     match rc as u32 {

@@ -87,7 +87,17 @@ impl Netns {
 
     /// Runs lines of `ip -batch`: all of them, or an error that quotes the first that failed.
     pub fn ip(&self, lines: &str) -> Result<()> {
+        self.batch(&[], lines)
+    }
+
+    /// The same with IPv6 for what says no family, such as `rule`.
+    pub fn ip6(&self, lines: &str) -> Result<()> {
+        self.batch(&["-6"], lines)
+    }
+
+    fn batch(&self, family: &[&str], lines: &str) -> Result<()> {
         let mut child = Command::new("ip")
+            .args(family)
             .args(["-n", &self.name, "-batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -9,7 +9,7 @@ use testbed::{
     agent::CHANGE,
     agent_output::counted,
     lan::Offloads,
-    matrix::{Hook, hooks},
+    matrix::{Hook, families, hooks},
     node::PodNetwork,
     poll,
     probe::{Family, Kind},
@@ -92,6 +92,44 @@ fn a_source_that_is_routed_elsewhere_is_dropped_where_the_filter_is_strict() -> 
         let to = bed.near.addr().at(Family::V4, REMOTE_PORT);
         let answer = bed.client.ask(Kind::Udp, to)?;
         ensure!(!answer.name.is_empty());
+    }
+    Ok(())
+}
+
+/// A network that is routed to the client for answers of the node's own address alone, as uplinks
+/// of their own have it (`ip rule from`).
+const BY_RULE: Both = Both {
+    v4: std::net::Ipv4Addr::new(203, 0, 113, 9),
+    v6: std::net::Ipv6Addr::new(0xfd66, 0x2031, 0, 0, 0, 0, 0, 9),
+};
+
+#[test]
+fn a_client_that_only_the_answers_route_leads_to_is_served() -> Result<()> {
+    for hook in hooks() {
+        let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, hook.start())?;
+        for family in families() {
+            let (client, via) = (BY_RULE.ip(family), bed.client.addr.ip(family));
+            let node = bed.near.addr().ip(family);
+            let bits = if client.is_ipv4() { 32 } else { 128 };
+            bed.client
+                .netns()
+                .ip(&format!("addr add {client}/{bits} dev lo\n"))?;
+            let ways = format!(
+                "rule add from {node}/{bits} lookup 100\n\
+                 route add {client}/{bits} via {via} table 100\n\
+                 route add unreachable {client}/{bits}\n"
+            );
+            match family {
+                Family::V4 => bed.near.netns().ip(&ways)?,
+                Family::V6 => bed.near.netns().ip6(&ways)?,
+            }
+            // The answer of a pod on this node has the pod's source when its way is looked up.
+            let sock = bed.client.socket(Kind::Tcp, family)?;
+            sock.bind(BY_RULE.at(family, 40_001))?;
+            sock.connect(bed.near.addr().at(family, REMOTE_PORT))
+                .with_context(|| format!("{hook:?}, {family}"))?;
+            ensure!(!sock.ask("hello")?.name.is_empty());
+        }
     }
     Ok(())
 }
