@@ -24,6 +24,9 @@ pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Dir
         s.flow.direction == direction::REPLY,
         flow::is_local(&s.flow),
     );
+    if reply && flow::is_past(&s.flow, p.proto, flow::now()) {
+        return Action::Pass;
+    }
     let out = direction == Direction::Out;
     // Of flows, only replies of local backends are seen on their way out.
     if (reply && local) != out {
@@ -61,7 +64,11 @@ pub fn lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Direction) 
         flow::is_local(&s.flow),
     );
     let replied = direction == Direction::In;
-    if found.is_none() || !flow::is_lb0(&s.flow) || reply != replied {
+    if found.is_none()
+        || !flow::is_lb0(&s.flow)
+        || reply != replied
+        || (reply && flow::is_past(&s.flow, p.proto, flow::now()))
+    {
         return Action::dropped(Reason::PktNoFlow);
     }
     if local {

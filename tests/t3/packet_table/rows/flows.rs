@@ -1,10 +1,9 @@
 //! Connections and datagrams that go well, and what their packets say of them.
 
-use anyhow::{Result, ensure};
-use lb_agent::maps::table::HashTable as _;
+use anyhow::Result;
 use lb_common::{
     Reason::{PktForwarded, PktLocal, PktReply},
-    flow::{began, direction},
+    flow::began,
 };
 
 use crate::packet_table::{
@@ -164,13 +163,8 @@ fn over_lb0() -> Vec<Row> {
 
 /// Every flow began three seconds earlier.
 fn began_earlier(scene: &mut Scene) -> Result<()> {
-    let mut entries = scene.state.new.entries()?;
-    for (_, flow) in &mut entries {
-        if flow.direction == direction::REPLY {
-            flow.proof = flow.proof.wrapping_sub(began(3_000_000_000));
-        }
-    }
-    let done = scene.state.new.insert(&entries);
-    ensure!(done.error.is_none(), "{done:?}");
-    Ok(())
+    let earlier = began(3_000_000_000);
+    scene
+        .state
+        .change_replies(|flow| flow.proof = flow.proof.wrapping_sub(earlier))
 }

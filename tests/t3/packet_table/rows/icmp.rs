@@ -1,6 +1,10 @@
 //! ICMP errors of every type, from both sides of a flow.
 
-use lb_common::Reason::{PktForwarded, PktIcmpError, PktLocal, PktReply};
+use anyhow::Result;
+use lb_common::{
+    Reason::{PktForwarded, PktIcmpError, PktLocal, PktReply},
+    flow::units_of,
+};
 use testbed::probe::Family;
 
 use crate::packet_table::{
@@ -10,6 +14,7 @@ use crate::packet_table::{
         CLIENT, Device, FAR, HERE, INNER_ROUTER, NODE_CNI, Peer, ROUTER, S_FAR, S_HERE, TO_CLIENT,
     },
     row::{NOTHING, Row, row},
+    scene::Scene,
 };
 
 /// Every error that follows its flow, with its name and the family that has it alone.
@@ -113,6 +118,18 @@ fn ends() -> Vec<Row> {
             .then(to(HERE), PktLocal)
             .given(leaving(pod))
             .then(follows(Out::Stack, By::Addressed), PktIcmpError),
+        row("port unreachable of a backend of this node passes once its flow is past")
+            .given(udp().to(S_HERE.node_port()))
+            .then(to(HERE), PktLocal)
+            .meanwhile(|scene, _| silent_for_minutes(scene))
+            .given(leaving(pod))
+            .then(PASSED, NOTHING),
+        row("port unreachable of a backend of another node passes once its flow is past")
+            .given(udp().to(S_FAR.lb()))
+            .then(to(FAR), PktForwarded)
+            .meanwhile(|scene, _| silent_for_minutes(scene))
+            .given(about_last(Error::Port, backend, Device::Eth1))
+            .then(PASSED, NOTHING),
         row("an error of this node about a packet to its own backend keeps its sender")
             .given(udp().to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
@@ -133,6 +150,13 @@ fn ends() -> Vec<Row> {
             .given(about_last(Error::Port, CLIENT, Device::Eth0))
             .then(follows(Out::Stack, By::Sender), PktIcmpError),
     ]
+}
+
+/// No flow has had a packet for three minutes, longer than one of UDP is kept.
+fn silent_for_minutes(scene: &mut Scene) -> Result<()> {
+    scene
+        .state
+        .change_replies(|flow| flow.seen = flow.seen.wrapping_sub(units_of(180)))
 }
 
 /// Messages that follow no flow.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 pub(crate) use agent::{Agent, Program, has_tcx};
 use anyhow::{Context as _, Result};
-pub(crate) use state::{Place, State, now};
+pub(crate) use state::{Place, State};
 use testbed::{netns::Netns, pins::PinDir};
 
 use crate::packet_table::plan::{

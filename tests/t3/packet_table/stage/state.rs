@@ -8,7 +8,7 @@ use lb_agent::maps::{
 };
 use lb_common::{
     affinity::{Affinity, AffinityKey, AffinityShare},
-    flow::{Flow, FlowKey},
+    flow::{Flow, FlowKey, direction},
     fragment::{Fragment, FragmentKey},
     maps,
     refusal::Refusals,
@@ -72,6 +72,18 @@ impl State {
         Ok(self.shares.store_run(0, &all)?)
     }
 
+    /// Changes every reply entry.
+    pub(crate) fn change_replies(&mut self, change: impl Fn(&mut Flow)) -> Result<()> {
+        for map in [&mut self.new, &mut self.established] {
+            let mut entries = map.entries()?;
+            entries.retain(|(_, flow)| flow.direction == direction::REPLY);
+            entries.iter_mut().for_each(|(_, flow)| change(flow));
+            let done = map.insert(&entries);
+            ensure!(done.error.is_none(), "{done:?}");
+        }
+        Ok(())
+    }
+
     /// Where flow records stand now.
     pub(crate) fn place(&self) -> Result<Place> {
         let new = !self.new.entries()?.is_empty();
@@ -94,10 +106,4 @@ fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashPin<K, V>) -> Result<()> {
     let done = map.remove(&keys);
     ensure!(done.error.is_none(), "{done:?}");
     Ok(())
-}
-
-/// `CLOCK_MONOTONIC` in nanoseconds, as the programs read it.
-pub(crate) fn now() -> Result<u64> {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
-    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }
