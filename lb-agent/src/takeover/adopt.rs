@@ -9,8 +9,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};
 use lb_common::{
-    Addr,
-    flow::{self, Flow, FlowKey, direction, seen},
+    flow::{Flow, FlowKey, direction},
     maps,
 };
 
@@ -41,7 +40,7 @@ pub enum Takeover {
 pub fn begin(dir: &BpfDir, takeover: Takeover) -> Result<usize> {
     let mut flows = open(dir)?;
     if takeover == Takeover::Fresh {
-        done(flows.insert(&[(FlowKey::ADOPTING, entry(1))]))?;
+        done(flows.insert(&[(FlowKey::ADOPTING, Flow::of_netfilter(1))]))?;
         // Which of them matter is not known yet.
         foreign::learn(dir, &Matter::All)?;
     } else if foreign::is_empty(dir)? {
@@ -107,7 +106,7 @@ fn entries(connections: &[Connection], now: u64) -> Vec<(FlowKey, Flow)> {
         .iter()
         .filter(|c| c.lasts())
         .flat_map(|c| [key(c.proto, &c.original), key(c.proto, &c.reply)])
-        .map(|key| (key, entry(now)))
+        .map(|key| (key, Flow::of_netfilter(now)))
         .collect()
 }
 
@@ -119,26 +118,6 @@ pub(super) fn key(proto: u8, tuple: &Tuple) -> FlowKey {
         dport: tuple.dport,
         proto,
         pad: [0; 3],
-    }
-}
-
-/// As for an open connection, so that no other flow takes over its tuple.
-fn entry(now: u64) -> Flow {
-    Flow {
-        src: Addr::ZERO,
-        dst: Addr::ZERO,
-        sport: 0,
-        dport: 0,
-        ifindex: 0,
-        pool: 0,
-        backend: 0,
-        generation: 1,
-        direction: direction::NETFILTER,
-        flags: 0,
-        client: seen::PACKET | seen::DATA,
-        server: seen::PACKET,
-        proof: 0,
-        seen: flow::units(now),
     }
 }
 

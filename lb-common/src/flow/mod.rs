@@ -142,6 +142,28 @@ const _: () = {
 };
 
 impl Flow {
+    /// An entry of a connection that netfilter translates ([`direction::NETFILTER`]), as of an open
+    /// one, so that no other flow takes its tuple.
+    #[must_use]
+    pub const fn of_netfilter(now_ns: u64) -> Self {
+        Self {
+            src: Addr::ZERO,
+            dst: Addr::ZERO,
+            sport: 0,
+            dport: 0,
+            ifindex: 0,
+            pool: 0,
+            backend: 0,
+            generation: 1,
+            direction: direction::NETFILTER,
+            flags: 0,
+            client: seen::PACKET | seen::DATA,
+            server: seen::PACKET,
+            proof: 0,
+            seen: units(now_ns),
+        }
+    }
+
     /// The key of the packets that come the other way: of a forward entry the key of its reverse
     /// entry, and the inverse.
     #[inline(always)]

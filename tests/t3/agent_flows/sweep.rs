@@ -12,7 +12,7 @@ use lb_agent::{
 };
 use lb_common::{
     Addr,
-    flow::{Flow, FlowKey, direction, seen, units},
+    flow::{Flow, FlowKey, direction, units},
     maps::{self, MapSpec},
 };
 use testbed::{
@@ -105,26 +105,6 @@ fn flows_whose_time_is_over_are_removed_and_live_ones_stay() -> Result<()> {
     Ok(())
 }
 
-/// An entry as the takeover makes it, last seen at this time.
-fn adopted(at: u64) -> Flow {
-    Flow {
-        src: Addr::ZERO,
-        dst: Addr::ZERO,
-        sport: 0,
-        dport: 0,
-        ifindex: 0,
-        pool: 0,
-        backend: 0,
-        generation: 1,
-        direction: direction::NETFILTER,
-        flags: 0,
-        client: seen::PACKET | seen::DATA,
-        server: seen::PACKET,
-        proof: 0,
-        seen: units(at),
-    }
-}
-
 fn tuple(sport: u16) -> FlowKey {
     FlowKey {
         src: Addr::v4([203, 0, 113, 1]),
@@ -149,9 +129,9 @@ fn what_netfilter_and_others_have_is_removed_when_it_is_past() -> Result<()> {
     let mut netfilters = table::<Flow>(node, maps::FLOWS, Access::Write)?;
     let mut foreign = table::<u32>(node, maps::FOREIGN, Access::Write)?;
     let written = netfilters.insert(&[
-        (tuple(1), adopted(past)),
-        (tuple(2), adopted(live)),
-        (FlowKey::ADOPTING, adopted(1)),
+        (tuple(1), Flow::of_netfilter(past)),
+        (tuple(2), Flow::of_netfilter(live)),
+        (FlowKey::ADOPTING, Flow::of_netfilter(1)),
     ]);
     ensure!(written.error.is_none(), "{:?}", written.error);
     let written = foreign.insert(&[(tuple(1), units(past)), (tuple(2), units(live))]);
@@ -191,7 +171,7 @@ fn open_and_idle(count: u32, now: u64) -> Vec<(FlowKey, Flow)> {
             dport: 8080,
             direction: direction::FORWARD,
             generation: n + 1,
-            ..adopted(now)
+            ..Flow::of_netfilter(now)
         };
         forward.set_verified(idle);
         let reply = Flow {
@@ -201,7 +181,7 @@ fn open_and_idle(count: u32, now: u64) -> Vec<(FlowKey, Flow)> {
             dport: forward_key.sport,
             direction: direction::REPLY,
             generation: n + 1,
-            ..adopted(idle)
+            ..Flow::of_netfilter(idle)
         };
         [(forward_key, forward), (forward.reverse_key(6), reply)]
     };

@@ -9,12 +9,14 @@ use lb_common::{
     maps,
     pool::Pool,
 };
-use nix::time::{ClockId, clock_gettime};
 
-use crate::maps::{
-    dir::BpfDir,
-    pinned::{Access, ArrayPin, HashPin},
-    table::{ArrayTable as _, HashTable as _},
+use crate::{
+    flows::clock::monotonic,
+    maps::{
+        dir::BpfDir,
+        pinned::{Access, ArrayPin, HashPin},
+        table::{ArrayTable as _, HashTable as _},
+    },
 };
 
 /// The maps, by their pins.
@@ -46,12 +48,10 @@ impl Shares {
                 self.shares.store(index, &AffinityShare::default())?;
             }
         }
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        let now = u64::try_from(now.tv_sec())? * NANOS + u64::try_from(now.tv_nsec())?;
         let plan = plan(
             self.records.entries()?,
             &seconds,
-            now,
+            monotonic(),
             self.records.capacity(),
         );
         let removed = self.records.remove(&plan.over);

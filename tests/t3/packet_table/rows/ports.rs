@@ -1,7 +1,7 @@
 //! Port 0, and the range that sources are rewritten to.
 
 use anyhow::{Result, ensure};
-use lb_agent::maps::table::HashTable as _;
+use lb_agent::{flows::clock::monotonic, maps::table::HashTable as _};
 use lb_common::{
     Addr,
     Reason::{
@@ -17,7 +17,7 @@ use crate::packet_table::{
     plan::{BACKEND_PORT, CLIENT, FAR, FAR_CLIENT, HERE, NODE, NODE_ETH1, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
     scene::Scene,
-    stage::{Place, now},
+    stage::Place,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -142,7 +142,7 @@ fn fill(
     ports: Vec<u16>,
 ) -> Result<()> {
     let addr = |both: testbed::addr::Both| Addr::from(both.ip(family));
-    let last = now()?.wrapping_sub(seconds * 1_000_000_000);
+    let last = monotonic().wrapping_sub(seconds * 1_000_000_000);
     let records: Vec<(FlowKey, Flow)> = ports
         .into_iter()
         .map(|port| {

@@ -1,13 +1,13 @@
 //! Flow records that are lost, moved, or of another connection.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::maps::table::HashTable as _;
+use lb_agent::{flows::clock::monotonic, maps::table::HashTable as _};
 use lb_common::{
     Addr,
     Reason::{
         AffinityMoved, FlowRechosen, FlowRepaired, PktForwarded, PktLocal, PktNoFlow, PktReply,
     },
-    flow::{Flow, FlowKey, direction, units},
+    flow::{Flow, FlowKey, direction},
 };
 use testbed::probe::Family;
 
@@ -17,7 +17,7 @@ use crate::packet_table::{
     plan::{CLIENT, FAR, FAR2, HERE, S_AFFINE, S_FAR, S_HERE, S_PAIR},
     row::{NOTHING, Row, row},
     scene::Scene,
-    stage::{Place, now},
+    stage::Place,
 };
 
 const PAIR: &[crate::packet_table::plan::Backend] = &[FAR, FAR2];
@@ -261,7 +261,7 @@ fn other_slot(scene: &mut Scene, service: u32, backend: u32) -> Result<u32> {
 fn a_moment_later(scene: &mut Scene, _: Family) -> Result<()> {
     let records = scene.state.affinity.entries()?;
     let (key, mut record) = *records.first().context("no affinity record")?;
-    record.last_used_ns = now()? + 1_000_000_000;
+    record.last_used_ns = monotonic() + 1_000_000_000;
     let done = scene.state.affinity.insert(&[(key, record)]);
     ensure!(done.error.is_none(), "{done:?}");
     Ok(())
@@ -283,26 +283,6 @@ fn put(scene: &mut Scene, key: FlowKey, flow: Flow) -> Result<()> {
     Ok(())
 }
 
-/// A record without ends.
-fn empty(which: u8) -> Result<Flow> {
-    Ok(Flow {
-        src: Addr::ZERO,
-        dst: Addr::ZERO,
-        sport: 0,
-        dport: 0,
-        ifindex: 0,
-        pool: 0,
-        backend: 0,
-        generation: 5,
-        direction: which,
-        flags: 0,
-        client: 0,
-        server: 0,
-        proof: 0,
-        seen: units(now()?),
-    })
-}
-
 /// The client's connection to S_FAR's node port is netfilter's.
 fn netfilter(scene: &mut Scene, family: Family) -> Result<()> {
     let (client, port) = (CLIENT, S_FAR.node_port());
@@ -314,9 +294,9 @@ fn netfilter(scene: &mut Scene, family: Family) -> Result<()> {
         proto: 6,
         pad: [0; 3],
     };
-    put(scene, key, empty(direction::NETFILTER)?)
+    put(scene, key, Flow::of_netfilter(monotonic()))
 }
 
 fn adopt(scene: &mut Scene) -> Result<()> {
-    put(scene, FlowKey::ADOPTING, empty(direction::NETFILTER)?)
+    put(scene, FlowKey::ADOPTING, Flow::of_netfilter(monotonic()))
 }
