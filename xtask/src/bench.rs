@@ -4,16 +4,15 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    os::unix::process::CommandExt as _,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build::agent_and,
+    build::{agent_and, become_program},
     cargo::target_dir,
-    setup::{self, Needs},
+    setup,
     step::minutes,
     vm::{self, Clock, Kernel, Line, Run},
 };
@@ -41,17 +40,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     if !host {
         return Ok(());
     }
-    let ready = setup::ensure(Needs {
-        ebpf: true,
-        clippy: false,
-        machine: true,
-        control_plane: true,
-        guests: false,
-        previous: false,
-    })?;
-    let (agent, bench) = agent_and("bench")?;
-    let mut command = ready.as_root(&bench, &ready.environment(Some(&agent)));
-    Err(command.args(for_host).exec()).with_context(|| format!("start {}", bench.display()))
+    become_program("bench", &for_host)
 }
 
 /// What is to be measured where.

@@ -1,8 +1,8 @@
 //! `cargo xtask build`: the agent's binary with the eBPF object inside.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     cargo::{Executable, binary, cargo, compile, target_dir},
@@ -42,6 +42,20 @@ pub(crate) fn agent() -> Result<PathBuf> {
 pub(crate) fn agent_and(program: &str) -> Result<(PathBuf, PathBuf)> {
     let built = release(&["--bin", program])?;
     Ok((binary(&built, "lb-agent")?, binary(&built, program)?))
+}
+
+/// Sets up what a program beside the real control plane needs, builds it optimised like the agent
+/// that it judges or measures, and becomes it.
+pub(crate) fn become_program(program: &str, args: &[OsString]) -> Result<()> {
+    let ready = setup::ensure(Needs {
+        ebpf: true,
+        machine: true,
+        control_plane: true,
+        ..Needs::default()
+    })?;
+    let (agent, path) = agent_and(program)?;
+    let mut command = ready.as_root(&path, &ready.environment(Some(&agent)));
+    Err(command.args(args).exec()).with_context(|| format!("start {}", path.display()))
 }
 
 fn release(more: &[&str]) -> Result<Vec<Executable>> {

@@ -119,12 +119,7 @@ impl<'a> Rows<'a> {
         place: &Where,
         programs: Option<PathBuf>,
     ) -> Result<()> {
-        let pairs = shuffled(ADDRESSES)
-            .into_iter()
-            .filter_map(|i| backends(i).first().copied())
-            .map(|backend| (backend, vec![backend]))
-            .collect();
-        self.add(name.to_owned(), place, pairs, programs)
+        self.past(name, place, programs, backends)
     }
 
     /// [`Self::direct`] of IPv6.
@@ -134,9 +129,20 @@ impl<'a> Rows<'a> {
         place: &Where,
         programs: Option<PathBuf>,
     ) -> Result<()> {
+        self.past(name, place, programs, backends_v6)
+    }
+
+    /// To the first one that `backends` has for each address.
+    fn past(
+        &mut self,
+        name: &str,
+        place: &Where,
+        programs: Option<PathBuf>,
+        backends: fn(u32) -> Vec<SocketAddr>,
+    ) -> Result<()> {
         let pairs = shuffled(ADDRESSES)
             .into_iter()
-            .filter_map(|i| backends_v6(i).first().copied())
+            .filter_map(|i| backends(i).first().copied())
             .map(|backend| (backend, vec![backend]))
             .collect();
         self.add(name.to_owned(), place, pairs, programs)
