@@ -3,9 +3,9 @@
 //! `load/mod.rs`.
 
 use lb_common::{
-    Addr, affinity, maps,
+    Addr, affinity,
     flow::{SNAT_PORTS, Timeouts},
-    refusal,
+    maps, refusal,
 };
 
 /// Reads a constant in a way that the compiler cannot fold, since the loader changes it.
