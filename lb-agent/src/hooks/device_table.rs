@@ -13,7 +13,7 @@ use crate::{
         pinned::{Access, HashPin},
         table::HashTable as _,
     },
-    model::Device,
+    model::{Device, RpFilter},
 };
 
 /// The table, opened for writing.
@@ -59,7 +59,9 @@ fn entry(device: &Device) -> Dev {
         source_v6: device
             .source_v6
             .map_or(Addr::ZERO, |a| Addr::v6(a.octets())),
-        flags: flags::NODE | bit(device.strict, flags::STRICT) | bit(device.pods, flags::PODS),
+        flags: flags::NODE
+            | bit(device.rp_filter == RpFilter::Strict, flags::STRICT)
+            | bit(device.pods, flags::PODS),
         header_len: device.header_len,
     }
 }

@@ -43,11 +43,21 @@ pub struct Device {
     /// A veth device: what XDP sends out here is lost unless the other end, which the agent cannot
     /// see, has XDP too.
     pub veth: bool,
-    /// Packets whose source is routed elsewhere are not taken from here (`rp_filter` 1).
-    pub strict: bool,
+    /// Whether packets whose source is routed elsewhere are taken from here.
+    pub rp_filter: RpFilter,
     /// Pods of this node are behind it, and those of others too: an endpoint behind it that names
     /// this node is here.
     pub pods: bool,
+}
+
+/// The kernel's reverse path filter of a device (`net.ipv4.conf.*.rp_filter`; RFC 3704).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum RpFilter {
+    /// A source may be routed elsewhere (0 or 2).
+    #[default]
+    Loose,
+    /// A packet whose source is routed elsewhere is dropped (1).
+    Strict,
 }
 
 /// A network device that is no node device, and that leads to more than single hosts.

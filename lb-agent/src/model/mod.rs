@@ -19,6 +19,8 @@ pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
 pub use key::ObjectKey;
 pub use lb_common::scheduler::Scheduler;
-pub use machine::{Attached, Device, Machine, ServiceCidr, Unwatched, Verification, VethPair};
+pub use machine::{
+    Attached, Device, Machine, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
+};
 pub use node::Node;
 pub use service::{Policy, Service, ServicePort, ServiceType};

@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use tokio::time::sleep;
 
 use super::facts::Facts;
-use crate::model::Device;
+use crate::model::{Device, RpFilter};
 
 /// Where the settings are.
 const CONF: &str = "/proc/sys/net/ipv4/conf";
@@ -18,7 +18,12 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) fn note(facts: &Facts, devices: &mut [Device]) {
     for device in devices {
         let ifindex = device.ifindex;
-        device.strict = is_strict(Path::new(CONF), &device.name) && !shares_routes(facts, ifindex);
+        let strict = is_strict(Path::new(CONF), &device.name) && !shares_routes(facts, ifindex);
+        device.rp_filter = if strict {
+            RpFilter::Strict
+        } else {
+            RpFilter::Loose
+        };
     }
 }
 

@@ -12,7 +12,7 @@ use lb_agent::{
     load,
     load::{Commit, OBJECT, Options, probe::Features},
     maps::{Maps, dir::BpfDir},
-    model::Device,
+    model::{Device, RpFilter},
     settings::values::XdpMode,
 };
 use lb_common::{Addr, frontend::VipKey};
@@ -82,7 +82,7 @@ pub(crate) fn device(netns: &Netns, name: &str, xdp: bool) -> Result<Device> {
         header_len: 14,
         mac: MAC,
         veth: false,
-        strict: false,
+        rp_filter: RpFilter::Loose,
         pods: false,
     })
 }

@@ -7,7 +7,7 @@ use lb_agent::{
     hooks::cleanup,
     load::{Options, probe},
     maps::{dir::BpfDir, stats::Stats},
-    model::Device,
+    model::{Device, RpFilter},
     node,
     node::Selection,
 };
@@ -40,7 +40,7 @@ fn three_capabilities_are_enough() -> Result<()> {
             header_len: 14,
             mac: [0; 6],
             veth: false,
-            strict: false,
+            rp_filter: RpFilter::Loose,
             pods: false,
         }];
         for _ in 0..2 {

@@ -8,7 +8,7 @@ use std::{
 use lb_common::lb0;
 
 use super::facts::{Address, Facts, Link};
-use crate::model::{Cidr, Device, Unwatched};
+use crate::model::{Cidr, Device, RpFilter, Unwatched};
 
 /// Which devices the user selected.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -55,7 +55,7 @@ fn device(facts: &Facts, link: &Link) -> Device {
         header_len: if link.ethernet { ETHERNET } else { 0 },
         mac: link.mac,
         veth: link.kind == "veth",
-        strict: false,
+        rp_filter: RpFilter::Loose,
         pods: false,
     }
 }

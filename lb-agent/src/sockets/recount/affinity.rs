@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Shares {
     records: HashPin<AffinityKey, Affinity>,
-    shares: ArrayPin<AffinityShare>,
+    by_pool: ArrayPin<AffinityShare>,
     pools: ArrayPin<Pool>,
 }
 
@@ -31,7 +31,7 @@ impl Shares {
     pub(super) fn open(dir: &BpfDir) -> Result<Self> {
         Ok(Self {
             records: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
-            shares: ArrayPin::open(dir, maps::AFFINITY_SHARES, Access::Write)?,
+            by_pool: ArrayPin::open(dir, maps::AFFINITY_SHARES, Access::Write)?,
             pools: ArrayPin::open(dir, maps::POOLS, Access::Read)?,
         })
     }
@@ -40,12 +40,12 @@ impl Shares {
     /// time.
     pub(super) fn recount(&mut self) -> Result<()> {
         let mut seconds = BTreeMap::new();
-        for index in 0..self.pools.len().min(self.shares.len()) {
+        for index in 0..self.pools.len().min(self.by_pool.len()) {
             let secs = self.pools.load(index)?.affinity_secs;
             if secs > 0 {
                 seconds.insert(index, secs);
-            } else if self.shares.load(index)? != AffinityShare::default() {
-                self.shares.store(index, &AffinityShare::default())?;
+            } else if self.by_pool.load(index)? != AffinityShare::default() {
+                self.by_pool.store(index, &AffinityShare::default())?;
             }
         }
         let plan = plan(
@@ -60,7 +60,7 @@ impl Shares {
                 records: plan.records.get(&index).copied().unwrap_or(0),
                 share: plan.share,
             };
-            self.shares.store(index, &share)?;
+            self.by_pool.store(index, &share)?;
         }
         removed.error.map_or(Ok(()), |error| Err(error.into()))
     }

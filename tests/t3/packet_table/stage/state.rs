@@ -77,7 +77,9 @@ impl State {
         for map in [&mut self.new, &mut self.established] {
             let mut entries = map.entries()?;
             entries.retain(|(_, flow)| flow.direction == direction::REPLY);
-            entries.iter_mut().for_each(|(_, flow)| change(flow));
+            for (_, flow) in &mut entries {
+                change(flow);
+            }
             let done = map.insert(&entries);
             ensure!(done.error.is_none(), "{done:?}");
         }
