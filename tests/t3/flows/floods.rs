@@ -94,6 +94,16 @@ fn a_flood_of_forged_handshakes_costs_nobody_a_connection_by_xdp() -> Result<()>
 }
 
 #[test]
+fn forged_handshakes_that_come_twice_establish_nothing_by_tc() -> Result<()> {
+    beside(Hook::Tc, Forged::Twice)
+}
+
+#[test]
+fn forged_handshakes_that_come_twice_establish_nothing_by_xdp() -> Result<()> {
+    beside(Hook::Xdp, Forged::Twice)
+}
+
+#[test]
 fn a_flood_of_syns_costs_nobody_a_connection_by_tc() -> Result<()> {
     beside(Hook::Tc, Forged::Syn)
 }
