@@ -20,6 +20,7 @@ use crate::{
     packet::balance::Ways,
     progress::say,
     report::{Report, Table, add},
+    services::udp_slice,
     stats::Spread,
     wire::Where,
 };
@@ -101,18 +102,7 @@ impl Case {
                 })
             })
             .collect();
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": format!("{name}-a"),
-                "namespace": NAMESPACE,
-                "labels": {"kubernetes.io/service-name": name},
-            },
-            "addressType": "IPv4",
-            "ports": [{"name": "udp", "protocol": "UDP", "port": TARGET}],
-            "endpoints": endpoints,
-        });
+        let slice = udp_slice(NAMESPACE, &name, TARGET, &endpoints);
         [service, slice]
     }
 }

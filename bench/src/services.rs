@@ -53,6 +53,22 @@ impl Class {
     }
 }
 
+/// The IPv4 endpoints of a Service as one `EndpointSlice`, on one UDP port.
+pub(crate) fn udp_slice(namespace: &str, service: &str, port: u16, endpoints: &[Value]) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-a"),
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "udp", "protocol": "UDP", "port": port}],
+        "endpoints": endpoints,
+    })
+}
+
 /// Where clients connect to.
 pub(crate) fn vip(i: u32) -> SocketAddr {
     (Ipv4Addr::from_bits(FIRST_VIP + i), PORT).into()

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     addr::{self, Both},
@@ -11,6 +11,7 @@ use crate::{
     host::Host,
     netns::Netns,
     pins::PinDir,
+    probe::{Frame, Kind},
     sandbox::Sandbox,
 };
 
@@ -32,6 +33,22 @@ pub enum Offloads {
     LastHop,
     /// Every device makes every sum, and no device cuts segments.
     Off,
+}
+
+impl Offloads {
+    /// Leaves the frames of the protocol, which must be there, each with right sums wherever sums
+    /// are made at all.
+    pub fn keep_right(self, frames: &mut Vec<Frame>, kind: Kind, who: &str) -> Result<()> {
+        let proto = if kind == Kind::Tcp { "tcp" } else { "udp" };
+        frames.retain(|frame| frame.proto == proto);
+        ensure!(!frames.is_empty(), "{who} got no {proto}");
+        if self != Self::On {
+            for frame in &*frames {
+                ensure!(frame.sums.is_ok(), "{who} got {frame:?}");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Offloads {

@@ -1,6 +1,8 @@
 //! The socket path: what is remembered of a socket through its life, and what its owner is shown.
 
-use anyhow::Result;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
 use testbed::{
     addr,
     agent::Start,
@@ -76,6 +78,14 @@ fn a_failed_connect_to_a_vip_leaves_no_trace_on_a_direct_one() -> Result<()> {
     Ok(())
 }
 
+/// Where the pod of this name listens.
+fn target_of(bed: &OneNode, name: &str, family: Family) -> Result<SocketAddr> {
+    let mut pods = bed.node.pods().iter();
+    let pod = pods.find(|pod| pod.name() == name);
+    let pod = pod.with_context(|| format!("{name} is no pod"))?;
+    Ok(pod.addr().at(family, TARGET))
+}
+
 #[test]
 fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
     let bed = OneNode::new()?;
@@ -86,13 +96,7 @@ fn a_disconnected_datagram_socket_moves_to_a_direct_address() -> Result<()> {
         sock.disconnect()?;
         assert_eq!(errno(sock.peer()), Some(libc::ENOTCONN));
         // The very backend that it had, now asked for by its own address: shown as what it is.
-        let backend = bed
-            .node
-            .pods()
-            .iter()
-            .find(|pod| pod.name() == chosen)
-            .expect("a web pod answered");
-        let direct = backend.addr().at(family, TARGET);
+        let direct = target_of(&bed, &chosen, family)?;
         assert_eq!(sock.ask_at(direct, "second")?.from, Some(direct));
         // And back. (Linux lets a disconnected IPv6 socket receive from its last peer alone.)
         if family == Family::V4 {
@@ -116,13 +120,7 @@ fn a_disconnected_stream_moves_to_a_direct_address() -> Result<()> {
         let sock = bed.client().connect(Kind::Tcp, vip)?;
         let chosen = sock.ask("first")?.name;
         sock.disconnect()?;
-        let backend = bed
-            .node
-            .pods()
-            .iter()
-            .find(|pod| pod.name() == chosen)
-            .expect("a web pod answered");
-        let direct = backend.addr().at(family, TARGET);
+        let direct = target_of(&bed, &chosen, family)?;
         sock.connect(direct)?;
         assert_eq!(sock.peer()?, direct);
         assert_eq!(sock.ask("second")?.name, chosen);

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     bulk::{self, NAMESPACE},
     report::add,
+    services::udp_slice,
 };
 
 /// Node ports of services whose backends are remote, and local: this one and up.
@@ -72,18 +73,7 @@ fn one(
             endpoint
         })
         .collect();
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": format!("{name}-a"),
-            "namespace": NAMESPACE,
-            "labels": {"kubernetes.io/service-name": name},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "udp", "protocol": "UDP", "port": target}],
-        "endpoints": endpoints,
-    });
+    let slice = udp_slice(NAMESPACE, &name, target, &endpoints);
     (service, slice)
 }
 

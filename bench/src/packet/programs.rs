@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_sys::{Map, MapInfo};
 
-use super::asm::{Asm, If, Op, R, Size};
+use super::asm::{Asm, If, Jump, Op, R, Size};
 
 /// `XDP_DROP`
 const DROP: i32 = 1;
@@ -267,9 +267,8 @@ fn fold(asm: &mut Asm, sum: R) {
     asm.imm(Op::Xor, sum, 0xffff);
 }
 
-fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
-    let (data, a, b) = (R(7), R(2), R(3));
-    let mut asm = Asm::default();
+/// Loads where the frame begins into `data`; jumps away from what is no whole UDP packet of IPv4.
+fn unless_udp(asm: &mut Asm, data: R, a: R, b: R) -> [Jump; 3] {
     asm.load(Size::Word, data, R(1), 0);
     asm.load(Size::Word, a, R(1), 4);
     asm.reg(Op::Mov, b, data);
@@ -279,6 +278,13 @@ fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
     let other = asm.jump_imm(If::NotEqual, a, IP);
     asm.load(Size::Byte, a, data, 23);
     let foreign = asm.jump_imm(If::NotEqual, a, UDP.into());
+    [short, other, foreign]
+}
+
+fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
+    let (data, a, b) = (R(7), R(2), R(3));
+    let mut asm = Asm::default();
+    let [short, other, foreign] = unless_udp(&mut asm, data, a, b);
     asm.map_value(R(1), cell);
     asm.imm(Op::Mov, a, 1);
     asm.atomic_add(R(1), 0, a);
@@ -308,15 +314,7 @@ fn sink(cell: i32, ifindex: u32) -> Vec<u64> {
 pub(super) fn tally(map: i32, mask: u32) -> Vec<u64> {
     let (data, a, b) = (R(7), R(2), R(3));
     let mut asm = Asm::default();
-    asm.load(Size::Word, data, R(1), 0);
-    asm.load(Size::Word, a, R(1), 4);
-    asm.reg(Op::Mov, b, data);
-    asm.imm(Op::Add, b, fit(HEADERS));
-    let short = asm.jump_reg(If::Above, b, a);
-    asm.load(Size::Half, a, data, 12);
-    let other = asm.jump_imm(If::NotEqual, a, IP);
-    asm.load(Size::Byte, a, data, 23);
-    let foreign = asm.jump_imm(If::NotEqual, a, UDP.into());
+    let [short, other, foreign] = unless_udp(&mut asm, data, a, b);
     asm.load(Size::Word, a, data, 30);
     // What turns to network order turns back.
     asm.network_order(a, 32);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1 as api;
 
-use super::object::{HEADLESS, NotOurs, carries, key, port, proto};
+use super::object::{HEADLESS, NotOurs, carries, key, number_and_proto};
 use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
 
 /// The Service a slice belongs to.
@@ -62,17 +62,8 @@ fn ports(object: &api::EndpointSlice, problems: &mut Vec<String>) -> Vec<SlicePo
         let name = p.name.as_deref().unwrap_or_default();
         // Without a number it means "every port", which no Service can ask for.
         let Some(number) = p.port else { continue };
-        let Some(number) = port(number) else {
-            problems.push(format!(
-                "ports: port {number} of {name:?} is not in 1-65535: skipped"
-            ));
-            continue;
-        };
-        let Some(proto) = proto(p.protocol.as_deref()) else {
-            let protocol = p.protocol.as_deref().unwrap_or_default();
-            problems.push(format!(
-                "ports: protocol {protocol:?} of port {number} is none of TCP, UDP, SCTP: skipped"
-            ));
+        let protocol = p.protocol.as_deref();
+        let Some((number, proto)) = number_and_proto(number, name, protocol, problems) else {
             continue;
         };
         ports.push(SlicePort {

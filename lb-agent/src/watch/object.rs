@@ -84,8 +84,32 @@ pub(super) fn carries(meta: &ObjectMeta, label: &str) -> bool {
     labels.is_some_and(|labels| labels.contains_key(label))
 }
 
+/// Number and protocol of a port of an object; `None` if one of them is wrong, with the problem
+/// noted.
+pub(super) fn number_and_proto(
+    number: i32,
+    name: &str,
+    protocol: Option<&str>,
+    problems: &mut Vec<String>,
+) -> Option<(NonZeroU16, Proto)> {
+    let Some(port) = port(number) else {
+        problems.push(format!(
+            "ports: port {number} of {name:?} is not in 1-65535: skipped"
+        ));
+        return None;
+    };
+    let Some(proto) = proto(protocol) else {
+        let protocol = protocol.unwrap_or_default();
+        problems.push(format!(
+            "ports: protocol {protocol:?} of port {port} is none of TCP, UDP, SCTP: skipped"
+        ));
+        return None;
+    };
+    Some((port, proto))
+}
+
 /// A protocol as objects name it; TCP where they are silent.
-pub(super) fn proto(name: Option<&str>) -> Option<Proto> {
+fn proto(name: Option<&str>) -> Option<Proto> {
     match name {
         None | Some("" | "TCP") => Some(Proto::Tcp),
         Some("UDP") => Some(Proto::Udp),

@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::object::{NotOurs, PROXY_NAME, carries, key, port, proto};
+use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
 use crate::model::{Cidr, Policy, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip};
 
 /// Chooses the scheduler of one Service.
@@ -133,18 +133,8 @@ fn ports(spec: &api::ServiceSpec, problems: &mut Vec<String>) -> Vec<ServicePort
     let mut ports: Vec<ServicePort> = Vec::new();
     for p in spec.ports.as_deref().unwrap_or_default() {
         let name = p.name.as_deref().unwrap_or_default();
-        let Some(number) = port(p.port) else {
-            problems.push(format!(
-                "ports: port {} of {name:?} is not in 1-65535: skipped",
-                p.port
-            ));
-            continue;
-        };
-        let Some(proto) = proto(p.protocol.as_deref()) else {
-            let protocol = p.protocol.as_deref().unwrap_or_default();
-            problems.push(format!(
-                "ports: protocol {protocol:?} of port {number} is none of TCP, UDP, SCTP: skipped"
-            ));
+        let protocol = p.protocol.as_deref();
+        let Some((number, proto)) = number_and_proto(p.port, name, protocol, problems) else {
             continue;
         };
         if ports.iter().any(|q| (q.port, q.proto) == (number, proto)) {
