@@ -169,7 +169,7 @@ fn weigh(bpf_dir: &Path, spec: &MapSpec, home: &Home) -> Result<Weight> {
         let value = value.and_then(|value| value.trim().parse().ok());
         value.with_context(|| format!("{path} has no {name}"))
     };
-    let used = home.metric(&format!("lb_map_entries{{map=\"{}\"}}", spec.name));
+    let used = home.metric(&format!("lb_agent_map_entries{{map=\"{}\"}}", spec.name));
     Ok(Weight {
         spec: *spec,
         bytes: field("memlock")?,

@@ -172,7 +172,7 @@ impl Home {
     /// Seconds that it spent writing, by its own account.
     pub(crate) fn reported_seconds(&self) -> Option<f64> {
         match self.kind {
-            Kind::Ours => self.metric("lb_sync_duration_seconds_sum"),
+            Kind::Ours => self.metric("lb_agent_sync_duration_seconds_sum"),
             Kind::KubeProxy(_) => self.metric("kubeproxy_sync_proxy_rules_duration_seconds_sum"),
         }
     }
@@ -180,7 +180,7 @@ impl Home {
     /// Entries of maps that were written or removed; only ours reports them.
     pub(crate) fn written(&self) -> Option<f64> {
         match self.kind {
-            Kind::Ours => self.metric("lb_map_writes_total"),
+            Kind::Ours => self.metric("lb_agent_map_writes_total"),
             Kind::KubeProxy(_) => None,
         }
     }
@@ -188,7 +188,7 @@ impl Home {
     /// System calls that took; only ours reports them.
     pub(crate) fn calls(&self) -> Option<f64> {
         match self.kind {
-            Kind::Ours => self.metric("lb_map_write_calls_total"),
+            Kind::Ours => self.metric("lb_agent_map_write_calls_total"),
             Kind::KubeProxy(_) => None,
         }
     }

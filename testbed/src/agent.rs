@@ -241,11 +241,24 @@ impl Drop for Agent {
 
 /// GET, in the node's namespace: status and body.
 pub fn http(node: &Node, addr: &str, path: &str) -> Result<(u16, String)> {
+    let (status, _, body) = http_accepting(node, addr, path, "*/*")?;
+    Ok((status, body))
+}
+
+/// [`http`] with this `Accept` header: status, headers and body.
+pub fn http_accepting(
+    node: &Node,
+    addr: &str,
+    path: &str,
+    accept: &str,
+) -> Result<(u16, String, String)> {
     let addr: SocketAddr = addr.parse().context("an address")?;
     let text = node.block(|| {
         let mut stream = TcpStream::connect_timeout(&addr, poll::patient(Duration::from_secs(2)))?;
         stream.set_read_timeout(Some(poll::patient(Duration::from_secs(5))))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").as_bytes())?;
+        stream.write_all(
+            format!("GET {path} HTTP/1.0\r\nHost: test\r\nAccept: {accept}\r\n\r\n").as_bytes(),
+        )?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
@@ -257,6 +270,7 @@ pub fn http(node: &Node, addr: &str, path: &str) -> Result<(u16, String)> {
         .and_then(|status| status.parse().ok());
     Ok((
         status.with_context(|| format!("no HTTP status in {head:?}"))?,
+        head.to_owned(),
         body.to_owned(),
     ))
 }

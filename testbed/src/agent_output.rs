@@ -72,7 +72,7 @@ pub fn partially_programmed(node: &Node) -> Result<Vec<PartiallyProgrammed>> {
     Ok(beside.partially_programmed)
 }
 
-/// The sum of a metric over all its labels, such as `lb_map_writes_total`.
+/// The sum of a metric over all its labels, such as `lb_agent_map_writes_total`.
 pub fn metric_sum(node: &Node, name: &str) -> Result<f64> {
     let text = metrics(node)?;
     let values = text.lines().filter_map(|line| {
@@ -144,7 +144,7 @@ pub fn metrics(node: &Node) -> Result<String> {
     Ok(text)
 }
 
-/// One value of `/metrics`, by its whole name with labels, such as `lb_syncs_total{result="ok"}`.
+/// One value of `/metrics`, by its whole name with labels, such as `lb_agent_syncs_total{result="ok"}`.
 pub fn metric(node: &Node, name: &str) -> Result<f64> {
     let text = metrics(node)?;
     let found = text

@@ -22,7 +22,7 @@ pub enum Said {
     /// In an Event on the Service, the log and `get services`: the Service, and words of the
     /// reason.
     OfService(&'static str, &'static str),
-    /// The file cannot be read: its name and these words in the log, and `lb_bad_manifests`.
+    /// The file cannot be read: its name and these words in the log, and `lb_agent_bad_manifests`.
     OfFile(&'static str),
     /// In the log, at once with the name of the file.
     InLog(&'static str),

@@ -18,7 +18,7 @@ use testbed::{
 
 use crate::datapath::bare_node::tc_mode;
 
-const LOST: &str = "lb_lost_programs_total";
+const LOST: &str = "lb_agent_lost_programs_total";
 
 /// A node whose agent audits every second.
 fn one_node(start: Start) -> Result<OneNode> {
@@ -57,7 +57,7 @@ fn until_back(bed: &OneNode, n: f64) -> Result<()> {
         Ok(agent_output::metric(&bed.node, LOST)? > n - 0.5)
     })?;
     poll::until_true(CHANGE, "nothing is missing", || {
-        let problems = agent_output::metric(&bed.node, "lb_attach_problems")?;
+        let problems = agent_output::metric(&bed.node, "lb_agent_attach_problems")?;
         Ok(problems < 0.5 && agent::http(&bed.node, HEALTH, "/readyz")?.0 == 200)
     })
 }
@@ -137,7 +137,7 @@ fn the_agent_is_not_ready_while_what_was_detached_cannot_be_attached() -> Result
         let (status, body) = agent::http(&bed.node, HEALTH, "/readyz")?;
         Ok(status == 503 && body.contains("\"missingPrograms\":1"))
     })?;
-    ensure!(agent_output::metric(&bed.node, "lb_attach_problems")? > 0.5);
+    ensure!(agent_output::metric(&bed.node, "lb_agent_attach_problems")? > 0.5);
     let binary = agent::binary()?.display().to_string();
     let dir = bed.node.bpf_dir().display().to_string();
     let check = bed

@@ -70,7 +70,7 @@ fn bpftool(bed: &OneNode, verb: &str, map: &str, key: &[String], value: &[String
 }
 
 fn repaired(bed: &OneNode, map: &str) -> Result<f64> {
-    let name = format!("lb_map_repaired_entries_total{{map=\"{map}\"}}");
+    let name = format!("lb_agent_map_repaired_entries_total{{map=\"{map}\"}}");
     agent_output::metric(&bed.node, &name)
 }
 
@@ -157,7 +157,7 @@ fn a_map_that_somebody_changed_is_repaired_and_counted() -> Result<()> {
         let drift = agent_output::metrics(&bed.node)?;
         let mut drift = drift
             .lines()
-            .filter(|line| line.starts_with("lb_map_drift_entries{"));
+            .filter(|line| line.starts_with("lb_agent_map_drift_entries{"));
         Ok(drift.all(|line| line.ends_with(" 0")))
     })?;
     let log = bed.agent.as_ref().expect("it was started").log()?;

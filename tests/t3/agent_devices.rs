@@ -55,11 +55,11 @@ fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
 fn a_named_device_that_is_not_there_is_told_once_and_taken_when_it_comes() -> Result<()> {
     let start = Start::new().args(&["--devices", "eth0,late0"]);
     let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
-    ensure!(agent_output::metric(&bed.node, "lb_missing_devices")? > 0.5);
+    ensure!(agent_output::metric(&bed.node, "lb_agent_missing_devices")? > 0.5);
     bed.node
         .run(&["ip", "link", "add", "late0", "type", "bridge"])?;
     poll::until_true(CHANGE, "the device is taken", || {
-        let none = agent_output::metric(&bed.node, "lb_missing_devices")? < 0.5;
+        let none = agent_output::metric(&bed.node, "lb_agent_missing_devices")? < 0.5;
         Ok(none && links(&bed)?.keys().any(|name| name.ends_with("-late0")))
     })?;
     let said = bed.agent.as_ref().context("it runs")?.log()?;
@@ -157,10 +157,10 @@ fn a_device_that_a_list_leaves_out_is_told_when_endpoints_of_others_are_behind_i
     let start = Start::new().args(&["--devices", "eth0"]);
     let bed = OneNode::with(start, |node| vec![one_node::web(node)])?;
     let service = bridge(&bed)?;
-    ensure!(agent_output::metric(&bed.node, "lb_left_out_devices")? < 0.5);
+    ensure!(agent_output::metric(&bed.node, "lb_agent_left_out_devices")? < 0.5);
     bed.apply(&service)?;
     poll::until_true(CHANGE, "the device is told", || {
-        Ok(agent_output::metric(&bed.node, "lb_left_out_devices")? > 0.5)
+        Ok(agent_output::metric(&bed.node, "lb_agent_left_out_devices")? > 0.5)
     })?;
     ensure!(!is_watched(&bed, "-br9")?, "the list decides");
     let said = bed.agent.as_ref().context("it runs")?.log()?;

@@ -53,7 +53,7 @@ fn a_restart_with_nothing_changed_writes_nothing_and_keeps_ids() -> Result<()> {
         // What is retired is cleared after a second without changes: it counts too.
         std::thread::sleep(std::time::Duration::from_millis(1500));
         ensure!(
-            agent_output::metric_sum(&bed.node, "lb_map_writes_total")? < 0.5,
+            agent_output::metric_sum(&bed.node, "lb_agent_map_writes_total")? < 0.5,
             "the restart wrote to maps"
         );
         assert_eq!(config_maps(&bed)?, maps);
@@ -282,7 +282,7 @@ fn connections_survive_changes_and_kills_in_their_middle() -> Result<()> {
             })
             .collect();
         for _ in 0..4 {
-            let syncs = || agent_output::metric(&bed.node, "lb_syncs_total{result=\"ok\"}");
+            let syncs = || agent_output::metric(&bed.node, "lb_agent_syncs_total{result=\"ok\"}");
             let before = syncs()?;
             let end = AtomicBool::new(false);
             thread::scope(|scope| {
@@ -342,7 +342,7 @@ fn upgrade_from_the_previous_agent(start: fn() -> Start) -> Result<()> {
             .filter(|name| after.iter().any(|pin| pin == name))
             .collect();
         ensure!(stale.is_empty(), "pins of the old names stayed: {stale:?}");
-        let outcome = agent_output::metric(&bed.node, "lb_connections_drift")?;
+        let outcome = agent_output::metric(&bed.node, "lb_agent_connections_drift")?;
         ensure!(outcome.abs() < 0.5, "{outcome} connections are miscounted");
 
         // And a restart of the new one finds all as it is.

@@ -138,7 +138,7 @@ fn a_bad_file_is_named_and_the_rest_stands() -> Result<()> {
         Ok(backends(&bed, &vip, PORT)?.len() == 2)
     })?;
     poll::until_true(CHANGE, "the bad file is counted", || {
-        Ok((agent_output::metric(&bed.node, "lb_bad_manifests")? - 1.0).abs() < 0.5)
+        Ok((agent_output::metric(&bed.node, "lb_agent_bad_manifests")? - 1.0).abs() < 0.5)
     })?;
     let good = one_node::behind("late", addr::vip(71), &all).port(PORT, TARGET);
     bed.node.write_manifest("broken.yaml", &good.yaml())?;
@@ -148,7 +148,7 @@ fn a_bad_file_is_named_and_the_rest_stands() -> Result<()> {
             .ask(Kind::Tcp, addr::vip(71).at(Family::V4, PORT))
             .ok())
     })?;
-    assert!(agent_output::metric(&bed.node, "lb_bad_manifests")? < 0.5);
+    assert!(agent_output::metric(&bed.node, "lb_agent_bad_manifests")? < 0.5);
     // A good file that goes bad keeps what it said last.
     bed.node.write_manifest("web.yaml", "kind: [")?;
     poll::until_true(CHANGE, "it is named too", || {
@@ -300,13 +300,30 @@ fn health_and_metrics_are_served() -> Result<()> {
     }
     let text = agent_output::metrics(&bed.node)?;
     for words in [
-        "lb_build_info{",
-        "lb_sync_duration_seconds_count",
-        "lb_map_entries{map=\"lb_frontends\"}",
-        "lb_map_max_entries{map=\"lb_frontends\"}",
+        "lb_agent_build_info{",
+        "lb_agent_sync_duration_seconds_count",
+        "lb_agent_map_entries{map=\"lb_frontends\"}",
+        "lb_agent_map_max_entries{map=\"lb_frontends\"}",
         "reason=\"sock_translated\"",
     ] {
         ensure!(text.contains(words), "no {words} in\n{text}");
+    }
+    for (accept, kind, counter) in [
+        (
+            "*/*",
+            "text/plain; version=0.0.4",
+            "# TYPE process_cpu_seconds_total counter\n",
+        ),
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3",
+            "application/openmetrics-text; version=1.0.0",
+            "# TYPE process_cpu_seconds counter\n",
+        ),
+    ] {
+        let (_, head, text) = agent::http_accepting(&bed.node, agent::METRICS, "/metrics", accept)?;
+        ensure!(head.contains(kind), "{accept}: {head}");
+        ensure!(text.contains(counter), "{accept}: no {counter} in\n{text}");
+        assert_eq!(text.ends_with("# EOF\n"), kind.starts_with("application"));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ fn each_connection_lands_on_a_backend_of_its_service_while_services_change() -> 
         hammer(Kind::Udp, true, FIRST, Family::V6, &WEB[..2])?,
         hammer(Kind::Udp, false, SECOND, Family::V4, &WEB[2..])?,
     ];
-    let syncs = || agent_output::metric(&bed.node, "lb_syncs_total{result=\"ok\"}");
+    let syncs = || agent_output::metric(&bed.node, "lb_agent_syncs_total{result=\"ok\"}");
     let before = syncs()?;
     let start = Instant::now();
     let mut round = 0_usize;

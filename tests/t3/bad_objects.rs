@@ -84,8 +84,8 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
     ensure!(wanted.count() == named.len(), "{named:?}");
     let files = TABLE.iter().filter(|b| matches!(b.said, Said::OfFile(_)));
     for (metric, value) in [
-        ("lb_services_with_problems", named.len()),
-        ("lb_bad_manifests", files.count()),
+        ("lb_agent_services_with_problems", named.len()),
+        ("lb_agent_bad_manifests", files.count()),
     ] {
         let found = agent_output::metric(&bed.node, metric)?;
         ensure!(
@@ -125,7 +125,7 @@ fn bad_objects_are_named_and_harm_nobody() -> Result<()> {
         bed.node.remove_manifest(&format!("{}.yaml", bad.name))?;
     }
     poll::until_true(CHANGE, "nothing bad is left", || {
-        let quiet = ["lb_services_with_problems", "lb_bad_manifests"];
+        let quiet = ["lb_agent_services_with_problems", "lb_agent_bad_manifests"];
         let all: Result<Vec<f64>> = quiet
             .iter()
             .map(|name| agent_output::metric(&bed.node, name))

@@ -64,8 +64,8 @@ fn answers(node: &Node, port: u16, expected: Option<(u16, &str)>) -> Result<()> 
 fn listeners(node: &Node) -> Result<(f64, f64)> {
     let metric = |name| agent_output::metric(node, name);
     Ok((
-        metric("lb_health_check_listeners")?,
-        metric("lb_health_check_failures")?,
+        metric("lb_agent_health_check_listeners")?,
+        metric("lb_agent_health_check_failures")?,
     ))
 }
 

@@ -43,7 +43,7 @@ fn said(bed: &OneNode, words: &[&str]) -> Result<()> {
 
 #[test]
 fn a_listener_that_a_node_port_hides_is_reported() -> Result<()> {
-    const METRIC: &str = "lb_hidden_listeners";
+    const METRIC: &str = "lb_agent_hidden_listeners";
     let bed = OneNode::with(Start::new(), |_| Vec::new())?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, NODE_PORT));
     let listener = bed.node.listen(Kind::Tcp, any, "own")?;
@@ -77,7 +77,7 @@ fn a_listener_that_a_node_port_hides_is_reported() -> Result<()> {
 
 #[test]
 fn node_ports_in_the_range_of_local_ports_are_reported() -> Result<()> {
-    const METRIC: &str = "lb_node_ports_in_local_range";
+    const METRIC: &str = "lb_agent_node_ports_in_local_range";
     let mut bed = OneNode::new()?;
     until(&bed, METRIC, 0.0)?;
     bed.agent.take().context("it runs")?.stop()?;
@@ -118,13 +118,13 @@ fn a_device_that_replies_leave_by_and_no_program_watches_is_reported() -> Result
         "203.0.113.0/24 dev up1 table 100",
     ] {
         bed.node.netns().ip(&format!("route add {route}\n"))?;
-        let name = "lb_unwatched_devices{device=\"up1\"}";
+        let name = "lb_agent_unwatched_devices{device=\"up1\"}";
         until(&bed, name, 1.0).with_context(|| route.to_owned())?;
         let line = checked(&bed.node, about)?;
         ensure!(line.starts_with("warn") && line.contains("up1"), "{line}");
         bed.node.netns().ip(&format!("route del {route}\n"))?;
         poll::until_true(CHANGE, "no device is reported", || {
-            Ok(!agent_output::metrics(&bed.node)?.contains("lb_unwatched_devices{"))
+            Ok(!agent_output::metrics(&bed.node)?.contains("lb_agent_unwatched_devices{"))
         })?;
     }
     let log = bed.agent.as_ref().context("it runs")?.log()?;
@@ -137,7 +137,10 @@ fn no_device_is_unwatched_by_default() -> Result<()> {
     for network in PodNetwork::ALL {
         let bed = TwoNodes::new(network, Offloads::On, Start::new())?;
         let text = agent_output::metrics(&bed.near)?;
-        ensure!(!text.contains("lb_unwatched_devices{"), "{network}: {text}");
+        ensure!(
+            !text.contains("lb_agent_unwatched_devices{"),
+            "{network}: {text}"
+        );
     }
     Ok(())
 }

@@ -74,16 +74,19 @@ fn compare(bed: &OneNode, services: &[Service]) -> Result<()> {
 
 /// Elements written to this map so far.
 fn written(bed: &OneNode, map: &str) -> Result<u64> {
-    let name = format!("lb_map_writes_total{{map=\"{map}\"}}");
+    let name = format!("lb_agent_map_writes_total{{map=\"{map}\"}}");
     count(agent_output::metric(&bed.node, &name)?)
 }
 
 fn all_written(bed: &OneNode) -> Result<u64> {
-    count(agent_output::metric_sum(&bed.node, "lb_map_writes_total")?)
+    count(agent_output::metric_sum(
+        &bed.node,
+        "lb_agent_map_writes_total",
+    )?)
 }
 
 fn entries(bed: &OneNode, map: &str) -> Result<u64> {
-    let name = format!("lb_map_entries{{map=\"{map}\"}}");
+    let name = format!("lb_agent_map_entries{{map=\"{map}\"}}");
     count(agent_output::metric(&bed.node, &name)?)
 }
 

@@ -95,12 +95,12 @@ fn without_the_right_those_of_the_host_are_reset_and_the_rest_is_told() -> Resul
     case.happen(&[&bed.node])?;
     poll::until_true(CHANGE, "the host's socket is reset", || is_reset(&of_host))?;
     poll::until_true(CHANGE, "the pod's socket is told of", || {
-        Ok(agent_output::metric(&bed.node, "lb_udp_sockets_stale")? > 0.5)
+        Ok(agent_output::metric(&bed.node, "lb_agent_udp_sockets_stale")? > 0.5)
     })?;
     ensure!(!is_reset(&in_pod)?, "without CAP_SYS_ADMIN?");
     let metric = |name| agent_output::metric(&bed.node, name);
-    assert!(metric("lb_udp_reset_failures_total{reason=\"not_permitted\"}")? > 0.5);
-    assert!(metric("lb_udp_reset_enabled")? < 0.5);
+    assert!(metric("lb_agent_udp_reset_failures_total{reason=\"not_permitted\"}")? > 0.5);
+    assert!(metric("lb_agent_udp_reset_enabled")? < 0.5);
     let log = bed.agent.as_ref().context("it runs")?.log()?;
     ensure!(log.contains("socketReset: true"), "{log}");
     let said = check(&bed)?;
@@ -121,7 +121,7 @@ fn what_is_missed_is_made_up_for_by_an_agent_that_may() -> Result<()> {
     let sock = opened(bed.client(), &case)?;
     case.happen(&[&bed.node])?;
     poll::until_true(CHANGE, "the socket is told of", || {
-        Ok(agent_output::metric(&bed.node, "lb_udp_sockets_stale")? > 0.5)
+        Ok(agent_output::metric(&bed.node, "lb_agent_udp_sockets_stale")? > 0.5)
     })?;
     bed.agent.take().context("it runs")?.stop()?;
     bed.agent = Some(under(FOUR).on(&bed.node)?);
@@ -170,7 +170,7 @@ fn sockets_that_said_goodbye_are_left_alone() -> Result<()> {
     // A socket connected to the pod's own address, and a socket that is not connected.
     assert_eq!(direct.ask("after")?.name, case.first());
     assert_eq!(disconnected.ask_at(to, "after")?.name, "web-2");
-    ensure!(agent_output::metric(&bed.node, "lb_udp_sockets_reset_total")? < 1.5);
+    ensure!(agent_output::metric(&bed.node, "lb_agent_udp_sockets_reset_total")? < 1.5);
     Ok(())
 }
 
@@ -185,7 +185,7 @@ fn hundreds_of_sockets_in_many_namespaces_go_at_once() -> Result<()> {
     }
     case.happen(&[&bed.node])?;
     poll::until_true(CHANGE, "all are counted", || {
-        let reset = agent_output::metric(&bed.node, "lb_udp_sockets_reset_total")?;
+        let reset = agent_output::metric(&bed.node, "lb_agent_udp_sockets_reset_total")?;
         #[expect(clippy::cast_precision_loss, reason = "hundreds")]
         let all = socks.len() as f64;
         Ok((reset - all).abs() < 0.5)

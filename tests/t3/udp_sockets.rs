@@ -67,7 +67,7 @@ fn opened(from: &Host, kind: Kind, family: Family, to: SocketAddr, first: &str) 
 }
 
 fn reset_so_far(bed: &OneNode) -> Result<f64> {
-    agent_output::metric(&bed.node, "lb_udp_sockets_reset_total")
+    agent_output::metric(&bed.node, "lb_agent_udp_sockets_reset_total")
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn connected_sockets_are_reset_and_connect_anew() -> Result<()> {
     poll::until_true(CHANGE, "each reset is counted once", || {
         Ok((reset_so_far(&bed)? - reset).abs() < 0.5)
     })?;
-    assert!(agent_output::metric(&bed.node, "lb_udp_sockets_stale")? < 0.5);
+    assert!(agent_output::metric(&bed.node, "lb_agent_udp_sockets_stale")? < 0.5);
     // Looked at with those of the last change, and left alone.
     for (sock, name) in &kept {
         assert_eq!(sock.ask("after")?.name, *name);

@@ -1,7 +1,7 @@
 //! Names of the metrics that `lb-agent check` reads from a running agent, without the prefix.
 
 /// What the names of the agent's own metrics begin with, before an underscore.
-pub const PREFIX: &str = "lb";
+pub const PREFIX: &str = "lb_agent";
 /// The label that names a map.
 pub const MAP: &str = "map";
 

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::map_response,
     response::{IntoResponse, Response},
     routing::{any, get},
@@ -27,7 +27,7 @@ use super::connection::{self, Places};
 use crate::observe::{
     health::{Health, Report},
     kubeproxy::{Codes, KubeProxyMetrics},
-    metrics::Registries,
+    metrics::{Format, Registries},
     once::{Change, Outage},
 };
 
@@ -247,14 +247,17 @@ fn reply(verdict: Verdict, body: &impl Serialize) -> Response {
     }
 }
 
-async fn scrape(State(registries): State<Arc<Registries>>) -> Response {
+async fn scrape(State(registries): State<Arc<Registries>>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::wanted(&accept.join(","));
     // Reads maps: a blocking call for as long as a few system calls take.
-    match tokio::task::spawn_blocking(move || registries.encode()).await {
+    match tokio::task::spawn_blocking(move || registries.encode(format)).await {
         Ok(Ok(text)) => {
-            let headers = [(
-                header::CONTENT_TYPE,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            )];
+            let headers = [
+                (header::CONTENT_TYPE, format.content_type()),
+                (header::VARY, "Accept"),
+            ];
             (headers, text).into_response()
         }
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

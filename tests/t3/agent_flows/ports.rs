@@ -48,7 +48,7 @@ fn ports_of_rewritten_sources_follow_the_machine_and_the_node_ports() -> Result<
         "1024-29999, 61000-65535",
         "the usual ports are written",
     )?;
-    ensure!(agent_output::metric(node, "lb_snat_ports")? >= 28_000.0);
+    ensure!(agent_output::metric(node, "lb_agent_snat_ports")? >= 28_000.0);
     let check = agent::verb(node, &["check"]);
     let check = format!("{check:?}");
     ensure!(

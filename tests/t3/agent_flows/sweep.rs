@@ -43,7 +43,7 @@ fn flows(node: &Node) -> Result<Vec<(FlowKey, Flow)>> {
 }
 
 fn swept(node: &Node, map: &str) -> Result<f64> {
-    let name = format!("lb_flow_entries_swept_total{{map=\"{map}\"}}");
+    let name = format!("lb_agent_flow_entries_swept_total{{map=\"{map}\"}}");
     agent_output::metric(node, &name)
 }
 
@@ -96,8 +96,8 @@ fn flows_whose_time_is_over_are_removed_and_live_ones_stay() -> Result<()> {
     let expected = 2.0 * idle.len() as f64;
     ensure!((removed - expected).abs() < 0.5, "{removed} of {expected}");
     poll::until_true(SWEPT, "flows are counted by state", || {
-        let open = agent_output::metric(node, "lb_flows{state=\"established\"}")?;
-        let streams = agent_output::metric(node, "lb_flows{state=\"stream\"}")?;
+        let open = agent_output::metric(node, "lb_agent_flows{state=\"established\"}")?;
+        let streams = agent_output::metric(node, "lb_agent_flows{state=\"stream\"}")?;
         #[expect(clippy::cast_precision_loss, reason = "a few")]
         Ok((open + streams - live.len() as f64).abs() < 0.5)
     })?;
@@ -200,10 +200,10 @@ fn a_sweep_of_256000_idle_flows_is_short_and_removes_none() -> Result<()> {
     let written = table.insert(&open_and_idle(FLOWS, monotonic()));
     ensure!(written.error.is_none(), "{:?}", written.error);
     poll::until_true(SWEPT, "a sweep has met them all", || {
-        let met = agent_output::metric(&node, "lb_flows{state=\"established\"}")?;
+        let met = agent_output::metric(&node, "lb_agent_flows{state=\"established\"}")?;
         Ok((met - f64::from(FLOWS)).abs() < 0.5)
     })?;
-    let took = agent_output::metric(&node, "lb_flow_sweep_duration_seconds")?;
+    let took = agent_output::metric(&node, "lb_agent_flow_sweep_duration_seconds")?;
     println!("a sweep of {FLOWS} idle flows worked {took} s");
     ensure!(took < 5.0, "{took} s");
     ensure!(swept(&node, "lb_flows")? < 0.5);

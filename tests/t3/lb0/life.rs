@@ -89,7 +89,7 @@ fn without_a_known_network_each_address_is_routed_and_objects_tell_networks() ->
     let object = object.replace("10.96.0.0/16", "198.18.0.0/16");
     bed.node.write_manifest("cidr.yaml", &object)?;
     poll::until_true(CHANGE, "the network is refused aloud", || {
-        Ok(has("10.96.0.10")? && agent_output::metric(&bed.node, "lb_lb0_problems")? > 0.5)
+        Ok(has("10.96.0.10")? && agent_output::metric(&bed.node, "lb_agent_lb0_problems")? > 0.5)
     })?;
     ensure!(!has("198.18.0.0/16")?, "the node is cut off");
     // The service goes, and its routes with it.
@@ -163,7 +163,7 @@ fn the_name_of_somebody_elses_device_is_told_and_the_device_left_alone() -> Resu
             .args(&["--service-cidrs", CIDRS])
             .on(&bed.node)?,
     );
-    ensure!(agent_output::metric(&bed.node, "lb_lb0_problems")? > 0.5);
+    ensure!(agent_output::metric(&bed.node, "lb_agent_lb0_problems")? > 0.5);
     let check = bed.node.output(&[
         agent::binary()?.display().to_string().as_str(),
         "check",

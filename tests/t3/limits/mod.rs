@@ -174,7 +174,7 @@ fn fills(limit: &Limit) -> Result<()> {
             "{map}: f-{n} is neither named nor carried"
         );
     }
-    let problems = agent_output::metric(&bed.node, "lb_services_with_problems")?;
+    let problems = agent_output::metric(&bed.node, "lb_agent_services_with_problems")?;
     ensure!(
         (problems - 4.0).abs() < 0.5,
         "{map}: {problems} Services with problems"
@@ -333,7 +333,7 @@ fn lb_devs_fills() -> Result<()> {
     let agent = Start::new().args(&args).on(&node)?;
     poll::until_true(CHANGE, "the full map is named", || {
         Ok(agent.log()?.contains("map lb_devs is full")
-            && agent_output::metric(&node, "lb_attach_problems")? > 0.5)
+            && agent_output::metric(&node, "lb_agent_attach_problems")? > 0.5)
     })?;
     // A device goes that has its entry: the other one gets it.
     let log = agent.log()?;
@@ -344,7 +344,7 @@ fn lb_devs_fills() -> Result<()> {
     };
     node.netns().ip(&format!("link del {without}\n"))?;
     poll::until_true(REATTACHED, "the other device is attached", || {
-        Ok(agent_output::metric(&node, "lb_attach_problems")? < 0.5)
+        Ok(agent_output::metric(&node, "lb_agent_attach_problems")? < 0.5)
     })?;
     node.pod(3).ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     Ok(())

@@ -291,7 +291,10 @@ fn an_association_outlives_its_backends_place_in_the_service() -> Result<()> {
 fn without_lb0_it_is_told_and_packets_from_outside_are_carried() -> Result<()> {
     let bed = two_nodes(PodNetwork::Routed, Start::new().args(&["--lb0", "off"]))?;
     node_ports(&bed)?;
-    let skipped = agent_output::metric(&bed.near, "lb_skipped_ports{reason=\"sctp_without_lb0\"}")?;
+    let skipped = agent_output::metric(
+        &bed.near,
+        "lb_agent_skipped_ports{reason=\"sctp_without_lb0\"}",
+    )?;
     ensure!((skipped - 3.0).abs() < 0.5, "{skipped} ports");
     let named = agent_output::partially_programmed(&bed.near)?;
     ensure!(named.len() == 3, "{named:?}");

@@ -354,7 +354,7 @@ fn with_every_value_changed() -> Result<()> {
     // Metrics are for the network now.
     let (status, metrics) = agent::http(&node, "127.0.0.1:20249", "/metrics")?;
     ensure!(
-        status == 200 && metrics.contains("lb_build_info"),
+        status == 200 && metrics.contains("lb_agent_build_info"),
         "/metrics: {status} {metrics}"
     );
     agent.check()?;

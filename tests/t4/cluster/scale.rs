@@ -89,7 +89,7 @@ fn compare(node: &Node, services: &[Service]) -> Result<()> {
 }
 
 fn written(node: &Node) -> Result<u64> {
-    let sum = agent_output::metric_sum(node, "lb_map_writes_total")?;
+    let sum = agent_output::metric_sum(node, "lb_agent_map_writes_total")?;
     format!("{sum:.0}").parse().context("a count")
 }
 

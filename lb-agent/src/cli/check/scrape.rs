@@ -39,8 +39,9 @@ mod tests {
 
     #[test]
     fn values_are_found_by_whole_names() {
-        let scrape =
-            Scrape("# HELP lb_a x\nlb_a_b 3\nlb_a 2\nlb_m{map=\"x\"} 4\nlb_m{map=\"y\"} 5\n");
+        let scrape = Scrape(
+            "# HELP lb_agent_a x\nlb_agent_a_b 3\nlb_agent_a 2\nlb_agent_m{map=\"x\"} 4\nlb_agent_m{map=\"y\"} 5\n",
+        );
         assert!((scrape.value("a") - 2.0).abs() < 0.1);
         assert!(scrape.value("c").abs() < 0.1);
         let all: Vec<(&str, f64)> = scrape.by_map("m").collect();

@@ -179,7 +179,7 @@ fn new_ones_are_ours(stage: &Stage<'_>) -> Result<()> {
     let (node, names) = (&stage.node, ["near", "far"]);
     let (vip, at_node) = stage.frontends()?;
     let counted = |reason: &str| {
-        let name = format!("lb_datapath_events_total{{reason=\"{reason}\"}}");
+        let name = format!("lb_agent_datapath_events_total{{reason=\"{reason}\"}}");
         agent_output::metric(node, &name)
     };
     let packets = || Ok::<_, anyhow::Error>(counted("pkt_local")? + counted("pkt_forwarded")?);
