@@ -1,6 +1,6 @@
 //! Constants that the agent writes before the programs are loaded, and the kernel freezes: the
 //! verifier prunes what they turn off. A new one is set in the agent's
-//! `load/mod.rs`.
+//! `load/options.rs`.
 
 use lb_common::{
     Addr, affinity,

@@ -73,7 +73,7 @@ fn one(
             endpoint
         })
         .collect();
-    let slice = udp_slice(NAMESPACE, &name, target, &endpoints);
+    let slice = udp_slice(NAMESPACE, name, target, &endpoints);
     (service, slice)
 }
 
