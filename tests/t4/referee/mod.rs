@@ -3,6 +3,7 @@
 
 mod alone;
 mod choice;
+mod company;
 mod frontends;
 mod inputs;
 mod locality;

@@ -83,7 +83,7 @@ fn random_clusters_are_served_as_kube_proxy_serves_them() -> Result<()> {
     bail!("{text}")
 }
 
-fn number(variable: &str, default: u64) -> Result<u64> {
+pub(super) fn number(variable: &str, default: u64) -> Result<u64> {
     match env::var(variable) {
         Ok(text) => text
             .parse()
