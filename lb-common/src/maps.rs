@@ -92,6 +92,9 @@ maps! {
     REFUSALS: "lb_refusals", 1, v 1, config;
     /// one entry, [`PortRanges`](crate::flow::PortRanges)
     PORTS: "lb_ports", 1, v 1, config;
+    /// one entry, [`HashKey`](crate::hash::HashKey): kept, so that flows are placed alike after a
+    /// restart without the API server
+    HASH_KEY: "lb_hash_key", 1, v 1, state;
     /// hash of a backend's address / 64 → the bits of 64 hashes (see [`known`](crate::known));
     /// mmapable
     KNOWN_BACKENDS: "lb_known_backs", crate::known::WORDS, v 1, config;

@@ -9,6 +9,7 @@ use crate::{
     flow::{Flow, FlowKey, PortRange, PortRanges, RANGES},
     fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    hash::HashKey,
     member::MemberKey,
     pool::Pool,
     refusal::Refusals,
@@ -67,6 +68,7 @@ pod! {
     Fragment { seen_ns: u64, sport: u16, dport: u16, to_stack: u32 }
     Oversized { src: Addr, dst: Addr, sport: u16, proto: u8, pad: [u8; 5], count: u64 }
     Refusals { paid_until_ns: u64 }
+    HashKey { k0: u64, k1: u64 }
     PortRange { first: u16, count: u16 }
     PortRanges { total: u32, pad: u32, ranges: [PortRange; RANGES] }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }

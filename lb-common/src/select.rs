@@ -6,11 +6,11 @@ use crate::scheduler::{Need, Scheduler};
 /// (see [`needs`]).
 #[derive(Clone, Copy)]
 pub struct Input {
-    /// A random number, or a hash of the 5-tuple in the packet path.
+    /// A random number, or a keyed hash of the 5-tuple in the packet path.
     pub random: u32,
     /// The value of the pool's cursor before it was advanced.
     pub cursor: u32,
-    /// A hash of the client's address.
+    /// A keyed hash of the client's address.
     pub source_hash: u32,
 }
 
@@ -63,8 +63,8 @@ pub const fn scale(n: u32, count: u16) -> u16 {
     ((n as u64 * count as u64) >> 32) as u16
 }
 
-/// A 32-bit hash of words, by multiply and rotate with a final avalanche: same on every node and
-/// across restarts.
+/// A 32-bit hash of words, by multiply and rotate with a final avalanche: for what nobody gains by
+/// predicting. What places packets is keyed ([`crate::hash`]).
 #[inline(always)]
 #[must_use]
 pub const fn hash<const N: usize>(words: [u32; N]) -> u32 {

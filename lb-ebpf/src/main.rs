@@ -11,6 +11,7 @@ mod count;
 mod decide;
 mod flow;
 mod fragment;
+mod hash;
 mod lookup;
 mod maps;
 mod mark;

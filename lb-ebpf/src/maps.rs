@@ -14,6 +14,7 @@ use lb_common::{
     flow::{Flow, FlowKey, PortRanges},
     fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    hash::HashKey,
     maps::{self, MMAPABLE},
     member::MemberKey,
     pool::Pool,
@@ -113,6 +114,9 @@ pub static REFUSALS: PerCpuArray<Refusals, { maps::REFUSALS.capacity as usize }>
 
 #[btf_map(name = "lb_ports")]
 pub static PORTS: Array<PortRanges, { maps::PORTS.capacity as usize }> = Array::new();
+
+#[btf_map(name = "lb_hash_key")]
+pub static HASH_KEY: Array<HashKey, { maps::HASH_KEY.capacity as usize }> = Array::new();
 
 #[btf_map(name = "lb_known_backs")]
 pub static KNOWN_BACKENDS: Array<u64, { maps::KNOWN_BACKENDS.capacity as usize }, MMAPABLE> =

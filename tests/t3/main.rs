@@ -2,6 +2,7 @@
 //! network namespaces.
 
 mod agent_attachments;
+mod agent_cluster_key;
 mod agent_config;
 mod agent_devices;
 mod agent_flows;

@@ -3,6 +3,7 @@
 //! themselves.
 
 pub mod clock;
+pub mod hash_key;
 pub mod port_table;
 pub mod ports;
 pub mod sweep;

@@ -37,4 +37,6 @@ pub enum Event {
     ServiceCidrGone(String),
     /// Everything there is, or nothing where the source knows none of this kind.
     ServiceCidrs(Vec<ServiceCidr>),
+    /// What identifies the cluster, the same on every node; for the data path, not for the plan.
+    ClusterUid(String),
 }

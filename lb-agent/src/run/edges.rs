@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    engine::Synced, lb0::Lb0, machine::Machine, phase::Phase, snat_ports::Ports, sockets::Sockets,
+    cluster_key::ClusterKey, engine::Synced, lb0::Lb0, machine::Machine, phase::Phase,
+    snat_ports::Ports, sockets::Sockets,
 };
 use crate::{
     bootstrap::{Known, Memory, StateFile},
@@ -22,17 +23,25 @@ pub(super) struct Edges {
     pub(super) lb0: Lb0,
     /// Recounts and resets.
     pub(super) sockets: Sockets,
+    key: ClusterKey,
     /// The ports of rewritten sources.
     pub(super) ports: Ports,
 }
 
 impl Edges {
     /// Nothing happens yet.
-    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets, ports: Ports) -> Self {
+    pub(super) fn new(
+        api: ApiAddresses,
+        lb0: Lb0,
+        sockets: Sockets,
+        key: ClusterKey,
+        ports: Ports,
+    ) -> Self {
         Self {
             api,
             lb0,
             sockets,
+            key,
             ports,
         }
     }
@@ -41,6 +50,7 @@ impl Edges {
     pub(super) fn received(&mut self, event: &Event) {
         self.api.received(event);
         self.lb0.received(event);
+        self.key.received(event);
     }
 
     /// A sync has ended: routes follow what is planned now, and stale sockets are looked for.

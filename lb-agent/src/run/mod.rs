@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agent::{Agent, Inputs};
 use anyhow::{Context as _, Result};
+use cluster_key::ClusterKey;
 use data_path::DataPath;
 use edges::{ApiAddresses, Edges};
 use engine::Core;
@@ -47,6 +48,7 @@ use crate::{
 };
 
 mod agent;
+mod cluster_key;
 mod data_path;
 mod descriptors;
 mod edges;
@@ -114,13 +116,22 @@ pub async fn run(config: Config) -> Result<()> {
         rate: config.client_rate,
     }));
     let machine = watch_machine(&config)?;
+    let key = ClusterKey::start(&config, &dir)?;
     let (ports, first) = Ports::start(&config, &dir)?;
     observer.snat_ports(&Ok(first));
     tokio::spawn(flow_sweep::run(
         sweep(&dir, &config),
         FlowSweepReporter::new(metrics.sweeps),
     ));
-    let edges = edges(&config, api, pair, ports, metrics.recounts, metrics.resets)?;
+    let edges = edges(
+        &config,
+        api,
+        pair,
+        key,
+        ports,
+        metrics.recounts,
+        metrics.resets,
+    )?;
     let agent = Agent {
         core: Core::new(engine, maps),
         hooks: Hooks::new(attachments, commit, pinned),
@@ -188,6 +199,7 @@ fn edges(
     config: &Config,
     api: ApiAddresses,
     pair: Option<VethPair>,
+    key: ClusterKey,
     ports: Ports,
     recounts: RecountMetrics,
     resets: ResetMetrics,
@@ -198,7 +210,7 @@ fn edges(
         SocketReset::Off => None,
     };
     let sockets = Sockets::new(RecountReporter::new(recounts), resets);
-    Ok(Edges::new(api, lb0, sockets, ports))
+    Ok(Edges::new(api, lb0, sockets, key, ports))
 }
 
 /// Follows the devices and addresses of this machine.

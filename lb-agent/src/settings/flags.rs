@@ -125,6 +125,11 @@ pub struct Flags {
         value_delimiter = ','
     )]
     pub external_ip_cidrs: Option<Vec<Cidr>>,
+    /// A secret that is the same on every node: the hash that places connections is keyed by it, so
+    /// that nobody outside can choose their backend or source port. 16 bytes or more, such as those
+    /// of `openssl rand -hex 16` [default: the UID of the namespace kube-system]
+    #[arg(long, env = "LB_AGENT_CLUSTER_KEY_FILE", value_name = "FILE")]
+    pub cluster_key_file: Option<PathBuf>,
     /// Ports for packets whose source is rewritten.
     #[command(flatten)]
     pub snat: SnatArgs,
@@ -178,6 +183,7 @@ impl Flags {
             scheduler: self.scheduler,
             node_port_addresses: self.node_port_addresses,
             external_ip_cidrs: self.external_ip_cidrs,
+            cluster_key_file: self.cluster_key_file,
             snat_ports: self.snat.snat_ports,
             node_port_range: self.snat.node_port_range,
             conntrack: self.conntrack.given(),

@@ -64,6 +64,8 @@ pub struct Config {
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are accepted.
     pub external_ip_cidrs: Vec<Cidr>,
+    /// The secret that the key of hashes is made of; `None`: the cluster's identity.
+    pub cluster_key_file: Option<PathBuf>,
     /// Ports for rewritten sources; never empty.
     pub snat_ports: Vec<SnatPorts>,
     /// Where the cluster's node ports are.
@@ -122,6 +124,7 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
             external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
+            cluster_key_file: settings.cluster_key_file,
             snat_ports: settings.snat_ports.unwrap_or_else(|| vec![SnatPorts::Auto]),
             node_port_range: settings.node_port_range.unwrap_or(PortRange::NODE_PORTS),
             map_capacity: MapCapacity::complete(settings.map_capacity.unwrap_or_default())?,

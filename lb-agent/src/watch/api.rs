@@ -20,6 +20,7 @@ use tokio::{sync::mpsc::Sender, time::sleep};
 use tracing::{debug, info, warn};
 
 use super::{
+    cluster_uid,
     converted::Converted,
     failures::{Answered, Failure, Failures, STANDS},
     kind::Watched,
@@ -81,6 +82,10 @@ pub async fn follow(
             &events,
             metrics
         ),
+        async {
+            cluster_uid::tell(&client, &events).await;
+            Ok(())
+        },
     )?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! type is used beyond here.
 
 pub mod api;
+mod cluster_uid;
 pub mod convert_node;
 pub mod convert_service;
 pub mod convert_slice;

@@ -16,7 +16,7 @@ use crate::{
         self, FlowTable, foreign,
         snat_port::{self, FirstPort},
     },
-    lookup,
+    hash, lookup,
     packet::Packet,
     scratch::Scratch,
 };
@@ -120,7 +120,7 @@ fn open(p: &Packet, s: &mut Scratch, flow_flags: u8) -> Opened {
     s.flow.src = p.src;
     s.flow.dst = p.dst;
     s.flow.dport = p.dport;
-    if !snat_port::claim(p, s, FirstPort::OfRange, flow::hash(p), now) {
+    if !snat_port::claim(p, s, FirstPort::OfRange, hash::of_flow(p), now) {
         return Opened::NoPort;
     }
     snat_port::insert_forward(s);

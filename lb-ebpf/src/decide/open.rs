@@ -19,6 +19,7 @@ use crate::{
         self, foreign,
         snat_port::{self, FirstPort},
     },
+    hash,
     lookup::{self, Client, Frontend, Refusal, host_socket},
     maps::SRCRANGES,
     packet::Packet,
@@ -211,10 +212,11 @@ fn choose_by_call(p: &Packet, s: &mut Scratch, action: u64) -> u64 {
 
 #[inline(always)]
 fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
+    let placed_by_client = lookup::choose::affinity_secs(frontend.pool) != 0;
     let client = Client {
         affinity: p.src,
-        flow_hash: Some(flow::hash(p)),
-        client_hash: Some(flow::client_hash(p)),
+        flow_hash: Some(hash::of_flow(p)),
+        client_hash: placed_by_client.then(|| hash::of_client(&p.src)),
     };
     let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,
@@ -339,7 +341,7 @@ fn record_by_call(p: &Packet, s: &mut Scratch, first: FirstPort) -> bool {
     s.flow.ifindex = p.ifindex;
     (s.flow.client, s.flow.server) = (0, 0);
     s.flow.set_verified(now);
-    if !snat_port::claim(p, s, first, flow::hash(p), now) {
+    if !snat_port::claim(p, s, first, hash::of_flow(p), now) {
         return false;
     }
     if flow::is_local(&s.flow) && s.flow.sport != p.sport {

@@ -9,10 +9,7 @@ pub mod snat_port;
 mod table;
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use lb_common::{
-    flow::{Flow, FlowKey, flags},
-    select,
-};
+use lb_common::flow::{Flow, FlowKey, flags};
 
 pub use entry::{Entry, find, find_established, read};
 pub use reverse::{forget, promote, unverify, verified_reverse};
@@ -43,31 +40,6 @@ pub fn skip_reverse_lookup(p: &Packet, s: &Scratch, found: &Entry, now: u64) -> 
 #[inline(always)]
 pub fn adopting() -> bool {
     FLOWS.get_ptr_mut(&FlowKey::ADOPTING).is_some()
-}
-
-/// A number that is the same for each packet of a flow, on every node.
-#[inline(always)]
-pub fn hash(p: &Packet) -> u32 {
-    let (s, d) = (p.src.words(), p.dst.words());
-    let ports = u32::from(p.sport) << 16 | u32::from(p.dport);
-    select::hash([
-        s[0],
-        s[1],
-        s[2],
-        s[3],
-        d[0],
-        d[1],
-        d[2],
-        d[3],
-        ports,
-        u32::from(p.proto),
-    ])
-}
-
-/// The same for each flow of a client, on every node.
-#[inline(always)]
-pub fn client_hash(p: &Packet) -> u32 {
-    select::hash(p.src.words())
 }
 
 /// Is this the reply entry of a backend on this node?

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     atomic,
     count::count,
+    hash,
     maps::{POOLS, SCHED, SLOTS},
 };
 
@@ -207,7 +208,7 @@ fn input(pool: u32, scheduler: u8, client: &Client) -> Input {
             }
         }
         Need::SourceHash => {
-            input.source_hash = select::hash(client.affinity.words());
+            input.source_hash = hash::of_client(&client.affinity);
         }
     }
     input

@@ -2,7 +2,7 @@
 //! runs neither.
 
 use lb_common::{
-    Reason, member, select,
+    Reason, member,
     sock::{SockRecord, kind},
 };
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     count::count,
+    hash,
     lookup::{self, Chosen},
 };
 
@@ -92,7 +93,10 @@ fn target<F: Family>(
         });
     }
     let netns = ctx.netns();
-    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash(cookie, to)))?;
+    // One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn
+    // stays with both backends.
+    let flow_hash = hash::of_socket(cookie, &to.addr, to.port);
+    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash))?;
     Ok(Target {
         chosen,
         netns,
@@ -118,22 +122,6 @@ fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
         id: r.backend_id,
         backend,
     })
-}
-
-/// One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn stays
-/// with both backends.
-#[inline(always)]
-fn flow_hash(cookie: u64, to: &Destination) -> u32 {
-    let a = to.addr.words();
-    select::hash([
-        cookie as u32,
-        (cookie >> 32) as u32,
-        a[0],
-        a[1],
-        a[2],
-        a[3],
-        u32::from(to.port),
-    ])
 }
 
 /// recvfrom() and recvmsg() of any UDP socket: shows the VIP that the sender answers for.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{ConfigMap, Container as Spec, EnvVar, PodSpec, Volume, VolumeMount},
+    core::v1::{ConfigMap, Container as Spec, EnvVar, PodSpec, Secret, Volume, VolumeMount},
 };
 
 use super::control_plane::SERVICE_HOST;
@@ -83,6 +83,21 @@ impl Host<'_> {
     /// Where a volume finds the files of this ConfigMap; to be put there first.
     fn config_map(&self, name: &str) -> PathBuf {
         self.files.join("config-maps").join(name)
+    }
+
+    /// The same of a Secret.
+    fn secret(&self, name: &str) -> PathBuf {
+        self.files.join("secrets").join(name)
+    }
+
+    /// Puts the files of a Secret where its volumes find them.
+    pub fn put_secret(&self, secret: &Secret) -> Result<()> {
+        let dir = self.secret(secret.metadata.name.as_deref().unwrap_or_default());
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        for (file, bytes) in secret.data.iter().flatten() {
+            fs::write(dir.join(file), &bytes.0).with_context(|| format!("write {file}"))?;
+        }
+        Ok(())
     }
 
     /// Puts the files of a ConfigMap where its volumes find them.
@@ -308,10 +323,21 @@ impl Container {
             Some(path) if path.path == netns::DIR => return Ok(netns::DIR.into()),
             Some(path) => host.files.join(path.path.trim_start_matches('/')),
             None if volume.empty_dir.is_some() => host.files.join("volumes").join(&volume.name),
-            None => match volume.config_map.as_ref().map(|map| map.name.as_str()) {
-                Some(map) => host.config_map(map),
-                None => bail!("volume {}: no hostPath, emptyDir or configMap", volume.name),
-            },
+            None => {
+                let map = volume.config_map.as_ref().map(|map| map.name.as_str());
+                let secret = volume
+                    .secret
+                    .as_ref()
+                    .and_then(|s| s.secret_name.as_deref());
+                match (map, secret) {
+                    (Some(map), _) => host.config_map(map),
+                    (None, Some(secret)) => host.secret(secret),
+                    (None, None) => bail!(
+                        "volume {}: no hostPath, emptyDir, configMap or secret",
+                        volume.name
+                    ),
+                }
+            }
         };
         fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(path)

@@ -16,7 +16,7 @@ use testbed::{
         Client, Cluster, Container, Daemon, KubeProxy, SERVICE_HOST,
         chart::{self, path_str},
         container::Host,
-        objects::{cluster_ip, node_port, service},
+        objects::{cluster_ip, node_port, object, service},
     },
     node::Node,
     poll,
@@ -134,6 +134,9 @@ impl<'a> Installed<'a> {
         };
         for map in self.cluster.client().list("kube-system", "")? {
             host.put(&map)?;
+        }
+        for secret in self.cluster.client().list("kube-system", "")? {
+            host.put_secret(&secret)?;
         }
         container.words(&host)
     }
@@ -344,6 +347,12 @@ fn with_every_value_changed() -> Result<()> {
     let file = chart::dir().join("ci/everything-values.yaml");
     let [host, port] = api_server(&cluster);
     let values = ["-f", path_str(&file)?, "--set", &host, "--set", &port];
+    let key = json!({
+        "metadata": {"name": "cluster-key"},
+        "stringData": {"key": "00112233445566778899aabbccddeeff"},
+    });
+    let key: Secret = object(key)?;
+    cluster.client().create("kube-system", &key)?;
     let mut installed = Installed::new(&cluster, &node, "everything", &values)?;
     installed.check_rights()?;
     let mut agent = installed.start()?;

@@ -351,6 +351,7 @@ fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
         }
     }
     let wanted = [
+        "/namespaces: get",
         "/nodes: get list watch",
         "/services: get list watch",
         "discovery.k8s.io/endpointslices: get list watch",

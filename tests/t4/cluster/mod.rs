@@ -8,6 +8,7 @@ mod common;
 mod dns;
 mod events;
 mod health;
+mod key;
 mod load_balancer;
 mod metrics;
 mod objects;

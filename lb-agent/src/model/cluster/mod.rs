@@ -139,6 +139,7 @@ impl Cluster {
                 let all = all.into_iter().map(|one| (one.name, one.networks));
                 self.service_cidrs = Some(all.collect());
             }
+            Event::ClusterUid(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod icmp;
 mod icmp_lb0;
 mod icmp_quotes;
 mod ip;
+mod keys;
 mod lb0;
 mod link;
 mod maps;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Row> {
         lb0::rows(),
         records::rows(),
         affinity::rows(),
+        keys::rows(),
         tuples::rows(),
         maps::rows(),
     ]

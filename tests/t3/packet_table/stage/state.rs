@@ -1,15 +1,19 @@
 //! What the programs remember between packets: read, written and forgotten by the table.
 
 use anyhow::{Result, ensure};
-use lb_agent::maps::{
-    dir::BpfDir,
-    pinned::{Access, ArrayPin, HashPin},
-    table::{ArrayTable as _, HashTable as _},
+use lb_agent::{
+    flows::hash_key::HashKeyTable,
+    maps::{
+        dir::BpfDir,
+        pinned::{Access, ArrayPin, HashPin},
+        table::{ArrayTable as _, HashTable as _},
+    },
 };
 use lb_common::{
     affinity::{Affinity, AffinityKey, AffinityShare},
     flow::{Flow, FlowKey, direction},
     fragment::{Fragment, FragmentKey},
+    hash::HashKey,
     maps,
     refusal::Refusals,
 };
@@ -25,6 +29,7 @@ pub(crate) struct State {
     pub(crate) shares: ArrayPin<AffinityShare>,
     refusals: PerCpuArray<Refusals>,
     pub(crate) fragments: HashPin<FragmentKey, Fragment>,
+    hash_key: HashKeyTable,
 }
 
 /// How many records stand where.
@@ -51,6 +56,7 @@ impl State {
             shares: ArrayPin::open(dir, maps::AFFINITY_SHARES, Access::Write)?,
             refusals: PerCpuArray::new(lb_sys::open_pin(&dir.map(&maps::REFUSALS))?)?,
             fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
+            hash_key: HashKeyTable::open(dir, Access::Write)?,
         })
     }
 
@@ -63,7 +69,14 @@ impl State {
         clear(&mut self.affinity)?;
         self.set_shares(AffinityShare::default())?;
         self.refusals.zero(0)?;
-        clear(&mut self.fragments)
+        clear(&mut self.fragments)?;
+        self.set_hash_key(HashKey::default())
+    }
+
+    /// Has the programs place flows by this key.
+    pub(crate) fn set_hash_key(&self, key: HashKey) -> Result<()> {
+        self.hash_key.write(key)?;
+        Ok(())
     }
 
     /// Writes the same for each pool.
