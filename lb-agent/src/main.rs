@@ -57,6 +57,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Status(args)) => cli::status::run(&args),
         Some(Verb::Check(args)) => cli::check::run(&args),
         Some(Verb::Cleanup(args)) => cli::cleanup::run(&args),
+        Some(Verb::TestService(args)) => cli::test_service::run(&args),
         Some(Verb::Completion { shell }) => cli::completion::run(shell).map(done),
         Some(Verb::Man { dir }) => cli::completion::man(&dir).map(done),
     }

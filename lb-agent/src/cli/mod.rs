@@ -11,3 +11,4 @@ pub mod get;
 mod output;
 mod running;
 pub mod status;
+pub mod test_service;

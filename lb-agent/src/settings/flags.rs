@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 pub use groups::{
-    CgroupArg, ConntrackArgs, DeviceArgs, HealthArg, MetricsArg, Pins, SnatArgs, StateArg,
+    CgroupArg, ConntrackArgs, DeviceArgs, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
 };
 
 use super::{

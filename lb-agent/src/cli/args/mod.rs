@@ -1,11 +1,11 @@
 //! The verbs of the command line. The doc comments are the help.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings::flags::{
-    CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg,
+    CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
 };
 
 /// Replaces kube-proxy on this node, with eBPF.
@@ -48,6 +48,11 @@ pub enum Verb {
     /// Exits with 0 if nothing is left, with 1 if something is left or the verb refuses, with 2 on
     /// wrong usage.
     Cleanup(Cleanup),
+    /// From a pod: reach a Service by its DNS name, ClusterIPs and node ports
+    ///
+    /// Asks the API server with the pod's ServiceAccount, which must be allowed to get Services and
+    /// list Nodes. TCP ports only. Exits with 1 if a way to the Service fails.
+    TestService(TestService),
     /// Print the completions of a shell
     Completion {
         /// The shell
@@ -132,6 +137,43 @@ pub struct Status {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// `lb-agent test-service`
+#[derive(Args, Debug)]
+pub struct TestService {
+    /// The Service
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub service: ServiceName,
+    /// Ask each address for this path, and want status 200; without it a connection is enough
+    #[arg(long, value_name = "PATH")]
+    pub http_path: Option<String>,
+    /// How long to try
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "60s")]
+    pub timeout: Duration,
+}
+
+/// A Service by its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name in it.
+    pub name: String,
+}
+
+impl FromStr for ServiceName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            _ => Err("not of the form NAMESPACE/NAME, such as default/kubernetes"),
+        }
+    }
 }
 
 /// What `get` shows.

@@ -190,7 +190,7 @@ impl ConntrackArgs {
 }
 
 /// A duration as in kube-proxy's flags, such as `1h30m`; never negative.
-fn period(text: &str) -> Result<Duration, String> {
+pub fn period(text: &str) -> Result<Duration, String> {
     let nanos = duration::parse(text).ok_or("no duration such as 30s or 1h30m")?;
     if nanos < 0 {
         return Err(format!("{} is negative", duration::show(nanos)));
