@@ -23,13 +23,41 @@ app.kubernetes.io/name: {{ include "lb-agent.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Labels of every object, with those of the user. */}}
 {{- define "lb-agent.labels" -}}
+{{ include "lb-agent.ownLabels" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Annotations of an object: those of all, and its own, given as list of the root and a dict; empty for none. */}}
+{{- define "lb-agent.annotations" -}}
+{{- $root := index . 0 -}}
+{{- with mergeOverwrite (dict) $root.Values.commonAnnotations (default dict (index . 1)) -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end }}
+
+{{- define "lb-agent.ownLabels" -}}
 {{ include "lb-agent.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/component: agent
 app.kubernetes.io/part-of: lb-agent
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Not the agent's own name: the DaemonSet's selector must not match pods of tests. */}}
+{{- define "lb-agent.testLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-test" (include "lb-agent.name" . | trunc 58 | trimSuffix "-") }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: lb-agent
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "lb-agent.serviceAccountName" -}}
@@ -40,12 +68,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{/* A repository whose first part is a host, as in `registry.example/lb-agent`, names its registry itself. */}}
 {{- define "lb-agent.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- $registry := default .Values.image.registry (dig "imageRegistry" "" (default dict .Values.global)) -}}
+{{- $host := first (splitList "/" $repository) -}}
+{{- $named := and (contains "/" $repository) (or (contains "." $host) (contains ":" $host) (eq $host "localhost")) -}}
+{{- if and $registry (not $named) -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
+{{- end -}}
 {{- $tag := default .Chart.AppVersion .Values.image.tag -}}
 {{- if .Values.image.digest -}}
-{{ printf "%s:%s@%s" .Values.image.repository $tag .Values.image.digest }}
+{{ printf "%s:%s@%s" $repository $tag .Values.image.digest }}
 {{- else -}}
-{{ printf "%s:%s" .Values.image.repository $tag }}
+{{ printf "%s:%s" $repository $tag }}
 {{- end }}
 {{- end }}
 
@@ -103,4 +139,32 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $context -}}
 {{- toYaml . -}}
 {{- end -}}
+{{- end }}
+
+{{/* Flags that a value of this chart sets always, and that value; a second one would stop the agent. */}}
+{{- define "lb-agent.valueOfFlag" -}}
+--attach-xdp: config.attachXdp
+--bind-hold: config.bindHold
+--bpf-dir: config.bpfDir
+--cgroup: config.cgroupRoot
+--cluster-cidr: config.clusterCidr
+--cluster-key-file: config.clusterKeySecret
+--config: kubeProxyConfig
+--devices: config.devices
+--external-ip-cidrs: config.externalIpCidrs
+--health-bind-address: health
+--lb0: config.lb0
+--log-format: config.logFormat
+--log-level: config.logLevel
+--map-capacity: config.mapCapacity
+--metrics-bind-address: metrics
+--node-port-addresses: config.nodePortAddresses
+--node-port-range: config.nodePortRange
+--scheduler: config.scheduler
+--service-cidrs: config.serviceCidrs
+--snat-ports: config.snatPorts
+--socket-lb: config.socketLb
+--socket-reset: socketReset
+--state-dir: config.stateDir
+--xdp-mode: config.xdpMode
 {{- end }}

@@ -66,7 +66,7 @@ pub fn command<S: AsRef<OsStr>>(sandbox: &Sandbox, words: &[S]) -> Result<Comman
 }
 
 /// What a finished command said.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Output {
     /// Its standard output.
     pub stdout: String,

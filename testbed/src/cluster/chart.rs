@@ -74,54 +74,37 @@ pub fn template(home: &Path, args: &[&str]) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// Installs a release on the real API server, from a sandbox that reaches it.
+/// Runs helm on the real API server, from a sandbox that reaches it, in namespace `kube-system`.
+pub fn on_cluster(
+    control_plane: &ControlPlane,
+    sandbox: &Sandbox,
+    args: &[&str],
+) -> Result<String> {
+    let helm = tools::find("helm")?;
+    let kubeconfig = control_plane.kubeconfig("helm", super::ADMIN_TOKEN)?;
+    let home = format!("HOME={}", path_str(control_plane.dir())?);
+    let mut words = vec!["env", &home, path_str(&helm)?];
+    words.extend(args);
+    words.extend(["--namespace", "kube-system"]);
+    words.extend(["--kubeconfig", path_str(&kubeconfig)?]);
+    process::run(sandbox, &words)
+}
+
+/// Installs a release.
 pub fn install(
     control_plane: &ControlPlane,
     sandbox: &Sandbox,
     release: &str,
     values: &[&str],
 ) -> Result<String> {
-    let (helm, dir, kubeconfig) = (
-        tools::find("helm")?,
-        dir(),
-        control_plane.kubeconfig("helm", super::ADMIN_TOKEN)?,
-    );
-    let home = format!("HOME={}", path_str(control_plane.dir())?);
-    let mut words = vec![
-        "env",
-        &home,
-        path_str(&helm)?,
-        "install",
-        release,
-        path_str(&dir)?,
-        "--namespace",
-        "kube-system",
-    ];
-    words.extend(["--kubeconfig", path_str(&kubeconfig)?]);
-    words.extend(values);
-    process::run(sandbox, &words)
+    let dir = dir();
+    let words = [&["install", release, path_str(&dir)?], values].concat();
+    on_cluster(control_plane, sandbox, &words)
 }
 
 /// Removes a release.
 pub fn uninstall(control_plane: &ControlPlane, sandbox: &Sandbox, release: &str) -> Result<String> {
-    let (helm, kubeconfig) = (
-        tools::find("helm")?,
-        control_plane.kubeconfig("helm", super::ADMIN_TOKEN)?,
-    );
-    let home = format!("HOME={}", path_str(control_plane.dir())?);
-    let words = [
-        "env",
-        &home,
-        path_str(&helm)?,
-        "uninstall",
-        release,
-        "--namespace",
-        "kube-system",
-    ];
-    process::run(
-        sandbox,
-        &[&words[..], &["--kubeconfig", path_str(&kubeconfig)?]].concat(),
-    )
+    on_cluster(control_plane, sandbox, &["uninstall", release])
 }
 
 /// A token of a ServiceAccount, as a kubelet gets it for a pod.

@@ -30,10 +30,10 @@ exec unshare --cgroup sh -euc 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"' cgr
 
 /// Builds a root file system that holds what the image and the volumes bring, and the system's
 /// libraries since a binary under test is not static; then becomes the program, in it. Words: the
-/// root; the binary; `ro` or `rw`; the capabilities; so many mounts as `SOURCE TARGET ro|rw`; `--`;
+/// root; the binary; `ro` or `rw`; the capabilities; the user; so many mounts as `SOURCE TARGET ro|rw`; `--`;
 /// the arguments.
 const SCRIPT: &str = r#"
-root=$1 binary=$2 mode=$3 caps=$4; shift 4
+root=$1 binary=$2 mode=$3 caps=$4 user=$5; shift 5
 mount -t tmpfs tmpfs "$root"
 mkdir -p "$root/etc" "$root/dev" "$root/proc" "$root/sys"
 for dir in usr lib lib64 bin sbin; do
@@ -54,7 +54,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mount -o "remount,$mode" "$root"
-exec chroot "$root" /usr/bin/setpriv --reuid 0 --regid 0 --clear-groups --no-new-privs \
+exec chroot "$root" /usr/bin/setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs \
   --inh-caps "$caps" --ambient-caps -all --bounding-set "$caps" /lb-agent "$@"
 "#;
 
@@ -122,18 +122,31 @@ impl Container {
     /// The agent's container.
     pub fn of(daemon_set: &DaemonSet) -> Result<Self> {
         let pod = daemon_set.spec.clone().template.spec;
-        Self::of_pod(pod.context("the DaemonSet has no pods")?)
+        Self::of_host_pod(pod.context("the DaemonSet has no pods")?)
     }
 
-    /// The one container of a pod.
-    pub fn of_pod(pod: PodSpec) -> Result<Self> {
-        let [spec] = pod.containers.as_slice() else {
-            bail!("the pod should have one container")
-        };
+    /// The one container of a pod that runs in its node's network namespace.
+    pub fn of_host_pod(pod: PodSpec) -> Result<Self> {
         ensure!(
             pod.host_network == Some(true),
             "only a pod with hostNetwork can run in a node's namespace"
         );
+        Self::of_pod(pod)
+    }
+
+    /// The one container of a pod that has a network namespace of its own.
+    pub fn of_client_pod(pod: PodSpec) -> Result<Self> {
+        ensure!(
+            pod.host_network != Some(true),
+            "a pod with hostNetwork runs in its node's namespace"
+        );
+        Self::of_pod(pod)
+    }
+
+    fn of_pod(pod: PodSpec) -> Result<Self> {
+        let [spec] = pod.containers.as_slice() else {
+            bail!("the pod should have one container")
+        };
         ensure!(
             spec.command.is_none(),
             "the image's entry point is expected to be kept"
@@ -156,10 +169,6 @@ impl Container {
             "the container is privileged"
         );
         ensure!(
-            context.run_as_user == Some(0),
-            "the container does not run as root"
-        );
-        ensure!(
             context.allow_privilege_escalation == Some(false),
             "the container may gain privileges"
         );
@@ -171,6 +180,13 @@ impl Container {
         let mut added = capabilities.add.clone().unwrap_or_default();
         added.sort();
         Ok(added)
+    }
+
+    /// The user that it runs as, which it must name.
+    fn user(&self) -> Result<i64> {
+        let context = self.spec.security_context.as_ref();
+        let user = context.and_then(|context| context.run_as_user);
+        user.context("the container does not say who it runs as")
     }
 
     /// The address and path that a kubelet asks to see whether it is ready.
@@ -253,6 +269,7 @@ impl Container {
         }
         words.extend([root.into(), host.binary.into()]);
         words.extend([mode(read_only).into(), capabilities.into()]);
+        words.push(self.user()?.to_string().into());
         for mount in self.spec.volume_mounts.iter().flatten() {
             words.extend([
                 self.source(mount, host)?.into(),

@@ -12,6 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use testbed::cluster::chart::{self, path_str};
 
+/// No cluster is asked where its API server is.
+const HOST: [&str; 2] = ["--set", "k8sServiceHost=198.18.0.10"];
 const MONITORING: [&str; 2] = ["--api-versions", "monitoring.coreos.com/v1"];
 
 #[test]
@@ -188,6 +190,17 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("extraArgs={eth0}", "extraArgs"),
         ("extraEnv[0].value=x", "extraEnv"),
         ("podLabels.a=1", "podLabels"),
+        ("image.registry=a b", "registry"),
+        ("global.imageRegistry=a@b", "imageRegistry"),
+        ("commonLabels.a=1", "commonLabels"),
+        ("commonAnnotations.a=1", "commonAnnotations"),
+        ("daemonSetAnnotations.a=1", "daemonSetAnnotations"),
+        ("revisionHistoryLimit=-1", "revisionHistoryLimit"),
+        ("minReadySeconds=-1", "minReadySeconds"),
+        ("extraObjects={1}", "extraObjects"),
+        ("extraContainers[0].image=x", "extraContainers"),
+        ("extraInitContainers[0].image=x", "extraInitContainers"),
+        ("test.nodePorts=true", "nodePorts"),
     ] {
         let dir = chart::dir();
         let done = chart::helm(home.path(), &["template", path_str(&dir)?, "--set", set])?;
@@ -205,7 +218,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
 /// The DaemonSet, and the ConfigMap with kube-proxy's configuration, of these values.
 fn with_file(args: &[&str]) -> Result<(DaemonSet, Option<ConfigMap>)> {
     let home = tempfile::tempdir()?;
-    let documents = chart::template(home.path(), args)?;
+    let documents = chart::template(home.path(), &[&HOST[..], args].concat())?;
     let of = |kind: &str| {
         let mut all = documents.iter();
         all.find(|document| document["kind"] == kind).cloned()
@@ -336,7 +349,7 @@ fn unlisted(value: &Value, name: &str, listed: &BTreeSet<&str>, missing: &mut Ve
 #[test]
 fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
     let home = tempfile::tempdir()?;
-    let documents = chart::template(home.path(), &[])?;
+    let documents = chart::template(home.path(), &HOST)?;
     let role = documents
         .iter()
         .find(|document| document["kind"] == "ClusterRole")

@@ -4,7 +4,7 @@
 mod api_loss;
 mod bad_objects;
 mod bootstrap;
-mod common;
+pub(crate) mod common;
 mod dns;
 mod events;
 mod health;

@@ -27,7 +27,7 @@ pub(super) struct Tool {
 
 const KUBERNETES_VERSION: &str = "k8s.io/component-base/version.gitVersion";
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         binary: "etcd",
         module: "etcd",
@@ -50,6 +50,12 @@ const TOOLS: [Tool; 6] = [
         binary: "kube-proxy",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-proxy",
+        version_in: Some(KUBERNETES_VERSION),
+    },
+    Tool {
+        binary: "kubectl",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/cmd/kubectl",
         version_in: Some(KUBERNETES_VERSION),
     },
     Tool {
