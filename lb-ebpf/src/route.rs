@@ -154,7 +154,8 @@ pub fn is_martian(ctx: *mut c_void, fib: &mut Fib, p: &Packet) -> bool {
         | BPF_FIB_LKUP_RET_UNREACHABLE
         | BPF_FIB_LKUP_RET_PROHIBIT
         | BPF_FIB_LKUP_RET_NOT_FWDED => true,
-        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH => {
+        // The last: the packet itself is larger than the way back carries, which is of no interest.
+        BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED => {
             p.v4 && fib.ifindex != p.ifindex
                 && device(p.ifindex).is_some_and(|dev| dev.flags & dev::flags::STRICT != 0)
         }

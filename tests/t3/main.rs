@@ -16,6 +16,7 @@ mod datapath;
 mod datapath_switch;
 mod flows;
 mod fragments;
+mod fuzz;
 mod health_checks;
 mod instructions;
 mod lb0;

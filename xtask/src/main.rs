@@ -24,7 +24,7 @@ mod vm;
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use test::Size;
+use test::{Asked, Size};
 
 /// Builds, tests, shows and cleans lb-agent; each verb installs and builds once what it needs.
 #[derive(Parser)]
@@ -53,8 +53,12 @@ enum Verb {
         /// Only tests whose names contain one of these
         filter: Vec<String>,
     },
-    /// Run the tests of flows with the numbers of a busy node, one after the other
+    /// Run the tests of flows with the numbers of a busy node, one after the other, or what else
+    /// takes its time
+    #[command(args_conflicts_with_subcommands = true)]
     Soak {
+        #[command(subcommand)]
+        what: Option<soak::What>,
         /// Only tests whose names contain one of these
         filter: Vec<String>,
     },
@@ -111,10 +115,15 @@ fn main() -> ExitCode {
         Verb::Setup => setup::run(),
         Verb::Build { debug } => build::run(debug),
         Verb::Test { tiers, filter } => {
-            return test::run(&tiers, &filter, Size::Suite).unwrap_or_else(|error| failure(&error));
+            let asked = Asked {
+                filter: &filter,
+                size: Size::Suite,
+                environment: vec![],
+            };
+            return test::run(&tiers, &asked).unwrap_or_else(|error| failure(&error));
         }
-        Verb::Soak { filter } => {
-            return soak::run(&filter).unwrap_or_else(|error| failure(&error));
+        Verb::Soak { what, filter } => {
+            return soak::run(what.as_ref(), &filter).unwrap_or_else(|error| failure(&error));
         }
         Verb::Vm {
             kernels,

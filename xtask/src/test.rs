@@ -28,8 +28,17 @@ pub(crate) enum Size {
     Soak,
 }
 
+/// Which tests are to run, and how.
+pub(crate) struct Asked<'a> {
+    /// Only tests whose names contain one of these; all for none.
+    pub(crate) filter: &'a [String],
+    pub(crate) size: Size,
+    /// What they are told besides.
+    pub(crate) environment: Vec<(&'static str, String)>,
+}
+
 /// Runs the tiers in order; success only if some test ran, all passed, and nothing stayed behind.
-pub(crate) fn run(numbers: &[u8], filter: &[String], size: Size) -> Result<ExitCode> {
+pub(crate) fn run(numbers: &[u8], asked: &Asked<'_>) -> Result<ExitCode> {
     let tiers = Tier::chosen(numbers);
     let needs = tiers
         .iter()
@@ -55,7 +64,7 @@ pub(crate) fn run(numbers: &[u8], filter: &[String], size: Size) -> Result<ExitC
     let mut total = Outcome::default();
     for tier in tiers {
         let start = Instant::now();
-        let outcome = run_tier(tier, &programs, &ready, agent.as_deref(), (filter, size))?;
+        let outcome = run_tier(tier, &programs, &ready, agent.as_deref(), asked)?;
         summary.push((tier, outcome.clone(), start.elapsed()));
         total.add(outcome);
     }
@@ -85,20 +94,20 @@ fn run_tier(
     programs: &[(Tier, Executable)],
     ready: &Ready,
     agent: Option<&Path>,
-    (filter, size): (&[String], Size),
+    asked: &Asked<'_>,
 ) -> Result<Outcome> {
     println!("tier {}: {}", tier as u8, tier.title());
     let mut outcome = Outcome::default();
     for (_, program) in programs.iter().filter(|(of, _)| *of == tier) {
-        let mut command = test_command(tier, program, ready, agent, size);
-        command.args(filter);
+        let mut command = test_command(tier, program, ready, agent, asked);
+        command.args(asked.filter);
         let name = format!("{} {}", program.package, program.target);
-        outcome.add(run_program(&name, tier, &mut command)?);
+        outcome.add(run_program(&name, (tier, asked.size), &mut command)?);
     }
-    if tier == Tier::Unit && filter.is_empty() {
+    if tier == Tier::Unit && asked.filter.is_empty() {
         let mut command = cargo()?;
         command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-        outcome.add(run_program("doc tests", tier, &mut command)?);
+        outcome.add(run_program("doc tests", (tier, asked.size), &mut command)?);
     }
     Ok(outcome)
 }
@@ -109,10 +118,13 @@ fn test_command(
     program: &Executable,
     ready: &Ready,
     agent: Option<&Path>,
-    size: Size,
+    asked: &Asked<'_>,
 ) -> Command {
     let mut environment = ready.environment(agent);
-    if size == Size::Soak {
+    for (name, value) in &asked.environment {
+        environment.push((name, value.into()));
+    }
+    if asked.size == Size::Soak {
         environment.push(("LB_TEST_SOAK", "1".into()));
     }
     environment.push(("CARGO_MANIFEST_DIR", program.package_dir.clone().into()));
@@ -130,25 +142,29 @@ fn test_command(
     command
         .current_dir(&program.package_dir)
         .arg("--color=never");
-    let asked = env::var("LB_TEST_THREADS")
+    let threads = env::var("LB_TEST_THREADS")
         .ok()
         .and_then(|number| number.parse().ok());
     // What is measured in connections a second has the machine to itself.
-    let default = match size {
+    let default = match asked.size {
         Size::Suite => tier.default_threads(),
         Size::Soak => Some(1),
     };
     if let Some(default) = default {
-        command.arg(format!("--test-threads={}", asked.unwrap_or(default)));
+        command.arg(format!("--test-threads={}", threads.unwrap_or(default)));
     }
     command
 }
 
 /// A program that dies, hangs, or says one thing and exits with another counts as one failed test.
-fn run_program(name: &str, tier: Tier, command: &mut Command) -> Result<Outcome> {
+fn run_program(name: &str, (tier, size): (Tier, Size), command: &mut Command) -> Result<Outcome> {
     let start = Instant::now();
     let step = Step::new(&format!("test-{}", name.replace(' ', "-")), name)?;
-    let (deadline, limit) = (tier.deadline(), tier.limit());
+    let (mut deadline, limit) = (tier.deadline(), tier.limit());
+    // One test may take all the time that there is.
+    if size == Size::Soak {
+        deadline = limit;
+    }
     let status = step.run_while_it_moves(command, deadline, limit, libtest::progress)?;
     let said = std::fs::read_to_string(step.log()).unwrap_or_default();
     let parsed = libtest::parse(&said);

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Goes on with a packet that came to be the first of a flow of a Service, or one whose entries are
-/// lost: any other keeps its action.
+/// lost; and with one that is to be refused, which a martian is not: any other keeps its action.
 ///
 /// Each step is a function of the kernel's own (not inlined): none has to leave room on the stack
 /// for another.
@@ -41,9 +41,14 @@ pub fn go_on(
     whole: u16,
     side: Side,
 ) -> Action {
-    let Action::Open(_) = action else {
-        return action;
+    let goes_on = match action {
+        Action::Open(_) => true,
+        Action::RefusePort => side == Side::NodeDevice,
+        _ => false,
     };
+    if !goes_on {
+        return action;
+    }
     let whole_and_side = u32::from(whole) | (side as u32) << 16;
     Action::unpack(go_on_by_call(ctx, p, s, action.pack(), whole_and_side))
 }
@@ -129,7 +134,7 @@ fn seen_from_by_call(p: &Packet, action: u64, side: Side) -> u64 {
     }
 }
 
-/// May this packet open a flow of the frontend in `action`?
+/// May this packet open a flow of the frontend in `action`, or be refused?
 #[inline(never)]
 fn admit_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, action: u64, side: Side) -> u64 {
     match Action::unpack(action) {
@@ -137,6 +142,9 @@ fn admit_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, action: u64, sid
             Some(refused) => refused.pack(),
             None => action,
         },
+        Action::RefusePort if side == Side::NodeDevice && is_martian(ctx, p, s) => {
+            Action::dropped(Reason::PktMartian).pack()
+        }
         _ => action,
     }
 }
@@ -183,7 +191,7 @@ fn opens(p: &Packet, s: &Scratch) -> bool {
 
 /// May no client on this side have the packet's source? What the stack would drop must not leave
 /// under our address.
-#[inline(always)]
+#[inline(never)]
 fn is_martian(ctx: *mut c_void, p: &Packet, s: &mut Scratch) -> bool {
     if p.source_is_impossible() {
         return true;

@@ -18,8 +18,9 @@ pub const MORE: u16 = 1 << 13;
 pub const OFFSET: u16 = MORE - 1;
 
 /// Reads a fragment into `p`, and returns what its packet is known by; in IPv6 so many bytes stand
-/// `before` its header. `None` for other protocols, for what is shorter than it says, and for a
-/// first fragment that lacks some of its transport header. The ports of a later one are 0.
+/// `before` its header. `None` for other protocols, for what is shorter than it says, for headers
+/// that contradict each other, and for a first fragment that lacks some of its transport header. The
+/// ports of a later one are 0.
 #[inline(always)]
 pub fn parse(skb: *mut __sk_buff, net: Net, before: u32, p: &mut Packet) -> Option<u32> {
     // SAFETY: fields of the program's own context.
@@ -38,6 +39,7 @@ pub fn parse(skb: *mut __sk_buff, net: Net, before: u32, p: &mut Packet) -> Opti
     p.sport = 0;
     p.dport = 0;
     p.flags = if p.proto == UDP { 0 } else { ACK };
+    p.number = 0;
     p.l4_len = 0;
     p.sum = 0;
     let least = match p.proto {
@@ -64,7 +66,28 @@ pub fn parse(skb: *mut __sk_buff, net: Net, before: u32, p: &mut Packet) -> Opti
         UDP => (0, u32::from(halves(l4[1]).1), 8),
         _ => (sctp::flags(byte(l4[3], 0)), l4[2], sctp::HEADER as u8),
     };
+    p.number = match p.proto {
+        UDP => 0,
+        // What opens: its sequence number.
+        TCP if p.has_syn() => u32::from_be(l4[1]),
+        TCP => u32::from_be(l4[2]),
+        _ => sctp_tag(skb, p, l4[1]),
+    };
     Some(id)
+}
+
+/// The initiate tag of what opens, else the verification tag, which is `own`.
+#[inline(always)]
+fn sctp_tag(skb: *mut __sk_buff, p: &Packet, own: u32) -> u32 {
+    let initiate: Option<[u32; 1]> = if p.has_syn() {
+        load(skb, p.l4 + sctp::READ, 4)
+    } else {
+        None
+    };
+    match initiate {
+        Some([tag]) => u32::from_be(tag),
+        None => u32::from_be(own),
+    }
 }
 
 /// What an IPv4 header says.
@@ -72,13 +95,17 @@ pub fn parse(skb: *mut __sk_buff, net: Net, before: u32, p: &mut Packet) -> Opti
 fn network_v4(skb: *mut __sk_buff, net: Net, p: &mut Packet) -> Option<u32> {
     let h: [u32; 5] = load(skb, net.at, 20)?;
     let (id, place) = halves(h[1]);
+    let header = u32::from(byte(h[0], 0) & 0xf) << 2;
+    if byte(h[0], 0) >> 4 != 4 || header < 20 {
+        return None;
+    }
     p.src = v4(h[3]);
     p.dst = v4(h[4]);
     p.ttl = byte(h[2], 0);
     p.proto = byte(h[2], 1);
     p.header_sum = halves(h[2]).1;
     p.len = u32::from(u16::from_be(halves(h[0]).1));
-    p.l4 = net.at + (u32::from(byte(h[0], 0) & 0xf) << 2);
+    p.l4 = net.at + header;
     p.fragment = u16::from_be(place);
     Some(u32::from(id))
 }
@@ -87,6 +114,9 @@ fn network_v4(skb: *mut __sk_buff, net: Net, p: &mut Packet) -> Option<u32> {
 #[inline(always)]
 fn network_v6(skb: *mut __sk_buff, net: Net, before: u32, p: &mut Packet) -> Option<u32> {
     let h: [u32; 10] = load(skb, net.at, 40)?;
+    if byte(h[0], 0) >> 4 != 6 {
+        return None;
+    }
     let f: [u32; 2] = load(skb, net.at + before, 8)?;
     let place = u16::from_be(halves(f[0]).1);
     let more = if place & 1 != 0 { MORE } else { 0 };

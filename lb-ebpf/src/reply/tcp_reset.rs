@@ -41,7 +41,8 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
     let (seq, ack, flags) = if p.flags & ACK != 0 {
         (ack, 0, RST)
     } else {
-        let next = seq.wrapping_add(data).wrapping_add(u32::from(p.has_syn()));
+        let opens_and_ends = u32::from(p.has_syn()) + u32::from(p.is_fin());
+        let next = seq.wrapping_add(data).wrapping_add(opens_and_ends);
         (0, next.to_be(), RST | ACK)
     };
     let unfinished = p.sum_is_unfinished();

@@ -2,19 +2,19 @@
 //! `BPF_PROG_TEST_RUN`, by tc and by XDP, in both families, with the counters that it moves.
 
 mod excused;
-mod expect;
+pub(crate) mod expect;
 mod flood;
 mod judge;
 mod kernel;
 mod marks;
-mod packet;
-mod plan;
+pub(crate) mod packet;
+pub(crate) mod plan;
 mod reasons;
-mod row;
+pub(crate) mod row;
 mod rows;
 mod run;
-mod scene;
-mod stage;
+pub(crate) mod scene;
+pub(crate) mod stage;
 mod today;
 mod wire;
 

@@ -87,9 +87,18 @@ pub(crate) struct Ran {
 impl Scene {
     /// To be called in the node's network namespace.
     pub(crate) fn new(node: &Node) -> Result<Self> {
+        Self::with_flows(node, 16_384)
+    }
+
+    /// The same, with room for few flows, all of which are read after each packet.
+    pub(crate) fn with_few_flows(node: &Node) -> Result<Self> {
+        Self::with_flows(node, 512)
+    }
+
+    fn with_flows(node: &Node, flows: u32) -> Result<Self> {
         stay_on_this_cpu()?;
         let indices = indices()?;
-        let agent = Agent::start(node.pins.path(), &indices)?;
+        let agent = Agent::start(node.pins.path(), &indices, flows)?;
         let state = State::open(agent.dir())?;
         let mut scene = Self {
             agent,

@@ -25,6 +25,9 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
         &[
             "datapath::",
             "datapath_switch::",
+            "flows::",
+            "fragments::",
+            "fuzz::",
             "instructions::",
             "lb0::ping::a_vip_answers_ping",
             "packet_affinity::a_client_outside_stays_with_its_backend",

@@ -91,7 +91,8 @@ fn reset(sent: &[u8], at: usize, turned: Tuple) -> Option<Vec<u8>> {
     };
     let segment = TcpSlice::from_slice(sent.get(at..end)?).ok()?;
     let acknowledged = segment.ack();
-    let length = u32::try_from(segment.payload().len()).ok()? + u32::from(segment.syn());
+    let ends = u32::from(segment.syn()) + u32::from(segment.fin());
+    let length = u32::try_from(segment.payload().len()).ok()? + ends;
     let mut header = TcpHeader::new(turned.sport, turned.dport, 0, 0);
     header.rst = true;
     if acknowledged {

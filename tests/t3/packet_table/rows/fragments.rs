@@ -7,11 +7,12 @@ use lb_common::Reason::{
 
 use crate::packet_table::{
     expect::{DROPPED, EXPIRED, PASSED, REFUSED, TO_THE_CLIENT, Then, to, too_big},
-    packet::{ACK, At, Extension, Packet, Sum, chunk, other, sctp, syn, tcp, udp},
+    packet::{ACK, At, Extension, Layer, Packet, SYN, Sum, chunk, other, sctp, syn, tcp, udp},
     plan::{
         Device, ELSEWHERE, FAR, HERE, POD, Peer, QUIET, S_EMPTY, S_FAR, S_HERE, S_NARROW, S_QUIET,
     },
     row::{NOTHING, Row, row},
+    stage::Place,
 };
 
 pub(super) fn rows() -> Vec<Row> {
@@ -53,6 +54,10 @@ fn foreign() -> Vec<Row> {
         row("a first fragment that ends within the TCP header passes")
             .given(syn().fragment(0, true).cut(4))
             .then(PASSED, PktFragment),
+        row("a fragment whose IPv4 header is too short by its own word passes")
+            .given(udp().fragment(0, true).edit(Layer::Ip, 0, &[0x44]))
+            .then(PASSED, PktFragment)
+            .v4(),
         row("a first fragment without any transport header passes")
             .given(udp().fragment(0, true).payload(0).cut(8))
             .then(PASSED, PktFragment),
@@ -126,6 +131,15 @@ fn requests() -> Vec<Row> {
         row("a whole packet with a fragment header goes to its backend")
             .given(udp().extension(Extension::Atomic))
             .then(to(FAR), PktForwarded)
+            .v6(),
+        row("an acknowledgement with a fragment header confirms its connection")
+            .given(syn().to(S_HERE.node_port()))
+            .then(to(HERE), PktLocal)
+            .given(tcp(SYN | ACK).payload(0).answer(None))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(tcp(ACK).payload(0).extension(Extension::Atomic).again())
+            .then(to(HERE), PktLocal)
+            .records(Place::Established)
             .v6(),
         row("the next datagram of the same identification goes its own way")
             .given(first())

@@ -7,8 +7,8 @@ use testbed::addr::{Both, LOOPBACK};
 
 use crate::packet_table::{
     expect::{DROPPED, PASSED, to},
-    packet::{ACK, syn, tcp, udp},
-    plan::{CLIENT, FAR, NODE, POD, Peer, S_FAR, S_HERE},
+    packet::{ACK, At, syn, tcp, udp},
+    plan::{CLIENT, Device, FAR, NODE, POD, Peer, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
 };
 
@@ -101,5 +101,25 @@ pub(super) fn rows() -> Vec<Row> {
             )
             .then(PASSED, NOTHING),
     ]);
+    rows.push(
+        row("a port that a cluster IP does not define is not refused to a martian")
+            .given(
+                syn()
+                    .from(Peer::new(LOOPBACK, 4_711))
+                    .to(S_FAR.vip().port(81)),
+            )
+            .then(DROPPED, PktMartian),
+    );
+    rows.push(
+        row("a packet larger than the way back is dropped too where rp_filter is strict")
+            .given(
+                tcp(ACK)
+                    .payload(1_600)
+                    .to(S_FAR.lb())
+                    .at(At::Ingress(Device::Eth1)),
+            )
+            .then(DROPPED, PktMartian)
+            .v4(),
+    );
     rows
 }

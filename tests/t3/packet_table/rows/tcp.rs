@@ -1,11 +1,11 @@
 //! Segments with flags of every kind, with and without a connection.
 
-use lb_common::Reason::{PktForwarded, PktLocal, PktMalformed, PktNoFlow, PktReply};
+use lb_common::Reason::{PktForwarded, PktLocal, PktMalformed, PktNoEndpoint, PktNoFlow, PktReply};
 
 use crate::packet_table::{
-    expect::{ANYTHING, DROPPED, PASSED, TO_THE_CLIENT, to},
+    expect::{ANYTHING, DROPPED, PASSED, REFUSED, TO_THE_CLIENT, to},
     packet::{ACK, FIN, Layer, PSH, RST, SYN, URG, syn, tcp},
-    plan::{ELSEWHERE, FAR, HERE, S_FAR, S_HERE},
+    plan::{ELSEWHERE, FAR, HERE, S_EMPTY, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
     stage::Place,
 };
@@ -38,6 +38,9 @@ pub(super) fn rows() -> Vec<Row> {
         row("a SYN-ACK for a node port answers another program's connection and passes")
             .given(tcp(SYN | ACK).from(ELSEWHERE))
             .then(PASSED, NOTHING),
+        row("a FIN alone to a Service without endpoints is reset behind itself")
+            .given(tcp(FIN).to(S_EMPTY.node_port()))
+            .then(REFUSED, PktNoEndpoint),
         row("all of 40 bytes of TCP options stay")
             .given(syn().tcp_options(40))
             .then(to(FAR), PktForwarded),

@@ -80,8 +80,9 @@ struct Saved {
 }
 
 impl Agent {
-    /// Loads and fills everything; to be called in the node's network namespace.
-    pub(crate) fn start(pins: &Path, indices: &BTreeMap<Device, u32>) -> Result<Self> {
+    /// Loads and fills everything, with room for so many flows; to be called in the node's network
+    /// namespace.
+    pub(crate) fn start(pins: &Path, indices: &BTreeMap<Device, u32>, flows: u32) -> Result<Self> {
         let dir = BpfDir::create(pins)?;
         let options = Options {
             fib_source: Features::probe()?.fib_source,
@@ -94,8 +95,9 @@ impl Agent {
             refusals_per_second: 1,
             // Small, since each row looks at all of them.
             capacities: [
-                (maps::FLOWS, 16_384),
-                (maps::NEWFLOWS, 16_384),
+                (maps::FLOWS, flows),
+                (maps::NEWFLOWS, flows),
+                (maps::FOREIGN, flows),
                 (maps::SNAT_PEERS, 1024),
                 (maps::FRAGMENTS, 1024),
                 (maps::AFFINITY, 1024),

@@ -11,7 +11,7 @@ use lb_agent::{
 };
 use lb_common::{
     affinity::{Affinity, AffinityKey, AffinityShare},
-    flow::{Flow, FlowKey, direction},
+    flow::{Flow, FlowKey, began, connects, direction, units},
     fragment::{Fragment, FragmentKey},
     hash::HashKey,
     maps,
@@ -99,6 +99,41 @@ impl State {
         Ok(())
     }
 
+    /// Moves every time that is remembered back by so many nanoseconds, as if they had passed.
+    pub(crate) fn elapse(&mut self, time: u64) -> Result<()> {
+        let units = units(time);
+        for map in [&mut self.new, &mut self.established] {
+            let mut entries = map.entries()?;
+            for (key, flow) in &mut entries {
+                if flow.direction == direction::REPLY {
+                    flow.seen = flow.seen.wrapping_sub(units);
+                    if !connects(key.proto) {
+                        flow.proof = flow.proof.wrapping_sub(began(time));
+                    }
+                } else if (flow.seen, flow.proof) != (0, 0) {
+                    let at = u64::from(flow.seen) << 32 | u64::from(flow.proof);
+                    flow.set_verified(at.wrapping_sub(time));
+                }
+            }
+            write(map, &entries)?;
+        }
+        let mut foreign = self.foreign.entries()?;
+        for (_, seen) in &mut foreign {
+            *seen = seen.wrapping_sub(units);
+        }
+        write(&mut self.foreign, &foreign)?;
+        let mut fragments = self.fragments.entries()?;
+        for (_, first) in &mut fragments {
+            first.seen_ns = first.seen_ns.wrapping_sub(time);
+        }
+        write(&mut self.fragments, &fragments)?;
+        let mut affinity = self.affinity.entries()?;
+        for (_, record) in &mut affinity {
+            record.last_used_ns = record.last_used_ns.saturating_sub(time);
+        }
+        write(&mut self.affinity, &affinity)
+    }
+
     /// Where flow records stand now.
     pub(crate) fn place(&self) -> Result<Place> {
         let new = !self.new.entries()?.is_empty();
@@ -110,6 +145,15 @@ impl State {
             (true, true) => Place::Both,
         })
     }
+}
+
+fn write<K: aya::Pod, V: aya::Pod>(map: &mut HashPin<K, V>, entries: &[(K, V)]) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let done = map.insert(entries);
+    ensure!(done.error.is_none(), "{done:?}");
+    Ok(())
 }
 
 fn clear<K: aya::Pod, V: aya::Pod>(map: &mut HashPin<K, V>) -> Result<()> {
