@@ -18,5 +18,8 @@ pub const ELIGIBLE: u32 = 1;
 /// It still serves (ready, or serving while terminating): records of connections that it has stay
 /// valid.
 pub const SERVING: u32 = 1 << 1;
+/// It has left the Service, and keeps its connections of TCP and SCTP for a while, which would be
+/// reset otherwise (see [`RESET`](crate::pool::flags::RESET)).
+pub const KEPT: u32 = 1 << 5;
 
 const _: () = assert!(size_of::<MemberKey>() == 8);

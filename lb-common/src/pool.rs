@@ -86,6 +86,9 @@ pub mod flags {
     /// For frontends with [`LOAD_BALANCER`](crate::frontend::LOAD_BALANCER), sources are checked
     /// against `lb_srcranges`.
     pub const SOURCE_RANGES: u16 = 1 << 2;
+    /// Connections of a backend that is no longer a member are reset: one that may keep them for a
+    /// while is still a member, with [`KEPT`](crate::member::KEPT).
+    pub const RESET: u16 = 1 << 8;
 }
 
 const _: () = assert!(size_of::<Pool>() == 32);

@@ -118,6 +118,9 @@ reasons! {
     PktRefusalLimited = 38, "pkt_refusal_limited";
     /// A client was not remembered for session affinity: the Service has as many records as it may.
     AffinityShareFull = 39, "affinity_share_full";
+    /// A connection was reset on both sides: its backend has left the Service, or it is too old, and
+    /// the Service wants that.
+    PktReset = 40, "pkt_reset";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

@@ -48,7 +48,7 @@ pub fn carry_held(skb: *mut __sk_buff, action: u64, side: Side) -> Verdict {
 #[inline(always)]
 fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Side) -> Verdict {
     match action {
-        Action::Pass | Action::Open(_) => side.not_ours(),
+        Action::Pass | Action::Open(_) | Action::Reset(_) => side.not_ours(),
         Action::Drop => Verdict::Shot,
         Action::Refuse(pool) => {
             count(Reason::PktNoEndpoint);

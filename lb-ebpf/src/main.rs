@@ -19,6 +19,7 @@ mod oversized;
 mod packet;
 mod programs;
 mod reply;
+mod reset;
 mod rewrite;
 mod route;
 mod scratch;

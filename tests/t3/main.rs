@@ -31,6 +31,7 @@ mod packet_sources;
 mod packet_table;
 mod packet_tunnel;
 mod port_conflicts;
+mod removal;
 mod scale;
 mod sctp;
 mod socket_affinity;

@@ -3,12 +3,14 @@
 
 pub mod cidr;
 pub mod cluster;
+pub(crate) mod duration;
 pub mod endpoint;
 pub mod event;
 pub mod key;
 pub mod machine;
 mod names;
 pub mod node;
+pub mod removal;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -23,4 +25,5 @@ pub use machine::{
     Attached, Device, Machine, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
 };
 pub use node::Node;
+pub use removal::Removal;
 pub use service::{Policy, Service, ServicePort, ServiceType};

@@ -89,6 +89,7 @@ impl Service {
             source_ranges: vec![],
             health_check_node_port: None,
             scheduler: None,
+            removal: None,
             problems: vec![],
         }
     }

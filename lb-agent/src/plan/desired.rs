@@ -1,6 +1,6 @@
 //! The shape of a plan: pools of backends, and the frontends that lead to them.
 
-use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use lb_common::{
     Addr, Proto,
@@ -89,6 +89,8 @@ pub struct Pool {
     pub scheduler: u8,
     /// 0 is off.
     pub affinity_secs: u32,
+    /// How long connections of a backend that left may go on; `None`: for ever.
+    pub grace: Option<Duration>,
     /// See [`lb_common::pool::flags`].
     pub flags: u16,
     /// Networks and their prefix lengths, counted in the 128 bits of an [`Addr`].
@@ -110,7 +112,7 @@ pub struct Member {
     pub flags: MemberFlags,
 }
 
-/// A member's flags: the two of `lb_members`, and three that the backend's entry shows.
+/// A member's flags: the three of `lb_members`, and three that the backend's entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberFlags(u8);
 
@@ -125,6 +127,8 @@ impl MemberFlags {
     pub const LOCAL: Self = Self(8);
     /// Its address is one of this machine's own.
     pub const OWN: Self = Self(16);
+    /// Has left the Service, and keeps its connections for a while.
+    pub const KEPT: Self = Self(32);
 
     /// Adds `other` if `on`.
     #[must_use]
@@ -141,7 +145,7 @@ impl MemberFlags {
     /// The value in `lb_members`.
     #[must_use]
     pub fn member_flags(self) -> u32 {
-        u32::from(self.0) & (member::ELIGIBLE | member::SERVING)
+        u32::from(self.0) & (member::ELIGIBLE | member::SERVING | member::KEPT)
     }
 
     /// From the value in `lb_members`.
@@ -150,12 +154,14 @@ impl MemberFlags {
         Self::default()
             .with(Self::ELIGIBLE, flags & member::ELIGIBLE != 0)
             .with(Self::SERVING, flags & member::SERVING != 0)
+            .with(Self::KEPT, flags & member::KEPT != 0)
     }
 }
 
 const _: () = assert!(
     MemberFlags::ELIGIBLE.0 as u32 == member::ELIGIBLE
         && MemberFlags::SERVING.0 as u32 == member::SERVING
+        && MemberFlags::KEPT.0 as u32 == member::KEPT
 );
 
 impl fmt::Debug for MemberFlags {
@@ -166,6 +172,7 @@ impl fmt::Debug for MemberFlags {
             (Self::TERMINATING, 'T'),
             (Self::LOCAL, 'L'),
             (Self::OWN, 'O'),
+            (Self::KEPT, 'K'),
         ];
         names
             .iter()

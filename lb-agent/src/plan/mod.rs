@@ -16,7 +16,7 @@ use lb_common::{Proto, pool::flags};
 use no_local::NoLocalOf;
 use thiserror::Error;
 
-use crate::model::{Cidr, Machine, Policy, Scheduler, Service, ServicePort, Slice};
+use crate::model::{Cidr, Machine, Policy, Removal, Scheduler, Service, ServicePort, Slice};
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,6 +28,8 @@ pub struct PlanConfig {
     pub external_ips: Vec<Cidr>,
     /// For services that name none.
     pub scheduler: Scheduler,
+    /// For services that name none.
+    pub removal: Removal,
     /// VIPs are routed to `lb0`.
     pub lb0: bool,
     /// What is not routed there, and what is left alone.
@@ -148,6 +150,12 @@ fn family_of_port(
         if !ranges.is_empty() {
             pool_flags |= flags::SOURCE_RANGES;
         }
+        // UDP follows the Service at once: see `Removal`.
+        let removal = service.removal.unwrap_or(config.removal);
+        let grace = removal.grace().filter(|_| port.proto != Proto::Udp);
+        if grace.is_some() {
+            pool_flags |= flags::RESET;
+        }
         let pool = plan.pools.len();
         plan.pools.push(Pool {
             id: PoolId {
@@ -158,6 +166,7 @@ fn family_of_port(
             },
             scheduler: service.scheduler.unwrap_or(config.scheduler).number(),
             affinity_secs: service.affinity_secs.unwrap_or(0),
+            grace,
             flags: pool_flags,
             source_ranges: ranges.clone(),
             members,

@@ -62,7 +62,8 @@ impl Edges {
         machine: &Machine,
         phase: Phase,
     ) -> Option<Vec<String>> {
-        if done.report.first_synced || done.report.udp_lost > 0 {
+        let lost = done.report.udp_lost + done.report.connections_lost;
+        if done.report.first_synced || lost > 0 {
             self.sockets.wake();
         }
         self.lb0.refresh(engine, machine.state(), phase)

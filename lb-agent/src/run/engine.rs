@@ -27,6 +27,8 @@ pub(super) struct Synced {
     pub(super) took: Duration,
     /// When it ended.
     pub(super) end: Instant,
+    /// When the next one has something to do though nothing changes.
+    pub(super) due: Option<Instant>,
 }
 
 impl Synced {
@@ -37,6 +39,7 @@ impl Synced {
             freed: self.report.freed,
             unsettled: self.snapshot.unsettled,
             complete: self.report.synced,
+            due: self.due,
         }
     }
 }
@@ -74,6 +77,7 @@ impl Core {
     /// Writes what has changed.
     pub(super) fn sync(&mut self) -> Synced {
         let start = Instant::now();
+        self.engine.set_time(start);
         let report = self.engine.sync(&mut self.maps);
         let end = Instant::now();
         Synced {
@@ -81,6 +85,7 @@ impl Core {
             snapshot: self.engine.snapshot(),
             took: end - start,
             end,
+            due: self.engine.next_due(),
         }
     }
 

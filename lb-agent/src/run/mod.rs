@@ -187,6 +187,7 @@ fn restore(config: &Config, maps: &mut Maps) -> Result<Engine> {
         node_name: config.node_name.as_str().into(),
         external_ips: config.external_ip_cidrs.clone(),
         scheduler: config.scheduler,
+        removal: config.removal,
         lb0: config.lb0 == Lb0Mode::On,
         ..PlanConfig::default()
     };

@@ -157,6 +157,7 @@ impl Observer {
             snapshot,
             took,
             end: _,
+            due: _,
         } = done;
         let many = self.syncs.received_many();
         self.usage(snapshot);

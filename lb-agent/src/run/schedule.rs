@@ -39,6 +39,8 @@ pub(super) struct SyncOutcome {
     pub(super) unsettled: bool,
     /// Every source is listed, and all of it is written: audits may begin.
     pub(super) complete: bool,
+    /// When a sync has something to do though nothing changes.
+    pub(super) due: Option<Instant>,
 }
 
 /// Whether a step has to be followed by another.
@@ -60,6 +62,8 @@ pub(super) struct Schedule {
     changed: Option<Instant>,
     last: Option<Instant>,
     retry: Option<Instant>,
+    /// See [`SyncOutcome::due`].
+    due: Option<Instant>,
     pause: Option<Duration>,
     settle: Option<Instant>,
     audit: Option<Instant>,
@@ -76,6 +80,7 @@ impl Schedule {
             changed: None,
             last: None,
             retry: None,
+            due: None,
             pause: None,
             settle: None,
             audit: None,
@@ -101,7 +106,9 @@ impl Schedule {
             freed,
             unsettled,
             complete,
+            due,
         } = outcome;
+        self.due = due;
         if complete {
             self.audit.get_or_insert(now + self.period);
         }
@@ -165,7 +172,8 @@ impl Schedule {
 
     /// What comes next, and when (the past means now).
     pub(super) fn next(&self) -> Option<(Instant, Due)> {
-        let wanted = self.changed.into_iter().chain(self.retry).min();
+        let wanted = self.changed.into_iter().chain(self.retry);
+        let wanted = wanted.chain(self.due).min();
         let sync = wanted.map(|at| {
             let at = self.last.map_or(at, |last| at.max(last + self.coalesce));
             (at, Due::Sync)
@@ -189,6 +197,7 @@ mod tests {
         freed: false,
         unsettled: false,
         complete: false,
+        due: None,
     };
     const COMPLETE: SyncOutcome = SyncOutcome {
         complete: true,

@@ -17,7 +17,7 @@ use super::{
         Source, XdpMode,
     },
 };
-use crate::model::{Cidr, Scheduler};
+use crate::model::{Cidr, Removal, Scheduler};
 
 /// Flags of the running agent.
 #[derive(Args, Debug)]
@@ -107,6 +107,16 @@ pub struct Flags {
         help = scheduler_help()
     )]
     pub scheduler: Option<Scheduler>,
+    /// What becomes of connections whose backend leaves its Service, where a Service does not say so
+    /// itself: they go on (`keep`), go on for a while (`reset-after=30s`), or are reset at once
+    /// (`reset`). UDP follows its Service at once in any case [default: keep]
+    #[arg(
+        long,
+        env = "LB_AGENT_ON_BACKEND_REMOVAL",
+        value_name = "keep|reset-after=DURATION|reset",
+        value_parser = removal
+    )]
+    pub on_backend_removal: Option<Removal>,
     /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or
     /// networks; lists combine. On loopback, node ports answer processes of the host only
     /// [default: all]
@@ -181,6 +191,7 @@ impl Flags {
             health_address: self.health.health_bind_address,
             metrics_address: self.metrics.metrics_bind_address,
             scheduler: self.scheduler,
+            removal: self.on_backend_removal,
             node_port_addresses: self.node_port_addresses,
             external_ip_cidrs: self.external_ip_cidrs,
             cluster_key_file: self.cluster_key_file,
@@ -206,6 +217,10 @@ fn scheduler_help() -> String {
     let default = Scheduler::default().name();
     let names = Scheduler::names();
     format!("Scheduler of Services that do not name one: {names} [default: {default}]")
+}
+
+fn removal(text: &str) -> Result<Removal, String> {
+    Removal::parse(text).ok_or_else(|| format!("known are {}", Removal::FORMS))
 }
 
 fn scheduler(name: &str) -> Result<Scheduler, String> {

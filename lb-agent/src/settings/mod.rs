@@ -22,7 +22,7 @@ use values::{
     SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 
-use crate::model::{Cidr, Scheduler};
+use crate::model::{Cidr, Removal, Scheduler};
 
 /// Every setting of the running agent.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Config {
     pub metrics_address: SocketAddr,
     /// Scheduler of Services that name none.
     pub scheduler: Scheduler,
+    /// What becomes of connections whose backend leaves a Service that does not say so itself.
+    pub removal: Removal,
     /// Addresses on which node ports answer; never empty.
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are accepted.
@@ -122,6 +124,7 @@ impl Config {
                 .metrics_address
                 .unwrap_or(defaults::METRICS_ADDRESS),
             scheduler: settings.scheduler.unwrap_or_default(),
+            removal: settings.removal.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
             external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
             cluster_key_file: settings.cluster_key_file,
@@ -153,6 +156,7 @@ impl Config {
                 "healthBindAddress": self.health_address,
                 "metricsBindAddress": self.metrics_address,
                 "scheduler": self.scheduler.name(),
+                "onBackendRemoval": self.removal.to_string(),
                 "nodePortAddresses": words.collect::<Vec<_>>(),
                 "minSyncPeriodSeconds": self.min_sync_period.map(seconds),
                 "syncPeriodSeconds": seconds(self.sync_period),

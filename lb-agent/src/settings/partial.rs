@@ -10,7 +10,7 @@ use super::values::{
     BindHold, ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress,
     PortRange, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
-use crate::model::{Cidr, Scheduler};
+use crate::model::{Cidr, Removal, Scheduler};
 
 /// The settings of one source; `None`: not given. [`Config`](super::Config) documents each of them.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -34,6 +34,7 @@ pub struct Partial {
     pub metrics_address: Option<SocketAddr>,
     pub bind_hard_fail: Option<bool>,
     pub scheduler: Option<Scheduler>,
+    pub removal: Option<Removal>,
     pub node_port_addresses: Option<Vec<NodePortAddress>>,
     pub external_ip_cidrs: Option<Vec<Cidr>>,
     pub cluster_key_file: Option<PathBuf>,
@@ -83,6 +84,7 @@ impl Partial {
             metrics_address: self.metrics_address.or(other.metrics_address),
             bind_hard_fail: self.bind_hard_fail.or(other.bind_hard_fail),
             scheduler: self.scheduler.or(other.scheduler),
+            removal: self.removal.or(other.removal),
             node_port_addresses: self.node_port_addresses.or(other.node_port_addresses),
             external_ip_cidrs: self.external_ip_cidrs.or(other.external_ip_cidrs),
             cluster_key_file: self.cluster_key_file.or(other.cluster_key_file),

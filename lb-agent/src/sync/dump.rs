@@ -124,6 +124,7 @@ impl Reader<'_> {
         for (bit, text) in [
             (flags::SOURCE_RANGES, "source-ranges"),
             (flags::NO_LOCAL, "no-local-endpoint"),
+            (flags::RESET, "reset"),
         ] {
             if pool.flags & bit != 0 {
                 let _ = write!(out, " {text}");
@@ -159,12 +160,12 @@ impl Reader<'_> {
         let mut kept: Vec<String> = kept
             .into_iter()
             .map(|(id, flags)| {
-                let odd = if flags == member::SERVING {
-                    ""
-                } else {
-                    " (odd member)"
+                let (verb, odd) = match flags {
+                    member::SERVING => ("keeps", ""),
+                    member::KEPT => ("lets go of", ""),
+                    _ => ("keeps", " (odd member)"),
                 };
-                format!("  keeps {}{odd}", self.backend(id))
+                format!("  {verb} {}{odd}", self.backend(id))
             })
             .collect();
         kept.sort();

@@ -38,6 +38,9 @@ pub struct Report {
     /// What connected UDP sockets may have lost: memberships of UDP backends that no longer serve,
     /// and UDP frontends that lead elsewhere or are gone.
     pub udp_lost: u64,
+    /// Backends that pools with a removal policy lost, and pools that got one: sockets of other
+    /// protocols than UDP may have to be reset.
+    pub connections_lost: u64,
     /// When the changes behind the slices of this sync were made (see
     /// [`Changes`](crate::model::Changes)).
     pub trigger_times: Vec<Trigger>,

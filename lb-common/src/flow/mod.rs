@@ -127,6 +127,8 @@ pub mod flags {
     /// Beside [`DIRECT`]: its client is this node (a process, or a pod that is masqueraded), so the
     /// reply goes up the stack.
     pub const STACK: u8 = 1 << 3;
+    /// Of a forward entry: the next packet of the client's side resets both sides.
+    pub const RESET: u8 = 1 << 4;
 }
 
 /// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.

@@ -3,9 +3,10 @@
 use core::ffi::c_void;
 
 use lb_common::{
-    flow::{direction, seen},
+    flow::{direction, flags, seen},
     frontend::scope,
     member,
+    pool::flags as pool_flags,
 };
 
 use super::{Action, Side, send};
@@ -31,14 +32,20 @@ pub fn established(
     if !goes_on(p, s, found, side) {
         return None;
     }
-    if flow::is_local(&s.flow) {
-        return Some(Action::Deliver);
-    }
-    Some(forward(ctx, p, s, whole, For::Forward))
+    let action = if flow::is_local(&s.flow) {
+        Action::Deliver
+    } else {
+        forward(ctx, p, s, whole, For::Forward)
+    };
+    Some(if flow::is_to_reset(&s.flow) {
+        Action::reset(action)
+    } else {
+        action
+    })
 }
 
 /// Does this packet of the client's side belong to the flow whose forward entry was found, and
-/// copied to `s.flow`? If not, the flow is forgotten.
+/// copied to `s.flow`? If not, the flow is forgotten. If so, `s.flow` says whether it is to be reset.
 #[inline(always)]
 pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     if s.flow.generation == 0 {
@@ -59,9 +66,23 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     let moves = !p.connects() || p.is_syn();
     let is_over = flow::is_past(reverse.peek(), p.proto, now)
         || (p.is_syn() && reverse.peek().state(p.proto).is_over());
-    if is_over || (moves && !flow::is_direct(&s.flow) && !still_serves(p, s, side)) {
+    let is_marked = flow::is_to_reset(&s.flow);
+    s.flow.flags &= !flags::RESET;
+    let asks = if moves {
+        !flow::is_direct(&s.flow)
+    } else {
+        lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
+    };
+    let moved = is_marked || (asks && has_left(p, s, side, moves));
+    // Whoever the next packet of SCTP goes to knows no such association, and aborts it.
+    if is_over || (moved && (moves || !p.is_tcp())) {
         flow::forget(s, found.table, Some(&reverse));
         return false;
+    }
+    if moved && !p.is_rst() && !p.is_fragment() {
+        reverse.close(now);
+        s.flow.flags |= flags::RESET;
+        return true;
     }
     reverse.client_sent(p, now);
     found.mark_verified(&s.key, &s.flow, p.ifindex, now);
@@ -77,20 +98,34 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     true
 }
 
-/// Would a new flow be given this one's backend too: is the frontend still its pool's, and the
-/// backend a member that serves, at the same address?
+/// Has the flow's backend left its pool? What moves goes by what a new flow would be given: the
+/// frontend must still be the pool's, and the backend a member that serves, at the same address.
+/// What does not move keeps its backend as long as that one is a member at all, and where the
+/// frontend is no longer the pool's.
 #[inline(always)]
-fn still_serves(p: &Packet, s: &Scratch, side: Side) -> bool {
-    if !lookup::is_member(s.flow.pool, s.flow.backend, member::SERVING) {
+fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool) -> bool {
+    let wanted = if moves { member::SERVING } else { 0 };
+    if has_backend(s, wanted) != moves {
+        return moves;
+    }
+    leads_to_pool(p, s, side) != moves
+}
+
+/// Is the flow's backend a member of its pool, with all of these flags, and at the same address?
+#[inline(always)]
+fn has_backend(s: &Scratch, wanted: u32) -> bool {
+    if !lookup::is_member(s.flow.pool, s.flow.backend, wanted) {
         return false;
     }
-    let same_backend = match lookup::backend(s.flow.backend) {
+    match lookup::backend(s.flow.backend) {
         Some(b) => b.port == s.flow.dport && packet::same(&b.addr, &s.flow.dst),
         None => false,
-    };
-    if !same_backend {
-        return false;
     }
+}
+
+/// Is the frontend still the pool's?
+#[inline(always)]
+fn leads_to_pool(p: &Packet, s: &Scratch, side: Side) -> bool {
     let scope = match side {
         Side::NodeDevice => scope::EXTERNAL,
         Side::Lb0 => scope::INTERNAL,

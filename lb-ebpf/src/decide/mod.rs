@@ -52,11 +52,39 @@ pub enum Action {
     Expired,
     /// Ours, but larger than the way on carries.
     TooBig,
+    /// Both sides of its connection are reset: the client, which sent it, and the backend, by this
+    /// way.
+    Reset(Onward),
     /// Not decided yet: it opens a flow of this frontend. Programs never see it.
     Open(FrontendValue),
 }
 
+/// How the reset of a connection reaches the backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Onward {
+    /// Not at all: no way is known.
+    None,
+    /// Up the stack.
+    Deliver,
+    /// By the way in `Scratch::fib`, whose neighbour the kernel finds.
+    Send,
+    /// By that way, its neighbour known.
+    SendKnown,
+}
+
 impl Action {
+    /// Both sides are reset, the backend by the way on which the packet would have gone.
+    #[inline(always)]
+    fn reset(instead_of: Self) -> Self {
+        Self::Reset(match instead_of {
+            Self::Deliver => Onward::Deliver,
+            Self::Send { neighbour: false } => Onward::Send,
+            Self::Send { neighbour: true } => Onward::SendKnown,
+            _ => Onward::None,
+        })
+    }
+
     /// Dropped, and counted under this reason.
     #[inline(always)]
     fn dropped(reason: Reason) -> Self {
@@ -78,6 +106,7 @@ impl Action {
             Self::DeliverVia(device) => (7, device),
             Self::Expired => (8, 0),
             Self::TooBig => (9, 0),
+            Self::Reset(onward) => (11, onward as u32),
             Self::Open(frontend) => (10 | u64::from(frontend.flags) << 8, frontend.pool),
         };
         u64::from(value) << 32 | kind
@@ -99,6 +128,12 @@ impl Action {
             7 => Self::DeliverVia(value),
             8 => Self::Expired,
             9 => Self::TooBig,
+            11 => Self::Reset(match value {
+                1 => Onward::Deliver,
+                2 => Onward::Send,
+                3 => Onward::SendKnown,
+                _ => Onward::None,
+            }),
             10 => Self::Open(FrontendValue {
                 pool: value,
                 flags: packed as u32 >> 8,

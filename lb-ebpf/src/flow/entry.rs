@@ -154,6 +154,20 @@ impl Entry {
         self.touch(now);
     }
 
+    /// Both sides were reset by us; call it for a reply entry.
+    #[inline(always)]
+    pub fn close(&self, now: u64) {
+        let (client, server) = self.sides();
+        // SAFETY: a map element that lives while the program runs; a packet of either side that
+        // comes meanwhile writes its byte anew, and the next one of the client's is answered with a
+        // reset again.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*self.ptr).client, client | seen::RST);
+            core::ptr::write_volatile(&raw mut (*self.ptr).server, server | seen::RST);
+        }
+        self.touch(now);
+    }
+
     /// What the client's and the server's side have done; call it for a reply entry.
     #[inline(always)]
     fn sides(&self) -> (u8, u8) {

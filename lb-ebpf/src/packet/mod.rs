@@ -36,6 +36,22 @@ pub const SYN: u8 = 1 << 1;
 pub const RST: u8 = 1 << 2;
 pub const ACK: u8 = 1 << 4;
 
+/// The sum of the pseudo header of `length` bytes of `proto` between two addresses, in either
+/// direction.
+#[inline(always)]
+pub fn pseudo_sum(src: &Addr, dst: &Addr, proto: u8, length: u32) -> u64 {
+    let (src, dst) = (src.words(), dst.words());
+    let mut sum = csum::add(0, length.to_be());
+    sum = csum::add(sum, u32::from(u16::from(proto).to_be()));
+    let mut i = 0;
+    while i < 4 {
+        // The prefix of a mapped IPv4 address adds 0xffff, which is nothing in this sum.
+        sum = csum::add(csum::add(sum, src[i]), dst[i]);
+        i += 1;
+    }
+    sum
+}
+
 /// Where a network header stands in a frame.
 #[derive(Clone, Copy)]
 pub struct Net {
@@ -243,16 +259,7 @@ impl Packet {
     /// either direction.
     #[inline(always)]
     pub fn pseudo_sum(&self, proto: u8, length: u32) -> u64 {
-        let (src, dst) = (self.src.words(), self.dst.words());
-        let mut sum = csum::add(0, length.to_be());
-        sum = csum::add(sum, u32::from(u16::from(proto).to_be()));
-        let mut i = 0;
-        while i < 4 {
-            // The prefix of a mapped IPv4 address adds 0xffff, which is nothing in this sum.
-            sum = csum::add(csum::add(sum, src[i]), dst[i]);
-            i += 1;
-        }
-        sum
+        pseudo_sum(&self.src, &self.dst, proto, length)
     }
 
     /// EtherType of its family, as it stands in a frame.

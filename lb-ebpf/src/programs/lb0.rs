@@ -11,6 +11,7 @@ use crate::{
     decide::{self, Direction, Side, icmp_error},
     packet::Net,
     reply::echo::{self, Echo},
+    reset,
     rewrite::redirect,
     scratch,
     verdict::Verdict,
@@ -54,8 +55,11 @@ fn request(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let Ok((p, s, whole)) = headers::read(ctx, net, place) else {
         return Verdict::dropped(Reason::PktVipUnread);
     };
-    let action = decide::lb0_out(ctx.as_ptr(), p, s, whole);
-    carry_held(skb, action.pack(), Side::Lb0)
+    let action = decide::lb0_out(ctx.as_ptr(), p, s, whole).pack();
+    if reset::is_asked(action) {
+        return reset::both(skb, action, Side::Lb0);
+    }
+    carry_held(skb, action, Side::Lb0)
 }
 
 #[inline(never)]

@@ -10,6 +10,7 @@ use crate::{
     decide::{self, Direction, Side, icmp_error},
     mark, oversized,
     packet::{Net, Unread},
+    reset,
     rewrite::{Hop, skb},
     scratch,
     verdict::Verdict,
@@ -68,6 +69,9 @@ fn packet_in(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     let action = decide::ingress(ctx.as_ptr(), p, s, whole).pack();
     if carry::is_for_stack(action, s) {
         return carry::divert(skb);
+    }
+    if reset::is_asked(action) {
+        return reset::both(skb, action, Side::NodeDevice);
     }
     carry_held(skb, action, Side::NodeDevice)
 }

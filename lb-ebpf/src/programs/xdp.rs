@@ -79,6 +79,7 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
         | Action::RefusePort
         | Action::Expired
         | Action::TooBig
+        | Action::Reset(_)
         | Action::Send { neighbour: false } => Verdict::Pass,
         Action::Deliver => {
             if p.sum_is_unfinished() || !frame::write(ctx, p, &s.flow, None) {

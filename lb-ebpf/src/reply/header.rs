@@ -1,10 +1,10 @@
-//! Headers of answers, made from those of the packet in hand, in the opposite direction.
+//! Headers of packets that are made of the one in hand.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM},
     helpers::bpf_skb_store_bytes,
 };
-use lb_common::csum;
+use lb_common::{Addr, csum};
 
 use crate::{
     packet::{ETH, Packet, word},
@@ -18,8 +18,20 @@ pub const HOPS: u8 = 64;
 /// `proto`.
 #[inline(always)]
 pub fn network(h: &mut [u32; HEADERS], p: &Packet, proto: u8, length: u16) {
-    let (src, dst) = (p.dst.words(), p.src.words());
-    if p.v4 {
+    between(h, p.v4, (&p.dst, &p.src), proto, length);
+}
+
+/// Writes a network header from the first address to the second.
+#[inline(always)]
+pub fn between(
+    h: &mut [u32; HEADERS],
+    v4: bool,
+    (src, dst): (&Addr, &Addr),
+    proto: u8,
+    length: u16,
+) {
+    let (src, dst) = (src.words(), dst.words());
+    if v4 {
         h[0] = u32::from_ne_bytes([0x45, 0, 0, 0]) | word(0, (length + 20).to_be());
         h[1] = 0;
         h[2] = u32::from_ne_bytes([HOPS, proto, 0, 0]);

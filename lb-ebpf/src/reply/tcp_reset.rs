@@ -1,17 +1,18 @@
-//! The refusal of a TCP connection: a reset, as a port without a listener sends it (RFC 9293,
-//! 3.10.7.1). The segment in hand becomes its own answer.
+//! Resets of TCP connections. The segment in hand becomes its own answer, as a port without a
+//! listener sends it (RFC 9293, 3.10.7.1), and after that also the reset of the side that it was
+//! sent to.
 
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::{bpf_skb_change_tail, bpf_skb_load_bytes},
 };
-use lb_common::csum;
+use lb_common::{Addr, csum};
 
 use super::header;
 use crate::{
     packet::{self, ACK, Packet, RST, TCP, word},
     rewrite::skb,
-    scratch::Scratch,
+    scratch::{Draft, Scratch},
 };
 
 /// Bytes of a TCP header without options.
@@ -21,7 +22,7 @@ const LENGTH: u16 = 20;
 /// dropped: half of it may be written.
 #[inline(always)]
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
-    let header: u32 = if p.v4 { 20 } else { 40 };
+    let header = network_length(p);
     if p.l4 - p.net != header {
         // With options in it: no client that needs an answer.
         return Err(());
@@ -45,19 +46,47 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         let next = seq.wrapping_add(data).wrapping_add(opens_and_ends);
         (0, next.to_be(), RST | ACK)
     };
-    let unfinished = p.sum_is_unfinished();
-    let h = &mut draft.head;
-    header::network(h, p, TCP, LENGTH);
     let tcp = [
         packet::ports(p.dport, p.sport),
         seq,
         ack,
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
-    let mut sum = p.pseudo_sum(TCP, u32::from(LENGTH));
+    draw(draft, p, (&p.dst, &p.src), tcp);
+    // The network header is where it was, behind whatever stands before it.
+    skb::link_header(skb, p).map_err(|_| ())?;
+    header::store(skb, &draft.head, header + u32::from(LENGTH))
+}
+
+/// Makes `skb`, which [`turn`] has written, the reset of the side that the segment was sent to, with
+/// the ends of `s.flow`: it stands where the segment stood in the sender's sequence.
+#[inline(always)]
+pub fn onward(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
+    let (seq, ack) = (s.draft.quote[1], s.draft.quote[2]);
+    let tcp = [
+        packet::ports(s.flow.sport, s.flow.dport),
+        seq,
+        ack,
+        u32::from_ne_bytes([5 << 4, RST | p.flags & ACK, 0, 0]),
+    ];
+    draw(&mut s.draft, p, (&s.flow.src, &s.flow.dst), tcp);
+    header::store(skb, &s.draft.head, network_length(p) + u32::from(LENGTH))
+}
+
+#[inline(always)]
+fn network_length(p: &Packet) -> u32 {
+    if p.v4 { 20 } else { 40 }
+}
+
+/// Drafts the headers between two addresses.
+#[inline(always)]
+fn draw(draft: &mut Draft, p: &Packet, ends: (&Addr, &Addr), tcp: [u32; 4]) {
+    let h = &mut draft.head;
+    header::between(h, p.v4, ends, TCP, LENGTH);
+    let mut sum = packet::pseudo_sum(ends.0, ends.1, TCP, u32::from(LENGTH));
     // A device that was to fill in the segment's checksum fills in this one, over the sum of the
     // pseudo header.
-    let field = if unfinished {
+    let field = if p.sum_is_unfinished() {
         csum::fold(sum)
     } else {
         let mut i = 0;
@@ -73,7 +102,4 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
     h[at + 2] = tcp[2];
     h[at + 3] = tcp[3];
     h[at + 4] = word(field, 0);
-    // The network header is where it was, behind whatever stands before it.
-    skb::link_header(skb, p).map_err(|_| ())?;
-    header::store(skb, h, header + u32::from(LENGTH))
 }

@@ -163,6 +163,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("config.xdpMode=generic", "xdpMode"),
         ("config.socketLb=yes", "socketLb"),
         ("config.scheduler=fastest", "scheduler"),
+        ("config.onBackendRemoval=drop", "onBackendRemoval"),
         ("socketReset=auto", "socketReset"),
         ("config.logFormat=xml", "logFormat"),
         ("config.devices=null", "devices"),

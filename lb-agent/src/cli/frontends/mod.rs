@@ -231,7 +231,7 @@ fn one(
     }
     let draining = members
         .iter()
-        .filter(|(_, f)| f & member::SERVING != 0)
+        .filter(|(_, f)| f & (member::SERVING | member::KEPT) != 0)
         .map(|(id, _)| *id)
         .filter(|id| !eligible.contains(id));
     let mut backends = Vec::new();

@@ -1,8 +1,9 @@
-//! Metrics and log of the resets of stale UDP sockets.
+//! Metrics and log of the resets of sockets whose backend is gone.
 
 pub(crate) mod metrics;
 
 use anyhow::Result;
+use lb_common::Proto;
 use tracing::{info, warn};
 
 use self::metrics::Metrics;
@@ -13,7 +14,7 @@ use crate::sockets::destroy::{Failure, Outcome};
 #[derive(Debug)]
 pub(crate) struct ResetReporter {
     metrics: Metrics,
-    failed: Once<Failure>,
+    failed: Once<(&'static str, Failure)>,
     failing: Once<String>,
 }
 
@@ -34,33 +35,48 @@ impl ResetReporter {
                 self.metrics.enabled.set(1);
             }
             Err(missing) => warn!(
-                "stale connected UDP sockets are not repaired in other network namespaces: {missing}"
+                "sockets whose backend is gone are not repaired in other network namespaces: {missing}"
             ),
         }
     }
 
     /// The result of a look for stale sockets.
-    pub(crate) fn looked(&mut self, looked: Result<Outcome>) {
+    pub(crate) fn looked(&mut self, looked: Result<[(Proto, Outcome); 2]>) {
         let error = looked.as_ref().err().map(|error| format!("{error:#}"));
         let (appeared, _) = self.failing.update(error);
         for error in appeared {
-            warn!(error, "cannot look for stale UDP sockets, will retry");
+            warn!(error, "cannot look for stale sockets, will retry");
         }
-        let Ok(outcome) = looked else { return };
-        self.metrics.tried(&outcome);
-        if outcome.reset > 0 {
-            info!(
-                sockets = outcome.reset,
-                "reset connected UDP sockets whose backend stopped serving"
-            );
+        let Ok(outcomes) = looked else { return };
+        for (proto, outcome) in &outcomes {
+            self.metrics.tried(*proto, outcome);
+            if outcome.reset > 0 {
+                info!(
+                    %proto,
+                    sockets = outcome.reset,
+                    "reset connected sockets whose backend stopped serving"
+                );
+            }
         }
-        let (appeared, _) = self.failed.update(outcome.failed.keys().copied());
-        for failure in appeared {
-            let sockets = outcome.failed.get(&failure);
+        let failed = outcomes.iter().flat_map(|(proto, outcome)| {
+            let of = name(*proto);
+            outcome.failed.keys().map(move |failure| (of, *failure))
+        });
+        let (appeared, _) = self.failed.update(failed);
+        for (proto, failure) in appeared {
+            let of = outcomes.iter().find(|(of, _)| name(*of) == proto);
+            let sockets = of.and_then(|(_, outcome)| outcome.failed.get(&failure));
             warn!(
                 sockets,
-                "connected UDP sockets hold on to a backend that stopped serving: {failure}"
+                "connected {proto} sockets hold on to a backend that stopped serving: {failure}"
             );
         }
+    }
+}
+
+const fn name(proto: Proto) -> &'static str {
+    match proto {
+        Proto::Udp => "UDP",
+        _ => "TCP",
     }
 }

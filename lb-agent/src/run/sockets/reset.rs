@@ -1,5 +1,6 @@
-//! Connected UDP sockets that hold on to a backend which no longer serves: looked for after each
-//! sync that removed one, and reset beside the event loop. The engine's task decides which are
+//! Connected sockets that hold on to a backend which no longer serves (of TCP: where the Service's
+//! removal policy wants that): looked for after each sync that removed one, and reset beside the
+//! event loop. The engine's task decides which are
 //! stale; another thread resets them.
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use lb_common::Proto;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -22,7 +24,7 @@ use crate::{
         destroy::{self, Outcome, Target},
         records::Records,
     },
-    sync::{Engine, UdpAssociation},
+    sync::{Association, Engine},
 };
 
 /// Shortest pause between two looks, so that a burst of changes becomes one.
@@ -32,15 +34,16 @@ const QUIET: Duration = Duration::from_millis(100);
 /// record just after the first look.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// A backend that is absent for less than this keeps its sockets: an endpoint that moves from one
-/// slice to another is away between two events. The second look comes after it.
+/// A backend that is absent for less than this keeps its UDP sockets: an endpoint that moves from one
+/// slice to another is away between two events. The second look comes after it. A TCP backend is let
+/// go of only some time after it left.
 const GRACE: Duration = AGAIN.0;
 
 /// Which of these hold on to a backend that no longer serves?
 #[derive(Debug)]
 pub(in crate::run) struct Question {
-    pairs: BTreeSet<UdpAssociation>,
-    answer: oneshot::Sender<BTreeSet<UdpAssociation>>,
+    pairs: BTreeSet<Association>,
+    answer: oneshot::Sender<BTreeSet<Association>>,
 }
 
 impl Question {
@@ -110,15 +113,17 @@ impl Drop for Resets {
 /// The result of a look.
 #[derive(Debug, Default)]
 struct Look {
-    outcome: Outcome,
+    udp: Outcome,
+    tcp: Outcome,
     /// A stale socket is new, and has to be looked at again.
     fresh: bool,
 }
 
 impl Look {
     fn found(&self) -> Found {
-        let Self { outcome, fresh } = self;
-        if *fresh || outcome.reset + outcome.left() > 0 {
+        let Self { udp, tcp, fresh } = self;
+        let of = |outcome: &Outcome| outcome.reset + outcome.left();
+        if *fresh || of(udp) + of(tcp) > 0 {
             Found::Something
         } else {
             Found::Nothing
@@ -134,20 +139,21 @@ struct Looker {
 
 /// Backends that did not serve at the last look, and since when.
 #[derive(Debug, Default)]
-struct Suspects(BTreeMap<UdpAssociation, Instant>);
+struct Suspects(BTreeMap<Association, Instant>);
 
 impl Suspects {
     /// Takes in what does not serve now. Returns what has not served for long enough, and whether
     /// anything is new.
     fn confirm(
         &mut self,
-        stale: BTreeSet<UdpAssociation>,
+        stale: BTreeSet<Association>,
         now: Instant,
-    ) -> (BTreeSet<UdpAssociation>, bool) {
+    ) -> (BTreeSet<Association>, bool) {
         let fresh = stale.iter().any(|pair| !self.0.contains_key(pair));
-        let since = |pair: &UdpAssociation| self.0.get(pair).copied().unwrap_or(now);
+        let since = |pair: &Association| self.0.get(pair).copied().unwrap_or(now);
         self.0 = stale.into_iter().map(|p| (p, since(&p))).collect();
-        let long = self.0.iter().filter(|(_, at)| now - **at >= GRACE);
+        let is_long = |pair: &Association, at: Instant| !pair.is_udp() || now - at >= GRACE;
+        let long = self.0.iter().filter(|(pair, at)| is_long(pair, **at));
         (long.map(|(pair, _)| *pair).collect(), fresh)
     }
 }
@@ -158,8 +164,7 @@ impl Looker {
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
             .context("the walk over sockets died")??;
-        let pairs: BTreeSet<UdpAssociation> =
-            records.iter().filter_map(UdpAssociation::of).collect();
+        let pairs: BTreeSet<Association> = records.iter().filter_map(Association::of).collect();
         if pairs.is_empty() {
             self.suspects = Suspects::default();
             return Ok(Look::default());
@@ -169,19 +174,24 @@ impl Looker {
         asked.context("the engine has ended")?;
         let stale = answered.await.context("the engine has ended")?;
         let (stale, fresh) = self.suspects.confirm(stale, Instant::now());
-        let targets: Vec<Target> = records
-            .iter()
-            .filter(|r| UdpAssociation::of(r).is_some_and(|pair| stale.contains(&pair)))
-            .map(Target::of)
-            .collect();
-        if targets.is_empty() {
-            return Ok(Look {
-                fresh,
-                ..Look::default()
-            });
-        }
-        let outcome = destroy::reset(targets).await?;
-        Ok(Look { outcome, fresh })
+        let reset = async |proto: Proto| {
+            let is_stale =
+                |pair: Association| pair.proto == proto.number() && stale.contains(&pair);
+            let targets: Vec<Target> = records
+                .iter()
+                .filter(|r| Association::of(r).is_some_and(is_stale))
+                .map(Target::of)
+                .collect();
+            if targets.is_empty() {
+                return Ok(Outcome::default());
+            }
+            destroy::reset(proto, targets).await
+        };
+        Ok(Look {
+            udp: reset(Proto::Udp).await?,
+            tcp: reset(Proto::Tcp).await?,
+            fresh,
+        })
     }
 }
 
@@ -201,7 +211,7 @@ async fn run(mut looker: Looker, wake: Arc<Notify>, mut reporter: ResetReporter)
         let looked = looker.look().await;
         let found = looked.as_ref().map_or(Found::Something, Look::found);
         pace.looked(found, Instant::now());
-        reporter.looked(looked.map(|look| look.outcome));
+        reporter.looked(looked.map(|look| [(Proto::Udp, look.udp), (Proto::Tcp, look.tcp)]));
         if pace.due.is_none() {
             looker.suspects = Suspects::default();
         }
@@ -248,15 +258,15 @@ mod tests {
     #[test]
     fn a_backend_that_is_absent_briefly_keeps_its_sockets() {
         let (mut suspects, t) = (Suspects::default(), Instant::now());
-        let pair = |backend_port| UdpAssociation {
+        let pair = |backend_port| Association {
+            proto: Proto::Udp.number(),
             vip: Addr::ZERO,
             vip_port: 53,
             backend: Addr::ZERO,
             backend_port,
         };
-        let set = |ports: &[u16]| -> BTreeSet<UdpAssociation> {
-            ports.iter().map(|p| pair(*p)).collect()
-        };
+        let set =
+            |ports: &[u16]| -> BTreeSet<Association> { ports.iter().map(|p| pair(*p)).collect() };
         let short = GRACE / 2;
         let all = |ports: &[u16], fresh| (set(ports), fresh);
         assert_eq!(suspects.confirm(set(&[1, 2]), t), all(&[], true));

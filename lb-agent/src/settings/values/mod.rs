@@ -4,7 +4,6 @@ mod client_rate;
 mod conntrack;
 pub mod defaults;
 mod devices;
-pub(in crate::settings) mod duration;
 mod log_format;
 mod map_capacity;
 mod modes;
@@ -21,3 +20,5 @@ pub use modes::{BindHold, Lb0Mode, SocketLb, SocketReset, XdpMode};
 pub use node_port_address::NodePortAddress;
 pub use port_range::{PortRange, SnatPorts};
 pub use source::Source;
+
+pub(in crate::settings) use crate::model::duration;

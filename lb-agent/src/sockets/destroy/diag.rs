@@ -1,5 +1,5 @@
-//! Two requests of sock_diag(7) in the calling thread's network namespace: which UDP sockets are
-//! connected, and the end of one. Owns the layout of `inet_diag_req_v2` and `inet_diag_msg`
+//! Two requests of sock_diag(7) in the calling thread's network namespace: which sockets of a
+//! protocol are connected, and the end of one. Owns the layout of `inet_diag_req_v2` and `inet_diag_msg`
 //! (linux/inet_diag.h).
 
 use std::io;
@@ -22,11 +22,14 @@ use rtnetlink::{
 
 /// The kernel answers at once; to wait for ever would be a fault of ours.
 const PATIENCE_SECS: i64 = 10;
-/// Message types of linux/sock_diag.h. `SOCK_DESTROY`: Linux 4.5, for UDP 4.9.
+/// Message types of linux/sock_diag.h. `SOCK_DESTROY`: Linux 4.5 for TCP, 4.9 for UDP.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 /// `1 << TCP_ESTABLISHED`: a UDP socket that is connected.
 const CONNECTED: u32 = 1 << 1;
+/// Beside it `TCP_SYN_SENT`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2` and `TCP_CLOSE_WAIT`: a TCP socket that
+/// its owner may still wait for.
+const OPEN: u32 = CONNECTED | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8;
 /// AF_INET and AF_INET6.
 const FAMILIES: [u8; 2] = [2, 10];
 
@@ -39,7 +42,7 @@ const FOUND: usize = 4 + ID;
 /// Netlink messages begin at multiples of this.
 const ALIGN: usize = 4;
 
-/// A connected UDP socket.
+/// A connected socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Connected {
     /// As `bpf_get_socket_cookie` returns it.
@@ -65,12 +68,13 @@ pub(super) enum End {
 /// A netlink socket of one network namespace.
 pub(super) struct Diag {
     socket: Socket,
+    proto: Proto,
     sequence: u32,
 }
 
 impl Diag {
-    /// In the calling thread's namespace.
-    pub(super) fn open() -> io::Result<Self> {
+    /// For sockets of this protocol in the calling thread's namespace.
+    pub(super) fn open(proto: Proto) -> io::Result<Self> {
         let socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         setsockopt(
@@ -80,11 +84,12 @@ impl Diag {
         )?;
         Ok(Self {
             socket,
+            proto,
             sequence: 0,
         })
     }
 
-    /// Whether UDP sockets can be listed and destroyed: tried with a socket that does not exist.
+    /// Whether sockets can be listed and destroyed: tried with a socket that does not exist.
     pub(super) fn supported(&mut self) -> io::Result<()> {
         self.connected()?;
         let missing = Connected {
@@ -101,7 +106,7 @@ impl Diag {
     pub(super) fn connected(&mut self) -> io::Result<Vec<Connected>> {
         let mut all = Vec::new();
         for family in FAMILIES {
-            let request = Request::new(SOCK_DIAG_BY_FAMILY, family, &[0; ID]);
+            let request = Request::new(SOCK_DIAG_BY_FAMILY, self.proto, family, &[0; ID]);
             self.send(request, NLM_F_DUMP)?;
             self.read(|found| all.push(found))?;
         }
@@ -111,7 +116,7 @@ impl Diag {
     /// Ends the connection of a socket. The kernel finds it by its addresses, and by its cookie
     /// knows another socket that has taken its place, which stays.
     pub(super) fn destroy(&mut self, sock: &Connected) -> io::Result<End> {
-        let request = Request::new(SOCK_DESTROY, sock.family, &sock.id);
+        let request = Request::new(SOCK_DESTROY, self.proto, sock.family, &sock.id);
         self.send(request, NLM_F_ACK)?;
         match self.read(drop) {
             Ok(()) => Ok(End::Destroyed),
@@ -169,11 +174,12 @@ struct Request {
 }
 
 impl Request {
-    fn new(kind: u16, family: u8, id: &[u8; ID]) -> Self {
+    fn new(kind: u16, proto: Proto, family: u8, id: &[u8; ID]) -> Self {
+        let states = if proto == Proto::Tcp { OPEN } else { CONNECTED };
         let mut bytes = [0; REQUEST];
         bytes[0] = family;
-        bytes[1] = Proto::Udp.number();
-        bytes[4..8].copy_from_slice(&CONNECTED.to_ne_bytes());
+        bytes[1] = proto.number();
+        bytes[4..8].copy_from_slice(&states.to_ne_bytes());
         bytes[8..].copy_from_slice(id);
         Self { kind, bytes }
     }
@@ -242,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
-        let diag = Diag::open().unwrap();
+        let diag = Diag::open(Proto::Udp).unwrap();
         let timeout = getsockopt(&diag.socket, sockopt::ReceiveTimeout).unwrap();
         assert_eq!(timeout.tv_sec(), PATIENCE_SECS);
     }
@@ -251,7 +257,7 @@ mod tests {
     fn a_connected_socket_is_found_by_its_peer_and_one_that_waits_is_not() {
         for at in ["127.0.0.1:0", "[::1]:0"] {
             let (a, b) = pair(at);
-            let found = Diag::open().unwrap().connected().unwrap();
+            let found = Diag::open(Proto::Udp).unwrap().connected().unwrap();
             let to = |socket: &UdpSocket| {
                 let addr = socket.local_addr().unwrap();
                 let is_peer =

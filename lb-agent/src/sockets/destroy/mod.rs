@@ -1,5 +1,6 @@
-//! Destroys connected UDP sockets in whichever network namespace they are (SOCK_DESTROY), so that
-//! their owners connect again. The caller decides which ones; TCP sockets are never touched.
+//! Destroys connected sockets of UDP and TCP in whichever network namespace they are (SOCK_DESTROY),
+//! so that their owners connect again; the kernel resets the other side of a TCP connection. The
+//! caller decides which ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{Addr, sock::SockRecord};
+use lb_common::{Addr, Proto, sock::SockRecord};
 use nix::errno::Errno;
 use prometheus_client::encoding::EncodeLabelValue;
 use thiserror::Error;
@@ -18,7 +19,7 @@ mod netns;
 
 use diag::{Connected, Diag, End};
 
-/// A connected UDP socket as its record in `lb_sk` names it.
+/// A connected socket as its record in `lb_sk` names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Target {
     /// Cookie of its network namespace.
@@ -59,7 +60,9 @@ pub enum Failure {
     )]
     not_permitted,
     /// The kernel was built without it.
-    #[error("the kernel cannot: needs CONFIG_INET_DIAG_DESTROY and CONFIG_INET_UDP_DIAG")]
+    #[error(
+        "the kernel cannot: needs CONFIG_INET_DIAG_DESTROY, CONFIG_INET_TCP_DIAG and CONFIG_INET_UDP_DIAG"
+    )]
     not_supported,
     /// Anything else.
     #[error("for a reason that is in the log at level debug")]
@@ -109,15 +112,15 @@ impl Outcome {
 
 /// Whether sockets of other namespaces can be reset. The error says what is missing.
 pub async fn probe() -> Result<(), Failure> {
-    on_a_thread(|| netns::permitted().and_then(|()| Diag::open()?.supported()))
+    on_a_thread(|| netns::permitted().and_then(|()| Diag::open(Proto::Udp)?.supported()))
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)))
         .map_err(|error| Failure::of(&error))
 }
 
-/// Resets these sockets.
-pub async fn reset(targets: Vec<Target>) -> Result<Outcome> {
-    on_a_thread(move || run(&targets)).await
+/// Resets these sockets, all of one protocol.
+pub async fn reset(proto: Proto, targets: Vec<Target>) -> Result<Outcome> {
+    on_a_thread(move || run(proto, &targets)).await
 }
 
 /// Runs on a thread that ends with the work: a thread that has entered another network namespace
@@ -132,7 +135,7 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     rx.await.context("the thread that resets sockets died")
 }
 
-fn run(targets: &[Target]) -> Outcome {
+fn run(proto: Proto, targets: &[Target]) -> Outcome {
     let mut by_netns: BTreeMap<u64, Vec<Target>> = BTreeMap::new();
     for target in targets {
         by_netns.entry(target.netns).or_default().push(*target);
@@ -140,7 +143,7 @@ fn run(targets: &[Target]) -> Outcome {
     let mut outcome = Outcome::default();
     let ended = netns::visit(|cookie| {
         if let Some(targets) = by_netns.remove(&cookie) {
-            here(&targets, &mut outcome);
+            here(proto, &targets, &mut outcome);
         }
         by_netns.is_empty()
     });
@@ -158,12 +161,12 @@ fn run(targets: &[Target]) -> Outcome {
 }
 
 /// Resets those of the calling thread's namespace.
-fn here(targets: &[Target], outcome: &mut Outcome) {
-    let opened = Diag::open().and_then(|mut diag| Ok((diag.connected()?, diag)));
+fn here(proto: Proto, targets: &[Target], outcome: &mut Outcome) {
+    let opened = Diag::open(proto).and_then(|mut diag| Ok((diag.connected()?, diag)));
     let (connected, mut diag) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::debug!(%error, "cannot list UDP sockets");
+            tracing::debug!(%error, %proto, "cannot list sockets");
             outcome.fail(Failure::of(&error), targets.len());
             return;
         }
@@ -178,7 +181,7 @@ fn here(targets: &[Target], outcome: &mut Outcome) {
             Ok(End::Destroyed) => outcome.reset += 1,
             Ok(End::Gone) => outcome.gone += 1,
             Err(error) => {
-                tracing::debug!(%error, ?target, "cannot reset a UDP socket");
+                tracing::debug!(%error, ?target, %proto, "cannot reset a socket");
                 outcome.fail(Failure::of(&error), 1);
             }
         }

@@ -1,6 +1,7 @@
 //! The engine: facts in, map writes out. It remembers what is planned and what has to be retried,
 //! and never removes what a previous agent left before every source has finished its first list.
 
+mod leavers;
 mod ownership;
 mod queries;
 mod retry;
@@ -12,8 +13,9 @@ use std::{
 };
 
 use lb_common::frontend::{self, NodePortKey, VipKey, scope};
+use leavers::Leavers;
 use queries::Recheck;
-pub use stale_sockets::UdpAssociation;
+pub use stale_sockets::Association;
 
 use super::{
     mirror::{Effects, Mirror, NodePorts, Vips, restore},
@@ -51,6 +53,7 @@ pub struct Engine {
     /// What the health checks of Services report.
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
+    leavers: Leavers,
     /// See [`Report::problems_changed`].
     pub(super) problems_changed: bool,
     pub(super) synced: bool,
@@ -85,6 +88,7 @@ impl Engine {
             errors: BTreeMap::new(),
             checks: BTreeMap::new(),
             addresses_dirty: false,
+            leavers: Leavers::default(),
             problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
@@ -196,8 +200,13 @@ impl Engine {
             _ => Recheck::All,
         };
         report.health_changed = self.check_health(changed, recheck);
-        let Effects { freed, udp_lost } = self.mirror.take_effects();
+        let Effects {
+            freed,
+            udp_lost,
+            connections_lost,
+        } = self.mirror.take_effects();
         (report.freed, report.udp_lost) = (freed, udp_lost);
+        report.connections_lost = connections_lost;
         self.remember(&report);
         self.problems_changed |= self.mirror.take_contest_change();
         report.problems_changed = std::mem::take(&mut self.problems_changed);
@@ -283,7 +292,7 @@ impl Engine {
     ) {
         let slices = self.cluster.slices(&service.key);
         let zone = self.cluster.zone().map(|z| &**z);
-        let plan = plan::plan(service, slices, zone, &self.config);
+        let mut plan = plan::plan(service, slices, zone, &self.config);
         if !report.synced && self.waits(&plan) {
             self.deferred.insert(service.key.clone());
             return;
@@ -296,7 +305,7 @@ impl Engine {
             }
         };
         self.own_frontends(service, &plan, &indices);
-        for (pool, index) in plan.pools.iter().zip(&indices) {
+        for (pool, index) in plan.pools.iter_mut().zip(&indices) {
             if let Some(error) = pool.refused.clone() {
                 report.failed.push(Failure {
                     service: Some(service.key.clone()),
@@ -304,6 +313,7 @@ impl Engine {
                 });
                 continue;
             }
+            self.leavers.keep(&service.key, pool, *index, &self.mirror);
             match Job::new(&service.key, pool, *index, &mut self.mirror, maps, report) {
                 Some(job) => jobs.push(job),
                 None => self.mirror.verify(*index),
@@ -361,6 +371,9 @@ impl Engine {
         self.no_local = self.no_local.replaced(planned.no_local, NoLocal::default());
         for front in &planned.frontends {
             self.mirror.release(front, key);
+        }
+        for (_, index) in &planned.pools {
+            self.leavers.forget(*index);
         }
         let indices = planned.pools.iter().map(|(_, index)| *index);
         self.mirror.abandon(indices);

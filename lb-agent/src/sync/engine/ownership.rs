@@ -68,7 +68,10 @@ impl Engine {
         for index in &indices {
             self.mirror.adopt(*index);
         }
-        let unused = gone.into_iter().filter(|i| !indices.contains(i));
+        let unused: Vec<u32> = gone.into_iter().filter(|i| !indices.contains(i)).collect();
+        for index in &unused {
+            self.leavers.forget(*index);
+        }
         self.mirror.abandon(unused);
         Ok(indices)
     }

@@ -1,6 +1,7 @@
-//! Which connected UDP sockets have lost their backend. A socket keeps its backend as long as that
+//! Which connected sockets have lost their backend. A UDP socket keeps its backend as long as that
 //! one serves the Service that the socket's destination leads to; readiness, policy, topology and
-//! termination do not matter.
+//! termination do not matter. A TCP socket keeps it in any case, unless the Service's removal policy
+//! resets connections: then as long as the backend is a member, also one that was let go of.
 
 use lb_common::{
     Addr, Proto,
@@ -14,10 +15,12 @@ use crate::{
     sync::mirror::BackendKey,
 };
 
-/// The destination of a connected UDP socket and the backend that it was given. Many sockets may
-/// share one.
+/// The destination of a connected socket and the backend that it was given. Many sockets may share
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct UdpAssociation {
+pub struct Association {
+    /// IANA number: TCP or UDP.
+    pub proto: u8,
     /// The destination that the client connected to.
     pub vip: Addr,
     /// Host byte order.
@@ -28,17 +31,23 @@ pub struct UdpAssociation {
     pub backend_port: u16,
 }
 
-impl UdpAssociation {
-    /// From a socket's record; `None` if it is not a connected UDP socket.
+impl Association {
+    /// From a socket's record; `None` if it is not connected.
     #[must_use]
     pub fn of(record: &SockRecord) -> Option<Self> {
-        let ours = record.kind == kind::CONNECTED && record.proto == Proto::Udp.number();
-        ours.then_some(Self {
+        (record.kind == kind::CONNECTED).then_some(Self {
+            proto: record.proto,
             vip: record.vip,
             vip_port: record.vip_port,
             backend: record.backend,
             backend_port: record.backend_port,
         })
+    }
+
+    /// Is it of UDP?
+    #[must_use]
+    pub fn is_udp(&self) -> bool {
+        self.proto == Proto::Udp.number()
     }
 }
 
@@ -46,20 +55,20 @@ impl Engine {
     /// Does this socket use a backend that no longer serves it, according to the maps? Never before
     /// everything is listed.
     #[must_use]
-    pub fn is_stale(&self, association: &UdpAssociation) -> bool {
+    pub fn is_stale(&self, association: &Association) -> bool {
         self.synced && !self.serves(association)
     }
 
     /// Looks at what the maps hold today, never at the ids in the socket's record: they may belong
     /// to others by now.
-    fn serves(&self, association: &UdpAssociation) -> bool {
-        let UdpAssociation {
+    fn serves(&self, association: &Association) -> bool {
+        let Association {
+            proto,
             vip,
             vip_port,
             backend,
             backend_port,
         } = *association;
-        let proto = Proto::Udp.number();
         let address = VipKey {
             addr: vip,
             port: vip_port,
@@ -70,8 +79,12 @@ impl Engine {
         let target = self.mirror.target(&FrontendKey::Address(address));
         let target = target.or_else(|| self.mirror.target(&FrontendKey::NodePort(node_port)));
         let Some(pool) = target.and_then(|index| self.mirror.pool(index)) else {
-            return false;
+            // The policy of a TCP socket has gone with its Service.
+            return !association.is_udp();
         };
+        if !association.is_udp() && !pool.resets() {
+            return true;
+        }
         let key = BackendKey {
             addr: backend,
             port: backend_port,
@@ -79,6 +92,6 @@ impl Engine {
         };
         let id = self.mirror.backends().find(&key);
         let member = id.and_then(|id| pool.members().get(&id));
-        member.is_some_and(|flags| flags.has(MemberFlags::SERVING))
+        member.is_some_and(|flags| !association.is_udp() || flags.has(MemberFlags::SERVING))
     }
 }

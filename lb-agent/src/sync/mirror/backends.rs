@@ -113,6 +113,11 @@ impl Backends {
         Some((id, value))
     }
 
+    /// The backend of an id.
+    pub(crate) fn key(&self, id: u32) -> Option<BackendKey> {
+        self.get(id).map(|entry| entry.key)
+    }
+
     /// The map holds its entry.
     pub(crate) fn is_written(&self, id: u32) -> bool {
         self.get(id).is_some_and(|e| e.is_written)

@@ -69,6 +69,8 @@ pub(crate) struct Effects {
     pub(crate) freed: bool,
     /// See [`Report::udp_lost`](super::Report::udp_lost).
     pub(crate) udp_lost: u64,
+    /// See [`Report::connections_lost`](super::Report::connections_lost).
+    pub(crate) connections_lost: u64,
 }
 
 /// What a membership that is about to be written does with its backend's pin.

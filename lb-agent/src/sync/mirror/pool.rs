@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::pool::Pool;
+use lb_common::pool::{Pool, flags};
 
 use super::slot_ranges::Range;
 use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
@@ -68,6 +68,11 @@ impl PoolState {
     /// Its entry in the map.
     pub(crate) fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// Are connections of backends that are no longer members reset?
+    pub(crate) fn resets(&self) -> bool {
+        self.entry.flags & flags::RESET != 0
     }
 
     /// Where its slots are, if it has any.

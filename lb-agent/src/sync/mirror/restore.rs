@@ -50,7 +50,11 @@ pub(crate) fn restore(maps: &mut Maps) -> Result<Mirror, MapError> {
     for (key, flags) in members {
         let written = MemberFlags::from_member_flags(flags);
         let mut flags = backends.shown(key.backend);
-        for flag in [MemberFlags::ELIGIBLE, MemberFlags::SERVING] {
+        for flag in [
+            MemberFlags::ELIGIBLE,
+            MemberFlags::SERVING,
+            MemberFlags::KEPT,
+        ] {
             flags = flags.with(flag, written.has(flag));
         }
         pool_of(&mut pools, key.pool).insert_member(key.backend, flags);

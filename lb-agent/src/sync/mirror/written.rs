@@ -42,8 +42,12 @@ impl Mirror {
     /// `lb_members` no longer holds the membership.
     pub(crate) fn remove_member(&mut self, index: u32, id: u32) {
         self.effects.freed = true;
-        let pool = self.pools.get_mut(&index);
-        if let Some(flags) = pool.and_then(|pool| pool.remove_member(id)) {
+        let Some(pool) = self.pools.get_mut(&index) else {
+            return;
+        };
+        let resets = pool.resets();
+        if let Some(flags) = pool.remove_member(id) {
+            self.effects.connections_lost += u64::from(resets);
             self.members -= 1;
             self.stopped_serving(id, flags, None);
             self.backends.leave(id, flags);
@@ -68,7 +72,9 @@ impl Mirror {
     /// The pool's entry is written, with its slots as they were.
     pub(crate) fn update_entry(&mut self, index: u32, entry: Entry) {
         if let Some(pool) = self.pools.get_mut(&index) {
+            let before = pool.resets();
             pool.set_entry(entry);
+            self.effects.connections_lost += u64::from(pool.resets() && !before);
         }
     }
 
@@ -84,7 +90,9 @@ impl Mirror {
         let Some(pool) = self.pools.get_mut(&index) else {
             return;
         };
+        let before = pool.resets();
         pool.set_entry(entry);
+        self.effects.connections_lost += u64::from(pool.resets() && !before);
         if let Some(old) = pool.set_slots(slots, range) {
             self.effects.freed |= range.is_none_or(|new| new.len < old.len);
             self.slots.retire(old);

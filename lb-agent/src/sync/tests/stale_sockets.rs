@@ -6,7 +6,7 @@ use super::fixtures::{Rig, draining, endpoint, ip, key, number, service, slice};
 use crate::{
     maps::Table,
     model::{Endpoint, Event, Policy, Service, ServiceType, Slice},
-    sync::UdpAssociation,
+    sync::Association,
 };
 
 /// Port 53/UDP of 10.96.0.`n`.
@@ -24,8 +24,9 @@ fn behind(name: &str, ends: Vec<Endpoint>) -> Slice {
 }
 
 /// A socket that connected to 10.96.0.`n` port 53 and got 10.1.0.`m`.
-fn pair(n: u8, m: u8) -> UdpAssociation {
-    UdpAssociation {
+fn pair(n: u8, m: u8) -> Association {
+    Association {
+        proto: Proto::Udp.number(),
         vip: ip(&format!("10.96.0.{n}")).into(),
         vip_port: 53,
         backend: ip(&format!("10.1.0.{m}")).into(),
@@ -122,7 +123,7 @@ fn policies_and_node_ports() {
     rig.put(dns.clone());
     let ends = vec![endpoint("10.1.0.1", "here"), endpoint("10.1.0.2", "there")];
     rig.put_slice(behind("dns-1", ends));
-    let at_node = UdpAssociation {
+    let at_node = Association {
         vip: ip("127.0.0.1").into(),
         vip_port: 30053,
         ..pair(1, 2)

@@ -16,7 +16,8 @@ use crate::{
 pub(super) struct PoolDiff {
     /// Members to insert before the switch: new ones, and those that gain a flag.
     pub(super) members_before: Vec<(u32, MemberFlags)>,
-    /// Members that lose a flag and stay, written after the switch.
+    /// Members that lose a flag and stay, also those that are let go of after a while: written after
+    /// the switch.
     pub(super) members_after: Vec<(u32, MemberFlags)>,
     /// Members whose difference shows only in their backend's entry: nothing to write here.
     pub(super) members_unwritten: Vec<(u32, MemberFlags)>,
@@ -48,7 +49,7 @@ pub(super) fn diff(
                 let (old, new) = (before.member_flags(), flags.member_flags());
                 if old == new {
                     out.members_unwritten.push((id, flags));
-                } else if new & !old != 0 {
+                } else if new & !old != 0 && !flags.has(MemberFlags::KEPT) {
                     out.members_before.push((id, flags));
                 } else {
                     out.members_after.push((id, flags));

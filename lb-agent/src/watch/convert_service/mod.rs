@@ -9,16 +9,20 @@ use std::{
 use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
-use crate::model::{Cidr, Policy, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip};
+use crate::model::{
+    Cidr, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip,
+};
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
+/// What becomes of connections whose backend leaves the Service.
+pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
 /// Prefix of our annotations.
 const PREFIX: &str = "lb-agent.io/";
 /// Every annotation of a Service that is read.
-const ANNOTATIONS: &[&str] = &[SCHEDULER];
+const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL];
 
 /// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
@@ -83,6 +87,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         source_ranges: source_ranges(spec, &mut problems),
         health_check_node_port: health_check_node_port(spec, &mut problems),
         scheduler: scheduler(object, &mut problems),
+        removal: removal(object, &mut problems),
         key,
         problems,
     })
@@ -268,8 +273,25 @@ fn unknown_annotations(object: &api::Service, problems: &mut Vec<String>) {
     }
 }
 
+fn annotation<'a>(object: &'a api::Service, name: &str) -> Option<&'a str> {
+    let annotations = object.metadata.annotations.as_ref()?;
+    annotations.get(name).map(String::as_str)
+}
+
+fn removal(object: &api::Service, problems: &mut Vec<String>) -> Option<Removal> {
+    let text = annotation(object, REMOVAL)?;
+    let found = Removal::parse(text);
+    if found.is_none() {
+        let forms = Removal::FORMS;
+        problems.push(format!(
+            "annotation {REMOVAL}: {text:?} is none of {forms}: the agent's default is used"
+        ));
+    }
+    found
+}
+
 fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Scheduler> {
-    let name = object.metadata.annotations.as_ref()?.get(SCHEDULER)?;
+    let name = annotation(object, SCHEDULER)?;
     let found = Scheduler::parse(name.trim());
     if found.is_none() {
         let known = Scheduler::names();

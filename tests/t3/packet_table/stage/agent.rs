@@ -229,6 +229,7 @@ fn fill(maps: &mut Maps, indices: &BTreeMap<Device, u32>) -> Result<()> {
             own: own.iter().flat_map(Both::ips).collect(),
             links: vec![],
         },
+        ..PlanConfig::default()
     };
     let mut engine = Engine::restore(maps, config)?;
     let eth0 = indices[&Device::Eth0];

@@ -15,7 +15,7 @@ const UNITS: [(&str, i64); 8] = [
 
 /// Nanoseconds. Numbers with a unit each, added up, with a sign in front of all; a lone `0` needs
 /// no unit.
-pub(in crate::settings) fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -61,12 +61,12 @@ fn scaled(number: &str, scale: i64) -> Option<i64> {
 }
 
 /// For those that are not negative.
-pub(in crate::settings) fn std(nanos: i64) -> Duration {
+pub(crate) fn std(nanos: i64) -> Duration {
     Duration::from_nanos(nanos.unsigned_abs())
 }
 
 /// For people.
-pub(in crate::settings) fn show(nanos: i64) -> String {
+pub(crate) fn show(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     format!("{sign}{:?}", std(nanos))
 }

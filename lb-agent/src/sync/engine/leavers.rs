@@ -1,0 +1,111 @@
+//! Backends that have left a pool whose connections are to be reset: they stay members for a while,
+//! so that connections of theirs go on, and that an endpoint which moves between slices loses none.
+//! Never reads the clock: the caller brings the time.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::Engine;
+use crate::{
+    model::ObjectKey,
+    plan::{Member, Pool, desired::MemberFlags},
+    sync::mirror::Mirror,
+};
+
+/// Since when, by pool index and backend id.
+#[derive(Default)]
+pub(super) struct Leavers {
+    all: BTreeMap<(u32, u32), Leaver>,
+    /// `None` until a time is brought: nothing is kept then.
+    now: Option<Instant>,
+}
+
+struct Leaver {
+    since: Instant,
+    /// When it goes.
+    until: Instant,
+    /// That time has come.
+    planned: bool,
+    service: ObjectKey,
+}
+
+impl Leavers {
+    /// The pool is no one's, or its connections are never reset.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.all.retain(|(of, _), _| *of != index);
+    }
+
+    /// Adds to the pool's members those that the maps still hold, and that have not left long ago.
+    pub(super) fn keep(
+        &mut self,
+        service: &ObjectKey,
+        pool: &mut Pool,
+        index: u32,
+        mirror: &Mirror,
+    ) {
+        let (Some(grace), Some(now)) = (pool.grace, self.now) else {
+            self.forget(index);
+            return;
+        };
+        let Some(state) = mirror.pool(index) else {
+            return;
+        };
+        for (&id, flags) in state.members() {
+            let Some(key) = mirror.backends().key(id) else {
+                continue;
+            };
+            let at = (key.addr, key.port);
+            if pool.members.iter().any(|m| (m.addr, m.port) == at) {
+                self.all.remove(&(index, id));
+                continue;
+            }
+            let since = self.all.get(&(index, id)).map_or(now, |known| known.since);
+            let until = since.checked_add(grace).unwrap_or(now + FOREVER);
+            if until <= now {
+                self.all.remove(&(index, id));
+                continue;
+            }
+            let service = service.clone();
+            let leaver = Leaver {
+                since,
+                until,
+                planned: false,
+                service,
+            };
+            self.all.insert((index, id), leaver);
+            pool.members.push(Member {
+                addr: key.addr,
+                port: key.port,
+                flags: MemberFlags::KEPT
+                    .with(MemberFlags::TERMINATING, true)
+                    .with(MemberFlags::LOCAL, flags.has(MemberFlags::LOCAL))
+                    .with(MemberFlags::OWN, flags.has(MemberFlags::OWN)),
+            });
+        }
+        pool.members.sort_by_key(|m| (m.addr, m.port));
+    }
+}
+
+/// A time that no agent sees the end of.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+
+impl Engine {
+    /// It is this late. Services whose backends go by now are planned at the next sync.
+    pub fn set_time(&mut self, now: Instant) {
+        self.leavers.now = Some(now);
+        let all = self.leavers.all.values_mut();
+        for leaver in all.filter(|leaver| leaver.until <= now && !leaver.planned) {
+            leaver.planned = true;
+            self.dirty.insert(leaver.service.clone());
+        }
+    }
+
+    /// When the next backend goes.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        let all = self.leavers.all.values().filter(|leaver| !leaver.planned);
+        all.map(|leaver| leaver.until).min()
+    }
+}
