@@ -14,6 +14,7 @@ mod bad_objects;
 mod bind_hold;
 mod datapath;
 mod datapath_switch;
+mod examples;
 mod flows;
 mod fragments;
 mod fuzz;

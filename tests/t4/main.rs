@@ -3,5 +3,6 @@
 
 mod chart;
 mod cluster;
+mod examples;
 mod kubeproxy_config;
 mod referee;
