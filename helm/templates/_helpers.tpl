@@ -160,6 +160,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 --metrics-bind-address: metrics
 --node-port-addresses: config.nodePortAddresses
 --node-port-range: config.nodePortRange
+--on-backend-removal: config.onBackendRemoval
 --scheduler: config.scheduler
 --service-cidrs: config.serviceCidrs
 --snat-ports: config.snatPorts
