@@ -30,6 +30,7 @@ mod packet_node_port;
 mod packet_records;
 mod packet_sources;
 mod packet_table;
+mod packet_topologies;
 mod packet_tunnel;
 mod port_conflicts;
 mod removal;

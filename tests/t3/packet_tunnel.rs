@@ -101,10 +101,11 @@ fn pods_by_tunnel(bed: &TwoNodes) -> Result<Tunnel> {
     Ok(tunnel)
 }
 
-fn wait_for(bed: &TwoNodes, device: &str) -> Result<()> {
+/// Until the agent has taken the device for a node device.
+pub(crate) fn wait_for(bed: &TwoNodes, device: &str) -> Result<()> {
     let agent = bed.agents.first().context("no agent runs")?;
     let said = format!("program=\"lb_tc_ingress\" device=\"{device}\"");
-    poll::until_true(CHANGE, "the tunnel is a node device", || {
+    poll::until_true(CHANGE, "it is a node device", || {
         Ok(agent.log()?.contains(&said))
     })
 }

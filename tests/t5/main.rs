@@ -1,3 +1,4 @@
 //! Tier 5: what only guests with other kernels have. Run by `cargo xtask vm`.
 
 mod sctp_sockets;
+mod vlan;

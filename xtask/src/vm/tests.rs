@@ -25,8 +25,8 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
         &[
             "datapath::",
             "datapath_switch::",
-            "flows::",
-            "fragments::",
+            "flows::direct::",
+            "fragments::fragmented_datagrams_from_outside_are_answered",
             "fuzz::",
             "instructions::",
             "lb0::ping::a_vip_answers_ping",
@@ -43,6 +43,8 @@ const PROGRAMS: [(&str, &[&str]); 2] = [
 const PACKAGE: &str = "lb-tests";
 /// Everything takes so many times as long as tests expect.
 const PATIENCE: u32 = 10;
+/// Of each seed.
+const FUZZ_PACKETS: u32 = 2000;
 /// All programs on one kernel.
 const DEADLINE: Duration = Duration::from_mins(40);
 /// Stands before what each program says.
@@ -114,7 +116,7 @@ fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) ->
 }
 
 fn script(filter: &[String]) -> String {
-    let mut text = format!("export LB_TEST_PATIENCE={PATIENCE}\n");
+    let mut text = format!("export LB_TEST_PATIENCE={PATIENCE} LB_FUZZ_PACKETS={FUZZ_PACKETS}\n");
     for (name, some) in PROGRAMS {
         let asked = filter.iter().map(String::as_str);
         // A filter of the caller applies to every binary.

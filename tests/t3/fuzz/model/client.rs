@@ -109,10 +109,9 @@ impl Model {
                 };
                 Decision::Send(to, way)
             }
-            // Towards this node's own pods.
-            Route::Inward if packet.len > MTU.into() && !packet.may_fragment => {
-                Decision::TooBig(MTU)
-            }
+            // Towards this node's own pods no program of ours stands where the stack's fragments
+            // leave, so that none are made.
+            Route::Inward if packet.len > MTU.into() || to_stack => Decision::TooBig(MTU),
             Route::Inward => {
                 let way = Way {
                     device: Device::Lb0,

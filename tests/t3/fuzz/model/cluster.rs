@@ -208,7 +208,8 @@ fn net(ip: IpAddr) -> Net {
             [0xfd66, 0x182, 0, 0, ..] => Net::Eth(2),
             [0xfd66, 0x244, 0, n, ..] => Net::Pods(u8::try_from(n).unwrap_or(u8::MAX)),
             [0xfd66, 0x96, 0, 0, ..] => Net::Services,
-            [0xfd66, 0xc000, ..] => Net::Unreachable,
+            // Link-local addresses are not forwarded to (RFC 4291, 2.5.6).
+            [0xfd66, 0xc000, ..] | [0xfe80..=0xfebf, ..] => Net::Unreachable,
             _ => Net::Elsewhere,
         },
     }
