@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod cli;
+pub mod explain;
 pub mod flows;
 pub mod hooks;
 pub mod lb0;
@@ -11,6 +12,7 @@ pub mod load;
 pub mod logging;
 pub mod maps;
 pub mod model;
+pub mod names;
 pub mod netfilter;
 pub mod netlink;
 pub mod node;

@@ -54,6 +54,9 @@ fn start(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Get(args)) => cli::get::run(&args).map(done),
+        Some(Verb::Explain(args)) => cli::explain::run(&args),
+        Some(Verb::Validate(args)) => cli::validate::run(&args),
+        Some(Verb::Version(args)) => cli::version::run(&args).map(done),
         Some(Verb::Status(args)) => cli::status::run(&args),
         Some(Verb::Check(args)) => cli::check::run(&args),
         Some(Verb::Cleanup(args)) => cli::cleanup::run(&args),

@@ -36,6 +36,7 @@ mod port_conflicts;
 mod removal;
 mod scale;
 mod sctp;
+mod seeing;
 mod socket_affinity;
 mod socket_count;
 mod socket_lost_record;

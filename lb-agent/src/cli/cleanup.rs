@@ -5,14 +5,16 @@ use std::{fs, io::ErrorKind, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{args::Cleanup, output::print, running};
+use super::{args::Cleanup, output::print, running, state::state_dir};
 use crate::{
     bootstrap::StateFile,
     hooks::cleanup,
     lb0,
-    maps::dir::BpfDir,
+    maps::dir::{BpfDir, names},
+    names::NameFiles,
     netfilter::{Socket, keeper},
-    observe::problem_file::ProblemFile,
+    observe::{event_file::EventFile, problem_file::ProblemFile},
+    serve::local::SOCKET,
     takeover::{
         connections::Frontends,
         find::Leftovers,
@@ -25,18 +27,70 @@ pub fn run(args: &Cleanup) -> Result<ExitCode> {
     if args.kube_proxy {
         return kube_proxy(args);
     }
-    agent(args).map(|()| ExitCode::SUCCESS)
+    if args.dry_run {
+        let lines = would_remove(args)?;
+        print(
+            &lines
+                .into_iter()
+                .map(|line| line + "\n")
+                .collect::<String>(),
+        )?;
+    } else {
+        agent(args)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What [`agent`] would remove.
+fn would_remove(args: &Cleanup) -> Result<Vec<String>> {
+    let dir = BpfDir::at(args.pins.dir());
+    let state_dir = state_dir(&args.state, &dir);
+    let mut lines = Vec::new();
+    for (what, folder) in [
+        ("program", dir.links()),
+        ("program", dir.clsact()),
+        ("map", dir.maps()),
+    ] {
+        let all = names(&folder)?.into_iter();
+        lines.extend(all.map(|name| format!("{what} {}", folder.join(name).display())));
+    }
+    if dir.sockets().exists() {
+        lines.push(format!("program {}", dir.sockets().display()));
+    }
+    if lb0::blocking(lb0::look()).is_ok_and(|found| found.is_some()) {
+        lines.push("device lb0, its routes and rules".to_owned());
+    }
+    if let Ok(mut socket) = Socket::open()
+        && keeper::is_there(&mut socket).unwrap_or(false)
+    {
+        lines.push(format!("nftables table inet {}", keeper::TABLE));
+    }
+    for kept in [
+        "api-endpoints.json",
+        "problems.json",
+        "events.json",
+        "names",
+        SOCKET,
+    ] {
+        let path = state_dir.join(kept);
+        if path.exists() {
+            lines.push(format!("file {}", path.display()));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing of the agent is left".to_owned());
+    }
+    Ok(lines)
 }
 
 /// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent
 /// runs.
 fn agent(args: &Cleanup) -> Result<()> {
+    let dir = BpfDir::at(args.pins.dir());
+    let state_dir = state_dir(&args.state, &dir);
     // Under the lock, which proves that no agent runs; and first, so that nothing is routed to a
     // device without programs.
-    cleanup::run_after(
-        &BpfDir::at(args.pins.dir()),
-        || lb0::blocking(lb0::remove()),
-    )?;
+    cleanup::run_after(&dir, || lb0::blocking(lb0::remove()))?;
     // A process that may not use netfilter cannot have created the table.
     if let Ok(mut socket) = Socket::open()
         && keeper::is_there(&mut socket).unwrap_or(false)
@@ -44,10 +98,17 @@ fn agent(args: &Cleanup) -> Result<()> {
         keeper::remove(&mut socket)
             .with_context(|| format!("remove the nftables table inet {}", keeper::TABLE))?;
     }
-    let state_dir = args.state.dir();
-    StateFile::in_dir(state_dir).remove()?;
-    ProblemFile::of(state_dir, args.pins.dir()).remove()?;
-    match fs::remove_dir(state_dir) {
+    StateFile::in_dir(&state_dir).remove()?;
+    ProblemFile::of(&state_dir, dir.root()).remove()?;
+    NameFiles::of(&state_dir, dir.root()).remove()?;
+    EventFile::of(&state_dir, dir.root()).remove()?;
+    match fs::remove_file(state_dir.join(SOCKET)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("remove {SOCKET} in {}", state_dir.display()));
+        }
+        _ => {}
+    }
+    match fs::remove_dir(&state_dir) {
         // The directory may hold files of other software.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
             Err(e).with_context(|| format!("remove {}", state_dir.display()))

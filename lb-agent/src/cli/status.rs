@@ -2,8 +2,14 @@
 //! address.
 
 use std::{
-    collections::BTreeSet, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path,
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -19,6 +25,9 @@ use crate::{
     lb0,
     maps::{dir::BpfDir, stats::Stats},
 };
+
+/// Between two looks of `--wait`.
+const AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,18 +58,40 @@ struct StatusReport {
 
 /// Carries the verb out; 1 when no agent runs or no program is attached.
 pub fn run(status: &Status) -> Result<ExitCode> {
-    let report = look(status.pins.dir(), status.health.address())?;
+    let mut report = look(status.pins.dir(), status.health.address())?;
+    if let Some(wait) = status.wait {
+        let deadline = Instant::now() + wait;
+        while !report.is_ready() && Instant::now() < deadline {
+            thread::sleep(AGAIN);
+            report = look(status.pins.dir(), status.health.address())?;
+        }
+    }
     let text = match status.output {
         Output::Json => serde_json::to_string_pretty(&report).context("encode JSON")? + "\n",
         Output::Table | Output::Wide => text(&report, status.pins.dir()),
     };
     print(&text)?;
-    let good = report.running && report.links > 0 && report.live != Some(false);
+    let good = match status.wait {
+        Some(_) => report.is_ready(),
+        None => report.is_good(),
+    };
     Ok(if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+impl StatusReport {
+    /// An agent runs and its programs are attached.
+    fn is_good(&self) -> bool {
+        self.running && self.links > 0 && self.live != Some(false)
+    }
+
+    /// It has also written everything that it was told.
+    fn is_ready(&self) -> bool {
+        self.is_good() && self.ready == Some(true)
+    }
 }
 
 fn look(bpf_dir: &Path, health: SocketAddr) -> Result<StatusReport> {

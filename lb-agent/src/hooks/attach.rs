@@ -19,7 +19,7 @@ use super::{
 use crate::{
     load::programs::{self, Hook, Spec},
     maps::{
-        dir::BpfDir,
+        dir::{BpfDir, unpin},
         pinned::{self, Access},
     },
     model::{Device, VethPair},
@@ -238,6 +238,12 @@ impl Attachments {
         let records = Records::new(link);
         // Before the first program that translates: the agent's own sockets are left alone.
         agent::register(&self.dir, &records)?;
+        // For `get sockets`, also when no agent runs.
+        let pin = self.dir.sockets();
+        unpin(&pin)?;
+        records
+            .pin(&pin)
+            .with_context(|| format!("cannot pin {} to {}", spec.name, pin.display()))?;
         self.records = Some(records);
         Ok(())
     }

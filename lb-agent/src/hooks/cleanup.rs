@@ -47,6 +47,8 @@ pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()>
         remove_folder(&folder)?;
     }
     remove_folder(&dir.committing())?;
+    unpin(&dir.sockets())?;
+    dir.unlink_state()?;
     drop(lock);
     remove_folder(dir.root())
 }

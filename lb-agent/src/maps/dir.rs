@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,9 @@ pub struct BpfDir {
 
 /// Ending of the name of a new map that is not in use yet (bpffs forbids dots in names).
 pub(crate) const NEW: &str = "-new";
+
+/// A symbolic link to the agent's state directory.
+const STATE: &str = "state";
 
 /// `BPF_FS_MAGIC`
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -64,6 +68,34 @@ impl BpfDir {
     #[must_use]
     pub fn clsact(&self) -> PathBuf {
         self.root.join("clsact")
+    }
+
+    /// Names the directory in which the agent keeps its other state, for verbs that are not told.
+    pub fn link_state(&self, state_dir: &Path) -> Result<()> {
+        let link = self.root.join(STATE);
+        if fs::read_link(&link).is_ok_and(|known| known == state_dir) {
+            return Ok(());
+        }
+        unpin(&link)?;
+        symlink(state_dir, &link)
+            .with_context(|| format!("cannot make the link {}", link.display()))
+    }
+
+    /// The directory that [`BpfDir::link_state`] has named last.
+    #[must_use]
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        fs::read_link(self.root.join(STATE)).ok()
+    }
+
+    /// Removes the name of the directory.
+    pub(crate) fn unlink_state(&self) -> Result<()> {
+        unpin(&self.root.join(STATE))
+    }
+
+    /// The pin of the iterator over the records of sockets.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.root.join("sockets")
     }
 
     /// The pin of a map: until the commit of the first agent that knows its name, the one under its

@@ -48,6 +48,10 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
+    /// `zone`: where it is, for people; which endpoints serve is decided by hints.
+    pub zone: Option<Arc<str>>,
+    /// Name of the Pod that `targetRef` names, for people.
+    pub pod: Option<Arc<str>>,
     /// `hints`; most have none.
     pub hints: Option<Box<Hints>>,
 }
@@ -76,4 +80,4 @@ impl Endpoint {
 }
 
 /// There are a hundred thousand of them in a large cluster.
-const _: () = assert!(size_of::<Endpoint>() <= 48);
+const _: () = assert!(size_of::<Endpoint>() <= 80);

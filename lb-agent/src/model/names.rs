@@ -19,6 +19,10 @@ impl Names {
         for port in &mut service.ports {
             self.share(&mut port.name);
         }
+        for (key, value) in &mut service.labels {
+            self.share(key);
+            self.share(value);
+        }
         self.tidy();
     }
 
@@ -30,8 +34,11 @@ impl Names {
             self.share(&mut port.name);
         }
         for endpoint in &mut slice.endpoints {
-            if let Some(node) = &mut endpoint.node {
-                self.share(node);
+            for name in [&mut endpoint.node, &mut endpoint.zone]
+                .into_iter()
+                .flatten()
+            {
+                self.share(name);
             }
             if let Some(hints) = &mut endpoint.hints {
                 let names = hints.zones.iter_mut().chain(&mut hints.nodes);

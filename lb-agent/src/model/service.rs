@@ -14,6 +14,8 @@ pub struct Service {
     /// `metadata.creationTimestamp`: of two services that ask for the same frontend, the older one
     /// gets it.
     pub created: Option<jiff::Timestamp>,
+    /// `metadata.labels`, sorted: people select by them.
+    pub labels: Box<[(Arc<str>, Arc<str>)]>,
     /// Which frontends it asks for.
     pub kind: ServiceType,
     /// `spec.clusterIPs`, at most one a family.

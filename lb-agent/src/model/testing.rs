@@ -78,6 +78,7 @@ impl Service {
         Self {
             key,
             created: None,
+            labels: Box::default(),
             kind: ServiceType::ClusterIp,
             cluster_ips: vec![],
             external_ips: vec![],
@@ -137,6 +138,8 @@ impl Endpoint {
             serving: true,
             terminating: false,
             node: None,
+            zone: None,
+            pod: None,
             hints: None,
         }
     }

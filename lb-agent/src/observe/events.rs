@@ -46,21 +46,41 @@ pub struct EventRequest {
 
 /// Where requests wait for [`publish`].
 #[derive(Clone, Debug)]
-pub struct EventQueue(mpsc::Sender<EventRequest>);
+pub struct EventQueue {
+    api: mpsc::Sender<EventRequest>,
+    /// To the file of Events, which has them all.
+    file: Option<mpsc::Sender<EventRequest>>,
+}
 
 impl EventQueue {
     /// A queue with room for `most` requests, and its end for [`publish`].
     #[must_use]
     pub fn new(most: usize) -> (Self, mpsc::Receiver<EventRequest>) {
         let (sender, receiver) = mpsc::channel(most);
-        (Self(sender), receiver)
+        let queue = Self {
+            api: sender,
+            file: None,
+        };
+        (queue, receiver)
+    }
+
+    /// Has requests kept too, whether they are published or not; returns the end for
+    /// [`keep`](super::event_file::keep).
+    pub fn kept(&mut self, most: usize) -> mpsc::Receiver<EventRequest> {
+        let (sender, receiver) = mpsc::channel(most);
+        self.file = Some(sender);
+        receiver
     }
 
     /// Adds a request; false if the queue is full. Never waits: the log has the problem in any
     /// case.
     pub fn push(&self, request: EventRequest) -> bool {
         let (about, reason) = (request.about.clone(), request.reason);
-        let pushed = self.0.try_send(request).is_ok();
+        if let Some(file) = &self.file {
+            // The log has those that come too fast for the file.
+            let _ = file.try_send(request.clone());
+        }
+        let pushed = self.api.try_send(request).is_ok();
         if !pushed {
             debug!(?about, reason, "too many Events at once: only logged");
         }

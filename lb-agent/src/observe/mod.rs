@@ -4,6 +4,7 @@
 
 pub(crate) mod audits;
 mod error_text;
+pub mod event_file;
 pub mod events;
 pub(crate) mod flow_sweeps;
 pub mod health;
@@ -11,6 +12,7 @@ pub mod kernel;
 pub mod kubeproxy;
 pub mod labels;
 pub mod metrics;
+pub(crate) mod name_keeper;
 pub mod names;
 pub(crate) mod node_conditions;
 pub(crate) mod node_events;

@@ -10,6 +10,7 @@ use super::{
     Stop,
     edges::Edges,
     engine::Core,
+    explain,
     hooks::Hooks,
     machine::Machine,
     observer::Observer,
@@ -17,7 +18,9 @@ use super::{
     ports,
     schedule::{Due, Left, Schedule},
 };
-use crate::{lb0, maps::Table, model::Event, node, observe::node_conditions::Lb0Part};
+use crate::{
+    lb0, maps::Table, model::Event, node, observe::node_conditions::Lb0Part, serve::local::Asked,
+};
 
 /// Events taken in before something is written.
 const DRAIN: usize = 10_000;
@@ -46,6 +49,8 @@ pub(super) struct Inputs {
     pub(super) events: mpsc::Receiver<Event>,
     /// From netlink.
     pub(super) machine: mpsc::Receiver<node::State>,
+    /// From verbs.
+    pub(super) questions: mpsc::Receiver<Asked>,
     /// SIGTERM or SIGINT.
     pub(super) stop: Stop,
 }
@@ -56,12 +61,16 @@ impl Agent {
         let Inputs {
             mut events,
             mut machine,
+            mut questions,
             mut stop,
         } = inputs;
         loop {
             let next = self.schedule.next();
             tokio::select! {
-                () = stop.wait() => return Ok(()),
+                () = stop.wait() => {
+                    self.observer.finish().await;
+                    return Ok(());
+                }
                 event = events.recv() => {
                     self.take(event.context("the source of objects has ended")?);
                     for _ in 0..DRAIN {
@@ -72,6 +81,7 @@ impl Agent {
                 state = machine.recv() => {
                     self.see_machine(state.context("the watch of this machine's devices has ended")?)?;
                 }
+                Some(asked) = questions.recv() => explain::answer(asked, self.core.engine()),
                 question = self.edges.sockets.question() => question.answer(self.core.engine()),
                 status = self.edges.lb0.next() => {
                     self.see_lb0(&status.context("the watch of lb0 has ended")?)?;

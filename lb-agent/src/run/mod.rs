@@ -38,7 +38,10 @@ use crate::{
         socket_resets::{ResetReporter, metrics::Metrics as ResetMetrics},
     },
     plan::PlanConfig,
-    serve::http::{self, BindFailure},
+    serve::{
+        http::{self, BindFailure},
+        local,
+    },
     settings::{
         Config,
         values::{Devices, Lb0Mode, SocketReset},
@@ -53,6 +56,7 @@ mod data_path;
 mod descriptors;
 mod edges;
 mod engine;
+mod explain;
 mod flow_sweep;
 mod hooks;
 mod host;
@@ -81,6 +85,7 @@ pub async fn run(config: Config) -> Result<()> {
     let dir = BpfDir::create(&config.bpf_dir)?;
     // Held until the end of the process.
     let _lock = DirLock::take(&dir)?;
+    dir.link_state(&config.state_dir)?;
 
     let health = Arc::new(Health::new(2 * config.sync_period, jiff::Timestamp::now()));
     let kernel = Arc::new(Kernel::new(dir.clone()));
@@ -115,6 +120,7 @@ pub async fn run(config: Config) -> Result<()> {
         client,
         rate: config.client_rate,
     }));
+    let questions = local::start(&config.state_dir);
     let machine = watch_machine(&config)?;
     let key = ClusterKey::start(&config, &dir)?;
     let (ports, first) = Ports::start(&config, &dir)?;
@@ -142,7 +148,7 @@ pub async fn run(config: Config) -> Result<()> {
         phase: Phase::default(),
     };
     tokio::select! {
-        ended = agent.run(Inputs { events, machine, stop }) => ended?,
+        ended = agent.run(Inputs { events, machine, questions, stop }) => ended?,
         Some(error) = bind_failed.recv() => return Err(error),
     }
     info!("stopped; what is attached keeps working, `lb-agent cleanup` removes it");

@@ -19,11 +19,14 @@ use crate::{
     flows::port_table::Refreshed,
     maps::dir::BpfDir,
     model::{Event, Verification},
+    names::NameFiles,
     observe::{
         audits::AuditReporter,
+        event_file::{self, EventFile},
         events::{self, EventQueue},
         health::{Health, Outcome},
         kernel::Kernel,
+        name_keeper::NameKeeper,
         node_conditions::{Lb0Part, NodeConditions},
         node_events::EventRecorder,
         port_conflicts::{PortConflicts, PortReporter},
@@ -42,6 +45,7 @@ const QUEUE: usize = 1024;
 /// The reporters of the event loop.
 pub(super) struct Observer {
     syncs: SyncReporter,
+    names: NameKeeper,
     conditions: NodeConditions,
     ports: PortReporter,
     audits: AuditReporter,
@@ -76,8 +80,10 @@ impl Observer {
             checks: check_metrics,
             snat_ports,
         } = metrics;
-        let (events, requests) = EventQueue::new(QUEUE);
+        let (mut events, requests) = EventQueue::new(QUEUE);
         let name = config.node_name.clone();
+        let file = EventFile::of(&config.state_dir, &config.bpf_dir);
+        tokio::spawn(event_file::keep(file, name.clone(), events.kept(QUEUE)));
         tokio::spawn(events::publish(name.clone(), client, requests));
         let recorder = EventRecorder::new(events.clone());
         data_path::report_cgroup(config, &recorder);
@@ -90,6 +96,7 @@ impl Observer {
         Self {
             ports: PortReporter::new(events.clone(), recorder.clone(), ports),
             syncs: SyncReporter::new(events, file, syncs, kubeproxy),
+            names: NameKeeper::start(NameFiles::of(&config.state_dir, &config.bpf_dir)),
             conditions: NodeConditions::new(recorder, node),
             snat_ports: SnatPortReporter::new(snat_ports),
             audits: AuditReporter::new(audits),
@@ -162,6 +169,7 @@ impl Observer {
         let many = self.syncs.received_many();
         self.usage(snapshot);
         self.syncs.synced(report, *took, engine);
+        self.names.synced(report, engine);
         self.conditions.synced(&snapshot.usage, engine.cluster());
         if report.first_synced {
             self.first_synced(report, snapshot);
@@ -261,6 +269,11 @@ impl Observer {
     /// The ports of rewritten sources were looked at.
     pub(super) fn snat_ports(&mut self, result: &Result<Refreshed>) {
         self.snat_ports.refreshed(result);
+    }
+
+    /// The agent ends: what is not written yet is.
+    pub(super) async fn finish(self) {
+        self.names.finish().await;
     }
 
     fn usage(&self, snapshot: &Snapshot) {

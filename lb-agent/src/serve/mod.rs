@@ -3,4 +3,5 @@
 pub mod checks;
 mod connection;
 pub mod http;
+pub mod local;
 mod probe;

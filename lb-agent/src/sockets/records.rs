@@ -1,6 +1,6 @@
 //! The records of all sockets of this machine, in whichever network namespace they are.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, path::Path};
 
 use anyhow::{Context as _, Result};
 use lb_common::sock::SockRecord;
@@ -19,6 +19,11 @@ impl Records {
     /// Every socket that has a record now.
     pub fn read(&self) -> Result<Vec<SockRecord>> {
         lb_sys::read_iter(&self.iterator).context("cannot walk over the sockets' records")
+    }
+
+    /// Keeps the iterator under this name in a bpf file system.
+    pub(crate) fn pin(&self, path: &Path) -> Result<()> {
+        Ok(lb_sys::pin(&self.iterator, path)?)
     }
 
     /// A second handle of the same iterator.

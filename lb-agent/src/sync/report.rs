@@ -1,6 +1,7 @@
 //! What a sync did, for logs, metrics, Events and readiness, with writes counted by map.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::{Index, IndexMut},
 };
@@ -19,6 +20,9 @@ pub struct Report {
     pub planned: usize,
     /// Services of which something was written.
     pub services_changed: usize,
+    /// Services that were planned anew or are gone, and those of which something was written:
+    /// what is known of their names may be out of date.
+    pub services: BTreeSet<ObjectKey>,
     /// Elements written or removed.
     pub writes: Writes,
     /// Something was removed, so there may be room now for what failed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::discovery::v1 as api;
+use k8s_openapi::api::{core::v1::ObjectReference, discovery::v1 as api};
 
 use super::object::{HEADLESS, NotOurs, carries, key, number_and_proto};
 use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
@@ -104,6 +104,8 @@ fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) 
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
             node: e.node_name.as_deref().map(Arc::from),
+            zone: e.zone.as_deref().map(Arc::from),
+            pod: e.target_ref.as_ref().and_then(pod),
             hints: (!zones.is_empty() || !nodes.is_empty()).then(|| {
                 Box::new(Hints {
                     zones: zones.iter().map(|z| z.name.as_str().into()).collect(),
@@ -127,6 +129,11 @@ fn endpoints(object: &api::EndpointSlice, v4: bool, problems: &mut Vec<String>) 
         ));
     }
     endpoints
+}
+
+fn pod(target: &ObjectReference) -> Option<Arc<str>> {
+    let name = target.name.as_deref().filter(|name| !name.is_empty())?;
+    (target.kind.as_deref() == Some("Pod")).then(|| name.into())
 }
 
 #[cfg(test)]

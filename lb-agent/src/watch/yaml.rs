@@ -21,8 +21,28 @@ pub struct Documents {
 pub struct Problem {
     /// Counted from 1; comments and empty documents between markers count too.
     pub document: usize,
+    /// Counted from 1 in the whole text: where the parser stopped, or the document's first line.
+    pub line: usize,
     /// Why.
     pub reason: String,
+}
+
+/// Why a part of a document cannot be read, and at which of its lines, if that is known.
+struct Bad {
+    reason: String,
+    line: Option<usize>,
+}
+
+impl From<&str> for Bad {
+    fn from(reason: &str) -> Self {
+        Self::from(reason.to_owned())
+    }
+}
+
+impl From<String> for Bad {
+    fn from(reason: String) -> Self {
+        Self { reason, line: None }
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,13 +62,20 @@ struct List {
 pub fn read(text: &str) -> Documents {
     let mut documents = Documents::default();
     for (document, (line, part)) in (1..).zip(split(text)) {
-        if let Err(reason) = document_of(part, document, &mut documents) {
+        if let Err(Bad { reason, line: at }) = document_of(part, document, &mut documents) {
+            // A document that begins with its marker has its first line there.
+            let first = part.lines().position(|l| !is_blank(l)).unwrap_or(0) + 1;
+            let at = line + at.unwrap_or(first) - 1;
             let reason = if line > 1 {
                 format!("{reason} (lines counted from line {line})")
             } else {
                 reason
             };
-            documents.problems.push(Problem { document, reason });
+            documents.problems.push(Problem {
+                document,
+                line: at,
+                reason,
+            });
         }
     }
     documents
@@ -96,33 +123,36 @@ enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn get<T: DeserializeOwned>(&self) -> Result<T, String> {
+    fn get<T: DeserializeOwned>(&self) -> Result<T, Bad> {
         match self {
             Self::Text(text) => {
                 let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-                serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())
+                serde_saphyr::from_str_with_options(text, options).map_err(|e| Bad {
+                    line: e.location().and_then(|at| usize::try_from(at.line()).ok()),
+                    reason: e.to_string(),
+                })
             }
-            Self::Item(value) => T::deserialize(value).map_err(|e| e.to_string()),
+            Self::Item(value) => T::deserialize(value).map_err(|e| e.to_string().into()),
         }
     }
 
-    fn named<T: DeserializeOwned + Metadata<Ty = ObjectMeta>>(&self) -> Result<Box<T>, String> {
+    fn named<T: DeserializeOwned + Metadata<Ty = ObjectMeta>>(&self) -> Result<Box<T>, Bad> {
         let object: T = self.get()?;
         if object.metadata().name.as_deref().is_none_or(str::is_empty) {
-            return Err("metadata.name is missing".to_owned());
+            return Err("metadata.name is missing".into());
         }
         Ok(Box::new(object))
     }
 }
 
-fn document_of(part: &str, document: usize, into: &mut Documents) -> Result<(), String> {
+fn document_of(part: &str, document: usize, into: &mut Documents) -> Result<(), Bad> {
     if is_blank(part) {
         return Ok(());
     }
     object_of(&Source::Text(part), document, into)
 }
 
-fn object_of(source: &Source<'_>, document: usize, into: &mut Documents) -> Result<(), String> {
+fn object_of(source: &Source<'_>, document: usize, into: &mut Documents) -> Result<(), Bad> {
     let Head { api_version, kind } = source.get()?;
     let version = api_version.ok_or("apiVersion is missing")?;
     let kind = kind.ok_or("kind is missing")?;
@@ -149,7 +179,7 @@ fn items_of(
     kind: &str,
     document: usize,
     into: &mut Documents,
-) -> Result<(), String> {
+) -> Result<(), Bad> {
     let List { items } = source.get()?;
     let mut bad = Vec::new();
     for (n, mut item) in (1..).zip(items.unwrap_or_default()) {
@@ -159,14 +189,14 @@ fn items_of(
             fields.entry("apiVersion").or_insert_with(|| version.into());
             fields.entry("kind").or_insert_with(|| kind.into());
         }
-        if let Err(reason) = object_of(&Source::Item(item), document, into) {
+        if let Err(Bad { reason, .. }) = object_of(&Source::Item(item), document, into) {
             bad.push(format!("item {n}: {reason}"));
         }
     }
     if bad.is_empty() {
         Ok(())
     } else {
-        Err(bad.join("; "))
+        Err(bad.join("; ").into())
     }
 }
 
@@ -212,6 +242,12 @@ mod tests {
             assert_eq!(names(&d), ["svc a"]);
             assert_eq!(d.problems.len(), 1);
             assert_eq!(d.problems[0].document, 2, "{text}");
+            let line = 1 + text.lines().position(|l| l.starts_with("bad")).unwrap();
+            assert!(
+                (line..=line + 1).contains(&d.problems[0].line),
+                "{:?}",
+                d.problems
+            );
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn problems_of_a_running_agent_are_reported() {
-        let metrics = "lb_agent_services_with_problems 2\nlb_bad_manifests 0\nlb_attach_problems 3\nlb_map_entries{map=\"x\"} 95\nlb_map_max_entries{map=\"x\"} 100\nlb_map_drift_entries{map=\"x\"} 0\nlb_map_drift_entries{map=\"y\"} 4\n";
+        let metrics = "lb_agent_services_with_problems 2\nlb_agent_bad_manifests 0\nlb_agent_attach_problems 3\nlb_agent_map_entries{map=\"x\"} 95\nlb_agent_map_max_entries{map=\"x\"} 100\nlb_agent_map_drift_entries{map=\"x\"} 0\nlb_agent_map_drift_entries{map=\"y\"} 4\n";
         let failed: Vec<String> = reported(&Scrape(metrics))
             .iter()
             .filter(|l| l.verdict == Verdict::Fail)

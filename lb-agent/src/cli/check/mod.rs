@@ -6,12 +6,18 @@ mod leftovers;
 mod machine;
 mod ports;
 mod scrape;
+mod topics;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde::Serialize;
 
-use super::{args::Check, output::print};
+use super::{
+    args::{Check, CheckOutput},
+    get::API_VERSION,
+    output::print,
+};
 
 /// One line of the output.
 struct Line {
@@ -21,7 +27,8 @@ struct Line {
     remedy: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Verdict {
     Ok,
     /// It works with less.
@@ -43,19 +50,76 @@ pub fn run(args: &Check) -> Result<ExitCode> {
         ports::free(pins, &args.snat),
         machine::forwarding("IPv4 forwarding", "net.ipv4.ip_forward"),
         machine::forwarding("IPv6 forwarding", "net.ipv6.conf.all.forwarding"),
-        machine::lb0(),
     ]);
-    lines.extend(machine::former_pins(pins));
     lines.extend(machine::devices(&args.devices));
     lines.extend(leftovers::lines(pins));
-    lines.extend(agent::lines(args.metrics.address()));
-    let text: String = lines.iter().map(Line::text).collect();
-    print(&text)?;
+    if !args.pre {
+        lines.push(machine::lb0());
+        lines.extend(machine::former_pins(pins));
+        lines.extend(agent::lines(args.metrics.address()));
+    }
+    print(&match args.output {
+        CheckOutput::Table => lines.iter().map(Line::text).collect(),
+        CheckOutput::Short => short(&lines),
+        CheckOutput::Json => json(&lines)?,
+    })?;
     let failed = lines.iter().any(|l| l.verdict == Verdict::Fail);
     Ok(ExitCode::from(u8::from(failed)))
 }
 
+/// Only what is not ok.
+fn short(lines: &[Line]) -> String {
+    let (good, rest): (Vec<&Line>, Vec<&Line>) =
+        lines.iter().partition(|l| l.verdict == Verdict::Ok);
+    let text: String = rest.into_iter().map(Line::text).collect();
+    format!("{text}{} of {} ok\n", good.len(), lines.len())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckList<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<Finding<'a>>,
+}
+
+/// One line for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding<'a> {
+    name: &'a str,
+    verdict: Verdict,
+    /// Empty if it is ok.
+    remedy: &'a str,
+    /// Where it is explained.
+    docs: String,
+}
+
+fn json(lines: &[Line]) -> Result<String> {
+    let items = lines.iter().map(|line| Finding {
+        name: &line.name,
+        verdict: line.verdict,
+        remedy: if line.verdict == Verdict::Ok {
+            ""
+        } else {
+            &line.remedy
+        },
+        docs: line.docs(),
+    });
+    let list = CheckList {
+        api_version: API_VERSION,
+        kind: "CheckList",
+        items: items.collect(),
+    };
+    Ok(serde_json::to_string_pretty(&list).context("encode JSON")? + "\n")
+}
+
 impl Line {
+    /// The page and the heading that explain it.
+    fn docs(&self) -> String {
+        format!("{}#{}", topics::PAGE, topics::anchor(&self.name))
+    }
+
     fn new(name: &str, verdict: Verdict, remedy: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -85,6 +149,6 @@ impl Line {
             Verdict::Note => "note",
             Verdict::Fail => "FAIL",
         };
-        format!("{mark}  {name}: {remedy}\n")
+        format!("{mark}  {name}: {remedy} [{}]\n", self.docs())
     }
 }

@@ -3,10 +3,11 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
 };
 
 use lb_common::{
-    Addr, Proto,
+    Addr,
     backend::{self, Backend},
     frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
     member,
@@ -15,6 +16,9 @@ use lb_common::{
 };
 use serde::Serialize;
 
+use super::get::{Place, ServicePort};
+use crate::names::record::kinds;
+pub(super) use crate::names::record::protocol;
 use crate::{
     maps::{Maps, table::MapError},
     model::Scheduler,
@@ -30,6 +34,8 @@ pub struct Frontend {
     pub address: String,
     /// Host byte order.
     pub port: u16,
+    /// Of a Service whose name is known.
+    pub service: Option<ServicePort>,
     /// Which frontends of a Service it is: more than one where an address has several roles.
     pub kinds: Vec<&'static str>,
     /// From where it is reached: both, unless the traffic policies differ.
@@ -54,8 +60,8 @@ pub struct Frontend {
 pub struct Scope {
     /// `inside` the cluster or `outside` of it.
     pub name: &'static str,
-    /// Service index.
-    pub service: u32,
+    /// Index of the pool that it leads to.
+    pub pool: u32,
     /// What was counted.
     pub stats: Stats,
 }
@@ -92,8 +98,18 @@ pub struct Member {
     pub state: &'static str,
     /// Runs on this node.
     pub local: bool,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub place: Place,
     #[serde(skip)]
     order: Addr,
+}
+
+impl Member {
+    /// Where it listens.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.order.into()
+    }
 }
 
 /// What is asked of the maps beside the tables that the sync engine writes.
@@ -256,6 +272,7 @@ fn one(
         protocol: protocol(face.proto),
         address: face.address(),
         port: face.port,
+        service: None,
         kinds: kinds(to.flags),
         scopes: vec![Scope {
             name: if face.scope == scope::EXTERNAL {
@@ -263,7 +280,7 @@ fn one(
             } else {
                 "inside"
             },
-            service: to.pool,
+            pool: to.pool,
             stats: Stats {
                 connections,
                 packets,
@@ -306,6 +323,7 @@ pub(super) fn member(id: u32, b: Backend, eligibility: Eligibility, active: u64)
             _ => "draining",
         },
         local: b.flags & backend::flags::LOCAL != 0,
+        place: Place::default(),
         order: addr,
     }
 }
@@ -349,24 +367,8 @@ fn same(a: &Frontend, b: &Frontend) -> bool {
     comparable(a) == comparable(b)
 }
 
-pub(super) fn protocol(number: u8) -> String {
-    Proto::from_number(number).map_or_else(|| number.to_string(), |p| p.to_string())
-}
-
 fn scheduler(number: u8) -> &'static str {
     Scheduler::from_number(number).map_or("?", Scheduler::name)
-}
-
-fn kinds(bits: u32) -> Vec<&'static str> {
-    [
-        (frontend::CLUSTER_IP, "ClusterIP"),
-        (frontend::NODE_PORT, "NodePort"),
-        (frontend::LOAD_BALANCER, "LoadBalancer"),
-        (frontend::EXTERNAL_IP, "ExternalIP"),
-    ]
-    .into_iter()
-    .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
-    .collect()
 }
 
 #[cfg(test)]

@@ -1,20 +1,15 @@
 use super::*;
 
-fn row(
-    addr: Addr,
-    port: u16,
-    scope: &'static str,
-    service: u32,
-    backends: Vec<Member>,
-) -> Frontend {
+fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Member>) -> Frontend {
     Frontend {
         protocol: "TCP".into(),
         address: addr.to_string(),
         port,
+        service: None,
         kinds: vec!["ClusterIP"],
         scopes: vec![Scope {
             name: scope,
-            service,
+            pool,
             stats: Stats::default(),
         }],
         scheduler: "random",
@@ -48,12 +43,7 @@ fn scopes_with_the_same_backends_are_one_row() {
     ]);
     let found: Vec<_> = rows
         .iter()
-        .map(|r| {
-            (
-                r.port,
-                r.scopes.iter().map(|s| s.service).collect::<Vec<_>>(),
-            )
-        })
+        .map(|r| (r.port, r.scopes.iter().map(|s| s.pool).collect::<Vec<_>>()))
         .collect();
     assert_eq!(
         found,

@@ -33,31 +33,84 @@ enum Hints {
     SameZone,
 }
 
+/// Why an endpoint may be given new connections, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rule {
+    /// It is ready, and nothing narrows the choice.
+    Ready,
+    /// It is ready, and its hints name this node.
+    SameNode,
+    /// It is ready, and its hints name this node's zone.
+    SameZone,
+    /// It terminates and still serves, and no endpoint is ready.
+    Terminating,
+    /// Not: the policy is Local, and it runs on another node.
+    NotLocal,
+    /// Not: it is not ready.
+    NotReady,
+    /// Not: it terminates, and others are ready.
+    Leaving,
+    /// Not: every ready endpoint names nodes, and it does not name this one.
+    OtherNode,
+    /// Not: every ready endpoint names zones, and it does not name this one.
+    OtherZone,
+}
+
+impl Rule {
+    /// Does it admit?
+    #[must_use]
+    pub fn admits(self) -> bool {
+        matches!(
+            self,
+            Self::Ready | Self::SameNode | Self::SameZone | Self::Terminating
+        )
+    }
+}
+
 /// Chooses the ready endpoints that the hints admit; if there is none, those that serve while
 /// terminating, whatever their hints. With a local policy: the same among the endpoints of this
 /// node, without hints.
 #[must_use]
 pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Chosen {
-    let draining = |c: &Candidate<'_>| c.endpoint.serving && c.endpoint.terminating;
-    let any = candidates.iter().any(|c| c.endpoint.ready || draining(c));
+    let rules = rules(candidates, policy, place);
+    Chosen {
+        eligible: rules.iter().map(|rule| rule.admits()).collect(),
+        any: candidates.iter().any(|c| c.endpoint.ready || drains(c)),
+    }
+}
+
+/// The rule that decides about each candidate.
+#[must_use]
+pub fn rules(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Vec<Rule> {
     let hints = match policy {
         TrafficPolicy::Cluster => hints(candidates, place),
         TrafficPolicy::Local => Hints::None,
     };
     let within = |c: &Candidate<'_>| policy == TrafficPolicy::Cluster || c.local;
-    let ready: Vec<bool> = candidates
-        .iter()
-        .map(|c| within(c) && c.endpoint.ready && admitted(c, hints, place))
-        .collect();
-    let eligible = if ready.contains(&true) {
-        ready
-    } else {
-        candidates
-            .iter()
-            .map(|c| within(c) && draining(c))
-            .collect()
+    let of_ready = |c: &Candidate<'_>| match hints {
+        _ if !within(c) => Rule::NotLocal,
+        _ if !c.endpoint.ready && drains(c) => Rule::Leaving,
+        _ if !c.endpoint.ready => Rule::NotReady,
+        Hints::None => Rule::Ready,
+        Hints::SameNode if admitted(c, hints, place) => Rule::SameNode,
+        Hints::SameNode => Rule::OtherNode,
+        Hints::SameZone if admitted(c, hints, place) => Rule::SameZone,
+        Hints::SameZone => Rule::OtherZone,
     };
-    Chosen { eligible, any }
+    let mut rules: Vec<Rule> = candidates.iter().map(of_ready).collect();
+    if !rules.iter().any(|rule| rule.admits()) {
+        for (rule, c) in rules.iter_mut().zip(candidates) {
+            if within(c) && drains(c) {
+                *rule = Rule::Terminating;
+            }
+        }
+    }
+    rules
+}
+
+/// It terminates, and still serves.
+fn drains(c: &Candidate<'_>) -> bool {
+    c.endpoint.serving && c.endpoint.terminating
 }
 
 fn hints(candidates: &[Candidate<'_>], place: Place<'_>) -> Hints {

@@ -134,8 +134,8 @@ pub struct MetricsArg {
 /// The state directory, for keeping and for removing.
 #[derive(Args, Debug)]
 pub struct StateArg {
-    /// Directory for the last known addresses of the API server, and for the list of Services that
-    /// are only partly programmed [default: /var/lib/lb-agent]
+    /// Directory for what is kept on disk: the last known addresses of the API server, names of
+    /// Services and pods, Events, and which Services are only partly programmed [default: /var/lib/lb-agent]
     #[arg(long, env = "LB_AGENT_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

@@ -107,6 +107,12 @@ impl Engine {
         self.cluster.apply(event);
     }
 
+    /// The planner's settings, with what it knows of this machine.
+    #[must_use]
+    pub fn config(&self) -> &PlanConfig {
+        &self.config
+    }
+
     /// What is known.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
@@ -195,6 +201,8 @@ impl Engine {
             self.addresses_dirty = outcome == Outcome::Incomplete;
         }
         report.services_changed = touched.len();
+        touched.extend(changed.iter().cloned());
+        report.services = touched;
         let recheck = match report.writes[Table::NodePorts] {
             0 => Recheck::Changed,
             _ => Recheck::All,

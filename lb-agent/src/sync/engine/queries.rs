@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Engine, Planned};
 use crate::{
     model::ObjectKey,
-    plan::{FrontendKey, no_local::NoLocal},
+    plan::{FrontendKey, PoolId, no_local::NoLocal},
     sync::report::{HealthCheck, Snapshot},
 };
 
@@ -92,6 +92,24 @@ impl Engine {
         let ours = |index| planned.pools.iter().any(|(_, i)| *i == index);
         matches!(frontend, FrontendKey::Address(_))
             || self.mirror.target(frontend).is_some_and(ours)
+    }
+
+    /// The frontends in the maps that lead to this Service, each with the pool that it leads to.
+    #[must_use]
+    pub fn served(&self, service: &ObjectKey) -> Vec<(FrontendKey, PoolId)> {
+        let Some(planned) = self.planned.get(service) else {
+            return Vec::new();
+        };
+        let frontends = planned.frontends.iter();
+        let served = frontends.filter_map(|key| {
+            let target = self.mirror.target(key)?;
+            let mut pools = planned.pools.iter();
+            let (id, _) = pools.find(|(_, index)| *index == target)?;
+            Some((*key, id.clone()))
+        });
+        // The mark of a VIP leads nowhere; the pool that it names decides about ping.
+        let leads = |key: &FrontendKey| !matches!(key, FrontendKey::Address(key) if key.port == 0);
+        served.filter(|(key, _)| leads(key)).collect()
     }
 
     /// Ports with a local-only policy and no endpoint on this node.

@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
+    sync::Arc,
 };
 
 use k8s_openapi::api::core::v1 as api;
@@ -68,6 +69,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
     let external = spec.external_ips.as_deref().unwrap_or_default();
     Ok(Service {
         created: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
+        labels: labels(object),
         kind,
         cluster_ips,
         external_ips: addresses("externalIPs", external, &mut problems),
@@ -91,6 +93,13 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         key,
         problems,
     })
+}
+
+fn labels(object: &api::Service) -> Box<[(Arc<str>, Arc<str>)]> {
+    let labels = object.metadata.labels.iter().flatten();
+    labels
+        .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+        .collect()
 }
 
 fn addresses(field: &str, texts: &[String], problems: &mut Vec<String>) -> Vec<IpAddr> {

@@ -75,7 +75,7 @@ impl Folder {
         Ok(unsettled)
     }
 
-    fn read_file(&mut self, path: &Path) -> bool {
+    pub(super) fn read_file(&mut self, path: &Path) -> bool {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
@@ -169,7 +169,7 @@ fn keep<T>(map: &mut BTreeMap<ObjectKey, T>, key: ObjectKey, converted: Result<T
 }
 
 /// Hidden files belong to an editor, or to the inside of a mounted ConfigMap.
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));

@@ -4,12 +4,14 @@
 
 mod folder;
 mod notification;
+mod once;
 mod outbox;
 
 use std::{path::PathBuf, time::Duration};
 
 use folder::Folder;
 use notification::Watch;
+pub use once::{FileProblem, Read, read};
 use outbox::Outbox;
 use tokio::{
     sync::mpsc,

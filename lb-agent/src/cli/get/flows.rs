@@ -1,49 +1,61 @@
 //! `lb-agent get flows`: connections that the packet path translates.
 
+use std::net::{IpAddr, SocketAddr};
+
 use anyhow::Result;
 use lb_common::{
     Addr,
-    flow::{Flow, FlowKey, NONE, direction, flags},
+    flow::{Flow as Entry, FlowKey, NONE, direction, flags},
     maps,
 };
 use serde::Serialize;
 
 use super::{
-    args::Output,
-    frontends::protocol,
-    get::{borderless, json},
+    Place, ServicePort, columns,
+    listing::{Beside, Headers, Listing, Row, Width},
 };
 use crate::{
+    cli::frontends::protocol,
     flows::clock::monotonic,
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
         table::HashTable as _,
     },
+    names::Book,
 };
 
 /// One connection.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
-    protocol: String,
-    client: String,
-    frontend: String,
-    backend: String,
+pub(in crate::cli) struct Flow {
+    pub(in crate::cli) protocol: String,
+    pub(in crate::cli) client: String,
+    pub(in crate::cli) frontend: String,
+    pub(in crate::cli) backend: String,
     /// What the backend sees as the client.
     source: String,
     /// See [`lb_common::flow::State`].
-    state: &'static str,
+    pub(in crate::cli) state: &'static str,
     /// Since its last packet, as exact as entries are: four seconds.
-    idle_seconds: u64,
+    pub(in crate::cli) idle_seconds: u64,
     kind: Kind,
     /// The backend runs on this node.
     local: bool,
+    /// Of a Service whose name is known.
+    service: Option<ServicePort>,
+    /// Where the backend runs.
+    #[serde(flatten)]
+    pub(in crate::cli) place: Place,
+    /// `namespace/name` of the client, where it is a known pod itself.
+    client_pod: Option<String>,
     /// Index of its pool; none of a direct connection.
-    service: Option<u32>,
+    pool: Option<u32>,
     /// None of a direct connection.
     backend_id: Option<u32>,
     ifindex: u32,
+    #[serde(skip)]
+    to: SocketAddr,
 }
 
 /// Whose connection it is.
@@ -65,53 +77,100 @@ impl Kind {
     }
 }
 
-/// The flows as text.
-pub(super) fn show(dir: &BpfDir, output: Output) -> Result<String> {
+/// Every flow.
+pub(in crate::cli) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Flow>> {
     let mut all = Vec::new();
     for spec in [maps::FLOWS, maps::NEWFLOWS] {
-        all.extend(HashPin::<FlowKey, Flow>::open(dir, spec, Access::Read)?.entries()?);
+        all.extend(HashPin::<FlowKey, Entry>::open(dir, spec, Access::Read)?.entries()?);
     }
-    let mut rows = joined(&all, monotonic());
-    rows.sort();
-    rows.dedup();
-    if output == Output::Json {
-        return json("FlowList", &rows);
-    }
-    let mut head = vec![
-        "PROT", "CLIENT", "FRONTEND", "SOURCE", "BACKEND", "STATE", "IDLE",
-    ];
-    if output == Output::Wide {
-        head.extend(["KIND", "LOCAL", "SERVICE", "BACKEND-ID", "IFINDEX"]);
-    }
-    let lines = rows.into_iter().map(|r| {
+    let mut flows = joined(&all, monotonic());
+    flows.sort();
+    flows.dedup();
+    let rows = flows.into_iter().map(|(key, mut flow)| {
+        let named = book.destination(key.proto, socket(key.dst, key.dport));
+        // A direct connection is one past every Service.
+        let named = named.filter(|_| flow.kind == Kind::Service);
+        flow.service = named.map(ServicePort::of);
+        flow.place = Place::of(book, named, flow.to.ip());
+        flow.client_pod = Place::of(book, None, IpAddr::from(key.src)).pod;
+        let ends = format!("{}/{}/{}", flow.protocol, flow.client, flow.frontend);
+        Row {
+            id: format!("flow {ends}"),
+            name: format!("flow/{ends}"),
+            services: flow.service.iter().map(ServicePort::service).collect(),
+            places: [&flow.client, &flow.frontend, &flow.source, &flow.backend]
+                .map(String::clone)
+                .into(),
+            pods: flow
+                .place
+                .pod
+                .iter()
+                .chain(&flow.client_pod)
+                .cloned()
+                .collect(),
+            item: flow,
+        }
+    });
+    Ok(Listing {
+        kind: "FlowList",
+        rows: rows.collect(),
+        table,
+        beside: Beside::default(),
+    })
+}
+
+fn table(all: &[&Flow], width: Width, headers: Headers) -> String {
+    let head = columns::of_width(
+        width,
+        &[
+            "PROT", "CLIENT", "FRONTEND", "SOURCE", "BACKEND", "STATE", "IDLE", "SERVICE", "POD",
+        ],
+        &[
+            "NODE",
+            "ZONE",
+            "CLIENT-POD",
+            "KIND",
+            "LOCAL",
+            "POOL",
+            "BACKEND-ID",
+            "IFINDEX",
+        ],
+    );
+    let lines = all.iter().map(|f| {
+        let [pod, node, zone] = columns::place(&f.place);
         let mut line = vec![
-            r.protocol,
-            r.client,
-            r.frontend,
-            r.source,
-            r.backend,
-            r.state.to_owned(),
-            format!("{}s", r.idle_seconds),
+            f.protocol.clone(),
+            f.client.clone(),
+            f.frontend.clone(),
+            f.source.clone(),
+            f.backend.clone(),
+            f.state.to_owned(),
+            format!("{}s", f.idle_seconds),
+            columns::service(f.service.as_ref()),
+            pod,
         ];
-        if output == Output::Wide {
-            let local = if r.local { "yes" } else { "no" };
-            let number = |n: Option<u32>| n.map_or("-".to_owned(), |n| n.to_string());
+        if width == Width::Wide {
+            let local = if f.local { "yes" } else { "no" };
+            let number = |n: Option<u32>| n.map_or_else(String::new, |n| n.to_string());
             line.extend([
-                r.kind.name().to_owned(),
+                node,
+                zone,
+                f.client_pod.clone().unwrap_or_default(),
+                f.kind.name().to_owned(),
                 local.to_owned(),
-                number(r.service),
-                number(r.backend_id),
-                r.ifindex.to_string(),
+                number(f.pool),
+                number(f.backend_id),
+                f.ifindex.to_string(),
             ]);
         }
         line
     });
-    Ok(borderless(&head, lines.collect()))
+    columns::columns(&head, lines.collect(), headers)
 }
 
 /// A row for each forward entry; its reverse entry holds what both sides have done.
-fn joined(all: &[(FlowKey, Flow)], now: u64) -> Vec<Row> {
-    let replies: std::collections::HashMap<FlowKey, Flow> = all
+fn joined(all: &[(FlowKey, Entry)], now: u64) -> Vec<(FlowKey, Flow)> {
+    let replies: std::collections::HashMap<FlowKey, Entry> = all
         .iter()
         .filter(|(_, f)| f.direction == direction::REPLY)
         .copied()
@@ -124,7 +183,7 @@ fn joined(all: &[(FlowKey, Flow)], now: u64) -> Vec<Row> {
             let reply = replies
                 .get(&f.reverse_key(k.proto))
                 .filter(|r| r.generation == f.generation);
-            Row {
+            let flow = Flow {
                 protocol: protocol(k.proto),
                 client: endpoint(k.src, k.sport),
                 frontend: endpoint(k.dst, k.dport),
@@ -139,21 +198,30 @@ fn joined(all: &[(FlowKey, Flow)], now: u64) -> Vec<Row> {
                     Kind::Direct
                 },
                 local: f.flags & flags::LOCAL != 0,
-                service: Some(f.pool).filter(|pool| *pool != NONE),
+                service: None,
+                place: Place::default(),
+                client_pod: None,
+                pool: Some(f.pool).filter(|pool| *pool != NONE),
                 backend_id: Some(f.backend).filter(|backend| *backend != NONE),
                 ifindex: f.ifindex,
-            }
+                to: socket(f.dst, f.dport),
+            };
+            (*k, flow)
         })
         .collect()
 }
 
 /// Of an entry whose reply entry was driven out, since the client's last packet.
-fn idle_seconds(entry: &Flow, now: u64) -> u64 {
+fn idle_seconds(entry: &Entry, now: u64) -> u64 {
     (u64::from(entry.age(now)) << 32) / 1_000_000_000
 }
 
 fn endpoint(addr: Addr, port: u16) -> String {
-    std::net::SocketAddr::new(addr.into(), port).to_string()
+    socket(addr, port).to_string()
+}
+
+fn socket(addr: Addr, port: u16) -> SocketAddr {
+    SocketAddr::new(addr.into(), port)
 }
 
 #[cfg(test)]
@@ -169,7 +237,7 @@ mod tests {
     }
 
     /// A flow of the client 198.18.0.1 to port 80 of 198.18.0.2, at 198.18.0.3.
-    fn pair(flow_flags: u8, pool: u32, at: u64) -> [(FlowKey, Flow); 2] {
+    fn pair(flow_flags: u8, pool: u32, at: u64) -> [(FlowKey, Entry); 2] {
         let key = FlowKey {
             src: addr(1),
             dst: addr(2),
@@ -178,7 +246,7 @@ mod tests {
             proto: TCP,
             pad: [0; 3],
         };
-        let forward = Flow {
+        let forward = Entry {
             src: addr(9),
             dst: addr(3),
             sport: 4000,
@@ -194,7 +262,7 @@ mod tests {
             proof: 0,
             seen: 0,
         };
-        let reply = Flow {
+        let reply = Entry {
             src: key.dst,
             dst: key.src,
             sport: 80,
@@ -212,18 +280,22 @@ mod tests {
     fn the_state_and_the_idle_time_are_those_of_the_reply_entry() {
         let start = 1_000_000_000_000_000;
         let rows = joined(&pair(flags::LOCAL, 7, start), start + 60_000_000_000);
-        let [row] = &rows[..] else { panic!("{rows:?}") };
+        let [(_, row)] = &rows[..] else {
+            panic!("{rows:?}")
+        };
         assert_eq!(row.state, "established");
         assert!((56..=60).contains(&row.idle_seconds), "{row:?}");
-        assert_eq!((row.kind, row.service), (Kind::Service, Some(7)));
+        assert_eq!((row.kind, row.pool), (Kind::Service, Some(7)));
         assert!(row.local);
     }
 
     #[test]
     fn a_direct_connection_has_no_service() {
         let rows = joined(&pair(flags::DIRECT, NONE, 0), 0);
-        let [row] = &rows[..] else { panic!("{rows:?}") };
-        assert_eq!((row.kind, row.service), (Kind::Direct, None));
+        let [(_, row)] = &rows[..] else {
+            panic!("{rows:?}")
+        };
+        assert_eq!((row.kind, row.pool), (Kind::Direct, None));
         assert_eq!(row.backend_id, None);
     }
 
@@ -233,7 +305,9 @@ mod tests {
         let mut forward = pair(0, 1, start)[0];
         forward.1.set_verified(start);
         let rows = joined(&[forward], start + 30_000_000_000);
-        let [row] = &rows[..] else { panic!("{rows:?}") };
+        let [(_, row)] = &rows[..] else {
+            panic!("{rows:?}")
+        };
         assert_eq!(row.state, "unknown");
         assert!((25..=30).contains(&row.idle_seconds), "{row:?}");
     }

@@ -1,0 +1,283 @@
+//! A list of any kind: filtered, sorted, and shown as a table, JSON, YAML or names, once or as it
+//! changes.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{API_VERSION, filter::Filter};
+use crate::{
+    cli::args::{Get, ListOutput},
+    names::Book,
+};
+
+/// One item of a list, and what it is found by.
+pub(in crate::cli) struct Row<T> {
+    /// What is shown.
+    pub(in crate::cli) item: T,
+    /// Different for each item of a list; the same while it changes.
+    pub(super) id: String,
+    /// For `-o name`.
+    pub(super) name: String,
+    /// `namespace/name` of each Service that it belongs to.
+    pub(super) services: Vec<String>,
+    /// Its addresses with their ports, as they are shown.
+    pub(super) places: Vec<String>,
+    /// `namespace/name` of each pod that it belongs to.
+    pub(super) pods: Vec<String>,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Normal,
+    Wide,
+}
+
+/// Whether a table has its first line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Headers {
+    Shown,
+    Hidden,
+}
+
+/// The items of one kind.
+pub(in crate::cli) struct Listing<T> {
+    pub(super) kind: &'static str,
+    pub(in crate::cli) rows: Vec<Row<T>>,
+    pub(super) table: fn(&[&T], Width, Headers) -> String,
+    /// Keys of the list beside `items`, and the text below the table.
+    pub(super) beside: Beside,
+}
+
+/// What a list has beside its items.
+#[derive(Default)]
+pub(super) struct Beside {
+    pub(super) keys: serde_json::Map<String, Value>,
+    pub(super) text: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a, T> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<&'a T>,
+    #[serde(flatten)]
+    beside: &'a serde_json::Map<String, Value>,
+}
+
+/// A list whose type does not matter any more.
+pub(super) trait Show {
+    /// Filtered and sorted.
+    fn prepare(&mut self, get: &Get, book: &Book) -> Result<()>;
+    /// Everything.
+    fn text(&self, get: &Get) -> Result<String>;
+    /// What is new or different since `before`, and what is gone; `before` becomes the present.
+    fn changes(&self, get: &Get, before: &mut BTreeMap<String, Value>) -> Result<String>;
+}
+
+impl<T: Serialize> Show for Listing<T> {
+    fn prepare(&mut self, get: &Get, book: &Book) -> Result<()> {
+        Filter::of(get).apply(&mut self.rows, book)?;
+        if let Some(path) = &get.sort_by {
+            self.sort(path)?;
+        }
+        Ok(())
+    }
+
+    fn text(&self, get: &Get) -> Result<String> {
+        let list = List {
+            api_version: API_VERSION,
+            kind: self.kind,
+            items: self.rows.iter().map(|row| &row.item).collect(),
+            beside: &self.beside.keys,
+        };
+        match get.output {
+            ListOutput::Json => {
+                Ok(serde_json::to_string_pretty(&list).context("encode JSON")? + "\n")
+            }
+            ListOutput::Yaml => yaml(&list),
+            ListOutput::Name => {
+                let mut seen = BTreeSet::new();
+                let names = self.rows.iter().map(|row| &row.name);
+                let names = names.filter(|name| seen.insert(*name));
+                Ok(names.map(|name| format!("{name}\n")).collect())
+            }
+            ListOutput::Table | ListOutput::Wide => {
+                let items: Vec<&T> = self.rows.iter().map(|row| &row.item).collect();
+                let headers = if get.no_headers {
+                    Headers::Hidden
+                } else {
+                    Headers::Shown
+                };
+                Ok((self.table)(&items, width(get), headers) + &self.beside.text)
+            }
+        }
+    }
+
+    fn changes(&self, get: &Get, before: &mut BTreeMap<String, Value>) -> Result<String> {
+        let mut now = BTreeMap::new();
+        let mut changed: Vec<(&'static str, &Row<T>)> = Vec::new();
+        for row in &self.rows {
+            let value = serde_json::to_value(&row.item).context("encode JSON")?;
+            match before.get(&row.id) {
+                Some(known) if *known == value => {}
+                Some(_) => changed.push(("MODIFIED", row)),
+                None => changed.push(("ADDED", row)),
+            }
+            now.insert(row.id.clone(), value);
+        }
+        let gone = before.iter().filter(|(id, _)| !now.contains_key(*id));
+        let gone: Vec<(String, Value)> = gone.map(|(id, v)| (id.clone(), v.clone())).collect();
+        *before = now;
+        let mut text = String::new();
+        match get.output {
+            ListOutput::Json | ListOutput::Yaml => {
+                let changed = changed.iter().map(|(kind, row)| {
+                    let object = serde_json::to_value(&row.item).unwrap_or_default();
+                    (*kind, object)
+                });
+                let gone = gone.into_iter().map(|(_, object)| ("DELETED", object));
+                for (kind, object) in changed.chain(gone) {
+                    let event = serde_json::json!({"type": kind, "object": object});
+                    text += &match get.output {
+                        ListOutput::Yaml => format!("---\n{}", yaml(&event)?),
+                        _ => format!("{event}\n"),
+                    };
+                }
+            }
+            ListOutput::Name => {
+                for (_, row) in &changed {
+                    text += &format!("{}\n", row.name);
+                }
+            }
+            ListOutput::Table | ListOutput::Wide => {
+                if !changed.is_empty() {
+                    let items: Vec<&T> = changed.iter().map(|(_, row)| &row.item).collect();
+                    text += &(self.table)(&items, width(get), Headers::Hidden);
+                }
+                for (id, _) in gone {
+                    text += &format!("{id} is gone\n");
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl<T: Serialize> Listing<T> {
+    /// By the field of this name in the JSON of the items, such as `activeConnections` or
+    /// `.service.name`; numbers by their value. Items without it come last.
+    fn sort(&mut self, path: &str) -> Result<()> {
+        let mut keyed: Vec<(Option<Value>, Row<T>)> = Vec::with_capacity(self.rows.len());
+        for row in std::mem::take(&mut self.rows) {
+            let value = serde_json::to_value(&row.item).context("encode JSON")?;
+            let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
+            let key = value.pointer(&pointer).cloned();
+            if key.is_none()
+                && let Value::Object(fields) = &value
+                && !fields.contains_key(pointer.split('/').nth(1).unwrap_or_default())
+            {
+                let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+                bail!(
+                    "--sort-by {path}: there is no such field, but {}",
+                    known.join(", ")
+                );
+            }
+            keyed.push((key.filter(|key| !key.is_null()), row));
+        }
+        keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+            (Some(a), Some(b)) => order(a, b),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        });
+        self.rows = keyed.into_iter().map(|(_, row)| row).collect();
+        Ok(())
+    }
+}
+
+fn order(a: &Value, b: &Value) -> Ordering {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        _ => {
+            let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+            text(a).cmp(&text(b))
+        }
+    }
+}
+
+fn width(get: &Get) -> Width {
+    if get.output == ListOutput::Wide {
+        Width::Wide
+    } else {
+        Width::Normal
+    }
+}
+
+fn yaml(value: &impl Serialize) -> Result<String> {
+    let text = serde_saphyr::to_string(value).context("encode YAML")?;
+    Ok(text.trim_end().to_owned() + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(numbers: &[(&str, Option<u32>)]) -> Listing<Value> {
+        let row = |(id, n): &(&str, Option<u32>)| Row {
+            item: serde_json::json!({"id": id, "n": n, "deep": {"er": id}}),
+            id: (*id).to_owned(),
+            name: format!("x/{id}"),
+            services: vec![],
+            places: vec![],
+            pods: vec![],
+        };
+        Listing {
+            kind: "List",
+            rows: numbers.iter().map(row).collect(),
+            table: |items, _, _| items.iter().map(|v| format!("{v}\n")).collect(),
+            beside: Beside::default(),
+        }
+    }
+
+    fn ids(listing: &Listing<Value>) -> Vec<&str> {
+        listing.rows.iter().map(|row| &*row.id).collect()
+    }
+
+    #[test]
+    fn numbers_are_sorted_by_value_and_what_has_none_comes_last() {
+        let mut all = list(&[("a", Some(10)), ("b", None), ("c", Some(9))]);
+        all.sort("n").unwrap();
+        assert_eq!(ids(&all), ["c", "a", "b"]);
+        all.sort(".deep.er").unwrap();
+        assert_eq!(ids(&all), ["a", "b", "c"]);
+        let error = all.sort("m").unwrap_err().to_string();
+        assert!(error.contains("deep, id, n"), "{error}");
+    }
+
+    #[test]
+    fn only_what_changed_is_shown_again() {
+        let get = Get::for_tests(ListOutput::Json);
+        let mut seen = BTreeMap::new();
+        let first = list(&[("a", Some(1)), ("b", Some(2))]);
+        assert_eq!(first.changes(&get, &mut seen).unwrap().lines().count(), 2);
+        assert_eq!(first.changes(&get, &mut seen).unwrap(), "");
+        let second = list(&[("a", Some(3))]);
+        let text = second.changes(&get, &mut seen).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains("MODIFIED") && lines[0].contains("\"n\":3"),
+            "{text}"
+        );
+        assert!(
+            lines[1].contains("DELETED") && lines[1].contains("\"id\":\"b\""),
+            "{text}"
+        );
+        assert_eq!(lines.len(), 2);
+    }
+}

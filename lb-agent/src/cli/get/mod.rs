@@ -1,0 +1,192 @@
+//! `lb-agent get`: what the kernel holds, from the pins alone, with the names that the agent kept.
+
+mod affinity;
+mod backends;
+pub(super) mod columns;
+mod events;
+mod filter;
+pub(super) mod flows;
+mod listing;
+mod selector;
+mod services;
+mod sockets;
+
+use std::{collections::BTreeMap, thread, time::Duration};
+
+use anyhow::Result;
+use lb_common::stats::PoolStats;
+pub use selector::Labels;
+use serde::Serialize;
+
+pub(super) use self::listing::Row;
+use self::listing::Show;
+use super::{
+    args::{Get, What},
+    frontends::{self, Counts, Frontend},
+    output::{Reader, write},
+    state::state_dir,
+};
+use crate::{
+    maps::{
+        bpf,
+        dir::BpfDir,
+        pinned::Access,
+        stats,
+        table::{ArrayTable as _, MapError},
+    },
+    names::{Book, NameFiles, Named},
+};
+
+/// What every JSON output of this agent carries.
+pub(super) const API_VERSION: &str = "lb-agent.io/v1";
+
+/// Between two looks of `--watch`.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Carries the verb out.
+pub fn run(get: &Get) -> Result<()> {
+    let dir = BpfDir::at(get.pins.dir());
+    let mut list = look(get, &dir)?;
+    list.0.prepare(get, &list.1)?;
+    let mut reader = write(&list.0.text(get)?)?;
+    if !get.watch {
+        return Ok(());
+    }
+    let mut seen = BTreeMap::new();
+    list.0.changes(get, &mut seen)?;
+    while reader == Reader::Listens {
+        thread::sleep(AGAIN);
+        let (mut list, book) = look(get, &dir)?;
+        // What is named may go, and come again.
+        if list.prepare(get, &book).is_ok() {
+            reader = write(&list.changes(get, &mut seen)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what is asked for, and the names that there are.
+fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
+    let state = state_dir(&get.state, dir);
+    let book = book(&NameFiles::of(&state, dir.root()));
+    let list: Box<dyn Show> = match get.what {
+        What::Services => Box::new(services::list(named(dir, &book)?, &state, dir)?),
+        What::Backends => Box::new(backends::list(&named(dir, &book)?)),
+        What::Flows => Box::new(flows::list(dir, &book)?),
+        What::Sockets => Box::new(sockets::list(dir, &book)?),
+        What::Affinity => Box::new(affinity::list(dir, &named(dir, &book)?)?),
+        What::Events => Box::new(events::list(&state, dir)?),
+    };
+    Ok((list, book))
+}
+
+/// The names that the agent kept. Without them everything else is shown all the same.
+pub(super) fn book(files: &NameFiles) -> Book {
+    Book::new(files.load().unwrap_or_else(|error| {
+        eprintln!("lb-agent: names are not shown: {error:#}");
+        Vec::new()
+    }))
+}
+
+/// A port of a Service, by its names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub name: String,
+    /// Name of the port; empty for the only one of a Service.
+    pub port: String,
+}
+
+impl ServicePort {
+    pub(super) fn of(named: Named<'_>) -> Self {
+        Self {
+            namespace: named.service.namespace.clone(),
+            name: named.service.name.clone(),
+            port: named.port.name.clone(),
+        }
+    }
+
+    /// `namespace/name`
+    pub(super) fn service(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// `namespace/name:port`
+impl std::fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)?;
+        if !self.port.is_empty() {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a backend runs, by names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// `namespace/name` of its pod.
+    pub pod: Option<String>,
+    /// Name of its node.
+    pub node: Option<String>,
+    /// Its zone.
+    pub zone: Option<String>,
+}
+
+impl Place {
+    /// Of an endpoint of the Service that is asked, else of any with this address.
+    pub(super) fn of(book: &Book, named: Option<Named<'_>>, address: std::net::IpAddr) -> Self {
+        let ours = named.and_then(|named| Some((named.service, named.endpoint(address)?)));
+        let Some((service, endpoint)) = ours.or_else(|| book.backend(address)) else {
+            return Self::default();
+        };
+        let pod = endpoint.pod.as_ref();
+        Self {
+            pod: pod.map(|pod| format!("{}/{pod}", service.namespace)),
+            node: endpoint.node.clone(),
+            zone: endpoint.zone.clone(),
+        }
+    }
+}
+
+struct Counters {
+    active: crate::maps::pinned::ArrayPin<u64>,
+    stats: stats::Stats,
+}
+
+impl Counts for Counters {
+    fn active(&self, backend: u32) -> Result<u64, MapError> {
+        self.active.load(backend)
+    }
+    fn service(&self, index: u32) -> Result<PoolStats, MapError> {
+        self.stats.service(index)
+    }
+}
+
+/// Every frontend of the pinned maps.
+pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
+    let mut maps = bpf::open(dir, Access::Read)?;
+    let counters = Counters {
+        active: crate::maps::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
+        stats: stats::Stats::open(dir)?,
+    };
+    Ok(frontends::read(&mut maps, &counters)?)
+}
+
+/// Every frontend, with the names of its Service and of its backends.
+pub(super) fn named(dir: &BpfDir, book: &Book) -> Result<Vec<Frontend>> {
+    let mut all = open(dir)?;
+    for frontend in &mut all {
+        let named = book.frontend(&frontend.protocol, &frontend.address, frontend.port);
+        frontend.service = named.map(ServicePort::of);
+        for backend in &mut frontend.backends {
+            backend.place = Place::of(book, named, backend.ip());
+        }
+    }
+    Ok(all)
+}

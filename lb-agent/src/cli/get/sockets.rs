@@ -1,0 +1,170 @@
+//! `lb-agent get sockets`: connections and senders that were translated when their sockets
+//! connected or sent, in every network namespace.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use lb_common::{
+    maps,
+    sock::{Agent, SockRecord, kind},
+};
+use serde::Serialize;
+
+use super::{
+    Place, ServicePort, columns,
+    listing::{Beside, Headers, Listing, Row, Width},
+};
+use crate::{
+    cli::frontends::protocol,
+    maps::{
+        dir::BpfDir,
+        pinned::{Access, HashPin},
+    },
+    names::Book,
+    sockets::records::Records,
+};
+
+/// How long an agent that starts is waited for.
+const START: (u32, Duration) = (20, Duration::from_millis(100));
+
+/// A translated socket.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Socket {
+    protocol: String,
+    /// What the application asked for.
+    frontend: SocketAddr,
+    /// What it got.
+    backend: SocketAddr,
+    /// Of a Service whose name is known.
+    service: Option<ServicePort>,
+    /// Where the backend runs.
+    #[serde(flatten)]
+    place: Place,
+    kind: Kind,
+    /// Counted among the backend's open connections.
+    counted: bool,
+    /// SO_COOKIE of the socket.
+    cookie: u64,
+    /// SO_NETNS_COOKIE: its network namespace.
+    netns: u64,
+    /// Index of its pool.
+    pool: u32,
+    backend_id: u32,
+}
+
+/// When it was translated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// At connect.
+    Connected,
+    /// At the last datagram that it sent.
+    Unconnected,
+}
+
+/// Every socket with a record.
+pub(super) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Socket>> {
+    let mut sockets: Vec<Socket> = read(dir)?.iter().map(|r| of(r, book)).collect();
+    // The copy of an MPTCP connection has the cookie of its first subflow.
+    sockets.sort_by_key(|s| (s.frontend, s.protocol.clone(), s.cookie, !s.counted));
+    sockets.dedup_by_key(|s| (s.cookie, s.frontend));
+    let rows = sockets.into_iter().map(|socket| Row {
+        id: format!("socket {} to {}", socket.cookie, socket.frontend),
+        name: format!("socket/{}", socket.cookie),
+        services: socket.service.iter().map(ServicePort::service).collect(),
+        places: vec![socket.frontend.to_string(), socket.backend.to_string()],
+        pods: socket.place.pod.iter().cloned().collect(),
+        item: socket,
+    });
+    Ok(Listing {
+        kind: "SocketList",
+        rows: rows.collect(),
+        table,
+        beside: Beside::default(),
+    })
+}
+
+fn of(record: &SockRecord, book: &Book) -> Socket {
+    let frontend = SocketAddr::new(record.vip.into(), record.vip_port);
+    let backend = IpAddr::from(record.backend);
+    let named = book.destination(record.proto, frontend);
+    Socket {
+        protocol: protocol(record.proto),
+        frontend,
+        backend: SocketAddr::new(backend, record.backend_port),
+        service: named.map(ServicePort::of),
+        place: Place::of(book, named, backend),
+        kind: if record.kind == kind::CONNECTED {
+            Kind::Connected
+        } else {
+            Kind::Unconnected
+        },
+        counted: record.counted != 0,
+        cookie: record.cookie,
+        netns: record.netns,
+        pool: record.pool,
+        backend_id: record.backend_id,
+    }
+}
+
+/// Reads the attached iterator.
+fn read(dir: &BpfDir) -> Result<Vec<SockRecord>> {
+    let pin = dir.sockets();
+    let link = lb_sys::open_pin(&pin).with_context(|| {
+        format!(
+            "cannot open {}: no agent has attached its programs here",
+            pin.display()
+        )
+    })?;
+    // An agent that starts takes the first reader for itself.
+    let agent: HashPin<u32, Agent> = HashPin::open(dir, maps::AGENT, Access::Read)?;
+    let (times, pause) = START;
+    for _ in 0..times {
+        if agent.map().get(&0)?.is_none_or(|a| a.tgid != Agent::CLAIM) {
+            return Records::new(link).read();
+        }
+        thread::sleep(pause);
+    }
+    bail!("an agent is starting: try again")
+}
+
+fn table(all: &[&Socket], width: Width, headers: Headers) -> String {
+    let head = columns::of_width(
+        width,
+        &[
+            "PROT", "FRONTEND", "BACKEND", "KIND", "SERVICE", "POD", "NODE", "ZONE",
+        ],
+        &["COUNTED", "NETNS", "COOKIE", "POOL", "BACKEND-ID"],
+    );
+    let lines = all.iter().map(|s| {
+        let kind = match s.kind {
+            Kind::Connected => "connected",
+            Kind::Unconnected => "unconnected",
+        };
+        let mut line = vec![
+            s.protocol.clone(),
+            s.frontend.to_string(),
+            s.backend.to_string(),
+            kind.to_owned(),
+            columns::service(s.service.as_ref()),
+        ];
+        line.extend(columns::place(&s.place));
+        if width == Width::Wide {
+            let counted = if s.counted { "yes" } else { "no" };
+            line.extend([
+                counted.to_owned(),
+                s.netns.to_string(),
+                s.cookie.to_string(),
+                s.pool.to_string(),
+                s.backend_id.to_string(),
+            ]);
+        }
+        line
+    });
+    columns::columns(&head, lines.collect(), headers)
+}

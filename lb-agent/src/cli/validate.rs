@@ -1,0 +1,126 @@
+//! `lb-agent validate`: manifests or a configuration file, read as the agent reads them, without
+//! running anything.
+
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
+
+use anyhow::Result;
+
+use super::{args::Validate, output::print};
+use crate::{
+    model::{Cluster, ObjectKey},
+    plan::{self, PlanConfig},
+    settings::file::ConfigFile,
+    watch::manifests,
+};
+
+/// Carries the verb out; 1 if anything cannot be read, or would not be programmed as it asks.
+pub fn run(args: &Validate) -> Result<ExitCode> {
+    let mut report = Report::default();
+    if let Some(path) = &args.config {
+        config(path, &mut report);
+    }
+    if let Some(dir) = &args.manifests {
+        let node = args.node_name.as_deref().unwrap_or_default();
+        folder(dir, node, &mut report)?;
+    }
+    let Report { lines, errors } = report;
+    print(
+        &lines
+            .into_iter()
+            .map(|line| line + "\n")
+            .collect::<String>(),
+    )?;
+    Ok(ExitCode::from(u8::from(errors > 0)))
+}
+
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    errors: usize,
+}
+
+impl Report {
+    fn error(&mut self, text: String) {
+        self.errors += 1;
+        self.lines.push(text);
+    }
+}
+
+fn config(path: &Path, report: &mut Report) {
+    let shown = path.display();
+    match ConfigFile::load(path) {
+        Err(error) => {
+            // The parser's own words name the line.
+            let reason = error.chain().skip(1).map(ToString::to_string);
+            let reason: Vec<String> = reason.collect();
+            let reason = reason.join(": ");
+            match line_of(&reason) {
+                Some(line) => report.error(format!("{shown}:{line}: {reason}")),
+                None => report.error(format!("{shown}: {reason}")),
+            }
+        }
+        Ok(read) => {
+            let warnings = read.warnings.iter();
+            report
+                .lines
+                .extend(warnings.map(|w| format!("{shown}: has no meaning here: {w}")));
+            report.lines.push(format!("{shown}: good"));
+        }
+    }
+}
+
+/// `line N` in a message of the YAML parser.
+fn line_of(reason: &str) -> Option<u64> {
+    let (_, rest) = reason.split_once("line ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn folder(dir: &Path, node: &str, report: &mut Report) -> Result<()> {
+    let read = manifests::read(dir, node)?;
+    for problem in &read.problems {
+        report.error(problem.to_string());
+    }
+    report.lines.extend(
+        read.warnings
+            .iter()
+            .map(|w| format!("{}: {w}", dir.display())),
+    );
+    let mut cluster = Cluster::default();
+    for event in read.lists {
+        cluster.apply(event);
+    }
+    let config = PlanConfig {
+        node_name: node.into(),
+        lb0: true,
+        ..PlanConfig::default()
+    };
+    let zone = cluster.zone().map(|zone| &**zone);
+    let planned = cluster.services().map(|service| {
+        let slices = cluster.slices(&service.key);
+        (
+            service.key.clone(),
+            plan::plan(service, slices, zone, &config),
+        )
+    });
+    let plans: BTreeMap<ObjectKey, plan::ServicePlan> = planned.collect();
+    for (key, plan) in &plans {
+        for problem in &plan.problems {
+            report.error(format!("Service {key}: {problem}"));
+        }
+        for error in plan.pools.iter().filter_map(|pool| pool.refused.as_ref()) {
+            report.error(format!("Service {key}: {error}"));
+        }
+    }
+    report.lines.push(format!(
+        "{}: {} files, {} Services, {}",
+        dir.display(),
+        read.files,
+        plans.len(),
+        match report.errors {
+            0 => "good".to_owned(),
+            n => format!("{n} problems"),
+        }
+    ));
+    Ok(())
+}

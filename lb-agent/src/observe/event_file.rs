@@ -1,0 +1,250 @@
+//! The file in which a running agent keeps its last Events, for `get events` and bug reports: also
+//! where no API server takes them, and after the agent's end.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{
+    events::{About, EventRequest},
+    once::Once,
+};
+
+/// Events that are kept.
+const MOST: usize = 200;
+/// Between two writes of the file.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where an agent keeps its Events.
+#[derive(Clone, Debug)]
+pub struct EventFile {
+    path: PathBuf,
+    bpf_dir: PathBuf,
+}
+
+/// An Event, as often as it came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// When it came last.
+    pub last_seen: jiff::Timestamp,
+    /// When it came first.
+    pub first_seen: jiff::Timestamp,
+    /// How often it came.
+    pub count: u64,
+    /// `Service` or `Node`.
+    pub kind: String,
+    /// Of a Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Of the object.
+    pub name: String,
+    /// One word, for machines.
+    pub reason: String,
+    /// The problem and the remedy.
+    pub message: String,
+}
+
+impl Recorded {
+    /// Kind and name, as kubectl shows them.
+    #[must_use]
+    pub fn object(&self) -> String {
+        format!("{}/{}", self.kind.to_lowercase(), self.key())
+    }
+
+    /// `namespace/name`, or the name of a Node.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    fn of(request: EventRequest, node: &str) -> Self {
+        let EventRequest {
+            about,
+            reason,
+            action: _,
+            text,
+        } = request;
+        let now = jiff::Timestamp::now();
+        let (kind, namespace, name) = match about {
+            About::Service(key) => (
+                "Service",
+                Some(key.namespace.to_string()),
+                key.name.to_string(),
+            ),
+            About::Node => ("Node", None, node.to_owned()),
+        };
+        Self {
+            last_seen: now,
+            first_seen: now,
+            count: 1,
+            kind: kind.to_owned(),
+            namespace,
+            name,
+            reason: reason.to_owned(),
+            message: text,
+        }
+    }
+
+    fn is_again(&self, other: &Self) -> bool {
+        let of = |e: &Self| (e.key(), e.reason.clone(), e.message.clone());
+        of(self) == of(other)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    /// Of the agent that wrote it: several agents may share a state directory by mistake.
+    bpf_dir: PathBuf,
+    events: VecDeque<Recorded>,
+}
+
+impl EventFile {
+    /// The file in `state_dir` of the agent that works in `bpf_dir`.
+    #[must_use]
+    pub fn of(state_dir: &Path, bpf_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join("events.json"),
+            bpf_dir: bpf_dir.to_owned(),
+        }
+    }
+
+    /// The last Events of the agent of these pins, the oldest first.
+    pub fn load(&self) -> Result<VecDeque<Recorded>> {
+        let path = self.path.display();
+        let text = match fs::read(&self.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(VecDeque::new()),
+            read => read.with_context(|| format!("read {path}"))?,
+        };
+        let Kept { bpf_dir, events } = serde_json::from_slice(&text)
+            .with_context(|| format!("{path}: not what the agent wrote; remove it"))?;
+        Ok(if bpf_dir == self.bpf_dir {
+            events
+        } else {
+            VecDeque::new()
+        })
+    }
+
+    /// Replaces the file: a reader sees the old one or the new one.
+    fn store(&self, events: &VecDeque<Recorded>) -> Result<()> {
+        let path = self.path.display();
+        let new = self.path.with_extension("new");
+        if let Some(dir) = self.path.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        }
+        let kept = Kept {
+            bpf_dir: self.bpf_dir.clone(),
+            events: events.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&kept).with_context(|| format!("encode {path}"))?;
+        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
+        fs::rename(&new, &self.path).with_context(|| format!("put {path} in its place"))
+    }
+
+    /// Removes the file.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("remove {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes what comes, beside everything else, since the disk may be slow; one write a second at
+/// most.
+pub async fn keep(file: EventFile, node: String, mut requests: mpsc::Receiver<EventRequest>) {
+    let mut failing = Once::default();
+    let mut events = file.load().unwrap_or_default();
+    while let Some(first) = requests.recv().await {
+        add(&mut events, Recorded::of(first, &node));
+        while let Ok(more) = requests.try_recv() {
+            add(&mut events, Recorded::of(more, &node));
+        }
+        let (of, now) = (file.clone(), events.clone());
+        let stored = tokio::task::spawn_blocking(move || of.store(&now)).await;
+        if let Ok(stored) = stored {
+            let (appeared, _) = failing.update(stored.err().map(|error| format!("{error:#}")));
+            for error in appeared {
+                warn!(
+                    error,
+                    "`get events` cannot show the last Events: see --state-dir"
+                );
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn add(events: &mut VecDeque<Recorded>, mut new: Recorded) {
+    if let Some(at) = events.iter().position(|e| e.is_again(&new))
+        && let Some(known) = events.remove(at)
+    {
+        new.first_seen = known.first_seen;
+        new.count = known.count + 1;
+    }
+    if events.len() == MOST {
+        events.pop_front();
+    }
+    events.push_back(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ObjectKey;
+
+    fn event(n: usize) -> Recorded {
+        let request = EventRequest {
+            about: About::Service(ObjectKey::new("shop", "web")),
+            reason: "PartiallyProgrammed",
+            action: "Program",
+            text: n.to_string(),
+        };
+        Recorded::of(request, "node-1")
+    }
+
+    #[test]
+    fn what_comes_again_is_counted_and_old_events_are_forgotten() {
+        let mut events = VecDeque::new();
+        for n in [0, 1, 0] {
+            add(&mut events, event(n));
+        }
+        let found: Vec<(&str, u64)> = events.iter().map(|e| (&*e.message, e.count)).collect();
+        assert_eq!(found, [("1", 1), ("0", 2)]);
+        for n in 2..2 + MOST {
+            add(&mut events, event(n));
+        }
+        assert_eq!(events.len(), MOST);
+        assert!(events.iter().all(|e| e.count == 1));
+    }
+
+    #[test]
+    fn the_file_is_read_for_the_pins_of_the_agent_that_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = EventFile::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
+        assert!(file.load().unwrap().is_empty());
+        file.store(&[event(1)].into()).unwrap();
+        let found = file.load().unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].object(), "service/shop/web");
+        let other = EventFile::of(dir.path(), Path::new("/sys/fs/bpf/other"));
+        assert!(other.load().unwrap().is_empty());
+        file.remove().unwrap();
+        file.remove().unwrap();
+    }
+}
