@@ -163,6 +163,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 --on-backend-removal: config.onBackendRemoval
 --scheduler: config.scheduler
 --service-cidrs: config.serviceCidrs
+--service-metrics: config.serviceMetrics
 --snat-ports: config.snatPorts
 --socket-lb: config.socketLb
 --socket-reset: socketReset

@@ -54,6 +54,8 @@ fn start(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Get(args)) => cli::get::run(&args).map(done),
+        Some(Verb::Dump(args)) => cli::dump::run(&args).map(done),
+        Some(Verb::Top(args)) => cli::top::run(&args).map(done),
         Some(Verb::Explain(args)) => cli::explain::run(&args),
         Some(Verb::Validate(args)) => cli::validate::run(&args),
         Some(Verb::Version(args)) => cli::version::run(&args).map(done),

@@ -113,6 +113,33 @@ fn rss_mb(bed: &OneNode) -> Result<u64> {
     Ok(kb.parse::<u64>()? / 1024)
 }
 
+/// Each Service port has its series; how long a scrape takes is only told.
+fn scrape(bed: &OneNode, services: &[Service]) -> Result<String> {
+    let mut times = Vec::new();
+    let mut text = String::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        text = agent_output::metrics(&bed.node)?;
+        times.push(began.elapsed());
+    }
+    times.sort();
+    let series = text.lines();
+    let series = series.filter(|l| l.starts_with("lb_agent_service_connections_total{"));
+    let (series, ports) = (series.count(), services.iter().map(|s| s.ports.len()).sum());
+    let most = 10_000;
+    assert_eq!(series, most.min(ports));
+    let cut = agent_output::metric(&bed.node, "lb_agent_service_ports_without_metrics")?;
+    ensure!(
+        count(cut)? == (ports - series) as u64,
+        "{cut} of {ports} cut"
+    );
+    Ok(format!(
+        "{ports} Service ports: /metrics answers {} kB in {:?}",
+        text.len() / 1024,
+        times[2]
+    ))
+}
+
 #[test]
 fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()> {
     let mut bed = OneNode::with(Start::new(), |_| Vec::new())?;
@@ -147,6 +174,7 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
         rss_mb(&bed)?
     );
     ensure!(agent_output::partially_programmed(&bed.node)?.is_empty());
+    println!("{}", scrape(&bed, &all)?);
 
     nothing_changes(&mut bed, &all)?;
     one_endpoint(&bed, &mut all)?;

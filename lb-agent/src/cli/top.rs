@@ -73,11 +73,19 @@ pub fn run(args: &Top) -> Result<()> {
         let mut rates = between(&before, &now, (then - at).as_secs_f64());
         sort(&mut rates, args.sort_by);
         if let Some(namespace) = &args.namespace {
-            rates.retain(|r| r.service.as_ref().is_some_and(|s| s.namespace == *namespace));
+            rates.retain(|r| {
+                r.service
+                    .as_ref()
+                    .is_some_and(|s| s.namespace == *namespace)
+            });
         }
         let text = show(&rates, args.output)?;
         let is_screen = !args.once && args.output == Form::Table && std::io::stdout().is_terminal();
-        let text = if is_screen { CLEAR.to_owned() + &text } else { text };
+        let text = if is_screen {
+            CLEAR.to_owned() + &text
+        } else {
+            text
+        };
         if write(&text)? == Reader::HasLeft || args.once {
             return Ok(());
         }
@@ -115,7 +123,10 @@ fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
     let rates = now.iter().map(|((protocol, name), counted)| {
         let was = before.get(&(protocol.clone(), name.clone()));
         let was = was.map_or_else(Stats::default, |c| c.stats);
-        #[expect(clippy::cast_precision_loss, reason = "what is counted in seconds is far below 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "what is counted in seconds is far below 2^52"
+        )]
         let rate = |now: u64, was: u64| now.saturating_sub(was) as f64 / seconds;
         let is_known = counted.service.is_some();
         Rates {
@@ -154,7 +165,15 @@ fn show(rates: &[Rates], output: Form) -> Result<String> {
         };
         return Ok(serde_json::to_string(&list).context("encode JSON")? + "\n");
     }
-    let head = ["SERVICE", "PROT", "CONN/S", "ACTIVE", "PACKETS/S", "BYTES/S", "REJECTS/S"];
+    let head = [
+        "SERVICE",
+        "PROT",
+        "CONN/S",
+        "ACTIVE",
+        "PACKETS/S",
+        "BYTES/S",
+        "REJECTS/S",
+    ];
     let rows = rates.iter().map(|r| {
         let name = r.service.as_ref().map(ToString::to_string);
         let number = |n: f64| format!("{n:.1}");
@@ -195,7 +214,13 @@ mod tests {
         sort(&mut rates, TopSort::Connections);
         let found: Vec<(Option<&str>, f64, u64)> = rates
             .iter()
-            .map(|r| (r.frontend.as_deref(), r.connections_per_second, r.active_connections))
+            .map(|r| {
+                (
+                    r.frontend.as_deref(),
+                    r.connections_per_second,
+                    r.active_connections,
+                )
+            })
             .collect();
         assert_eq!(found, [(Some("b"), 10.0, 5), (Some("a"), 2.0, 5)]);
         // A pool that begins anew counts nothing for once.

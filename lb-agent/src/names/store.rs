@@ -80,10 +80,15 @@ impl NameFiles {
             of.push((key, draft));
         };
         match changes {
-            Changes::All(all) => all.iter().for_each(|(key, draft)| add(key, Some(draft))),
+            Changes::All(all) => {
+                for (key, draft) in all {
+                    add(key, Some(draft));
+                }
+            }
             Changes::Some(some) => {
-                some.iter()
-                    .for_each(|(key, draft)| add(key, draft.as_ref()));
+                for (key, draft) in some {
+                    add(key, draft.as_ref());
+                }
             }
         }
         let whole = matches!(changes, Changes::All(_));

@@ -22,6 +22,7 @@ pub(crate) mod port_conflicts;
 pub mod problem_file;
 mod process;
 pub(crate) mod recounts;
+pub mod service_metrics;
 pub(crate) mod snat_ports;
 pub(crate) mod socket_resets;
 pub(crate) mod sync_report;

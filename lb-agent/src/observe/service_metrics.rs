@@ -2,12 +2,12 @@
 //! never falls: what a pool has counted stays counted when the pool goes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use lb_common::stats::PoolStats;
+use lb_common::{Proto, stats::PoolStats};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -31,11 +31,19 @@ pub struct ServiceCounters {
     services: Mutex<BTreeMap<ObjectKey, Vec<Port>>>,
 }
 
+/// What a Service port has counted.
+struct Sum {
+    service: ObjectKey,
+    port: Arc<str>,
+    protocol: Proto,
+    total: PoolStats,
+}
+
 /// A Service port.
 #[derive(Debug)]
 struct Port {
-    name: String,
-    protocol: String,
+    name: Arc<str>,
+    protocol: Proto,
     /// Each with what it had counted at the last scrape.
     pools: Vec<(u32, PoolStats)>,
     /// What was counted until the last scrape.
@@ -96,22 +104,45 @@ impl ServiceCounters {
         }
     }
 
-    /// Reads every pool; returns how many ports were left out.
-    fn update(&self, services: &mut BTreeMap<ObjectKey, Vec<Port>>) -> Result<usize, MapError> {
+    /// The sums now, and how many ports were left out. The event loop waits for the lock, so it is
+    /// not held while the maps are read.
+    fn sums(&self) -> Result<(Vec<Sum>, usize), MapError> {
+        let lock = || self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools: Vec<u32> = {
+            let services = lock();
+            let ports = services.values().flatten().take(self.most);
+            ports
+                .flat_map(|p| p.pools.iter().map(|(pool, _)| *pool))
+                .collect()
+        };
         let stats = Stats::open(&self.dir)?;
-        let mut number = 0;
-        for port in services.values_mut().flatten() {
-            number += 1;
-            if number > self.most {
-                continue;
-            }
-            for (pool, before) in &mut port.pools {
-                let now = stats.service(*pool)?;
-                port.total = added(port.total, *before, now);
-                *before = now;
+        let mut counted = HashMap::with_capacity(pools.len());
+        for pool in pools {
+            counted.insert(pool, stats.service(pool)?);
+        }
+        let mut services = lock();
+        let (mut sums, mut number) = (Vec::new(), 0);
+        for (service, ports) in services.iter_mut() {
+            for port in ports {
+                number += 1;
+                if number > self.most {
+                    continue;
+                }
+                for (pool, before) in &mut port.pools {
+                    if let Some(now) = counted.get(pool) {
+                        port.total = added(port.total, *before, *now);
+                        *before = *now;
+                    }
+                }
+                sums.push(Sum {
+                    service: service.clone(),
+                    port: Arc::clone(&port.name),
+                    protocol: port.protocol,
+                    total: port.total,
+                });
             }
         }
-        Ok(number.saturating_sub(self.most))
+        Ok((sums, number.saturating_sub(self.most)))
     }
 }
 
@@ -119,7 +150,7 @@ impl ServiceCounters {
 fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
     let mut all: Vec<Port> = Vec::new();
     for (id, index) in engine.pools(key) {
-        let (name, protocol) = (id.port.to_string(), id.proto.to_string());
+        let (name, protocol) = (Arc::clone(&id.port), id.proto);
         let pool = (*index, PoolStats::default());
         match all
             .iter_mut()
@@ -169,9 +200,8 @@ fn added(total: PoolStats, before: PoolStats, now: PoolStats) -> PoolStats {
 
 impl Collector for ServiceCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let cut = match self.update(&mut services) {
-            Ok(cut) => cut,
+        let (sums, cut) = match self.sums() {
+            Ok(found) => found,
             Err(error) => {
                 debug!(%error, "cannot read what Services have counted");
                 return Ok(());
@@ -179,18 +209,15 @@ impl Collector for ServiceCounters {
         };
         for (name, help, of) in FAMILIES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            let ports = services.iter().flat_map(|(key, ports)| {
-                let of_service = move |port| (key, port);
-                ports.iter().map(of_service)
-            });
-            for (key, port) in ports.take(self.most) {
+            for sum in &sums {
+                let protocol = sum.protocol.to_string();
                 let labels = [
-                    ("namespace", &*key.namespace),
-                    ("service", &*key.name),
-                    ("port", &*port.name),
-                    ("protocol", &*port.protocol),
+                    ("namespace", &*sum.service.namespace),
+                    ("service", &*sum.service.name),
+                    ("port", &*sum.port),
+                    ("protocol", &protocol),
                 ];
-                ConstCounter::new(of(&port.total)).encode(family.encode_family(&labels)?)?;
+                ConstCounter::new(of(&sum.total)).encode(family.encode_family(&labels)?)?;
             }
         }
         let cut = ConstGauge::new(i64::try_from(cut).unwrap_or(i64::MAX));
@@ -216,8 +243,8 @@ mod tests {
 
     fn port(pools: &[(u32, u64)], total: u64) -> Port {
         Port {
-            name: "http".to_owned(),
-            protocol: "TCP".to_owned(),
+            name: "http".into(),
+            protocol: Proto::Tcp,
             pools: pools.iter().map(|(n, c)| (*n, counts(*c))).collect(),
             total: counts(total),
         }

@@ -12,7 +12,7 @@ use hooks::Hooks;
 use lb0::Lb0;
 use machine::Machine;
 use metrics::Metrics;
-use observer::Observer;
+use observer::{Observer, Scraped};
 use phase::Phase;
 use schedule::Schedule;
 use snat_ports::Ports;
@@ -35,6 +35,7 @@ use crate::{
         kubeproxy::KubeProxyMetrics,
         metrics::Registries,
         recounts::{RecountMetrics, RecountReporter},
+        service_metrics::ServiceCounters,
         socket_resets::{ResetReporter, metrics::Metrics as ResetMetrics},
     },
     plan::PlanConfig,
@@ -90,6 +91,13 @@ pub async fn run(config: Config) -> Result<()> {
     let health = Arc::new(Health::new(2 * config.sync_period, jiff::Timestamp::now()));
     let kernel = Arc::new(Kernel::new(dir.clone()));
     let mut registries = Registries::new(Box::new(Arc::clone(&kernel)));
+    let services = ServiceCounters::new(dir.clone(), config.service_metrics).map(Arc::new);
+    if let Some(services) = &services {
+        registries
+            .lb()
+            .register_collector(Box::new(Arc::clone(services)));
+    }
+    let scraped = Scraped { kernel, services };
     let metrics = Metrics::new(&mut registries);
     let mut bind_failed = serve_all(&config, &health, &metrics.observer.kubeproxy, registries);
 
@@ -107,7 +115,7 @@ pub async fn run(config: Config) -> Result<()> {
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
 
     let (client, client_rx) = watch::channel(None);
-    let mut observer = Observer::start(&config, &dir, health, kernel, metrics.observer, client_rx);
+    let mut observer = Observer::start(&config, &dir, health, scraped, metrics.observer, client_rx);
     let (api, known) = ApiAddresses::load(&config.state_dir);
     let (objects, events) = mpsc::channel(QUEUE);
     tokio::spawn(source::run(source::Wiring {

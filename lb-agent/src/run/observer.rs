@@ -31,6 +31,7 @@ use crate::{
         node_events::EventRecorder,
         port_conflicts::{PortConflicts, PortReporter},
         problem_file::ProblemFile,
+        service_metrics::ServiceCounters,
         snat_ports::SnatPortReporter,
         sync_report::SyncReporter,
     },
@@ -42,6 +43,12 @@ use crate::{
 /// Events that may wait to be published; those that find no room are only logged.
 const QUEUE: usize = 1024;
 
+/// What is read at each scrape.
+pub(super) struct Scraped {
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) services: Option<Arc<ServiceCounters>>,
+}
+
 /// The reporters of the event loop.
 pub(super) struct Observer {
     syncs: SyncReporter,
@@ -51,6 +58,7 @@ pub(super) struct Observer {
     audits: AuditReporter,
     snat_ports: SnatPortReporter,
     kernel: Arc<Kernel>,
+    services: Option<Arc<ServiceCounters>>,
     health: Arc<Health>,
     /// To the servers of health checks.
     checks: watch::Sender<Desired>,
@@ -67,7 +75,7 @@ impl Observer {
         config: &Config,
         dir: &BpfDir,
         health: Arc<Health>,
-        kernel: Arc<Kernel>,
+        scraped: Scraped,
         metrics: ObserverMetrics,
         client: watch::Receiver<Option<Client>>,
     ) -> Self {
@@ -100,7 +108,8 @@ impl Observer {
             conditions: NodeConditions::new(recorder, node),
             snat_ports: SnatPortReporter::new(snat_ports),
             audits: AuditReporter::new(audits),
-            kernel,
+            kernel: scraped.kernel,
+            services: scraped.services,
             health,
             checks,
             first_sync: Some(first_sync),
@@ -170,6 +179,9 @@ impl Observer {
         self.usage(snapshot);
         self.syncs.synced(report, *took, engine);
         self.names.synced(report, engine);
+        if let Some(services) = &self.services {
+            services.synced(report, engine);
+        }
         self.conditions.synced(&snapshot.usage, engine.cluster());
         if report.first_synced {
             self.first_synced(report, snapshot);

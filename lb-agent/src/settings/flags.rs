@@ -13,8 +13,8 @@ pub use groups::{
 use super::{
     partial::Partial,
     values::{
-        BindHold, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, SocketLb, SocketReset,
-        Source, XdpMode,
+        BindHold, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress, ServiceMetrics,
+        SocketLb, SocketReset, Source, XdpMode,
     },
 };
 use crate::model::{Cidr, Removal, Scheduler};
@@ -98,6 +98,10 @@ pub struct Flags {
     /// Where metrics are served.
     #[command(flatten)]
     pub metrics: MetricsArg,
+    /// Metrics of each Service port (connections, packets, bytes, rejects): `off`, `on` (of 10,000
+    /// ports), or of how many ports at most [default: on]
+    #[arg(long, env = "LB_AGENT_SERVICE_METRICS", value_name = "on|off|N")]
+    pub service_metrics: Option<ServiceMetrics>,
     /// Scheduler of Services that do not name one.
     #[arg(
         long,
@@ -190,6 +194,7 @@ impl Flags {
             bpf_dir: pins.bpf_dir,
             health_address: self.health.health_bind_address,
             metrics_address: self.metrics.metrics_bind_address,
+            service_metrics: self.service_metrics,
             scheduler: self.scheduler,
             removal: self.on_backend_removal,
             node_port_addresses: self.node_port_addresses,

@@ -19,7 +19,7 @@ pub use merge::merge;
 use partial::Partial;
 use values::{
     BindHold, ClientRate, Conntrack, Devices, Lb0Mode, MapCapacity, NodePortAddress, PortRange,
-    SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
+    ServiceMetrics, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 
 use crate::model::{Cidr, Removal, Scheduler};
@@ -58,6 +58,8 @@ pub struct Config {
     pub health_address: SocketAddr,
     /// Where /metrics is served.
     pub metrics_address: SocketAddr,
+    /// Of how many Service ports there are metrics.
+    pub service_metrics: ServiceMetrics,
     /// Scheduler of Services that name none.
     pub scheduler: Scheduler,
     /// What becomes of connections whose backend leaves a Service that does not say so itself.
@@ -123,6 +125,7 @@ impl Config {
             metrics_address: settings
                 .metrics_address
                 .unwrap_or(defaults::METRICS_ADDRESS),
+            service_metrics: settings.service_metrics.unwrap_or_default(),
             scheduler: settings.scheduler.unwrap_or_default(),
             removal: settings.removal.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),

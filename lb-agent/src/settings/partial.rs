@@ -8,7 +8,7 @@ use std::{
 
 use super::values::{
     BindHold, ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress,
-    PortRange, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
+    PortRange, ServiceMetrics, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 use crate::model::{Cidr, Removal, Scheduler};
 
@@ -33,6 +33,7 @@ pub struct Partial {
     pub health_address: Option<SocketAddr>,
     pub metrics_address: Option<SocketAddr>,
     pub bind_hard_fail: Option<bool>,
+    pub service_metrics: Option<ServiceMetrics>,
     pub scheduler: Option<Scheduler>,
     pub removal: Option<Removal>,
     pub node_port_addresses: Option<Vec<NodePortAddress>>,
@@ -83,6 +84,7 @@ impl Partial {
             health_address: self.health_address.or(other.health_address),
             metrics_address: self.metrics_address.or(other.metrics_address),
             bind_hard_fail: self.bind_hard_fail.or(other.bind_hard_fail),
+            service_metrics: self.service_metrics.or(other.service_metrics),
             scheduler: self.scheduler.or(other.scheduler),
             removal: self.removal.or(other.removal),
             node_port_addresses: self.node_port_addresses.or(other.node_port_addresses),

@@ -36,7 +36,10 @@ fn a_dump_has_everything_but_secrets_with_or_without_an_agent() -> Result<()> {
     let mut bed = bed()?;
     let log = bed.node.files().join("some.log");
     let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlIn0.c2lnbmF0dXJl";
-    std::fs::write(&log, format!("asked with {token}\npassword: hunter2\nall is well\n"))?;
+    std::fs::write(
+        &log,
+        format!("asked with {token}\npassword: hunter2\nall is well\n"),
+    )?;
     let log = log.display().to_string();
     let all = unpacked(&bed, &["--log", &log])?;
     let file = |name: &str| {
@@ -63,7 +66,10 @@ fn a_dump_has_everything_but_secrets_with_or_without_an_agent() -> Result<()> {
     ensure!(file("proc/net/dev")?.contains("eth0"));
     ensure!(file("ip-rule.txt")?.contains("lookup"));
     let log = file("agent.log")?;
-    ensure!(log.contains("all is well") && log.contains("REDACTED"), "{log}");
+    ensure!(
+        log.contains("all is well") && log.contains("REDACTED"),
+        "{log}"
+    );
     for (name, text) in &all {
         ensure!(!text.contains(token) && !text.contains("hunter2"), "{name}");
     }

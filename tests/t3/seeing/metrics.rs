@@ -20,10 +20,17 @@ fn counter(name: &str, service: &str, port: &str) -> String {
 /// The name of the TCP port of `service`, as the scrape has it.
 fn tcp_port(bed: &OneNode, service: &str) -> Result<String> {
     let text = metrics(&bed.node)?;
-    let begin = format!("lb_agent_service_connections_total{{namespace=\"default\",service=\"{service}\",port=\"");
-    let mut ports = text.lines().filter(|line| line.contains("protocol=\"TCP\""));
+    let begin = format!(
+        "lb_agent_service_connections_total{{namespace=\"default\",service=\"{service}\",port=\""
+    );
+    let mut ports = text
+        .lines()
+        .filter(|line| line.contains("protocol=\"TCP\""));
     let line = ports.find_map(|line| line.strip_prefix(&begin));
-    let (port, _) = line.context("no series")?.split_once('"').context("no port")?;
+    let (port, _) = line
+        .context("no series")?
+        .split_once('"')
+        .context("no port")?;
     Ok(port.to_owned())
 }
 
@@ -42,23 +49,38 @@ fn each_service_port_counts_and_never_falls() -> Result<()> {
         bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
         bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V6, PORT))?;
     }
-    ensure!(bed.client().connect(Kind::Tcp, addr::vip(75).at(Family::V4, PORT)).is_err());
+    ensure!(
+        bed.client()
+            .connect(Kind::Tcp, addr::vip(75).at(Family::V4, PORT))
+            .is_err()
+    );
     // Both families are one port.
     let connections = metric(&bed.node, &counter("connections", "web", &web))?;
     ensure!(near(connections, 6.0), "{connections}");
-    ensure!(near(metric(&bed.node, &counter("rejects", "empty", &empty))?, 1.0));
-    ensure!(near(metric(&bed.node, &counter("packets", "web", &web))?, 0.0));
+    ensure!(near(
+        metric(&bed.node, &counter("rejects", "empty", &empty))?,
+        1.0
+    ));
+    ensure!(near(
+        metric(&bed.node, &counter("packets", "web", &web))?,
+        0.0
+    ));
     let outside = bed.lan.client(1)?;
     outside.ask(Kind::Tcp, bed.node.addr().at(Family::V4, NODE_PORT))?;
     ensure!(metric(&bed.node, &counter("packets", "web", &web))? > 3.5);
     ensure!(metric(&bed.node, &counter("bytes", "web", &web))? > 200.0);
-    ensure!(near(metric(&bed.node, "lb_agent_service_ports_without_metrics")?, 0.0));
+    ensure!(near(
+        metric(&bed.node, "lb_agent_service_ports_without_metrics")?,
+        0.0
+    ));
 
     // A policy that changes gives the Service other pools; what was counted stays.
     let local = one_node::web(&bed.node).spec("externalTrafficPolicy: Local");
     bed.apply(&local)?;
     bed.apply(&one_node::behind("third", addr::vip(76), &[]).port(PORT, TARGET))?;
-    poll::until_true(CHANGE, "the change is there", || Ok(tcp_port(&bed, "third").is_ok()))?;
+    poll::until_true(CHANGE, "the change is there", || {
+        Ok(tcp_port(&bed, "third").is_ok())
+    })?;
     let after = metric(&bed.node, &counter("connections", "web", &web))?;
     ensure!(near(after, 7.0), "{after}");
     bed.node.remove_manifest("web.yaml")?;
@@ -67,14 +89,27 @@ fn each_service_port_counts_and_never_falls() -> Result<()> {
     })?;
 
     bed.agent.take().context("it was started")?.stop()?;
-    bed.agent = Some(Start::new().args(&["--service-metrics", "3"]).on(&bed.node)?);
+    bed.agent = Some(
+        Start::new()
+            .args(&["--service-metrics", "3"])
+            .on(&bed.node)?,
+    );
     let text = metrics(&bed.node)?;
-    let series = text.lines().filter(|l| l.starts_with("lb_agent_service_connections_total{"));
+    let series = text
+        .lines()
+        .filter(|l| l.starts_with("lb_agent_service_connections_total{"));
     assert_eq!(series.count(), 3);
     // TCP and UDP of two Services.
-    ensure!(near(metric(&bed.node, "lb_agent_service_ports_without_metrics")?, 1.0));
+    ensure!(near(
+        metric(&bed.node, "lb_agent_service_ports_without_metrics")?,
+        1.0
+    ));
     bed.agent.take().context("it was started")?.stop()?;
-    bed.agent = Some(Start::new().args(&["--service-metrics", "off"]).on(&bed.node)?);
+    bed.agent = Some(
+        Start::new()
+            .args(&["--service-metrics", "off"])
+            .on(&bed.node)?,
+    );
     ensure!(!metrics(&bed.node)?.contains("lb_agent_service_"));
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! What an operator sees: names, lists and their filters, schemas.
 
+mod dump;
 mod explain;
 mod get;
+mod metrics;
 mod names;
 mod schema;
+mod top;
 mod verbs;
 
 use anyhow::{Context as _, Result};

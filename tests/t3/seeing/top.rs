@@ -10,7 +10,10 @@ use super::bed;
 fn rates_are_those_of_the_interval() -> Result<()> {
     let bed = bed()?;
     let top = || -> Result<Vec<Value>> {
-        let text = agent::verb(&bed.node, &["top", "--once", "--interval", "2s", "-o", "json"])?;
+        let text = agent::verb(
+            &bed.node,
+            &["top", "--once", "--interval", "2s", "-o", "json"],
+        )?;
         let list: Value = serde_json::from_str(&text)?;
         assert_eq!(list["kind"], "RateList");
         Ok(list["items"].as_array().context("a list")?.clone())
@@ -19,7 +22,9 @@ fn rates_are_those_of_the_interval() -> Result<()> {
         let web = all
             .iter()
             .find(|r| r["service"]["name"] == "web" && r["protocol"] == "TCP");
-        web.context("no web")?["connectionsPerSecond"].as_f64().context("a number")
+        web.context("no web")?["connectionsPerSecond"]
+            .as_f64()
+            .context("a number")
     };
     ensure!(rate(&top()?)?.abs() < 0.01, "nobody connects");
     let hammer = bed.hammer_web()?;

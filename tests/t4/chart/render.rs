@@ -164,6 +164,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("config.socketLb=yes", "socketLb"),
         ("config.scheduler=fastest", "scheduler"),
         ("config.onBackendRemoval=drop", "onBackendRemoval"),
+        ("config.serviceMetrics=0", "serviceMetrics"),
         ("socketReset=auto", "socketReset"),
         ("config.logFormat=xml", "logFormat"),
         ("config.devices=null", "devices"),

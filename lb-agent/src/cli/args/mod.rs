@@ -55,6 +55,10 @@ pub enum Verb {
     ///
     /// Exits with 1 if something that is needed is missing.
     Check(Check),
+    /// Show what each Service does now: connections, packets, bytes and refusals a second
+    Top(Top),
+    /// Write everything that a bug report needs into an archive, without secrets
+    Dump(Dump),
     /// Read manifests or a configuration file as the agent reads them, and run nothing
     ///
     /// Names each problem with file and line, or with the object. Exits with 1 if there is one.
@@ -121,6 +125,71 @@ pub enum CheckOutput {
     Short,
     /// For programs; stable
     Json,
+}
+
+/// `lb-agent top`
+#[derive(Args, Debug)]
+pub struct Top {
+    /// What is read.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// Where the names are.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Show one interval and end
+    #[arg(long)]
+    pub once: bool,
+    /// Between two looks
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = period)]
+    pub interval: Duration,
+    /// Only Services of this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// What has the most comes first
+    #[arg(long, value_enum, default_value_t)]
+    pub sort_by: TopSort,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Form,
+}
+
+/// What `top` sorts by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum TopSort {
+    /// New connections a second
+    #[default]
+    Connections,
+    /// Open connections
+    Active,
+    /// Packets a second
+    Packets,
+    /// Bytes a second
+    Bytes,
+    /// Refusals and drops a second
+    Rejects,
+}
+
+/// `lb-agent dump`
+#[derive(Args, Debug)]
+pub struct Dump {
+    /// What is read.
+    #[command(flatten)]
+    pub pins: Pins,
+    /// What is read.
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Where the agent is asked for its health.
+    #[command(flatten)]
+    pub health: HealthArg,
+    /// Where the agent is asked for metrics and configuration.
+    #[command(flatten)]
+    pub metrics: MetricsArg,
+    /// The agent's log, to be added too
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// The archive to write
+    #[arg(value_name = "FILE.tar.gz")]
+    pub file: PathBuf,
 }
 
 /// `lb-agent explain`

@@ -41,6 +41,7 @@ fn the_help_names_the_defaults() {
         ),
         ("log-level", defaults::LOG_LEVEL),
         ("scheduler", scheduler),
+        ("service-metrics", "on"),
         ("log-format", &word(&LogFormat::default())),
         ("xdp-mode", &word(&XdpMode::default())),
         ("socket-lb", &word(&SocketLb::default())),

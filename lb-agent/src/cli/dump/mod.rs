@@ -5,6 +5,7 @@ mod redact;
 
 use std::{
     env,
+    fmt::Write as _,
     fs::{self, File},
     path::Path,
     process::Command,
@@ -42,7 +43,10 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("ip-rule.txt", &["ip", "rule", "show"]),
     ("ip-rule-6.txt", &["ip", "-6", "rule", "show"]),
     ("ip-route.txt", &["ip", "route", "show", "table", "all"]),
-    ("ip-route-6.txt", &["ip", "-6", "route", "show", "table", "all"]),
+    (
+        "ip-route-6.txt",
+        &["ip", "-6", "route", "show", "table", "all"],
+    ),
     ("ip-link.txt", &["ip", "-details", "link", "show"]),
     ("ip-address.txt", &["ip", "address", "show"]),
     ("bpftool-net.txt", &["bpftool", "net", "show"]),
@@ -60,7 +64,10 @@ pub fn run(args: &Dump) -> Result<()> {
     };
     gather(args, &mut archive)?;
     let parts = archive.parts;
-    let gz = archive.tar.into_inner().with_context(|| format!("write {shown}"))?;
+    let gz = archive
+        .tar
+        .into_inner()
+        .with_context(|| format!("write {shown}"))?;
     gz.finish().with_context(|| format!("write {shown}"))?;
     print(&format!(
         "{shown}: {parts} files; names and addresses of Services and pods are in it, tokens and passwords are not\n"
@@ -70,23 +77,73 @@ pub fn run(args: &Dump) -> Result<()> {
 fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
     let dir = BpfDir::at(args.pins.dir());
     let state = state_dir(&args.state, &dir);
-    let (pins, kept) = (dir.root().display().to_string(), state.display().to_string());
-    for what in ["services", "backends", "flows", "sockets", "affinity", "events"] {
-        let words = ["get", what, "-o", "json", "--bpf-dir", &pins, "--state-dir", &kept];
+    let (pins, kept) = (
+        dir.root().display().to_string(),
+        state.display().to_string(),
+    );
+    for what in [
+        "services", "backends", "flows", "sockets", "affinity", "events",
+    ] {
+        let words = [
+            "get",
+            what,
+            "-o",
+            "json",
+            "--bpf-dir",
+            &pins,
+            "--state-dir",
+            &kept,
+        ];
         archive.add(&format!("get-{what}.json"), &verb(&words))?;
     }
     let metrics = args.metrics.address();
     let (health, asked) = (args.health.address().to_string(), metrics.to_string());
     for (name, words) in [
-        ("status.json", &["status", "-o", "json", "--bpf-dir", &pins, "--health-bind-address", &health][..]),
-        ("check.json", &["check", "-o", "json", "--bpf-dir", &pins, "--metrics-bind-address", &asked]),
-        ("version.json", &["version", "-o", "json", "--bpf-dir", &pins, "--metrics-bind-address", &asked]),
+        (
+            "status.json",
+            &[
+                "status",
+                "-o",
+                "json",
+                "--bpf-dir",
+                &pins,
+                "--health-bind-address",
+                &health,
+            ][..],
+        ),
+        (
+            "check.json",
+            &[
+                "check",
+                "-o",
+                "json",
+                "--bpf-dir",
+                &pins,
+                "--metrics-bind-address",
+                &asked,
+            ],
+        ),
+        (
+            "version.json",
+            &[
+                "version",
+                "-o",
+                "json",
+                "--bpf-dir",
+                &pins,
+                "--metrics-bind-address",
+                &asked,
+            ],
+        ),
     ] {
         archive.add(name, &verb(words))?;
     }
     for (name, path) in [("metrics.txt", "/metrics"), ("configz.json", "/configz")] {
         let said = ask::get(metrics, path).map(|(_, body)| body);
-        archive.add(name, &said.unwrap_or_else(|| format!("no agent answers at {metrics}\n")))?;
+        archive.add(
+            name,
+            &said.unwrap_or_else(|| format!("no agent answers at {metrics}\n")),
+        )?;
     }
     archive.add("pins.txt", &pins_of(&dir))?;
     for name in ["problems.json", "events.json", "api-endpoints.json"] {
@@ -142,7 +199,11 @@ fn command(program: &str, words: &[&str]) -> String {
             if out.status.success() {
                 said.into_owned()
             } else {
-                format!("{said}{}{}\n", String::from_utf8_lossy(&out.stderr), out.status)
+                format!(
+                    "{said}{}{}\n",
+                    String::from_utf8_lossy(&out.stderr),
+                    out.status
+                )
             }
         }
         Err(error) => format!("cannot run {program}: {error}\n"),
@@ -160,8 +221,14 @@ fn pins_of(dir: &BpfDir) -> String {
     let mut text = String::new();
     for folder in [dir.links(), dir.clsact(), dir.maps()] {
         match names(&folder) {
-            Ok(all) => text.extend(all.iter().map(|n| format!("{}/{n}\n", folder.display()))),
-            Err(error) => text += &format!("{error:#}\n"),
+            Ok(all) => {
+                for name in all {
+                    let _ = writeln!(text, "{}/{name}", folder.display());
+                }
+            }
+            Err(error) => {
+                let _ = writeln!(text, "{error:#}");
+            }
         }
     }
     text

@@ -30,14 +30,13 @@ pub(super) fn explain(args: &Explain, source: &str, destination: &str) -> Result
     let to: SocketAddr = destination.parse().with_context(|| {
         format!("{destination:?} is no destination such as 10.96.0.10:80 or [fd00::a]:53/UDP")
     })?;
-    let (from, port) = match source.parse::<SocketAddr>() {
-        Ok(address) => (address.ip(), Some(address.port())),
-        Err(_) => {
-            let ip: IpAddr = source
-                .parse()
-                .with_context(|| format!("{source:?} is neither an address nor ADDRESS:PORT"))?;
-            (ip, None)
-        }
+    let (from, port) = if let Ok(address) = source.parse::<SocketAddr>() {
+        (address.ip(), Some(address.port()))
+    } else {
+        let ip: IpAddr = source
+            .parse()
+            .with_context(|| format!("{source:?} is neither an address nor ADDRESS:PORT"))?;
+        (ip, None)
     };
     let dir = BpfDir::at(args.pins.dir());
     let book = book(&NameFiles::of(&state_dir(&args.state, &dir), dir.root()));

@@ -4,6 +4,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -107,7 +108,8 @@ impl<T: Serialize> Show for Listing<T> {
                 let mut seen = BTreeSet::new();
                 let names = self.rows.iter().map(|row| &row.name);
                 let names = names.filter(|name| seen.insert(*name));
-                Ok(names.map(|name| format!("{name}\n")).collect())
+                let names: Vec<&str> = names.map(String::as_str).collect();
+                Ok(lines(&names))
             }
             ListOutput::Table | ListOutput::Wide => {
                 let items: Vec<&T> = self.rows.iter().map(|row| &row.item).collect();
@@ -146,15 +148,15 @@ impl<T: Serialize> Show for Listing<T> {
                 let gone = gone.into_iter().map(|(_, object)| ("DELETED", object));
                 for (kind, object) in changed.chain(gone) {
                     let event = serde_json::json!({"type": kind, "object": object});
-                    text += &match get.output {
-                        ListOutput::Yaml => format!("---\n{}", yaml(&event)?),
-                        _ => format!("{event}\n"),
+                    let _ = match get.output {
+                        ListOutput::Yaml => write!(text, "---\n{}", yaml(&event)?),
+                        _ => writeln!(text, "{event}"),
                     };
                 }
             }
             ListOutput::Name => {
                 for (_, row) in &changed {
-                    text += &format!("{}\n", row.name);
+                    let _ = writeln!(text, "{}", row.name);
                 }
             }
             ListOutput::Table | ListOutput::Wide => {
@@ -163,7 +165,7 @@ impl<T: Serialize> Show for Listing<T> {
                     text += &(self.table)(&items, width(get), Headers::Hidden);
                 }
                 for (id, _) in gone {
-                    text += &format!("{id} is gone\n");
+                    let _ = writeln!(text, "{id} is gone");
                 }
             }
         }
@@ -202,13 +204,16 @@ impl<T: Serialize> Listing<T> {
 }
 
 fn order(a: &Value, b: &Value) -> Ordering {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        _ => {
-            let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-            text(a).cmp(&text(b))
-        }
+    if let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) {
+        return a.total_cmp(&b);
     }
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    text(a).cmp(&text(b))
+}
+
+/// Each with its end.
+fn lines(all: &[&str]) -> String {
+    all.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
 fn width(get: &Get) -> Width {
@@ -240,7 +245,10 @@ mod tests {
         Listing {
             kind: "List",
             rows: numbers.iter().map(row).collect(),
-            table: |items, _, _| items.iter().map(|v| format!("{v}\n")).collect(),
+            table: |items, _, _| {
+                let all: Vec<String> = items.iter().map(ToString::to_string).collect();
+                all.join("\n")
+            },
             beside: Beside::default(),
         }
     }

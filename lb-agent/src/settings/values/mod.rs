@@ -9,6 +9,7 @@ mod map_capacity;
 mod modes;
 mod node_port_address;
 mod port_range;
+mod service_metrics;
 mod source;
 
 pub use client_rate::ClientRate;
@@ -19,6 +20,7 @@ pub use map_capacity::MapCapacity;
 pub use modes::{BindHold, Lb0Mode, SocketLb, SocketReset, XdpMode};
 pub use node_port_address::NodePortAddress;
 pub use port_range::{PortRange, SnatPorts};
+pub use service_metrics::ServiceMetrics;
 pub use source::Source;
 
 pub(in crate::settings) use crate::model::duration;

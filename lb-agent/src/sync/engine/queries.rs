@@ -94,6 +94,12 @@ impl Engine {
             || self.mirror.target(frontend).is_some_and(ours)
     }
 
+    /// The pools of a planned Service, with their indices.
+    #[must_use]
+    pub fn pools(&self, service: &ObjectKey) -> &[(PoolId, u32)] {
+        self.planned.get(service).map_or(&[], |p| &p.pools)
+    }
+
     /// The frontends in the maps that lead to this Service, each with the pool that it leads to.
     #[must_use]
     pub fn served(&self, service: &ObjectKey) -> Vec<(FrontendKey, PoolId)> {

@@ -68,11 +68,12 @@ pub fn read(dir: &Path, node: &str) -> Result<Read> {
     for path in &paths {
         match fs::read_to_string(path) {
             Ok(text) => {
-                problems.extend(yaml::read(&text).problems.into_iter().map(|p| FileProblem {
+                let found = yaml::read(&text).problems.into_iter();
+                problems.extend(found.map(|p| FileProblem {
                     path: path.clone(),
                     line: p.line,
                     reason: p.reason,
-                }))
+                }));
             }
             Err(error) => problems.push(FileProblem {
                 path: path.clone(),
