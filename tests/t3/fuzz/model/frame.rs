@@ -70,6 +70,8 @@ pub(crate) struct Packet {
     pub(crate) ttl: u8,
     /// Bytes from the network header on.
     pub(crate) len: usize,
+    /// Bytes of the frame, with what pads it.
+    pub(crate) frame: usize,
     pub(crate) may_fragment: bool,
     pub(crate) part: Part,
     /// Bytes before the transport header.
@@ -112,11 +114,15 @@ pub(crate) fn read(frame: &[u8], mac: [u8; 6]) -> Frame {
     if frame.get(..6) != Some(&mac[..]) {
         return Frame::Foreign;
     }
-    match (frame.get(12..14), frame.get(14..)) {
+    let mut read = match (frame.get(12..14), frame.get(14..)) {
         (Some([8, 0]), Some(ip)) => read_v4(ip),
         (Some([0x86, 0xdd]), Some(ip)) => read_v6(ip),
         _ => Frame::Foreign,
+    };
+    if let Frame::Packet(packet) | Frame::Later(packet) = &mut read {
+        packet.frame = frame.len();
     }
+    read
 }
 
 /// What a network header says.
@@ -229,6 +235,7 @@ fn packet(proto: Proto, network: &Network, part: Part) -> Packet {
         has_data: true,
         ttl: network.ttl,
         len: network.len,
+        frame: 0,
         may_fragment: network.may_fragment,
         part,
         header: network.at,

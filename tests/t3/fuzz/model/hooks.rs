@@ -300,7 +300,7 @@ impl Model {
                 // ask where the next hop is unknown.
                 let leads = match route(to.dst) {
                     Route::Out { device, mtu, hop } => {
-                        let fits = packet.len <= usize::from(mtu) + 4;
+                        let fits = packet.frame <= 14 + usize::from(mtu) + 4;
                         device == out && (fits || hop.is_none())
                     }
                     _ => false,
