@@ -18,6 +18,8 @@ pub mod frontend;
 pub mod hash;
 pub mod known;
 pub mod lb0;
+pub mod least;
+pub mod load;
 pub mod maps;
 pub mod member;
 #[cfg(feature = "user")]

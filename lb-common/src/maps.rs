@@ -62,8 +62,10 @@ maps! {
     MEMBERS: "lb_members", 1 << 20, v 1, config;
     /// pool index → cursor of rr and wrr
     SCHED: "lb_sched", 1 << 16, v 1, config;
-    /// backend id → open connections; mmapable
+    /// backend id → open connections of sockets; mmapable
     ACTIVE: "lb_active", 1 << 19, v 1, config;
+    /// backend id → [`FlowCounts`](crate::load::FlowCounts), as one word; mmapable
+    FLOW_COUNTS: "lb_flow_counts", 1 << 19, v 1, config;
     /// socket → [`SockRecord`](crate::sock::SockRecord)
     SK: "lb_sk", 0, v 1, state;
     /// [`UdpPeerKey`](crate::sock::UdpPeerKey) → [`UdpPeer`](crate::sock::UdpPeer)

@@ -22,4 +22,29 @@ pub const SERVING: u32 = 1 << 1;
 /// reset otherwise (see [`RESET`](crate::pool::flags::RESET)).
 pub const KEPT: u32 = 1 << 5;
 
+/// The weight of a member that has none of its own.
+pub const WEIGHT: u16 = 100;
+/// Where the weight stands: in the upper half.
+const WEIGHT_SHIFT: u32 = 16;
+
+/// The weight in a value of `lb_members`: 1 to 65535. (The upper half is 0 for [`WEIGHT`], as
+/// agents without weights wrote it.)
+#[inline(always)]
+#[must_use]
+pub const fn weight(value: u32) -> u16 {
+    match (value >> WEIGHT_SHIFT) as u16 {
+        0 => WEIGHT,
+        weight => weight,
+    }
+}
+
+/// What a weight adds to the flags in a value of `lb_members`.
+#[must_use]
+pub const fn weight_bits(weight: u16) -> u32 {
+    match weight {
+        WEIGHT => 0,
+        weight => (weight as u32) << WEIGHT_SHIFT,
+    }
+}
+
 const _: () = assert!(size_of::<MemberKey>() == 8);

@@ -86,6 +86,8 @@ pub mod flags {
     /// For frontends with [`LOAD_BALANCER`](crate::frontend::LOAD_BALANCER), sources are checked
     /// against `lb_srcranges`.
     pub const SOURCE_RANGES: u16 = 1 << 2;
+    /// Behind its slots stand as many weights, see [`Slot::weight`](crate::slot::Slot::weight).
+    pub const WEIGHTED: u16 = 1 << 3;
     /// Connections of a backend that is no longer a member are reset: one that may keep them for a
     /// while is still a member, with [`KEPT`](crate::member::KEPT).
     pub const RESET: u16 = 1 << 8;

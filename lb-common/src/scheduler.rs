@@ -9,6 +9,8 @@ pub enum Need {
     Cursor,
     /// [`Input::source_hash`](crate::select::Input::source_hash)
     SourceHash,
+    /// How many connections the backends have: see [`least`](crate::least).
+    Load,
 }
 
 macro_rules! schedulers {
@@ -62,12 +64,22 @@ macro_rules! schedulers {
 }
 
 schedulers! {
-    /// A backend at random; packets of one flow always choose the same.
+    /// A backend at random, by weight; packets of one flow always choose the same.
     Random = 0, "random", Random;
     /// The backends in turn.
     RoundRobin = 1, "rr", Cursor;
+    /// The backends in turn, each as often as its weight says, in the order of IPVS.
+    WeightedRoundRobin = 2, "wrr", Cursor;
+    /// The backend with the fewest connections.
+    LeastConnections = 3, "lc", Load;
+    /// The backend with the fewest connections for its weight.
+    WeightedLeastConnections = 4, "wlc", Load;
     /// By a hash of the client's address: a client stays with its backend while the backends stay.
     SourceHash = 5, "sh", SourceHash;
+    /// By a table of hashes that all nodes share: a flow finds the same backend on each of them, and few move when backends come or go.
+    Maglev = 6, "maglev", Random;
+    /// Of two backends at random the one with fewer connections for its weight.
+    TwoChoices = 7, "p2c", Load;
 }
 
 #[expect(
@@ -113,7 +125,10 @@ mod tests {
             assert_eq!(Scheduler::parse(s.name()), Some(*s));
             assert!(Scheduler::ALL[..n].iter().all(|before| before < s));
         }
-        assert_eq!(Scheduler::parse("wrr"), None);
-        assert_eq!(Scheduler::names(), "random, rr, sh");
+        assert_eq!(Scheduler::parse("mh"), None);
+        assert_eq!(
+            Scheduler::names(),
+            "random, rr, wrr, lc, wlc, sh, maglev, p2c"
+        );
     }
 }

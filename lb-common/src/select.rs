@@ -14,9 +14,6 @@ pub struct Input {
     pub source_hash: u32,
 }
 
-/// `wrr` will have this number: its slots are expanded by weight, and the cursor walks them.
-const RESERVED_FOR_WRR: u8 = 2;
-
 /// What the scheduler of this number looks at. A number that is not in the list of [`Scheduler`] is
 /// treated as [`Scheduler::Random`]. Written out, and held to the list by a test: the verifier
 /// follows each branch, and a match over all rows costs it a tenth more.
@@ -24,20 +21,27 @@ const RESERVED_FOR_WRR: u8 = 2;
 #[must_use]
 pub const fn needs(scheduler: u8) -> Need {
     const ROUND_ROBIN: u8 = Scheduler::RoundRobin.number();
+    const WEIGHTED_ROUND_ROBIN: u8 = Scheduler::WeightedRoundRobin.number();
+    const LEAST: u8 = Scheduler::LeastConnections.number();
+    const WEIGHTED_LEAST: u8 = Scheduler::WeightedLeastConnections.number();
+    const TWO_CHOICES: u8 = Scheduler::TwoChoices.number();
     const SOURCE_HASH: u8 = Scheduler::SourceHash.number();
     match scheduler {
-        ROUND_ROBIN | RESERVED_FOR_WRR => Need::Cursor,
+        ROUND_ROBIN | WEIGHTED_ROUND_ROBIN => Need::Cursor,
         SOURCE_HASH => Need::SourceHash,
+        LEAST | WEIGHTED_LEAST | TWO_CHOICES => Need::Load,
         _ => Need::Random,
     }
 }
 
 /// The slot's offset from the pool's base: less than `count` for every input, 0 when `count` is 0.
+/// Of a scheduler that needs loads it is the answer of one that knows none: see
+/// [`least`](crate::least).
 #[inline(always)]
 #[must_use]
 pub const fn offset(scheduler: u8, count: u16, input: Input) -> u16 {
     match needs(scheduler) {
-        Need::Random => scale(input.random, count),
+        Need::Random | Need::Load => scale(input.random, count),
         Need::Cursor => {
             if count == 0 {
                 0

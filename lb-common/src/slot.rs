@@ -19,6 +19,33 @@ impl Slot {
         pool: u32::MAX,
     };
 
+    /// Of the weights that stand behind the slots of some pools
+    /// ([`WEIGHTED`](crate::pool::flags::WEIGHTED)): set in [`Slot::pool`], so that no reader takes
+    /// one for a slot. Pool indices are smaller.
+    pub const WEIGHT: u32 = 1 << 31;
+
+    /// The weight of the backend in the slot that is as many places in front of it as the pool has
+    /// slots.
+    #[inline(always)]
+    #[must_use]
+    pub const fn weight(pool: u32, weight: u16) -> Self {
+        Self {
+            backend: weight as u32,
+            pool: pool | Self::WEIGHT,
+        }
+    }
+
+    /// The weight in it, if it holds one of this pool.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_weight(self, pool: u32) -> Option<u32> {
+        if self.pool == pool | Self::WEIGHT {
+            Some(self.backend & 0xffff)
+        } else {
+            None
+        }
+    }
+
     /// As it stands in memory on a little-endian machine.
     #[inline(always)]
     #[must_use]
