@@ -64,6 +64,10 @@ pub static SCHED: Array<u64, { maps::SCHED.capacity as usize }> = Array::new();
 #[btf_map(name = "lb_active")]
 pub static ACTIVE: Array<u64, { maps::ACTIVE.capacity as usize }, MMAPABLE> = Array::new();
 
+#[btf_map(name = "lb_flow_counts")]
+pub static FLOW_COUNTS: Array<u64, { maps::FLOW_COUNTS.capacity as usize }, MMAPABLE> =
+    Array::new();
+
 #[btf_map(name = "lb_sk")]
 pub static SK: SkStorage<SockRecord> = SkStorage::new();
 

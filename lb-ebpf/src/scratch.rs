@@ -7,6 +7,7 @@
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{
     flow::{Flow, FlowKey},
+    least::Search,
     maps,
 };
 
@@ -98,11 +99,12 @@ pub struct Draft {
     pub head: [u32; HEADERS],
 }
 
-/// The element: the packet, and the rest.
+/// The element: the packet, the rest, and a search for the backend with the least load.
 #[repr(C)]
 struct Room {
     packet: Packet,
     rest: Scratch,
+    least: Search,
 }
 
 /// This CPU's room, with the packet put in it: what lies there costs no stack while helpers are
@@ -117,6 +119,15 @@ pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
         (&raw mut (*p).packet).write(packet);
         Some((&(*p).packet, &mut (*p).rest))
     }
+}
+
+/// This CPU's room for a search. Programs of sockets use it too, and packets may interrupt them:
+/// then a backend is chosen that has not the least load.
+#[inline(always)]
+pub fn search() -> Option<*mut Search> {
+    let p = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: an element of a per-CPU array, which lives while the program runs.
+    Some(unsafe { &raw mut (*p).least })
 }
 
 /// The place of the packet in this CPU's room, to be written whole.

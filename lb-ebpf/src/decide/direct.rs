@@ -99,7 +99,9 @@ fn open(p: &Packet, s: &mut Scratch, flow_flags: u8) -> Opened {
         }
     };
     if s.reverse.state(p.proto).is_over() || flow::is_past(&s.reverse, p.proto, now) {
-        taken.table.remove(&s.reverse_key);
+        if taken.table.remove(&s.reverse_key) {
+            flow::ended(&s.reverse, p.proto);
+        }
         foreign::learn(&s.reverse_key, now);
         let forward = s.reverse.reverse_key(p.proto);
         FlowTable::New.remove(&forward);

@@ -2,7 +2,7 @@
 
 use lb_common::flow::{self, Flow, FlowKey, seen};
 
-use super::FlowTable;
+use super::{FlowTable, tally};
 use crate::packet::Packet;
 
 /// An entry that was found. Its element may be given to another key at any time, so what is read is
@@ -103,6 +103,12 @@ impl Entry {
             // SAFETY: a map element that lives while the program runs; only packets of the client's
             // side write this byte.
             unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).client, bits) };
+            tally::moved(
+                self.peek().backend,
+                (client, server),
+                (bits, server),
+                p.connects(),
+            );
         }
         self.touch(now);
     }
@@ -150,6 +156,12 @@ impl Entry {
             // SAFETY: a map element that lives while the program runs; only packets of the server's
             // side write this byte.
             unsafe { core::ptr::write_volatile(&raw mut (*self.ptr).server, bits) };
+            tally::moved(
+                self.peek().backend,
+                (client, server),
+                (client, bits),
+                p.connects(),
+            );
         }
         self.touch(now);
     }

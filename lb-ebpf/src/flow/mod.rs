@@ -7,6 +7,7 @@ mod reverse;
 pub mod snat_peer;
 pub mod snat_port;
 mod table;
+mod tally;
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use lb_common::flow::{Flow, FlowKey, flags};
@@ -14,6 +15,7 @@ use lb_common::flow::{Flow, FlowKey, flags};
 pub use entry::{Entry, find, find_established, read};
 pub use reverse::{forget, promote, unverify, verified_reverse};
 pub use table::FlowTable;
+pub use tally::ended;
 
 use crate::{config, maps::FLOWS, packet::Packet, scratch::Scratch};
 

@@ -6,7 +6,7 @@ use lb_common::{
     flow::{self, direction, seen},
 };
 
-use super::{Entry, FlowTable, find, find_established};
+use super::{Entry, FlowTable, find, find_established, tally};
 use crate::{count::count, packet::Packet, scratch::Scratch};
 
 /// The reverse entry of the forward entry in `s.flow`, which is in `table`: the one there is, or
@@ -105,7 +105,10 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) -
 pub fn forget(s: &Scratch, table: FlowTable, reverse: Option<&Entry>) {
     table.remove(&s.key);
     if let Some(reverse) = reverse {
-        reverse.table.remove(&s.reverse_key);
+        let gone = tally::Counted::of(reverse.peek());
+        if reverse.table.remove(&s.reverse_key) {
+            tally::closed(gone, s.reverse_key.proto);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use lb_common::{Reason, flow::PortRanges};
 
-use super::{FlowTable, find, find_established, foreign, reverse::fill_reverse, snat_peer};
+use super::{FlowTable, find, find_established, foreign, reverse::fill_reverse, snat_peer, tally};
 use crate::{
     atomic, config,
     count::count,
@@ -68,6 +68,9 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32, now: u64)
     s.flow.generation = s.reverse.generation;
     if s.search.state == REGAINED {
         count(Reason::FlowRechosen);
+    }
+    if s.search.state == CLAIMED {
+        tally::opened(&s.reverse, p.proto);
     }
     if s.search.state != TRYING {
         return true;
@@ -189,6 +192,7 @@ fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
         s.reverse.generation = generation;
         return Occupant::Us;
     }
+    let gone = tally::Counted::of(f);
     let state = f.state(s.reverse_key.proto);
     let timeouts = config::timeouts();
     let keep = if attempt < s.search.short_from {
@@ -205,6 +209,8 @@ fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
     if before != generation {
         return Occupant::Other;
     }
-    old.table.remove(&s.reverse_key);
+    if old.table.remove(&s.reverse_key) {
+        tally::closed(gone, s.reverse_key.proto);
+    }
     Occupant::None
 }

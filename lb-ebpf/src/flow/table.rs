@@ -41,13 +41,13 @@ impl FlowTable {
         }
     }
 
-    /// Removes an entry.
+    /// Removes an entry. False if it was gone already.
     #[inline(always)]
-    pub fn remove(self, key: &FlowKey) {
-        // What is gone already needs no removing.
-        let _ = match self {
+    pub fn remove(self, key: &FlowKey) -> bool {
+        match self {
             Self::New => NEWFLOWS.remove(key),
             Self::Established => FLOWS.remove(key),
-        };
+        }
+        .is_ok()
     }
 }

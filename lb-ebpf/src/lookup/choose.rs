@@ -17,6 +17,7 @@ use lb_common::{
 use super::{
     affinity::{remember, remembered},
     backend::backend,
+    least::least,
     test_delay::test_delay,
 };
 use crate::{
@@ -99,7 +100,7 @@ fn word(pool: *const Pool) -> PoolWord {
 
 /// A slot, loaded once.
 #[inline(always)]
-fn slot(index: u32) -> Option<Slot> {
+pub(super) fn slot(index: u32) -> Option<Slot> {
     let p = SLOTS.get_ptr(index)?;
     // SAFETY: an element of an array map, 8-aligned, 8 bytes; valid while the program runs.
     Some(Slot::from_u64(unsafe {
@@ -163,7 +164,13 @@ fn pick(
                 Refusal::NoEndpoint
             });
         }
-        let index = w.base + u32::from(select::offset(scheduler, w.count, input));
+        // The second time any backend will do: the verifier would read the search twice.
+        let offset = if matches!(select::needs(scheduler), Need::Load) && !retried {
+            least(w.base, w.count, frontend.pool, scheduler, input.random)
+        } else {
+            select::offset(scheduler, w.count, input).into()
+        };
+        let index = w.base + offset;
         test_delay();
         if let Some(s) = slot(index)
             && s.pool == frontend.pool
@@ -193,7 +200,7 @@ fn input(pool: u32, scheduler: u8, client: &Client) -> Input {
         source_hash: 0,
     };
     match select::needs(scheduler) {
-        Need::Random => {
+        Need::Random | Need::Load => {
             input.random = match client.flow_hash {
                 Some(h) => h,
                 // SAFETY: a helper without arguments.

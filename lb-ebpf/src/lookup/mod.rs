@@ -6,6 +6,7 @@ pub mod backend;
 pub mod choose;
 pub mod frontend;
 pub mod host_socket;
+mod least;
 mod test_delay;
 
 pub use affinity::remember_confirmed;
