@@ -62,7 +62,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
                 .iter()
                 .find(|port| port.name == pool.id.port && port.proto == pool.id.proto);
             let candidates = port.map_or_else(Vec::new, |port| {
-                endpoints::candidates(slices, port, pool.id.family, &config.node_name)
+                endpoints::candidates(service, slices, port, pool.id.family, &config.node_name)
             });
             let rules = topology::rules(&candidates, pool.id.policy, place);
             let judged = candidates.iter().zip(&rules);
@@ -207,6 +207,9 @@ fn sentence(c: &Candidate<'_>, rule: Rule, place: Place<'_>) -> String {
             c.endpoint.node.as_deref().unwrap_or("no known node")
         ),
         Rule::NotReady => "not ready".to_owned(),
+        Rule::WeighsNothing => {
+            "its weight is 0: keeps its connections, gets no new ones".to_owned()
+        }
         Rule::Leaving => "terminates: keeps its connections, gets no new ones".to_owned(),
         Rule::OtherNode => format!(
             "topology: its hints name nodes {}, not {}",

@@ -38,11 +38,20 @@ fn copy(dir: &BpfDir, new: &mut Maps) -> Result<(), MapError> {
     }
     devs.copy()?;
     // What the old programs count until their links are swapped, the recount adds later.
-    let active: ArrayPin<u64> = ArrayPin::open(dir, specs::ACTIVE, Access::Read)?;
-    let mut new_active: ArrayPin<u64> = ArrayPin::open(dir, specs::ACTIVE, Access::Write)?;
-    copy_elements(&active, &mut new_active)?;
+    counts(dir, specs::ACTIVE)?;
+    // Agents before this one had no such map: its successor is empty until the first sweep.
+    if let Err(error) = counts(dir, specs::FLOW_COUNTS) {
+        tracing::debug!(%error, "flows are counted anew");
+    }
     // Whether records of sockets were ever lost.
     Renewed::<Agent>::open(dir, specs::AGENT)?.copy()
+}
+
+/// Counts by backend id.
+fn counts(dir: &BpfDir, spec: MapSpec) -> Result<(), MapError> {
+    let old: ArrayPin<u64> = ArrayPin::open(dir, spec, Access::Read)?;
+    let mut new: ArrayPin<u64> = ArrayPin::open(dir, spec, Access::Write)?;
+    copy_elements(&old, &mut new)
 }
 
 /// A hash map that Services do not live in, and its successor.

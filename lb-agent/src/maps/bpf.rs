@@ -49,8 +49,10 @@ pub fn open(dir: &BpfDir, access: Access) -> Result<Maps, MapError> {
 /// The programs that the kernel runs on these maps.
 struct Running {
     counts: Counts,
-    /// `lb_active`: open connections by backend id.
+    /// `lb_active`: open connections of sockets by backend id.
     active: ArrayPin<u64>,
+    /// `lb_flow_counts`: flows by backend id.
+    flows: ArrayPin<u64>,
     barrier: BarrierPin,
 }
 
@@ -59,6 +61,7 @@ impl Running {
         Ok(Self {
             counts: Counts::open(dir)?,
             active: ArrayPin::open(dir, maps::ACTIVE, Access::Write)?,
+            flows: ArrayPin::open(dir, maps::FLOW_COUNTS, Access::Write)?,
             barrier: BarrierPin::open(dir, maps::BARRIER)?,
         })
     }
@@ -70,7 +73,8 @@ impl Programs for Running {
     }
 
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {
-        counts::reset_backend(&mut self.active, id)
+        counts::reset_backend(&mut self.active, id)?;
+        counts::reset_backend(&mut self.flows, id)
     }
 
     fn barrier(&mut self) -> Result<(), MapError> {

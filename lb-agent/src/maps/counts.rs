@@ -43,7 +43,7 @@ impl Counts {
     }
 }
 
-/// Zeroes the open connections of a backend id.
+/// Zeroes a count of a backend id.
 pub(crate) fn reset_backend(active: &mut ArrayPin<u64>, id: u32) -> Result<(), MapError> {
     if id < active.len() && active.load(id)? != 0 {
         active.store(id, &0)?;

@@ -135,7 +135,8 @@ pub trait Programs: Send {
     /// Zeroes what programs keep under a pool index (`lb_sched`, `lb_pool_stats`), before the
     /// index is used again.
     fn reset_pool(&mut self, index: u32) -> Result<(), MapError>;
-    /// Zeroes the open connections of a backend id (`lb_active`), before the id is used again.
+    /// Zeroes the open connections of a backend id (`lb_active`, `lb_flow_counts`), before the id
+    /// is used again.
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError>;
     /// Returns when every program that was running at the call has ended (about 8 ms). What was
     /// unpublished before the call may be reused after it.

@@ -3,7 +3,9 @@
 
 pub mod bpf;
 mod counts;
+pub(crate) mod current_ids;
 pub mod dir;
+pub(crate) mod drift;
 pub mod known;
 pub mod list;
 pub mod lock;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::Proto;
 
-use super::ObjectKey;
+use super::{ObjectKey, Whereabouts};
 
 /// One EndpointSlice of a Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,8 @@ pub struct Slice {
     pub ports: Vec<SlicePort>,
     /// Of one family.
     pub endpoints: Vec<Endpoint>,
+    /// Annotation `service.cilium.io/weight`: of all its endpoints that their Service gives none.
+    pub weight: Option<u16>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the change behind it
     /// was made.
     pub trigger_time: Option<jiff::Timestamp>,
@@ -48,9 +50,9 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
-    /// `zone`: where it is, for people; which endpoints serve is decided by hints.
+    /// `zone`: where it is. Weights go by it; which endpoints serve is decided by hints.
     pub zone: Option<Arc<str>>,
-    /// Name of the Pod that `targetRef` names, for people.
+    /// Name of the Pod that `targetRef` names, for weights and for people.
     pub pod: Option<Arc<str>>,
     /// `hints`; most have none.
     pub hints: Option<Box<Hints>>,
@@ -66,6 +68,16 @@ pub struct Hints {
 }
 
 impl Endpoint {
+    /// Where it runs.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts<'_> {
+        Whereabouts {
+            zone: self.zone.as_deref(),
+            node: self.node.as_deref(),
+            pod: self.pod.as_deref(),
+        }
+    }
+
     /// Zones that its hints name.
     #[must_use]
     pub fn hint_zones(&self) -> &[Arc<str>] {

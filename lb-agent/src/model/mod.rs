@@ -14,6 +14,7 @@ pub mod removal;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod weights;
 
 pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};
@@ -27,3 +28,4 @@ pub use machine::{
 pub use node::Node;
 pub use removal::Removal;
 pub use service::{Policy, Service, ServicePort, ServiceType};
+pub use weights::{Weights, Whereabouts};

@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, ObjectKey, Removal};
+use super::{Cidr, ObjectKey, Removal, Weights};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +40,8 @@ pub struct Service {
     pub scheduler: Option<Scheduler>,
     /// From the annotation `lb-agent.io/on-backend-removal`; `None` is the agent's default.
     pub removal: Option<Removal>,
+    /// From the annotation `lb-agent.io/weights`.
+    pub weights: Weights,
     /// What could not be honoured, in sentences that name the field and the remedy: shown by `get
     /// services` and Events.
     pub problems: Vec<String>,

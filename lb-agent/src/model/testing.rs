@@ -15,6 +15,7 @@ use lb_common::Proto;
 
 use super::{
     Endpoint, ObjectKey, Policy, Scheduler, Service, ServicePort, ServiceType, Slice, SlicePort,
+    Weights,
 };
 
 /// An address, or its text.
@@ -91,6 +92,7 @@ impl Service {
             health_check_node_port: None,
             scheduler: None,
             removal: None,
+            weights: Weights::default(),
             problems: vec![],
         }
     }
@@ -168,6 +170,7 @@ impl Slice {
             key,
             ports: vec![],
             endpoints: vec![],
+            weight: None,
             trigger_time: None,
             problems: vec![],
         }

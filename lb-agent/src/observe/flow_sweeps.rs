@@ -29,6 +29,7 @@ pub(crate) struct FlowSweepMetrics {
     removed: Family<MapLabels, Counter>,
     flows: Family<StateLabels, Gauge>,
     duration: Gauge<f64, std::sync::atomic::AtomicU64>,
+    repaired: Counter,
 }
 
 /// A flow's state.
@@ -44,6 +45,7 @@ impl FlowSweepMetrics {
             removed: Family::default(),
             flows: Family::default(),
             duration: Gauge::default(),
+            repaired: Counter::default(),
         };
         for map in SweptMap::ALL {
             drop(m.removed.get_or_create(&map_labels(map.spec().name)));
@@ -63,6 +65,11 @@ impl FlowSweepMetrics {
             "flow_sweep_duration_seconds",
             "Time that the last sweep worked, pauses between its steps left out",
             m.duration.clone(),
+        );
+        r.register(
+            "flow_counts_repaired",
+            "Flows by which the running counts of backends were repaired",
+            m.repaired.clone(),
         );
         m
     }
@@ -104,6 +111,7 @@ impl FlowSweepReporter {
         }
         let Ok(step) = step else { return };
         self.worked += took;
+        self.metrics.repaired.inc_by(step.repaired);
         for (map, n) in &step.removed {
             self.metrics
                 .removed

@@ -8,7 +8,7 @@ use lb_common::{
     member::{self},
 };
 
-use super::{PlanError, no_local::NoLocal};
+use super::{PlanError, no_local::NoLocal, slots::Slots};
 
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -97,6 +97,8 @@ pub struct Pool {
     pub source_ranges: Box<[(Addr, u8)]>,
     /// Sorted by address and port, none twice.
     pub members: Vec<Member>,
+    /// Among what its scheduler chooses.
+    pub slots: Slots,
     /// Why it cannot be programmed; its entries in the maps stay as they are.
     pub refused: Option<PlanError>,
 }
@@ -112,9 +114,10 @@ pub struct Member {
     pub flags: MemberFlags,
 }
 
-/// A member's flags: the three of `lb_members`, and three that the backend's entry shows.
+/// A member's flags and its weight: what `lb_members` holds, and three flags that the backend's
+/// entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemberFlags(u8);
+pub struct MemberFlags(u32);
 
 impl MemberFlags {
     /// Gets new connections: it has a slot.
@@ -142,10 +145,24 @@ impl MemberFlags {
         self.0 & other.0 == other.0
     }
 
+    /// With this weight, which is not 0: who weighs nothing is not eligible.
+    #[must_use]
+    pub fn weighing(self, weight: u16) -> Self {
+        let flags = self.0 & !member::weight_bits(u16::MAX);
+        Self(flags | member::weight_bits(weight))
+    }
+
+    /// Its weight among the members of its pool.
+    #[must_use]
+    pub fn weight(self) -> u16 {
+        member::weight(self.0)
+    }
+
     /// The value in `lb_members`.
     #[must_use]
     pub fn member_flags(self) -> u32 {
-        u32::from(self.0) & (member::ELIGIBLE | member::SERVING | member::KEPT)
+        let weight = member::weight_bits(u16::MAX);
+        self.0 & (member::ELIGIBLE | member::SERVING | member::KEPT | weight)
     }
 
     /// From the value in `lb_members`.
@@ -155,13 +172,14 @@ impl MemberFlags {
             .with(Self::ELIGIBLE, flags & member::ELIGIBLE != 0)
             .with(Self::SERVING, flags & member::SERVING != 0)
             .with(Self::KEPT, flags & member::KEPT != 0)
+            .weighing(member::weight(flags))
     }
 }
 
 const _: () = assert!(
-    MemberFlags::ELIGIBLE.0 as u32 == member::ELIGIBLE
-        && MemberFlags::SERVING.0 as u32 == member::SERVING
-        && MemberFlags::KEPT.0 as u32 == member::KEPT
+    MemberFlags::ELIGIBLE.0 == member::ELIGIBLE
+        && MemberFlags::SERVING.0 == member::SERVING
+        && MemberFlags::KEPT.0 == member::KEPT
 );
 
 impl fmt::Debug for MemberFlags {
@@ -177,7 +195,11 @@ impl fmt::Debug for MemberFlags {
         names
             .iter()
             .filter(|(bit, _)| self.has(*bit))
-            .try_for_each(|(_, c)| write!(f, "{c}"))
+            .try_for_each(|(_, c)| write!(f, "{c}"))?;
+        match self.weight() {
+            member::WEIGHT => Ok(()),
+            weight => write!(f, "{weight}"),
+        }
     }
 }
 

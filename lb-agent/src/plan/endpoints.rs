@@ -8,7 +8,7 @@ use super::{
     desired::{HealthCheck, IpFamily, Member, MemberFlags, TrafficPolicy},
     topology::Chosen,
 };
-use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice};
+use crate::model::{Endpoint, Policy, Service, ServicePort, ServiceType, Slice, weights};
 
 /// An endpoint as one service port sees it.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Candidate<'a> {
     pub port: u16,
     /// Runs on this node.
     pub local: bool,
+    /// Its share of new connections beside the others'; 0: none.
+    pub weight: u16,
     /// Its conditions and hints.
     pub endpoint: &'a Endpoint,
 }
@@ -28,8 +30,11 @@ pub struct Candidate<'a> {
 /// terminates. An endpoint that does not terminate wins over one that does (kube-proxy's rule,
 /// which leaves the rest open); then ready wins over serving, serving over the rest, local over
 /// remote.
+///
+/// What the Service says of an endpoint's weight comes before what its slice says.
 #[must_use]
 pub fn candidates<'a>(
+    service: &Service,
     slices: &'a [Arc<Slice>],
     port: &ServicePort,
     family: IpFamily,
@@ -47,6 +52,7 @@ pub fn candidates<'a>(
                 addr: endpoint.addr.into(),
                 port: listens.port.get(),
                 local: is_local(endpoint, node),
+                weight: weight(service, slice, endpoint),
                 endpoint,
             }));
         }
@@ -95,7 +101,8 @@ pub fn members(
                 .with(MemberFlags::SERVING, eligible || serves)
                 .with(MemberFlags::TERMINATING, terminating && !ready)
                 .with(MemberFlags::LOCAL, c.local)
-                .with(MemberFlags::OWN, own.contains(&c.endpoint.addr)),
+                .with(MemberFlags::OWN, own.contains(&c.endpoint.addr))
+                .weighing(c.weight),
         })
     })
     .collect()
@@ -113,16 +120,27 @@ pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<He
     let local_ready = |family: IpFamily| {
         let mut ips = service.cluster_ips.iter();
         ips.find(|ip| IpFamily::of(ip) == family)?;
-        let endpoints = slices.iter().flat_map(|s| &s.endpoints);
-        let local =
-            endpoints.filter(|e| e.ready && is_local(e, node) && IpFamily::of(&e.addr) == family);
-        let addresses: BTreeSet<IpAddr> = local.map(|e| e.addr).collect();
+        let endpoints = slices
+            .iter()
+            .flat_map(|slice| slice.endpoints.iter().map(move |e| (slice, e)));
+        let local = endpoints.filter(|(slice, e)| {
+            e.ready
+                && is_local(e, node)
+                && IpFamily::of(&e.addr) == family
+                && weight(service, slice, e) > 0
+        });
+        let addresses: BTreeSet<IpAddr> = local.map(|(_, e)| e.addr).collect();
         Some(u32::try_from(addresses.len()).unwrap_or(u32::MAX))
     };
     Some(HealthCheck {
         port,
         local_endpoints: [local_ready(IpFamily::V4), local_ready(IpFamily::V6)],
     })
+}
+
+fn weight(service: &Service, slice: &Slice, endpoint: &Endpoint) -> u16 {
+    let own = service.weights.of(endpoint.whereabouts());
+    own.or(slice.weight).unwrap_or(weights::DEFAULT)
 }
 
 fn is_local(endpoint: &Endpoint, node: &str) -> bool {

@@ -5,6 +5,7 @@ pub mod desired;
 pub mod endpoints;
 pub mod frontends;
 pub mod no_local;
+pub mod slots;
 pub mod topology;
 
 use std::sync::Arc;
@@ -117,7 +118,14 @@ fn family_of_port(
 ) {
     let desired = family.frontends(service, port);
     let ranges = family.source_ranges(service);
-    let candidates = endpoints::candidates(slices, port, family.ip_family(), &config.node_name);
+    let ip_family = family.ip_family();
+    let candidates = endpoints::candidates(service, slices, port, ip_family, &config.node_name);
+    if weighs_nothing(&candidates) {
+        plan.problems.push(format!(
+            "weights: every endpoint of port {:?} that serves weighs 0, so new connections are refused (give one a weight)",
+            port.name
+        ));
+    }
     let place = topology::Place {
         node: &config.node_name,
         zone,
@@ -156,6 +164,17 @@ fn family_of_port(
         if grace.is_some() {
             pool_flags |= flags::RESET;
         }
+        let scheduler = service.scheduler.unwrap_or(config.scheduler);
+        let slots = match refused {
+            None => slots::slots(scheduler, &members),
+            Some(_) => slots::Slots::default(),
+        };
+        if !slots.weights.is_empty() {
+            pool_flags |= flags::WEIGHTED;
+        }
+        let problem = slots.problem.as_ref();
+        plan.problems
+            .extend(problem.map(|problem| format!("port {:?}: {problem}", port.name)));
         let pool = plan.pools.len();
         plan.pools.push(Pool {
             id: PoolId {
@@ -164,12 +183,13 @@ fn family_of_port(
                 family: family.ip_family(),
                 policy,
             },
-            scheduler: service.scheduler.unwrap_or(config.scheduler).number(),
+            scheduler: scheduler.number(),
             affinity_secs: service.affinity_secs.unwrap_or(0),
             grace,
             flags: pool_flags,
             source_ranges: ranges.clone(),
             members,
+            slots,
             refused,
         });
         let ours = desired.iter().filter(|f| f.policy == policy);
@@ -180,4 +200,15 @@ fn family_of_port(
             flags: f.flags,
         }));
     }
+}
+
+/// Are there endpoints that serve, and none that may be given a new connection?
+fn weighs_nothing(candidates: &[endpoints::Candidate<'_>]) -> bool {
+    let serves = |c: &&endpoints::Candidate<'_>| c.endpoint.ready || c.endpoint.serving;
+    let mut weights = candidates
+        .iter()
+        .filter(serves)
+        .map(|c| c.weight)
+        .peekable();
+    weights.peek().is_some() && weights.all(|weight| weight == 0)
 }

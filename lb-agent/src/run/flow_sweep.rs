@@ -70,6 +70,7 @@ mod tests {
                 removed: BTreeMap::new(),
                 restored: 0,
                 ended,
+                repaired: 0,
             })
         };
         let took = Duration::from_millis(2);

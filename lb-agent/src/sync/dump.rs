@@ -144,14 +144,29 @@ impl Reader<'_> {
             .into_iter()
             .map(|(key, flags)| (key.backend, flags))
             .collect();
+        let mut slots: Vec<(u32, u32)> = Vec::new();
         for at in pool.base..pool.base + u32::from(pool.count) {
             let slot = self.slots.load(at)?;
-            let flags = kept.remove(&slot.backend);
-            let text = self.backend(slot.backend);
-            let _ = write!(out, "  -> {text}");
             if slot.pool != index {
-                let _ = write!(out, " (slot of another service)");
+                let _ = writeln!(out, "  slot {at} of another service");
             }
+            match slots.iter_mut().find(|(id, _)| *id == slot.backend) {
+                Some((_, times)) => *times += 1,
+                None => slots.push((slot.backend, 1)),
+            }
+        }
+        for (id, times) in slots {
+            let value = kept.remove(&id);
+            let text = self.backend(id);
+            let _ = write!(out, "  -> {text}");
+            let weight = value.map_or(member::WEIGHT, member::weight);
+            if weight != member::WEIGHT {
+                let _ = write!(out, " weight {weight}");
+            }
+            if times > 1 {
+                let _ = write!(out, " in {times} slots");
+            }
+            let flags = value.map(|value| value & !member::weight_bits(u16::MAX));
             if flags != Some(member::ELIGIBLE | member::SERVING) {
                 let _ = write!(out, " (member {flags:?})");
             }
@@ -160,7 +175,7 @@ impl Reader<'_> {
         let mut kept: Vec<String> = kept
             .into_iter()
             .map(|(id, flags)| {
-                let (verb, odd) = match flags {
+                let (verb, odd) = match flags & !member::weight_bits(u16::MAX) {
                     member::SERVING => ("keeps", ""),
                     member::KEPT => ("lets go of", ""),
                     _ => ("keeps", " (odd member)"),

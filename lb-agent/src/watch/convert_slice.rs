@@ -5,12 +5,14 @@ use std::sync::Arc;
 use k8s_openapi::api::{core::v1::ObjectReference, discovery::v1 as api};
 
 use super::object::{HEADLESS, NotOurs, carries, key, number_and_proto};
-use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip};
+use crate::model::{Endpoint, Hints, ObjectKey, Slice, SlicePort, cidr::parse_ip, weights};
 
 /// The Service a slice belongs to.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// When the change behind the slice was made, RFC 3339.
 pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+/// Cilium's (1.20): the weight of all endpoints of the slice, 0 to 65535.
+pub const WEIGHT: &str = "service.cilium.io/weight";
 
 /// The slice, unless it is not ours.
 pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
@@ -45,6 +47,7 @@ pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
         service: ObjectKey::new(&key.namespace, service),
         ports: ports(object, &mut problems),
         endpoints,
+        weight: weight(object, &mut problems),
         trigger_time: object
             .metadata
             .annotations
@@ -54,6 +57,18 @@ pub fn slice(object: &api::EndpointSlice) -> Result<Slice, NotOurs> {
         key,
         problems,
     })
+}
+
+fn weight(object: &api::EndpointSlice, problems: &mut Vec<String>) -> Option<u16> {
+    let text = object.metadata.annotations.as_ref()?.get(WEIGHT)?;
+    let weight = weights::of_slice(text);
+    if weight.is_none() {
+        problems.push(format!(
+            "annotation {WEIGHT}: {text:?} is not in 0-65535: its endpoints weigh {}",
+            weights::DEFAULT
+        ));
+    }
+    weight
 }
 
 fn ports(object: &api::EndpointSlice, problems: &mut Vec<String>) -> Vec<SlicePort> {
@@ -186,6 +201,38 @@ endpoints:
         assert_eq!(s.ports.len(), 1, "a port without a number is no port");
         assert_eq!((&*s.ports[0].name, s.ports[0].port.get()), ("http", 8080));
         assert!(s.problems.is_empty());
+    }
+
+    #[test]
+    fn weights_and_whereabouts_are_read() {
+        let s = read(
+            "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: web-x
+  namespace: shop
+  labels: {kubernetes.io/service-name: web}
+  annotations: {service.cilium.io/weight: '7'}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints:
+- addresses: [10.0.0.1]
+  zone: a
+  nodeName: n1
+  targetRef: {kind: Pod, name: web-0}
+- addresses: [10.0.0.2]
+  targetRef: {kind: Node, name: n2}
+",
+        )
+        .unwrap();
+        assert_eq!(s.weight, Some(7));
+        let e = &s.endpoints[0];
+        assert_eq!(
+            (e.zone.as_deref(), e.pod.as_deref()),
+            (Some("a"), Some("web-0"))
+        );
+        let e = &s.endpoints[1];
+        assert_eq!((e.zone.as_deref(), e.pod.as_deref()), (None, None));
     }
 
     #[test]

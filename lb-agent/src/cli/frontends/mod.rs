@@ -10,6 +10,7 @@ use lb_common::{
     Addr,
     backend::{self, Backend},
     frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
+    load::FlowCounts,
     member,
     pool::{Pool, flags},
     stats::PoolStats,
@@ -92,8 +93,10 @@ pub struct Member {
     pub port: u16,
     /// Relative; 0 gets nothing new.
     pub weight: u16,
-    /// Connections open now, over all frontends.
+    /// Connections open now, over all frontends: of sockets, and flows of the packet path.
     pub active_connections: u64,
+    /// Flows of the packet path that are not open yet, or over and not forgotten.
+    pub inactive_connections: u64,
     /// `ready`, `terminating`, or `draining`: keeps what it has, gets nothing new.
     pub state: &'static str,
     /// Runs on this node.
@@ -114,8 +117,10 @@ impl Member {
 
 /// What is asked of the maps beside the tables that the sync engine writes.
 pub(super) trait Counts {
-    /// Connections open now to a backend.
-    fn active(&self, backend: u32) -> Result<u64, MapError>;
+    /// Connections of sockets that are open now to a backend.
+    fn sockets(&self, backend: u32) -> Result<u64, MapError>;
+    /// Flows of the packet path to it.
+    fn flows(&self, backend: u32) -> Result<FlowCounts, MapError>;
     /// What was counted for a service.
     fn service(&self, index: u32) -> Result<PoolStats, MapError>;
 }
@@ -245,6 +250,10 @@ fn one(
             eligible.insert(slot.backend);
         }
     }
+    let weights: BTreeMap<u32, u16> = members
+        .iter()
+        .map(|(id, value)| (*id, member::weight(*value)))
+        .collect();
     let draining = members
         .iter()
         .filter(|(_, f)| f & (member::SERVING | member::KEPT) != 0)
@@ -258,7 +267,12 @@ fn one(
     {
         let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {
-            backends.push(member(id, b, eligibility, counts.active(id)?));
+            let weight = weights.get(&id).copied().unwrap_or(member::WEIGHT);
+            let open = Open {
+                sockets: counts.sockets(id)?,
+                flows: counts.flows(id)?,
+            };
+            backends.push(member(id, b, eligibility, weight, open));
         }
     }
     backends.sort_by_key(|b| (b.order, b.port));
@@ -302,8 +316,26 @@ fn one(
     })
 }
 
-pub(super) fn member(id: u32, b: Backend, eligibility: Eligibility, active: u64) -> Member {
+/// What is open now to a backend.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Open {
+    /// Connections of sockets.
+    pub(super) sockets: u64,
+    /// Flows of the packet path.
+    pub(super) flows: FlowCounts,
+}
+
+pub(super) fn member(
+    id: u32,
+    b: Backend,
+    eligibility: Eligibility,
+    weight: u16,
+    open: Open,
+) -> Member {
     let addr = b.addr;
+    // Counts are a moment behind, and may be below zero for that long.
+    let [active, inactive] =
+        [open.flows.active, open.flows.inactive].map(|n| u64::try_from(n).unwrap_or_default());
     Member {
         id,
         address: if addr.is_v4() {
@@ -313,10 +345,11 @@ pub(super) fn member(id: u32, b: Backend, eligibility: Eligibility, active: u64)
         },
         port: b.port,
         weight: match eligibility {
-            Eligibility::Eligible => b.weight,
+            Eligibility::Eligible => weight,
             Eligibility::Draining => 0,
         },
-        active_connections: active,
+        active_connections: open.sockets.saturating_add(active),
+        inactive_connections: inactive,
         state: match (b.state, eligibility) {
             (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
             (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",

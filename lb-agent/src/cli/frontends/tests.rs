@@ -28,7 +28,7 @@ fn backend(n: u8) -> Member {
         weight: 100,
         ..Backend::FREE
     };
-    member(n.into(), b, Eligibility::Eligible, 0)
+    member(n.into(), b, Eligibility::Eligible, 100, Open::default())
 }
 
 #[test]
@@ -65,11 +65,21 @@ fn a_member_without_a_slot_is_draining() {
         state: backend::state::TERMINATING,
         ..Backend::FREE
     };
-    let m = member(1, b, Eligibility::Draining, 3);
+    let open = Open {
+        sockets: 1,
+        flows: FlowCounts {
+            active: 2,
+            inactive: -1,
+        },
+    };
+    let m = member(1, b, Eligibility::Draining, 7, open);
     assert_eq!(
         (m.state, m.weight, m.active_connections),
         ("draining", 0, 3)
     );
     assert!(m.address.starts_with('['));
-    assert_eq!(member(1, b, Eligibility::Eligible, 0).state, "terminating");
+    assert_eq!(
+        member(1, b, Eligibility::Eligible, 7, Open::default()).state,
+        "terminating"
+    );
 }

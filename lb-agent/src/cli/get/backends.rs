@@ -69,7 +69,7 @@ fn table(all: &[&Used], width: Width, headers: Headers) -> String {
     let head = columns::of_width(
         width,
         &[
-            "ADDRESS", "WEIGHT", "ACTIVE", "STATE", "LOCAL", "POD", "NODE", "ZONE",
+            "ADDRESS", "WEIGHT", "ACTIVE", "INACTIVE", "STATE", "LOCAL", "POD", "NODE", "ZONE",
         ],
         &["ID", "FRONTENDS", "SERVICES"],
     );
@@ -79,6 +79,7 @@ fn table(all: &[&Used], width: Width, headers: Headers) -> String {
             format!("{}:{}", b.address, b.port),
             b.weight.to_string(),
             b.active_connections.to_string(),
+            b.inactive_connections.to_string(),
             b.state.to_owned(),
             if b.local { "yes" } else { "no" }.to_owned(),
         ];

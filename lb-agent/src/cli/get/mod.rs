@@ -14,7 +14,11 @@ mod sockets;
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::Result;
-use lb_common::stats::PoolStats;
+use lb_common::{
+    load::FlowCounts,
+    maps::{ACTIVE, FLOW_COUNTS},
+    stats::PoolStats,
+};
 pub use selector::Labels;
 use serde::Serialize;
 
@@ -30,7 +34,7 @@ use crate::{
     maps::{
         bpf,
         dir::BpfDir,
-        pinned::Access,
+        pinned::{Access, ArrayPin},
         stats,
         table::{ArrayTable as _, MapError},
     },
@@ -155,13 +159,17 @@ impl Place {
 }
 
 struct Counters {
-    active: crate::maps::pinned::ArrayPin<u64>,
+    sockets: ArrayPin<u64>,
+    flows: ArrayPin<u64>,
     stats: stats::Stats,
 }
 
 impl Counts for Counters {
-    fn active(&self, backend: u32) -> Result<u64, MapError> {
-        self.active.load(backend)
+    fn sockets(&self, backend: u32) -> Result<u64, MapError> {
+        self.sockets.load(backend)
+    }
+    fn flows(&self, backend: u32) -> Result<FlowCounts, MapError> {
+        self.flows.load(backend).map(FlowCounts::from_word)
     }
     fn service(&self, index: u32) -> Result<PoolStats, MapError> {
         self.stats.service(index)
@@ -172,7 +180,8 @@ impl Counts for Counters {
 pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
     let mut maps = bpf::open(dir, Access::Read)?;
     let counters = Counters {
-        active: crate::maps::pinned::ArrayPin::open(dir, lb_common::maps::ACTIVE, Access::Read)?,
+        sockets: ArrayPin::open(dir, ACTIVE, Access::Read)?,
+        flows: ArrayPin::open(dir, FLOW_COUNTS, Access::Read)?,
         stats: stats::Stats::open(dir)?,
     };
     Ok(frontends::read(&mut maps, &counters)?)

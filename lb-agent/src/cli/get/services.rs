@@ -99,7 +99,7 @@ fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> String {
     if headers == Headers::Shown {
         let _ = write!(
             text,
-            "{:<4} {:<address$} Scheduler {:<service$} Flags\n  -> {:<address$} Forward Weight ActiveConn State       {:<pod$} {:<node$} Zone\n",
+            "{:<4} {:<address$} Scheduler {:<service$} Flags\n  -> {:<address$} Forward Weight ActiveConn InActConn State       {:<pod$} {:<node$} Zone\n",
             "Prot", "LocalAddress:Port", "Service", "RemoteAddress:Port", "Pod", "Node"
         );
     }
@@ -118,10 +118,11 @@ fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> String {
             let [pod_name, node_name, zone] = names_of(b);
             let _ = write!(
                 text,
-                "  -> {:<address$} {forward:<7} {:<6} {:<10} {:<11} {pod_name:<pod$} {node_name:<node$} {zone}",
+                "  -> {:<address$} {forward:<7} {:<6} {:<10} {:<9} {:<11} {pod_name:<pod$} {node_name:<node$} {zone}",
                 remote(b),
                 b.weight,
                 b.active_connections,
+                b.inactive_connections,
                 b.state
             );
             if width == Width::Wide {

@@ -1,7 +1,9 @@
 //! Removal of what is past: entries of flows, and of connections that are none of ours, whose time
-//! is over. Programs take such entries for nobody's, so this only makes room.
+//! is over. Programs take such entries for nobody's, so this only makes room. On the way flows are
+//! counted anew by backend.
 
 mod judge;
+mod recount;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use lb_common::{
     flow::{Flow, FlowKey, State, Timeouts, direction, is_foreign_past},
     maps::{self, MapSpec},
 };
+use recount::Recount;
 use tables::{Entries, Flows};
 
 use super::clock::monotonic;
@@ -32,6 +35,7 @@ pub struct Sweep {
     /// Where the next page of this map begins.
     from: Option<Token>,
     states: BTreeMap<State, u64>,
+    recount: Recount,
 }
 
 /// The maps in the order of a sweep.
@@ -54,6 +58,8 @@ pub struct Step {
     pub restored: u64,
     /// The last step of a sweep: flows by state, as they were met.
     pub ended: Option<BTreeMap<State, u64>>,
+    /// By how many flows the running counts of backends were repaired.
+    pub repaired: u64,
 }
 
 impl SweptMap {
@@ -81,6 +87,7 @@ impl Sweep {
             map: SweptMap::New,
             from: None,
             states: BTreeMap::new(),
+            recount: Recount::open(dir)?,
         })
     }
 
@@ -90,7 +97,11 @@ impl Sweep {
             removed: BTreeMap::new(),
             restored: 0,
             ended: None,
+            repaired: 0,
         };
+        if self.map == SweptMap::New && self.from.is_none() {
+            self.recount.begin()?;
+        }
         let next = match self.map {
             SweptMap::New | SweptMap::Established => self.flow_page(&mut step)?,
             SweptMap::Foreign => self.foreign_page(&mut step)?,
@@ -100,7 +111,10 @@ impl Sweep {
         if ended {
             self.map = match self.map {
                 SweptMap::New => SweptMap::Established,
-                SweptMap::Established => SweptMap::Foreign,
+                SweptMap::Established => {
+                    step.repaired = self.recount.end()?;
+                    SweptMap::Foreign
+                }
                 SweptMap::Foreign => {
                     step.ended = Some(std::mem::take(&mut self.states));
                     SweptMap::New
@@ -118,6 +132,7 @@ impl Sweep {
                 Verdict::Live => {
                     if flow.direction == direction::REPLY {
                         *self.states.entry(flow.state(key.proto)).or_default() += 1;
+                        self.recount.met(self.map, &key, &flow)?;
                     }
                 }
                 Verdict::Past => self.remove(self.map, &key, &flow, step)?,
@@ -137,7 +152,7 @@ impl Sweep {
     ) -> Result<(), MapError> {
         let reply = self.flows.find(&flow.reverse_key(key.proto))?;
         if judge::forward(key, flow, reply.as_ref(), self.map, &self.timeouts, now) {
-            self.flows.remove(self.map, key, step, |found| {
+            let _ = self.flows.remove(self.map, key, step, |found| {
                 found.generation == flow.generation && found.seen == flow.seen
             })?;
         }
@@ -168,12 +183,17 @@ impl Sweep {
         if flow.direction == direction::REPLY && flow.generation != 0 {
             let forward = flow.reverse_key(key.proto);
             for map in [SweptMap::New, SweptMap::Established] {
-                self.flows.remove(map, &forward, step, |found| {
+                let _ = self.flows.remove(map, &forward, step, |found| {
                     found.generation == flow.generation && found.direction == direction::FORWARD
                 })?;
             }
         }
-        self.flows.remove(map, key, step, still)
+        if let Some(gone) = self.flows.remove(map, key, step, still)?
+            && gone.direction == direction::REPLY
+        {
+            self.recount.closed(key, &gone)?;
+        }
+        Ok(())
     }
 
     fn foreign_page(&mut self, step: &mut Step) -> Result<Option<Token>, MapError> {
@@ -182,7 +202,7 @@ impl Sweep {
         for (key, last) in page.entries {
             let past = |last: &u32| is_foreign_past(*last, key.proto, &self.timeouts, now);
             if past(&last) {
-                self.foreign.remove(&key, step, past)?;
+                let _ = self.foreign.remove(&key, step, past)?;
             }
         }
         Ok(page.next)

@@ -39,16 +39,16 @@ impl<V: Pod> Entries<V> {
         found.map_err(|e| failed(&self.spec, "look up", &e))
     }
 
-    /// Removes the entry if it is past. It is read before; and what was taken out in the end is put
+    /// Removes the entry if it is past, and returns it. It is read before; and what was taken out in the end is put
     /// back if it is another's, unless that one is there again already.
     pub(super) fn remove(
         &self,
         key: &FlowKey,
         step: &mut Step,
         is_past: impl Fn(&V) -> bool,
-    ) -> Result<(), MapError> {
+    ) -> Result<Option<V>, MapError> {
         if self.get(key)?.is_none_or(|found| !is_past(&found)) {
-            return Ok(());
+            return Ok(None);
         }
         let map = self.pin.map();
         let taken = map.take(key);
@@ -57,6 +57,7 @@ impl<V: Pod> Entries<V> {
             None => {}
             Some(taken) if is_past(&taken) => {
                 *step.removed.entry(self.spec.name).or_default() += 1;
+                return Ok(Some(taken));
             }
             Some(taken) => {
                 let back = map.insert_new(key, &taken);
@@ -64,7 +65,7 @@ impl<V: Pod> Entries<V> {
                 step.restored += 1;
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -107,7 +108,7 @@ impl Flows {
         key: &FlowKey,
         step: &mut Step,
         is_past: impl Fn(&Flow) -> bool,
-    ) -> Result<(), MapError> {
+    ) -> Result<Option<Flow>, MapError> {
         self.of(map).remove(key, step, is_past)
     }
 }

@@ -1,13 +1,16 @@
 //! The ABI's rules, checked at each write: what is published is complete, and what is retired is
 //! reused only after a barrier.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Range,
+};
 
 use lb_common::{
     backend::Backend,
     frontend::{self, FrontendValue, NodeAddr},
     member::{self, MemberKey},
-    pool::Pool,
+    pool::{Pool, flags},
     slot::Slot,
 };
 
@@ -44,6 +47,16 @@ impl Published {
     pub(super) fn forget_names(&mut self) {
         self.named = None;
     }
+}
+
+/// The slots of a pool, and the weights behind them.
+fn places(pool: &Pool) -> Range<u32> {
+    let each = if pool.flags & flags::WEIGHTED == 0 {
+        1
+    } else {
+        2
+    };
+    pool.base..pool.base + each * u32::from(pool.count)
 }
 
 /// Whether some member or reachable slot names this backend.
@@ -90,8 +103,8 @@ impl Guard for FrontendValue {
             }
             *world.published.references.entry(now.pool).or_default() += 1;
             if let Some(svc) = world.pools.get(now.pool as usize) {
-                let slots = svc.base..svc.base + u32::from(svc.count);
-                world.published.live.extend(slots.map(|at| (at, now.pool)));
+                let places = places(svc);
+                world.published.live.extend(places.map(|at| (at, now.pool)));
             }
             world.published.hot_indices.remove(&now.pool);
         }
@@ -137,7 +150,8 @@ impl Store for Pool {
             }
         }
         let new_id = new.id;
-        let [old, new] = [&old, new].map(|s| s.base..s.base + u32::from(s.count));
+        let slots = new.base..new.base + u32::from(new.count);
+        let [old, new] = [&old, new].map(places);
         for at in old.filter(|at| !new.contains(at)) {
             if world.published.live.get(&at) == Some(&index) {
                 world.published.live.remove(&at);
@@ -149,6 +163,17 @@ impl Store for Pool {
         }
         for at in new {
             let slot = world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
+            if let Some(other) = world.published.live.insert(at, index)
+                && other != index
+            {
+                world.violate(format!("slot {at} belongs to pools {index} and {other}"));
+            }
+            if !slots.contains(&at) {
+                if !matches!(slot.as_weight(index), Some(1..)) {
+                    world.violate(format!("pool {index} has no weight at {at}"));
+                }
+                continue;
+            }
             if slot.pool != index {
                 world.violate(format!(
                     "pool {index} publishes slot {at} of pool {}",
@@ -166,11 +191,6 @@ impl Store for Pool {
             let flags = world.members.entries.get(&key).copied().unwrap_or(0);
             if flags & member::ELIGIBLE == 0 {
                 world.violate(format!("slot {at} names {key:?}, which is no member"));
-            }
-            if let Some(other) = world.published.live.insert(at, index)
-                && other != index
-            {
-                world.violate(format!("slot {at} belongs to pools {index} and {other}"));
             }
         }
     }

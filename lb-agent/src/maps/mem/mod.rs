@@ -78,7 +78,9 @@ impl Programs for SharedWorld {
     }
 
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {
-        self.lock().reset(maps::ACTIVE.name, id)
+        let mut world = self.lock();
+        world.reset(maps::ACTIVE.name, id)?;
+        world.reset(maps::FLOW_COUNTS.name, id)
     }
 
     fn barrier(&mut self) -> Result<(), MapError> {

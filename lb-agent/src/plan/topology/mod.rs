@@ -48,6 +48,8 @@ pub enum Rule {
     NotLocal,
     /// Not: it is not ready.
     NotReady,
+    /// Not: its weight is 0.
+    WeighsNothing,
     /// Not: it terminates, and others are ready.
     Leaving,
     /// Not: every ready endpoint names nodes, and it does not name this one.
@@ -69,13 +71,13 @@ impl Rule {
 
 /// Chooses the ready endpoints that the hints admit; if there is none, those that serve while
 /// terminating, whatever their hints. With a local policy: the same among the endpoints of this
-/// node, without hints.
+/// node, without hints. An endpoint that weighs nothing counts as one that does not serve.
 #[must_use]
 pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Chosen {
     let rules = rules(candidates, policy, place);
     Chosen {
         eligible: rules.iter().map(|rule| rule.admits()).collect(),
-        any: candidates.iter().any(|c| c.endpoint.ready || drains(c)),
+        any: candidates.iter().any(|c| is_ready(c) || drains(c)),
     }
 }
 
@@ -91,6 +93,7 @@ pub fn rules(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'
         _ if !within(c) => Rule::NotLocal,
         _ if !c.endpoint.ready && drains(c) => Rule::Leaving,
         _ if !c.endpoint.ready => Rule::NotReady,
+        _ if c.weight == 0 => Rule::WeighsNothing,
         Hints::None => Rule::Ready,
         Hints::SameNode if admitted(c, hints, place) => Rule::SameNode,
         Hints::SameNode => Rule::OtherNode,
@@ -110,12 +113,21 @@ pub fn rules(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'
 
 /// It terminates, and still serves.
 fn drains(c: &Candidate<'_>) -> bool {
-    c.endpoint.serving && c.endpoint.terminating
+    c.endpoint.serving && c.endpoint.terminating && c.weight > 0
+}
+
+/// May it be given new connections, as far as it knows itself?
+fn is_ready(c: &Candidate<'_>) -> bool {
+    c.endpoint.ready && c.weight > 0
 }
 
 fn hints(candidates: &[Candidate<'_>], place: Place<'_>) -> Hints {
     let (mut all_nodes, mut our_node, mut all_zones, mut our_zone) = (true, false, true, false);
-    for e in candidates.iter().map(|c| c.endpoint).filter(|e| e.ready) {
+    for e in candidates
+        .iter()
+        .filter(|c| is_ready(c))
+        .map(|c| c.endpoint)
+    {
         all_nodes &= !e.hint_nodes().is_empty();
         our_node |= e.hint_nodes().iter().any(|n| **n == *place.node);
         all_zones &= !e.hint_zones().is_empty();

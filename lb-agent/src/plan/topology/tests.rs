@@ -5,7 +5,7 @@ use crate::model::Endpoint;
 
 /// One endpoint in short: conditions (`r`eady, `d`raining: serving while terminating, `t`erminating
 /// and not serving, `n`ot ready, `p`ublished though not serving), `@node`, then hints: `z:a,b`
-/// zones, `h:n1` nodes.
+/// zones, `h:n1` nodes, `w:0` for one that weighs nothing.
 fn endpoint(text: &str) -> Endpoint {
     let mut words = text.split(' ');
     let (condition, node) = words.next().unwrap().split_once('@').unwrap();
@@ -31,6 +31,8 @@ fn endpoint(text: &str) -> Endpoint {
         match kind {
             "z" => e.hints.get_or_insert_default().zones = names,
             "h" => e.hints.get_or_insert_default().nodes = names,
+            // Weighs nothing.
+            "w" => e.pod = Some(text.into()),
             other => panic!("{other}"),
         }
     }
@@ -89,6 +91,11 @@ const CASES: &[Case] = &[
     Case { name: "node hints for others, zone hints incomplete", endpoints: &["r@you h:you z:a", "r@she h:she"], zone: Some("a"), cluster: "01", local: "", any: true },
     Case { name: "node hints for others, no hint for our zone", endpoints: &["r@you h:you z:b", "r@she h:she z:c"], zone: Some("a"), cluster: "01", local: "", any: true },
     Case { name: "our node's endpoint is hinted elsewhere", endpoints: &["r@me h:you", "r@you h:you"], zone: None, cluster: "01", local: "0", any: true },
+    Case { name: "one that weighs nothing gets nothing", endpoints: &["r@me w:0", "r@you"], zone: None, cluster: "1", local: "", any: true },
+    Case { name: "all weigh nothing", endpoints: &["r@me w:0", "d@you w:0"], zone: None, cluster: "", local: "", any: false },
+    Case { name: "draining serves when those that are ready weigh nothing", endpoints: &["r@me w:0", "d@me"], zone: None, cluster: "1", local: "1", any: true },
+    Case { name: "our zone weighs nothing: others serve it", endpoints: &["r@me z:a w:0", "r@you z:b", "r@she z:c"], zone: Some("a"), cluster: "12", local: "", any: true },
+    Case { name: "hints of those that weigh nothing do not count", endpoints: &["r@me z:a", "r@you z:b", "r@she w:0"], zone: Some("a"), cluster: "0", local: "0", any: true },
     Case { name: "none is ready: hints are not asked", endpoints: &["d@me h:you z:b", "d@you h:me z:a", "t@me h:me z:a"], zone: Some("a"), cluster: "01", local: "0", any: true },
 ];
 
@@ -102,6 +109,7 @@ fn every_case() {
                 addr: endpoint.addr.into(),
                 port: 80,
                 local: endpoint.node.as_deref() == Some("me"),
+                weight: if endpoint.pod.is_some() { 0 } else { 100 },
                 endpoint,
             })
             .collect();

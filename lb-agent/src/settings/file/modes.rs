@@ -49,7 +49,10 @@ pub(super) fn modes(fields: &mut Fields, mode: Mode, read: &mut ConfigFile) -> R
     if mode == Mode::Ipvs {
         let name = wanted.as_deref().unwrap_or("rr");
         match scheduler(name) {
-            Ok(found) => read.settings.scheduler = Some(found),
+            Ok((found, told)) => {
+                read.settings.scheduler = Some(found);
+                read.warnings.extend(told);
+            }
             Err(reason) => read.warnings.push(reason),
         }
     } else if wanted.is_some() {
@@ -120,30 +123,44 @@ fn periods(section: &mut Fields, counts: bool, min: i64, read: &mut ConfigFile) 
     Ok(())
 }
 
-/// By the name that IPVS has for it.
-fn scheduler(name: &str) -> Result<Scheduler, String> {
-    let same = match name {
-        "mh" => "maglev",
-        name => name,
-    };
-    if let Some(found) = Scheduler::parse(same) {
-        return Ok(found);
+/// By the name that IPVS has for it: the same here, or the nearest, and how the two differ.
+fn scheduler(name: &str) -> Result<(Scheduler, Option<String>), String> {
+    if let Some(found) = Scheduler::parse(name) {
+        return Ok((found, None));
     }
-    let why = match name {
-        // Every backend has weight 1 there.
-        "wrr" => return Ok(Scheduler::RoundRobin),
-        "lc" | "wlc" | "sed" | "nq" | "lblc" | "lblcr" => {
-            "no backend is chosen by its open connections"
+    let (nearest, differs) = match name {
+        "mh" => (
+            Scheduler::Maglev,
+            "it hashes the client's port too: sh keeps a client with its backend",
+        ),
+        "dh" => (
+            Scheduler::SourceHash,
+            "the destination is the Service itself, whose hash is one backend for all clients: the client's address is hashed instead",
+        ),
+        "sed" => (
+            Scheduler::WeightedLeastConnections,
+            "connections are counted without the one to come, which matters where weights differ and few are open",
+        ),
+        "nq" => (
+            Scheduler::WeightedLeastConnections,
+            "of idle backends, one is taken by weight",
+        ),
+        "lblc" | "lblcr" => (
+            Scheduler::WeightedLeastConnections,
+            "the destination is the Service itself, so no backend is nearer to it",
+        ),
+        _ => {
+            let (names, default) = (Scheduler::names(), Scheduler::default().name());
+            return Err(format!(
+                "ipvs.scheduler: {name}: there is no such scheduler (known: {names}): {default} is used, unless --scheduler or a Service's annotation names another"
+            ));
         }
-        "dh" => "the destination is the Service itself, so its hash is one backend for all",
-        "mh" => "no table of hashes is kept",
-        _ => "there is no such scheduler",
     };
-    let (names, default) = (Scheduler::names(), Scheduler::default().name());
-    Err(format!(
-        "ipvs.scheduler: {name}: {why} (known: {names}): {default} is used, unless --scheduler or a \
-         Service's annotation names another"
-    ))
+    let told = format!(
+        "ipvs.scheduler: {name}: {} is used, the nearest: {differs}",
+        nearest.name()
+    );
+    Ok((nearest, Some(told)))
 }
 
 fn rest_of_ipvs(ipvs: &mut Fields, mode: Mode, warnings: &mut Vec<String>) -> Result<()> {

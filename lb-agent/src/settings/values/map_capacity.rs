@@ -23,6 +23,7 @@ impl MapCapacity {
             (&maps::POOLS, &maps::POOL_STATS),
             (&maps::POOLS, &maps::AFFINITY_SHARES),
             (&maps::BACKENDS, &maps::ACTIVE),
+            (&maps::BACKENDS, &maps::FLOW_COUNTS),
         ] {
             let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
             match (of(lead), of(follower)) {
@@ -110,7 +111,8 @@ mod tests {
                 "lb_sched=8",
                 "lb_pool_stats=7",
                 "lb_aff_shares=7",
-                "lb_active=9"
+                "lb_active=9",
+                "lb_flow_counts=9"
             ])
         );
     }

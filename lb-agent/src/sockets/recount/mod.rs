@@ -2,8 +2,6 @@
 //! programs keep by adding and subtracting, and repaired; records of session affinity likewise.
 
 mod affinity;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +11,9 @@ use lb_common::maps;
 
 use super::records::Records;
 use crate::maps::{
+    current_ids::CurrentIds,
     dir::BpfDir,
+    drift::{drift, lasting},
     pinned::{Access, ArrayPin},
     table::ArrayTable as _,
 };
@@ -54,6 +54,7 @@ impl Recounts {
         Ok(Recount {
             records: self.records.try_clone()?,
             active: ArrayPin::open(&self.dir, maps::ACTIVE, Access::Write)?,
+            ids: CurrentIds::open(&self.dir)?,
             shares: Shares::open(&self.dir)?,
             runs: 0,
             last: BTreeMap::new(),
@@ -66,6 +67,7 @@ impl Recounts {
 pub struct Recount {
     records: Records,
     active: ArrayPin<u64>,
+    ids: CurrentIds,
     shares: Shares,
     /// How often it has run.
     runs: u64,
@@ -85,8 +87,12 @@ impl Recount {
         let records = self.records.read()?;
         let after = self.counts()?;
         let mut sockets: BTreeMap<u32, i64> = BTreeMap::new();
+        self.ids.renew();
         for record in records.iter().filter(|r| r.counted != 0) {
-            *sockets.entry(record.backend_id).or_default() += 1;
+            let place = (record.backend, record.backend_port, record.proto);
+            if let Some(id) = self.ids.of(record.backend_id, place)? {
+                *sockets.entry(id).or_default() += 1;
+            }
         }
         let drift = drift(&before, &sockets, &after);
         let repairs = lasting(&self.last, &drift);
@@ -120,40 +126,4 @@ impl Recount {
         }
         Ok(counts)
     }
-}
-
-/// What must be added to each count. A number of sockets between the counts before and after the
-/// walk is no drift.
-fn drift(
-    before: &BTreeMap<u32, i64>,
-    sockets: &BTreeMap<u32, i64>,
-    after: &BTreeMap<u32, i64>,
-) -> BTreeMap<u32, i64> {
-    let of = |by: &BTreeMap<u32, i64>, id| by.get(id).copied().unwrap_or(0);
-    before
-        .keys()
-        .chain(sockets.keys())
-        .chain(after.keys())
-        .filter_map(|id| {
-            let (a, b) = (of(before, id), of(after, id));
-            let n = of(sockets, id);
-            let off = n - n.clamp(a.min(b), a.max(b));
-            (off != 0).then_some((*id, off))
-        })
-        .collect()
-}
-
-/// The part of a drift that the last run saw too: of the same direction, and not larger than then.
-fn lasting(last: &BTreeMap<u32, i64>, now: &BTreeMap<u32, i64>) -> BTreeMap<u32, i64> {
-    now.iter()
-        .filter_map(|(id, n)| {
-            let before = last.get(id)?;
-            let part = if *n > 0 {
-                (*before).clamp(0, *n)
-            } else {
-                (*before).clamp(*n, 0)
-            };
-            (part != 0).then_some((*id, part))
-        })
-        .collect()
 }

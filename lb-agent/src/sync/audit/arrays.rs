@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use lb_common::{backend::Backend, pool::Pool, slot::Slot};
+use lb_common::{backend::Backend, pool::Pool};
 
 use super::{Audit, Place, Stage};
 use crate::{
@@ -50,18 +50,14 @@ pub(super) fn slots(mirror: &Mirror, maps: &mut Maps, place: &Place, audit: &mut
     while index < mirror.capacity()[Table::Pools] {
         let pool = mirror.pool(index);
         let pool = pool.and_then(|pool| Some((pool.range()?.base, pool.slots())));
-        for (at, &backend) in pool
+        for (at, desired) in pool
             .into_iter()
-            .flat_map(|(base, slots)| (base..).zip(slots))
+            .flat_map(|(base, slots)| (base..).zip(slots.elements(index)))
             .skip(done as usize)
         {
             if room == 0 {
                 return Ok(Some(Stage::Desired(Cursor::Index(index, done))));
             }
-            let desired = Slot {
-                backend,
-                pool: index,
-            };
             audit.report.writes[Table::Slots] += u64::from(element(table, at, &desired, audit)?);
             (room, done) = (room - 1, done + 1);
         }

@@ -2,13 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_common::pool::{Pool, flags};
+use lb_common::{
+    pool::{Pool, flags},
+    slot::Slot,
+};
 
 use super::slot_ranges::Range;
 use crate::{maps::table::SourceRangeKey, plan::desired::MemberFlags};
 
 /// The entry of a pool in its map.
 pub(crate) type Entry = Pool;
+
+/// What a pool's range of slots holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SlotContent {
+    /// Backend ids: the slots.
+    pub(crate) ids: Box<[u32]>,
+    /// The weights behind the slots: as many, or none.
+    pub(crate) weights: Box<[u16]>,
+}
+
+impl SlotContent {
+    /// Slots and weights, as the map holds them for the pool of this index.
+    pub(crate) fn elements(&self, index: u32) -> impl Iterator<Item = Slot> {
+        let ids = self.ids.iter().map(move |&backend| Slot {
+            backend,
+            pool: index,
+        });
+        let weights = self.weights.iter();
+        ids.chain(weights.map(move |weight| Slot::weight(index, *weight)))
+    }
+}
 
 /// The mirror of one pool index, updated element by element as writes succeed.
 pub(crate) struct PoolState {
@@ -20,8 +44,7 @@ pub(crate) struct PoolState {
     verified: bool,
     entry: Entry,
     range: Option<Range>,
-    /// Backend ids.
-    slots: Box<[u32]>,
+    slots: SlotContent,
     members: BTreeMap<u32, MemberFlags>,
     source_ranges: BTreeSet<SourceRangeKey>,
     /// Frontends in the maps that lead here.
@@ -36,7 +59,7 @@ impl Default for PoolState {
             verified: true,
             entry: Entry::EMPTY,
             range: None,
-            slots: Box::default(),
+            slots: SlotContent::default(),
             members: BTreeMap::new(),
             source_ranges: BTreeSet::new(),
             references: 0,
@@ -80,8 +103,8 @@ impl PoolState {
         self.range
     }
 
-    /// Backend ids in its slots.
-    pub(crate) fn slots(&self) -> &[u32] {
+    /// What is in its slots.
+    pub(crate) fn slots(&self) -> &SlotContent {
         &self.slots
     }
 
@@ -117,7 +140,7 @@ impl PoolState {
     }
 
     /// Returns the range that its slots had before.
-    pub(super) fn set_slots(&mut self, slots: Box<[u32]>, range: Option<Range>) -> Option<Range> {
+    pub(super) fn set_slots(&mut self, slots: SlotContent, range: Option<Range>) -> Option<Range> {
         self.slots = slots;
         std::mem::replace(&mut self.range, range)
     }

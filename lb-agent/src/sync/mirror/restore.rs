@@ -7,6 +7,7 @@ use lb_common::{
     backend::Backend,
     frontend::{self},
     member::MemberKey,
+    pool::flags,
     slot::Slot,
 };
 
@@ -15,7 +16,7 @@ use super::{
     backends::Backends,
     frontends::FrontendTable,
     ids::Ids,
-    pool::{Entry, PoolState},
+    pool::{Entry, PoolState, SlotContent},
     slot_ranges::{Range, SlotRanges, class},
 };
 use crate::{
@@ -49,7 +50,7 @@ pub(crate) fn restore(maps: &mut Maps) -> Result<Mirror, MapError> {
     let mut backends = Backends::restored(capacity[Table::Backends], &entries_of_backends(maps)?);
     for (key, flags) in members {
         let written = MemberFlags::from_member_flags(flags);
-        let mut flags = backends.shown(key.backend);
+        let mut flags = backends.shown(key.backend).weighing(written.weight());
         for flag in [
             MemberFlags::ELIGIBLE,
             MemberFlags::SERVING,
@@ -120,26 +121,37 @@ fn restore_slots(
             continue;
         };
         let count = u32::from(state.entry().count);
+        let weighted = state.entry().flags & flags::WEIGHTED != 0;
+        let total = if weighted { 2 * count } else { count };
         let limit = bases.peek().map_or(capacity, |(next, _)| **next);
-        if base < free_from || base.saturating_add(count) > capacity {
+        if base < free_from || base.saturating_add(total) > capacity {
             continue;
         }
-        let mut slots = Vec::with_capacity(count as usize);
+        let mut ids = Vec::with_capacity(count as usize);
         for at in base..base + count {
             let Slot { backend, pool } = maps.slots.load(at)?;
             if pool == *index {
-                slots.push(backend);
+                ids.push(backend);
             }
         }
+        let mut weights = Vec::new();
+        for at in base + count..base + total {
+            let weight = maps.slots.load(at)?.as_weight(*index);
+            weights.extend(weight.and_then(|weight| u16::try_from(weight).ok()));
+        }
         // The maps do not hold the length, but it was chosen by the count.
-        let len = class(count).min(limit.saturating_sub(base)).max(count);
+        let len = class(total).min(limit.saturating_sub(base)).max(total);
         let range = Range { base, len };
         free_from = base + len;
         used.insert(range);
-        if slots.len() != count as usize {
-            slots.clear();
+        if ids.len() + weights.len() != total as usize {
+            (ids, weights) = (Vec::new(), Vec::new());
         }
-        state.set_slots(slots.into(), Some(range));
+        let content = SlotContent {
+            ids: ids.into(),
+            weights: weights.into(),
+        };
+        state.set_slots(content, Some(range));
     }
     Ok(SlotRanges::new(capacity, &used))
 }

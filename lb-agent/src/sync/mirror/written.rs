@@ -9,7 +9,7 @@ use lb_common::{
 
 use super::{
     Mirror, Pin,
-    pool::{Entry, PoolState},
+    pool::{Entry, PoolState, SlotContent},
     slot_ranges::Range,
     tables::FrontendMap,
 };
@@ -84,7 +84,7 @@ impl Mirror {
         &mut self,
         index: u32,
         entry: Entry,
-        slots: Box<[u32]>,
+        slots: SlotContent,
         range: Option<Range>,
     ) {
         let Some(pool) = self.pools.get_mut(&index) else {

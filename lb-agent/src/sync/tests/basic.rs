@@ -357,7 +357,13 @@ fn what_was_counted_for_a_number_is_not_its_next_users() {
     let slices = |addr: &str| slice("web-1", vec![endpoint(addr, "here")]);
     rig.put_slice(slices("10.1.0.1"));
     rig.put(service("web", "10.96.0.1"));
-    let maps = [maps::SCHED, maps::POOL_STATS, maps::ACTIVE].map(|spec| spec.name);
+    let maps = [
+        maps::SCHED,
+        maps::POOL_STATS,
+        maps::ACTIVE,
+        maps::FLOW_COUNTS,
+    ]
+    .map(|spec| spec.name);
     let counted = |rig: &Rig| rig.world.lock().counts.len();
     for number in 0..3 {
         for map in maps {
@@ -366,7 +372,7 @@ fn what_was_counted_for_a_number_is_not_its_next_users() {
     }
     // Those in use keep their counts, whatever else changes.
     rig.put(node_port("web", "10.96.0.1", 30080));
-    assert_eq!(counted(&rig), 9);
+    assert_eq!(counted(&rig), 12);
     for round in 0..9 {
         rig.engine.handle(Event::ServiceGone(key("web")));
         let _ = rig.sync();
@@ -374,6 +380,6 @@ fn what_was_counted_for_a_number_is_not_its_next_users() {
         assert!(rig.put(service("web", "10.96.0.1")).failed.is_empty());
     }
     // Number 0 is never given out.
-    assert_eq!(counted(&rig), 3);
+    assert_eq!(counted(&rig), 4);
     rig.empty();
 }

@@ -8,7 +8,7 @@ use lb_common::srcrange::SourceRange;
 use crate::{
     maps::table::SourceRangeKey,
     plan::desired::{MemberFlags, Pool},
-    sync::mirror::{Entry, PoolState},
+    sync::mirror::{Entry, PoolState, SlotContent},
 };
 
 /// What to write for one pool. Empty when nothing differs.
@@ -24,7 +24,7 @@ pub(super) struct PoolDiff {
     /// Members to remove after the switch.
     pub(super) members_to_remove: Vec<u32>,
     /// The new version of the slots.
-    pub(super) slots: Option<Box<[u32]>>,
+    pub(super) slots: Option<SlotContent>,
     /// The entry of `lb_pools`; its word 0 is filled in when the slots are placed.
     pub(super) entry: Option<Entry>,
     /// Source ranges to insert before the switch.
@@ -64,8 +64,16 @@ pub(super) fn diff(
         .filter(|id| !desired.contains_key(id));
     out.members_to_remove.extend(gone);
 
-    let eligible = members.iter().filter(|(_, b)| b.has(MemberFlags::ELIGIBLE));
-    let slots: Box<[u32]> = eligible.map(|(id, _)| *id).collect();
+    // Members that have left stand among those that were planned.
+    let stays = |(_, flags): &&(u32, MemberFlags)| !flags.has(MemberFlags::KEPT);
+    let planned: Vec<u32> = members.iter().filter(stays).map(|(id, _)| *id).collect();
+    let ids = pool.slots.members.iter();
+    let slots = SlotContent {
+        ids: ids
+            .filter_map(|at| planned.get(*at as usize).copied())
+            .collect(),
+        weights: pool.slots.weights.clone(),
+    };
     let entry = Entry {
         affinity_secs: pool.affinity_secs,
         scheduler: pool.scheduler,
@@ -74,7 +82,7 @@ pub(super) fn diff(
         id: index,
         ..*actual.entry()
     };
-    let moved = *slots != *actual.slots();
+    let moved = slots != *actual.slots();
     if moved || entry != *actual.entry() {
         out.entry = Some(entry);
     }

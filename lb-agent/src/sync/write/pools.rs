@@ -84,14 +84,15 @@ fn switch(
         mirror.update_entry(index, entry);
         return Ok(());
     };
-    let count = u16::try_from(slots.len()).unwrap_or(u16::MAX);
-    let range = match count {
+    let count = u16::try_from(slots.ids.len()).unwrap_or(u16::MAX);
+    let elements: Vec<Slot> = slots.elements(index).collect();
+    let range = match u32::try_from(elements.len()).unwrap_or(u32::MAX) {
         0 => None,
-        n => Some(take_slots(n.into(), mirror, maps, report)?),
+        n => Some(take_slots(n, mirror, maps, report)?),
     };
     let base = range.map_or(0, |r| r.base);
-    let written = write_slots(base, &slots, index, maps).and_then(|()| {
-        report.writes[Table::Slots] += slots.len() as u64;
+    let written = maps.slots.store_run(base, &elements).and_then(|()| {
+        report.writes[Table::Slots] += elements.len() as u64;
         entry.base = base;
         entry.count = count;
         entry.generation = entry.generation.wrapping_add(1);
@@ -107,14 +108,6 @@ fn switch(
     report.writes[Table::Pools] += 1;
     mirror.switch(index, entry, slots, range);
     Ok(())
-}
-
-fn write_slots(base: u32, slots: &[u32], pool: u32, maps: &mut Maps) -> Result<(), MapError> {
-    let slots: Vec<Slot> = slots
-        .iter()
-        .map(|&backend| Slot { backend, pool })
-        .collect();
-    maps.slots.store_run(base, &slots)
 }
 
 /// Writes and removes what has to wait until word 0 and the frontends lead elsewhere.

@@ -11,19 +11,21 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
 use crate::model::{
-    Cidr, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, cidr::parse_ip,
+    Cidr, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights, cidr::parse_ip,
 };
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
 /// What becomes of connections whose backend leaves the Service.
 pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
+/// Weights of its endpoints, by zone, node and pod.
+pub const WEIGHTS: &str = "lb-agent.io/weights";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
 /// Prefix of our annotations.
 const PREFIX: &str = "lb-agent.io/";
 /// Every annotation of a Service that is read.
-const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL];
+const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL, WEIGHTS];
 
 /// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
@@ -90,6 +92,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         health_check_node_port: health_check_node_port(spec, &mut problems),
         scheduler: scheduler(object, &mut problems),
         removal: removal(object, &mut problems),
+        weights: weights(object, &mut problems),
         key,
         problems,
     })
@@ -309,6 +312,17 @@ fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Schedu
         ));
     }
     found
+}
+
+fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
+    let annotations = object.metadata.annotations.as_ref();
+    let Some(text) = annotations.and_then(|a| a.get(WEIGHTS)) else {
+        return Weights::default();
+    };
+    let (weights, wrong) = Weights::parse(text);
+    let wrong = wrong.into_iter();
+    problems.extend(wrong.map(|problem| format!("annotation {WEIGHTS}: {problem}")));
+    weights
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ fn an_unknown_scheduler_leaves_the_default() {
     .unwrap();
     assert_eq!(s.scheduler, None);
     assert!(
-        s.problems[0].contains("fastest") && s.problems[0].contains("random, rr, sh"),
+        s.problems[0].contains("fastest") && s.problems[0].contains("random, rr, wrr"),
         "{:?}",
         s.problems
     );

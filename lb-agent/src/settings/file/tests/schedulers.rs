@@ -5,23 +5,23 @@ use crate::model::Scheduler;
 
 #[test]
 fn schedulers_of_ipvs_are_found_or_explained() {
-    for (name, found) in [
-        ("rr", Scheduler::RoundRobin),
-        ("wrr", Scheduler::RoundRobin),
-        ("sh", Scheduler::SourceHash),
-    ] {
-        // A scheduler of its own for wrr would do as well: all weights are the same.
+    for name in ["rr", "wrr", "lc", "wlc", "sh"] {
         let read = read(&format!("mode: ipvs\nipvs: {{scheduler: {name}}}"));
-        assert!(
-            read.settings.scheduler == Some(found)
-                || read.settings.scheduler == Scheduler::parse(name),
-            "{name}"
-        );
+        assert_eq!(read.settings.scheduler, Scheduler::parse(name), "{name}");
         assert_eq!(read.warning(), None, "{name}");
     }
-    for name in ["dh", "sed", "nq", "lblc", "lblcr", "nonsense"] {
+    for (name, nearest) in [
+        ("mh", Some("maglev")),
+        ("dh", Some("sh")),
+        ("sed", Some("wlc")),
+        ("nq", Some("wlc")),
+        ("lblc", Some("wlc")),
+        ("lblcr", Some("wlc")),
+        ("nonsense", None),
+    ] {
         let read = read(&format!("mode: ipvs\nipvs: {{scheduler: {name}}}"));
-        assert_eq!(read.settings.scheduler, None, "{name}");
+        let found = read.settings.scheduler.map(Scheduler::name);
+        assert_eq!(found, nearest, "{name}");
         let warning = read.warning().unwrap();
         assert!(
             warning.contains(&format!("ipvs.scheduler: {name}: ")),
