@@ -213,7 +213,18 @@ fn judged(
             counts.iter().max().copied().unwrap_or(0),
         );
         let (verdict, fair) = match (case.scheduler, way) {
-            (Scheduler::RoundRobin, _) => ("at most one apart".to_owned(), most - least <= 1),
+            (Scheduler::RoundRobin | Scheduler::WeightedRoundRobin, _) => {
+                ("at most one apart".to_owned(), most - least <= 1)
+            }
+            (
+                Scheduler::LeastConnections
+                | Scheduler::WeightedLeastConnections
+                | Scheduler::TwoChoices,
+                _,
+            ) => {
+                let p = evenness(&counts);
+                (format!("p {p:.5} or more even"), p >= *CHANCE.start())
+            }
             (Scheduler::SourceHash, "socket") => {
                 let chosen = counts.iter().filter(|count| **count > 0).count();
                 ("one client, one backend".to_owned(), chosen == 1)

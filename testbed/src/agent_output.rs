@@ -1,7 +1,7 @@
 //! The reading of what the agent shows: `get services -o json`, `status -o json` and `/metrics`, by
 //! the names that are promised to be stable, and its rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -46,6 +46,9 @@ pub struct Backend {
     pub weight: u16,
     /// Open connections.
     pub active_connections: u64,
+    /// Flows that are not open yet, or over; agents before this one did not tell.
+    #[serde(default)]
+    pub inactive_connections: u64,
     /// `ready`, `terminating`, `draining`.
     pub state: String,
 }
@@ -110,6 +113,19 @@ pub fn frontend(node: &Node, protocol: &str, address: &str, port: u16) -> Result
     found
         .cloned()
         .with_context(|| format!("no frontend {protocol} {address}:{port} among {all:#?}"))
+}
+
+/// The backend that TCP reaches at this address.
+pub fn backend(node: &Node, at: SocketAddr) -> Result<Backend> {
+    let (address, port) = (at.to_string(), at.port());
+    let all = frontends(node)?;
+    let tcp = all.iter().filter(|frontend| frontend.protocol == "TCP");
+    let found = tcp
+        .flat_map(|frontend| &frontend.backends)
+        .find(|b| b.port == port && format!("{}:{}", b.address, b.port) == address);
+    found
+        .cloned()
+        .with_context(|| format!("no backend {at} among {all:#?}"))
 }
 
 /// Open connections by the backends' `address:port`, both protocols together.

@@ -136,6 +136,7 @@ fn storm(netns: &Netns, cgroup: &Cgroup, pins: &Path) -> Result<(u32, String)> {
             ("lb_slots", 256),
             ("lb_backends", 256),
             ("lb_active", 256),
+            ("lb_flow_counts", 256),
             ("lb_members", 512),
             ("lb_frontends", 32),
         ]

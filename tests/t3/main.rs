@@ -35,6 +35,7 @@ mod packet_tunnel;
 mod port_conflicts;
 mod removal;
 mod scale;
+mod schedulers;
 mod sctp;
 mod seeing;
 mod socket_affinity;

@@ -248,6 +248,7 @@ fn every_map_has_its_limit_tried() {
         // As large as what they count, which is checked at the start.
         "lb_sched",
         "lb_active",
+        "lb_flow_counts",
         "lb_pool_stats",
         "lb_aff_shares",
         // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs
@@ -354,7 +355,13 @@ fn lb_devs_fills() -> Result<()> {
 fn a_map_that_counts_for_another_is_not_made_smaller() -> Result<()> {
     let lan = testbed::lan::Lan::new(testbed::lan::Offloads::On)?;
     let node = one_node::node_with_pods(&lan)?;
-    for map in ["lb_sched", "lb_pool_stats", "lb_aff_shares", "lb_active"] {
+    for map in [
+        "lb_sched",
+        "lb_pool_stats",
+        "lb_aff_shares",
+        "lb_active",
+        "lb_flow_counts",
+    ] {
         let mut agent = Start::new()
             .args(&["--map-capacity", &format!("{map}=4")])
             .without_waiting(&node)?;

@@ -1,0 +1,7 @@
+//! The schedulers, by real sockets and packets: on the socket path, by tc, by XDP and over `lb0`,
+//! both families.
+
+mod counts;
+mod paths;
+mod spread;
+mod weights;
