@@ -23,7 +23,7 @@ use super::spread::{node_port, service, vip};
 /// Longer than a recount, or two sweeps with the pause between them.
 const SETTLING: Duration = Duration::from_secs(90);
 /// For a crowd to be answered.
-const TURN: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_mins(1);
 const LC: Scheduler = Scheduler::LeastConnections;
 
 /// Connections that the pods' own kernels call established, by `address:port` of the backend.
@@ -50,7 +50,7 @@ fn by_ss<'a>(
 /// Waits until what the agent shows is what the pods' kernels have, and returns it.
 fn settled<'a>(
     node: &Node,
-    pods: impl IntoIterator<Item = &'a Pod> + Clone,
+    pods: &(impl IntoIterator<Item = &'a Pod> + Clone),
     family: Family,
 ) -> Result<BTreeMap<String, u64>> {
     poll::until(SETTLING, "counts are what ss says", || {
@@ -123,7 +123,7 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
             Ok(())
         };
         more(400)?;
-        level(&settled(&node, pods, family)?, 1)?;
+        level(&settled(&node, &pods, family)?, 1)?;
         // Half of them go: what they have stays, and the others get what is new.
         write(&of(&pods[..5]))?;
         written(5)?;
@@ -136,9 +136,9 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
         write(&of(pods))?;
         written(10)?;
         more(200)?;
-        level(&settled(&node, pods, family)?, 1)?;
+        level(&settled(&node, &pods, family)?, 1)?;
         drop(crowds);
-        let left = settled(&node, pods, family)?;
+        let left = settled(&node, &pods, family)?;
         ensure!(left.values().sum::<u64>() == 0, "{left:?}");
     }
     drop(agent);
@@ -164,10 +164,10 @@ fn a_restart_and_killed_clients_leave_the_counts_right() -> Result<()> {
     let third = bed.client().crowd(stay(to, 60))?;
     third.opened(TURN)?;
     let pods = &bed.node.pods()[..3];
-    let counts = settled(&bed.node, pods, Family::V4)?;
+    let counts = settled(&bed.node, &pods, Family::V4)?;
     ensure!(counts.values().all(|n| *n == 60), "{counts:?}");
     doomed.kill();
-    let counts = settled(&bed.node, pods, Family::V4)?;
+    let counts = settled(&bed.node, &pods, Family::V4)?;
     ensure!(counts.values().sum::<u64>() == 120, "{counts:?}");
     Ok(())
 }
@@ -196,10 +196,10 @@ fn flows(bed: &TwoNodes, hook: Hook, family: Family) -> Result<()> {
     let crowd = bed.client.crowd(stay(to, 200))?;
     let tally = crowd.opened(TURN)?;
     ensure!(tally.failures.is_empty(), "{hook} {family}: {tally:?}");
-    let counts = settled(&bed.near, pods.clone(), family)?;
+    let counts = settled(&bed.near, &pods, family)?;
     ensure!(counts.values().all(|n| *n == 50), "{counts:?}");
     drop(crowd);
-    let counts = settled(&bed.near, pods.clone(), family)?;
+    let counts = settled(&bed.near, &pods, family)?;
     ensure!(counts.values().all(|n| *n == 0), "{counts:?}");
     // Closed ones are inactive until their time is over.
     let at = bed.near.pod(0).addr().at(family, TARGET);
@@ -222,7 +222,7 @@ fn a_sweep_repairs_counts_of_flows_that_have_drifted() -> Result<()> {
     let crowd = bed.client.crowd(stay(to, 20))?;
     crowd.opened(TURN)?;
     let pods = bed.near.pods();
-    settled(&bed.near, pods, Family::V4)?;
+    settled(&bed.near, &pods, Family::V4)?;
     // Five too many that are open, and two that are not, as entries that the LRU dropped leave them.
     let at = pods[0].addr().at(Family::V4, TARGET);
     let backend = agent_output::backend(&bed.near, at)?;
@@ -239,7 +239,7 @@ fn a_sweep_repairs_counts_of_flows_that_have_drifted() -> Result<()> {
         wrong.active_connections == backend.active_connections + 5,
         "{wrong:?}"
     );
-    settled(&bed.near, pods, Family::V4)?;
+    settled(&bed.near, &pods, Family::V4)?;
     let repaired = agent_output::metric(&bed.near, "lb_agent_flow_counts_repaired_total")?;
     ensure!(repaired >= 5.0, "{repaired}");
     drop(crowd);
