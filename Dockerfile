@@ -1,10 +1,10 @@
-# The image holds one file, so the binary must need nothing around it:
-#   RUSTFLAGS='-C target-feature=+crt-static' cargo build --release -p lb-agent --target x86_64-unknown-linux-gnu
-#   docker build -t REGISTRY/lb-agent .
+# `cargo xtask image` makes the image without Docker; this is for those who want to build it by Docker all the same:
+#   cargo xtask image && docker build -t REGISTRY/lb-agent .
 FROM scratch
-ARG BINARY=target/x86_64-unknown-linux-gnu/release/lb-agent
+ARG BINARY=target/image/lb-agent-amd64
 LABEL org.opencontainers.image.title="lb-agent" \
       org.opencontainers.image.description="Service load balancing in the kernel by eBPF, in place of kube-proxy" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/lb-agent/lb-agent"
 COPY ${BINARY} /lb-agent
 ENTRYPOINT ["/lb-agent"]

@@ -23,6 +23,7 @@ mod instructions;
 mod lb0;
 mod limits;
 mod node_port_addresses;
+mod package;
 mod packet_affinity;
 mod packet_behaviour;
 mod packet_jumbo;

@@ -9,11 +9,14 @@ mod build;
 mod cargo;
 mod clean;
 mod demo;
+mod dist;
 mod generate;
+mod image;
 mod leftovers;
 mod libtest;
 mod lint;
 mod referee;
+mod release;
 mod setup;
 mod soak;
 mod step;
@@ -96,6 +99,10 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Make the image from a static agent, without a daemon, to target/image
+    Image(image::ImageArgs),
+    /// Make every artefact of a release: image, packages, chart, checksums, notes
+    Release(release::ReleaseArgs),
     /// Write man pages and shell completions to target/gen
     Gen,
     /// Remove what broken-off tests and demos left on the machine, and target/
@@ -136,6 +143,8 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
         Verb::Referee { args } => referee::run(&args),
+        Verb::Image(args) => image::run(&args),
+        Verb::Release(args) => release::run(&args),
         Verb::Gen => generate::run(),
         Verb::Clean { keep_target, cache } => clean::run(keep_target, cache),
     };

@@ -9,7 +9,12 @@ mod plan;
 mod previous;
 mod rights;
 
-use std::{env, ffi::OsString, path::Path, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 pub(crate) use mounts::cgroup2_root;
@@ -68,6 +73,15 @@ impl Ready {
         }
         variables
     }
+}
+
+/// Where a program of the control plane's tools is, if it is anywhere.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let located = control_plane::located().into_iter();
+    located
+        .filter(|(tool, _)| *tool == name)
+        .map(|(_, path)| path)
+        .next()
 }
 
 /// Provides what is needed, quietly when it is all there already.
