@@ -1,6 +1,9 @@
 //! The writing of what has changed between two states of a Service, many of them at a time.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -20,6 +23,9 @@ use crate::{
 const AT_ONCE: usize = 12;
 /// Jobs of one go, so that each go is done well before a request counts as lost.
 const GO: usize = 60;
+
+/// Numbers of what is gone are free by then.
+const FREED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the API server gave to a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -162,7 +168,7 @@ async fn write_service(api: &Api<Service>, job: &Job) -> Result<Option<Live>> {
         }
         None => {
             let object = typed(&new.service)?;
-            live_of(&api.create(&PostParams::default(), &object).await?)?
+            live_of(&create(api, &object).await?)?
         }
     };
     let shown = kept.filter(|_| !remade);
@@ -173,6 +179,22 @@ async fn write_service(api: &Api<Service>, job: &Job) -> Result<Option<Live>> {
             .await?;
     }
     Ok(Some(live))
+}
+
+/// Creates it, with numbers that were another's a moment ago: a busy API server frees what a deleted
+/// Service had a little after it has said that it is gone.
+async fn create(api: &Api<Service>, object: &Service) -> Result<Service> {
+    let until = Instant::now() + FREED_WITHIN;
+    loop {
+        match api.create(&PostParams::default(), object).await {
+            Err(kube::Error::Api(status))
+                if status.message.contains("already allocated") && Instant::now() < until =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 async fn write_slices(api: &Api<EndpointSlice>, job: &Job) -> Result<()> {
