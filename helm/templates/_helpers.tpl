@@ -152,6 +152,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 --config: kubeProxyConfig
 --devices: config.devices
 --external-ip-cidrs: config.externalIpCidrs
+--forwarding: config.forwarding
 --health-bind-address: health
 --lb0: config.lb0
 --log-format: config.logFormat

@@ -21,6 +21,7 @@ pub mod lb0;
 pub mod least;
 pub mod load;
 pub mod maps;
+pub mod masquerade;
 pub mod member;
 #[cfg(feature = "user")]
 mod pod;

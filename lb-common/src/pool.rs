@@ -91,6 +91,9 @@ pub mod flags {
     /// Connections of a backend that is no longer a member are reset: one that may keep them for a
     /// while is still a member, with [`KEPT`](crate::member::KEPT).
     pub const RESET: u16 = 1 << 8;
+    /// Backends on this node see its address in place of the client's, as those on other nodes do
+    /// anyway: the stack masquerades what carries [`MARK`](crate::masquerade::MARK).
+    pub const MASQUERADE: u16 = 1 << 4;
 }
 
 const _: () = assert!(size_of::<Pool>() == 32);

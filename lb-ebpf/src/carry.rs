@@ -7,7 +7,7 @@ use lb_common::{Reason, flow::direction};
 use crate::{
     count::{self, count},
     decide::{Action, Side},
-    lookup, mark, oversized,
+    flow, lookup, mark, oversized,
     packet::{self, Packet},
     reply::{
         icmp::{self, Answer},
@@ -75,6 +75,9 @@ fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Sid
             let Ok(way) = way(ctx, p, s, action, side) else {
                 return Verdict::dropped(Reason::PktWriteFailed);
             };
+            if matches!(action, Action::Deliver) && flow::is_masqueraded(&s.flow) {
+                mark::masqueraded(ctx.skb.skb);
+            }
             let reason = match action {
                 Action::Deliver => Reason::PktLocal,
                 Action::Send { .. } if s.flow.direction != direction::REPLY => Reason::PktForwarded,

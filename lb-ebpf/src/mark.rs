@@ -5,7 +5,7 @@ use aya_ebpf::{
     EbpfContext, bindings::__sk_buff, helpers::generated::bpf_xdp_adjust_meta, programs::XdpContext,
 };
 
-use lb_common::fragment;
+use lb_common::{fragment, masquerade};
 
 use crate::packet::{load, store};
 
@@ -55,6 +55,14 @@ const REWRITTEN_LEN: usize = size_of::<u32>();
 pub fn sent(skb: *mut __sk_buff) {
     // SAFETY: a field of the program's own context that tc programs may write.
     unsafe { (*skb).tc_index = SENT };
+}
+
+/// Marks a packet that the stack is to masquerade. The mark stays on the packet until it leaves this
+/// network namespace.
+#[inline(always)]
+pub fn masqueraded(skb: *mut __sk_buff) {
+    // SAFETY: a field of the program's own context that tc programs may read and write.
+    unsafe { (*skb).mark |= masquerade::MARK };
 }
 
 /// Marks a packet that the stack is to fragment, with its entry in `lb_oversized`: its source is

@@ -12,7 +12,7 @@ use crate::{
     lb0,
     maps::dir::{BpfDir, names},
     names::NameFiles,
-    netfilter::{Socket, keeper},
+    netfilter::{Socket, keeper, masquerade},
     observe::{event_file::EventFile, problem_file::ProblemFile},
     serve::local::SOCKET,
     takeover::{
@@ -60,10 +60,13 @@ fn would_remove(args: &Cleanup) -> Result<Vec<String>> {
     if lb0::blocking(lb0::look()).is_ok_and(|found| found.is_some()) {
         lines.push("device lb0, its routes and rules".to_owned());
     }
-    if let Ok(mut socket) = Socket::open()
-        && keeper::is_there(&mut socket).unwrap_or(false)
-    {
-        lines.push(format!("nftables table inet {}", keeper::TABLE));
+    if let Ok(mut socket) = Socket::open() {
+        if keeper::is_there(&mut socket).unwrap_or(false) {
+            lines.push(format!("nftables table inet {}", keeper::TABLE));
+        }
+        if masquerade::is_there(&mut socket).unwrap_or(false) {
+            lines.push(format!("nftables table inet {}", masquerade::TABLE));
+        }
     }
     for kept in [
         "api-endpoints.json",
@@ -91,12 +94,16 @@ fn agent(args: &Cleanup) -> Result<()> {
     // Under the lock, which proves that no agent runs; and first, so that nothing is routed to a
     // device without programs.
     cleanup::run_after(&dir, || lb0::blocking(lb0::remove()))?;
-    // A process that may not use netfilter cannot have created the table.
-    if let Ok(mut socket) = Socket::open()
-        && keeper::is_there(&mut socket).unwrap_or(false)
-    {
-        keeper::remove(&mut socket)
-            .with_context(|| format!("remove the nftables table inet {}", keeper::TABLE))?;
+    // A process that may not use netfilter cannot have created the tables.
+    if let Ok(mut socket) = Socket::open() {
+        if keeper::is_there(&mut socket).unwrap_or(false) {
+            keeper::remove(&mut socket)
+                .with_context(|| format!("remove the nftables table inet {}", keeper::TABLE))?;
+        }
+        if masquerade::is_there(&mut socket).unwrap_or(false) {
+            masquerade::remove(&mut socket)
+                .with_context(|| format!("remove the nftables table inet {}", masquerade::TABLE))?;
+        }
     }
     StateFile::in_dir(&state_dir).remove()?;
     ProblemFile::of(&state_dir, dir.root()).remove()?;

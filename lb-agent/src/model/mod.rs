@@ -6,6 +6,7 @@ pub mod cluster;
 pub(crate) mod duration;
 pub mod endpoint;
 pub mod event;
+pub mod forwarding;
 pub mod key;
 pub mod machine;
 mod names;
@@ -20,6 +21,7 @@ pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
 pub use event::Event;
+pub use forwarding::Forwarding;
 pub use key::ObjectKey;
 pub use lb_common::scheduler::Scheduler;
 pub use machine::{

@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, ObjectKey, Removal, Weights};
+use super::{Cidr, Forwarding, ObjectKey, Removal, Weights};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +42,8 @@ pub struct Service {
     pub removal: Option<Removal>,
     /// From the annotation `lb-agent.io/weights`.
     pub weights: Weights,
+    /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
+    pub forwarding: Option<Forwarding>,
     /// What could not be honoured, in sentences that name the field and the remedy: shown by `get
     /// services` and Events.
     pub problems: Vec<String>,

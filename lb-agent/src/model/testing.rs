@@ -93,6 +93,7 @@ impl Service {
             scheduler: None,
             removal: None,
             weights: Weights::default(),
+            forwarding: None,
             problems: vec![],
         }
     }

@@ -12,6 +12,7 @@ use netlink_packet_core::NLM_F_CREATE;
 use super::{
     Socket,
     attributes::Attributes,
+    expressions::{self, REGISTER, has_bits},
     message::Message,
     subsystem::NFTABLES,
     tables::{self, Family},
@@ -27,7 +28,6 @@ const NEW_CHAIN: u8 = 3;
 const NEW_RULE: u8 = 6;
 /// Where kube-proxy and iptables translate destinations: `NF_IP_PRI_NAT_DST`.
 const PRIORITY: i32 = -100;
-const REGISTER: u32 = 1;
 /// Bits of a connection's state: established, related.
 const STATES: u32 = 2 | 4;
 
@@ -46,7 +46,7 @@ pub fn put(socket: &mut Socket) -> Result<()> {
         let message = Message::new(NFTABLES, command, Family::Inet.number(), attributes);
         (message, NLM_F_CREATE)
     };
-    let comment = user_data(COMMENT);
+    let comment = expressions::comment(COMMENT);
     let table = Attributes::default().text(1, TABLE).with(6, &comment);
     let hook = Attributes::default()
         .number(1, 0)
@@ -78,29 +78,8 @@ pub fn remove(socket: &mut Socket) -> Result<()> {
 
 /// `ct state established,related`, and no verdict.
 fn looks_at_state() -> Attributes {
-    let value = |number: u32| Attributes::default().with(1, &number.to_ne_bytes());
     // Key 0 is the state.
     let load = Attributes::default().number(1, REGISTER).number(2, 0);
-    let mask = Attributes::default()
-        .number(1, REGISTER)
-        .number(2, REGISTER)
-        .number(3, 4)
-        .nest(4, &value(STATES))
-        .nest(5, &value(0));
-    // Operator 1 is "not equal".
-    let compare = Attributes::default()
-        .number(1, REGISTER)
-        .number(2, 1)
-        .nest(3, &value(0));
-    [("ct", load), ("bitwise", mask), ("cmp", compare)]
-        .iter()
-        .fold(Attributes::default(), |all, (name, data)| {
-            all.nest(1, &Attributes::default().text(1, name).nest(2, data))
-        })
-}
-
-/// A comment as `nft` keeps it: type 0, length, the string with its final zero.
-fn user_data(comment: &str) -> Vec<u8> {
-    let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
-    [&[0, length], comment.as_bytes(), &[0]].concat()
+    let [mask, compare] = has_bits(STATES);
+    expressions::all(&[("ct", load), mask, compare])
 }

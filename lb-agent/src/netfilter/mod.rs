@@ -3,7 +3,9 @@
 
 mod attributes;
 pub mod conntrack;
+mod expressions;
 pub mod keeper;
+pub mod masquerade;
 mod message;
 pub mod named;
 mod socket;

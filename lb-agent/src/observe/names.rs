@@ -15,6 +15,8 @@ pub const MISSING_DEVICES: &str = "missing_devices";
 pub const LEFT_OUT_DEVICES: &str = "left_out_devices";
 /// Problems of `lb0` and of its routes.
 pub const LB0_PROBLEMS: &str = "lb0_problems";
+/// The rule of nftables that masquerades cannot be made.
+pub const MASQUERADE_PROBLEMS: &str = "masquerade_problems";
 /// Programs that cannot be attached.
 pub const ATTACH_PROBLEMS: &str = "attach_problems";
 /// Programs that do not run first at ingress, or last at egress.

@@ -17,7 +17,9 @@ use lb_common::{Proto, pool::flags};
 use no_local::NoLocalOf;
 use thiserror::Error;
 
-use crate::model::{Cidr, Machine, Policy, Removal, Scheduler, Service, ServicePort, Slice};
+use crate::model::{
+    Cidr, Forwarding, Machine, Policy, Removal, Scheduler, Service, ServicePort, Slice,
+};
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct PlanConfig {
     pub scheduler: Scheduler,
     /// For services that name none.
     pub removal: Removal,
+    /// For services that name none.
+    pub forwarding: Forwarding,
     /// VIPs are routed to `lb0`.
     pub lb0: bool,
     /// What is not routed there, and what is left alone.
@@ -175,6 +179,11 @@ fn family_of_port(
         let problem = slots.problem.as_ref();
         plan.problems
             .extend(problem.map(|problem| format!("port {:?}: {problem}", port.name)));
+        // A local policy is there to keep the client's address (as kube-proxy has it).
+        let forwarding = service.forwarding.unwrap_or(config.forwarding);
+        if forwarding == Forwarding::Snat && policy == TrafficPolicy::Cluster {
+            pool_flags |= flags::MASQUERADE;
+        }
         let pool = plan.pools.len();
         plan.pools.push(Pool {
             id: PoolId {

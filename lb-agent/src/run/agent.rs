@@ -102,7 +102,11 @@ impl Agent {
     fn take(&mut self, event: Event) {
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         self.edges.received(&event);
-        self.edges.ports.new.received(&event, self.core.engine());
+        self.edges
+            .rewriting
+            .ports
+            .new
+            .received(&event, self.core.engine());
         self.observer.received(&event);
         if self.machine.received(&event) {
             self.schedule.attach(Instant::now());
@@ -156,10 +160,12 @@ impl Agent {
             self.core.retry();
         }
         if self.phase.is_synced() {
-            self.edges.ports.new.learn();
+            self.edges.rewriting.ports.new.learn();
         }
+        let rule = self.edges.rewriting.masquerade.make();
+        self.observer.masquerade(rule);
         let done = self.core.sync();
-        self.edges.ports.new.written();
+        self.edges.rewriting.ports.new.written();
         self.schedule.synced(done.end, done.outcome());
         if done.report.synced {
             self.phase.synced();
@@ -188,7 +194,7 @@ impl Agent {
         if !self.phase.is_synced() {
             return;
         }
-        let refreshed = self.edges.ports.refresh(self.core.engine());
+        let refreshed = self.edges.rewriting.ports.refresh(self.core.engine());
         self.observer.snat_ports(&refreshed);
     }
 
@@ -244,6 +250,8 @@ impl Agent {
             self.observer
                 .ports(ports::look(self.core.cluster(), &answers));
         }
+        let rule = self.edges.rewriting.masquerade.verify();
+        self.observer.masquerade(rule);
         let lost = self.observer.verified(self.hooks.verify(&devices));
         if lost || are_others {
             self.attach()

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    cluster_key::ClusterKey, engine::Synced, lb0::Lb0, machine::Machine, phase::Phase,
-    snat_ports::Ports, sockets::Sockets,
+    cluster_key::ClusterKey, engine::Synced, lb0::Lb0, machine::Machine, masquerade::Masquerade,
+    phase::Phase, snat_ports::Ports, sockets::Sockets,
 };
 use crate::{
     bootstrap::{Known, Memory, StateFile},
@@ -23,26 +23,28 @@ pub(super) struct Edges {
     pub(super) lb0: Lb0,
     /// Recounts and resets.
     pub(super) sockets: Sockets,
-    key: ClusterKey,
+    /// What packets are rewritten with.
+    pub(super) rewriting: Rewriting,
+}
+
+/// What packets are rewritten with, and placed by.
+pub(super) struct Rewriting {
+    /// The key of the hashes.
+    pub(super) key: ClusterKey,
     /// The ports of rewritten sources.
     pub(super) ports: Ports,
+    /// The rule of the stack's own.
+    pub(super) masquerade: Masquerade,
 }
 
 impl Edges {
     /// Nothing happens yet.
-    pub(super) fn new(
-        api: ApiAddresses,
-        lb0: Lb0,
-        sockets: Sockets,
-        key: ClusterKey,
-        ports: Ports,
-    ) -> Self {
+    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets, rewriting: Rewriting) -> Self {
         Self {
             api,
             lb0,
             sockets,
-            key,
-            ports,
+            rewriting,
         }
     }
 
@@ -50,7 +52,8 @@ impl Edges {
     pub(super) fn received(&mut self, event: &Event) {
         self.api.received(event);
         self.lb0.received(event);
-        self.key.received(event);
+        self.rewriting.key.received(event);
+        self.rewriting.masquerade.received(event);
     }
 
     /// A sync has ended: routes follow what is planned now, and stale sockets are looked for.

@@ -6,11 +6,12 @@ use agent::{Agent, Inputs};
 use anyhow::{Context as _, Result};
 use cluster_key::ClusterKey;
 use data_path::DataPath;
-use edges::{ApiAddresses, Edges};
+use edges::{ApiAddresses, Edges, Rewriting};
 use engine::Core;
 use hooks::Hooks;
 use lb0::Lb0;
 use machine::Machine;
+use masquerade::Masquerade;
 use metrics::Metrics;
 use observer::{Observer, Scraped};
 use phase::Phase;
@@ -63,6 +64,7 @@ mod hooks;
 mod host;
 mod lb0;
 mod machine;
+mod masquerade;
 mod metrics;
 mod new_node_ports;
 mod node_ports;
@@ -202,6 +204,7 @@ fn restore(config: &Config, maps: &mut Maps) -> Result<Engine> {
         external_ips: config.external_ip_cidrs.clone(),
         scheduler: config.scheduler,
         removal: config.removal,
+        forwarding: config.forwarding,
         lb0: config.lb0 == Lb0Mode::On,
         ..PlanConfig::default()
     };
@@ -225,7 +228,16 @@ fn edges(
         SocketReset::Off => None,
     };
     let sockets = Sockets::new(RecountReporter::new(recounts), resets);
-    Ok(Edges::new(api, lb0, sockets, key, ports))
+    Ok(Edges::new(
+        api,
+        lb0,
+        sockets,
+        Rewriting {
+            key,
+            ports,
+            masquerade: Masquerade::new(config.forwarding),
+        },
+    ))
 }
 
 /// Follows the devices and addresses of this machine.

@@ -278,6 +278,13 @@ impl Observer {
         self.conditions.lb0(part, problems);
     }
 
+    /// The rule that masquerades was made or looked at; `None`: neither.
+    pub(super) fn masquerade(&mut self, rule: Option<Result<(), String>>) {
+        if let Some(rule) = rule {
+            self.conditions.masquerade(rule.err());
+        }
+    }
+
     /// The ports of rewritten sources were looked at.
     pub(super) fn snat_ports(&mut self, result: &Result<Refreshed>) {
         self.snat_ports.refreshed(result);

@@ -17,7 +17,7 @@ use super::{
         SocketLb, SocketReset, Source, XdpMode,
     },
 };
-use crate::model::{Cidr, Removal, Scheduler};
+use crate::model::{Cidr, Forwarding, Removal, Scheduler};
 
 /// Flags of the running agent.
 #[derive(Args, Debug)]
@@ -121,6 +121,16 @@ pub struct Flags {
         value_parser = removal
     )]
     pub on_backend_removal: Option<Removal>,
+    /// Whom backends see, for Services that do not say (`lb-agent.io/forwarding`): with `auto` a
+    /// backend on the node where a packet arrives sees the client, one on another node that node;
+    /// with `snat` each sees the node, as with kube-proxy [default: auto]
+    #[arg(
+        long,
+        env = "LB_AGENT_FORWARDING",
+        value_name = "auto|snat",
+        value_parser = Forwarding::parse
+    )]
+    pub forwarding: Option<Forwarding>,
     /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or
     /// networks; lists combine. On loopback, node ports answer processes of the host only
     /// [default: all]
@@ -197,6 +207,7 @@ impl Flags {
             service_metrics: self.service_metrics,
             scheduler: self.scheduler,
             removal: self.on_backend_removal,
+            forwarding: self.forwarding,
             node_port_addresses: self.node_port_addresses,
             external_ip_cidrs: self.external_ip_cidrs,
             cluster_key_file: self.cluster_key_file,

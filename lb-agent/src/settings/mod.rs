@@ -22,7 +22,7 @@ use values::{
     ServiceMetrics, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 
-use crate::model::{Cidr, Removal, Scheduler};
+use crate::model::{Cidr, Forwarding, Removal, Scheduler};
 
 /// Every setting of the running agent.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub struct Config {
     pub scheduler: Scheduler,
     /// What becomes of connections whose backend leaves a Service that does not say so itself.
     pub removal: Removal,
+    /// Whom backends see, for Services that do not say.
+    pub forwarding: Forwarding,
     /// Addresses on which node ports answer; never empty.
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are accepted.
@@ -128,6 +130,7 @@ impl Config {
             service_metrics: settings.service_metrics.unwrap_or_default(),
             scheduler: settings.scheduler.unwrap_or_default(),
             removal: settings.removal.unwrap_or_default(),
+            forwarding: settings.forwarding.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
             external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
             cluster_key_file: settings.cluster_key_file,

@@ -123,6 +123,7 @@ impl Reader<'_> {
         }
         for (bit, text) in [
             (flags::SOURCE_RANGES, "source-ranges"),
+            (flags::MASQUERADE, "snat"),
             (flags::NO_LOCAL, "no-local-endpoint"),
             (flags::RESET, "reset"),
         ] {

@@ -129,6 +129,9 @@ pub mod flags {
     pub const STACK: u8 = 1 << 3;
     /// Of a forward entry: the next packet of the client's side resets both sides.
     pub const RESET: u8 = 1 << 4;
+    /// Beside [`LOCAL`]: the stack masquerades it. For the life of the flow, whatever its Service
+    /// asks for by then: the backend knows one client.
+    pub const MASQUERADED: u8 = 1 << 5;
 }
 
 /// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.

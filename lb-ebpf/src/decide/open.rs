@@ -287,7 +287,7 @@ fn source(
     s.flow.src = p.src;
     let way = way(ctx, p, s, named, whole);
     if way == Route::Here {
-        s.flow.flags = flags::LOCAL | from_lb0;
+        s.flow.flags = flags::LOCAL | from_lb0 | masquerade(s.flow.pool, named);
         if side == Side::Lb0 {
             // Its reply must come back over `lb0`, whatever the pods' network does with what pods
             // send each other.
@@ -310,6 +310,17 @@ fn source(
         None => return Action::dropped(Reason::PktNoRoute),
     }
     send(way)
+}
+
+/// Is a flow to a backend on this node to be masqueraded? Not one to the node's own address, which
+/// ends in the stack: netfilter masquerades what leaves it.
+#[inline(always)]
+fn masquerade(pool: u32, named: u32) -> u8 {
+    if named & OWN == 0 && lookup::choose::flags(pool) & pool_flags::MASQUERADE != 0 {
+        flags::MASQUERADED
+    } else {
+        0
+    }
 }
 
 /// The way to the backend in `s.flow`; [`Route::Here`] if it is on this node. That is the route's

@@ -75,6 +75,12 @@ pub fn is_stack(flow: &Flow) -> bool {
     flow.flags & flags::STACK != 0
 }
 
+/// Does the stack masquerade it?
+#[inline(always)]
+pub fn is_masqueraded(flow: &Flow) -> bool {
+    flow.flags & flags::MASQUERADED != 0
+}
+
 /// Is this reply entry nobody's by now?
 #[inline(always)]
 pub fn is_past(flow: &Flow, proto: u8, now: u64) -> bool {

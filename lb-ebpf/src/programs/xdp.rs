@@ -21,6 +21,7 @@ use lb_common::{
 use crate::{
     count::{self, count},
     decide::{self, Action},
+    flow,
     maps::XDP_DEVS,
     mark,
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Net, Offload, Packet, load},
@@ -82,7 +83,10 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
         | Action::Reset(_)
         | Action::Send { neighbour: false } => Verdict::Pass,
         Action::Deliver => {
-            if p.sum_is_unfinished() || !frame::write(ctx, p, &s.flow, None) {
+            // A frame carries no mark of the stack's.
+            if p.sum_is_unfinished()
+                || flow::is_masqueraded(&s.flow)
+                || !frame::write(ctx, p, &s.flow, None) {
                 count(Reason::XdpToTc);
                 return Verdict::Pass;
             }

@@ -312,3 +312,5 @@ pub(crate) const S_INTERNAL_ONLY: Svc = Svc(18);
 pub(crate) const S_PODNET_HERE: Svc = Svc(19);
 /// PODNET under external policy Local.
 pub(crate) const S_PODNET_LOCAL: Svc = Svc(20);
+/// HERE, which sees the node: the stack masquerades.
+pub(crate) const S_MASQUERADED: Svc = Svc(21);

@@ -10,7 +10,7 @@ use crate::{
 
 /// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the
 /// number.
-const COUNTS: [(&str, &str, &str); 6] = [
+const COUNTS: [(&str, &str, &str); 7] = [
     (
         names::SERVICES_WITH_PROBLEMS,
         "all Services fully programmed",
@@ -35,6 +35,11 @@ const COUNTS: [(&str, &str, &str); 6] = [
         names::LB0_PROBLEMS,
         "lb0 and its routes in place",
         "problems; see the agent's log",
+    ),
+    (
+        names::MASQUERADE_PROBLEMS,
+        "sources are masqueraded where Services ask for snat",
+        "problem: backends on this node see clients; see the agent's log",
     ),
     (
         names::ATTACH_PROBLEMS,

@@ -49,6 +49,8 @@ pub struct Frontend {
     pub without_backends: Option<&'static str>,
     /// Only sources of the Service's ranges are admitted.
     pub source_ranges: bool,
+    /// Every backend sees a node rather than the client.
+    pub snat: bool,
     /// Sorted by address.
     pub backends: Vec<Member>,
     #[serde(skip)]
@@ -311,6 +313,7 @@ fn one(
         },
         source_ranges: service.flags & flags::SOURCE_RANGES != 0
             && to.flags & frontend::LOAD_BALANCER != 0,
+        snat: service.flags & flags::MASQUERADE != 0,
         backends,
         order: (face.addr, face.proto, face.kind),
     })

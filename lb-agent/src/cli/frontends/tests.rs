@@ -16,6 +16,7 @@ fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Memb
         affinity_seconds: 0,
         without_backends: None,
         source_ranges: false,
+        snat: false,
         backends,
         order: (addr, 6, FaceKind::Vip),
     }

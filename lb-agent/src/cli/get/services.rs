@@ -148,6 +148,9 @@ fn notes(f: &Frontend, width: Width) -> String {
     if f.source_ranges {
         notes.push_str(" source-ranges");
     }
+    if f.snat {
+        notes.push_str(" snat");
+    }
     if width == Width::Wide {
         // Both scopes are mostly one pool.
         let mut scopes = f.scopes.clone();

@@ -14,6 +14,7 @@ pub(crate) struct NodeMetrics {
     pub(super) missing_devices: Gauge,
     pub(super) left_out_devices: Gauge,
     pub(super) lb0_problems: Gauge,
+    pub(super) masquerade_problems: Gauge,
     pub(super) attach_problems: Gauge,
     pub(super) lost_programs: Counter,
     pub(super) misplaced_programs: Gauge,
@@ -33,6 +34,7 @@ impl NodeMetrics {
             missing_devices: Gauge::default(),
             left_out_devices: Gauge::default(),
             lb0_problems: Gauge::default(),
+            masquerade_problems: Gauge::default(),
             attach_problems: Gauge::default(),
             lost_programs: Counter::default(),
             misplaced_programs: Gauge::default(),
@@ -52,6 +54,11 @@ impl NodeMetrics {
             names::LB0_PROBLEMS,
             "Problems of the device lb0 and of the routes that lead to it: see the log",
             m.lb0_problems.clone(),
+        );
+        r.register(
+            names::MASQUERADE_PROBLEMS,
+            "1 if backends on this node see clients although their Services ask for snat: see the log",
+            m.masquerade_problems.clone(),
         );
         r.register(
             names::ATTACH_PROBLEMS,

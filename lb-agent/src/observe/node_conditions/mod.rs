@@ -30,6 +30,7 @@ pub(crate) struct NodeConditions {
     misplaced: Once<Attached>,
     lb0_device: Once<String>,
     lb0_routing: Once<String>,
+    masquerade: Once<String>,
     /// Some endpoint had a hint for zones.
     hinted: bool,
 }
@@ -56,6 +57,7 @@ impl NodeConditions {
             misplaced: Once::default(),
             lb0_device: Once::default(),
             lb0_routing: Once::default(),
+            masquerade: Once::default(),
             hinted: false,
         }
     }
@@ -223,6 +225,20 @@ impl NodeConditions {
         }
         let all = self.lb0_device.len() + self.lb0_routing.len();
         set(&self.metrics.lb0_problems, all);
+    }
+
+    /// The problem of the rule that masquerades now.
+    pub(crate) fn masquerade(&mut self, problem: Option<String>) {
+        let (appeared, gone) = self.masquerade.update(problem);
+        for problem in appeared {
+            error!(error = problem, "masquerade");
+            self.recorder
+                .node("CannotMasquerade", "Program", "", problem);
+        }
+        if !gone.is_empty() && self.masquerade.len() == 0 {
+            info!("the rule that masquerades stands");
+        }
+        set(&self.metrics.masquerade_problems, self.masquerade.len());
     }
 
     /// Objects may ask for something that this Node lacks.

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
 use crate::model::{
-    Cidr, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights, cidr::parse_ip,
+    Cidr, Forwarding, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights,
+    cidr::parse_ip,
 };
 
 /// Chooses the scheduler of one Service.
@@ -20,12 +21,14 @@ pub const SCHEDULER: &str = "lb-agent.io/scheduler";
 pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
 /// Weights of its endpoints, by zone, node and pod.
 pub const WEIGHTS: &str = "lb-agent.io/weights";
+/// Chooses whom the backends of one Service see.
+pub const FORWARDING: &str = "lb-agent.io/forwarding";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
 /// Prefix of our annotations.
 const PREFIX: &str = "lb-agent.io/";
 /// Every annotation of a Service that is read.
-const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL, WEIGHTS];
+const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL, WEIGHTS, FORWARDING];
 
 /// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
@@ -93,6 +96,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         scheduler: scheduler(object, &mut problems),
         removal: removal(object, &mut problems),
         weights: weights(object, &mut problems),
+        forwarding: forwarding(object, &mut problems),
         key,
         problems,
     })
@@ -323,6 +327,18 @@ fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
     let wrong = wrong.into_iter();
     problems.extend(wrong.map(|problem| format!("annotation {WEIGHTS}: {problem}")));
     weights
+}
+
+fn forwarding(object: &api::Service, problems: &mut Vec<String>) -> Option<Forwarding> {
+    let word = object.metadata.annotations.as_ref()?.get(FORWARDING)?;
+    let found = Forwarding::parse(word.trim());
+    found
+        .map_err(|why| {
+            problems.push(format!(
+                "annotation {FORWARDING}: {word:?}: {why}; the agent's default is used"
+            ));
+        })
+        .ok()
 }
 
 #[cfg(test)]

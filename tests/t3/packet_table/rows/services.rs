@@ -9,20 +9,44 @@ use crate::packet_table::{
     expect::{DROPPED, PASSED, REFUSED, TO_THE_CLIENT, to, to_one_of, to_the_first_of},
     packet::{ACK, At, Packet, RST, SYN, chunk, ping, sctp, syn, tcp, udp},
     plan::{
-        BACKEND_PORT, CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, MISPLACED, NAMELESS, POD,
-        PODNET, PODNET_CLIENT, PODNET_HERE, PODNET_TURN, Peer, S_AFFINE, S_EMPTY, S_FAR,
-        S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MISPLACED, S_NAMELESS, S_NOWHERE, S_PAIR, S_PODNET,
-        S_PODNET_HERE, S_PODNET_LOCAL, S_RANGES, S_RING, S_SELF, S_SLOW, SELF, SLOW,
+        BACKEND_PORT, CLIENT, Device, FAR, FAR_CLIENT, FAR2, FOREIGN_POD, HERE, MISPLACED,
+        NAMELESS, POD, PODNET, PODNET_CLIENT, PODNET_HERE, PODNET_TURN, Peer, S_AFFINE, S_EMPTY,
+        S_FAR, S_INTERNAL_ONLY, S_LOCAL_ONLY, S_MASQUERADED, S_MISPLACED, S_NAMELESS, S_NOWHERE,
+        S_PAIR, S_PODNET, S_PODNET_HERE, S_PODNET_LOCAL, S_RANGES, S_RING, S_SELF, S_SLOW, SELF,
+        SLOW,
     },
     row::{Hook, NOTHING, Row, row},
     stage::Place,
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    [refusals(), policies(), ranges(), choices(), places()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        refusals(),
+        policies(),
+        ranges(),
+        choices(),
+        places(),
+        masqueraded(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Whom the backend sees then is the stack's to do: `t3::forwarding`.
+fn masqueraded() -> Vec<Row> {
+    vec![
+        row("a SYN that the stack is to masquerade goes to the backend of this node as it came")
+            .given(syn().to(S_MASQUERADED.node_port()))
+            .then(to(HERE), PktLocal)
+            .only(Hook::TC),
+        row("XDP leaves a SYN that the stack is to masquerade to tc, which marks it")
+            .given(syn().to(S_MASQUERADED.node_port()))
+            .then(to(HERE), [PktLocal, XdpToTc])
+            .given(syn().again())
+            .then(to(HERE), [PktLocal, XdpToTc])
+            .only(Hook::XDP),
+    ]
 }
 
 fn refusals() -> Vec<Row> {

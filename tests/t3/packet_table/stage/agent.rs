@@ -21,7 +21,7 @@ use lb_agent::{
         stats::Stats,
         table::{ArrayTable, HashTable as _},
     },
-    model::{Cidr, Event, Machine, Scheduler},
+    model::{Cidr, Event, Forwarding, Machine, Scheduler},
     plan::PlanConfig,
     sync::Engine,
 };
@@ -224,6 +224,7 @@ fn fill(maps: &mut Maps, indices: &BTreeMap<Device, u32>) -> Result<()> {
             Cidr::new(services::EXTERNAL.v6.into(), 64),
         ],
         scheduler: Scheduler::Random,
+        forwarding: Forwarding::Auto,
         lb0: true,
         machine: Machine {
             own: own.iter().flat_map(Both::ips).collect(),

@@ -1,6 +1,6 @@
 //! The Services of the plan as the model has them.
 
-use lb_agent::model::{Cidr, Endpoint, ObjectKey, Policy, Service, ServiceType, Slice};
+use lb_agent::model::{Cidr, Endpoint, Forwarding, ObjectKey, Policy, Service, ServiceType, Slice};
 use lb_common::Proto;
 use testbed::addr::{Both, lan};
 
@@ -8,8 +8,8 @@ use super::agent::NODE_NAME;
 use crate::packet_table::plan::{
     BACKEND_PORT, Backend, FAR, FAR2, HERE, MISPLACED, NAMELESS, NARROW, NODE_ETH1, NOWHERE,
     PODNET, PODNET_HERE, QUIET, S_AFFINE, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY, S_LOCAL_ONLY,
-    S_MISPLACED, S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_PODNET_HERE, S_PODNET_LOCAL,
-    S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW, S_TURN, SLOW, Svc, TURN,
+    S_MASQUERADED, S_MISPLACED, S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_PODNET_HERE,
+    S_PODNET_LOCAL, S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW, S_TURN, SLOW, Svc, TURN,
 };
 
 /// Some address of the network of external IPs.
@@ -72,6 +72,9 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
     });
     let pair = || [(FAR.addr, On::AnotherNode), (FAR2.addr, On::AnotherNode)];
     add(S_PAIR, &pair(), plainly);
+    add(S_MASQUERADED, &[(HERE.addr, On::ThisNode)], |s| {
+        s.forwarding = Some(Forwarding::Snat);
+    });
     add(S_AFFINE, &pair(), |s| s.affinity_secs = Some(100));
     (services, slices)
 }
