@@ -34,11 +34,19 @@ fn start(cli: Cli) -> Result<ExitCode> {
     match verb {
         None => {
             let file = flags.config.as_deref().map(ConfigFile::load).transpose()?;
+            if flags.config_strict
+                && let (Some(file), Some(path)) = (&file, flags.config.as_deref())
+            {
+                file.refuse_strangers(path)?;
+            }
             let merged = settings::merge(flags.settings(pins)?, file.unwrap_or_default());
             let (format, filter) = merged.settings.log();
             logging::init(format, filter)?;
             if let Some(fields) = merged.warning() {
                 warn!(fields, "--config: these fields have no meaning here");
+            }
+            for stranger in &merged.strangers {
+                warn!("--config: {stranger}");
             }
             let config = Config::new(merged.settings, merged.raw)?;
             lb_sys::keep_heap_small();

@@ -289,3 +289,34 @@ fn a_file_that_is_wrong_is_refused_by_name() -> Result<()> {
     ensure!(log.contains("iptables.syncPeriodd: no such field"), "{log}");
     Ok(())
 }
+
+/// As the most copied hand-made files have them: what kube-proxy only warns of does not end the
+/// agent, unless that is asked for.
+#[test]
+fn strangers_and_other_documents_are_told_and_refused_only_by_config_strict() -> Result<()> {
+    let mut bed = OneNode::new()?;
+    bed.agent.take().expect("it was started").stop()?;
+    let (_dir, path) = file(
+        "mode: ipvs\nipvs:\n  masqueradeAll: true\n  scheduler: sh\nstrictARP: true\n---\nkind: KubeletConfiguration\n",
+    )?;
+    let mut agent = Start::new().args(&["--config", &path]).on(&bed.node)?;
+    let log = agent.log()?;
+    for said in [
+        "line 5: ipvs.masqueradeAll: kube-proxy has no such field there, so it has no effect: its place is iptables.masqueradeAll",
+        "line 7: strictARP: kube-proxy has no such field there, so it has no effect: its place is ipvs.strictARP",
+        "line 8: this document (KubeletConfiguration) is not read",
+    ] {
+        ensure!(log.matches(said).count() == 1, "{said}: {log}");
+    }
+    agent.stop()?;
+    let mut strict = Start::new()
+        .args(&["--config", &path, "--config-strict"])
+        .without_waiting(&bed.node)?;
+    ensure!(!strict.wait_end()?.success());
+    let log = strict.log()?;
+    ensure!(
+        log.contains("refused by --config-strict: line 8: this document"),
+        "{log}"
+    );
+    Ok(())
+}

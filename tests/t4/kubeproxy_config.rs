@@ -17,13 +17,15 @@ enum Verdict {
     Good,
     /// Both refuse it; our reason begins with this.
     Bad(&'static str),
-    /// kube-proxy logs what is wrong and goes on, ours refuses it, with this: a typo must not be a
-    /// silent default.
+    /// kube-proxy logs what is wrong and goes on, ours refuses it, with this: nobody knows what is
+    /// meant, and a typo must not be a silent default.
     Strict(&'static str),
     /// Only kube-proxy refuses it: it knows names that we cannot know.
     Lenient,
+    /// kube-proxy looks at the first document alone and refuses it; ours finds its own.
+    Found,
 }
-use Verdict::{Bad, Good, Lenient, Strict};
+use Verdict::{Bad, Found, Good, Lenient, Strict};
 
 const HEAD: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
 
@@ -41,8 +43,20 @@ const FILES: &[(&str, Verdict)] = &[
         "logging: {options: {text: {nope: 1}}}",
         Strict("logging.options.text.nope"),
     ),
-    ("mode: ipvs\nmode: nftables", Strict("")),
-    ("---\na: b", Strict("")),
+    ("mode: ipvs\nmode: nftables", Strict("mode: said twice")),
+    ("mode: ipvs\nmode: ipvs", Good),
+    // Documents of other kinds behind it, which kube-proxy does not look at.
+    ("---\na: b", Good),
+    (
+        "---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration",
+        Good,
+    ),
+    // Well-known fields at a wrong place.
+    ("mode: ipvs\nipvs: {masqueradeAll: true}", Good),
+    ("mode: ipvs\nipvs:\nstrictARP: true", Good),
+    ("clusterCidr: 10.0.0.0/8", Good),
+    ("metadata: {name: kube-proxy}", Good),
+    ("proxy-mode: ipvs", Good),
     // Fields of old versions.
     ("udpIdleTimeout: 0s", Good),
     ("resourceContainer: /kube-proxy", Good),
@@ -301,6 +315,10 @@ const WHOLE: &[(&str, Verdict)] = &[
     ("[]", Bad("the file: []")),
     ("a: [", Bad("")),
     (
+        "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs",
+        Found,
+    ),
+    (
         r#"{"apiVersion":"kubeproxy.config.k8s.io/v1alpha1","kind":"KubeProxyConfiguration","mode":"nftables"}"#,
         Good,
     ),
@@ -355,7 +373,7 @@ fn the_same_files_are_accepted_and_refused() -> Result<()> {
         let ours = agent(&file)?;
         let as_expected = match (verdict, &ours) {
             (Good, None) => theirs,
-            (Lenient, None) => !theirs,
+            (Lenient | Found, None) => !theirs,
             (Bad(begin), Some(reason)) => !theirs && reason.starts_with(begin),
             (Strict(begin), Some(reason)) => theirs && reason.starts_with(begin),
             _ => false,

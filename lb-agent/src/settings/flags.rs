@@ -27,6 +27,11 @@ pub struct Flags {
     /// take precedence
     #[arg(long, env = "LB_AGENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Refuse a --config with fields that kube-proxy does not know at their place, doubled fields or
+    /// documents of other kinds; otherwise those that are well known get a warning, as from
+    /// kube-proxy
+    #[arg(long, env = "LB_AGENT_CONFIG_STRICT")]
+    pub config_strict: bool,
     /// Connect to the API server with this kubeconfig instead of the Pod's service account
     #[arg(
         long,

@@ -4,6 +4,7 @@ use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::object::Object;
+use crate::settings::file::documents::{is_blank, split};
 
 /// What a text holds.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -79,41 +80,6 @@ pub fn read(text: &str) -> Documents {
         }
     }
     documents
-}
-
-/// Each document with the number of its first line. A marker at the start of a line ends a document
-/// wherever it stands, even in a block scalar (YAML 1.2 §9.1.2), so lines are enough; what stands
-/// between markers without content yields nothing.
-fn split(text: &str) -> Vec<(usize, &str)> {
-    let mut parts = Vec::new();
-    let (mut start, mut first, mut at) = (0, 1, 0);
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let is_marker = |m| {
-            line.strip_prefix(m).is_some_and(|rest: &str| {
-                rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])
-            })
-        };
-        if is_marker("---") || is_marker("...") {
-            parts.push((first, &text[start..at]));
-            // What stands behind the marker on its line belongs to the document.
-            start = at + 3;
-            first = number;
-        }
-        at += line.len();
-    }
-    parts.push((first, &text[start..]));
-    if let [(_, before), _, ..] = parts.as_slice()
-        && is_blank(before)
-    {
-        parts.remove(0);
-    }
-    parts
-}
-
-fn is_blank(part: &str) -> bool {
-    part.lines()
-        .map(str::trim_start)
-        .all(|l| l.is_empty() || l.starts_with(['#', '%', '\u{feff}']))
 }
 
 /// Where an object comes from: a document, with lines in its errors, or an item of a list.

@@ -2,14 +2,18 @@
 //! or a warning that says why it has none.
 
 mod addresses;
+pub mod documents;
 mod fields;
+mod located;
 mod modes;
 mod sections;
+mod strangers;
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fields::Fields;
+use located::Located;
 use serde_json::Value;
 
 use super::partial::Partial;
@@ -24,6 +28,9 @@ pub struct ConfigFile {
     pub settings: Partial,
     /// Fields that have no meaning here, each with the reason.
     pub warnings: Vec<String>,
+    /// Well-known fields that do not belong where they are, documents of other kinds and the like,
+    /// each with its line: kube-proxy goes on without them, and so does the agent.
+    pub strangers: Vec<String>,
     /// The file as it was read, for `/configz`.
     pub raw: Value,
 }
@@ -36,26 +43,43 @@ impl ConfigFile {
         Self::read(&text).with_context(|| format!("--config {}", path.display()))
     }
 
-    /// Reads a text of one document, YAML or JSON. Errors name the field.
+    /// Reads a text, YAML or JSON, that has one document of this kind among others. Errors name the
+    /// field.
     pub fn read(text: &str) -> Result<Self> {
-        let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-        let raw: Value = serde_saphyr::from_str_with_options(text, options)?;
-        let mut fields = Fields::of("", raw.clone())?;
+        let (mut document, mut strangers) = choose(text)?;
+        let raw = document.value.clone();
+        strangers.extend(strangers::take(&mut document)?);
+        let mut fields = Fields::of("", document.value)?;
         let (version, kind) = (fields.text("apiVersion")?, fields.text("kind")?);
         let version =
             version.with_context(|| format!("apiVersion: missing, {VERSION} is known"))?;
         let kind = kind.with_context(|| format!("kind: missing, {KIND} is known"))?;
+        let remedy = match kind.as_str() {
+            "ConfigMap" => ": give what its data has below config.conf as the file",
+            _ => "",
+        };
         ensure!(
             version == VERSION,
-            "apiVersion: {version} is not {VERSION}, the only one that is known"
+            "apiVersion: {version} is not {VERSION}, the only one that is known{remedy}"
         );
         ensure!(
             kind == KIND,
             "kind: {kind} is not {KIND}, the only one that is known"
         );
         let mut read = sections::all(fields)?;
-        read.raw = raw;
+        (read.raw, read.strangers) = (raw, strangers);
         Ok(read)
+    }
+
+    /// Refuses what kube-proxy would go on without.
+    pub fn refuse_strangers(&self, path: &Path) -> Result<()> {
+        ensure!(
+            self.strangers.is_empty(),
+            "--config {}: refused by --config-strict: {}",
+            path.display(),
+            self.strangers.join("; ")
+        );
+        Ok(())
     }
 
     /// All warnings as one text, if there are any.
@@ -63,6 +87,54 @@ impl ConfigFile {
     pub fn warning(&self) -> Option<String> {
         (!self.warnings.is_empty()).then(|| self.warnings.join("; "))
     }
+}
+
+/// The document of this kind, and what is to be said of the others. A text without one is read as
+/// the one document that it has, so that what is wrong with it is found.
+fn choose(text: &str) -> Result<(Located, Vec<String>)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let parts: Vec<(usize, &str)> = documents::split(text)
+        .into_iter()
+        .filter(|(_, part)| !documents::is_blank(part))
+        .collect();
+    let Some((first, rest)) = parts.split_first() else {
+        return Ok(<_>::default());
+    };
+    let read = |(line, part): &(usize, &str)| {
+        let line = u64::try_from(*line).unwrap_or(1);
+        let read = Located::read(part, line).map_err(|error| match line {
+            1 => error,
+            line => error.context(format!("the document of line {line}, counted from there")),
+        });
+        read.map(|read| (line, read))
+    };
+    if rest.is_empty() {
+        return Ok((read(first)?.1, Vec::new()));
+    }
+    let (mut chosen, mut told, mut others) = (None, Vec::new(), Vec::new());
+    for part in &parts {
+        let (line, document) = read(part)?;
+        let field = |name| document.value.get(name).and_then(Value::as_str);
+        let kind = field("kind").unwrap_or("no kind").to_owned();
+        if kind != KIND {
+            others.push(kind.clone());
+            told.push(format!("line {line}: this document ({kind}) is not read"));
+        } else if chosen.is_some() {
+            told.push(format!(
+                "line {line}: a second {KIND}, of which only the first is read, as by kube-proxy"
+            ));
+        } else {
+            chosen = Some(document);
+        }
+    }
+    let chosen = chosen.with_context(|| {
+        format!(
+            "kind: none of the {} documents is a {KIND}, they are: {}",
+            parts.len(),
+            others.join(", ")
+        )
+    })?;
+    Ok((chosen, told))
 }
 
 /// Which section of the file holds periods and a scheduler.

@@ -14,7 +14,7 @@ const WRONG: &[(&str, &str)] = &[
         "logging: {vmodule: [{filePattern: a, nope: 1}]}",
         "logging.vmodule[0].nope",
     ),
-    ("Mode: ipvs", "Mode: no such field"),
+    ("Mode: ipvs", "Mode: no such field, mode is meant (line 3)"),
     ("mode: userspace", "mode: userspace"),
     ("iptables: []", "iptables: [] is no mapping"),
     (
@@ -116,12 +116,12 @@ fn errors_name_the_field() {
         let error = format!("{:#}", ConfigFile::read(&file(body)).expect_err(body));
         assert!(error.starts_with(field), "{body}: {error}");
     }
-    // A field twice, and what is no such file at all.
-    let twice = format!(
-        "{:#}",
-        ConfigFile::read(&file("mode: ipvs\nmode: ipvs")).unwrap_err()
+    // A field twice with two values, and what is no such file at all.
+    let twice = ConfigFile::read(&file("mode: ipvs\nmode: nftables")).unwrap_err();
+    assert_eq!(
+        format!("{twice:#}"),
+        "mode: said twice with different values, in line 3 and in line 4"
     );
-    assert!(twice.contains("mode"), "{twice}");
     for (text, word) in [
         ("", "apiVersion: missing"),
         ("kind: KubeProxyConfiguration", "apiVersion: missing"),
@@ -139,6 +139,18 @@ fn errors_name_the_field() {
         ),
         ("[]", "the file: [] is no mapping"),
         ("a: [", "line"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\ndata: {config.conf: x}",
+            "give what its data has below config.conf",
+        ),
+        (
+            "kind: A\n---\nkind: B",
+            "none of the 2 documents is a KubeProxyConfiguration, they are: A, B",
+        ),
+        (
+            "kind: A\n---\na: [",
+            "the document of line 2, counted from there",
+        ),
     ] {
         let error = format!("{:#}", ConfigFile::read(text).expect_err(text));
         assert!(error.contains(word), "{text}: {error}");

@@ -3,6 +3,7 @@ mod meaning;
 mod no_meaning;
 mod schedulers;
 mod silent;
+mod strangers;
 
 use super::*;
 

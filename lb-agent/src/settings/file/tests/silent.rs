@@ -17,6 +17,7 @@ fn a_silent_file_asks_for_nothing() {
                 ..Partial::default()
             },
             warnings: Vec::new(),
+            strangers: Vec::new(),
             raw: silent.raw.clone(),
         }
     );
