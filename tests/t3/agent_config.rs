@@ -299,7 +299,7 @@ fn strangers_and_other_documents_are_told_and_refused_only_by_config_strict() ->
     let (_dir, path) = file(
         "mode: ipvs\nipvs:\n  masqueradeAll: true\n  scheduler: sh\nstrictARP: true\n---\nkind: KubeletConfiguration\n",
     )?;
-    let mut agent = Start::new().args(&["--config", &path]).on(&bed.node)?;
+    let agent = Start::new().args(&["--config", &path]).on(&bed.node)?;
     let log = agent.log()?;
     for said in [
         "line 5: ipvs.masqueradeAll: kube-proxy has no such field there, so it has no effect: its place is iptables.masqueradeAll",

@@ -70,6 +70,22 @@ impl Desired {
     }
 }
 
+impl Desired {
+    /// What can be routed while the device has no IPv6; `None` if that is everything.
+    #[must_use]
+    pub fn without_ipv6(&self) -> Option<Self> {
+        let is_v6 = |ip: IpAddr| ip.is_ipv6();
+        let mut ports = self.ports.iter().map(|port| port.addr);
+        if !ports.any(is_v6) && !self.networks.iter().any(|net| is_v6(net.net)) {
+            return None;
+        }
+        let mut rest = self.clone();
+        rest.ports.retain(|port| !is_v6(port.addr));
+        rest.networks.retain(|net| !is_v6(net.net));
+        Some(rest)
+    }
+}
+
 /// The networks that overlap none on a link of this machine, and what is wrong with the others:
 /// routing those away would cut the machine off.
 #[must_use]

@@ -1,6 +1,6 @@
 //! Keeps the pair and its routes as desired while other programs may change them.
 
-use std::time::Duration;
+use std::{fs, io::ErrorKind, time::Duration};
 
 use anyhow::Result;
 use futures::{FutureExt as _, StreamExt as _};
@@ -118,7 +118,10 @@ async fn update(handle: &Handle, desired: &Desired) -> PairStatus {
             };
         }
     };
-    let problems = if desired.ready == Some(pair) {
+    // The kernel refuses each route of a family that the device does not have: one word instead.
+    let rest = ipv6_is_off().then(|| desired.without_ipv6()).flatten();
+    let desired = rest.as_ref().unwrap_or(desired);
+    let mut problems = if desired.ready == Some(pair) {
         // Routes first, then the rules that send packets there.
         let routes = routes::update(handle, pair, desired).await;
         let ports = desired.ports.iter().copied();
@@ -135,10 +138,24 @@ async fn update(handle: &Handle, desired: &Desired) -> PairStatus {
         // Without programs on the devices nothing would answer there.
         Vec::new()
     };
+    if rest.is_some() {
+        problems.push(format!(
+            "IPv6 is switched off on {DEVICE} (net.ipv6.conf.{DEVICE}.disable_ipv6): IPv4 is served, and IPv6 addresses of Services do not answer clients without socket hooks until it is switched on"
+        ));
+    }
     PairStatus {
         pair: Some(pair),
         problems,
     }
+}
+
+/// `net.ipv6.conf.*.disable_ipv6`, or a kernel without IPv6.
+fn ipv6_is_off() -> bool {
+    let text = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6"));
+    text.map_or_else(
+        |e| e.kind() == ErrorKind::NotFound,
+        |text| text.trim() != "0",
+    )
 }
 
 /// Whether a change is about one of our devices, or about a route or rule that leads there.

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lb_common::Proto;
+
 use super::Cidr;
 
 /// A `ServiceCIDR`: networks that cluster IPs are taken from.
@@ -21,6 +23,9 @@ pub struct Machine {
     /// Networks on its links: an address in them, and the length of the prefix. Other nodes may be
     /// there.
     pub links: Vec<Cidr>,
+    /// Sockets that wait on addresses of `own` which are cluster IPs too: their ports are left to
+    /// them, the others are the Service's. Sorted, each once.
+    pub listening: Vec<(Proto, IpAddr, u16)>,
 }
 
 /// A network device of this node that packets from outside, or replies of backends, arrive on.

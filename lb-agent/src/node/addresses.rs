@@ -50,12 +50,30 @@ pub fn machine(facts: &Facts) -> Machine {
             .filter(|a| a.is_reachable() && a.has_network())
             .map(|a| Cidr::new(a.ip, a.prefix))
             .collect(),
+        ..Machine::default()
     };
     machine.own.sort_unstable();
     machine.own.dedup();
     machine.links.sort_unstable();
     machine.links.dedup();
     machine
+}
+
+/// Every address with the name of the device that has it, but for our own devices.
+#[must_use]
+pub fn holders(facts: &Facts) -> Vec<(IpAddr, String)> {
+    let mut holders: Vec<(IpAddr, String)> = facts
+        .addresses
+        .iter()
+        .filter(|a| a.is_reachable())
+        .filter_map(|a| {
+            let link = facts.links.iter().find(|l| l.ifindex == a.ifindex)?;
+            Some((a.ip, link.name.clone()))
+        })
+        .filter(|(_, device)| ![lb0::DEVICE, lb0::PEER].contains(&device.as_str()))
+        .collect();
+    holders.sort_unstable();
+    holders
 }
 
 #[cfg(test)]

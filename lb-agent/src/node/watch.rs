@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time};
 
 use super::{
     Selection,
-    addresses::{addresses, machine},
+    addresses::{addresses, holders, machine},
     choose::{devices, missing, mtu, others, sources, unwatched},
     dump::dump,
     rp_filter,
@@ -37,6 +37,8 @@ pub struct State {
     pub unwatched: Vec<String>,
     /// For [`Event::Machine`](crate::model::Event::Machine).
     pub machine: Machine,
+    /// Which device has which address, sorted.
+    pub holders: Vec<(IpAddr, String)>,
     /// The node's preferred addresses: of IPv4, and of IPv6.
     pub sources: (Option<Ipv4Addr>, Option<Ipv6Addr>),
     /// Bytes of the largest packet that every one of the devices carries.
@@ -81,6 +83,7 @@ pub fn watch(selection: Selection) -> Result<mpsc::Receiver<State>> {
                         sources: sources(&facts, &devices),
                         mtu: mtu(&facts, &devices),
                         machine: machine(&facts),
+                        holders: holders(&facts),
                         unwatched: unwatched(&facts, &devices),
                         devices,
                         others,

@@ -36,9 +36,10 @@ pub struct Addresses {
 /// The addresses of one family.
 pub struct Family {
     cluster: IpAddr,
-    /// The cluster IP is assigned to a device of this machine (node-local DNS): the local listener
-    /// serves it.
-    held: bool,
+    /// The cluster IP is assigned to a device of this machine.
+    is_own: bool,
+    /// Ports of it that a process of this machine serves there (node-local DNS): they are its own.
+    listening: Vec<(Proto, u16)>,
     /// Cluster IPs are routed to `lb0`.
     lb0: bool,
     external: Vec<IpAddr>,
@@ -93,7 +94,14 @@ impl Addresses {
         let routed = if config.lb0 { elsewhere } else { Vec::new() };
         let families = service.cluster_ips.iter().map(|cluster| Family {
             cluster: *cluster,
-            held: own.contains(cluster),
+            is_own: own.contains(cluster),
+            listening: config
+                .machine
+                .listening
+                .iter()
+                .filter(|(_, addr, _)| addr == cluster)
+                .map(|(proto, _, port)| (*proto, *port))
+                .collect(),
             lb0: config.lb0,
             external: of_family(&allowed, cluster),
             ingress: of_family(ingress, cluster),
@@ -106,10 +114,12 @@ impl Addresses {
     }
 
     /// The marks of the VIPs. Only cluster IPs are routed to `lb0` as a whole, with their unknown
-    /// ports refused to sockets: other programs may serve other ports of the remaining addresses.
+    /// ports refused to sockets: other programs may serve other ports of the remaining addresses,
+    /// and of a cluster IP that one of them has.
     pub fn marks(&self, frontends: &mut Vec<Frontend>) {
         for family in &self.families {
-            let cluster = (!family.held).then_some((family.cluster, frontend::CLUSTER_IP));
+            let is_whole = family.listening.is_empty();
+            let cluster = is_whole.then_some((family.cluster, frontend::CLUSTER_IP));
             let cluster = cluster.into_iter();
             let ingress = family
                 .ingress
@@ -125,7 +135,7 @@ impl Addresses {
                         proto: 0,
                         scope,
                     });
-                    let routed = kind == frontend::CLUSTER_IP && family.lb0;
+                    let routed = kind == frontend::CLUSTER_IP && family.lb0 && !family.is_own;
                     let routed = if routed { frontend::ROUTED } else { 0 };
                     let flags = frontend::VIP_MARK | kind | routed;
                     if let Some(known) = frontends.iter_mut().find(|f| f.key == key) {
@@ -202,8 +212,9 @@ impl Family {
                 scope,
             })
         };
+        let is_left = self.listening.contains(&(port.proto, port.port.get()));
         for scope in [scope::INTERNAL, scope::EXTERNAL] {
-            if !self.held {
+            if !is_left {
                 add(address(self.cluster, scope), frontend::CLUSTER_IP, internal);
             }
         }

@@ -94,6 +94,7 @@ impl Agent {
                     Due::Audit => self.audit(),
                     Due::Attach => self.attach()?,
                     Due::Verify => self.verify()?,
+                    Due::Held => self.look_at_held(),
                 },
             }
         }
@@ -111,7 +112,11 @@ impl Agent {
         if self.machine.received(&event) {
             self.schedule.attach(Instant::now());
         }
+        let of_held = self.machine.holds_one_of(&event);
         self.core.handle(event);
+        if of_held {
+            self.look_at_held();
+        }
         if of_node {
             self.refresh_addresses();
         }
@@ -128,13 +133,34 @@ impl Agent {
     fn see_machine(&mut self, state: node::State) -> Result<()> {
         self.observer.missing_devices(&state.missing);
         self.observer.unwatched_devices(&state.unwatched);
-        let event = self.machine.update(state);
+        let event = self.machine.update(state, self.core.cluster());
         self.edges.lb0.received(&event);
         self.core.handle(event);
         self.machine.look_again(self.core.cluster());
+        self.held_seen();
         self.schedule.change(Instant::now());
         self.refresh_addresses();
         self.attach()
+    }
+
+    /// Ports of cluster IPs that this machine has itself are left to the processes that serve them.
+    fn look_at_held(&mut self) {
+        if let Some(event) = self.machine.look_at_held(self.core.cluster()) {
+            self.core.handle(event);
+            self.queued(Instant::now());
+        }
+        self.held_seen();
+    }
+
+    fn held_seen(&mut self) {
+        let held = self.machine.held();
+        let left = if held.is_empty() {
+            Left::Nothing
+        } else {
+            Left::Something
+        };
+        self.schedule.held(Instant::now(), left);
+        self.observer.held(held.left_behind());
     }
 
     /// Gives the engine the addresses that node ports answer on, if they are known and new.

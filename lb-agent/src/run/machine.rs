@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use tracing::debug;
 
-use super::{node_ports, ports::Answers};
+use super::{held::Held, node_ports, ports::Answers};
 use crate::{
-    model::{Cluster, Device, Event, Slice, Unwatched},
+    model::{self, Cluster, Device, Event, Service, Slice, Unwatched},
     node,
     serve::checks::Listen,
     settings::{
@@ -31,6 +31,7 @@ pub(super) struct Machine {
     leading: BTreeSet<u32>,
     /// The addresses that node ports answer on, as the engine knows them.
     addresses: Option<Vec<(IpAddr, u32)>>,
+    held: Held,
 }
 
 /// Node ports answer on other addresses than before.
@@ -52,6 +53,7 @@ impl Machine {
             state: None,
             leading: BTreeSet::new(),
             addresses: None,
+            held: Held::default(),
         }
     }
 
@@ -66,10 +68,46 @@ impl Machine {
     }
 
     /// Takes in a new state; returns the event for the model.
-    pub(super) fn update(&mut self, state: node::State) -> Event {
-        let event = Event::Machine(state.machine.clone());
+    pub(super) fn update(&mut self, state: node::State, cluster: &Cluster) -> Event {
         self.state = Some(state);
-        event
+        self.look_at_held(cluster);
+        self.event()
+    }
+
+    /// Looks which cluster IPs this machine has itself and which of their ports a process serves;
+    /// returns an event if that has changed.
+    pub(super) fn look_at_held(&mut self, cluster: &Cluster) -> Option<Event> {
+        let holders = self.state.as_ref().map_or(&[][..], |s| &s.holders);
+        self.held.look(holders, cluster).then(|| self.event())
+    }
+
+    /// Cluster IPs that this machine has itself.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Is it about a Service whose cluster IP this machine has itself?
+    pub(super) fn holds_one_of(&self, event: &Event) -> bool {
+        let Some(state) = &self.state else {
+            return false;
+        };
+        let is_own = |service: &Service| {
+            let mut ips = service.cluster_ips.iter();
+            ips.any(|ip| state.holders.iter().any(|(own, _)| own == ip))
+        };
+        match event {
+            Event::Service(service) => is_own(service),
+            Event::Services(all) => all.iter().any(is_own),
+            _ => false,
+        }
+    }
+
+    fn event(&self) -> Event {
+        let machine = self.state.as_ref().map(|state| model::Machine {
+            listening: self.held.listening().to_vec(),
+            ..state.machine.clone()
+        });
+        Event::Machine(machine.unwrap_or_default())
     }
 
     /// Where node ports answer; `None` while it is not known.

@@ -60,6 +60,7 @@ mod edges;
 mod engine;
 mod explain;
 mod flow_sweep;
+mod held;
 mod hooks;
 mod host;
 mod lb0;

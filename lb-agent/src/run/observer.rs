@@ -2,6 +2,8 @@
 //! checks.
 
 use std::{
+    collections::BTreeMap,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -154,6 +156,11 @@ impl Observer {
     pub(super) fn queued(&self, now: Instant) {
         self.health.queued(now);
         self.syncs.queued();
+    }
+
+    /// Cluster IPs that devices of this machine have and that no process serves, by device.
+    pub(super) fn held(&mut self, left_behind: BTreeMap<String, Vec<IpAddr>>) {
+        self.conditions.held(left_behind);
     }
 
     /// Node ports answer on other addresses.

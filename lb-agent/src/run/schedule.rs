@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const COALESCE: Duration = Duration::from_millis(10);
 /// Pause before what failed is retried: the first one, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// Between two looks at the processes that serve cluster IPs which this machine has itself.
+const HELD: Duration = Duration::from_secs(2);
 /// After this long without a change, what is retired is cleared.
 const IDLE: Duration = Duration::from_secs(1);
 /// Pause before programs that could not be attached are retried.
@@ -25,6 +27,8 @@ pub(super) enum Due {
     Attach,
     /// Verify that what was attached is still attached, and that no process uses node ports.
     Verify,
+    /// Look which ports of cluster IPs that this machine has itself are served.
+    Held,
 }
 
 /// What a sync leaves to do.
@@ -69,6 +73,7 @@ pub(super) struct Schedule {
     audit: Option<Instant>,
     attach: Option<Instant>,
     verify: Option<Instant>,
+    held: Option<Instant>,
 }
 
 impl Schedule {
@@ -86,6 +91,7 @@ impl Schedule {
             audit: None,
             attach: None,
             verify: None,
+            held: None,
         }
     }
 
@@ -170,6 +176,11 @@ impl Schedule {
         self.verify = Some(now + self.period);
     }
 
+    /// The machine has cluster IPs itself, or none.
+    pub(super) fn held(&mut self, now: Instant, left: Left) {
+        self.held = (left == Left::Something).then(|| now + HELD);
+    }
+
     /// What comes next, and when (the past means now).
     pub(super) fn next(&self) -> Option<(Instant, Due)> {
         let wanted = self.changed.into_iter().chain(self.retry);
@@ -183,7 +194,8 @@ impl Schedule {
         let attach = self.attach.map(|at| (at, Due::Attach));
         let verify = self.verify.map(|at| (at, Due::Verify));
         let all = sync.into_iter().chain(settle).chain(audit);
-        let all = all.chain(attach).chain(verify);
+        let held = self.held.map(|at| (at, Due::Held));
+        let all = all.chain(attach).chain(verify).chain(held);
         all.min_by_key(|(at, _)| *at)
     }
 }

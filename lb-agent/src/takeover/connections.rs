@@ -24,6 +24,7 @@ pub struct Frontends {
     services: HashSet<(Addr, u16, u8)>,
     node_ports: HashSet<(u16, u8, u8)>,
     node_addresses: HashSet<Addr>,
+    cluster_ips: HashSet<Addr>,
 }
 
 impl Frontends {
@@ -36,6 +37,11 @@ impl Frontends {
         let addresses: Vec<(Addr, NodeAddr)> =
             HashPin::open(dir, maps::NODEADDRS, Access::Read)?.entries()?;
         Ok(Self {
+            cluster_ips: services
+                .iter()
+                .filter(|(_, r)| r.flags & frontend::CLUSTER_IP != 0)
+                .map(|(k, _)| k.addr)
+                .collect(),
             services: services
                 .iter()
                 .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)
@@ -53,6 +59,12 @@ impl Frontends {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.node_ports.is_empty()
+    }
+
+    /// Is it a cluster IP?
+    #[must_use]
+    pub fn has_cluster_ip(&self, addr: &Addr) -> bool {
+        self.cluster_ips.contains(addr)
     }
 
     /// Would a packet with this tuple be taken for one to a node port?

@@ -7,6 +7,7 @@ use lb_common::Proto;
 
 use super::{
     connections::Frontends,
+    held::{self, Held},
     legacy::{self, Saved},
     names,
     ruleset::{Removal, Ruleset},
@@ -48,6 +49,8 @@ pub struct Leftovers {
     pub(super) accounts: Vec<String>,
     /// The device of its ipvs mode.
     pub(super) device: bool,
+    /// Cluster IPs on other devices that no process serves.
+    pub(super) held: Vec<Held>,
     /// Services of IPVS, as `/proc/net/ip_vs` lists them.
     pub(super) ipvs: usize,
     /// UDP connections to Services that netfilter translates.
@@ -87,6 +90,7 @@ impl Leftovers {
                 .filter(|name| names::ACCOUNTS.contains(&name.as_str()))
                 .collect(),
             device: listed(names::DEVICE),
+            held: held::find(frontends)?,
             ipvs: ipvs(),
             tcp: connections.iter().filter(|c| c.lasts()).count(),
             udp: udp(connections, frontends),
@@ -145,6 +149,26 @@ impl Leftovers {
         }
         if self.device {
             words.push(format!("device {}", names::DEVICE));
+        }
+        words.join(", ")
+    }
+
+    /// Cluster IPs that devices of this machine have and that no process serves: the devices, each
+    /// with its addresses. Empty for none.
+    #[must_use]
+    pub fn held(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        for of_device in self.held.chunk_by(|a, b| a.device == b.device) {
+            let first = of_device.iter().take(3).map(|h| h.addr.to_string());
+            let first: Vec<String> = first.collect();
+            let more = of_device.len() - first.len();
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let device = of_device.first().map_or("", |h| h.device.as_str());
+            words.push(format!("{device} ({}{more})", first.join(", ")));
         }
         words.join(", ")
     }

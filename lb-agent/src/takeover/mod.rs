@@ -5,6 +5,7 @@ pub mod adopt;
 pub mod connections;
 pub mod find;
 pub mod foreign;
+mod held;
 mod legacy;
 mod names;
 pub mod neighbours;

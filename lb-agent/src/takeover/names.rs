@@ -8,6 +8,9 @@ pub(super) const TABLE: &str = "kube-proxy";
 /// The device that carries the VIPs in its ipvs mode.
 pub(super) const DEVICE: &str = "kube-ipvs0";
 
+/// Devices that carry VIPs of other proxies: of kube-router's.
+pub(super) const OTHER_DEVICES: [&str; 1] = ["kube-dummy-if"];
+
 /// What its iptables mode counts (`nfacct`).
 pub(super) const ACCOUNTS: [&str; 2] = [
     "ct_state_invalid_dropped_pkts",

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::{
     connections::Frontends,
     find::{Iptables, Leftovers, udp},
+    held::{self, Held, Remedy},
     legacy::{self, Saved},
     names,
     ruleset::Removal,
@@ -82,6 +83,7 @@ pub async fn run(left: &Leftovers, frontends: &Frontends, how: How) -> Result<Re
         let what = format!("device {} with its addresses", names::DEVICE);
         work.step(&what, |_| removed);
     }
+    work.held(&left.held).await;
     work.udp(left, frontends);
     if left.keeper && left.tcp == 0 && !left.unread() {
         work.step(
@@ -187,6 +189,39 @@ impl Work {
             self.add_line(format_args!(
                 "kept         {place}: {chain}, since {by} jumps there"
             ));
+        }
+    }
+
+    /// Devices of other proxies as a whole, single addresses of `lo`; of others nobody knows whose
+    /// they are.
+    async fn held(&mut self, all: &[Held]) {
+        for of_device in all.chunk_by(|a, b| a.device == b.device) {
+            let Some(first) = of_device.first() else {
+                continue;
+            };
+            if first.remedy() == Remedy::Device {
+                let removed = match self.how {
+                    How::Remove => remove_device(&first.device).await,
+                    How::DryRun => Ok(()),
+                };
+                let what = format!("device {} with its addresses", first.device);
+                self.step(&what, |_| removed);
+                continue;
+            }
+            for one in of_device {
+                let Held { device, addr } = one;
+                if one.remedy() == Remedy::Leave {
+                    self.add_line(format_args!(
+                        "left         cluster IP {addr} on {device}, where no process listens: `ip address del` removes it"
+                    ));
+                    continue;
+                }
+                let removed = match self.how {
+                    How::Remove => held::remove(one).await,
+                    How::DryRun => Ok(()),
+                };
+                self.step(&format!("cluster IP {addr} on {device}"), |_| removed);
+            }
         }
     }
 

@@ -4,19 +4,21 @@ use core::ffi::c_void;
 
 use lb_common::{
     Addr, Proto, Reason,
-    frontend::scope,
+    frontend::{self, scope},
     sock::{SockRecord, kind},
 };
 
 use super::{
     context::{Ctx, Family, PASS, errno, refuse},
     record,
-    translate::{Destination, Ours, destination, new_record, on_loopback, protocol, translate},
+    translate::{
+        Destination, Ours, destination, new_record, on_loopback, protocol, refused, translate,
+    },
 };
 use crate::{
     config,
     count::count,
-    lookup::{self, Frontend},
+    lookup::{self, Frontend, Refusal},
 };
 
 /// connect(): translated once, here; runs again on every retry. Not run by a disconnect
@@ -39,7 +41,13 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     let netns = ctx.netns();
     let chosen = match translate(ctx, &to.frontend, netns, None) {
         Ok(chosen) => chosen,
-        Err(verdict) => {
+        // The address answers for itself as soon as an endpoint comes, and refuses until then.
+        Err(refusal) if proto == Proto::Udp && waits_at_lb0(&to, &refusal) => {
+            untranslated(ctx, proto, &to);
+            return PASS;
+        }
+        Err(refusal) => {
+            let verdict = refused(&to.frontend, refusal);
             // A connected UDP socket that is refused another peer keeps the one it has, and so the
             // record of it.
             if !ctx.connected() {
@@ -59,6 +67,21 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     }
     record::remember(ctx.sk(), &mut r);
     PASS
+}
+
+/// May a UDP socket connect to this Service, though no endpoint serves it now? Its datagrams are
+/// judged one by one where the address is routed to `lb0`; nothing translates them elsewhere, and
+/// such a socket would wait for ever.
+#[inline(always)]
+fn waits_at_lb0(to: &Destination, refusal: &Refusal) -> bool {
+    if !matches!(refusal, Refusal::NoEndpoint | Refusal::NoLocal) || config::lb0() == 0 {
+        return false;
+    }
+    if to.frontend.flags & frontend::ROUTED != 0 {
+        return true;
+    }
+    to.frontend.flags & frontend::CLUSTER_IP != 0
+        && lookup::vip(&to.addr).is_some_and(|vip| vip.flags & frontend::ROUTED != 0)
 }
 
 /// The socket talks to the address that it named: nothing of an earlier translation may show.

@@ -43,6 +43,11 @@ pub trait Family {
     /// # Safety
     /// As for [`Family::load`].
     unsafe fn store(raw: *mut bpf_sock_addr, addr: &Addr);
+    /// The address that a socket is connected to, as a program of this family names it.
+    ///
+    /// # Safety
+    /// `sock` is the socket of a context of this family.
+    unsafe fn peer(sock: *mut bpf_sock) -> Addr;
 }
 
 /// connect4 and its kind.
@@ -67,6 +72,13 @@ impl Family for V4 {
     unsafe fn store(raw: *mut bpf_sock_addr, addr: &Addr) {
         // SAFETY: the caller's promise; a writable u32 of the context.
         unsafe { ptr::write_volatile(&raw mut (*raw).user_ip4, addr.words()[3]) };
+    }
+
+    #[inline(always)]
+    unsafe fn peer(sock: *mut bpf_sock) -> Addr {
+        // SAFETY: the caller's promise; a readable u32 of the socket.
+        let ip = unsafe { ptr::read_volatile(&raw const (*sock).dst_ip4) };
+        Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), ip])
     }
 }
 
@@ -98,6 +110,19 @@ impl Family for V6 {
             ptr::write_volatile(&raw mut (*raw).user_ip6[1], w[1]);
             ptr::write_volatile(&raw mut (*raw).user_ip6[2], w[2]);
             ptr::write_volatile(&raw mut (*raw).user_ip6[3], w[3]);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn peer(sock: *mut bpf_sock) -> Addr {
+        // SAFETY: the caller's promise; four readable u32 of the socket.
+        unsafe {
+            Addr::from_words([
+                ptr::read_volatile(&raw const (*sock).dst_ip6[0]),
+                ptr::read_volatile(&raw const (*sock).dst_ip6[1]),
+                ptr::read_volatile(&raw const (*sock).dst_ip6[2]),
+                ptr::read_volatile(&raw const (*sock).dst_ip6[3]),
+            ])
         }
     }
 }
@@ -180,6 +205,19 @@ impl<F: Family> Ctx<F> {
     pub fn connected(&self) -> bool {
         // SAFETY: a readable u32 of the socket.
         unsafe { ptr::read_volatile(&raw const (*self.sock()).state) == ESTABLISHED }
+    }
+
+    /// Is the socket connected to this address and port (host order)?
+    #[inline(always)]
+    pub fn connected_to(&self, addr: &Addr, port: u16) -> bool {
+        if !self.connected() {
+            return false;
+        }
+        // SAFETY: the socket of this context; a readable u16 of it, in network order.
+        unsafe {
+            let peer_port = ptr::read_volatile(&raw const (*self.sock()).dst_port);
+            u16::from_be(peer_port) == port && F::peer(self.sock()) == *addr
+        }
     }
 
     /// The number of this socket that is never given out again (SO_COOKIE).

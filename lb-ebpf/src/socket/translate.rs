@@ -113,32 +113,33 @@ fn in_scope<F: Family>(ctx: &Ctx<F>) -> bool {
     config::skip_bound_device() == 0 || !ctx.bound_to_device()
 }
 
-/// Chooses a backend and writes it into the context, or says what the call must return.
+/// Chooses a backend and writes it into the context.
 #[inline(always)]
 pub fn translate<F: Family>(
     ctx: &Ctx<F>,
     frontend: &FrontendValue,
     netns: u64,
     flow_hash: Option<u32>,
-) -> Result<Chosen, i32> {
+) -> Result<Chosen, Refusal> {
     let client = Client {
         affinity: AffinityKey::netns(netns),
         flow_hash,
         client_hash: None,
     };
-    let refusal = match lookup::choose(frontend, &client) {
-        Ok(chosen) => {
-            if ctx.set(&chosen.backend.addr, chosen.backend.port) {
-                count(Reason::SockTranslated);
-                connection(frontend.pool);
-                return Ok(chosen);
-            }
-            Refusal::Broken(Reason::BadIndex)
-        }
-        Err(refusal) => refusal,
-    };
+    let chosen = lookup::choose(frontend, &client)?;
+    if !ctx.set(&chosen.backend.addr, chosen.backend.port) {
+        return Err(Refusal::Broken(Reason::BadIndex));
+    }
+    count(Reason::SockTranslated);
+    connection(frontend.pool);
+    Ok(chosen)
+}
+
+/// Counts a refusal, and says what the call must return.
+#[inline(always)]
+pub fn refused(frontend: &FrontendValue, refusal: Refusal) -> i32 {
     reject(frontend.pool);
-    Err(match refusal {
+    match refusal {
         Refusal::NoLocal => {
             count(Reason::SockNoLocalEndpoint);
             refuse(errno::EHOSTUNREACH)
@@ -152,7 +153,7 @@ pub fn translate<F: Family>(
             count(reason);
             refuse(errno::ECONNREFUSED)
         }
-    })
+    }
 }
 
 /// The record of a translation.

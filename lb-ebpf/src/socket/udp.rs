@@ -10,7 +10,7 @@ use super::{
     connect::answers_for,
     context::{Ctx, Family, PASS, errno, refuse},
     record,
-    translate::{Destination, Ours, destination, new_record, protocol, translate},
+    translate::{Destination, Ours, destination, new_record, protocol, refused, translate},
 };
 use crate::{
     count::count,
@@ -35,6 +35,9 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     };
     let cookie = ctx.cookie();
     let verdict = match to.ours {
+        // It waits for an endpoint (see `connect`), and hears its peer alone. Linux names the peer
+        // in each send() of a socket of IPv6 that is connected to an address of IPv4.
+        Ours::Service | Ours::UnknownPort if ctx.connected_to(&to.addr, to.port) => PASS,
         Ours::Service => match target(ctx, known, &to, cookie) {
             Ok(t) => {
                 if !connected {
@@ -96,7 +99,8 @@ fn target<F: Family>(
     // One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn
     // stays with both backends.
     let flow_hash = hash::of_socket(cookie, &to.addr, to.port);
-    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash))?;
+    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash))
+        .map_err(|refusal| refused(&to.frontend, refusal))?;
     Ok(Target {
         chosen,
         netns,

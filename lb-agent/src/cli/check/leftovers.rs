@@ -47,6 +47,15 @@ fn kube_proxy(left: &Leftovers) -> Vec<Line> {
             ),
         );
     }
+    let held = left.held();
+    if !held.is_empty() {
+        note(
+            "devices of this node have cluster IPs",
+            format!(
+                "{held}: no process listens there, so another proxy or a test may have left them behind; clients without socket hooks reach this node instead of the Services: `lb-agent cleanup --kube-proxy` removes devices of known proxies and addresses of lo, `ip address del` the others"
+            ),
+        );
+    }
     if left.unread() {
         note("cannot read legacy iptables", left.why_unread());
     }

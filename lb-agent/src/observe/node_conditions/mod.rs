@@ -14,6 +14,7 @@ use crate::{
     sync::Usage,
 };
 
+mod held;
 mod metrics;
 
 pub(crate) use metrics::NodeMetrics;
@@ -31,6 +32,7 @@ pub(crate) struct NodeConditions {
     lb0_device: Once<String>,
     lb0_routing: Once<String>,
     masquerade: Once<String>,
+    held: Once<String>,
     /// Some endpoint had a hint for zones.
     hinted: bool,
 }
@@ -58,6 +60,7 @@ impl NodeConditions {
             lb0_device: Once::default(),
             lb0_routing: Once::default(),
             masquerade: Once::default(),
+            held: Once::default(),
             hinted: false,
         }
     }

@@ -228,7 +228,7 @@ fn fill(maps: &mut Maps, indices: &BTreeMap<Device, u32>) -> Result<()> {
         lb0: true,
         machine: Machine {
             own: own.iter().flat_map(Both::ips).collect(),
-            links: vec![],
+            ..Machine::default()
         },
         ..PlanConfig::default()
     };
