@@ -150,6 +150,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 --cluster-cidr: config.clusterCidr
 --cluster-key-file: config.clusterKeySecret
 --config: kubeProxyConfig
+--config-strict: kubeProxyConfigStrict
 --devices: config.devices
 --external-ip-cidrs: config.externalIpCidrs
 --forwarding: config.forwarding

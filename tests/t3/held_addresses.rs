@@ -141,7 +141,7 @@ fn what_another_proxy_left_behind_is_told_and_removed_and_silences_nothing() -> 
             }
         }
     }
-    let told = agent::verb(&bed.node, &["check"]).map_or_else(|e| format!("{e:#}"), |text| text);
+    let told = agent::verb(&bed.node, &["check"]).unwrap_or_else(|e| format!("{e:#}"));
     ensure!(
         told.contains("devices of this node have cluster IPs") && told.contains("kube-dummy-if ("),
         "{told}"

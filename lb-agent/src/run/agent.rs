@@ -160,7 +160,7 @@ impl Agent {
             Left::Something
         };
         self.schedule.held(Instant::now(), left);
-        self.observer.held(held.left_behind());
+        self.observer.held(&held.left_behind());
     }
 
     /// Gives the engine the addresses that node ports answer on, if they are known and new.

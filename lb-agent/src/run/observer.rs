@@ -159,7 +159,7 @@ impl Observer {
     }
 
     /// Cluster IPs that devices of this machine have and that no process serves, by device.
-    pub(super) fn held(&mut self, left_behind: BTreeMap<String, Vec<IpAddr>>) {
+    pub(super) fn held(&mut self, left_behind: &BTreeMap<String, Vec<IpAddr>>) {
         self.conditions.held(left_behind);
     }
 

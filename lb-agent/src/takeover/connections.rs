@@ -1,7 +1,7 @@
 //! Whether a connection that netfilter translates leads to a Service, by the pinned maps. What is
 //! no frontend there, such as a port that a CNI maps to a pod, belongs to other software.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use lb_common::{
     Addr,
@@ -21,10 +21,10 @@ use crate::{
 /// The frontends that the kernel holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Frontends {
-    services: HashSet<(Addr, u16, u8)>,
+    /// With the flags of the frontend.
+    services: HashMap<(Addr, u16, u8), u32>,
     node_ports: HashSet<(u16, u8, u8)>,
     node_addresses: HashSet<Addr>,
-    cluster_ips: HashSet<Addr>,
 }
 
 impl Frontends {
@@ -37,15 +37,10 @@ impl Frontends {
         let addresses: Vec<(Addr, NodeAddr)> =
             HashPin::open(dir, maps::NODEADDRS, Access::Read)?.entries()?;
         Ok(Self {
-            cluster_ips: services
-                .iter()
-                .filter(|(_, r)| r.flags & frontend::CLUSTER_IP != 0)
-                .map(|(k, _)| k.addr)
-                .collect(),
             services: services
                 .iter()
                 .filter(|(_, r)| r.flags & frontend::VIP_MARK == 0)
-                .map(|(k, _)| (k.addr, k.port, k.proto))
+                .map(|(k, r)| ((k.addr, k.port, k.proto), r.flags))
                 .collect(),
             node_ports: node_ports
                 .iter()
@@ -64,7 +59,8 @@ impl Frontends {
     /// Is it a cluster IP?
     #[must_use]
     pub fn has_cluster_ip(&self, addr: &Addr) -> bool {
-        self.cluster_ips.contains(addr)
+        let mut all = self.services.iter();
+        all.any(|((ip, _, _), flags)| ip == addr && flags & frontend::CLUSTER_IP != 0)
     }
 
     /// Would a packet with this tuple be taken for one to a node port?
@@ -84,7 +80,7 @@ impl Frontends {
             ..
         } = connection;
         let family = if dst.is_v4() { 4 } else { 6 };
-        self.services.contains(&(*dst, *dport, *proto))
+        self.services.contains_key(&(*dst, *dport, *proto))
             || (self.node_ports.contains(&(*dport, *proto, family))
                 && (dst.is_loopback() || self.node_addresses.contains(dst)))
     }

@@ -11,7 +11,7 @@ const NAMED: usize = 3;
 
 impl NodeConditions {
     /// Such addresses now, by device.
-    pub(crate) fn held(&mut self, now: BTreeMap<String, Vec<IpAddr>>) {
+    pub(crate) fn held(&mut self, now: &BTreeMap<String, Vec<IpAddr>>) {
         let (appeared, gone) = self.held.update(now.keys().cloned());
         for device in appeared {
             let addresses = named(now.get(&device).map_or(&[], Vec::as_slice));
