@@ -163,6 +163,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 --node-port-addresses: config.nodePortAddresses
 --node-port-range: config.nodePortRange
 --on-backend-removal: config.onBackendRemoval
+--passive-health: config.passiveHealth
 --scheduler: config.scheduler
 --service-cidrs: config.serviceCidrs
 --service-metrics: config.serviceMetrics

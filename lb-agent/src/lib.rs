@@ -18,6 +18,7 @@ pub mod netlink;
 pub mod node;
 pub mod observe;
 pub mod plan;
+pub mod quarantine;
 pub mod run;
 pub mod serve;
 pub mod settings;

@@ -29,6 +29,8 @@ pub mod state {
     /// Terminating, still serving: keeps what it has, gets new connections only when no ready one
     /// is left.
     pub const TERMINATING: u8 = 1;
+    /// In quarantine on this node: handshakes with it fail.
+    pub const QUARANTINED: u8 = 2;
 }
 
 /// Bits of [`Backend::flags`].

@@ -15,6 +15,7 @@ pub mod dev;
 pub mod flow;
 pub mod fragment;
 pub mod frontend;
+pub mod handshakes;
 pub mod hash;
 pub mod known;
 pub mod lb0;

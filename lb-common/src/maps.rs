@@ -66,6 +66,8 @@ maps! {
     ACTIVE: "lb_active", 1 << 19, v 1, config;
     /// backend id → [`FlowCounts`](crate::load::FlowCounts), as one word; mmapable
     FLOW_COUNTS: "lb_flow_counts", 1 << 19, v 1, config;
+    /// backend id → [`Handshakes`](crate::handshakes::Handshakes); mmapable
+    HANDSHAKES: "lb_handshakes", 1 << 19, v 1, config;
     /// socket → [`SockRecord`](crate::sock::SockRecord)
     SK: "lb_sk", 0, v 1, state;
     /// [`UdpPeerKey`](crate::sock::UdpPeerKey) → [`UdpPeer`](crate::sock::UdpPeer)

@@ -9,6 +9,7 @@ use crate::{
     flow::{Flow, FlowKey, PortRange, PortRanges, RANGES},
     fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    handshakes::Handshakes,
     hash::HashKey,
     member::MemberKey,
     pool::Pool,
@@ -49,7 +50,7 @@ pod! {
     PoolStats { connections: u64, packets: u64, bytes: u64, rejects: u64 }
     Backend { addr: Addr, port: u16, proto: u8, state: u8, weight: u16, flags: u16 }
     SockRecord {
-        vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, pad: u8,
+        vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, closed: u8,
         backend_id: u32, pool: u32, cookie: u64, netns: u64,
     }
     Agent { tgid: u32, records_lost: u32, cgroup: u64 }
@@ -72,5 +73,6 @@ pod! {
     PortRange { first: u16, count: u16 }
     PortRanges { total: u32, pad: u32, ranges: [PortRange; RANGES] }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
+    Handshakes { failed: u32, answered: u32 }
     XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

@@ -94,6 +94,8 @@ pub mod flags {
     /// Backends on this node see its address in place of the client's, as those on other nodes do
     /// anyway: the stack masquerades what carries [`MARK`](crate::masquerade::MARK).
     pub const MASQUERADE: u16 = 1 << 4;
+    /// Handshakes with its backends are counted in `lb_handshakes`.
+    pub const WATCHED: u16 = 1 << 9;
 }
 
 const _: () = assert!(size_of::<Pool>() == 32);

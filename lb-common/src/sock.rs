@@ -25,8 +25,8 @@ pub struct SockRecord {
     pub kind: u8,
     /// 1 while this socket is counted in `lb_active` for `backend_id`.
     pub counted: u8,
-    /// Reserved, zero.
-    pub pad: u8,
+    /// 1 once the owner of a TCP socket has closed it.
+    pub closed: u8,
     /// Index into `lb_backends`.
     pub backend_id: u32,
     /// Index into `lb_pools`.
@@ -58,7 +58,7 @@ impl SockRecord {
         proto: 0,
         kind: kind::NONE,
         counted: 0,
-        pad: 0,
+        closed: 0,
         backend_id: 0,
         pool: 0,
         cookie: 0,

@@ -14,6 +14,7 @@ use lb_common::{
     flow::{Flow, FlowKey, PortRanges},
     fragment::{Fragment, FragmentKey, Oversized},
     frontend::{FrontendValue, NodeAddr, NodePortKey, VipKey},
+    handshakes::Handshakes,
     hash::HashKey,
     maps::{self, MMAPABLE},
     member::MemberKey,
@@ -66,6 +67,10 @@ pub static ACTIVE: Array<u64, { maps::ACTIVE.capacity as usize }, MMAPABLE> = Ar
 
 #[btf_map(name = "lb_flow_counts")]
 pub static FLOW_COUNTS: Array<u64, { maps::FLOW_COUNTS.capacity as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map(name = "lb_handshakes")]
+pub static HANDSHAKES: Array<Handshakes, { maps::HANDSHAKES.capacity as usize }, MMAPABLE> =
     Array::new();
 
 #[btf_map(name = "lb_sk")]

@@ -128,6 +128,8 @@ pub const TABLE: &[Bad] = &[
         yaml: concat!(service!("p21", "10.96.7.21", "ports: [{name: http, port: 80}]"), slice!("p21", "FQDN", "[{name: http, port: 8080}]", "[{addresses: [web.example.com]}]")) },
     Bad { name: "scheduler-unknown", said: OfService("p22", "annotation lb-agent.io/scheduler: \"banana\" is none of"), serves: Some(("10.96.7.22", 80, 1)), api: Takes,
         yaml: concat!(service!("p22", "10.96.7.22", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/scheduler: banana}"), slice!("p22", "[{addresses: [10.1.1.1]}]")) },
+    Bad { name: "passive-health-unknown", said: OfService("p51", "annotation lb-agent.io/passive-health: \"yes\" is neither on nor off"), serves: Some(("10.96.7.51", 80, 1)), api: Takes,
+        yaml: concat!(service!("p51", "10.96.7.51", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/passive-health: 'yes'}"), slice!("p51", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "removal-unknown", said: OfService("p50", "annotation lb-agent.io/on-backend-removal: \"reset-after\" is none of"), serves: Some(("10.96.7.50", 80, 1)), api: Takes,
         yaml: concat!(service!("p50", "10.96.7.50", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/on-backend-removal: reset-after}"), slice!("p50", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "weights-unreadable", said: OfService("p61", "annotation lb-agent.io/weights: \"rack=7:1\" is of none of zone, node, pod and *"), serves: Some(("10.96.7.61", 80, 1)), api: Takes,

@@ -38,6 +38,7 @@ mod packet_table;
 mod packet_topologies;
 mod packet_tunnel;
 mod port_conflicts;
+mod quarantine;
 mod removal;
 mod scale;
 mod schedulers;

@@ -1,7 +1,10 @@
 //! What the edges tell the core. Owns the meaning of "synced": a source that has not listed
 //! everything yet deletes nothing.
 
-use std::net::IpAddr;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{Machine, Node, ObjectKey, Service, ServiceCidr, Slice};
 
@@ -37,6 +40,9 @@ pub enum Event {
     ServiceCidrGone(String),
     /// Everything there is, or nothing where the source knows none of this kind.
     ServiceCidrs(Vec<ServiceCidr>),
+    /// TCP backends whose handshakes fail, of Services with passive health, the first one first;
+    /// whole each time.
+    Quarantined(BTreeMap<ObjectKey, Vec<SocketAddr>>),
     /// What identifies the cluster, the same on every node; for the data path, not for the plan.
     ClusterUid(String),
 }

@@ -11,6 +11,7 @@ pub mod key;
 pub mod machine;
 mod names;
 pub mod node;
+pub mod passive_health;
 pub mod removal;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ pub use machine::{
     Attached, Device, Machine, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
 };
 pub use node::Node;
+pub use passive_health::PassiveHealth;
 pub use removal::Removal;
 pub use service::{Policy, Service, ServicePort, ServiceType};
 pub use weights::{Weights, Whereabouts};

@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, Forwarding, ObjectKey, Removal, Weights};
+use super::{Cidr, Forwarding, ObjectKey, PassiveHealth, Removal, Weights};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +44,8 @@ pub struct Service {
     pub weights: Weights,
     /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
     pub forwarding: Option<Forwarding>,
+    /// From the annotation `lb-agent.io/passive-health`; `None` is the agent's default.
+    pub passive_health: Option<PassiveHealth>,
     /// What could not be honoured, in sentences that name the field and the remedy: shown by `get
     /// services` and Events.
     pub problems: Vec<String>,

@@ -94,6 +94,7 @@ impl Service {
             removal: None,
             weights: Weights::default(),
             forwarding: None,
+            passive_health: None,
             problems: vec![],
         }
     }

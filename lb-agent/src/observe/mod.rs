@@ -21,6 +21,7 @@ mod plain_text;
 pub(crate) mod port_conflicts;
 pub mod problem_file;
 mod process;
+pub(crate) mod quarantines;
 pub(crate) mod recounts;
 pub mod service_metrics;
 pub(crate) mod snat_ports;

@@ -114,7 +114,7 @@ pub struct Member {
     pub flags: MemberFlags,
 }
 
-/// A member's flags and its weight: what `lb_members` holds, and three flags that the backend's
+/// A member's flags and its weight: what `lb_members` holds, and four flags that the backend's
 /// entry shows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberFlags(u32);
@@ -132,11 +132,19 @@ impl MemberFlags {
     pub const OWN: Self = Self(16);
     /// Has left the Service, and keeps its connections for a while.
     pub const KEPT: Self = Self(32);
+    /// In quarantine: no slot, though it is ready.
+    pub const QUARANTINED: Self = Self(64);
 
     /// Adds `other` if `on`.
     #[must_use]
     pub fn with(self, other: Self, on: bool) -> Self {
         if on { Self(self.0 | other.0) } else { self }
+    }
+
+    /// Takes `other` away.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// All of `other`?
@@ -191,6 +199,7 @@ impl fmt::Debug for MemberFlags {
             (Self::LOCAL, 'L'),
             (Self::OWN, 'O'),
             (Self::KEPT, 'K'),
+            (Self::QUARANTINED, 'Q'),
         ];
         names
             .iter()

@@ -5,6 +5,7 @@ pub mod desired;
 pub mod endpoints;
 pub mod frontends;
 pub mod no_local;
+pub mod quarantine;
 pub mod slots;
 pub mod topology;
 
@@ -18,7 +19,7 @@ use no_local::NoLocalOf;
 use thiserror::Error;
 
 use crate::model::{
-    Cidr, Forwarding, Machine, Policy, Removal, Scheduler, Service, ServicePort, Slice,
+    Cidr, Forwarding, Machine, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, Slice,
 };
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.
@@ -35,6 +36,8 @@ pub struct PlanConfig {
     pub removal: Removal,
     /// For services that name none.
     pub forwarding: Forwarding,
+    /// For services that do not say so themselves.
+    pub passive_health: PassiveHealth,
     /// VIPs are routed to `lb0`.
     pub lb0: bool,
     /// What is not routed there, and what is left alone.
@@ -183,6 +186,10 @@ fn family_of_port(
         let forwarding = service.forwarding.unwrap_or(config.forwarding);
         if forwarding == Forwarding::Snat && policy == TrafficPolicy::Cluster {
             pool_flags |= flags::MASQUERADE;
+        }
+        let passive_health = service.passive_health.unwrap_or(config.passive_health);
+        if passive_health == PassiveHealth::On && port.proto == Proto::Tcp {
+            pool_flags |= flags::WATCHED;
         }
         let pool = plan.pools.len();
         plan.pools.push(Pool {

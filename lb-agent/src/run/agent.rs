@@ -82,6 +82,11 @@ impl Agent {
                     self.see_machine(state.context("the watch of this machine's devices has ended")?)?;
                 }
                 Some(asked) = questions.recv() => explain::answer(asked, self.core.engine()),
+                news = self.edges.quarantines.news() => {
+                    self.observer.quarantines(&news);
+                    self.core.handle(Event::Quarantined(news.quarantined));
+                    self.queued(Instant::now());
+                }
                 question = self.edges.sockets.question() => question.answer(self.core.engine()),
                 status = self.edges.lb0.next() => {
                     self.see_lb0(&status.context("the watch of lb0 has ended")?)?;
@@ -262,6 +267,8 @@ impl Agent {
         }
         self.observer.attached(&report, self.phase);
         self.edges.lb0.attached(report.lb0);
+        let started = self.edges.quarantines.start();
+        started.context("open the counts of handshakes")?;
         self.edges.sockets.start(self.hooks.attachments())
     }
 

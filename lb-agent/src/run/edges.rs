@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{
     cluster_key::ClusterKey, engine::Synced, lb0::Lb0, machine::Machine, masquerade::Masquerade,
-    phase::Phase, snat_ports::Ports, sockets::Sockets,
+    phase::Phase, quarantine::Quarantines, snat_ports::Ports, sockets::Sockets,
 };
 use crate::{
     bootstrap::{Known, Memory, StateFile},
@@ -25,6 +25,8 @@ pub(super) struct Edges {
     pub(super) sockets: Sockets,
     /// What packets are rewritten with.
     pub(super) rewriting: Rewriting,
+    /// Backends whose handshakes fail.
+    pub(super) quarantines: Quarantines,
 }
 
 /// What packets are rewritten with, and placed by.
@@ -39,12 +41,19 @@ pub(super) struct Rewriting {
 
 impl Edges {
     /// Nothing happens yet.
-    pub(super) fn new(api: ApiAddresses, lb0: Lb0, sockets: Sockets, rewriting: Rewriting) -> Self {
+    pub(super) fn new(
+        api: ApiAddresses,
+        lb0: Lb0,
+        sockets: Sockets,
+        rewriting: Rewriting,
+        quarantines: Quarantines,
+    ) -> Self {
         Self {
             api,
             lb0,
             sockets,
             rewriting,
+            quarantines,
         }
     }
 
@@ -68,6 +77,9 @@ impl Edges {
         let lost = done.report.udp_lost + done.report.connections_lost;
         if done.report.first_synced || lost > 0 {
             self.sockets.wake();
+        }
+        if done.report.planned > 0 {
+            self.quarantines.watch(engine.watched());
         }
         self.lb0.refresh(engine, machine.state(), phase)
     }

@@ -103,6 +103,7 @@ impl Lb0 {
                 | Event::ServiceCidrGone(_)
                 | Event::ServiceCidrs(_)
                 | Event::Machine(_)
+                | Event::Quarantined(_)
         );
     }
 

@@ -4,7 +4,7 @@ use crate::{
     observe::{
         audits::AuditMetrics, flow_sweeps::FlowSweepMetrics, kubeproxy::KubeProxyMetrics,
         metrics::Registries, node_conditions::NodeMetrics, port_conflicts::PortMetrics,
-        recounts::RecountMetrics, snat_ports::SnatPortMetrics,
+        quarantines::QuarantineMetrics, recounts::RecountMetrics, snat_ports::SnatPortMetrics,
         socket_resets::metrics::Metrics as ResetMetrics, sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
@@ -29,6 +29,7 @@ pub(super) struct ObserverMetrics {
     pub(super) ports: PortMetrics,
     pub(super) checks: CheckMetrics,
     pub(super) snat_ports: SnatPortMetrics,
+    pub(super) quarantines: QuarantineMetrics,
 }
 
 impl Metrics {
@@ -45,6 +46,7 @@ impl Metrics {
                 ports: PortMetrics::new(r),
                 checks: CheckMetrics::new(r),
                 snat_ports: SnatPortMetrics::new(r),
+                quarantines: QuarantineMetrics::new(r),
             },
             recounts: RecountMetrics::new(r),
             resets: ResetMetrics::new(r),
@@ -88,6 +90,8 @@ mod tests {
             "lb_agent_syncs_total{result=\"failed\"} 0",
             "lb_agent_map_writes_total{map=\"lb_members\"} 0",
             "lb_agent_services_with_problems 0",
+            "lb_agent_quarantined_backends 0",
+            "lb_agent_tcp_sockets_reset_total 0",
             "lb_agent_skipped_ports{reason=\"sctp_without_lb0\"} 0",
             "lb_agent_bad_manifests 0",
             "lb_agent_missing_devices 0",

@@ -15,6 +15,7 @@ use masquerade::Masquerade;
 use metrics::Metrics;
 use observer::{Observer, Scraped};
 use phase::Phase;
+use quarantine::Quarantines;
 use schedule::Schedule;
 use snat_ports::Ports;
 use sockets::Sockets;
@@ -27,7 +28,6 @@ use tracing::info;
 use crate::{
     flows::{sweep::Sweep, timeouts::timeouts},
     maps::{Maps, dir::BpfDir, lock::DirLock, table::MapError},
-    model::VethPair,
     node::{self, Selection},
     observe::{
         flow_sweeps::FlowSweepReporter,
@@ -72,6 +72,7 @@ mod node_ports;
 mod observer;
 mod phase;
 mod ports;
+mod quarantine;
 mod schedule;
 mod snat_ports;
 mod sockets;
@@ -140,15 +141,14 @@ pub async fn run(config: Config) -> Result<()> {
         sweep(&dir, &config),
         FlowSweepReporter::new(metrics.sweeps),
     ));
-    let edges = edges(
-        &config,
-        api,
-        pair,
+    let sockets = sockets(&config, metrics.recounts, metrics.resets);
+    let lb0 = Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?;
+    let rewriting = Rewriting {
         key,
         ports,
-        metrics.recounts,
-        metrics.resets,
-    )?;
+        masquerade: Masquerade::new(config.forwarding),
+    };
+    let edges = Edges::new(api, lb0, sockets, rewriting, Quarantines::new(&dir));
     let agent = Agent {
         core: Core::new(engine, maps),
         hooks: Hooks::new(attachments, commit, pinned),
@@ -206,39 +206,20 @@ fn restore(config: &Config, maps: &mut Maps) -> Result<Engine> {
         scheduler: config.scheduler,
         removal: config.removal,
         forwarding: config.forwarding,
+        passive_health: config.passive_health,
         lb0: config.lb0 == Lb0Mode::On,
         ..PlanConfig::default()
     };
     Engine::restore(maps, plan).context("read what a previous agent left in the maps")
 }
 
-/// `lb0`, if it is not switched off, and the tasks that read sockets; stale ones are left alone
-/// with `--socket-reset off`.
-fn edges(
-    config: &Config,
-    api: ApiAddresses,
-    pair: Option<VethPair>,
-    key: ClusterKey,
-    ports: Ports,
-    recounts: RecountMetrics,
-    resets: ResetMetrics,
-) -> Result<Edges> {
-    let lb0 = Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?;
+/// The tasks that read sockets; stale ones are left alone with `--socket-reset off`.
+fn sockets(config: &Config, recounts: RecountMetrics, resets: ResetMetrics) -> Sockets {
     let resets = match config.socket_reset {
         SocketReset::Auto => Some(ResetReporter::new(resets)),
         SocketReset::Off => None,
     };
-    let sockets = Sockets::new(RecountReporter::new(recounts), resets);
-    Ok(Edges::new(
-        api,
-        lb0,
-        sockets,
-        Rewriting {
-            key,
-            ports,
-            masquerade: Masquerade::new(config.forwarding),
-        },
-    ))
+    Sockets::new(RecountReporter::new(recounts), resets)
 }
 
 /// Follows the devices and addresses of this machine.

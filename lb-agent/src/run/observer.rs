@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{
     data_path, engine::Synced, hooks::AttachReport, machine::NewAddresses,
-    metrics::ObserverMetrics, phase::Phase, schedule::Left, takeover,
+    metrics::ObserverMetrics, phase::Phase, quarantine::News, schedule::Left, takeover,
 };
 use crate::{
     flows::port_table::Refreshed,
@@ -33,6 +33,7 @@ use crate::{
         node_events::EventRecorder,
         port_conflicts::{PortConflicts, PortReporter},
         problem_file::ProblemFile,
+        quarantines::QuarantineReporter,
         service_metrics::ServiceCounters,
         snat_ports::SnatPortReporter,
         sync_report::SyncReporter,
@@ -59,6 +60,7 @@ pub(super) struct Observer {
     ports: PortReporter,
     audits: AuditReporter,
     snat_ports: SnatPortReporter,
+    quarantines: QuarantineReporter,
     kernel: Arc<Kernel>,
     services: Option<Arc<ServiceCounters>>,
     health: Arc<Health>,
@@ -89,6 +91,7 @@ impl Observer {
             ports,
             checks: check_metrics,
             snat_ports,
+            quarantines,
         } = metrics;
         let (mut events, requests) = EventQueue::new(QUEUE);
         let name = config.node_name.clone();
@@ -105,6 +108,7 @@ impl Observer {
         let file = ProblemFile::of(&config.state_dir, &config.bpf_dir);
         Self {
             ports: PortReporter::new(events.clone(), recorder.clone(), ports),
+            quarantines: QuarantineReporter::new(events.clone(), quarantines),
             syncs: SyncReporter::new(events, file, syncs, kubeproxy),
             names: NameKeeper::start(NameFiles::of(&config.state_dir, &config.bpf_dir)),
             conditions: NodeConditions::new(recorder, node),
@@ -278,6 +282,11 @@ impl Observer {
                 warn!(error = %format!("{error:#}"), "cannot look for listeners on node ports");
             }
         }
+    }
+
+    /// Backends went into quarantine, or came back.
+    pub(super) fn quarantines(&mut self, news: &News) {
+        self.quarantines.changed(&news.quarantined, &news.changes);
     }
 
     /// The problems of `lb0` now.

@@ -17,7 +17,7 @@ use super::{
         SocketLb, SocketReset, Source, XdpMode,
     },
 };
-use crate::model::{Cidr, Forwarding, Removal, Scheduler};
+use crate::model::{Cidr, Forwarding, PassiveHealth, Removal, Scheduler};
 
 /// Flags of the running agent.
 #[derive(Args, Debug)]
@@ -136,6 +136,15 @@ pub struct Flags {
         value_parser = Forwarding::parse
     )]
     pub forwarding: Option<Forwarding>,
+    /// Whether a TCP backend that answers no handshake gets no new connections from this node until it
+    /// answers again, where a Service does not say so itself: on or off [default: off]
+    #[arg(
+        long,
+        env = "LB_AGENT_PASSIVE_HEALTH",
+        value_name = "on|off",
+        value_parser = passive_health
+    )]
+    pub passive_health: Option<PassiveHealth>,
     /// Addresses on which node ports answer: all, primary (the Node's own), localhost, or
     /// networks; lists combine. On loopback, node ports answer processes of the host only
     /// [default: all]
@@ -213,6 +222,7 @@ impl Flags {
             scheduler: self.scheduler,
             removal: self.on_backend_removal,
             forwarding: self.forwarding,
+            passive_health: self.passive_health,
             node_port_addresses: self.node_port_addresses,
             external_ip_cidrs: self.external_ip_cidrs,
             cluster_key_file: self.cluster_key_file,
@@ -238,6 +248,10 @@ fn scheduler_help() -> String {
     let default = Scheduler::default().name();
     let names = Scheduler::names();
     format!("Scheduler of Services that do not name one: {names} [default: {default}]")
+}
+
+fn passive_health(text: &str) -> Result<PassiveHealth, String> {
+    PassiveHealth::parse(text).ok_or_else(|| "known are on, off".to_owned())
 }
 
 fn removal(text: &str) -> Result<Removal, String> {

@@ -22,7 +22,7 @@ use values::{
     ServiceMetrics, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
 
-use crate::model::{Cidr, Forwarding, Removal, Scheduler};
+use crate::model::{Cidr, Forwarding, PassiveHealth, Removal, Scheduler};
 
 /// Every setting of the running agent.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ pub struct Config {
     pub removal: Removal,
     /// Whom backends see, for Services that do not say.
     pub forwarding: Forwarding,
+    /// Whether backends whose handshakes fail are left out, where a Service does not say so itself.
+    pub passive_health: PassiveHealth,
     /// Addresses on which node ports answer; never empty.
     pub node_port_addresses: Vec<NodePortAddress>,
     /// Networks from which externalIPs are accepted.
@@ -131,6 +133,7 @@ impl Config {
             scheduler: settings.scheduler.unwrap_or_default(),
             removal: settings.removal.unwrap_or_default(),
             forwarding: settings.forwarding.unwrap_or_default(),
+            passive_health: settings.passive_health.unwrap_or_default(),
             node_port_addresses: settings.node_port_addresses.unwrap_or_else(all),
             external_ip_cidrs: settings.external_ip_cidrs.unwrap_or_default(),
             cluster_key_file: settings.cluster_key_file,
@@ -163,6 +166,7 @@ impl Config {
                 "metricsBindAddress": self.metrics_address,
                 "scheduler": self.scheduler.name(),
                 "onBackendRemoval": self.removal.to_string(),
+                "passiveHealth": self.passive_health.name(),
                 "nodePortAddresses": words.collect::<Vec<_>>(),
                 "minSyncPeriodSeconds": self.min_sync_period.map(seconds),
                 "syncPeriodSeconds": seconds(self.sync_period),

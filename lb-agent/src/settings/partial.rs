@@ -10,7 +10,7 @@ use super::values::{
     BindHold, ClientRate, Conntrack, Devices, Lb0Mode, LogFormat, MapCapacity, NodePortAddress,
     PortRange, ServiceMetrics, SnatPorts, SocketLb, SocketReset, Source, XdpMode, defaults,
 };
-use crate::model::{Cidr, Forwarding, Removal, Scheduler};
+use crate::model::{Cidr, Forwarding, PassiveHealth, Removal, Scheduler};
 
 /// The settings of one source; `None`: not given. [`Config`](super::Config) documents each of them.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -37,6 +37,7 @@ pub struct Partial {
     pub scheduler: Option<Scheduler>,
     pub removal: Option<Removal>,
     pub forwarding: Option<Forwarding>,
+    pub passive_health: Option<PassiveHealth>,
     pub node_port_addresses: Option<Vec<NodePortAddress>>,
     pub external_ip_cidrs: Option<Vec<Cidr>>,
     pub cluster_key_file: Option<PathBuf>,
@@ -89,6 +90,7 @@ impl Partial {
             scheduler: self.scheduler.or(other.scheduler),
             removal: self.removal.or(other.removal),
             forwarding: self.forwarding.or(other.forwarding),
+            passive_health: self.passive_health.or(other.passive_health),
             node_port_addresses: self.node_port_addresses.or(other.node_port_addresses),
             external_ip_cidrs: self.external_ip_cidrs.or(other.external_ip_cidrs),
             cluster_key_file: self.cluster_key_file.or(other.cluster_key_file),

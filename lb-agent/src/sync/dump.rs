@@ -126,6 +126,7 @@ impl Reader<'_> {
             (flags::MASQUERADE, "snat"),
             (flags::NO_LOCAL, "no-local-endpoint"),
             (flags::RESET, "reset"),
+            (flags::WATCHED, "passive-health"),
         ] {
             if pool.flags & bit != 0 {
                 let _ = write!(out, " {text}");
@@ -197,8 +198,10 @@ impl Reader<'_> {
             return "free backend".to_owned();
         };
         let mut text = socket(b.addr, b.port, b.proto);
-        if b.state == backend::state::TERMINATING {
-            text += " terminating";
+        match b.state {
+            backend::state::TERMINATING => text += " terminating",
+            backend::state::QUARANTINED => text += " quarantined",
+            _ => {}
         }
         if b.flags & backend::flags::LOCAL != 0 {
             text += " local";

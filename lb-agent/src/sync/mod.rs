@@ -16,7 +16,7 @@ mod report;
 mod write;
 
 pub use audit::{Audit, ORDER as AUDIT_ORDER, Place};
-pub use engine::{Association, Engine};
+pub use engine::{Association, Engine, Watched};
 pub use report::{Failure, FailureCause, HealthCheck, Report, Snapshot, Usage, Writes};
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ use core::ffi::c_void;
 use lb_common::{
     flow::{direction, flags, seen},
     frontend::scope,
+    handshakes::{ANSWERED, FAILED},
     member,
     pool::flags as pool_flags,
 };
 
 use super::{Action, Side, send};
 use crate::{
+    count,
     flow::{self, Entry},
     lookup::{self, Frontend},
     packet::{self, Packet},
@@ -66,6 +68,12 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     let moves = !p.connects() || p.is_syn();
     let is_over = flow::is_past(reverse.peek(), p.proto, now)
         || (p.is_syn() && reverse.peek().state(p.proto).is_over());
+    // Sent again, since nobody has answered the first one; of a watched pool.
+    let is_repeated = p.is_syn()
+        && reverse.peek().server & seen::PACKET == 0
+        && !s.flow.is_verified(now)
+        && !flow::is_direct(&s.flow)
+        && count::handshake(s.flow.pool, s.flow.backend, FAILED) != 0;
     let is_marked = flow::is_to_reset(&s.flow);
     s.flow.flags &= !flags::RESET;
     let asks = if moves {
@@ -73,7 +81,7 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     } else {
         lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
     };
-    let moved = is_marked || (asks && has_left(p, s, side, moves));
+    let moved = is_marked || (asks && has_left(p, s, side, moves, is_repeated));
     // Whoever the next packet of SCTP goes to knows no such association, and aborts it.
     if is_over || (moved && (moves || !p.is_tcp())) {
         flow::forget(s, found.table, Some(&reverse));
@@ -100,11 +108,16 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
 
 /// Has the flow's backend left its pool? What moves goes by what a new flow would be given: the
 /// frontend must still be the pool's, and the backend a member that serves, at the same address.
+/// A SYN of a watched pool that nobody has answered goes to one that new flows are given.
 /// What does not move keeps its backend as long as that one is a member at all, and where the
 /// frontend is no longer the pool's.
 #[inline(always)]
-fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool) -> bool {
-    let wanted = if moves { member::SERVING } else { 0 };
+fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool, is_repeated: bool) -> bool {
+    let wanted = match (moves, is_repeated) {
+        (false, _) => 0,
+        (true, false) => member::SERVING,
+        (true, true) => member::ELIGIBLE,
+    };
     if has_backend(s, wanted) != moves {
         return moves;
     }
@@ -182,6 +195,11 @@ pub fn answer(p: &Packet, s: &mut Scratch, found: &Entry) -> bool {
     }
     if p.is_fin() {
         flow::unverify(p, s);
+    }
+    if p.has_syn() {
+        count::handshake(s.flow.pool, s.flow.backend, ANSWERED);
+    } else if p.is_rst() && s.flow.server & seen::PACKET == 0 {
+        count::handshake(s.flow.pool, s.flow.backend, FAILED);
     }
     true
 }

@@ -1,20 +1,26 @@
 //! Open TCP connections: one more when the handshake is done, one less when the socket is closed on
-//! the wire. The socket's record says whether it is counted, so a failed connect never is.
+//! the wire. The socket's record says whether it is counted, so a failed connect never is. Handshakes
+//! with backends of watched pools are counted by what became of them.
 
 use core::ptr;
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_TCP_CLOSE, bpf_sock_ops,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG,
+        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_TCP_CLOSE, BPF_TCP_SYN_SENT, bpf_sock_ops,
     },
     helpers::generated::bpf_sock_ops_cb_flags_set,
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use lb_common::sock::{SockRecord, kind};
+use lb_common::{
+    handshakes::{ANSWERED, FAILED},
+    pool::flags as pool_flags,
+    sock::{SockRecord, kind},
+};
 
-use crate::socket::record;
+use crate::{count, lookup, socket::record};
 
 /// Leaves the reply as it is, which is the kernel's default for every operation.
 const NEUTRAL: u32 = 1;
@@ -23,20 +29,73 @@ const NEUTRAL: u32 = 1;
 pub fn lb_sockops(ctx: SockOpsContext) -> u32 {
     let ops = ctx.ops;
     match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connects(ops),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(ops),
+        BPF_SOCK_OPS_RTO_CB => {
+            // SAFETY: a readable u32 of the context.
+            let state = unsafe { ptr::read_volatile(&raw const (*ops).state) };
+            if state == BPF_TCP_SYN_SENT
+                && let Some(r) = record_of(ops)
+            {
+                // SAFETY: found in this run.
+                unsafe { failed(r) };
+            }
+        }
         BPF_SOCK_OPS_STATE_CB => {
-            // SAFETY: a readable u32 of the context: the new state.
-            let state = unsafe { ptr::read_volatile(&raw const (*ops).__bindgen_anon_1.args[1]) };
+            // SAFETY: two readable u32 of the context: the state before, and the new one.
+            let (before, state) = unsafe {
+                (
+                    ptr::read_volatile(&raw const (*ops).__bindgen_anon_1.args[0]),
+                    ptr::read_volatile(&raw const (*ops).__bindgen_anon_1.args[1]),
+                )
+            };
             if state == BPF_TCP_CLOSE
                 && let Some(r) = record_of(ops)
             {
                 // SAFETY: found in this run.
-                unsafe { record::uncount(r) };
+                unsafe {
+                    record::uncount(r);
+                    // Reset, or given up by the kernel: its owner would have closed it before.
+                    if before == BPF_TCP_SYN_SENT && (*r).closed == 0 {
+                        failed(r);
+                    }
+                }
             }
         }
         _ => {}
     }
     NEUTRAL
+}
+
+/// Counts a SYN that nobody answers, or that a reset answers.
+///
+/// # Safety
+/// `record` comes from [`record::find`] in this run.
+#[inline(always)]
+unsafe fn failed(record: *mut SockRecord) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*record).kind == kind::CONNECTED {
+            count::handshake((*record).pool, (*record).backend_id, FAILED);
+        }
+    }
+}
+
+/// A SYN is about to be sent: what becomes of it is asked for if the pool is watched.
+#[inline(always)]
+fn connects(ops: *mut bpf_sock_ops) {
+    let Some(r) = record_of(ops) else {
+        return;
+    };
+    // SAFETY: found in this run; a helper of this program type.
+    unsafe {
+        if (*r).kind == kind::CONNECTED
+            && lookup::choose::flags((*r).pool) & pool_flags::WATCHED != 0
+        {
+            let wanted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+            bpf_sock_ops_cb_flags_set(ops, wanted as i32);
+        }
+    }
 }
 
 #[inline(always)]
@@ -50,6 +109,10 @@ fn established(ops: *mut bpf_sock_ops) {
             return;
         }
         let flags = ptr::read_volatile(&raw const (*ops).bpf_sock_ops_cb_flags);
+        if flags & BPF_SOCK_OPS_RTO_CB_FLAG != 0 {
+            count::handshake((*r).pool, (*r).backend_id, ANSWERED);
+        }
+        let flags = flags & !BPF_SOCK_OPS_RTO_CB_FLAG;
         // Without the callback at the end nothing would count it down.
         if bpf_sock_ops_cb_flags_set(ops, (flags | BPF_SOCK_OPS_STATE_CB_FLAG) as i32) == 0 {
             record::recount(r);

@@ -177,6 +177,8 @@ pub fn release(sk: *mut c_void) -> i32 {
                     record::forget_peer((*r).cookie, &(*r).backend, (*r).backend_port);
                 }
                 record::clear(r);
+            } else {
+                (*r).closed = 1;
             }
         }
     }

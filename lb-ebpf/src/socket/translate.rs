@@ -173,7 +173,7 @@ pub fn new_record(
         proto: to.proto,
         kind,
         counted: 0,
-        pad: 0,
+        closed: 0,
         backend_id: chosen.id,
         pool: to.frontend.pool,
         cookie,

@@ -165,6 +165,7 @@ fn the_schema_refuses_what_would_not_work() -> Result<()> {
         ("config.scheduler=fastest", "scheduler"),
         ("config.onBackendRemoval=drop", "onBackendRemoval"),
         ("config.serviceMetrics=0", "serviceMetrics"),
+        ("config.passiveHealth=maybe", "passiveHealth"),
         ("socketReset=auto", "socketReset"),
         ("config.logFormat=xml", "logFormat"),
         ("config.devices=null", "devices"),

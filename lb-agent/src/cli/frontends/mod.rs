@@ -355,6 +355,7 @@ pub(super) fn member(
         inactive_connections: inactive,
         state: match (b.state, eligibility) {
             (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
+            (backend::state::QUARANTINED, _) => "quarantined",
             (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
             _ => "draining",
         },

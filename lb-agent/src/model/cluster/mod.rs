@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -26,6 +26,8 @@ pub struct Cluster {
     machine: Machine,
     /// `None` until they are known.
     service_cidrs: Option<BTreeMap<String, Vec<Cidr>>>,
+    /// See [`Event::Quarantined`].
+    quarantined: BTreeMap<ObjectKey, Vec<SocketAddr>>,
     synced: Synced,
     pending: Pending,
     names: Names,
@@ -55,6 +57,8 @@ struct Pending {
     zone: Option<Before<Option<Arc<str>>>>,
     machine: Option<Before<Machine>>,
     addresses: Option<Before<Option<Addresses>>>,
+    /// Whose quarantine is another than before.
+    quarantined: BTreeSet<ObjectKey>,
 }
 
 /// What a fact was before it was first touched.
@@ -139,6 +143,12 @@ impl Cluster {
                 let all = all.into_iter().map(|one| (one.name, one.networks));
                 self.service_cidrs = Some(all.collect());
             }
+            Event::Quarantined(now) => {
+                let before = mem::replace(&mut self.quarantined, now);
+                let keys = before.keys().chain(self.quarantined.keys());
+                let changed = keys.filter(|key| before.get(*key) != self.quarantined.get(*key));
+                self.pending.quarantined.extend(changed.cloned());
+            }
             Event::ClusterUid(_) => {}
         }
     }
@@ -152,11 +162,13 @@ impl Cluster {
             zone,
             machine,
             addresses,
+            quarantined,
         } = mem::take(&mut self.pending);
         let mut changes = Changes {
             everything: zone.is_some_and(|Before(zone)| zone.as_ref() != self.zone())
                 || machine.is_some_and(|Before(machine)| machine != self.machine),
             addresses: addresses.is_some_and(|Before(list)| list != self.addresses),
+            services: quarantined,
             ..Changes::default()
         };
         for (key, before) in services {
@@ -244,6 +256,12 @@ impl Cluster {
     pub fn service_cidrs(&self) -> Option<Vec<Cidr>> {
         let all = self.service_cidrs.as_ref()?;
         Some(all.values().flatten().copied().collect())
+    }
+
+    /// The Service's backends that are in quarantine, the first one first.
+    #[must_use]
+    pub fn quarantined(&self, service: &ObjectKey) -> &[SocketAddr] {
+        self.quarantined.get(service).map_or(&[], Vec::as_slice)
     }
 
     /// Which sources have listed everything once.

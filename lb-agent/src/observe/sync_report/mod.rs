@@ -76,7 +76,10 @@ impl SyncReporter {
             Event::Node(_) | Event::NodeGone => (Kind::node, 1),
             Event::ServiceCidr(_) | Event::ServiceCidrGone(_) => (Kind::servicecidr, 1),
             Event::ServiceCidrs(all) => (Kind::servicecidr, all.len() as u64),
-            Event::Addresses(_) | Event::Machine(_) | Event::ClusterUid(_) => return,
+            Event::Addresses(_)
+            | Event::Machine(_)
+            | Event::Quarantined(_)
+            | Event::ClusterUid(_) => return,
         };
         for (_, total) in self.received.iter_mut().filter(|(k, _)| *k == kind) {
             *total += n;

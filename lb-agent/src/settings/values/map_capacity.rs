@@ -24,6 +24,7 @@ impl MapCapacity {
             (&maps::POOLS, &maps::AFFINITY_SHARES),
             (&maps::BACKENDS, &maps::ACTIVE),
             (&maps::BACKENDS, &maps::FLOW_COUNTS),
+            (&maps::BACKENDS, &maps::HANDSHAKES),
         ] {
             let of = |map| given.iter().rfind(|c| c.map == map).map(|c| c.entries);
             match (of(lead), of(follower)) {
@@ -112,7 +113,8 @@ mod tests {
                 "lb_pool_stats=7",
                 "lb_aff_shares=7",
                 "lb_active=9",
-                "lb_flow_counts=9"
+                "lb_flow_counts=9",
+                "lb_handshakes=9"
             ])
         );
     }

@@ -6,6 +6,7 @@ mod ownership;
 mod queries;
 mod retry;
 mod stale_sockets;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,6 +17,7 @@ use lb_common::frontend::{self, NodePortKey, VipKey, scope};
 use leavers::Leavers;
 use queries::Recheck;
 pub use stale_sockets::Association;
+pub use watched::Watched;
 
 use super::{
     mirror::{Effects, Mirror, NodePorts, Vips, restore},
@@ -54,6 +56,8 @@ pub struct Engine {
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     leavers: Leavers,
+    /// Services with passive health.
+    watching: BTreeSet<ObjectKey>,
     /// See [`Report::problems_changed`].
     pub(super) problems_changed: bool,
     pub(super) synced: bool,
@@ -89,6 +93,7 @@ impl Engine {
             checks: BTreeMap::new(),
             addresses_dirty: false,
             leavers: Leavers::default(),
+            watching: BTreeSet::new(),
             problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
@@ -321,12 +326,15 @@ impl Engine {
                 });
                 continue;
             }
+            let quarantined = self.cluster.quarantined(&service.key);
+            plan::quarantine::apply(pool, quarantined);
             self.leavers.keep(&service.key, pool, *index, &self.mirror);
             match Job::new(&service.key, pool, *index, &mut self.mirror, maps, report) {
                 Some(job) => jobs.push(job),
                 None => self.mirror.verify(*index),
             }
         }
+        self.watch(&service.key, &plan);
         let ServicePlan {
             pools,
             frontends,
@@ -372,6 +380,7 @@ impl Engine {
     fn forget(&mut self, key: &ObjectKey) {
         self.deferred.remove(key);
         self.errors.remove(key);
+        self.watching.remove(key);
         self.problems_changed |= self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {
             return;

@@ -47,6 +47,8 @@ struct Entry {
     users: u32,
     /// Memberships in which it is not terminating.
     active: u32,
+    /// Memberships in which it is in quarantine.
+    quarantined: u32,
     /// Memberships in which it is local.
     local: u32,
     /// Memberships in which its address is this machine's.
@@ -223,6 +225,7 @@ impl Backends {
         let (state, flags) = self.get(id).map_or((0, 0), |e| e.written);
         MemberFlags::default()
             .with(MemberFlags::TERMINATING, state == state::TERMINATING)
+            .with(MemberFlags::QUARANTINED, state == state::QUARANTINED)
             .with(MemberFlags::LOCAL, flags & flags::LOCAL != 0)
             .with(MemberFlags::OWN, flags & flags::OWN != 0)
     }
@@ -285,6 +288,7 @@ impl Entry {
             key,
             users: 0,
             active: 0,
+            quarantined: 0,
             local: 0,
             own: 0,
             members: 0,
@@ -301,6 +305,9 @@ impl Entry {
         if !flags.has(MemberFlags::TERMINATING) {
             step(&mut self.active);
         }
+        if flags.has(MemberFlags::QUARANTINED) {
+            step(&mut self.quarantined);
+        }
         if flags.has(MemberFlags::LOCAL) {
             step(&mut self.local);
         }
@@ -314,6 +321,7 @@ impl Entry {
         shown(
             MemberFlags::default()
                 .with(MemberFlags::TERMINATING, self.active == 0)
+                .with(MemberFlags::QUARANTINED, self.quarantined > 0)
                 .with(MemberFlags::LOCAL, self.local > 0)
                 .with(MemberFlags::OWN, self.own > 0),
         )
@@ -333,7 +341,9 @@ impl Entry {
 
 /// State and flags of an entry.
 fn shown(member: MemberFlags) -> (u8, u16) {
-    let state = if member.has(MemberFlags::TERMINATING) {
+    let state = if member.has(MemberFlags::QUARANTINED) {
+        state::QUARANTINED
+    } else if member.has(MemberFlags::TERMINATING) {
         state::TERMINATING
     } else {
         state::ACTIVE

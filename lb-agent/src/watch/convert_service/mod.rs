@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
 use crate::model::{
-    Cidr, Forwarding, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights,
+    Cidr, Forwarding, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights,
     cidr::parse_ip,
 };
 
@@ -23,12 +23,14 @@ pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
 pub const WEIGHTS: &str = "lb-agent.io/weights";
 /// Chooses whom the backends of one Service see.
 pub const FORWARDING: &str = "lb-agent.io/forwarding";
+/// Whether backends whose handshakes fail are left out for a while.
+pub const PASSIVE_HEALTH: &str = "lb-agent.io/passive-health";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
 /// Prefix of our annotations.
 const PREFIX: &str = "lb-agent.io/";
 /// Every annotation of a Service that is read.
-const ANNOTATIONS: &[&str] = &[SCHEDULER, REMOVAL, WEIGHTS, FORWARDING];
+const ANNOTATIONS: &[&str] = &[SCHEDULER, PASSIVE_HEALTH, REMOVAL, WEIGHTS, FORWARDING];
 
 /// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
@@ -97,6 +99,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         removal: removal(object, &mut problems),
         weights: weights(object, &mut problems),
         forwarding: forwarding(object, &mut problems),
+        passive_health: passive_health(object, &mut problems),
         key,
         problems,
     })
@@ -292,6 +295,17 @@ fn unknown_annotations(object: &api::Service, problems: &mut Vec<String>) {
 fn annotation<'a>(object: &'a api::Service, name: &str) -> Option<&'a str> {
     let annotations = object.metadata.annotations.as_ref()?;
     annotations.get(name).map(String::as_str)
+}
+
+fn passive_health(object: &api::Service, problems: &mut Vec<String>) -> Option<PassiveHealth> {
+    let text = annotation(object, PASSIVE_HEALTH)?;
+    let found = PassiveHealth::parse(text);
+    if found.is_none() {
+        problems.push(format!(
+            "annotation {PASSIVE_HEALTH}: {text:?} is neither on nor off: the agent's default is used"
+        ));
+    }
+    found
 }
 
 fn removal(object: &api::Service, problems: &mut Vec<String>) -> Option<Removal> {

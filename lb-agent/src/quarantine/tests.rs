@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use super::*;
+
+const STEP: Duration = Duration::from_millis(200);
+
+struct Bed {
+    quarantine: Quarantine,
+    counts: Handshakes,
+    now: Instant,
+}
+
+fn at() -> SocketAddr {
+    SocketAddr::from(([10, 1, 0, 1], 8080))
+}
+
+impl Bed {
+    /// A backend that was seen once.
+    fn new() -> Self {
+        let mut bed = Self {
+            quarantine: Quarantine::default(),
+            counts: Handshakes {
+                failed: 40,
+                answered: 2,
+            },
+            now: Instant::now(),
+        };
+        assert_eq!(bed.look(0, 0), None, "what was before says nothing");
+        bed
+    }
+
+    fn look(&mut self, failed: u32, answered: u32) -> Option<Change> {
+        self.now += STEP;
+        self.counts.failed = self.counts.failed.wrapping_add(failed);
+        self.counts.answered += answered;
+        self.quarantine.counted(at(), self.counts, self.now)
+    }
+
+    fn tried(&mut self, after: Duration, answered: bool) -> Option<Change> {
+        self.now += after;
+        assert_eq!(self.quarantine.trials(self.now), [at()]);
+        assert!(self.quarantine.trials(self.now).is_empty(), "one at a time");
+        self.quarantine.tried(at(), answered, self.now)
+    }
+}
+
+#[test]
+fn three_failures_without_an_answer_are_quarantine() {
+    let mut bed = Bed::new();
+    assert_eq!((bed.look(2, 0), bed.look(0, 1)), (None, None));
+    assert_eq!((bed.look(1, 0), bed.look(1, 0)), (None, None));
+    assert!(bed.quarantine.out().is_empty());
+    assert_eq!(bed.look(1, 0), Some(Change::Failed));
+    assert_eq!(bed.quarantine.out(), [at()]);
+}
+
+#[test]
+fn failures_are_forgotten_and_answers_among_them_count() {
+    let mut bed = Bed::new();
+    bed.look(2, 0);
+    bed.now += Duration::from_secs(10);
+    assert_eq!(bed.look(2, 0), None);
+    assert_eq!(bed.look(9, 1), None, "it answers others");
+}
+
+#[test]
+fn trials_become_rarer_and_the_one_that_is_answered_ends_it() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.look(3, 0), Some(Change::Failed));
+    assert!(bed.quarantine.trials(bed.now).is_empty(), "not at once");
+    for pause in [1, 1, 2, 4, 4] {
+        assert_eq!(bed.tried(Duration::from_secs(pause), false), None);
+    }
+    let answered = bed.tried(Duration::from_secs(4), true);
+    assert_eq!(answered, Some(Change::Answered));
+    assert!(bed.quarantine.out().is_empty());
+    // On probation: one that waited fails once more, two are too many.
+    assert_eq!(bed.look(1, 0), None);
+    assert_eq!(bed.look(1, 0), Some(Change::Failed));
+}
+
+#[test]
+fn an_answer_to_a_client_ends_it_and_so_does_time() {
+    let mut bed = Bed::new();
+    bed.look(3, 0);
+    assert_eq!(bed.look(0, 1), Some(Change::Answered));
+    bed.look(3, 0);
+    assert_eq!(bed.quarantine.out(), [at()]);
+    bed.now += Duration::from_mins(5);
+    assert_eq!(bed.look(0, 0), Some(Change::Released));
+    assert!(bed.quarantine.out().is_empty());
+}
+
+#[test]
+fn counts_that_begin_anew_are_no_failures_and_who_goes_is_forgotten() {
+    let mut bed = Bed::new();
+    bed.counts = Handshakes::default();
+    assert_eq!(bed.look(0, 0), None);
+    bed.counts.failed = u32::MAX - 1;
+    bed.look(0, 0);
+    assert_eq!(bed.look(3, 0), Some(Change::Failed), "they wrap");
+    bed.quarantine.keep(&BTreeSet::new());
+    assert!(bed.quarantine.out().is_empty());
+}

@@ -1,0 +1,147 @@
+//! One backend: trusted, in quarantine, or trusted on probation.
+
+use std::time::{Duration, Instant};
+
+use lb_common::handshakes::Handshakes;
+
+use super::Change;
+
+/// So many handshakes must fail, none answered between, before a backend is in quarantine.
+const FAILURES: u32 = 3;
+/// Likewise within [`PROBATION`] of its return. Two: a connection that waited all the time fails once
+/// more before its next SYN is answered.
+const FAILURES_ON_PROBATION: u32 = 2;
+/// A failure is forgotten when none follows for so long.
+const MEMORY: Duration = Duration::from_secs(10);
+/// How long a backend that is back is on probation.
+const PROBATION: Duration = Duration::from_secs(10);
+/// Before a trial: the first pause, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// After so long in quarantine, clients try it themselves: trials come from the node, to which a
+/// network policy may be closed.
+const LONGEST: Duration = Duration::from_mins(5);
+
+#[derive(Debug)]
+pub(super) struct Track {
+    counts: Handshakes,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Trusted {
+        failures: u32,
+        last: Instant,
+        probation_until: Instant,
+    },
+    Out {
+        since: Instant,
+        /// `None` while one is under way.
+        next_trial: Option<Instant>,
+        pause: Duration,
+    },
+}
+
+impl Track {
+    /// What was counted before says nothing.
+    pub(super) fn new(counts: Handshakes, now: Instant) -> Self {
+        let state = State::Trusted {
+            failures: 0,
+            last: now,
+            probation_until: now,
+        };
+        Self { counts, state }
+    }
+
+    pub(super) fn counted(&mut self, counts: Handshakes, now: Instant) -> Option<Change> {
+        let before = std::mem::replace(&mut self.counts, counts);
+        let failed = grown(before.failed, counts.failed);
+        let answered = grown(before.answered, counts.answered) > 0;
+        match &mut self.state {
+            State::Out { since, .. } => {
+                if answered {
+                    return self.back(Change::Answered, now);
+                }
+                if now.duration_since(*since) >= LONGEST {
+                    return self.back(Change::Released, now);
+                }
+                None
+            }
+            State::Trusted {
+                failures,
+                last,
+                probation_until,
+            } => {
+                if answered || now.duration_since(*last) >= MEMORY {
+                    *failures = 0;
+                }
+                if answered || failed == 0 {
+                    return None;
+                }
+                *failures = failures.saturating_add(failed);
+                *last = now;
+                let most = if now < *probation_until {
+                    FAILURES_ON_PROBATION
+                } else {
+                    FAILURES
+                };
+                if *failures < most {
+                    return None;
+                }
+                self.state = State::Out {
+                    since: now,
+                    next_trial: Some(now + PAUSE.0),
+                    pause: PAUSE.0,
+                };
+                Some(Change::Failed)
+            }
+        }
+    }
+
+    /// Is a trial due? It is under way from then on.
+    pub(super) fn takes_trial(&mut self, now: Instant) -> bool {
+        match &mut self.state {
+            State::Out { next_trial, .. } => next_trial.take_if(|at| *at <= now).is_some(),
+            State::Trusted { .. } => false,
+        }
+    }
+
+    pub(super) fn tried(&mut self, answered: bool, now: Instant) -> Option<Change> {
+        let State::Out {
+            next_trial, pause, ..
+        } = &mut self.state
+        else {
+            return None;
+        };
+        if answered {
+            return self.back(Change::Answered, now);
+        }
+        *next_trial = Some(now + *pause);
+        *pause = PAUSE.1.min(*pause * 2);
+        None
+    }
+
+    pub(super) fn out_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Out { since, .. } => Some(since),
+            State::Trusted { .. } => None,
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what the callers return")]
+    fn back(&mut self, change: Change, now: Instant) -> Option<Change> {
+        self.state = State::Trusted {
+            failures: 0,
+            last: now,
+            probation_until: now + PROBATION,
+        };
+        Some(change)
+    }
+}
+
+/// By how much a count has grown. One that was begun anew, since its id was given to another backend,
+/// has not.
+fn grown(before: u32, now: u32) -> u32 {
+    let by = now.wrapping_sub(before);
+    if by > u32::MAX / 2 { 0 } else { by }
+}
