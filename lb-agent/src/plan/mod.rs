@@ -19,7 +19,8 @@ use no_local::NoLocalOf;
 use thiserror::Error;
 
 use crate::model::{
-    Cidr, Forwarding, Machine, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, Slice,
+    Cidr, Forwarding, Machine, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort,
+    Slice,
 };
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.

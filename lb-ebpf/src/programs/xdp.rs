@@ -86,7 +86,8 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
             // A frame carries no mark of the stack's.
             if p.sum_is_unfinished()
                 || flow::is_masqueraded(&s.flow)
-                || !frame::write(ctx, p, &s.flow, None) {
+                || !frame::write(ctx, p, &s.flow, None)
+            {
                 count(Reason::XdpToTc);
                 return Verdict::Pass;
             }

@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
 use crate::model::{
-    Cidr, Forwarding, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, ServiceType, Weights,
-    cidr::parse_ip,
+    Cidr, Forwarding, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, ServiceType,
+    Weights, cidr::parse_ip,
 };
 
 /// Chooses the scheduler of one Service.
