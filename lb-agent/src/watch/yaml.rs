@@ -4,7 +4,7 @@ use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::object::Object;
-use crate::settings::file::documents::{is_blank, split};
+use crate::documents::{is_blank, split};
 
 /// What a text holds.
 #[derive(Clone, PartialEq, Debug, Default)]

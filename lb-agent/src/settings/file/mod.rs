@@ -2,7 +2,6 @@
 //! or a warning that says why it has none.
 
 mod addresses;
-pub mod documents;
 mod fields;
 mod located;
 mod modes;
@@ -17,6 +16,7 @@ use located::Located;
 use serde_json::Value;
 
 use super::partial::Partial;
+use crate::documents;
 
 const VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";
