@@ -22,7 +22,8 @@ pub(super) fn reach(address: SocketAddr, path: Option<&str>, deadline: Instant) 
         stream
             .set_read_timeout(Some(ATTEMPT))
             .context("set a timeout")?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").context("ask")?;
+        let question = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(question.as_bytes()).context("ask")?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).context("read the answer")?;
         let answer = String::from_utf8_lossy(&answer);
@@ -45,7 +46,10 @@ pub(super) fn retry(deadline: Instant, mut attempt: impl FnMut() -> Result<()>) 
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{
+        io::{BufRead as _, BufReader},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -56,7 +60,9 @@ mod tests {
         thread::spawn(move || {
             for answer in answers {
                 let (mut stream, _) = listener.accept().unwrap();
-                let _asked = stream.read(&mut [0; 512]).unwrap();
+                // To its end: what is left unread when it closes resets the connection.
+                let mut asked = BufReader::new(stream.try_clone().unwrap()).lines();
+                while asked.next().is_some_and(|line| !line.unwrap().is_empty()) {}
                 stream.write_all(answer.as_bytes()).unwrap();
             }
         });
