@@ -249,6 +249,7 @@ fn every_map_has_its_limit_tried() {
         "lb_sched",
         "lb_active",
         "lb_flow_counts",
+        "lb_handshakes",
         "lb_pool_stats",
         "lb_aff_shares",
         // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs
@@ -261,9 +262,10 @@ fn every_map_has_its_limit_tried() {
         "lb_snat_peers",
         "lb_fragments",
         "lb_oversized",
-        // An LRU of who else has a tuple; one entry; one entry a CPU.
+        // An LRU of who else has a tuple; one entry twice; one entry a CPU.
         "lb_foreign",
         "lb_ports",
+        "lb_hash_key",
         "lb_refusals",
         // Of a fixed size: what stands behind the end of a smaller one is looked for in any case.
         "lb_known",
@@ -361,6 +363,7 @@ fn a_map_that_counts_for_another_is_not_made_smaller() -> Result<()> {
         "lb_aff_shares",
         "lb_active",
         "lb_flow_counts",
+        "lb_handshakes",
     ] {
         let mut agent = Start::new()
             .args(&["--map-capacity", &format!("{map}=4")])
