@@ -71,10 +71,11 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
 
 /// May a UDP socket connect to this Service, though no endpoint serves it now? Its datagrams are
 /// judged one by one where the address is routed to `lb0`; nothing translates them elsewhere, and
-/// such a socket would wait for ever.
+/// such a socket would wait for ever. (Where a policy admits no endpoint of another node, `lb0` would
+/// drop them in silence: the call fails, as kube-proxy lets each send fail.)
 #[inline(always)]
 fn waits_at_lb0(to: &Destination, refusal: &Refusal) -> bool {
-    if !matches!(refusal, Refusal::NoEndpoint | Refusal::NoLocal) || config::lb0() == 0 {
+    if !matches!(refusal, Refusal::NoEndpoint) || config::lb0() == 0 {
         return false;
     }
     if to.frontend.flags & frontend::ROUTED != 0 {
