@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use lb_common::{Proto, stats::PoolStats};
@@ -28,7 +28,19 @@ pub struct ServiceCounters {
     dir: BpfDir,
     /// Of how many Service ports.
     most: usize,
-    services: Mutex<BTreeMap<ObjectKey, Vec<Port>>>,
+    /// Held by a scrape from its beginning to its end: of two at once, both would add the same, and
+    /// the one that read first would take the other's counts for ones that began anew. The event loop
+    /// never waits for it.
+    scrape: Mutex<()>,
+    services: Mutex<Services>,
+}
+
+/// The Service ports, and what they have counted.
+#[derive(Debug, Default)]
+struct Services {
+    /// How many syncs have ended.
+    generation: u64,
+    ports: BTreeMap<ObjectKey, Vec<Port>>,
 }
 
 /// What a Service port has counted.
@@ -44,10 +56,19 @@ struct Sum {
 struct Port {
     name: Arc<str>,
     protocol: Proto,
-    /// Each with what it had counted at the last scrape.
-    pools: Vec<(u32, PoolStats)>,
+    pools: Vec<Pool>,
     /// What was counted until the last scrape.
     total: PoolStats,
+}
+
+/// A pool of a Service port.
+#[derive(Clone, Copy, Debug)]
+struct Pool {
+    index: u32,
+    /// What it had counted at the last scrape.
+    counted: PoolStats,
+    /// The generation in which the port got it: what was read earlier is of another owner.
+    since: u64,
 }
 
 /// A family of counters: its name, its meaning, and the part of the counts that it shows.
@@ -85,6 +106,7 @@ impl ServiceCounters {
             ServiceMetrics::Most(most) => Some(Self {
                 dir,
                 most,
+                scrape: Mutex::default(),
                 services: Mutex::default(),
             }),
         }
@@ -92,46 +114,77 @@ impl ServiceCounters {
 
     /// A sync has ended: Services may have other pools.
     pub fn synced(&self, report: &Report, engine: &Engine) {
-        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self.services();
+        services.generation += 1;
         for key in &report.services {
-            let now = ports(engine, key);
-            if now.is_empty() {
-                services.remove(key);
-                continue;
-            }
-            let known = services.remove(key).unwrap_or_default();
-            services.insert(key.clone(), carried(known, now));
+            services.replace(key, ports(engine, key));
         }
     }
 
-    /// The sums now, and how many ports were left out. The event loop waits for the lock, so it is
-    /// not held while the maps are read.
+    /// The sums now, and how many ports were left out.
     fn sums(&self) -> Result<(Vec<Sum>, usize), MapError> {
-        let lock = || self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let pools: Vec<u32> = {
-            let services = lock();
-            let ports = services.values().flatten().take(self.most);
-            ports
-                .flat_map(|p| p.pools.iter().map(|(pool, _)| *pool))
-                .collect()
-        };
-        let stats = Stats::open(&self.dir)?;
-        let mut counted = HashMap::with_capacity(pools.len());
-        for pool in pools {
-            counted.insert(pool, stats.service(pool)?);
+        self.sums_of(|pools| {
+            let stats = Stats::open(&self.dir)?;
+            let of = |pool: &u32| Ok((*pool, stats.service(*pool)?));
+            pools.iter().map(of).collect()
+        })
+    }
+
+    /// `read` reads what pools have counted. The event loop waits for the lock of the Services, so it
+    /// is not held meanwhile.
+    fn sums_of(
+        &self,
+        read: impl FnOnce(&[u32]) -> Result<HashMap<u32, PoolStats>, MapError>,
+    ) -> Result<(Vec<Sum>, usize), MapError> {
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let (generation, pools) = self.services().pools(self.most);
+        let counted = read(&pools)?;
+        Ok(self.services().add(self.most, generation, &counted))
+    }
+
+    fn services(&self) -> MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Services {
+    /// The ports of a Service now; none: it is gone.
+    fn replace(&mut self, key: &ObjectKey, mut now: Vec<Port>) {
+        let known = self.ports.remove(key).unwrap_or_default();
+        if now.is_empty() {
+            return;
         }
-        let mut services = lock();
-        let (mut sums, mut number) = (Vec::new(), 0);
-        for (service, ports) in services.iter_mut() {
+        for pool in now.iter_mut().flat_map(|port| &mut port.pools) {
+            pool.since = self.generation;
+        }
+        self.ports.insert(key.clone(), carried(known, now));
+    }
+
+    /// The generation, and the pools of the first `most` ports.
+    fn pools(&self, most: usize) -> (u64, Vec<u32>) {
+        let ports = self.ports.values().flatten().take(most);
+        let pools = ports.flat_map(|port| port.pools.iter().map(|pool| pool.index));
+        (self.generation, pools.collect())
+    }
+
+    /// Adds what was read of the pools of a generation. The sums, and how many ports were left out.
+    fn add(
+        &mut self,
+        most: usize,
+        generation: u64,
+        counted: &HashMap<u32, PoolStats>,
+    ) -> (Vec<Sum>, usize) {
+        let (mut sums, mut number) = (Vec::new(), 0_usize);
+        for (service, ports) in &mut self.ports {
             for port in ports {
                 number += 1;
-                if number > self.most {
+                if number > most {
                     continue;
                 }
-                for (pool, before) in &mut port.pools {
-                    if let Some(now) = counted.get(pool) {
-                        port.total = added(port.total, *before, *now);
-                        *before = *now;
+                for pool in port.pools.iter_mut().filter(|p| p.since <= generation) {
+                    if let Some(now) = counted.get(&pool.index) {
+                        port.total = added(port.total, pool.counted, *now);
+                        pool.counted = *now;
                     }
                 }
                 sums.push(Sum {
@@ -142,7 +195,7 @@ impl ServiceCounters {
                 });
             }
         }
-        Ok((sums, number.saturating_sub(self.most)))
+        (sums, number.saturating_sub(most))
     }
 }
 
@@ -151,7 +204,11 @@ fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
     let mut all: Vec<Port> = Vec::new();
     for (id, index) in engine.pools(key) {
         let (name, protocol) = (Arc::clone(&id.port), id.proto);
-        let pool = (*index, PoolStats::default());
+        let pool = Pool {
+            index: *index,
+            counted: PoolStats::default(),
+            since: 0,
+        };
         match all
             .iter_mut()
             .find(|p| p.name == name && p.protocol == protocol)
@@ -177,9 +234,10 @@ fn carried(mut known: Vec<Port>, mut now: Vec<Port>) -> Vec<Port> {
         };
         let before = known.swap_remove(at);
         port.total = before.total;
-        for (pool, counts) in &mut port.pools {
-            let same = before.pools.iter().find(|(known, _)| known == pool);
-            *counts = same.map_or_else(PoolStats::default, |(_, counts)| *counts);
+        for pool in &mut port.pools {
+            if let Some(same) = before.pools.iter().find(|p| p.index == pool.index) {
+                *pool = *same;
+            }
         }
     }
     now
@@ -232,6 +290,13 @@ impl Collector for ServiceCounters {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        path::Path,
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+        thread,
+        time::Duration,
+    };
+
     use super::*;
 
     fn counts(connections: u64) -> PoolStats {
@@ -245,7 +310,14 @@ mod tests {
         Port {
             name: "http".into(),
             protocol: Proto::Tcp,
-            pools: pools.iter().map(|(n, c)| (*n, counts(*c))).collect(),
+            pools: pools
+                .iter()
+                .map(|(index, counted)| Pool {
+                    index: *index,
+                    counted: counts(*counted),
+                    since: 0,
+                })
+                .collect(),
             total: counts(total),
         }
     }
@@ -258,6 +330,66 @@ mod tests {
         let before = vec![port(&[(1, 5), (2, 7)], 12)];
         let now = carried(before, vec![port(&[(2, 0), (3, 0)], 0)]);
         assert_eq!(now[0].total, counts(12));
-        assert_eq!(now[0].pools, [(2, counts(7)), (3, counts(0))]);
+        let pools: Vec<_> = now[0].pools.iter().map(|p| (p.index, p.counted)).collect();
+        assert_eq!(pools, [(2, counts(7)), (3, counts(0))]);
+    }
+
+    fn of_one_port(pool: u32) -> ServiceCounters {
+        let dir = BpfDir::at(Path::new("/nowhere"));
+        let counters = ServiceCounters::new(dir, ServiceMetrics::Most(10)).unwrap();
+        let web = ObjectKey::new("shop", "web");
+        counters
+            .services()
+            .replace(&web, vec![port(&[(pool, 0)], 0)]);
+        counters
+    }
+
+    #[test]
+    fn scrapes_at_once_count_nothing_twice() {
+        let counters = of_one_port(1);
+        let kernel = AtomicU64::new(1000);
+        let scrape = || {
+            let read = |pools: &[u32]| {
+                let now = kernel.fetch_add(1, SeqCst) + 1;
+                // The others may read more meanwhile, and the event loop goes on.
+                thread::sleep(Duration::from_millis(1));
+                drop(counters.services());
+                Ok(pools.iter().map(|pool| (*pool, counts(now))).collect())
+            };
+            for _ in 0..10 {
+                counters.sums_of(read).unwrap();
+            }
+        };
+        thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(scrape);
+            }
+        });
+        let read = |_: &[u32]| Ok(HashMap::new());
+        let (sums, _) = counters.sums_of(read).unwrap();
+        assert_eq!(sums[0].total, counts(kernel.load(SeqCst)));
+    }
+
+    #[test]
+    fn what_was_read_of_a_former_owner_is_not_the_next_ones() {
+        let counters = of_one_port(1);
+        let (web, db) = (ObjectKey::new("shop", "web"), ObjectKey::new("shop", "db"));
+        let read = |_: &[u32]| {
+            // A sync ends meanwhile: the pool is another Service's.
+            let mut services = counters.services();
+            services.generation += 1;
+            services.replace(&web, vec![port(&[(2, 0)], 0)]);
+            services.replace(&db, vec![port(&[(1, 0)], 0)]);
+            Ok(HashMap::from([(1, counts(1000))]))
+        };
+        let totals = |sums: Vec<Sum>| -> Vec<u64> {
+            let all = sums.iter().map(|sum| sum.total.connections);
+            all.collect()
+        };
+        let (sums, _) = counters.sums_of(read).unwrap();
+        assert_eq!(totals(sums), [0, 0]);
+        let read = |_: &[u32]| Ok(HashMap::from([(1, counts(3)), (2, counts(4))]));
+        let (sums, _) = counters.sums_of(read).unwrap();
+        assert_eq!(totals(sums), [3, 4]);
     }
 }
