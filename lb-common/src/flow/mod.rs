@@ -7,8 +7,7 @@ mod state;
 
 pub use ports::{PortRange, PortRanges, RANGES};
 pub use state::{
-    Event, State, Timeouts, after, began, is_foreign_past, proves, seen, stream_began, units,
-    units_of,
+    Event, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units, units_of,
 };
 
 use crate::addr::{Addr, Proto};
@@ -127,11 +126,9 @@ pub mod flags {
     /// Beside [`DIRECT`]: its client is this node (a process, or a pod that is masqueraded), so the
     /// reply goes up the stack.
     pub const STACK: u8 = 1 << 3;
-    /// Of a forward entry: the next packet of the client's side resets both sides.
-    pub const RESET: u8 = 1 << 4;
     /// Beside [`LOCAL`]: the stack masquerades it. For the life of the flow, whatever its Service
     /// asks for by then: the backend knows one client.
-    pub const MASQUERADED: u8 = 1 << 5;
+    pub const MASQUERADED: u8 = 1 << 4;
 }
 
 /// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.

@@ -252,15 +252,6 @@ pub const fn is_foreign_past(last: u32, proto: u8, timeouts: &Timeouts, now_ns: 
     age > keep && age <= u32::MAX / 2
 }
 
-/// Does the client's acknowledgement (of SCTP: verification tag) show that it saw what the server
-/// opened its side with? TCP may acknowledge data behind it, of as much as a server sends before
-/// the handshake is complete (RFC 7413).
-#[inline(always)]
-#[must_use]
-pub const fn proves(proof: u32, number: u32) -> bool {
-    number.wrapping_sub(proof) < 1 << 16
-}
-
 /// When a UDP flow began, as [`Flow::proof`] of its reply entry keeps it: units of 2²⁰ ns.
 #[inline(always)]
 #[must_use]

@@ -153,10 +153,3 @@ fn what_lasts_gives_way_to_nothing() {
         assert!(state.keep_when_short(timeouts) < state.keep(timeouts));
     }
 }
-
-#[test]
-fn a_client_proves_itself_by_what_it_acknowledges() {
-    assert!(proves(1000, 1000) && proves(1000, 1000 + 14_600));
-    assert!(!proves(1000, 999) && !proves(1000, 1000 + 70_000));
-    assert!(proves(u32::MAX, 3));
-}

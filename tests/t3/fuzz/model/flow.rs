@@ -209,8 +209,7 @@ impl Flow {
         let proves = match self.proto {
             Proto::Udp => self.is_stream(self.by_server, now),
             _ if !self.by_server.has(PROVABLE) || !packet.acknowledges() => false,
-            Proto::Tcp => packet.number.wrapping_sub(self.proof) < 0x1_0000,
-            Proto::Sctp => packet.number == self.proof,
+            Proto::Tcp | Proto::Sctp => packet.number == self.proof,
         };
         if proves {
             self.by_client.bits |= OPEN;

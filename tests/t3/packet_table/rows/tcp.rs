@@ -108,6 +108,19 @@ fn proofs() -> Vec<Row> {
             )
             .then(ANYTHING, NOTHING)
             .records(Place::New),
+        // A blind sender would guess one of 65,536 windows soon.
+        row("a client's ACK of more than the server has sent does not confirm the flow")
+            .given(syn())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(SYN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .given(
+                tcp(ACK)
+                    .again()
+                    .edit(Layer::Transport, 8, &[0x0a, 0x0b, 0x0c, 0x0e]),
+            )
+            .then(ANYTHING, NOTHING)
+            .records(Place::New),
         row("a reset of the server does not confirm the flow")
             .given(syn())
             .then(to(FAR), PktForwarded)
