@@ -9,7 +9,10 @@ use lb_common::{
     flow::{FlowKey, NONE, direction, flags},
 };
 
-use super::{Action, Side, established::goes_on};
+use super::{
+    Action, Side,
+    established::{self, Place},
+};
 use crate::{
     count::count,
     flow::{
@@ -47,10 +50,10 @@ pub fn passes_out(p: &Packet, s: &mut Scratch) -> Action {
 /// another port.
 #[inline(always)]
 pub fn moved_out(p: &Packet, s: &mut Scratch, found: &flow::Entry) -> Action {
-    if goes_on(p, s, found, Side::NodeDevice) {
-        return Action::Deliver;
+    match established::place(p, s, found, Side::NodeDevice) {
+        Place::Outside => Action::Pass,
+        Place::Inside | Place::AtItsEnd => Action::Deliver,
     }
-    Action::Pass
 }
 
 /// What became of a direct connection.

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use lb_common::{
-    flow::{direction, flags, seen},
+    flow::{direction, seen},
     frontend::scope,
     handshakes::{ANSWERED, FAILED},
     member,
@@ -31,7 +31,8 @@ pub fn established(
     whole: u16,
     side: Side,
 ) -> Option<Action> {
-    if !goes_on(p, s, found, side) {
+    let place = place(p, s, found, side);
+    if place == Place::Outside {
         return None;
     }
     let action = if flow::is_local(&s.flow) {
@@ -39,30 +40,40 @@ pub fn established(
     } else {
         forward(ctx, p, s, whole, For::Forward)
     };
-    Some(if flow::is_to_reset(&s.flow) {
-        Action::reset(action)
-    } else {
-        action
+    Some(match place {
+        Place::AtItsEnd => Action::reset(action),
+        _ => action,
     })
 }
 
-/// Does this packet of the client's side belong to the flow whose forward entry was found, and
-/// copied to `s.flow`? If not, the flow is forgotten. If so, `s.flow` says whether it is to be reset.
+/// What a packet of the client's side is to the flow whose forward entry was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It opens another: the flow is forgotten.
+    Outside,
+    /// It goes where the flow goes.
+    Inside,
+    /// It is answered by the end of the flow, on both sides.
+    AtItsEnd,
+}
+
+/// What this packet of the client's side is to the flow whose forward entry was found, and copied to
+/// `s.flow`.
 #[inline(always)]
-pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
+pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
     if s.flow.generation == 0 {
-        return false;
+        return Place::Outside;
     }
     let now = flow::now();
     if flow::skip_reverse_lookup(p, s, found, now) {
-        return true;
+        return Place::Inside;
     }
     let Some(found) = found.current(&s.key, &mut s.flow) else {
-        return false;
+        return Place::Outside;
     };
     let Some(reverse) = flow::verified_reverse(p, s, found.table, now) else {
         flow::forget(s, found.table, None);
-        return false;
+        return Place::Outside;
     };
     // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
     let moves = !p.connects() || p.is_syn();
@@ -74,23 +85,20 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
         && !s.flow.is_verified(now)
         && !flow::is_direct(&s.flow)
         && count::handshake(s.flow.pool, s.flow.backend, FAILED) != 0;
-    let is_marked = flow::is_to_reset(&s.flow);
-    s.flow.flags &= !flags::RESET;
     let asks = if moves {
         !flow::is_direct(&s.flow)
     } else {
         lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
     };
-    let moved = is_marked || (asks && has_left(p, s, side, moves, is_repeated));
+    let moved = asks && has_left(p, s, side, moves, is_repeated);
     // Whoever the next packet of SCTP goes to knows no such association, and aborts it.
     if is_over || (moved && (moves || !p.is_tcp())) {
         flow::forget(s, found.table, Some(&reverse));
-        return false;
+        return Place::Outside;
     }
     if moved && !p.is_rst() && !p.is_fragment() {
         reverse.close(now);
-        s.flow.flags |= flags::RESET;
-        return true;
+        return Place::AtItsEnd;
     }
     reverse.client_sent(p, now);
     found.mark_verified(&s.key, &s.flow, p.ifindex, now);
@@ -103,7 +111,7 @@ pub fn goes_on(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> bool {
     if flow::is_local(&s.flow) || side == Side::Lb0 {
         reverse.moved_to(p.ifindex);
     }
-    true
+    Place::Inside
 }
 
 /// Has the flow's backend left its pool? What moves goes by what a new flow would be given: the

@@ -34,7 +34,6 @@ pub fn skip_reverse_lookup(p: &Packet, s: &Scratch, found: &Entry, now: u64) -> 
         && p.changes_nothing()
         && s.flow.ifindex == p.ifindex
         && s.flow.is_verified(now)
-        && !is_to_reset(&s.flow)
         && found.still(&s.key, &s.flow)
 }
 
@@ -61,12 +60,6 @@ pub fn is_lb0(flow: &Flow) -> bool {
 #[inline(always)]
 pub fn is_direct(flow: &Flow) -> bool {
     flow.flags & flags::DIRECT != 0
-}
-
-/// Are both sides to be reset?
-#[inline(always)]
-pub fn is_to_reset(flow: &Flow) -> bool {
-    flow.flags & flags::RESET != 0
 }
 
 /// Do its replies go up this node's stack?
