@@ -8,10 +8,17 @@ use testbed::{
     probe::{CrowdPlan, Ending, Family, Kind},
 };
 
-use super::{Bed, TURN, all_answered, once, plan, sized};
+use super::{Bed, Place, TURN, all_answered, once, plan, play, sized};
 
 /// How often it is emptied while connections are opened.
 const TIMES: u32 = 10;
+
+/// Does the pod network masquerade what the place's backend says first? Netfilter takes the answer to
+/// a question that it has forgotten for that (`docs/limits.md`), so nothing is open there while the
+/// table is emptied but what is silent.
+fn is_masqueraded(network: PodNetwork, place: &Place, bed: &Bed) -> bool {
+    network == PodNetwork::Flannel && place.name == bed.local.name
+}
 
 fn emptied(hook: Hook, network: PodNetwork) -> Result<()> {
     let bed = Bed::new(network, hook)?;
@@ -26,6 +33,7 @@ fn emptied(hook: Hook, network: PodNetwork) -> Result<()> {
     let count = sized(30, 1000);
     let mut held = Vec::new();
     let mut opening = Vec::new();
+    let mut between = Vec::new();
     let mut first = 33_000;
     for (place, ..) in bed.all() {
         for case @ Case { family, kind } in matrix() {
@@ -38,12 +46,20 @@ fn emptied(hook: Hook, network: PodNetwork) -> Result<()> {
             all_answered(&crowd.opened(TURN)?, place.name, &what)?;
             held.push((crowd, place, what));
         }
-        let to = place.node_port(&bed.nodes, Family::V4);
-        let crowd = bed.nodes.client.crowd(CrowdPlan {
+        let plan = CrowdPlan {
             per_second: 50,
-            ..plan(Kind::Tcp, to, 100, None)
-        })?;
-        opening.push((crowd, place));
+            ..plan(
+                Kind::Tcp,
+                place.node_port(&bed.nodes, Family::V4),
+                100,
+                None,
+            )
+        };
+        if is_masqueraded(network, place, &bed) {
+            between.push((plan, place));
+        } else {
+            opening.push((bed.nodes.client.crowd(plan)?, place));
+        }
     }
     for _ in 0..TIMES {
         for node in [&bed.nodes.near, &bed.nodes.far] {
@@ -52,6 +68,14 @@ fn emptied(hook: Hook, network: PodNetwork) -> Result<()> {
         for (crowd, place, what) in &held {
             let again = crowd.ask_again(u64::from(count), TURN)?;
             all_answered(&again, place.name, what)?;
+        }
+        for (plan, place) in &between {
+            let plan = CrowdPlan {
+                count: plan.count / TIMES,
+                ..*plan
+            };
+            let what = format!("{hook}, {network}, {}, new ones", place.name);
+            play(&bed.nodes.client, plan, place.name, &what)?;
         }
     }
     for (crowd, place) in &opening {
