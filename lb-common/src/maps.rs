@@ -74,6 +74,8 @@ maps! {
     UDP_PEERS: "lb_udp_peers", 1 << 17, v 1, state;
     /// one entry, [`Agent`](crate::sock::Agent)
     AGENT: "lb_agent", 1, v 1, config;
+    /// cookie of a network namespace (SO_NETNS_COOKIE) whose sockets are left alone → 1
+    NETNS: "lb_netns", 1 << 13, v 1, config;
     /// [`AffinityKey`](crate::affinity::AffinityKey) → [`Affinity`](crate::affinity::Affinity)
     AFFINITY: "lb_affinity", 1 << 16, v 1, state;
     /// pool index → [`AffinityShare`](crate::affinity::AffinityShare); mmapable

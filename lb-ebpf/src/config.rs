@@ -28,7 +28,8 @@ macro_rules! rodata {
 rodata! {
     /// Cookie of the network namespace of the host (SO_NETNS_COOKIE, Linux 5.14).
     HOST_NETNS_COOKIE: u64 = 0, host_netns_cookie;
-    /// `--socket-lb`: 0 off, 1 only in the host's namespace, 2 all.
+    /// `--socket-lb`: 0 off, 1 only in the host's namespace, 2 all, 3 auto: all but those of
+    /// namespaces in `lb_netns`.
     SOCKET_LB: u32 = 2, socket_lb;
     /// 1: sockets bound to a device (SO_BINDTODEVICE) are left alone.
     SKIP_BOUND_DEVICE: u32 = 1, skip_bound_device;

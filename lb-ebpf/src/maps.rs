@@ -83,6 +83,9 @@ pub static UDP_PEERS: LruHashMap<UdpPeerKey, UdpPeer, { maps::UDP_PEERS.capacity
 #[btf_map(name = "lb_agent")]
 pub static AGENT: Array<Agent, { maps::AGENT.capacity as usize }> = Array::new();
 
+#[btf_map(name = "lb_netns")]
+pub static NETNS: HashMap<u64, u32, { maps::NETNS.capacity as usize }> = HashMap::new();
+
 #[btf_map(name = "lb_affinity")]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { maps::AFFINITY.capacity as usize }> =
     LruHashMap::new();

@@ -75,6 +75,7 @@ impl Options {
             SocketLb::Off => 0,
             SocketLb::Host => 1,
             SocketLb::All => 2,
+            SocketLb::Auto => 3,
         };
         let [v4, v6] = self.loopback_ports.map(u32::from);
         let (first, last) = self.snat_ports;

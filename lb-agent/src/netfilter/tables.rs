@@ -74,6 +74,9 @@ pub struct Chain {
     pub hook: Option<Hook>,
 }
 
+/// `NF_INET_LOCAL_OUT`
+const OUTPUT: u32 = 3;
+
 /// What a base chain hangs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hook {
@@ -107,6 +110,24 @@ pub fn tables(socket: &mut Socket) -> Result<Vec<(Family, String)>> {
 pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>> {
     let all = list(socket, GET_CHAIN, 0, &Attributes::default())?;
     Ok(all.iter().filter_map(chain).collect())
+}
+
+/// Are there rules that translate what the processes of this network namespace send? Those of
+/// iptables' legacy backend cannot be listed: its table is there from its first use on.
+pub fn translate_output(socket: &mut Socket) -> Result<bool> {
+    let all = list(socket, GET_CHAIN, 0, &Attributes::default())?;
+    let translates = |message: &Message| {
+        let a = &message.attributes;
+        let hook = walk(a, &[4, 1]).and_then(number);
+        let rules = find(a, 6).and_then(number);
+        hook == Some(OUTPUT) && rules > Some(0) && find(a, 7).map(text).as_deref() == Some("nat")
+    };
+    let names = |file: &str| {
+        let path = format!("/proc/thread-self/net/{file}");
+        std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|name| name == "nat"))
+    };
+    let legacy = ["ip_tables_names", "ip6_tables_names"];
+    Ok(all.iter().any(translates) || legacy.into_iter().any(names))
 }
 
 /// The rules of a table, in their order.

@@ -14,6 +14,7 @@ pub mod labels;
 pub mod metrics;
 pub(crate) mod name_keeper;
 pub mod names;
+pub(crate) mod namespaces;
 pub(crate) mod node_conditions;
 pub(crate) mod node_events;
 pub(crate) mod once;

@@ -3,9 +3,10 @@
 use crate::{
     observe::{
         audits::AuditMetrics, flow_sweeps::FlowSweepMetrics, kubeproxy::KubeProxyMetrics,
-        metrics::Registries, node_conditions::NodeMetrics, port_conflicts::PortMetrics,
-        quarantines::QuarantineMetrics, recounts::RecountMetrics, snat_ports::SnatPortMetrics,
-        socket_resets::metrics::Metrics as ResetMetrics, sync_report::SyncMetrics,
+        metrics::Registries, namespaces::NamespaceMetrics, node_conditions::NodeMetrics,
+        port_conflicts::PortMetrics, quarantines::QuarantineMetrics, recounts::RecountMetrics,
+        snat_ports::SnatPortMetrics, socket_resets::metrics::Metrics as ResetMetrics,
+        sync_report::SyncMetrics,
     },
     serve::checks::CheckMetrics,
     watch::metrics::WatchMetrics,
@@ -18,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) resets: ResetMetrics,
     pub(super) watch: WatchMetrics,
     pub(super) sweeps: FlowSweepMetrics,
+    pub(super) namespaces: NamespaceMetrics,
 }
 
 /// Those of the event loop and the servers.
@@ -52,6 +54,7 @@ impl Metrics {
             resets: ResetMetrics::new(r),
             watch: WatchMetrics::new(r),
             sweeps: FlowSweepMetrics::new(r),
+            namespaces: NamespaceMetrics::new(r),
         }
     }
 }

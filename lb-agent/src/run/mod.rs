@@ -18,7 +18,7 @@ use phase::Phase;
 use quarantine::Quarantines;
 use schedule::Schedule;
 use snat_ports::Ports;
-use sockets::Sockets;
+use sockets::{Sockets, namespaces::Follower};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -46,7 +46,7 @@ use crate::{
     },
     settings::{
         Config,
-        values::{Devices, Lb0Mode, SocketReset},
+        values::{Devices, Lb0Mode, SocketLb, SocketReset},
     },
     sync::Engine,
     watch::source,
@@ -141,6 +141,12 @@ pub async fn run(config: Config) -> Result<()> {
         sweep(&dir, &config),
         FlowSweepReporter::new(metrics.sweeps),
     ));
+    if config.socket_lb == SocketLb::Auto {
+        // Before any program runs, so that no socket is translated that is to be left alone.
+        let mut follower = Follower::open(&dir, metrics.namespaces)?;
+        follower.look().await;
+        tokio::spawn(follower.run());
+    }
     let sockets = sockets(&config, metrics.recounts, metrics.resets);
     let lb0 = Lb0::new(config.lb0, config.service_cidrs.clone(), pair)?;
     let rewriting = Rewriting {

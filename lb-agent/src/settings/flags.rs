@@ -55,8 +55,10 @@ pub struct Flags {
     /// `native`: the peer device must run XDP too, or the packets are lost [default: auto]
     #[arg(long, env = "LB_AGENT_XDP_MODE", value_enum)]
     pub xdp_mode: Option<XdpMode>,
-    /// Which sockets are load-balanced when they connect: those of every Pod and the host, the
-    /// host's only, or none [default: all]
+    /// Which sockets are load-balanced when they connect: `auto` leaves those alone whose network
+    /// namespace translates by rules of its own (a mesh's side-car, a nested cluster) or has a
+    /// cluster IP itself; `all` is every Pod's and the host's; `host`
+    /// the host's only; `off` none [default: auto]
     #[arg(long, env = "LB_AGENT_SOCKET_LB", value_enum)]
     pub socket_lb: Option<SocketLb>,
     /// When the backend of connected UDP sockets stops serving: `auto` resets the sockets in every

@@ -4,5 +4,7 @@
 pub(crate) mod agent;
 pub mod destroy;
 pub mod listeners;
+pub mod namespaces;
+mod netns;
 pub mod records;
 pub mod recount;

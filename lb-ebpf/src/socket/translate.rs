@@ -12,6 +12,7 @@ use crate::{
     config,
     count::{connection, count, reject},
     lookup::{self, Chosen, Client, Frontend, Refusal},
+    maps::NETNS,
 };
 
 /// The destination of a connect or sendmsg, and what it is to us.
@@ -75,7 +76,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         Frontend::Service(frontend) => (Ours::Service, frontend),
         Frontend::UnknownPort => (Ours::UnknownPort, none),
     };
-    if ours != Ours::No && by_agent() {
+    if ours != Ours::No && (is_left_alone(ctx) || by_agent()) {
         ours = Ours::No;
     }
     Destination {
@@ -85,6 +86,13 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
         ours,
         frontend,
     }
+}
+
+/// Does the socket's network namespace want to see what the application named?
+#[inline(always)]
+fn is_left_alone<F: Family>(ctx: &Ctx<F>) -> bool {
+    // SAFETY: presence alone is read.
+    config::socket_lb() == 3 && unsafe { NETNS.get(&ctx.netns()) }.is_some()
 }
 
 /// Do node ports answer on loopback of this address's family?

@@ -11,6 +11,7 @@ use crate::{
     observe::{recounts::RecountReporter, socket_resets::ResetReporter},
 };
 
+pub(super) mod namespaces;
 mod recount;
 mod reset;
 

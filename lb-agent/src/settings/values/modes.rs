@@ -16,8 +16,11 @@ pub enum XdpMode {
 /// Which sockets are load-balanced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum SocketLb {
-    /// Every Pod's and the host's.
+    /// Every Pod's and the host's, but those in network namespaces that translate by themselves (a
+    /// mesh's side-car, a nested cluster) or that have a cluster IP themselves.
     #[default]
+    Auto,
+    /// Every Pod's and the host's, and every other container's.
     All,
     /// Those in the host's network namespace.
     Host,

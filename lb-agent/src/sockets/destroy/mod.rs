@@ -15,9 +15,10 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 mod diag;
-mod netns;
 
 use diag::{Connected, Diag, End};
+
+use super::netns;
 
 /// A connected socket as its record in `lb_sk` names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -125,7 +126,9 @@ pub async fn reset(proto: Proto, targets: Vec<Target>) -> Result<Outcome> {
 
 /// Runs on a thread that ends with the work: a thread that has entered another network namespace
 /// never does anything else.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let (tx, rx) = oneshot::channel();
     thread::Builder::new()
         .name("lb-reset".to_owned())
