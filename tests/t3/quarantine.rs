@@ -245,6 +245,44 @@ fn resets_count_too_and_the_last_one_always_stays() -> Result<()> {
 }
 
 #[test]
+fn one_that_leaves_while_it_is_out_is_trusted_when_it_is_back() -> Result<()> {
+    let bed = OneNode::with(Start::new(), |node| {
+        vec![service(&one_node::web_pods(node), "on")]
+    })?;
+    let (node, pod, to) = (&bed.node, bed.node.pod(0), VIP.at(Family::V4, PORT));
+    let at = pod.addr().v4.to_string();
+    let ready = service(&one_node::web_pods(node), "on");
+    let mut endpoints = one_node::web_pods(node);
+    (endpoints[0].ready, endpoints[0].serving) = (false, false);
+    let unready = service(&endpoints, "on");
+    fall_silent(pod)?;
+    let leave: [&dyn Fn() -> Result<()>; 2] = [&|| bed.apply(&unready), &|| {
+        node.remove_manifest(&ready.file())
+    }];
+    for leave in leave {
+        let waiting = hundred(bed.client(), Family::V4, to)?;
+        one_is_out(node)?;
+        poll::until_true(CHANGE, "it has no slot", || {
+            Ok(state(node, &at)? == "quarantined")
+        })?;
+        // Nobody asks it any more, or it would be out again.
+        drop(waiting);
+        leave()?;
+        poll::until_true(CHANGE, "no backend is in quarantine", || {
+            Ok(agent_output::metric(node, "lb_agent_quarantined_backends")? < 0.5)
+        })?;
+        bed.apply(&ready)?;
+        poll::until_true(CHANGE, "it has slots again", || {
+            Ok(state(node, &at).is_ok_and(|state| state == "ready"))
+        })?;
+    }
+    recover(pod)?;
+    poll::until_true(CHANGE, "it is asked", || {
+        Ok(bed.client().ask(Kind::Tcp, to)?.name == WEB[0])
+    })
+}
+
+#[test]
 fn without_it_a_silent_backend_stays() -> Result<()> {
     let bed = OneNode::with(Start::new(), |node| {
         vec![service(&one_node::web_pods(node), "off")]

@@ -4,8 +4,8 @@
 mod track;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
@@ -28,9 +28,9 @@ pub enum Change {
 }
 
 impl Quarantine {
-    /// Forgets all but these.
-    pub fn keep(&mut self, watched: &BTreeSet<SocketAddr>) {
-        self.0.retain(|at, _| watched.contains(at));
+    /// Forgets all but those that are watched.
+    pub fn keep(&mut self, is_watched: impl Fn(&SocketAddr) -> bool) {
+        self.0.retain(|at, _| is_watched(at));
     }
 
     /// What was counted of a backend until now.
@@ -42,12 +42,23 @@ impl Quarantine {
         track.counted(counts, now)
     }
 
-    /// Backends in quarantine to which a trial connection is due; each is due once until its result
-    /// is told.
-    pub fn trials(&mut self, now: Instant) -> Vec<SocketAddr> {
-        let tracks = self.0.iter_mut();
-        let due = tracks.filter_map(|(at, track)| track.takes_trial(now).then_some(*at));
-        due.collect()
+    /// Backends in quarantine to which a trial connection is due, `most` of them, those that wait
+    /// for longest; each is due once until its result is told.
+    pub fn trials(&mut self, now: Instant, most: usize) -> Vec<SocketAddr> {
+        let tracks = self.0.iter();
+        let mut due: Vec<_> = tracks
+            .filter(|(at, _)| may_be_tried(at.ip()))
+            .filter_map(|(at, track)| Some((track.trial_due(now)?, *at)))
+            .collect();
+        due.sort_unstable();
+        due.truncate(most);
+        let due = due.into_iter().map(|(_, at)| at);
+        due.inspect(|at| {
+            if let Some(track) = self.0.get_mut(at) {
+                track.begin_trial();
+            }
+        })
+        .collect()
     }
 
     /// Whether a trial connection was answered.
@@ -65,6 +76,16 @@ impl Quarantine {
         out.sort_unstable();
         out.into_iter().map(|(_, at)| at).collect()
     }
+}
+
+/// A backend can be anything that an object names; a connection from this node to these would
+/// reach its own processes, or nobody in the cluster.
+fn may_be_tried(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 
 const STEP: Duration = Duration::from_millis(200);
+const MOST: usize = 64;
 
 struct Bed {
     quarantine: Quarantine,
@@ -38,8 +39,8 @@ impl Bed {
 
     fn tried(&mut self, after: Duration, answered: bool) -> Option<Change> {
         self.now += after;
-        assert_eq!(self.quarantine.trials(self.now), [at()]);
-        assert!(self.quarantine.trials(self.now).is_empty(), "one at a time");
+        assert_eq!(self.quarantine.trials(self.now, MOST), [at()]);
+        assert_eq!(self.quarantine.trials(self.now, MOST), [], "one at a time");
         self.quarantine.tried(at(), answered, self.now)
     }
 }
@@ -67,7 +68,7 @@ fn failures_are_forgotten_and_answers_among_them_count() {
 fn trials_become_rarer_and_the_one_that_is_answered_ends_it() {
     let mut bed = Bed::new();
     assert_eq!(bed.look(3, 0), Some(Change::Failed));
-    assert!(bed.quarantine.trials(bed.now).is_empty(), "not at once");
+    assert_eq!(bed.quarantine.trials(bed.now, MOST), [], "not at once");
     for pause in [1, 1, 2, 4, 4] {
         assert_eq!(bed.tried(Duration::from_secs(pause), false), None);
     }
@@ -99,6 +100,53 @@ fn counts_that_begin_anew_are_no_failures_and_who_goes_is_forgotten() {
     bed.counts.failed = u32::MAX - 1;
     bed.look(0, 0);
     assert_eq!(bed.look(3, 0), Some(Change::Failed), "they wrap");
-    bed.quarantine.keep(&BTreeSet::new());
+    bed.quarantine.keep(|_| false);
     assert!(bed.quarantine.out().is_empty());
+}
+
+/// These are in quarantine, each a second later than the one before.
+fn out(all: &[SocketAddr]) -> (Quarantine, Instant) {
+    let (mut quarantine, mut now) = (Quarantine::default(), Instant::now());
+    for at in all {
+        quarantine.counted(*at, Handshakes::default(), now);
+        let counts = Handshakes {
+            failed: 3,
+            answered: 0,
+        };
+        assert_eq!(quarantine.counted(*at, counts, now), Some(Change::Failed));
+        now += Duration::from_secs(1);
+    }
+    (quarantine, now)
+}
+
+#[test]
+fn trials_are_few_at_a_time_and_who_waits_for_longest_is_first() {
+    let at = |n| SocketAddr::from(([10, 1, 0, n], 8080));
+    let (mut quarantine, now) = out(&[at(3), at(1), at(2)]);
+    assert_eq!(quarantine.trials(now, 2), [at(3), at(1)]);
+    assert_eq!(quarantine.trials(now, 0), []);
+    assert_eq!(quarantine.trials(now, 2), [at(2)]);
+    quarantine.tried(at(1), false, now);
+    quarantine.tried(at(3), false, now + Duration::from_secs(1));
+    let later = now + Duration::from_secs(9);
+    assert_eq!(quarantine.trials(later, 1), [at(1)]);
+}
+
+#[test]
+fn no_trial_goes_to_this_node_itself_or_out_of_the_cluster() {
+    let all = [
+        "127.0.0.1:80",
+        "[::1]:80",
+        "0.0.0.0:80",
+        "[::]:80",
+        "169.254.169.254:80",
+        "[fe80::1]:80",
+        "224.0.0.1:80",
+        "255.255.255.255:80",
+        "10.1.0.1:80",
+        "[fd00::1]:80",
+    ];
+    let all = all.map(|at| at.parse().expect("an address"));
+    let (mut quarantine, now) = out(&all);
+    assert_eq!(quarantine.trials(now, MOST), all[8..]);
 }

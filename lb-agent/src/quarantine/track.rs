@@ -98,11 +98,18 @@ impl Track {
         }
     }
 
-    /// Is a trial due? It is under way from then on.
-    pub(super) fn takes_trial(&mut self, now: Instant) -> bool {
-        match &mut self.state {
-            State::Out { next_trial, .. } => next_trial.take_if(|at| *at <= now).is_some(),
-            State::Trusted { .. } => false,
+    /// Since when a trial is due, if one is.
+    pub(super) fn trial_due(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Out { next_trial, .. } => next_trial.filter(|at| *at <= now),
+            State::Trusted { .. } => None,
+        }
+    }
+
+    /// A trial is under way until its result is told.
+    pub(super) fn begin_trial(&mut self) {
+        if let State::Out { next_trial, .. } = &mut self.state {
+            *next_trial = None;
         }
     }
 

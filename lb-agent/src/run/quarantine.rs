@@ -11,7 +11,7 @@ use std::{
 use lb_common::{handshakes::Handshakes, maps};
 use tokio::{
     net::TcpStream,
-    sync::mpsc,
+    task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 
@@ -31,8 +31,11 @@ const EVERY: Duration = Duration::from_millis(200);
 /// A trial connection that is not answered by then has failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Results of trials that may wait; more trials are never under way at once.
+/// Trials under way at once: each takes a descriptor, and for [`PATIENCE`] if nobody answers.
 const TRIALS: usize = 64;
+
+/// Backends in quarantine, by Service, the first one first.
+type Quarantined = BTreeMap<ObjectKey, Vec<SocketAddr>>;
 
 /// The looks of this node.
 pub(super) struct Quarantines {
@@ -41,16 +44,23 @@ pub(super) struct Quarantines {
     handshakes: Option<ArrayPin<Handshakes>>,
     quarantine: Quarantine,
     watched: Vec<Watched>,
+    /// Every id that a backend has: more than one while it moves.
+    ids: BTreeSet<(SocketAddr, u32)>,
+    /// The Services of each backend.
+    services: BTreeMap<SocketAddr, BTreeSet<ObjectKey>>,
+    /// What the event loop was told last.
+    told: Quarantined,
+    /// It is something else now, since something else is watched.
+    is_news: bool,
     ticks: Interval,
-    results: mpsc::Receiver<(SocketAddr, bool)>,
-    result: mpsc::Sender<(SocketAddr, bool)>,
+    trials: JoinSet<(SocketAddr, bool)>,
 }
 
 /// What has changed.
 #[derive(Debug, Default)]
 pub(super) struct News {
     /// Everything that is in quarantine now, by Service.
-    pub(super) quarantined: BTreeMap<ObjectKey, Vec<SocketAddr>>,
+    pub(super) quarantined: Quarantined,
     /// What happened, for each Service concerned.
     pub(super) changes: Vec<(ObjectKey, SocketAddr, Change)>,
 }
@@ -58,7 +68,6 @@ pub(super) struct News {
 impl Quarantines {
     /// Nothing is watched.
     pub(super) fn new(dir: &BpfDir) -> Self {
-        let (result, results) = mpsc::channel(TRIALS);
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -66,9 +75,12 @@ impl Quarantines {
             handshakes: None,
             quarantine: Quarantine::default(),
             watched: Vec::new(),
+            ids: BTreeSet::new(),
+            services: BTreeMap::new(),
+            told: Quarantined::new(),
+            is_news: false,
             ticks,
-            results,
-            result,
+            trials: JoinSet::new(),
         }
     }
 
@@ -81,31 +93,43 @@ impl Quarantines {
         Ok(())
     }
 
-    /// These are watched from now on.
+    /// These are watched from now on. One that leaves while it is in quarantine is trusted when it
+    /// comes back.
     pub(super) fn watch(&mut self, watched: Vec<Watched>) {
         if watched == self.watched {
             return;
         }
         self.watched = watched;
-        let all: BTreeSet<SocketAddr> = self.watched.iter().map(|w| w.at).collect();
-        self.quarantine.keep(&all);
+        self.ids = self.watched.iter().map(|w| (w.at, w.id)).collect();
+        self.services.clear();
+        for watched in &self.watched {
+            let services = self.services.entry(watched.at).or_default();
+            services.insert(watched.service.clone());
+        }
+        let services = &self.services;
+        self.quarantine.keep(|at| services.contains_key(at));
+        self.is_news = self.quarantined() != self.told;
     }
 
-    /// What changes next; waits forever while nothing is watched.
+    /// What changes next, by looks, by trials, or by what is watched; waits forever while nothing
+    /// is watched.
     pub(super) async fn news(&mut self) -> News {
+        if self.is_news {
+            return self.tell(&[]);
+        }
         if self.watched.is_empty() {
             return pending().await;
         }
         loop {
             let changes = tokio::select! {
                 _ = self.ticks.tick() => self.look(Instant::now()),
-                Some((at, answered)) = self.results.recv() => {
+                Some(Ok((at, answered))) = self.trials.join_next() => {
                     let change = self.quarantine.tried(at, answered, Instant::now());
                     change.map(|change| (at, change)).into_iter().collect()
                 }
             };
             if !changes.is_empty() {
-                return self.told(&changes);
+                return self.tell(&changes);
             }
         }
     }
@@ -114,14 +138,12 @@ impl Quarantines {
         let Some(handshakes) = &self.handshakes else {
             return Vec::new();
         };
-        // Several Services may have a backend, and both ids of one while it moves.
         let mut counts: BTreeMap<SocketAddr, Handshakes> = BTreeMap::new();
-        let ids: BTreeSet<(SocketAddr, u32)> = self.watched.iter().map(|w| (w.at, w.id)).collect();
-        for (at, id) in ids {
-            let Ok(found) = handshakes.load(id) else {
+        for (at, id) in &self.ids {
+            let Ok(found) = handshakes.load(*id) else {
                 continue;
             };
-            let sum = counts.entry(at).or_default();
+            let sum = counts.entry(*at).or_default();
             sum.failed = sum.failed.wrapping_add(found.failed);
             sum.answered = sum.answered.wrapping_add(found.answered);
         }
@@ -130,39 +152,40 @@ impl Quarantines {
             let change = self.quarantine.counted(at, counts, now);
             changes.extend(change.map(|change| (at, change)));
         }
-        for at in self.quarantine.trials(now) {
-            let result = self.result.clone();
-            tokio::spawn(async move {
+        let room = TRIALS.saturating_sub(self.trials.len());
+        for at in self.quarantine.trials(now, room) {
+            self.trials.spawn(async move {
                 let connected = timeout(PATIENCE, TcpStream::connect(at)).await;
-                // Without a receiver the agent is ending.
-                let _ = result.send((at, matches!(connected, Ok(Ok(_))))).await;
+                (at, matches!(connected, Ok(Ok(_))))
             });
         }
         changes
     }
 
-    fn told(&self, changes: &[(SocketAddr, Change)]) -> News {
-        let mut news = News::default();
+    /// Everything that is in quarantine now.
+    fn quarantined(&self) -> Quarantined {
+        let mut all = Quarantined::new();
         for at in self.quarantine.out() {
-            let services = self.watched.iter().filter(|w| w.at == at);
-            for service in services {
-                let all = news.quarantined.entry(service.service.clone());
-                let all = all.or_default();
-                if !all.contains(&at) {
-                    all.push(at);
-                }
+            for service in self.services.get(&at).into_iter().flatten() {
+                all.entry(service.clone()).or_default().push(at);
             }
         }
-        for (at, change) in changes {
-            let services: BTreeSet<&ObjectKey> = self
-                .watched
-                .iter()
-                .filter(|w| w.at == *at)
-                .map(|w| &w.service)
-                .collect();
-            let of = services.into_iter().cloned();
-            news.changes.extend(of.map(|key| (key, *at, *change)));
+        all
+    }
+
+    fn tell(&mut self, changes: &[(SocketAddr, Change)]) -> News {
+        self.is_news = false;
+        self.told = self.quarantined();
+        let of = changes.iter().flat_map(|(at, change)| {
+            let services = self.services.get(at).into_iter().flatten();
+            services.map(|key| (key.clone(), *at, *change))
+        });
+        News {
+            quarantined: self.told.clone(),
+            changes: of.collect(),
         }
-        news
     }
 }
+
+#[cfg(test)]
+mod tests;
