@@ -15,6 +15,9 @@ const SIZED: &str = "flows::";
 /// The one that plays random packets.
 const FUZZ: &str = "fuzz::random_packets";
 
+/// Those that play everything at once.
+const EVERYTHING: &str = "flows::everything";
+
 /// What is soaked, if not the tests of flows.
 #[derive(Subcommand)]
 pub(crate) enum What {
@@ -26,6 +29,13 @@ pub(crate) enum What {
         /// The first sequence's seed; without one, another each time
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Play everything at once, by tc and by XDP: clients of all kinds and a flood, while agents are
+    /// upgraded, restarted and killed, endpoints move and conntrack is emptied
+    All {
+        /// For so long altogether
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
     },
 }
 
@@ -40,6 +50,10 @@ pub(crate) fn run(what: Option<&What>, filter: &[String]) -> Result<ExitCode> {
                 ("LB_FUZZ_SEED", seed.to_string()),
             ];
             (vec![FUZZ.to_owned()], environment)
+        }
+        Some(What::All { minutes }) => {
+            let environment = vec![("LB_SOAK_MINUTES", minutes.to_string())];
+            (vec![EVERYTHING.to_owned()], environment)
         }
         None if filter.is_empty() => (vec![SIZED.to_owned()], vec![]),
         None => (filter.to_vec(), vec![]),

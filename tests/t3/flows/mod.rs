@@ -4,6 +4,7 @@
 
 mod crowds;
 mod direct;
+mod everything;
 mod floods;
 mod masqueraded;
 mod netfilter;

@@ -20,12 +20,13 @@ pub(crate) enum Rights {
 }
 
 /// Variables of the caller that mean something to a test or a demo, and that sudo would drop.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 12] = [
     "CI",
     "LB_FUZZ_PACKETS",
     "LB_FUZZ_SEED",
     "LB_REFEREE_CLUSTERS",
     "LB_REFEREE_SEED",
+    "LB_SOAK_MINUTES",
     "LB_TEST_THREADS",
     "NO_COLOR",
     "RUST_BACKTRACE",
