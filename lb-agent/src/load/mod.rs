@@ -75,7 +75,7 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
         tracing::info!(maps = ?replaced, "maps recreated: their layout or capacity differs from the pinned ones");
         copy::from_pins(dir, &mut maps);
     }
-    programs::load_all(&mut ebpf)?;
+    programs::load_wanted(&mut ebpf, options)?;
     Ok(Loaded {
         ebpf,
         maps,

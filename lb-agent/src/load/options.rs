@@ -22,6 +22,8 @@ pub struct Options {
     pub socket_lb: SocketLb,
     /// bind() to a node port in the host's namespace is refused.
     pub bind_hold: bool,
+    /// Some device is named by `--attach-xdp`.
+    pub xdp: bool,
     /// Sockets bound to a device are left alone.
     pub skip_bound_device: bool,
     /// The kernel has MPTCP (see [`Features`](super::probe::Features)).
@@ -53,6 +55,7 @@ impl Default for Options {
         Self {
             socket_lb: SocketLb::default(),
             bind_hold: true,
+            xdp: true,
             skip_bound_device: true,
             mptcp: true,
             loopback_ports: [true; 2],

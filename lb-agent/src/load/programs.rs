@@ -1,11 +1,17 @@
 //! Every program of the object, the hook that it belongs to, and the order in which programs are
 //! attached: those that undo a translation before those that make one.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, BorrowedFd},
+    panic, thread,
+};
 
 use anyhow::{Context, Result, bail};
 use aya::{Btf, Ebpf, programs::Program};
 use lb_sys::{CgroupHook, TcHook};
+
+use super::Options;
 
 /// Where a program runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +40,15 @@ impl Hook {
             Self::TcIngress => Some(TcHook::Ingress),
             Self::TcEgress | Self::Lb0Out | Self::Lb0Back => Some(TcHook::Egress),
             Self::Cgroup(_) | Self::Xdp | Self::IterSockets => None,
+        }
+    }
+
+    /// Is there anything to attach its program to?
+    const fn is_used(self, options: &Options) -> bool {
+        match self {
+            Self::Xdp => options.xdp,
+            Self::Lb0Out | Self::Lb0Back => options.lb0,
+            Self::Cgroup(_) | Self::TcEgress | Self::TcIngress | Self::IterSockets => true,
         }
     }
 }
@@ -86,37 +101,54 @@ pub fn by_hook(hook: Hook) -> Option<&'static Spec> {
     ALL.iter().find(|s| s.hook == hook)
 }
 
-/// Has the kernel verify every program of the object. The error names the first that it refuses,
-/// with the kernel's message.
-pub(crate) fn load_all(ebpf: &mut Ebpf) -> Result<()> {
+/// Has the kernel verify the programs of the object, side by side: most of an agent's start is that.
+/// Those that are attached nowhere are left out. The error names the first in [`ALL`] that the kernel
+/// refuses, with its message.
+pub(crate) fn load_wanted(ebpf: &mut Ebpf, options: &Options) -> Result<()> {
     let btf = Btf::from_sys_fs().context(
         "cannot read the kernel's types from /sys/kernel/btf/vmlinux: a kernel with CONFIG_DEBUG_INFO_BTF is needed",
     )?;
+    let mut found: BTreeMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let mut wanted = Vec::new();
     for spec in ALL {
-        let program = ebpf
-            .program_mut(spec.name)
+        let program = found
+            .remove(spec.name)
             .with_context(|| format!("program {}: not in the eBPF object", spec.name))?;
-        let result = match program {
-            Program::CgroupSockAddr(p) => p.load(),
-            Program::CgroupSock(p) => p.load(),
-            Program::SockOps(p) => p.load(),
-            Program::SchedClassifier(p) => p.load(),
-            Program::Xdp(p) => p.load(),
-            Program::Iter(p) => p.load("bpf_sk_storage_map", &btf),
-            _ => bail!("program {}: of a kind that is never attached", spec.name),
-        };
-        result.with_context(|| format!("the kernel refused program {}", spec.name))?;
+        if spec.hook.is_used(options) {
+            wanted.push((spec, program));
+        }
     }
-    if let Some((name, _)) = ebpf
-        .programs()
-        .find(|(name, _)| ALL.iter().all(|s| s.name != *name))
-    {
+    if let Some(name) = found.keys().next() {
         bail!("program {name}: not in the agent's list, so it would never be attached");
     }
-    Ok(())
+    let btf = &btf;
+    thread::scope(|scope| {
+        let loads: Vec<_> = wanted
+            .into_iter()
+            .map(|(spec, program)| scope.spawn(move || load(spec, program, btf)))
+            .collect();
+        loads.into_iter().try_for_each(|load| {
+            load.join()
+                .unwrap_or_else(|panic| panic::resume_unwind(panic))
+        })
+    })
 }
 
-/// The descriptor of a loaded program; `None` if the object does not contain it.
+fn load(spec: &Spec, program: &mut Program, btf: &Btf) -> Result<()> {
+    let result = match program {
+        Program::CgroupSockAddr(p) => p.load(),
+        Program::CgroupSock(p) => p.load(),
+        Program::SockOps(p) => p.load(),
+        Program::SchedClassifier(p) => p.load(),
+        Program::Xdp(p) => p.load(),
+        Program::Iter(p) => p.load("bpf_sk_storage_map", btf),
+        _ => bail!("program {}: of a kind that is never attached", spec.name),
+    };
+    result.with_context(|| format!("the kernel refused program {}", spec.name))
+}
+
+/// The descriptor of a loaded program; `None` if the object does not contain it, an error if it was
+/// not loaded.
 pub(crate) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<BorrowedFd<'a>>> {
     let Some(program) = ebpf.program(name) else {
         return Ok(None);

@@ -51,6 +51,7 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
     let options = Options {
         socket_lb: config.socket_lb,
         bind_hold: config.bind_hold == BindHold::On,
+        xdp: !config.xdp.is_empty(),
         fib_source: features.fib_source,
         mptcp: features.mptcp,
         loopback_ports: node_ports::on_loopback(&config.node_port_addresses),

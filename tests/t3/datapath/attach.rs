@@ -55,6 +55,31 @@ fn every_program_is_in_the_object_and_is_attached() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_is_attached_nowhere_is_not_loaded() -> Result<()> {
+    let bed = BareNode::new()?;
+    for (xdp, lb0) in [(false, true), (true, false)] {
+        let options = Options {
+            xdp,
+            lb0,
+            ..Options::default()
+        };
+        let dir = bed.dir()?;
+        let loaded = bed
+            .netns
+            .block(|| load::load(load::OBJECT, &dir, &options))?;
+        for (name, program) in loaded.ebpf.programs() {
+            let expected = match name {
+                "lb_xdp" => xdp,
+                "lb_vip_out" | "lb_vip_back" => lb0,
+                _ => true,
+            };
+            assert_eq!(program.info().is_ok(), expected, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_restart_swaps_programs_in_place_and_keeps_maps() -> Result<()> {
     let bed = BareNode::new()?;
     let devices = [bed.device("eth0", false)?, bed.device("eth0.100", false)?];
