@@ -112,8 +112,10 @@ fn hammer(bed: &Bed) -> Result<Vec<(Hammer, String)>> {
         anyhow::Ok(())
     };
     let client = bed.nodes.client.host();
-    for (place, ..) in bed.all() {
-        for case in matrix() {
+    // In the suite one of each kind, since they leave no CPU idle.
+    let each = sized(1, 4);
+    for (n, (place, ..)) in (0..).zip(bed.all()) {
+        for (_, case) in (0..).zip(matrix()).filter(|(m, _)| (m + n) % 4 < each) {
             let to = place.node_port(&bed.nodes, case.family);
             start("a client outside", client, case.kind, to, &[place.name])?;
         }
@@ -163,7 +165,7 @@ fn start(bed: &mut Bed, node: usize, hook: Hook) -> Result<()> {
 
 fn everything(hook: Hook) -> Result<()> {
     let lasting = lasting()?;
-    let mut bed = Bed::new(PodNetwork::Flannel, hook)?;
+    let mut bed = Bed::new(PodNetwork::Routed, hook)?;
     // More than the connections of a minute to one place, and none of those that are held.
     let ports = [
         ("net/ipv4/ip_local_port_range", "36000 65535"),
