@@ -79,3 +79,29 @@ fn a_dump_has_everything_but_secrets_with_or_without_an_agent() -> Result<()> {
     ensure!(all["lb-agent-dump/get-services.json"].contains("FrontendList"));
     Ok(())
 }
+
+/// A container of the image has neither a file system to write to nor `tar`.
+#[test]
+fn a_dump_to_standard_output_is_the_archive_alone() -> Result<()> {
+    let bed = bed()?;
+    let dir = tempfile::tempdir()?;
+    let (file, said) = (dir.path().join("x.tar.gz"), dir.path().join("said"));
+    let line = format!(
+        "{} dump - --bpf-dir {} > {} 2> {}",
+        agent::binary()?.display(),
+        bed.node.bpf_dir().display(),
+        file.display(),
+        said.display()
+    );
+    bed.node.run(&["sh", "-c", &line])?;
+    let names = bed
+        .node
+        .run(&["tar", "-tzf", &file.display().to_string()])?;
+    ensure!(names.contains("lb-agent-dump/get-services.json"), "{names}");
+    let said = std::fs::read_to_string(said)?;
+    ensure!(said.starts_with("standard output: "), "{said}");
+    // What is there already is not written over.
+    let taken = agent::verb(&bed.node, &["dump", &file.display().to_string()]);
+    ensure!(taken.is_err());
+    Ok(())
+}

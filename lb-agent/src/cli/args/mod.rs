@@ -187,8 +187,8 @@ pub struct Dump {
     /// The agent's log, to be added too
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// The archive to write
-    #[arg(value_name = "FILE.tar.gz")]
+    /// The archive to write, which must not exist yet; - is standard output
+    #[arg(value_name = "FILE.tar.gz|-")]
     pub file: PathBuf,
 }
 

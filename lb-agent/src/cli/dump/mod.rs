@@ -1,12 +1,15 @@
 //! `lb-agent dump FILE.tar.gz`: everything that a bug report needs, without secrets. Each part is
-//! gathered by itself: one that fails says so in its file, and the others are there.
+//! gathered by itself: one that fails says so in its file, and the others are there. `-` is standard
+//! output, for containers without a file system of their own.
 
 mod redact;
 
 use std::{
     env,
     fmt::Write as _,
-    fs::{self, File},
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::Command,
 };
@@ -55,10 +58,19 @@ const TOOLS: &[(&str, &[&str])] = &[
 
 /// Carries the verb out.
 pub fn run(args: &Dump) -> Result<()> {
-    let shown = args.file.display();
-    let file = File::create(&args.file).with_context(|| format!("create {shown}"))?;
+    let is_stdout = args.file.as_os_str() == "-";
+    let shown = if is_stdout {
+        "standard output".to_owned()
+    } else {
+        args.file.display().to_string()
+    };
+    let to: Box<dyn Write> = if is_stdout {
+        Box::new(io::stdout().lock())
+    } else {
+        Box::new(create(&args.file).with_context(|| format!("create {shown}"))?)
+    };
     let mut archive = Archive {
-        tar: Builder::new(GzEncoder::new(file, Compression::default())),
+        tar: Builder::new(GzEncoder::new(to, Compression::default())),
         now: jiff::Timestamp::now().as_second().unsigned_abs(),
         parts: 0,
     };
@@ -68,10 +80,25 @@ pub fn run(args: &Dump) -> Result<()> {
         .tar
         .into_inner()
         .with_context(|| format!("write {shown}"))?;
-    gz.finish().with_context(|| format!("write {shown}"))?;
-    print(&format!(
+    let mut to = gz.finish().with_context(|| format!("write {shown}"))?;
+    to.flush().with_context(|| format!("write {shown}"))?;
+    let said = format!(
         "{shown}: {parts} files; names and addresses of Services and pods are in it, tokens and passwords are not\n"
-    ))
+    );
+    if is_stdout {
+        eprint!("{said}");
+        return Ok(());
+    }
+    print(&said)
+}
+
+/// A file that only its owner can read, and that nothing was at before: no link is followed.
+fn create(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
@@ -162,7 +189,7 @@ fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
 }
 
 struct Archive {
-    tar: Builder<GzEncoder<File>>,
+    tar: Builder<GzEncoder<Box<dyn Write>>>,
     /// Seconds since 1970.
     now: u64,
     parts: usize,
@@ -232,4 +259,25 @@ fn pins_of(dir: &BpfDir) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn an_archive_is_its_owners_alone_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.tar.gz");
+        let file = create(&path).unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(create(&path).is_err());
+        let link = dir.path().join("link");
+        symlink(dir.path().join("elsewhere"), &link).unwrap();
+        assert!(create(&link).is_err());
+        assert!(!dir.path().join("elsewhere").exists());
+    }
 }

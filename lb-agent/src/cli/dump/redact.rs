@@ -35,20 +35,9 @@ pub(super) fn redacted(text: &str) -> String {
 }
 
 fn of_line(line: &str) -> String {
-    let lower = line.to_lowercase();
     let end = line.len() - line.trim_end_matches(['\n', '\r']).len();
     let (line, newline) = line.split_at(line.len() - end);
-    let value = SECRETS.iter().find_map(|key| {
-        let at = lower.find(key)? + key.len();
-        // The value is behind a colon or an equals sign, which may be behind a quotation mark.
-        let rest = line.get(at..)?;
-        let sign = rest.find([':', '='])?;
-        rest[..sign]
-            .chars()
-            .all(|c| matches!(c, '"' | '\'' | ' '))
-            .then_some(at + sign + 1)
-    });
-    let line = match value {
+    let line = match value_of(line) {
         Some(at) if !line[at..].trim().is_empty() => format!("{} {REDACTED}", &line[..at]),
         _ => line.to_owned(),
     };
@@ -56,6 +45,25 @@ fn of_line(line: &str) -> String {
     let mut out: String = words.map(of_word).collect();
     out.push_str(newline);
     out
+}
+
+/// Where the first value of a secret begins: what is behind it may belong to it, and goes too.
+fn value_of(line: &str) -> Option<usize> {
+    // Of the same length as the line, whatever its letters are.
+    let lower = line.to_ascii_lowercase();
+    let places = SECRETS.iter().flat_map(|key| {
+        let ends = lower.match_indices(key).map(|(at, _)| at + key.len());
+        ends.filter_map(|end| {
+            // The value is behind a colon or an equals sign, which may be behind a quotation mark.
+            let rest = &line[end..];
+            let sign = rest.find([':', '='])?;
+            rest[..sign]
+                .chars()
+                .all(|c| matches!(c, '"' | '\'' | ' '))
+                .then_some(end + sign + 1)
+        })
+    });
+    places.min()
 }
 
 fn is_of_token(c: char) -> bool {
@@ -81,6 +89,13 @@ mod tests {
             ("token: abc\n", "token: REDACTED\n"),
             ("  \"password\": \"x\",\n", "  \"password\": REDACTED\n"),
             ("--api-key=x y\n", "--api-key= REDACTED\n"),
+            ("password=hunter2 token=abc\n", "password= REDACTED\n"),
+            ("token=abc password=hunter2\n", "token= REDACTED\n"),
+            (
+                "token refresh failed, token=abc\n",
+                "token refresh failed, token= REDACTED\n",
+            ),
+            ("İ Token: tokens token=ß\n", "İ Token: REDACTED\n"),
             ("Authorization: Bearer x", "Authorization: REDACTED"),
             ("a eyJhbGciOi.eyJpc3Mi.c2ln b\n", "a REDACTED b\n"),
             ("a eyJ.b c\n", "a eyJ.b c\n"),
