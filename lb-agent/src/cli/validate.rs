@@ -17,7 +17,7 @@ use crate::{
 pub fn run(args: &Validate) -> Result<ExitCode> {
     let mut report = Report::default();
     if let Some(path) = &args.config {
-        config(path, &mut report);
+        config(path, args.config_strict, &mut report);
     }
     if let Some(dir) = &args.manifests {
         let node = args.node_name.as_deref().unwrap_or_default();
@@ -46,15 +46,14 @@ impl Report {
     }
 }
 
-fn config(path: &Path, report: &mut Report) {
+fn config(path: &Path, is_strict: bool, report: &mut Report) {
     let shown = path.display();
     match ConfigFile::load(path) {
         Err(error) => {
-            // The parser's own words name the line.
             let reason = error.chain().skip(1).map(ToString::to_string);
             let reason: Vec<String> = reason.collect();
             let reason = reason.join(": ");
-            match line_of(&reason) {
+            match ConfigFile::stopped_at(&error).or_else(|| line_of(&reason)) {
                 Some(line) => report.error(format!("{shown}:{line}: {reason}")),
                 None => report.error(format!("{shown}: {reason}")),
             }
@@ -64,12 +63,20 @@ fn config(path: &Path, report: &mut Report) {
             report
                 .lines
                 .extend(warnings.map(|w| format!("{shown}: has no meaning here: {w}")));
+            if is_strict && let Err(refusal) = read.refuse_strangers(path) {
+                report.error(refusal.to_string());
+                return;
+            }
+            let strangers = read.strangers.iter();
+            report
+                .lines
+                .extend(strangers.map(|s| format!("{shown}: {s}")));
             report.lines.push(format!("{shown}: good"));
         }
     }
 }
 
-/// `line N` in a message of the YAML parser.
+/// `line N` in what is said of a field.
 fn line_of(reason: &str) -> Option<u64> {
     let (_, rest) = reason.split_once("line ")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -123,4 +130,56 @@ fn folder(dir: &Path, node: &str, report: &mut Report) -> Result<()> {
         }
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const HEAD: &str =
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+
+    fn validated(text: &str, is_strict: bool) -> (Vec<String>, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, text).unwrap();
+        let mut report = Report::default();
+        config(&path, is_strict, &mut report);
+        let shown = path.display().to_string();
+        let lines = report.lines.into_iter();
+        let lines = lines.map(|line| line.replace(&shown, "f")).collect();
+        (lines, report.errors)
+    }
+
+    #[test]
+    fn strangers_are_shown_and_refused_where_that_is_asked() {
+        let text = format!("{HEAD}strictARP: true\n");
+        let (lines, errors) = validated(&text, false);
+        assert_eq!(errors, 0, "{lines:?}");
+        assert!(lines[0].starts_with("f: line 3: strictARP: "), "{lines:?}");
+        assert_eq!(lines[1..], ["f: good"]);
+        let (lines, errors) = validated(&text, true);
+        assert_eq!((lines.len(), errors), (1, 1), "{lines:?}");
+        assert!(
+            lines[0].starts_with("--config f: refused by --config-strict: line 3: strictARP"),
+            "{lines:?}"
+        );
+        assert_eq!(validated(HEAD, true).0, ["f: good"]);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_whole_file() {
+        for (text, line) in [
+            (format!("{HEAD}mode: [\nx: y\n"), 3),
+            (format!("kind: A\n---\n{HEAD}mode: [\nx: y\n"), 5),
+            (format!("kind: A\n---\n{HEAD}mode: a\nmode: b\n"), 5),
+            (format!("kind: A\n---\n{HEAD}nonsense: a\n"), 5),
+        ] {
+            let (lines, errors) = validated(&text, false);
+            assert_eq!(errors, 1, "{lines:?}");
+            assert!(lines[0].starts_with(&format!("f:{line}: ")), "{lines:?}");
+        }
+    }
 }

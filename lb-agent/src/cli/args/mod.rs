@@ -235,6 +235,9 @@ pub struct Validate {
     /// A KubeProxyConfiguration
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Refuse what the agent refuses with --config-strict
+    #[arg(long, requires = "config")]
+    pub config_strict: bool,
     /// The Node that Services are planned for
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,

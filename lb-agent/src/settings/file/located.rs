@@ -10,6 +10,24 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
+/// What is said in front of the parser's words on a document that does not begin the file: they
+/// count its lines.
+#[derive(Debug)]
+struct CountedFrom(u64);
+
+impl fmt::Display for CountedFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the document of line {}, counted from there", self.0)
+    }
+}
+
+/// The line of the file where the parser stopped, if it is the parser's error.
+pub(super) fn stopped_at(error: &anyhow::Error) -> Option<u64> {
+    let parser = error.downcast_ref::<serde_saphyr::Error>()?;
+    let first = error.downcast_ref().map_or(1, |CountedFrom(line)| *line);
+    Some(first + parser.location()?.line() - 1)
+}
+
 /// What a document says, and where.
 #[derive(Debug, Default)]
 pub(super) struct Located {
@@ -28,7 +46,11 @@ impl Located {
             strict_booleans: true,
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
         };
-        let tree: Option<Node> = serde_saphyr::from_str_with_options(text, options)?;
+        let tree: Option<Node> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| match first {
+                1 => anyhow::Error::new(error),
+                line => anyhow::Error::new(error).context(CountedFrom(line)),
+            })?;
         let mut read = Self::default();
         read.value = match tree {
             None => Value::Null,

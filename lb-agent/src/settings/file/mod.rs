@@ -71,6 +71,12 @@ impl ConfigFile {
         Ok(read)
     }
 
+    /// The line of the whole file where the parser stopped, if it is the parser's error.
+    #[must_use]
+    pub fn stopped_at(error: &anyhow::Error) -> Option<u64> {
+        located::stopped_at(error)
+    }
+
     /// Refuses what kube-proxy would go on without.
     pub fn refuse_strangers(&self, path: &Path) -> Result<()> {
         ensure!(
@@ -102,11 +108,7 @@ fn choose(text: &str) -> Result<(Located, Vec<String>)> {
     };
     let read = |(line, part): &(usize, &str)| {
         let line = u64::try_from(*line).unwrap_or(1);
-        let read = Located::read(part, line).map_err(|error| match line {
-            1 => error,
-            line => error.context(format!("the document of line {line}, counted from there")),
-        });
-        read.map(|read| (line, read))
+        Located::read(part, line).map(|read| (line, read))
     };
     if rest.is_empty() {
         return Ok((read(first)?.1, Vec::new()));
