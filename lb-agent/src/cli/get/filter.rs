@@ -90,8 +90,18 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Keeps what is asked for; fails for a word that nothing answers to.
-    pub(super) fn apply<T>(&self, rows: &mut Vec<Row<T>>, book: &Book) -> Result<()> {
+    /// Fails for a word that none of the rows answers to.
+    pub(super) fn require<T>(&self, rows: &[Row<T>]) -> Result<()> {
+        for wanted in &self.wanted {
+            if !rows.iter().any(|row| wanted.admits(row)) {
+                bail!("nothing is found for {wanted}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is asked for.
+    pub(super) fn retain<T>(&self, rows: &mut Vec<Row<T>>, book: &Book) {
         let labelled = self.labels.map(|labels| {
             let all = book.services().iter();
             let keys = all.filter(|service| labels.admits(&service.labels));
@@ -109,15 +119,9 @@ impl<'a> Filter<'a> {
                 })
             });
         }
-        for wanted in &self.wanted {
-            if !rows.iter().any(|row| wanted.admits(row)) {
-                bail!("nothing is found for {wanted}");
-            }
-        }
         if !self.wanted.is_empty() {
             rows.retain(|row| self.wanted.iter().any(|wanted| wanted.admits(row)));
         }
-        Ok(())
     }
 }
 
@@ -170,7 +174,8 @@ mod tests {
             labels: None,
         };
         let mut rows = vec![row("shop/web", "10.96.0.1:80", "shop/web-1")];
-        let error = filter.apply(&mut rows, &Book::default()).unwrap_err();
+        filter.retain(&mut rows, &Book::default());
+        let error = filter.require(&rows).unwrap_err();
         assert!(error.to_string().contains("svc/nobody"), "{error}");
     }
 }

@@ -77,6 +77,8 @@ struct List<'a, T> {
 pub(super) trait Show {
     /// Filtered and sorted.
     fn prepare(&mut self, get: &Get, book: &Book) -> Result<()>;
+    /// Fails if something that is named is not there. Of what is prepared.
+    fn require(&self, get: &Get) -> Result<()>;
     /// Everything.
     fn text(&self, get: &Get) -> Result<String>;
     /// What is new or different since `before`, and what is gone; `before` becomes the present.
@@ -85,11 +87,15 @@ pub(super) trait Show {
 
 impl<T: Serialize> Show for Listing<T> {
     fn prepare(&mut self, get: &Get, book: &Book) -> Result<()> {
-        Filter::of(get).apply(&mut self.rows, book)?;
+        Filter::of(get).retain(&mut self.rows, book);
         if let Some(path) = &get.sort_by {
             self.sort(path)?;
         }
         Ok(())
+    }
+
+    fn require(&self, get: &Get) -> Result<()> {
+        Filter::of(get).require(&self.rows)
     }
 
     fn text(&self, get: &Get) -> Result<String> {
@@ -287,5 +293,32 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn what_is_named_may_go_and_come_again() {
+        let mut get = Get::for_tests(ListOutput::Table);
+        get.names = vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
+        let look = |ids: &[&str]| {
+            let all: Vec<(&str, Option<u32>)> = ids.iter().map(|id| (*id, None)).collect();
+            let mut all = list(&all);
+            for row in &mut all.rows {
+                row.places = vec![format!("{}:80", row.id)];
+            }
+            all.prepare(&get, &Book::default()).unwrap();
+            all
+        };
+        let first = look(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        first.require(&get).unwrap();
+        let mut seen = BTreeMap::new();
+        first.changes(&get, &mut seen).unwrap();
+        let without = look(&["10.0.0.2", "10.0.0.3"]);
+        assert!(without.require(&get).is_err());
+        let text = without.changes(&get, &mut seen).unwrap();
+        assert_eq!(text, "10.0.0.1 is gone\n");
+        let text = look(&[]).changes(&get, &mut seen).unwrap();
+        assert_eq!(text, "10.0.0.2 is gone\n");
+        let again = look(&["10.0.0.1"]).changes(&get, &mut seen).unwrap();
+        assert!(again.contains("10.0.0.1"), "{again}");
     }
 }

@@ -52,6 +52,7 @@ pub fn run(get: &Get) -> Result<()> {
     let dir = BpfDir::at(get.pins.dir());
     let mut list = look(get, &dir)?;
     list.0.prepare(get, &list.1)?;
+    list.0.require(get)?;
     let mut reader = write(&list.0.text(get)?)?;
     if !get.watch {
         return Ok(());
@@ -62,9 +63,8 @@ pub fn run(get: &Get) -> Result<()> {
         thread::sleep(AGAIN);
         let (mut list, book) = look(get, &dir)?;
         // What is named may go, and come again.
-        if list.prepare(get, &book).is_ok() {
-            reader = write(&list.changes(get, &mut seen)?)?;
-        }
+        list.prepare(get, &book)?;
+        reader = write(&list.changes(get, &mut seen)?)?;
     }
     Ok(())
 }
@@ -143,10 +143,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of an endpoint of the Service that is asked, else of any with this address.
+    /// Of an endpoint of the Service that is asked; of any with this address where none is. A Service
+    /// whose endpoint is gone does not have it any more, and another one's may have its address by now.
     pub(super) fn of(book: &Book, named: Option<Named<'_>>, address: std::net::IpAddr) -> Self {
-        let ours = named.and_then(|named| Some((named.service, named.endpoint(address)?)));
-        let Some((service, endpoint)) = ours.or_else(|| book.backend(address)) else {
+        let found = match named {
+            Some(named) => named.endpoint(address).map(|found| (named.service, found)),
+            None => book.backend(address),
+        };
+        let Some((service, endpoint)) = found else {
             return Self::default();
         };
         let pod = endpoint.pod.as_ref();
@@ -198,4 +202,41 @@ pub(super) fn named(dir: &BpfDir, book: &Book) -> Result<Vec<Frontend>> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{NamedEndpoint, NamedPort, NamedService};
+
+    #[test]
+    fn an_address_that_another_service_has_now_names_nobody_of_this_one() {
+        let service = |name: &str, vip: &str, address: &str| NamedService {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+            ports: vec![NamedPort {
+                name: String::new(),
+                protocol: "TCP".to_owned(),
+                port: 80,
+                frontends: vec![format!("{vip}:80")],
+            }],
+            endpoints: vec![NamedEndpoint {
+                address: address.parse().unwrap(),
+                pod: Some(format!("{name}-1")),
+                node: None,
+                zone: None,
+            }],
+        };
+        let book = Book::new(vec![
+            service("web", "10.96.0.1", "10.0.0.1"),
+            service("other", "10.96.0.2", "10.0.0.2"),
+        ]);
+        let web = book.frontend("TCP", "10.96.0.1", 80);
+        assert!(web.is_some());
+        let pod = |named, address: &str| Place::of(&book, named, address.parse().unwrap()).pod;
+        assert_eq!(pod(web, "10.0.0.1").as_deref(), Some("shop/web-1"));
+        assert_eq!(pod(web, "10.0.0.2"), None);
+        assert_eq!(pod(None, "10.0.0.2").as_deref(), Some("shop/other-1"));
+    }
 }
