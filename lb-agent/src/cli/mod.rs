@@ -9,6 +9,7 @@ pub mod dump;
 pub mod explain;
 mod frontends;
 pub mod get;
+mod offline;
 mod output;
 mod running;
 mod state;

@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::Result;
 
-use super::{args::Validate, output::print};
+use super::{args::Validate, offline::Offline, output::print};
 use crate::{
-    model::{Cluster, ObjectKey},
-    plan::{self, PlanConfig},
+    model::{Cidr, ObjectKey},
+    plan,
     settings::file::ConfigFile,
-    watch::manifests,
 };
 
 /// Carries the verb out; 1 if anything cannot be read, or would not be programmed as it asks.
@@ -20,8 +19,8 @@ pub fn run(args: &Validate) -> Result<ExitCode> {
         config(path, args.config_strict, &mut report);
     }
     if let Some(dir) = &args.manifests {
-        let node = args.node_name.as_deref().unwrap_or_default();
-        folder(dir, node, &mut report)?;
+        let node = args.node_name.as_deref();
+        folder(dir, node, &args.external_ip_cidrs, &mut report)?;
     }
     let Report { lines, errors } = report;
     print(
@@ -83,8 +82,14 @@ fn line_of(reason: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-fn folder(dir: &Path, node: &str, report: &mut Report) -> Result<()> {
-    let read = manifests::read(dir, node)?;
+fn folder(
+    dir: &Path,
+    node: Option<&str>,
+    external_ips: &[Cidr],
+    report: &mut Report,
+) -> Result<()> {
+    let read = Offline::read(dir, node, external_ips)?;
+    let before = report.errors;
     for problem in &read.problems {
         report.error(problem.to_string());
     }
@@ -93,21 +98,13 @@ fn folder(dir: &Path, node: &str, report: &mut Report) -> Result<()> {
             .iter()
             .map(|w| format!("{}: {w}", dir.display())),
     );
-    let mut cluster = Cluster::default();
-    for event in read.lists {
-        cluster.apply(event);
-    }
-    let config = PlanConfig {
-        node_name: node.into(),
-        lb0: true,
-        ..PlanConfig::default()
-    };
+    let (cluster, config) = (&read.cluster, &read.config);
     let zone = cluster.zone().map(|zone| &**zone);
     let planned = cluster.services().map(|service| {
         let slices = cluster.slices(&service.key);
         (
             service.key.clone(),
-            plan::plan(service, slices, zone, &config),
+            plan::plan(service, slices, zone, config),
         )
     });
     let plans: BTreeMap<ObjectKey, plan::ServicePlan> = planned.collect();
@@ -124,7 +121,7 @@ fn folder(dir: &Path, node: &str, report: &mut Report) -> Result<()> {
         dir.display(),
         read.files,
         plans.len(),
-        match report.errors {
+        match report.errors - before {
             0 => "good".to_owned(),
             n => format!("{n} problems"),
         }
@@ -181,5 +178,26 @@ mod tests {
             assert_eq!(errors, 1, "{lines:?}");
             assert!(lines[0].starts_with(&format!("f:{line}: ")), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn external_ips_are_admitted_as_by_the_flag_and_each_part_counts_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join("a.yaml"),
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  clusterIP: 10.96.0.1\n  externalIPs: [198.18.0.1]\n  ports:\n  - port: 80\n",
+        )
+        .unwrap();
+        let mut report = Report {
+            lines: Vec::new(),
+            errors: 3,
+        };
+        folder(dir.path(), None, &[], &mut report).unwrap();
+        assert_eq!(report.errors, 4, "{:?}", report.lines);
+        assert!(report.lines.last().unwrap().ends_with("1 problems"));
+        let admitted = ["198.18.0.0/15".parse().unwrap()];
+        folder(dir.path(), None, &admitted, &mut report).unwrap();
+        assert_eq!(report.errors, 4, "{:?}", report.lines);
+        assert!(report.lines.last().unwrap().ends_with("good"));
     }
 }

@@ -5,8 +5,11 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::get::Labels;
-use crate::settings::flags::{
-    CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
+use crate::{
+    model::Cidr,
+    settings::flags::{
+        CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
+    },
 };
 
 /// Replaces kube-proxy on this node, with eBPF.
@@ -220,6 +223,14 @@ pub struct Explain {
     /// With --manifests: the Node that it is explained for
     #[arg(long, value_name = "NAME", requires = "manifests")]
     pub node_name: Option<String>,
+    /// With --manifests: networks from which externalIPs of Services are accepted, as by the agent
+    #[arg(
+        long,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        requires = "manifests"
+    )]
+    pub external_ip_cidrs: Vec<Cidr>,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Form,
@@ -241,6 +252,14 @@ pub struct Validate {
     /// The Node that Services are planned for
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Networks from which externalIPs of Services are accepted, as by the agent
+    #[arg(
+        long,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        requires = "manifests"
+    )]
+    pub external_ip_cidrs: Vec<Cidr>,
 }
 
 /// `lb-agent version`

@@ -14,17 +14,16 @@ use super::{
     args::{Explain, Form},
     ask,
     get::{Place, book},
+    offline::Offline,
     output::print,
     state::state_dir,
 };
 use crate::{
     explain::{Explanation, Facts, explain},
     maps::dir::BpfDir,
-    model::{Cluster, ObjectKey},
+    model::ObjectKey,
     names::NameFiles,
-    plan::PlanConfig,
     serve::local,
-    watch::manifests,
 };
 
 /// From where a client comes.
@@ -39,12 +38,29 @@ enum Side {
 pub fn run(args: &Explain) -> Result<ExitCode> {
     let words: Vec<&str> = args.subject.iter().map(String::as_str).collect();
     let said = match words[..] {
-        ["flow", source, destination] => flow::explain(args, source, destination)?,
+        ["flow", source, destination] => {
+            of_services_alone(args)?;
+            flow::explain(args, source, destination)?
+        }
         [service] if service != "flow" => of_service(args, service)?,
         _ => bail!("explain svc/NAME, or explain flow SOURCE DESTINATION"),
     };
     print(&said)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses what means nothing for a connection.
+fn of_services_alone(args: &Explain) -> Result<()> {
+    let given = [
+        ("--port", args.port.is_some()),
+        ("--from", args.from.is_some()),
+        ("--manifests", args.manifests.is_some()),
+        ("-o json", args.output == Form::Json),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, is_given)| *is_given) {
+        bail!("{flag} is for explain svc/NAME, explain flow SOURCE DESTINATION has none");
+    }
+    Ok(())
 }
 
 fn of_service(args: &Explain, word: &str) -> Result<String> {
@@ -69,13 +85,13 @@ fn of_service(args: &Explain, word: &str) -> Result<String> {
     if let Some(port) = &args.port {
         narrow(&mut explanation, port)?;
     }
-    let side = args
-        .from
-        .as_deref()
-        .map(|from| side(args, from, &explanation));
+    let from = args.from.as_deref();
+    let side = from
+        .map(|from| side(args, from, &explanation))
+        .transpose()?;
     match args.output {
         Form::Json => Ok(serde_json::to_string_pretty(&explanation).context("encode JSON")? + "\n"),
-        Form::Table => Ok(text::of(&explanation, side.transpose()?)),
+        Form::Table => Ok(text::of(&explanation, side)),
     }
 }
 
@@ -103,21 +119,17 @@ fn live(args: &Explain, namespace: Option<&str>, name: &str) -> Result<Explanati
     }
 }
 
-/// From files, as an agent with default settings would have it.
+/// From files, as an agent would have it.
 fn offline(args: &Explain, namespace: Option<&str>, name: &str) -> Result<Explanation> {
     let dir = args
         .manifests
         .as_deref()
         .unwrap_or(std::path::Path::new("."));
-    let node = args.node_name.clone().unwrap_or_default();
-    let read = manifests::read(dir, &node)?;
+    let read = Offline::read(dir, args.node_name.as_deref(), &args.external_ip_cidrs)?;
     for problem in &read.problems {
         eprintln!("lb-agent: {problem}");
     }
-    let mut cluster = Cluster::default();
-    for event in read.lists {
-        cluster.apply(event);
-    }
+    let cluster = &read.cluster;
     let is_it =
         |key: &&ObjectKey| *key.name == *name && namespace.is_none_or(|n| *key.namespace == *n);
     let found: Vec<&ObjectKey> = cluster.services().map(|s| &s.key).filter(is_it).collect();
@@ -127,16 +139,11 @@ fn offline(args: &Explain, namespace: Option<&str>, name: &str) -> Result<Explan
         _ => bail!("there are several Services {name}: choose one with -n NAMESPACE"),
     };
     let service = cluster.service(key).context("it was found")?;
-    let config = PlanConfig {
-        node_name: node.as_str().into(),
-        lb0: true,
-        ..PlanConfig::default()
-    };
     let facts = Facts {
         service,
         slices: cluster.slices(key),
         zone: cluster.zone().map(|zone| &**zone),
-        config: &config,
+        config: &read.config,
     };
     Ok(explain(facts, None))
 }
@@ -180,4 +187,51 @@ fn side(args: &Explain, from: &str, explanation: &Explanation) -> Result<Side> {
     } else {
         Side::Outside
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Cli, Verb};
+
+    fn refusal(words: &[&str]) -> String {
+        let line = [&["lb-agent", "explain"], words].concat();
+        let Some(Verb::Explain(args)) = Cli::try_parse_from(line).unwrap().verb else {
+            unreachable!("it is this verb")
+        };
+        format!("{:#}", run(&args).unwrap_err())
+    }
+
+    #[test]
+    fn what_means_nothing_for_a_connection_is_refused() {
+        let flow = ["flow", "10.0.0.1", "10.96.0.1:80"];
+        for words in [
+            &["--port", "80"][..],
+            &["--from", "10.0.0.1"],
+            &["--manifests", "/"],
+            &["-o", "json"],
+        ] {
+            let error = refusal(&[&flow[..], words].concat());
+            assert!(error.starts_with(words[0]), "{error}");
+            assert!(error.contains("is for explain svc/NAME"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_client_is_refused_in_each_form() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("a.yaml"),
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  clusterIP: 10.96.0.1\n  ports:\n  - port: 80\n",
+        )
+        .unwrap();
+        let dir = dir.path().display().to_string();
+        let words = ["svc/a", "--manifests", &dir, "--from", "somewhere"];
+        for form in ["table", "json"] {
+            let error = refusal(&[&words[..], &["-o", form]].concat());
+            assert!(error.contains("neither pod/NAME nor an address"), "{error}");
+        }
+    }
 }
