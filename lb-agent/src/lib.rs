@@ -8,6 +8,7 @@ pub mod documents;
 pub mod explain;
 pub mod flows;
 pub mod hooks;
+mod kept;
 pub mod lb0;
 pub mod load;
 pub mod logging;

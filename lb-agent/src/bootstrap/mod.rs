@@ -4,8 +4,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
-    io::ErrorKind,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -17,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    kept,
     model::{Event, ObjectKey, Service, Slice},
     settings::values::Source,
 };
@@ -47,37 +46,30 @@ impl StateFile {
         Self(dir.join("api-endpoints.json"))
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// What was kept; nothing on a first start.
     pub fn load(&self) -> Result<Known> {
-        let path = self.0.display();
-        match fs::read(&self.0) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{path}: not what the agent wrote; remove it")),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Known::default()),
-            Err(e) => Err(e).with_context(|| format!("read {path}")),
+        match kept::read(&self.0)? {
+            Some(text) => kept::parse(&self.0, &text),
+            None => Ok(Known::default()),
         }
     }
 
     /// Forgets it.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_file(&self.0) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(e).with_context(|| format!("remove {}", self.0.display()))
-            }
-            _ => Ok(()),
-        }
+        kept::remove(&self.0)
     }
 
     /// Keeps it: a reader sees the old file or the new one.
     pub fn store(&self, known: &Known) -> Result<()> {
-        let path = self.0.display();
-        let new = self.0.with_extension("new");
-        if let Some(dir) = self.0.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        }
-        let text = serde_json::to_vec_pretty(known).with_context(|| format!("encode {path}"))?;
-        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
-        fs::rename(&new, &self.0).with_context(|| format!("put {path} in its place"))
+        let text = serde_json::to_vec_pretty(known)
+            .with_context(|| format!("encode {}", self.0.display()))?;
+        kept::replace(&self.0, &text)
     }
 }
 

@@ -73,7 +73,7 @@ fn what_is_kept_comes_back() {
     let known = learnt().known;
     file.store(&known).unwrap();
     assert_eq!(file.load().unwrap(), known);
-    fs::write(&file.0, "junk").unwrap();
+    std::fs::write(&file.0, "junk").unwrap();
     assert!(format!("{:#}", file.load().unwrap_err()).contains("remove it"));
 }
 

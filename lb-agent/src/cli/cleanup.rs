@@ -1,7 +1,7 @@
 //! `lb-agent cleanup`: nothing of the agent stays on the machine; with `--kube-proxy`, nothing of
 //! kube-proxy.
 
-use std::{fs, io::ErrorKind, process::ExitCode};
+use std::{fs, io::ErrorKind, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,12 +9,12 @@ use super::{args::Cleanup, output::print, running, state::state_dir};
 use crate::{
     bootstrap::StateFile,
     hooks::cleanup,
-    lb0,
+    kept, lb0,
     maps::dir::{BpfDir, names},
     names::NameFiles,
     netfilter::{Socket, keeper, masquerade},
     observe::{event_file::EventFile, problem_file::ProblemFile},
-    serve::local::SOCKET,
+    serve::local,
     takeover::{
         connections::Frontends,
         find::Leftovers,
@@ -68,17 +68,19 @@ fn would_remove(args: &Cleanup) -> Result<Vec<String>> {
             lines.push(format!("nftables table inet {}", masquerade::TABLE));
         }
     }
-    for kept in [
-        "api-endpoints.json",
-        "problems.json",
-        "events.json",
-        "names",
-        SOCKET,
+    let names = NameFiles::of(&state_dir, dir.root());
+    if names.path().exists() {
+        lines.push(format!("file {}", names.path().display()));
+    }
+    for path in [
+        StateFile::in_dir(&state_dir).path(),
+        ProblemFile::of(&state_dir, dir.root()).path(),
+        EventFile::of(&state_dir, dir.root()).path(),
+        &local::path(&state_dir),
     ] {
-        let path = state_dir.join(kept);
-        if path.exists() {
-            lines.push(format!("file {}", path.display()));
-        }
+        let there = [path, &kept::unfinished(path)].map(Path::to_owned);
+        let there = there.iter().filter(|path| path.exists());
+        lines.extend(there.map(|path| format!("file {}", path.display())));
     }
     if lines.is_empty() {
         lines.push("nothing of the agent is left".to_owned());
@@ -109,12 +111,7 @@ fn agent(args: &Cleanup) -> Result<()> {
     ProblemFile::of(&state_dir, dir.root()).remove()?;
     NameFiles::of(&state_dir, dir.root()).remove()?;
     EventFile::of(&state_dir, dir.root()).remove()?;
-    match fs::remove_file(state_dir.join(SOCKET)) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            return Err(e).with_context(|| format!("remove {SOCKET} in {}", state_dir.display()));
-        }
-        _ => {}
-    }
+    kept::remove(&local::path(&state_dir))?;
     match fs::remove_dir(&state_dir) {
         // The directory may hold files of other software.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {

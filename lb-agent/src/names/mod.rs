@@ -5,6 +5,8 @@
 pub mod book;
 pub mod record;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use book::{Book, Named};
 pub use record::{Draft, NamedEndpoint, NamedPort, NamedService};

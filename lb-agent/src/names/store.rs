@@ -9,11 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Draft, NamedService};
-use crate::model::ObjectKey;
+use crate::{kept, model::ObjectKey};
 
 /// Goes up when a reader of the former format would read something else.
 const VERSION: u32 = 1;
@@ -61,12 +61,21 @@ impl NameFiles {
         }
     }
 
+    /// Their folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// Everything that the agent of these pins wrote last; nothing if it never did, or if it is of
-    /// a version with another format.
-    pub fn load(&self) -> Result<Vec<NamedService>> {
+    /// a version with another format. A file that cannot be read is told, and the others count.
+    pub fn load(&self, mut skipped: impl FnMut(Error)) -> Result<Vec<NamedService>> {
         let mut all = Vec::new();
-        for shard in self.shards()? {
-            all.extend(self.read(&shard)?);
+        for path in self.shards()? {
+            match self.read(&path) {
+                Ok(services) => all.extend(services),
+                Err(error) => skipped(error),
+            }
         }
         Ok(all)
     }
@@ -93,15 +102,13 @@ impl NameFiles {
         }
         let whole = matches!(changes, Changes::All(_));
         if whole {
-            let used: BTreeSet<PathBuf> = shards.keys().map(|n| self.path(*n)).collect();
+            let used: BTreeSet<PathBuf> = shards.keys().map(|n| self.shard(*n)).collect();
             for path in self.shards()?.difference(&used) {
-                remove(path)?;
+                kept::remove(path)?;
             }
         }
-        fs::create_dir_all(&self.folder)
-            .with_context(|| format!("make {}", self.folder.display()))?;
         for (number, changed) in shards {
-            let path = self.path(number);
+            let path = self.shard(number);
             let known = if whole {
                 Vec::new()
             } else {
@@ -124,7 +131,7 @@ impl NameFiles {
     /// Removes the files.
     pub fn remove(&self) -> Result<()> {
         for path in self.shards()? {
-            remove(&path)?;
+            kept::remove(&path)?;
         }
         match fs::remove_dir(&self.folder) {
             Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
@@ -134,7 +141,7 @@ impl NameFiles {
         }
     }
 
-    fn path(&self, shard: u8) -> PathBuf {
+    pub(super) fn shard(&self, shard: u8) -> PathBuf {
         self.folder.join(format!("{shard:02x}.json"))
     }
 
@@ -160,86 +167,50 @@ impl NameFiles {
         if path.extension().is_some_and(|end| end == "new") {
             return Ok(Vec::new());
         }
-        let shown = path.display();
-        let text = match fs::read(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.with_context(|| format!("read {shown}"))?,
+        let Some(text) = kept::read(path)? else {
+            return Ok(Vec::new());
         };
-        let foreign = || format!("{shown}: not what the agent wrote; remove it");
-        let Head { version, bpf_dir } = serde_json::from_slice(&text).with_context(foreign)?;
+        let Head { version, bpf_dir } = kept::parse(path, &text)?;
         if version != VERSION || bpf_dir != self.bpf_dir {
             return Ok(Vec::new());
         }
-        let kept: Kept = serde_json::from_slice(&text).with_context(foreign)?;
-        Ok(kept.services)
+        let Kept { services, .. } = kept::parse(path, &text)?;
+        Ok(services)
     }
 
     /// A reader sees the old file or the new one. One without Services is removed; one that is as
     /// it should be is left alone.
     fn write(&self, path: &Path, services: Vec<NamedService>) -> Result<()> {
         if services.is_empty() {
-            return remove(path);
+            return kept::remove(path);
         }
-        let shown = path.display();
         let kept = Kept {
             version: VERSION,
             bpf_dir: self.bpf_dir.clone(),
             services,
         };
-        let text = serde_json::to_vec(&kept).with_context(|| format!("encode {shown}"))?;
+        let text =
+            serde_json::to_vec(&kept).with_context(|| format!("encode {}", path.display()))?;
         if fs::read(path).is_ok_and(|now| now == text) {
             return Ok(());
         }
-        let new = path.with_extension("new");
-        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
-        fs::rename(&new, path).with_context(|| format!("put {shown} in its place"))
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
+        kept::replace(path, &text)
     }
 }
 
 /// The file of a Service: the same in every version.
-fn shard(key: &str) -> u8 {
+pub(super) fn shard(key: &str) -> u8 {
     key.bytes()
         .fold(0, |hash: u8, byte| hash.wrapping_mul(31).wrapping_add(byte))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use super::{super::testing::draft, *};
 
-    use lb_common::Proto;
-
-    use super::*;
-    use crate::model::{Endpoint, Service, Slice};
-
-    fn draft(name: &str) -> (ObjectKey, Draft) {
-        let key = ObjectKey::new("shop", name);
-        let mut service = Service::cluster_ip(name, "10.96.0.1").port("http", Proto::Tcp, 80);
-        service.key = key.clone();
-        let mut endpoint = Endpoint::ready("10.0.0.1").on("node-1");
-        endpoint.pod = Some("web-1".into());
-        endpoint.zone = Some("a".into());
-        let slice = Slice::new(ObjectKey::new("shop", "web-abc"), name).endpoints([endpoint]);
-        let frontends = crate::plan::plan(&service, &[], None, &crate::plan::PlanConfig::default());
-        let id = frontends.pools[0].id.clone();
-        let draft = Draft {
-            service: Arc::new(service),
-            slices: [Arc::new(slice)].into(),
-            frontends: frontends
-                .frontends
-                .iter()
-                .map(|f| (f.key, id.clone()))
-                .collect(),
-        };
-        (key, draft)
+    /// None of them is broken.
+    fn load(files: &NameFiles) -> Vec<NamedService> {
+        files.load(|error| panic!("{error:#}")).unwrap()
     }
 
     fn all(names: &[&str]) -> Changes {
@@ -250,21 +221,19 @@ mod tests {
     fn records_come_and_go_and_are_those_of_one_agent() {
         let dir = tempfile::tempdir().unwrap();
         let files = NameFiles::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
-        assert_eq!(files.load().unwrap(), []);
+        assert_eq!(load(&files), []);
         files.store(&all(&["web", "db", "old"])).unwrap();
-        assert_eq!(files.load().unwrap().len(), 3);
+        assert_eq!(load(&files).len(), 3);
         // Everything replaces what is not named again, a change only what it names.
         files.store(&all(&["web", "db"])).unwrap();
         let gone = BTreeMap::from([(ObjectKey::new("shop", "db"), None)]);
         files.store(&Changes::Some(gone)).unwrap();
-        let [web] = &files.load().unwrap()[..] else {
-            panic!()
-        };
+        let [web] = &load(&files)[..] else { panic!() };
         assert_eq!(web.key(), "shop/web");
         assert_eq!(web.ports[0].frontends, ["10.96.0.1:80"]);
         assert_eq!(web.endpoints[0].pod.as_deref(), Some("web-1"));
         let other = NameFiles::of(dir.path(), Path::new("/sys/fs/bpf/other"));
-        assert_eq!(other.load().unwrap(), []);
+        assert_eq!(load(&other), []);
         files.remove().unwrap();
         files.remove().unwrap();
         assert!(!dir.path().join("names").exists());
@@ -275,18 +244,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = NameFiles::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
         files.store(&all(&["web"])).unwrap();
-        let path = files.path(shard("shop/web"));
+        let path = files.shard(shard("shop/web"));
         let text = fs::read_to_string(&path).unwrap();
         let newer = text.replace("\"version\":1", "\"version\":2");
         assert_ne!(text, newer);
         fs::write(&path, newer.replace("ports", "doors")).unwrap();
-        assert_eq!(files.load().unwrap(), []);
+        assert_eq!(load(&files), []);
         fs::write(&path, "{").unwrap();
-        let error = format!("{:#}", files.load().unwrap_err());
-        assert!(error.contains("remove it"), "{error}");
+        // The other files count.
+        let other = ["db", "old", "api"]
+            .into_iter()
+            .find(|name| shard(&format!("shop/{name}")) != shard("shop/web"))
+            .unwrap();
+        let (key, new) = draft(other);
+        let more = BTreeMap::from([(key.clone(), Some(new))]);
+        files.store(&Changes::Some(more)).unwrap();
+        let mut skipped = Vec::new();
+        let [found] = &files.load(|error| skipped.push(error)).unwrap()[..] else {
+            panic!()
+        };
+        assert_eq!(found.key(), key.to_string());
+        let error = format!("{:#}", skipped.remove(0));
+        assert!(error.contains("remove it") && skipped.is_empty(), "{error}");
         // The next change replaces it.
         files.store(&all(&["web"])).unwrap();
-        assert_eq!(files.load().unwrap().len(), 1);
+        assert_eq!(load(&files).len(), 1);
     }
 
     #[test]
@@ -294,7 +276,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = NameFiles::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
         files.store(&all(&["web"])).unwrap();
-        let path = files.path(shard("shop/web"));
+        let path = files.shard(shard("shop/web"));
         let written = || fs::metadata(&path).unwrap().modified().unwrap();
         let before = written();
         files.store(&all(&["web"])).unwrap();

@@ -1,15 +1,9 @@
 //! The file in which a running agent keeps its last Events, for `get events` and bug reports: also
 //! where no API server takes them, and after the agent's end.
 
-use std::{
-    collections::VecDeque,
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -18,6 +12,7 @@ use super::{
     events::{About, EventRequest},
     once::Once,
 };
+use crate::kept::KeptFile;
 
 /// Events that are kept.
 const MOST: usize = 200;
@@ -26,10 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where an agent keeps its Events.
 #[derive(Clone, Debug)]
-pub struct EventFile {
-    path: PathBuf,
-    bpf_dir: PathBuf,
-}
+pub struct EventFile(KeptFile<Events>);
 
 /// An Event, as often as it came.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -104,11 +96,8 @@ impl Recorded {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Kept {
-    /// Of the agent that wrote it: several agents may share a state directory by mistake.
-    bpf_dir: PathBuf,
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+struct Events {
     events: VecDeque<Recorded>,
 }
 
@@ -116,52 +105,28 @@ impl EventFile {
     /// The file in `state_dir` of the agent that works in `bpf_dir`.
     #[must_use]
     pub fn of(state_dir: &Path, bpf_dir: &Path) -> Self {
-        Self {
-            path: state_dir.join("events.json"),
-            bpf_dir: bpf_dir.to_owned(),
-        }
+        Self(KeptFile::of(state_dir.join("events.json"), bpf_dir))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// The last Events of the agent of these pins, the oldest first.
     pub fn load(&self) -> Result<VecDeque<Recorded>> {
-        let path = self.path.display();
-        let text = match fs::read(&self.path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(VecDeque::new()),
-            read => read.with_context(|| format!("read {path}"))?,
-        };
-        let Kept { bpf_dir, events } = serde_json::from_slice(&text)
-            .with_context(|| format!("{path}: not what the agent wrote; remove it"))?;
-        Ok(if bpf_dir == self.bpf_dir {
-            events
-        } else {
-            VecDeque::new()
-        })
+        Ok(self.0.load()?.events)
     }
 
     /// Replaces the file: a reader sees the old one or the new one.
-    fn store(&self, events: &VecDeque<Recorded>) -> Result<()> {
-        let path = self.path.display();
-        let new = self.path.with_extension("new");
-        if let Some(dir) = self.path.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        }
-        let kept = Kept {
-            bpf_dir: self.bpf_dir.clone(),
-            events: events.clone(),
-        };
-        let text = serde_json::to_vec_pretty(&kept).with_context(|| format!("encode {path}"))?;
-        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
-        fs::rename(&new, &self.path).with_context(|| format!("put {path} in its place"))
+    fn store(&self, events: VecDeque<Recorded>) -> Result<()> {
+        self.0.store(Events { events })
     }
 
     /// Removes the file.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => {
-                Err(e).with_context(|| format!("remove {}", self.path.display()))
-            }
-            _ => Ok(()),
-        }
+        self.0.remove()
     }
 }
 
@@ -176,7 +141,7 @@ pub async fn keep(file: EventFile, node: String, mut requests: mpsc::Receiver<Ev
             add(&mut events, Recorded::of(more, &node));
         }
         let (of, now) = (file.clone(), events.clone());
-        let stored = tokio::task::spawn_blocking(move || of.store(&now)).await;
+        let stored = tokio::task::spawn_blocking(move || of.store(now)).await;
         if let Ok(stored) = stored {
             let (appeared, _) = failing.update(stored.err().map(|error| format!("{error:#}")));
             for error in appeared {
@@ -238,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = EventFile::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
         assert!(file.load().unwrap().is_empty());
-        file.store(&[event(1)].into()).unwrap();
+        file.store([event(1)].into()).unwrap();
         let found = file.load().unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].object(), "service/shop/web");

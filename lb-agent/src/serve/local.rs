@@ -22,8 +22,10 @@ use tokio::{
 };
 use tracing::warn;
 
+use crate::kept;
+
 /// Name of the socket in the state directory.
-pub const SOCKET: &str = "agent.sock";
+const SOCKET: &str = "agent.sock";
 
 /// Questions that wait for the event loop.
 const QUEUE: usize = 8;
@@ -85,7 +87,7 @@ fn bind(state_dir: &Path) -> Result<UnixListener> {
     let path = path(state_dir);
     let shown = path.display();
     fs::create_dir_all(state_dir).with_context(|| format!("make {}", state_dir.display()))?;
-    let new = path.with_extension("new");
+    let new = kept::unfinished(&path);
     // Left behind by an agent that was killed in the middle of this.
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new).with_context(|| format!("bind {}", new.display()))?;

@@ -20,7 +20,11 @@ use redact::redacted;
 use tar::{Builder, Header};
 
 use super::{args::Dump, ask, output::print, state::state_dir};
-use crate::maps::dir::{BpfDir, names};
+use crate::{
+    bootstrap::StateFile,
+    maps::dir::{BpfDir, names},
+    observe::{event_file::EventFile, problem_file::ProblemFile},
+};
 
 /// Files of the kernel that describe this machine's network.
 const KERNEL: &[&str] = &[
@@ -173,8 +177,13 @@ fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
         )?;
     }
     archive.add("pins.txt", &pins_of(&dir))?;
-    for name in ["problems.json", "events.json", "api-endpoints.json"] {
-        archive.add(&format!("state/{name}"), &read(&state.join(name)))?;
+    for path in [
+        ProblemFile::of(&state, dir.root()).path(),
+        EventFile::of(&state, dir.root()).path(),
+        StateFile::in_dir(&state).path(),
+    ] {
+        let name = path.file_name().unwrap_or_default().display();
+        archive.add(&format!("state/{name}"), &read(path))?;
     }
     for path in KERNEL {
         archive.add(path.trim_start_matches('/'), &read(Path::new(path)))?;

@@ -86,7 +86,8 @@ fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
 
 /// The names that the agent kept. Without them everything else is shown all the same.
 pub(super) fn book(files: &NameFiles) -> Book {
-    Book::new(files.load().unwrap_or_else(|error| {
+    let skipped = |error| eprintln!("lb-agent: some names are not shown: {error:#}");
+    Book::new(files.load(skipped).unwrap_or_else(|error| {
         eprintln!("lb-agent: names are not shown: {error:#}");
         Vec::new()
     }))

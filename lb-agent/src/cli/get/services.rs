@@ -16,7 +16,11 @@ use crate::{
 
 /// Every frontend, and what is not among them.
 pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Result<Listing<Frontend>> {
-    let partial = ProblemFile::of(state, dir.root()).load()?;
+    let problems = ProblemFile::of(state, dir.root());
+    let partial = problems.load().unwrap_or_else(|error| {
+        eprintln!("lb-agent: which Services are partially programmed is not shown: {error:#}");
+        Vec::new()
+    });
     let rows = all.into_iter().map(|frontend| {
         let local = local(&frontend);
         let scopes: Vec<&str> = frontend.scopes.iter().map(|s| s.name).collect();
@@ -164,4 +168,19 @@ fn notes(f: &Frontend, width: Width) -> String {
         }
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_file_of_problems_takes_no_frontend_away() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join("problems.json"), "").unwrap();
+        let dir = BpfDir::at(state.path());
+        assert!(list(Vec::new(), state.path(), &dir).is_ok());
+    }
 }
