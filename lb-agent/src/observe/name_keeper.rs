@@ -1,13 +1,13 @@
 //! Keeps the names of what is written, for verbs that run when the agent does not. A change is
 //! written at once, further ones a second later together, beside the event loop, since the disk may
-//! be slow.
+//! be slow. What could not be written is tried again.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tracing::warn;
 
@@ -18,10 +18,21 @@ use crate::{
     sync::{Engine, Report},
 };
 
-/// Between the beginnings of two writes, at least.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSES: Pauses = Pauses {
+    change: Duration::from_secs(1),
+    retry: Duration::from_secs(10),
+};
 /// How long the end of the agent waits for the last write.
 const END: Duration = Duration::from_secs(2);
+
+/// Between the beginnings of two writes.
+#[derive(Clone, Copy)]
+struct Pauses {
+    /// At least.
+    change: Duration,
+    /// After a failure, if nothing else changes.
+    retry: Duration,
+}
 
 /// Sends names to the task that writes them.
 pub(crate) struct NameKeeper {
@@ -34,12 +45,16 @@ pub(crate) struct NameKeeper {
 impl NameKeeper {
     /// Nothing is written before the first sync.
     pub(crate) fn start(files: NameFiles) -> Self {
+        Self::with(files, PAUSES)
+    }
+
+    fn with(files: NameFiles, pauses: Pauses) -> Self {
         let (changes, received) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         Self {
             changes,
             end,
-            task: tokio::spawn(keep(received, ended, files)),
+            task: tokio::spawn(keep(received, ended, files, pauses)),
         }
     }
 
@@ -84,22 +99,36 @@ async fn keep(
     mut changes: mpsc::UnboundedReceiver<Changes>,
     mut ended: oneshot::Receiver<()>,
     files: NameFiles,
+    pauses: Pauses,
 ) {
     let mut failing = Once::default();
-    let mut ending = false;
-    // Not written yet: after a failure, until the next change.
+    let (mut ending, mut closed) = (false, false);
+    // What a failure left unwritten, and when it is due.
     let mut pending = Changes::Some(BTreeMap::new());
-    while let Some(first) = changes.recv().await {
-        merge(&mut pending, first);
+    let mut retry = None;
+    while !closed {
+        let first = match retry {
+            // Without a change in time it is tried again as it is.
+            Some(at) => timeout_at(at, changes.recv()).await.ok(),
+            None => Some(changes.recv().await),
+        };
+        match first {
+            Some(Some(first)) => merge(&mut pending, first),
+            Some(None) if retry.is_none() => return,
+            Some(None) => closed = true,
+            None => {}
+        }
         while let Ok(more) = changes.try_recv() {
             merge(&mut pending, more);
         }
         let (began, now, files) = (Instant::now(), pending, files.clone());
         let stored = tokio::task::spawn_blocking(move || (files.store(&now), now)).await;
         pending = Changes::Some(BTreeMap::new());
+        retry = None;
         if let Ok((stored, now)) = stored {
             if stored.is_err() {
                 pending = now;
+                retry = Some(began + pauses.retry);
             }
             let (appeared, _) = failing.update(stored.err().map(|error| format!("{error:#}")));
             for error in appeared {
@@ -110,7 +139,7 @@ async fn keep(
             }
         }
         tokio::select! {
-            () = sleep_until(began + PAUSE) => {}
+            () = sleep_until(began + pauses.change) => {}
             _ = &mut ended, if !ending => ending = true,
         }
     }
@@ -129,5 +158,48 @@ fn merge(pending: &mut Changes, more: Changes) {
                 };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::names::testing;
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_tried_again() {
+        let state = tempfile::tempdir().unwrap();
+        let files = NameFiles::of(state.path(), state.path());
+        let (key, web) = testing::draft("web");
+        // A folder where the file belongs.
+        let file = testing::file(&files, &key);
+        fs::create_dir_all(&file).unwrap();
+        let soon = Duration::from_millis(1);
+        let keeper = NameKeeper::with(
+            files.clone(),
+            Pauses {
+                change: soon,
+                retry: soon,
+            },
+        );
+        let all = Changes::All([(key, web)].into());
+        keeper.changes.send(all).unwrap();
+        let until = async |is_so: &dyn Fn() -> bool| {
+            let so = async {
+                while !is_so() {
+                    tokio::time::sleep(soon).await;
+                }
+            };
+            timeout(Duration::from_secs(30), so).await.unwrap();
+        };
+        // The first attempt leaves this.
+        until(&|| file.with_extension("new").exists()).await;
+        fs::remove_dir(&file).unwrap();
+        until(&|| file.is_file()).await;
+        let found = files.load(|error| panic!("{error:#}")).unwrap();
+        assert_eq!(found[0].key(), "shop/web");
+        keeper.finish().await;
     }
 }
