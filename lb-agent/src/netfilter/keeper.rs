@@ -7,25 +7,25 @@
 
 use std::io::Result;
 
-use netlink_packet_core::NLM_F_CREATE;
-
 use super::{
     Socket,
     attributes::Attributes,
     expressions::{self, REGISTER, has_bits},
-    message::Message,
-    subsystem::NFTABLES,
-    tables::{self, Family},
+    tables::{self, Family, OwnTable},
 };
 
 /// As `nft list tables` shows it.
 pub const TABLE: &str = "lb-agent-keep";
-const CHAIN: &str = "translated-connections";
-const COMMENT: &str = "keeps connections that kube-proxy opened; made by lb-agent";
+const OWN: OwnTable = OwnTable {
+    name: TABLE,
+    comment: "keeps connections that kube-proxy opened; made by lb-agent",
+    chain: "translated-connections",
+    hook: PREROUTING,
+    priority: PRIORITY,
+};
 
-const NEW_TABLE: u8 = 0;
-const NEW_CHAIN: u8 = 3;
-const NEW_RULE: u8 = 6;
+/// `NF_INET_PRE_ROUTING`
+const PREROUTING: u32 = 0;
 /// Where kube-proxy and iptables translate destinations: `NF_IP_PRI_NAT_DST`.
 const PRIORITY: i32 = -100;
 /// Bits of a connection's state: established, related.
@@ -42,33 +42,7 @@ pub fn put(socket: &mut Socket) -> Result<()> {
     if is_there(socket)? {
         return Ok(());
     }
-    let to = |command, attributes: &Attributes| {
-        let message = Message::new(NFTABLES, command, Family::Inet.number(), attributes);
-        (message, NLM_F_CREATE)
-    };
-    let comment = expressions::comment(COMMENT);
-    let table = Attributes::default().text(1, TABLE).with(6, &comment);
-    let hook = Attributes::default()
-        .number(1, 0)
-        .number(2, PRIORITY.cast_unsigned());
-    let chain = Attributes::default()
-        .text(1, TABLE)
-        .text(3, CHAIN)
-        .nest(4, &hook)
-        .text(7, "nat");
-    let rule = Attributes::default()
-        .text(1, TABLE)
-        .text(2, CHAIN)
-        .nest(4, &looks_at_state())
-        .with(7, &comment);
-    socket.transact(
-        NFTABLES,
-        &[
-            to(NEW_TABLE, &table),
-            to(NEW_CHAIN, &chain),
-            to(NEW_RULE, &rule),
-        ],
-    )
+    OWN.put(socket, &looks_at_state())
 }
 
 /// Removes it.

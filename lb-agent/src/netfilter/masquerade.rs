@@ -8,26 +8,25 @@
 use std::io::Result;
 
 use lb_common::masquerade::MARK;
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::{
     Socket,
     attributes::Attributes,
     expressions::{self, REGISTER, has_bits},
-    message::Message,
-    subsystem::NFTABLES,
-    tables::{self, Family},
+    tables::{self, Family, OwnTable},
 };
 
 /// As `nft list tables` shows it.
 pub const TABLE: &str = "lb-agent";
 const CHAIN: &str = "masquerade";
-const COMMENT: &str = "sources of Services with forwarding snat; made by lb-agent";
+const OWN: OwnTable = OwnTable {
+    name: TABLE,
+    comment: "sources of Services with forwarding snat; made by lb-agent",
+    chain: CHAIN,
+    hook: POSTROUTING,
+    priority: PRIORITY,
+};
 
-const NEW_TABLE: u8 = 0;
-const NEW_CHAIN: u8 = 3;
-const NEW_RULE: u8 = 6;
-const DEL_RULE: u8 = 8;
 /// `NF_INET_POST_ROUTING`
 const POSTROUTING: u32 = 4;
 /// Just before `NF_IP_PRI_NAT_SRC`, where others masquerade: the first translation holds.
@@ -43,34 +42,7 @@ pub fn is_there(socket: &mut Socket) -> Result<bool> {
 
 /// Makes it, or what is missing of it, in one step: connections that it translates go on.
 pub fn put(socket: &mut Socket) -> Result<()> {
-    let to = |command, flags: u16, attributes: &Attributes| {
-        let message = Message::new(NFTABLES, command, Family::Inet.number(), attributes);
-        (message, flags)
-    };
-    let comment = expressions::comment(COMMENT);
-    let table = Attributes::default().text(1, TABLE).with(6, &comment);
-    let hook = Attributes::default()
-        .number(1, POSTROUTING)
-        .number(2, PRIORITY.cast_unsigned());
-    let chain = Attributes::default()
-        .text(1, TABLE)
-        .text(3, CHAIN)
-        .nest(4, &hook)
-        .text(7, "nat");
-    let rules = Attributes::default().text(1, TABLE).text(2, CHAIN);
-    let rule = rules
-        .clone()
-        .nest(4, &masquerades_marked())
-        .with(7, &comment);
-    socket.transact(
-        NFTABLES,
-        &[
-            to(NEW_TABLE, NLM_F_CREATE, &table),
-            to(NEW_CHAIN, NLM_F_CREATE, &chain),
-            to(DEL_RULE, 0, &rules),
-            to(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule),
-        ],
-    )
+    OWN.put(socket, &masquerades_marked())
 }
 
 /// Removes it, if it is there. Connections that it translates break.

@@ -3,17 +3,23 @@
 
 use std::io::{self, Result};
 
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
+
 use super::{
     Socket,
     attributes::{Attributes, find, number, read, text, walk},
+    expressions,
     message::Message,
     subsystem::NFTABLES,
 };
 
+const NEW_TABLE: u8 = 0;
 const GET_TABLE: u8 = 1;
 const DEL_TABLE: u8 = 2;
+const NEW_CHAIN: u8 = 3;
 const GET_CHAIN: u8 = 4;
 const DEL_CHAIN: u8 = 5;
+const NEW_RULE: u8 = 6;
 const GET_RULE: u8 = 7;
 const DEL_RULE: u8 = 8;
 
@@ -194,6 +200,51 @@ fn remove(socket: &mut Socket, messages: &[(Message, u16)]) -> Result<()> {
             removed.or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) })
         }),
         other => other,
+    }
+}
+
+/// A table of the agent's own, for IPv4 and IPv6, with one base chain of type nat and one rule.
+pub(super) struct OwnTable {
+    /// As `nft list tables` shows it.
+    pub(super) name: &'static str,
+    /// What it is for, and whose it is; the rule has the same.
+    pub(super) comment: &'static str,
+    /// Its chain.
+    pub(super) chain: &'static str,
+    /// Of [`Hook`].
+    pub(super) hook: u32,
+    /// Among the chains of its hook: lower ones come first.
+    pub(super) priority: i32,
+}
+
+impl OwnTable {
+    /// Makes it, or what is missing of it, in one step. Other rules of its chain are removed.
+    pub(super) fn put(&self, socket: &mut Socket, expressions: &Attributes) -> Result<()> {
+        let to = |command, flags: u16, attributes: &Attributes| {
+            let message = Message::new(NFTABLES, command, Family::Inet.number(), attributes);
+            (message, flags)
+        };
+        let comment = expressions::comment(self.comment);
+        let table = Attributes::default().text(1, self.name).with(6, &comment);
+        let hook = Attributes::default()
+            .number(1, self.hook)
+            .number(2, self.priority.cast_unsigned());
+        let chain = Attributes::default()
+            .text(1, self.name)
+            .text(3, self.chain)
+            .nest(4, &hook)
+            .text(7, "nat");
+        let rules = Attributes::default().text(1, self.name).text(2, self.chain);
+        let rule = rules.clone().nest(4, expressions).with(7, &comment);
+        socket.transact(
+            NFTABLES,
+            &[
+                to(NEW_TABLE, NLM_F_CREATE, &table),
+                to(NEW_CHAIN, NLM_F_CREATE, &chain),
+                to(DEL_RULE, 0, &rules),
+                to(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, &rule),
+            ],
+        )
     }
 }
 
