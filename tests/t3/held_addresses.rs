@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use testbed::{
     addr,
     agent::{self, CHANGE, Start},
+    agent_output,
     host::Host,
     matrix::{Case, families, kinds, matrix},
     one_node::{self, OneNode, TARGET, WEB, WEB_VIP},
@@ -130,6 +131,8 @@ fn what_another_proxy_left_behind_is_told_and_removed_and_silences_nothing() -> 
                 .any(|line| line.contains("the device has cluster IPs") && line.contains(device)))
         })?;
     }
+    let devices = || agent_output::metric(&bed.node, "lb_agent_devices_with_cluster_ips");
+    ensure!((devices()? - 2.0).abs() < 0.5);
     for kind in kinds() {
         for family in families() {
             for to in VIPS.map(|vip| vip.at(family, one_node::PORT)) {
@@ -149,6 +152,7 @@ fn what_another_proxy_left_behind_is_told_and_removed_and_silences_nothing() -> 
     let removed = agent::verb(&bed.node, &["cleanup", "--kube-proxy"])?;
     ensure!(removed.contains("device kube-dummy-if"), "{removed}");
     let left = bed.node.run(&["ip", "-o", "address"])?;
+    poll::until_true(CHANGE, "the metric falls", || Ok(devices()? < 0.5))?;
     for vip in VIPS {
         for ip in vip.ips() {
             ensure!(!left.contains(&format!("{ip}/")), "{left}");

@@ -1,5 +1,6 @@
 //! Metrics of each Service port, summed over its pools from what the programs count by pool. A sum
-//! never falls: what a pool has counted stays counted when the pool goes.
+//! never falls while the agent runs: what a pool has counted stays counted when the pool goes. It
+//! begins at 0 with the agent, since nobody knows then what pools that are gone had counted.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -71,6 +72,9 @@ struct Pool {
     since: u64,
 }
 
+/// What pools have counted, by index.
+type Counted = HashMap<u32, PoolStats>;
+
 /// A family of counters: its name, its meaning, and the part of the counts that it shows.
 type Family = (&'static str, &'static str, fn(&PoolStats) -> u64);
 
@@ -119,22 +123,30 @@ impl ServiceCounters {
         for key in &report.services {
             services.replace(key, ports(engine, key));
         }
+        // Pools of a former agent go on counting where they were.
+        if report.first_synced
+            && let Err(error) = services.begin(self.most, |pools| self.read(pools))
+        {
+            debug!(%error, "cannot read what Services have counted");
+        }
+    }
+
+    fn read(&self, pools: &[u32]) -> Result<Counted, MapError> {
+        let stats = Stats::open(&self.dir)?;
+        let of = |pool: &u32| Ok((*pool, stats.service(*pool)?));
+        pools.iter().map(of).collect()
     }
 
     /// The sums now, and how many ports were left out.
     fn sums(&self) -> Result<(Vec<Sum>, usize), MapError> {
-        self.sums_of(|pools| {
-            let stats = Stats::open(&self.dir)?;
-            let of = |pool: &u32| Ok((*pool, stats.service(*pool)?));
-            pools.iter().map(of).collect()
-        })
+        self.sums_of(|pools| self.read(pools))
     }
 
     /// `read` reads what pools have counted. The event loop waits for the lock of the Services, so it
     /// is not held meanwhile.
     fn sums_of(
         &self,
-        read: impl FnOnce(&[u32]) -> Result<HashMap<u32, PoolStats>, MapError>,
+        read: impl FnOnce(&[u32]) -> Result<Counted, MapError>,
     ) -> Result<(Vec<Sum>, usize), MapError> {
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         let (generation, pools) = self.services().pools(self.most);
@@ -160,6 +172,25 @@ impl Services {
         self.ports.insert(key.clone(), carried(known, now));
     }
 
+    /// Pools that came with the last sync begin at what they have counted, those of the first `most`
+    /// ports at least.
+    fn begin(
+        &mut self,
+        most: usize,
+        read: impl FnOnce(&[u32]) -> Result<Counted, MapError>,
+    ) -> Result<(), MapError> {
+        let (generation, pools) = self.pools(most);
+        let counted = read(&pools)?;
+        let ports = self.ports.values_mut().flatten();
+        let pools = ports.flat_map(|port| &mut port.pools);
+        for pool in pools.filter(|pool| pool.since == generation) {
+            if let Some(before) = counted.get(&pool.index) {
+                pool.counted = *before;
+            }
+        }
+        Ok(())
+    }
+
     /// The generation, and the pools of the first `most` ports.
     fn pools(&self, most: usize) -> (u64, Vec<u32>) {
         let ports = self.ports.values().flatten().take(most);
@@ -168,12 +199,7 @@ impl Services {
     }
 
     /// Adds what was read of the pools of a generation. The sums, and how many ports were left out.
-    fn add(
-        &mut self,
-        most: usize,
-        generation: u64,
-        counted: &HashMap<u32, PoolStats>,
-    ) -> (Vec<Sum>, usize) {
+    fn add(&mut self, most: usize, generation: u64, counted: &Counted) -> (Vec<Sum>, usize) {
         let (mut sums, mut number) = (Vec::new(), 0_usize);
         for (service, ports) in &mut self.ports {
             for port in ports {
@@ -368,6 +394,31 @@ mod tests {
         let read = |_: &[u32]| Ok(HashMap::new());
         let (sums, _) = counters.sums_of(read).unwrap();
         assert_eq!(sums[0].total, counts(kernel.load(SeqCst)));
+    }
+
+    #[test]
+    fn pools_of_a_former_agent_begin_at_zero() {
+        let counters = of_one_port(1);
+        let (early, web) = (
+            ObjectKey::new("shop", "early"),
+            ObjectKey::new("shop", "web"),
+        );
+        let read = |_: &[u32]| Ok(HashMap::from([(1, counts(1000)), (2, counts(3))]));
+        {
+            let mut services = counters.services();
+            services.replace(&early, vec![port(&[(2, 0)], 0)]);
+            services.generation += 1;
+            services.ports.remove(&web);
+            services.replace(&web, vec![port(&[(1, 0)], 0)]);
+            services.begin(10, read).unwrap();
+        }
+        let (sums, _) = counters.sums_of(read).unwrap();
+        let totals = |sums: &[Sum]| [sums[0].total, sums[1].total];
+        // One of this agent's own has counted since it was made.
+        assert_eq!(totals(&sums), [counts(3), counts(0)]);
+        let read = |_: &[u32]| Ok(HashMap::from([(1, counts(1001)), (2, counts(3))]));
+        let (sums, _) = counters.sums_of(read).unwrap();
+        assert_eq!(totals(&sums), [counts(3), counts(1)]);
     }
 
     #[test]

@@ -100,6 +100,7 @@ mod tests {
             "lb_agent_missing_devices 0",
             "lb_agent_lb0_problems 0",
             "lb_agent_masquerade_problems 0",
+            "lb_agent_devices_with_cluster_ips 0",
             "lb_agent_attach_problems 0",
             "lb_agent_lost_programs_total 0",
             "lb_agent_misplaced_programs 0",

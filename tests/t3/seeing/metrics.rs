@@ -83,6 +83,14 @@ fn each_service_port_counts_and_never_falls() -> Result<()> {
     })?;
     let after = metric(&bed.node, &counter("connections", "web", &web))?;
     ensure!(near(after, 7.0), "{after}");
+
+    // Its pools go on, and another agent's sums begin.
+    bed.agent.take().context("it was started")?.stop()?;
+    bed.agent = Some(Start::new().on(&bed.node)?);
+    let connections = || metric(&bed.node, &counter("connections", "web", &web));
+    ensure!(near(connections()?, 0.0));
+    bed.client().ask(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
+    ensure!(near(connections()?, 1.0));
     bed.node.remove_manifest("web.yaml")?;
     poll::until_true(CHANGE, "its series go", || {
         Ok(!metrics(&bed.node)?.contains("service=\"web\""))

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use tracing::{info, warn};
 
-use super::NodeConditions;
+use super::{super::metrics::set, NodeConditions};
 
 /// Addresses that a text names.
 const NAMED: usize = 3;
@@ -13,6 +13,7 @@ impl NodeConditions {
     /// Such addresses now, by device.
     pub(crate) fn held(&mut self, now: &BTreeMap<String, Vec<IpAddr>>) {
         let (appeared, gone) = self.held.update(now.keys().cloned());
+        set(&self.metrics.held_devices, now.len());
         for device in appeared {
             let addresses = named(now.get(&device).map_or(&[], Vec::as_slice));
             warn!(

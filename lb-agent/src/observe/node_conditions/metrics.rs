@@ -15,6 +15,7 @@ pub(crate) struct NodeMetrics {
     pub(super) left_out_devices: Gauge,
     pub(super) lb0_problems: Gauge,
     pub(super) masquerade_problems: Gauge,
+    pub(super) held_devices: Gauge,
     pub(super) attach_problems: Gauge,
     pub(super) lost_programs: Counter,
     pub(super) misplaced_programs: Gauge,
@@ -35,6 +36,7 @@ impl NodeMetrics {
             left_out_devices: Gauge::default(),
             lb0_problems: Gauge::default(),
             masquerade_problems: Gauge::default(),
+            held_devices: Gauge::default(),
             attach_problems: Gauge::default(),
             lost_programs: Counter::default(),
             misplaced_programs: Gauge::default(),
@@ -59,6 +61,11 @@ impl NodeMetrics {
             names::MASQUERADE_PROBLEMS,
             "1 if backends on this node see clients although their Services ask for snat: see the log",
             m.masquerade_problems.clone(),
+        );
+        r.register(
+            "devices_with_cluster_ips",
+            "Devices that have cluster IPs which no process serves: another proxy may have left them behind",
+            m.held_devices.clone(),
         );
         r.register(
             names::ATTACH_PROBLEMS,
