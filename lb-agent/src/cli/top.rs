@@ -120,16 +120,17 @@ fn sums(frontends: &[Frontend]) -> All {
 }
 
 fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
-    let rates = now.iter().map(|((protocol, name), counted)| {
-        let was = before.get(&(protocol.clone(), name.clone()));
-        let was = was.map_or_else(Stats::default, |c| c.stats);
+    // What was not there at the first look may have counted for long.
+    let rates = now.iter().filter_map(|(key, counted)| {
+        let (protocol, name) = key;
+        let was = before.get(key)?.stats;
         #[expect(
             clippy::cast_precision_loss,
             reason = "what is counted in seconds is far below 2^52"
         )]
         let rate = |now: u64, was: u64| now.saturating_sub(was) as f64 / seconds;
         let is_known = counted.service.is_some();
-        Rates {
+        Some(Rates {
             service: counted.service.clone(),
             frontend: (!is_known).then(|| name.clone()),
             protocol: protocol.clone(),
@@ -138,7 +139,7 @@ fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
             packets_per_second: rate(counted.stats.packets, was.packets),
             bytes_per_second: rate(counted.stats.bytes, was.bytes),
             rejects_per_second: rate(counted.stats.rejects, was.rejects),
-        }
+        })
     });
     rates.collect()
 }
@@ -209,7 +210,11 @@ mod tests {
     fn rates_are_differences_by_time_and_the_most_is_first() {
         let key = |name: &str| ("TCP".to_owned(), name.to_owned());
         let before = All::from([(key("a"), counted(10)), (key("b"), counted(10))]);
-        let now = All::from([(key("a"), counted(14)), (key("b"), counted(30))]);
+        let now = All::from([
+            (key("a"), counted(14)),
+            (key("b"), counted(30)),
+            (key("c"), counted(50_000)),
+        ]);
         let mut rates = between(&before, &now, 2.0);
         sort(&mut rates, TopSort::Connections);
         let found: Vec<(Option<&str>, f64, u64)> = rates
@@ -222,6 +227,7 @@ mod tests {
                 )
             })
             .collect();
+        // The new one has a rate from the next look on.
         assert_eq!(found, [(Some("b"), 10.0, 5), (Some("a"), 2.0, 5)]);
         // A pool that begins anew counts nothing for once.
         assert!(between(&now, &before, 2.0)[0].connections_per_second.abs() < 0.1);

@@ -2,46 +2,53 @@
 
 use std::net::SocketAddr;
 
-use super::{Line, Verdict, scrape::Scrape};
+use super::{Line, Verdict, scrape::Scrape, topics::Topic};
 use crate::{
     cli::ask,
     observe::{kernel::is_almost_full, names},
 };
 
-/// A metric that is above 0 when something is wrong; what is checked; and what is wrong, behind the
-/// number.
-const COUNTS: [(&str, &str, &str); 7] = [
+/// What it is about; a metric that is above 0 when something is wrong; what is checked; and what is
+/// wrong, behind the number.
+const COUNTS: [(Topic, &str, &str, &str); 7] = [
     (
+        Topic::Services,
         names::SERVICES_WITH_PROBLEMS,
         "all Services fully programmed",
         "Services are not; see the agent's log or the Events of the Services",
     ),
     (
+        Topic::Manifests,
         names::BAD_MANIFESTS,
         "all manifests readable",
         "files are not; see the agent's log",
     ),
     (
+        Topic::Devices,
         names::MISSING_DEVICES,
         "all named devices present",
         "are not; compare --devices and --attach-xdp with `ip link`",
     ),
     (
+        Topic::Devices,
         names::LEFT_OUT_DEVICES,
         "all devices watched that endpoints of other nodes are behind",
         "are not; name them in --devices too (see the agent's log), or use --devices auto",
     ),
     (
+        Topic::Lb0,
         names::LB0_PROBLEMS,
         "lb0 and its routes in place",
         "problems; see the agent's log",
     ),
     (
+        Topic::Masquerading,
         names::MASQUERADE_PROBLEMS,
         "sources are masqueraded where Services ask for snat",
         "problem: backends on this node see clients; see the agent's log",
     ),
     (
+        Topic::Programs,
         names::ATTACH_PROBLEMS,
         "all programs attached",
         "are not; see the agent's log",
@@ -53,6 +60,7 @@ pub(super) fn lines(metrics: SocketAddr) -> Vec<Line> {
     match ask::get(metrics, "/metrics") {
         Some((true, text)) => reported(&Scrape(&text)),
         _ => vec![Line::new(
+            Topic::RunningAgent,
             "running agent",
             Verdict::Warn,
             format!("no agent answers at {metrics}, so its problems are unknown"),
@@ -62,9 +70,14 @@ pub(super) fn lines(metrics: SocketAddr) -> Vec<Line> {
 
 fn reported(metrics: &Scrape<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (name, what, remedy) in COUNTS {
+    for (topic, name, what, remedy) in COUNTS {
         let n = metrics.value(name);
-        lines.push(Line::fails_if(n > 0.0, what, format!("{n} {remedy}")));
+        lines.push(Line::fails_if(
+            topic,
+            n > 0.0,
+            what,
+            format!("{n} {remedy}"),
+        ));
     }
     lines.extend(misplaced(metrics.value(names::MISPLACED_PROGRAMS)));
     lines.push(unwatched(metrics));
@@ -91,7 +104,12 @@ fn drift(metrics: &Scrape<'_>) -> Line {
         "another process changed entries ({}); see the agent's log, and find out what else writes to the maps",
         found.join(", ")
     );
-    Line::fails_if(!found.is_empty(), "no drift in the maps", remedy)
+    Line::fails_if(
+        Topic::Drift,
+        !found.is_empty(),
+        "no drift in the maps",
+        remedy,
+    )
 }
 
 /// `--devices` may leave a device out on purpose.
@@ -100,22 +118,27 @@ fn unwatched(metrics: &Scrape<'_>) -> Line {
     let by_device = metrics.by_label(names::UNWATCHED_DEVICES, names::DEVICE);
     let devices: Vec<&str> = by_device.map(|(device, _)| device).collect();
     if devices.is_empty() {
-        return Line::ok(name);
+        return Line::ok(Topic::Devices, name);
     }
     let remedy = format!(
         "{} are not, and routes lead out there; add them to --devices or --attach-tc, or start with --devices auto",
         devices.join(", ")
     );
-    Line::new(name, Verdict::Warn, remedy)
+    Line::new(Topic::Devices, name, Verdict::Warn, remedy)
 }
 
 /// Numbers that a Service and this machine both use.
 fn ports(metrics: &Scrape<'_>) -> [Line; 2] {
     let line = |name: &str, n: f64, remedy: &str| {
         if n > 0.0 {
-            Line::new(name, Verdict::Warn, format!("{n} {remedy}"))
+            Line::new(
+                Topic::NodePorts,
+                name,
+                Verdict::Warn,
+                format!("{n} {remedy}"),
+            )
         } else {
-            Line::ok(name)
+            Line::ok(Topic::NodePorts, name)
         }
     };
     [
@@ -138,7 +161,7 @@ fn misplaced(programs: f64) -> Option<Line> {
         let remedy = format!(
             "{programs} programs run behind other software's at ingress, or before it at egress; see the agent's log and `bpftool net show`"
         );
-        Line::new("order of programs on devices", Verdict::Note, remedy)
+        Line::new(Topic::Programs, "order of programs on devices", Verdict::Note, remedy)
     })
 }
 
@@ -153,7 +176,12 @@ fn full_maps(metrics: &Scrape<'_>) -> Vec<Line> {
         .map(|(map, entries, most)| {
             let remedy =
                 format!("{entries} of {most} entries; start the agent with --map-capacity {map}=N");
-            Line::new(&format!("room in {map}"), Verdict::Fail, remedy)
+            Line::new(
+                Topic::FullMaps,
+                &format!("room in {map}"),
+                Verdict::Fail,
+                remedy,
+            )
         })
         .collect()
 }
@@ -172,12 +200,12 @@ fn stale_udp(reset: SocketReset, stale: f64) -> Line {
     let name = "connected UDP sockets follow their Service";
     if reset == SocketReset::Enabled {
         let remedy = format!("{stale} do not; see the agent's log");
-        return Line::fails_if(stale > 0.0, name, remedy);
+        return Line::fails_if(Topic::UdpSockets, stale > 0.0, name, remedy);
     }
     let remedy = format!(
         "stale sockets are not reset ({stale} now); this needs --socket-reset auto and CAP_SYS_ADMIN: set socketReset: true in the chart"
     );
-    Line::new(name, Verdict::Warn, remedy)
+    Line::new(Topic::UdpSockets, name, Verdict::Warn, remedy)
 }
 
 #[cfg(test)]

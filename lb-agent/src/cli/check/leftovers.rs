@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Line, Verdict};
+use super::{Line, Verdict, topics::Topic};
 use crate::{
     cli::running,
     maps::dir::BpfDir,
@@ -29,12 +29,14 @@ pub(super) fn lines(bpf_dir: &Path) -> Vec<Line> {
 
 fn unknown(name: &str, error: &anyhow::Error) -> Line {
     let remedy = format!("unknown: {error:#}; reading netfilter needs CAP_NET_ADMIN");
-    Line::new(name, Verdict::Warn, remedy)
+    Line::new(Topic::OtherSoftware, name, Verdict::Warn, remedy)
 }
 
 fn kube_proxy(left: &Leftovers) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut note = |name: &str, remedy: String| lines.push(Line::new(name, Verdict::Note, remedy));
+    let mut note = |name: &str, remedy: String| {
+        lines.push(Line::new(Topic::OtherSoftware, name, Verdict::Note, remedy));
+    };
     if left.has_rules() {
         let first = running::kube_proxy().map_or(String::new(), |how| {
             format!("kube-proxy runs here ({how}): stop it first; then ")
@@ -87,7 +89,7 @@ fn kube_proxy(left: &Leftovers) -> Vec<Line> {
         None => {}
     }
     if lines.is_empty() {
-        lines.push(Line::ok(NAME));
+        lines.push(Line::ok(Topic::OtherSoftware, NAME));
     }
     lines
 }
@@ -98,6 +100,7 @@ fn neighbours(found: &Neighbours) -> Vec<Line> {
         .iter()
         .map(|(owner, place)| {
             Line::new(
+                Topic::OtherSoftware,
                 &format!("{owner} is or was here"),
                 Verdict::Note,
                 format!("{place}; make sure that it does not load-balance Services too (Cilium: kubeProxyReplacement=false; Calico: bpfEnabled=false), or remove its leftovers"),
@@ -106,13 +109,17 @@ fn neighbours(found: &Neighbours) -> Vec<Line> {
         .collect();
     lines.extend(found.drops.iter().map(|chain| {
         Line::new(
+            Topic::OtherSoftware,
             "packets to pods may be dropped",
             Verdict::Note,
             format!("{chain} drops packets that no rule accepts, and kube-proxy's accepting rule is gone with kube-proxy; accept packets to and from pods, for example `iptables -I FORWARD -d POD-NETWORK -j ACCEPT`, and the same with -s"),
         )
     }));
     if lines.is_empty() {
-        lines.push(Line::ok("no rules of other software in the way"));
+        lines.push(Line::ok(
+            Topic::OtherSoftware,
+            "no rules of other software in the way",
+        ));
     }
     lines
 }

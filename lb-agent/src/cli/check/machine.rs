@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use lb_common::maps;
 
-use super::{Line, Verdict};
+use super::{Line, Verdict, topics::Topic};
 use crate::{
     hooks::cgroup::Cgroup,
     lb0,
@@ -16,20 +16,30 @@ use crate::{
 /// Features of the kernel, and capabilities of this process.
 pub(super) fn kernel() -> impl Iterator<Item = Line> {
     probe::checks().into_iter().map(|check| {
+        let topic = if check.name.starts_with("CAP_") {
+            Topic::Capabilities
+        } else {
+            Topic::Kernel
+        };
         let verdict = match (check.ok, check.required) {
             (true, _) => Verdict::Ok,
             (false, false) => Verdict::Warn,
             (false, true) => Verdict::Fail,
         };
-        Line::new(check.name, verdict, check.remedy)
+        Line::new(topic, check.name, verdict, check.remedy)
     })
 }
 
 /// Pins need a bpffs.
 pub(super) fn bpf_dir(path: &Path) -> Line {
     match require_bpffs(path) {
-        Ok(()) => Line::ok("bpf file system"),
-        Err(error) => Line::new("bpf file system", Verdict::Fail, format!("{error:#}")),
+        Ok(()) => Line::ok(Topic::BpfFileSystem, "bpf file system"),
+        Err(error) => Line::new(
+            Topic::BpfFileSystem,
+            "bpf file system",
+            Verdict::Fail,
+            format!("{error:#}"),
+        ),
     }
 }
 
@@ -46,15 +56,21 @@ pub(super) fn former_pins(path: &Path) -> Option<Line> {
             "{} are former names: start lb-agent of this version, which takes them over",
             former.join(", ")
         );
-        Line::new("pins of an earlier version", Verdict::Note, remedy)
+        Line::new(
+            Topic::FormerPins,
+            "pins of an earlier version",
+            Verdict::Note,
+            remedy,
+        )
     })
 }
 
 /// Programs see sockets below their cgroup only.
 pub(super) fn cgroup(path: Option<&Path>) -> Line {
     match Cgroup::open(path) {
-        Ok(cgroup) if cgroup.is_root() => Line::ok("cgroup"),
+        Ok(cgroup) if cgroup.is_root() => Line::ok(Topic::Cgroup, "cgroup"),
         Ok(cgroup) => Line::new(
+            Topic::Cgroup,
             "cgroup",
             Verdict::Warn,
             format!(
@@ -62,7 +78,7 @@ pub(super) fn cgroup(path: Option<&Path>) -> Line {
                 cgroup.path.display()
             ),
         ),
-        Err(error) => Line::new("cgroup", Verdict::Fail, format!("{error:#}")),
+        Err(error) => Line::new(Topic::Cgroup, "cgroup", Verdict::Fail, format!("{error:#}")),
     }
 }
 
@@ -71,14 +87,20 @@ pub(super) fn forwarding(name: &str, key: &str) -> Line {
     let path = Path::new("/proc/sys").join(key.replace('.', "/"));
     match fs::read_to_string(path) {
         Ok(text) if text.trim() == "0" => Line::new(
+            Topic::Forwarding,
             name,
             Verdict::Warn,
             format!(
                 "{key} is 0, so the kernel forwards nothing to pods and other nodes; set it to 1"
             ),
         ),
-        Ok(_) => Line::ok(name),
-        Err(error) => Line::new(name, Verdict::Warn, format!("cannot read {key}: {error}")),
+        Ok(_) => Line::ok(Topic::Forwarding, name),
+        Err(error) => Line::new(
+            Topic::Forwarding,
+            name,
+            Verdict::Warn,
+            format!("cannot read {key}: {error}"),
+        ),
     }
 }
 
@@ -86,13 +108,14 @@ pub(super) fn forwarding(name: &str, key: &str) -> Line {
 pub(super) fn lb0() -> Line {
     let name = "device lb0";
     match lb0::blocking(lb0::look()) {
-        Ok(Some(n)) => Line::ok(&format!("{name} ({n} networks routed to it)")),
+        Ok(Some(n)) => Line::ok(Topic::Lb0, &format!("{name} ({n} networks routed to it)")),
         Ok(None) => Line::new(
+            Topic::Lb0,
             name,
             Verdict::Warn,
             "does not exist, so service addresses do not answer ping; a running agent creates it unless started with --lb0 off",
         ),
-        Err(problem) => Line::new(name, Verdict::Fail, format!("{problem:#}")),
+        Err(problem) => Line::new(Topic::Lb0, name, Verdict::Fail, format!("{problem:#}")),
     }
 }
 
@@ -103,7 +126,12 @@ pub(super) fn devices(args: &DeviceArgs) -> impl Iterator<Item = Line> {
     named.filter(|device| *device != "auto").map(|device| {
         let exists = Path::new("/sys/class/net").join(device).exists();
         let name = format!("device {device}");
-        Line::fails_if(!exists, &name, "no such device; see `ip link`")
+        Line::fails_if(
+            Topic::Devices,
+            !exists,
+            &name,
+            "no such device; see `ip link`",
+        )
     })
 }
 

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use topics::Topic;
+
 use super::{
     args::{Check, CheckOutput},
     get::API_VERSION,
@@ -21,6 +23,7 @@ use super::{
 
 /// One line of the output.
 struct Line {
+    topic: Topic,
     name: String,
     verdict: Verdict,
     /// Shown unless the verdict is [`Verdict::Ok`].
@@ -117,28 +120,30 @@ fn json(lines: &[Line]) -> Result<String> {
 impl Line {
     /// The page and the heading that explain it.
     fn docs(&self) -> String {
-        format!("{}#{}", topics::PAGE, topics::anchor(&self.name))
+        format!("{}#{}", topics::PAGE, self.topic.anchor())
     }
 
-    fn new(name: &str, verdict: Verdict, remedy: impl Into<String>) -> Self {
+    fn new(topic: Topic, name: &str, verdict: Verdict, remedy: impl Into<String>) -> Self {
         Self {
+            topic,
             name: name.to_owned(),
             verdict,
             remedy: remedy.into(),
         }
     }
 
-    fn ok(name: &str) -> Self {
-        Self::new(name, Verdict::Ok, "")
+    fn ok(topic: Topic, name: &str) -> Self {
+        Self::new(topic, name, Verdict::Ok, "")
     }
 
-    fn fails_if(failed: bool, name: &str, remedy: impl Into<String>) -> Self {
+    fn fails_if(topic: Topic, failed: bool, name: &str, remedy: impl Into<String>) -> Self {
         let verdict = if failed { Verdict::Fail } else { Verdict::Ok };
-        Self::new(name, verdict, remedy)
+        Self::new(topic, name, verdict, remedy)
     }
 
     fn text(&self) -> String {
         let Self {
+            topic: _,
             name,
             verdict,
             remedy,

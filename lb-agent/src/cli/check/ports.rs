@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use lb_common::flow::{PortRanges, SNAT_PORTS};
 
-use super::{Line, Verdict};
+use super::{Line, Verdict, topics::Topic};
 use crate::{
     flows::{
         port_table::{self, FEW, PortTable},
@@ -26,6 +26,7 @@ pub(super) fn own_range() -> Line {
     let name = format!("ports {first}-{last} are not given to sockets");
     match sysctl::read("net.ipv4.ip_local_port_range") {
         Ok(text) => Line::fails_if(
+            Topic::SourcePorts,
             overlaps(&text, SNAT_PORTS),
             &name,
             format!(
@@ -35,6 +36,7 @@ pub(super) fn own_range() -> Line {
             ),
         ),
         Err(error) => Line::new(
+            Topic::SourcePorts,
             &name,
             Verdict::Warn,
             format!("cannot read net.ipv4.ip_local_port_range: {error}"),
@@ -48,6 +50,7 @@ pub(super) fn free(pins: &Path, args: &SnatArgs) -> Line {
     match in_use(pins).map_or_else(|| expected(args), Ok) {
         Ok(ports) => enough(&ports),
         Err(error) => Line::new(
+            Topic::SourcePorts,
             "ports for rewritten sources",
             Verdict::Warn,
             format!("{error:#}"),
@@ -73,9 +76,10 @@ fn enough(ports: &PortRanges) -> Line {
         in_words(ports)
     );
     if ports.total >= FEW {
-        return Line::ok(&name);
+        return Line::ok(Topic::SourcePorts, &name);
     }
     Line::new(
+        Topic::SourcePorts,
         &name,
         Verdict::Warn,
         "few: so many clients of one backend on another node can have the same source port; narrow net.ipv4.ip_local_port_range, or see --snat-ports",

@@ -84,7 +84,7 @@ fn masquerade(
     if section.flag("masqueradeAll")? == Some(true) {
         let path = section.path("masqueradeAll");
         let reason = if checked && path.starts_with(mode.name()) || mode == Mode::Ipvs {
-            "backends see the client's own address; only what is sent on to another node gets this node's"
+            "backends see the client's own address, and only what is sent on to another node gets this node's: start with --forwarding snat to give all of it this node's"
         } else {
             "it belongs to another mode"
         };
