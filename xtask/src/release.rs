@@ -47,7 +47,12 @@ pub(crate) fn run(args: &ReleaseArgs) -> Result<()> {
         binary: &made.program,
         licences: &made.licences,
     };
-    let mut files = made.files;
+    // Beside the others: they are published in one folder, and the checksums name them as they are there.
+    let mut files = made
+        .files
+        .iter()
+        .map(|file| lift(file, &dir))
+        .collect::<Result<Vec<_>>>()?;
     let deb = sources.deb(&version, "amd64", made.time)?.bytes()?;
     files.push(write(&dir, &format!("lb-agent_{version}_amd64.deb"), deb)?);
     let prefix = format!("lb-agent-{version}/");
@@ -58,14 +63,10 @@ pub(crate) fn run(args: &ReleaseArgs) -> Result<()> {
         archive,
     )?);
     files.push(chart(&dir, &root, &version)?);
-    files.push(write(&dir, "RELEASE-NOTES.md", notes)?);
-    let mut sums = String::new();
-    for file in &files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let sum = sha256(&fs::read(file).with_context(|| format!("read {}", file.display()))?);
-        writeln!(sums, "{sum}  {name}").context("write a sum")?;
-    }
-    write(&dir, "SHA256SUMS", sums.clone())?;
+    // The text of the release, not a file of it.
+    write(&dir, "RELEASE-NOTES.md", notes)?;
+    let sums = sums(&files)?;
+    write(&dir, "SHA256SUMS", &sums)?;
     print!("{sums}");
     println!("{}", dir.display());
     Ok(())
@@ -97,19 +98,39 @@ fn chart(dir: &Path, root: &Path, version: &str) -> Result<PathBuf> {
     Ok(dir.join(format!("lb-agent-{version}.tgz")))
 }
 
+/// Moves a file into a folder of the same file system.
+fn lift(file: &Path, into: &Path) -> Result<PathBuf> {
+    let to = into.join(file.file_name().context("no file")?);
+    fs::rename(file, &to).with_context(|| format!("move {}", file.display()))?;
+    Ok(to)
+}
+
+/// As `sha256sum` writes them, and reads them in the folder of the files.
+fn sums(files: &[PathBuf]) -> Result<String> {
+    let mut sums = String::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let sum = sha256(&fs::read(file).with_context(|| format!("read {}", file.display()))?);
+        writeln!(sums, "{sum}  {name}").context("write a sum")?;
+    }
+    Ok(sums)
+}
+
 fn write(dir: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
     let file = dir.join(name);
     fs::write(&file, content).with_context(|| format!("write {}", file.display()))?;
     Ok(file)
 }
 
-/// The version, and the newest section of the changelog: the released one of this version, else
-/// what is not released yet.
+/// The version, and its section of the changelog; without one, what is not released yet.
 fn notes(changelog: &str) -> Result<(String, String)> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let mut sections = changelog.split("\n## ").skip(1);
-    let section = sections
-        .find(|it| it.starts_with(&format!("[{version}]")) || it.starts_with("Unreleased"))
+    let section_of = |name: &str| {
+        let mut sections = changelog.split("\n## ").skip(1);
+        sections.find(|it| it.starts_with(name))
+    };
+    let section = section_of(&format!("[{version}]"))
+        .or_else(|| section_of("Unreleased"))
         .context("CHANGELOG.md has neither this version nor what is unreleased")?;
     let (_, text) = section.split_once('\n').context("an empty section")?;
     Ok((version, text.trim().to_owned() + "\n"))
@@ -120,13 +141,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_notes_are_the_newest_section() {
-        let (version, text) =
-            notes("# Changelog\n\n## Unreleased\n\n- new\n\n## [0.0.1]\n\n- old\n").unwrap();
+    fn the_notes_are_those_of_the_version_and_without_them_what_is_unreleased() {
+        let version = env!("CARGO_PKG_VERSION");
+        let head = "# Changelog\n\n## Unreleased\n\n- next\n";
+        let old = "\n## [0.0.0]\n\n- old\n";
+        let of = |text: &str| notes(text).unwrap();
         assert_eq!(
-            (version.as_str(), text.as_str()),
-            (env!("CARGO_PKG_VERSION"), "- new\n")
+            of(&format!("{head}{old}")),
+            (version.to_owned(), "- next\n".to_owned())
         );
+        let this = format!("\n## [{version}] - 2027-01-01\n\n- this\n");
+        assert_eq!(of(&format!("{head}{this}{old}")).1, "- this\n");
+        assert_eq!(of(&format!("# Changelog\n{this}{old}")).1, "- this\n");
         assert!(notes("# Changelog\n").is_err());
+    }
+
+    #[test]
+    fn sha256sum_finds_every_file_beside_the_sums() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("image");
+        fs::create_dir(&made).unwrap();
+        let image = write(&made, "lb-agent-amd64.tar", "image").unwrap();
+        let files = [
+            lift(&image, dir.path()).unwrap(),
+            write(dir.path(), "lb-agent_1_amd64.deb", "package").unwrap(),
+        ];
+        write(dir.path(), "SHA256SUMS", sums(&files).unwrap()).unwrap();
+        let checked = Command::new("sha256sum")
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert_eq!(said, "lb-agent-amd64.tar: OK\nlb-agent_1_amd64.deb: OK\n");
+    }
+
+    #[test]
+    fn what_has_a_checksum_is_published() {
+        let workflow = root().unwrap().join(".github/workflows/release.yml");
+        let text = fs::read_to_string(workflow).unwrap();
+        for pattern in [
+            "./*.tar ",
+            "./*.cdx.json ",
+            "./*.debug ",
+            "./*.deb ",
+            "./*.tar.gz ",
+            "./*.tgz ",
+        ] {
+            assert!(text.contains(pattern), "{pattern}");
+        }
     }
 }
