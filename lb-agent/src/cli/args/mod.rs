@@ -1,10 +1,16 @@
 //! The verbs of the command line. The doc comments are the help.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+mod lists;
+mod output;
+mod service;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{path::PathBuf, time::Duration};
 
-use super::get::Labels;
+use clap::{Args, Parser, Subcommand};
+pub use lists::{Get, Top, TopSort, What};
+pub use output::{CheckOutput, Form, ListOutput, Output};
+pub use service::{Explain, ServiceName, TestService};
+
 use crate::{
     model::Cidr,
     settings::flags::{
@@ -118,60 +124,6 @@ pub struct Check {
     pub output: CheckOutput,
 }
 
-/// How `check` shows what it finds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum CheckOutput {
-    /// Every line
-    #[default]
-    Table,
-    /// Only what is not ok, and a count
-    Short,
-    /// For programs; stable
-    Json,
-}
-
-/// `lb-agent top`
-#[derive(Args, Debug)]
-pub struct Top {
-    /// What is read.
-    #[command(flatten)]
-    pub pins: Pins,
-    /// Where the names are.
-    #[command(flatten)]
-    pub state: StateArg,
-    /// Show one interval and end
-    #[arg(long)]
-    pub once: bool,
-    /// Between two looks
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = period)]
-    pub interval: Duration,
-    /// Only Services of this namespace
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// What has the most comes first
-    #[arg(long, value_enum, default_value_t)]
-    pub sort_by: TopSort,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Form,
-}
-
-/// What `top` sorts by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum TopSort {
-    /// New connections a second
-    #[default]
-    Connections,
-    /// Open connections
-    Active,
-    /// Packets a second
-    Packets,
-    /// Bytes a second
-    Bytes,
-    /// Refusals and drops a second
-    Rejects,
-}
-
 /// `lb-agent dump`
 #[derive(Args, Debug)]
 pub struct Dump {
@@ -193,47 +145,6 @@ pub struct Dump {
     /// The archive to write, which must not exist yet; - is standard output
     #[arg(value_name = "FILE.tar.gz|-")]
     pub file: PathBuf,
-}
-
-/// `lb-agent explain`
-#[derive(Args, Debug)]
-pub struct Explain {
-    /// What is read.
-    #[command(flatten)]
-    pub pins: Pins,
-    /// Where the agent's socket and the names are.
-    #[command(flatten)]
-    pub state: StateArg,
-    /// svc/NAME, svc/NAMESPACE/NAME, or: flow SOURCE DESTINATION
-    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT")]
-    pub subject: Vec<String>,
-    /// Namespace of the Service
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Only this port of the Service, by name or number
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<String>,
-    /// For this client: pod/NAME, or an address
-    #[arg(long, value_name = "pod/NAME|ADDRESS")]
-    pub from: Option<String>,
-    /// Read Services, EndpointSlices and Nodes from the YAML files in this directory, without an
-    /// agent
-    #[arg(long, value_name = "DIR")]
-    pub manifests: Option<PathBuf>,
-    /// With --manifests: the Node that it is explained for
-    #[arg(long, value_name = "NAME", requires = "manifests")]
-    pub node_name: Option<String>,
-    /// With --manifests: networks from which externalIPs of Services are accepted, as by the agent
-    #[arg(
-        long,
-        value_name = "CIDR",
-        value_delimiter = ',',
-        requires = "manifests"
-    )]
-    pub external_ip_cidrs: Vec<Cidr>,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Form,
 }
 
 /// `lb-agent validate`
@@ -276,16 +187,6 @@ pub struct Version {
     pub output: Form,
 }
 
-/// For people, or for programs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Form {
-    /// For people
-    #[default]
-    Table,
-    /// For programs; stable
-    Json,
-}
-
 /// `lb-agent cleanup`
 #[derive(Args, Debug)]
 pub struct Cleanup {
@@ -308,61 +209,6 @@ pub struct Cleanup {
     pub force: bool,
 }
 
-/// `lb-agent get`
-#[derive(Args, Debug)]
-pub struct Get {
-    /// What is shown.
-    #[command(flatten)]
-    pub pins: Pins,
-    /// Beside it: names, Events, and Services that are only partly programmed.
-    #[command(flatten)]
-    pub state: StateArg,
-    /// What to show
-    #[arg(value_enum)]
-    pub what: What,
-    /// Only these: NAME or NAMESPACE/NAME of a Service or pod (`svc/NAME`, `pod/NAME` for one of
-    /// the two), or ADDRESS, ADDRESS:PORT, `*:PORT`
-    #[arg(value_name = "NAME|ADDRESS:PORT")]
-    pub names: Vec<String>,
-    /// Only what belongs to Services of this namespace
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Of all namespaces, which is the default
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-    /// Only what belongs to Services with these labels, such as `app=web,tier!=db`
-    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = Labels::parse)]
-    pub selector: Option<Labels>,
-    /// Go on, and show what changes
-    #[arg(short, long)]
-    pub watch: bool,
-    /// Sort by this field of the JSON output, such as `activeConnections` or `service.name`
-    #[arg(long, value_name = "FIELD")]
-    pub sort_by: Option<String>,
-    /// Leave the first line of tables out
-    #[arg(long)]
-    pub no_headers: bool,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: ListOutput,
-}
-
-#[cfg(test)]
-impl Get {
-    /// Of Services, with this output and nothing else said.
-    pub(super) fn for_tests(output: ListOutput) -> Self {
-        let Ok(Cli {
-            verb: Some(Verb::Get(mut get)),
-            ..
-        }) = Cli::try_parse_from(["lb-agent", "get", "services"])
-        else {
-            unreachable!("these words are right")
-        };
-        get.output = output;
-        get
-    }
-}
-
 /// `lb-agent status`
 #[derive(Args, Debug)]
 pub struct Status {
@@ -378,93 +224,6 @@ pub struct Status {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
-}
-
-/// `lb-agent test-service`
-#[derive(Args, Debug)]
-pub struct TestService {
-    /// The Service
-    #[arg(value_name = "NAMESPACE/NAME")]
-    pub service: ServiceName,
-    /// Ask each address for this path, and want status 200; without it a connection is enough
-    #[arg(long, value_name = "PATH")]
-    pub http_path: Option<String>,
-    /// How long to try
-    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "60s")]
-    pub timeout: Duration,
-}
-
-/// A Service by its name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServiceName {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name in it.
-    pub name: String,
-}
-
-impl FromStr for ServiceName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(Self {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            }),
-            _ => Err("not of the form NAMESPACE/NAME, such as default/kubernetes"),
-        }
-    }
-}
-
-/// What `get` shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum What {
-    /// Frontends and their backends, as `ipvsadm -L -n` shows them
-    #[value(aliases = ["service", "svc"])]
-    Services,
-    /// Every backend once
-    #[value(alias = "backend")]
-    Backends,
-    /// Connections that the packet path translates
-    #[value(alias = "flow")]
-    Flows,
-    /// Connections and senders that were translated at their sockets
-    #[value(alias = "socket")]
-    Sockets,
-    /// Which backend each client of a sticky Service has
-    Affinity,
-    /// What the agent has reported: its last Events, also those that no API server took
-    #[value(alias = "event")]
-    Events,
-}
-
-/// The letter of kubectl, for lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum ListOutput {
-    /// For people
-    #[default]
-    Table,
-    /// For people with a wide window
-    Wide,
-    /// For programs; stable
-    Json,
-    /// The same as YAML
-    Yaml,
-    /// Names alone, for scripts
-    Name,
-}
-
-/// The letter of kubectl.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Output {
-    /// For people
-    #[default]
-    Table,
-    /// For people with a wide window
-    Wide,
-    /// For programs; stable
-    Json,
 }
 
 #[cfg(test)]

@@ -1,23 +1,28 @@
 //! Reads frontends and their backends from the pinned maps, sorted for display.
 
+mod face;
+mod member;
+
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
 };
 
+use face::{Face, FaceKind};
 use lb_common::{
     Addr,
-    backend::{self, Backend},
-    frontend::{self, FrontendValue, NodePortKey, VipKey, scope},
+    backend::Backend,
+    frontend::{self, FrontendValue, scope},
     load::FlowCounts,
-    member,
+    member as value,
     pool::{Pool, flags},
     stats::PoolStats,
 };
 use serde::Serialize;
 
-use super::get::{Place, ServicePort};
+pub(super) use member::{Eligibility, Member, Open, member};
+
+use super::get::ServicePort;
 use crate::names::record::kinds;
 pub(super) use crate::names::record::protocol;
 use crate::{
@@ -83,40 +88,6 @@ pub struct Stats {
     pub rejects: u64,
 }
 
-/// A backend of a frontend.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Member {
-    /// Backend id.
-    pub id: u32,
-    /// Where it listens.
-    pub address: String,
-    /// Host byte order.
-    pub port: u16,
-    /// Relative; 0 gets nothing new.
-    pub weight: u16,
-    /// Connections open now, over all frontends: of sockets, and flows of the packet path.
-    pub active_connections: u64,
-    /// Flows of the packet path that are not open yet, or over and not forgotten.
-    pub inactive_connections: u64,
-    /// `ready`, `terminating`, or `draining`: keeps what it has, gets nothing new.
-    pub state: &'static str,
-    /// Runs on this node.
-    pub local: bool,
-    /// Where it runs.
-    #[serde(flatten)]
-    pub place: Place,
-    #[serde(skip)]
-    order: Addr,
-}
-
-impl Member {
-    /// Where it listens.
-    pub(super) fn ip(&self) -> IpAddr {
-        self.order.into()
-    }
-}
-
 /// What is asked of the maps beside the tables that the sync engine writes.
 pub(super) trait Counts {
     /// Connections of sockets that are open now to a backend.
@@ -161,82 +132,6 @@ pub(super) fn read(maps: &mut Maps, counts: &dyn Counts) -> Result<Vec<Frontend>
     Ok(merged(rows))
 }
 
-/// Which of the two tables of frontends a key is from; VIPs are listed first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum FaceKind {
-    /// `lb_frontends`.
-    Vip,
-    /// `lb_nodeports`.
-    NodePort,
-}
-
-/// May new connections choose a member?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Eligibility {
-    /// Yes: it has a slot.
-    Eligible,
-    /// No: it keeps what it has.
-    Draining,
-}
-
-/// The part of a frontend that stands in the key.
-struct Face {
-    addr: Addr,
-    kind: FaceKind,
-    port: u16,
-    proto: u8,
-    scope: u8,
-}
-
-impl Face {
-    fn vip(k: VipKey) -> Self {
-        let VipKey {
-            addr,
-            port,
-            proto,
-            scope,
-        } = k;
-        Self {
-            addr,
-            kind: FaceKind::Vip,
-            port,
-            proto,
-            scope,
-        }
-    }
-
-    fn node_port(k: NodePortKey) -> Self {
-        let NodePortKey {
-            port,
-            proto,
-            scope,
-            family,
-            pad: _,
-        } = k;
-        let addr = if family == 4 {
-            Addr::v4([0; 4])
-        } else {
-            Addr::ZERO
-        };
-        Self {
-            addr,
-            kind: FaceKind::NodePort,
-            port,
-            proto,
-            scope,
-        }
-    }
-
-    fn address(&self) -> String {
-        match (self.kind, self.addr.is_v4()) {
-            (FaceKind::NodePort, true) => "*".to_owned(),
-            (FaceKind::NodePort, false) => "[*]".to_owned(),
-            (FaceKind::Vip, true) => self.addr.to_string(),
-            (FaceKind::Vip, false) => format!("[{}]", self.addr),
-        }
-    }
-}
-
 fn one(
     face: &Face,
     to: FrontendValue,
@@ -254,11 +149,11 @@ fn one(
     }
     let weights: BTreeMap<u32, u16> = members
         .iter()
-        .map(|(id, value)| (*id, member::weight(*value)))
+        .map(|(id, value)| (*id, value::weight(*value)))
         .collect();
     let draining = members
         .iter()
-        .filter(|(_, f)| f & (member::SERVING | member::KEPT) != 0)
+        .filter(|(_, f)| f & (value::SERVING | value::KEPT) != 0)
         .map(|(id, _)| *id)
         .filter(|id| !eligible.contains(id));
     let mut backends = Vec::new();
@@ -269,7 +164,7 @@ fn one(
     {
         let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {
-            let weight = weights.get(&id).copied().unwrap_or(member::WEIGHT);
+            let weight = weights.get(&id).copied().unwrap_or(value::WEIGHT);
             let open = Open {
                 sockets: counts.sockets(id)?,
                 flows: counts.flows(id)?,
@@ -317,52 +212,6 @@ fn one(
         backends,
         order: (face.addr, face.proto, face.kind),
     })
-}
-
-/// What is open now to a backend.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Open {
-    /// Connections of sockets.
-    pub(super) sockets: u64,
-    /// Flows of the packet path.
-    pub(super) flows: FlowCounts,
-}
-
-pub(super) fn member(
-    id: u32,
-    b: Backend,
-    eligibility: Eligibility,
-    weight: u16,
-    open: Open,
-) -> Member {
-    let addr = b.addr;
-    // Counts are a moment behind, and may be below zero for that long.
-    let [active, inactive] =
-        [open.flows.active, open.flows.inactive].map(|n| u64::try_from(n).unwrap_or_default());
-    Member {
-        id,
-        address: if addr.is_v4() {
-            addr.to_string()
-        } else {
-            format!("[{addr}]")
-        },
-        port: b.port,
-        weight: match eligibility {
-            Eligibility::Eligible => weight,
-            Eligibility::Draining => 0,
-        },
-        active_connections: open.sockets.saturating_add(active),
-        inactive_connections: inactive,
-        state: match (b.state, eligibility) {
-            (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
-            (backend::state::QUARANTINED, _) => "quarantined",
-            (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
-            _ => "draining",
-        },
-        local: b.flags & backend::flags::LOCAL != 0,
-        place: Place::default(),
-        order: addr,
-    }
 }
 
 /// Sorted by kind, address, port; two scopes of one frontend are one row if they are equal.

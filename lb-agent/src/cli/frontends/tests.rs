@@ -1,3 +1,5 @@
+use lb_common::backend;
+
 use super::*;
 
 fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Member>) -> Frontend {

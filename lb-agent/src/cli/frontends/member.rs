@@ -1,0 +1,101 @@
+//! A backend of a frontend, as it is shown.
+
+use std::net::IpAddr;
+
+use lb_common::{
+    Addr,
+    backend::{self, Backend},
+    load::FlowCounts,
+};
+use serde::Serialize;
+
+use crate::cli::get::Place;
+
+/// A backend of a frontend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Backend id.
+    pub id: u32,
+    /// Where it listens.
+    pub address: String,
+    /// Host byte order.
+    pub port: u16,
+    /// Relative; 0 gets nothing new.
+    pub weight: u16,
+    /// Connections open now, over all frontends: of sockets, and flows of the packet path.
+    pub active_connections: u64,
+    /// Flows of the packet path that are not open yet, or over and not forgotten.
+    pub inactive_connections: u64,
+    /// `ready`, `terminating`, or `draining`: keeps what it has, gets nothing new.
+    pub state: &'static str,
+    /// Runs on this node.
+    pub local: bool,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub place: Place,
+    #[serde(skip)]
+    pub(super) order: Addr,
+}
+
+impl Member {
+    /// Where it listens.
+    pub(in crate::cli) fn ip(&self) -> IpAddr {
+        self.order.into()
+    }
+}
+
+/// May new connections choose a member?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Eligibility {
+    /// Yes: it has a slot.
+    Eligible,
+    /// No: it keeps what it has.
+    Draining,
+}
+
+/// What is open now to a backend.
+#[derive(Clone, Copy, Default)]
+pub(in crate::cli) struct Open {
+    /// Connections of sockets.
+    pub(in crate::cli) sockets: u64,
+    /// Flows of the packet path.
+    pub(in crate::cli) flows: FlowCounts,
+}
+
+pub(in crate::cli) fn member(
+    id: u32,
+    b: Backend,
+    eligibility: Eligibility,
+    weight: u16,
+    open: Open,
+) -> Member {
+    let addr = b.addr;
+    // Counts are a moment behind, and may be below zero for that long.
+    let [active, inactive] =
+        [open.flows.active, open.flows.inactive].map(|n| u64::try_from(n).unwrap_or_default());
+    Member {
+        id,
+        address: if addr.is_v4() {
+            addr.to_string()
+        } else {
+            format!("[{addr}]")
+        },
+        port: b.port,
+        weight: match eligibility {
+            Eligibility::Eligible => weight,
+            Eligibility::Draining => 0,
+        },
+        active_connections: open.sockets.saturating_add(active),
+        inactive_connections: inactive,
+        state: match (b.state, eligibility) {
+            (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
+            (backend::state::QUARANTINED, _) => "quarantined",
+            (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
+            _ => "draining",
+        },
+        local: b.flags & backend::flags::LOCAL != 0,
+        place: Place::default(),
+        order: addr,
+    }
+}
