@@ -5,4 +5,5 @@ mod chart;
 mod cluster;
 mod examples;
 mod kubeproxy_config;
+mod monitoring;
 mod referee;

@@ -12,7 +12,7 @@ mod fixture;
 pub mod haproxy;
 mod kube_proxy;
 pub mod objects;
-mod tools;
+pub mod tools;
 
 pub use client::Client;
 pub use container::Container;

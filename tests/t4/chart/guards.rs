@@ -29,6 +29,10 @@ fn combinations_that_would_not_work_are_refused() -> Result<()> {
             "metrics.serviceMonitor.enabled=true",
             "needs metrics.enabled",
         ),
+        (
+            "metrics.prometheusRule.enabled=true",
+            "needs metrics.enabled",
+        ),
         ("metrics.port=10256", "both 10256"),
         (
             "health.port=30080",

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use lb_build::{BPF_LINKER_VERSION, bpf_linker_root, cache_dir};
 
-use super::{control_plane, plan::Plan, previous, rights::Rights};
+use super::{control_plane, monitoring, plan::Plan, previous, rights::Rights};
 use crate::{cargo::cargo, step::Step};
 
 const LLVM: &str = "/usr/lib/llvm-22";
@@ -24,6 +24,7 @@ pub(super) fn carry_out(plan: &Plan, rights: Rights) -> Result<()> {
         bpffs,
         tools,
         previous,
+        prometheus,
     } = plan;
     let _only_one = lock()?;
     if !packages.is_empty() {
@@ -39,6 +40,9 @@ pub(super) fn carry_out(plan: &Plan, rights: Rights) -> Result<()> {
         if control_plane::missing().contains(tool) {
             control_plane::build(tool)?;
         }
+    }
+    if *prometheus && monitoring::is_missing() {
+        monitoring::fetch()?;
     }
     if *previous && previous::is_missing() {
         previous::build()?;

@@ -3,6 +3,7 @@
 
 mod act;
 mod control_plane;
+mod monitoring;
 mod mounts;
 mod packages;
 mod plan;
@@ -33,7 +34,7 @@ pub(crate) struct Needs {
     pub(crate) clippy: bool,
     /// Root, bpffs, cgroup2, and the programs that tests and demo call.
     pub(crate) machine: bool,
-    /// etcd, the API server and what runs beside it.
+    /// etcd, the API server and what runs beside it, Prometheus too.
     pub(crate) control_plane: bool,
     /// QEMU, and what guests are made with.
     pub(crate) guests: bool,
@@ -63,7 +64,10 @@ impl Ready {
         let path = env::var_os("PATH").unwrap_or_default();
         let roots_own = ["/usr/sbin".into(), "/sbin".into()];
         let path = env::join_paths(env::split_paths(&path).chain(roots_own)).unwrap_or(path);
-        let tools = env::join_paths(control_plane::folders()).unwrap_or_default();
+        let folders = control_plane::folders()
+            .into_iter()
+            .chain(monitoring::folder());
+        let tools = env::join_paths(folders).unwrap_or_default();
         let mut variables = vec![("PATH", path), ("LB_TOOLS", tools)];
         if let Ok(previous) = previous::path() {
             variables.push(("LB_PREVIOUS_AGENT_BIN", previous.into()));
@@ -112,6 +116,9 @@ pub(crate) fn run() -> Result<()> {
     println!("eBPF toolchain: {}", lb_build::choose(&lb_build::probe()?)?);
     for (name, path) in control_plane::located() {
         println!("{name}: {}", path.display());
+    }
+    if let Some(folder) = monitoring::folder() {
+        println!("prometheus, promtool: {}", folder.display());
     }
     println!(
         "lb-agent that upgrades start from: {}",

@@ -9,6 +9,7 @@ use lb_build::{Machine, Route, choose, program_on_path};
 use super::{
     Needs,
     control_plane::{self, Tool},
+    monitoring,
     mounts::{cgroup2_root, mounted},
     packages::{self, Program},
     previous,
@@ -33,6 +34,7 @@ pub(super) struct Facts {
     missing_programs: Vec<Program>,
     missing_tools: Vec<&'static Tool>,
     missing_previous: bool,
+    missing_prometheus: bool,
 }
 
 /// What will be done, in this order.
@@ -48,6 +50,8 @@ pub(super) struct Plan {
     pub(super) tools: Vec<&'static Tool>,
     /// Whether the older agent is built into the cache.
     pub(super) previous: bool,
+    /// Whether Prometheus is fetched into the cache.
+    pub(super) prometheus: bool,
 }
 
 impl Plan {
@@ -77,6 +81,7 @@ pub(super) fn look(needs: Needs) -> Result<Facts> {
             Vec::new()
         },
         missing_previous: needs.previous && previous::is_missing(),
+        missing_prometheus: needs.control_plane && monitoring::is_missing(),
     })
 }
 
@@ -114,6 +119,13 @@ pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
                  or into $KUBEBUILDER_ASSETS",
                 names.join(", ")
             ));
+        }
+    }
+    if needs.control_plane && facts.missing_prometheus {
+        if facts.has_apt {
+            plan.prometheus = true;
+        } else {
+            problems.push("put prometheus and promtool on PATH".into());
         }
     }
     plan.packages.sort_unstable();
@@ -203,6 +215,7 @@ mod tests {
             missing_programs: Vec::new(),
             missing_tools: Vec::new(),
             missing_previous: false,
+            missing_prometheus: false,
         }
     }
 
@@ -223,10 +236,11 @@ mod tests {
             }],
             missing_tools: control_plane::all(),
             missing_previous: true,
+            missing_prometheus: true,
             ..ready()
         };
         let plan = plan(ALL, &facts).unwrap();
-        assert!(plan.linker && plan.bpffs && plan.previous);
+        assert!(plan.linker && plan.bpffs && plan.previous && plan.prometheus);
         assert!(plan.packages.contains(&"jq") && plan.packages.contains(&"rustc-web"));
         assert_eq!(plan.tools, control_plane::all());
     }
