@@ -39,6 +39,10 @@ pub(super) struct Facts {
 
 /// What will be done, in this order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that is done or not"
+)]
 pub(super) struct Plan {
     /// Debian packages to install.
     pub(super) packages: Vec<&'static str>,
