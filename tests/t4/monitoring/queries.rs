@@ -29,7 +29,9 @@ fn dashboard() -> Result<Vec<String>> {
     let text = fs::read_to_string(chart::dir().join("files/dashboard.json"))?;
     let parsed: Value = serde_json::from_str(&text)?;
     let panels = parsed["panels"].as_array().context("no panels")?;
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
     let queries: Vec<String> = targets
         .flatten()
         .filter_map(|target| target["expr"].as_str())
