@@ -53,6 +53,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
         node: &config.node_name,
         zone,
     };
+    let weighed = endpoints::Weighed::new(service, slices);
     let pools: Vec<Pool> = plan
         .pools
         .iter()
@@ -62,7 +63,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
                 .iter()
                 .find(|port| port.name == pool.id.port && port.proto == pool.id.proto);
             let candidates = port.map_or_else(Vec::new, |port| {
-                endpoints::candidates(service, slices, port, pool.id.family, &config.node_name)
+                endpoints::candidates(&weighed, port, pool.id.family, &config.node_name)
             });
             let rules = topology::rules(&candidates, pool.id.policy, place);
             let judged = candidates.iter().zip(&rules);

@@ -2,6 +2,13 @@
 
 use lb_common::member;
 
+/// Rules of an annotation at most: each is looked at for each endpoint.
+const MOST_RULES: usize = 64;
+/// Bytes of a pattern at most: no name of a zone, node or pod is longer (RFC 1123, subdomains).
+const MOST_BYTES: usize = 253;
+/// Words that cannot be read, and characters of each, that a problem shows.
+const SHOWN: (usize, usize) = (3, 40);
+
 /// Rules in the order of the annotation: the first one that an endpoint matches holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Weights(Box<[Rule]>);
@@ -35,20 +42,38 @@ pub struct Whereabouts<'a> {
 }
 
 impl Weights {
-    /// Reads `zone=a:50, node=n1:0, pod=web-0*:200, *:100`: rules that can be read, and a sentence
-    /// for each that cannot.
+    /// Reads `zone=a:50, node=n1:0, pod=web-0*:200, *:100`: rules that can be read, a sentence about
+    /// those that cannot, and one about rules that are too many.
     #[must_use]
     pub fn parse(text: &str) -> (Self, Vec<String>) {
-        let mut problems = Vec::new();
-        let mut rules = Vec::new();
         let words = text.split(',').map(str::trim);
-        for word in words.filter(|word| !word.is_empty()) {
+        let mut words = words.filter(|word| !word.is_empty());
+        let mut rules = Vec::new();
+        let mut wrong = Vec::new();
+        for word in words.by_ref().take(MOST_RULES) {
             match Rule::parse(word) {
                 Ok(rule) => rules.push(rule),
-                Err(why) => problems.push(format!(
-                    "{word:?} {why}: the rule is skipped (rules look like zone=a:50, node=n1:0, pod=web-0*:200, *:100)"
-                )),
+                Err(why) => wrong.push(format!("{:?} {why}", shortened(word))),
             }
+        }
+        let mut problems = Vec::new();
+        if !wrong.is_empty() {
+            let others = match wrong.len().saturating_sub(SHOWN.0) {
+                0 => String::new(),
+                more => format!("; {more} more cannot be read"),
+            };
+            wrong.truncate(SHOWN.0);
+            problems.push(format!(
+                "{}{others}: skipped (rules look like zone=a:50, node=n1:0, pod=web-0*:200, *:100)",
+                wrong.join("; ")
+            ));
+        }
+        let behind = words.count();
+        if behind > 0 {
+            problems.push(format!(
+                "{} rules are more than {MOST_RULES}: the last {behind} are skipped (let `*` stand for parts of names)",
+                MOST_RULES + behind
+            ));
         }
         (Self(rules.into()), problems)
     }
@@ -79,6 +104,9 @@ impl Rule {
         if pattern.is_empty() {
             return Err("names nothing".to_owned());
         }
+        if pattern.len() > MOST_BYTES {
+            return Err(format!("is longer than any name ({MOST_BYTES} bytes)"));
+        }
         Ok(Self {
             of,
             pattern: pattern.into(),
@@ -94,6 +122,14 @@ impl Rule {
             Of::Any => return true,
         };
         name.is_some_and(|name| fits(&self.pattern, name))
+    }
+}
+
+/// What a problem shows of a word.
+fn shortened(word: &str) -> String {
+    match word.char_indices().nth(SHOWN.1) {
+        None => word.to_owned(),
+        Some((end, _)) => format!("{}...", &word[..end]),
     }
 }
 
@@ -184,16 +220,40 @@ mod tests {
     fn what_cannot_be_read_is_told_and_the_rest_holds() {
         let (weights, problems) =
             Weights::parse("zone=a, rack=7:1, pod=:5, zone=b:65536, zone=c:x, zone=d:1");
-        for (problem, said) in problems.iter().zip([
-            "\"zone=a\" has no weight",
-            "\"rack=7:1\" is of none of zone, node, pod",
-            "\"pod=:5\" names nothing",
-            "\"zone=b:65536\" has a weight that is not in 0-65535",
-            "\"zone=c:x\" has a weight that is not in 0-65535",
-        ]) {
-            assert!(problem.starts_with(said), "{problem}");
+        let [problem] = &problems[..] else {
+            panic!("one sentence: {problems:?}");
+        };
+        for said in [
+            "\"zone=a\" has no weight; ",
+            "\"rack=7:1\" is of none of zone, node, pod and *; ",
+            "\"pod=:5\" names nothing; 2 more cannot be read: skipped",
+        ] {
+            assert!(problem.contains(said), "{problem}");
         }
-        assert_eq!(problems.len(), 5);
         assert_eq!(weights.of(at("d", "", "")), Some(1));
+        for (word, why) in [
+            ("zone=b:65536", "has a weight that is not in 0-65535"),
+            ("zone=c:x", "has a weight that is not in 0-65535"),
+        ] {
+            let (_, problems) = Weights::parse(word);
+            assert!(problems[0].starts_with(&format!("{word:?} {why}: skipped")));
+        }
+    }
+
+    #[test]
+    fn rules_and_patterns_are_bounded() {
+        let (weights, problems) = Weights::parse(&"pod=a:1,".repeat(200_000));
+        assert_eq!((weights.0.len(), problems.len()), (64, 1));
+        assert!(problems[0].starts_with("200000 rules are more than 64: the last 199936 are"));
+        let name = "n".repeat(253);
+        let (weights, problems) = Weights::parse(&format!("node={name}:7,node={name}n:8"));
+        assert_eq!(weights.of(at("", &name, "")), Some(7));
+        assert_eq!(weights.of(at("", &format!("{name}n"), "")), None);
+        assert!(
+            problems[0].contains("...\" is longer than any name") && problems[0].len() < 200,
+            "{problems:?}"
+        );
+        let (_, problems) = Weights::parse(&"x".repeat(200_000));
+        assert!(problems[0].len() < 200, "{problems:?}");
     }
 }

@@ -5,10 +5,16 @@ use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 use lb_common::{
     Addr, Proto,
     frontend::{NodePortKey, VipKey},
-    member::{self},
+    member,
+    pool::flags,
+    scheduler::Scheduler,
 };
 
-use super::{PlanError, no_local::NoLocal, slots::Slots};
+use super::{
+    PlanError,
+    no_local::NoLocal,
+    slots::{self, Slots},
+};
 
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -97,10 +103,27 @@ pub struct Pool {
     pub source_ranges: Box<[(Addr, u8)]>,
     /// Sorted by address and port, none twice.
     pub members: Vec<Member>,
+    /// Its share of its Service's slots, see [`slots::share`].
+    pub share: usize,
     /// Among what its scheduler chooses.
     pub slots: Slots,
     /// Why it cannot be programmed; its entries in the maps stay as they are.
     pub refused: Option<PlanError>,
+}
+
+impl Pool {
+    /// Gives its eligible members slots, as its scheduler and their weights ask.
+    pub fn set_slots(&mut self) {
+        let scheduler = Scheduler::from_number(self.scheduler).unwrap_or_default();
+        self.slots = match self.refused {
+            None => slots::slots(scheduler, &self.members, self.share),
+            Some(_) => Slots::default(),
+        };
+        self.flags &= !flags::WEIGHTED;
+        if !self.slots.weights.is_empty() {
+            self.flags |= flags::WEIGHTED;
+        }
+    }
 }
 
 /// A backend in a pool.

@@ -25,34 +25,60 @@ pub struct Candidate<'a> {
     pub endpoint: &'a Endpoint,
 }
 
+/// A Service's slices, each endpoint with its weight: what the Service says of it comes before what
+/// its slice says.
+pub struct Weighed<'a>(Vec<(&'a Slice, Box<[u16]>)>);
+
+impl<'a> Weighed<'a> {
+    /// Weighs every endpoint, once for all ports.
+    #[must_use]
+    pub fn new(service: &Service, slices: &'a [Arc<Slice>]) -> Self {
+        let weigh = |slice: &Slice, endpoint: &Endpoint| {
+            let own = service.weights.of(endpoint.whereabouts());
+            own.or(slice.weight).unwrap_or(weights::DEFAULT)
+        };
+        let weighed = slices.iter().map(|slice| {
+            let endpoints = slice.endpoints.iter();
+            let weights = endpoints.map(|endpoint| weigh(slice, endpoint)).collect();
+            (&**slice, weights)
+        });
+        Self(weighed.collect())
+    }
+
+    /// All slices; of each its endpoints with their weights.
+    fn slices(
+        &self,
+    ) -> impl Iterator<Item = (&'a Slice, impl Iterator<Item = (&'a Endpoint, u16)>)> {
+        self.0.iter().map(|(slice, weights)| {
+            let endpoints = slice.endpoints.iter().zip(weights.iter().copied());
+            (*slice, endpoints)
+        })
+    }
+}
+
 /// The endpoints of `port`, sorted by address and port. Slices may list an address twice: while an
 /// endpoint moves from one slice to another, or while a new pod has the address of one that
 /// terminates. An endpoint that does not terminate wins over one that does (kube-proxy's rule,
 /// which leaves the rest open); then ready wins over serving, serving over the rest, local over
 /// remote.
-///
-/// What the Service says of an endpoint's weight comes before what its slice says.
 #[must_use]
 pub fn candidates<'a>(
-    service: &Service,
-    slices: &'a [Arc<Slice>],
+    weighed: &Weighed<'a>,
     port: &ServicePort,
     family: IpFamily,
     node: &str,
 ) -> Vec<Candidate<'a>> {
     let mut all: Vec<Candidate<'a>> = Vec::new();
-    for slice in slices {
+    for (slice, endpoints) in weighed.slices() {
         let ports = slice.ports.iter();
-        for listens in ports.filter(|p| p.name == port.name && p.proto == port.proto) {
-            let endpoints = slice
-                .endpoints
-                .iter()
-                .filter(|e| IpFamily::of(&e.addr) == family);
-            all.extend(endpoints.map(|endpoint| Candidate {
+        let listens = ports.filter(|p| p.name == port.name && p.proto == port.proto);
+        let listens: Vec<u16> = listens.map(|p| p.port.get()).collect();
+        for (endpoint, weight) in endpoints.filter(|(e, _)| IpFamily::of(&e.addr) == family) {
+            all.extend(listens.iter().map(|port| Candidate {
                 addr: endpoint.addr.into(),
-                port: listens.port.get(),
+                port: *port,
                 local: is_local(endpoint, node),
-                weight: weight(service, slice, endpoint),
+                weight,
                 endpoint,
             }));
         }
@@ -112,7 +138,7 @@ pub fn members(
 /// Local has one. It counts ready endpoints of this node, each address once; terminating ones
 /// never.
 #[must_use]
-pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<HealthCheck> {
+pub fn health(service: &Service, weighed: &Weighed<'_>, node: &str) -> Option<HealthCheck> {
     let port = service.health_check_node_port?;
     if service.kind != ServiceType::LoadBalancer || service.external_policy != Policy::Local {
         return None;
@@ -120,27 +146,17 @@ pub fn health(service: &Service, slices: &[Arc<Slice>], node: &str) -> Option<He
     let local_ready = |family: IpFamily| {
         let mut ips = service.cluster_ips.iter();
         ips.find(|ip| IpFamily::of(ip) == family)?;
-        let endpoints = slices
-            .iter()
-            .flat_map(|slice| slice.endpoints.iter().map(move |e| (slice, e)));
-        let local = endpoints.filter(|(slice, e)| {
-            e.ready
-                && is_local(e, node)
-                && IpFamily::of(&e.addr) == family
-                && weight(service, slice, e) > 0
+        let endpoints = weighed.slices().flat_map(|(_, endpoints)| endpoints);
+        let local = endpoints.filter(|(e, weight)| {
+            e.ready && is_local(e, node) && IpFamily::of(&e.addr) == family && *weight > 0
         });
-        let addresses: BTreeSet<IpAddr> = local.map(|(_, e)| e.addr).collect();
+        let addresses: BTreeSet<IpAddr> = local.map(|(e, _)| e.addr).collect();
         Some(u32::try_from(addresses.len()).unwrap_or(u32::MAX))
     };
     Some(HealthCheck {
         port,
         local_endpoints: [local_ready(IpFamily::V4), local_ready(IpFamily::V6)],
     })
-}
-
-fn weight(service: &Service, slice: &Slice, endpoint: &Endpoint) -> u16 {
-    let own = service.weights.of(endpoint.whereabouts());
-    own.or(slice.weight).unwrap_or(weights::DEFAULT)
 }
 
 fn is_local(endpoint: &Endpoint, node: &str) -> bool {

@@ -9,7 +9,10 @@ pub mod quarantine;
 pub mod slots;
 pub mod topology;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use desired::{
     Frontend, FrontendKey, HealthCheck, IpFamily, Member, Pool, PoolId, ServicePlan, TrafficPolicy,
@@ -79,17 +82,84 @@ pub fn plan(
     }
     let addresses = frontends::Addresses::of(service, config, &mut plan.problems);
     addresses.marks(&mut plan.frontends);
+    let mut parts = Vec::new();
     for port in &service.ports {
         if port.proto == Proto::Sctp {
             sctp(port, config, &addresses, &mut plan);
         }
-        for family in &addresses.families {
-            family_of_port(service, port, slices, zone, config, family, &mut plan);
+        let families = addresses.families.iter();
+        parts.extend(families.map(|family| Part {
+            port,
+            family,
+            frontends: family.frontends(service, port),
+        }));
+    }
+    let pools = parts.iter().map(|part| part.policies().count()).sum();
+    let facts = Facts {
+        service,
+        weighed: endpoints::Weighed::new(service, slices),
+        zone,
+        config,
+        share: slots::share(pools),
+    };
+    for part in &parts {
+        part.plan(&facts, &mut plan);
+    }
+    problems_of_slots(&mut plan);
+    frontends::set_ping_pools(&mut plan);
+    plan.health = endpoints::health(service, &facts.weighed, &config.node_name);
+    plan
+}
+
+/// What all pools of a Service are planned by.
+struct Facts<'a> {
+    service: &'a Service,
+    weighed: endpoints::Weighed<'a>,
+    zone: Option<&'a str>,
+    config: &'a PlanConfig,
+    /// Slots of each pool.
+    share: usize,
+}
+
+/// One port in one family.
+struct Part<'a> {
+    port: &'a ServicePort,
+    family: &'a frontends::Family,
+    frontends: Vec<frontends::DesiredFrontend>,
+}
+
+/// Pools whose slots are not as weights and scheduler ask.
+fn problems_of_slots(plan: &mut ServicePlan) {
+    let mut of_weights: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for pool in &plan.pools {
+        if let Some(problem) = &pool.slots.problem {
+            let ports = of_weights.entry(problem).or_default();
+            ports.insert(&pool.id.port);
         }
     }
-    frontends::set_ping_pools(&mut plan);
-    plan.health = endpoints::health(service, slices, &config.node_name);
-    plan
+    let mut problems = Vec::new();
+    for (problem, ports) in of_weights {
+        let shown: Vec<String> = ports.iter().take(3).map(|p| format!("{p:?}")).collect();
+        let words = match ports.len() {
+            1 => "port",
+            _ => "ports",
+        };
+        let others = match ports.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let shown = shown.join(", ");
+        problems.push(format!("{words} {shown}{others}: {problem}"));
+    }
+    let few = plan.pools.iter().filter(|pool| pool.slots.few).count();
+    if few > 0 {
+        problems.push(format!(
+            "ports: {few} of its {} pools (one for each port, family and traffic policy) have fewer slots than weights or maglev's tables ask for, since a Service has {} at most: shares are rounded (divide its ports among several Services, use smaller weights, or another scheduler than maglev)",
+            plan.pools.len(),
+            slots::OF_A_SERVICE
+        ));
+    }
+    plan.problems.extend(problems);
 }
 
 /// Notes which part of an SCTP port clients of this node cannot reach: no hook translates SCTP
@@ -114,108 +184,110 @@ fn sctp(
     }));
 }
 
-/// Pools and frontends of one port in one family.
-fn family_of_port(
-    service: &Service,
-    port: &ServicePort,
-    slices: &[Arc<Slice>],
-    zone: Option<&str>,
-    config: &PlanConfig,
-    family: &frontends::Family,
-    plan: &mut ServicePlan,
-) {
-    let desired = family.frontends(service, port);
-    let ranges = family.source_ranges(service);
-    let ip_family = family.ip_family();
-    let candidates = endpoints::candidates(service, slices, port, ip_family, &config.node_name);
-    if weighs_nothing(&candidates) {
-        plan.problems.push(format!(
+impl Part<'_> {
+    /// Those that its frontends ask for: each is a pool.
+    fn policies(&self) -> impl Iterator<Item = TrafficPolicy> {
+        let both = [TrafficPolicy::Cluster, TrafficPolicy::Local];
+        let asked = |policy: &TrafficPolicy| self.frontends.iter().any(|f| f.policy == *policy);
+        both.into_iter().filter(asked)
+    }
+
+    /// Pools and frontends.
+    fn plan(&self, facts: &Facts<'_>, plan: &mut ServicePlan) {
+        let Facts {
+            service,
+            weighed,
+            zone,
+            config,
+            share,
+        } = facts;
+        let Self {
+            port,
+            family,
+            frontends,
+        } = self;
+        let ranges = family.source_ranges(service);
+        let ip_family = family.ip_family();
+        let candidates = endpoints::candidates(weighed, port, ip_family, &config.node_name);
+        if weighs_nothing(&candidates) {
+            plan.problems.push(format!(
             "weights: every endpoint of port {:?} that serves weighs 0, so new connections are refused (give one a weight)",
             port.name
         ));
-    }
-    let place = topology::Place {
-        node: &config.node_name,
-        zone,
-    };
-    for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
-        if !desired.iter().any(|f| f.policy == policy) {
-            continue;
         }
-        let chosen = topology::choose(&candidates, policy, place);
-        let own = &config.machine.own;
-        let members = endpoints::members(&candidates, &chosen, policy, port.proto, own);
-        let count = chosen.eligible.iter().filter(|e| **e).count();
-        let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
-            port: Arc::clone(&port.name),
-            count,
-        });
-        let mut pool_flags = 0;
-        if chosen.any {
-            pool_flags |= flags::HAS_ENDPOINTS;
-            if count == 0 {
-                pool_flags |= flags::NO_LOCAL;
-                let local = |of| policy == TrafficPolicy::Local && of == Policy::Local;
-                let port = NoLocalOf {
-                    internal: u32::from(local(service.internal_policy)),
-                    external: u32::from(local(service.external_policy)),
-                };
-                plan.no_local.add(family.ip_family(), port);
-            }
-        }
-        if !ranges.is_empty() {
-            pool_flags |= flags::SOURCE_RANGES;
-        }
-        // UDP follows the Service at once: see `Removal`.
-        let removal = service.removal.unwrap_or(config.removal);
-        let grace = removal.grace().filter(|_| port.proto != Proto::Udp);
-        if grace.is_some() {
-            pool_flags |= flags::RESET;
-        }
-        let scheduler = service.scheduler.unwrap_or(config.scheduler);
-        let slots = match refused {
-            None => slots::slots(scheduler, &members),
-            Some(_) => slots::Slots::default(),
+        let place = topology::Place {
+            node: &config.node_name,
+            zone: *zone,
         };
-        if !slots.weights.is_empty() {
-            pool_flags |= flags::WEIGHTED;
-        }
-        let problem = slots.problem.as_ref();
-        plan.problems
-            .extend(problem.map(|problem| format!("port {:?}: {problem}", port.name)));
-        // A local policy is there to keep the client's address (as kube-proxy has it).
-        let forwarding = service.forwarding.unwrap_or(config.forwarding);
-        if forwarding == Forwarding::Snat && policy == TrafficPolicy::Cluster {
-            pool_flags |= flags::MASQUERADE;
-        }
-        let passive_health = service.passive_health.unwrap_or(config.passive_health);
-        if passive_health == PassiveHealth::On && port.proto == Proto::Tcp {
-            pool_flags |= flags::WATCHED;
-        }
-        let pool = plan.pools.len();
-        plan.pools.push(Pool {
-            id: PoolId {
+        for policy in self.policies() {
+            let chosen = topology::choose(&candidates, policy, place);
+            let own = &config.machine.own;
+            let members = endpoints::members(&candidates, &chosen, policy, port.proto, own);
+            let count = chosen.eligible.iter().filter(|e| **e).count();
+            let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
                 port: Arc::clone(&port.name),
-                proto: port.proto,
-                family: family.ip_family(),
-                policy,
-            },
-            scheduler: scheduler.number(),
-            affinity_secs: service.affinity_secs.unwrap_or(0),
-            grace,
-            flags: pool_flags,
-            source_ranges: ranges.clone(),
-            members,
-            slots,
-            refused,
-        });
-        let ours = desired.iter().filter(|f| f.policy == policy);
-        plan.frontends.extend(ours.map(|f| Frontend {
-            key: f.key,
-            pool: Some(pool),
-            ping_pool: None,
-            flags: f.flags,
-        }));
+                count,
+            });
+            let mut pool_flags = 0;
+            if chosen.any {
+                pool_flags |= flags::HAS_ENDPOINTS;
+                if count == 0 {
+                    pool_flags |= flags::NO_LOCAL;
+                    let local = |of| policy == TrafficPolicy::Local && of == Policy::Local;
+                    let port = NoLocalOf {
+                        internal: u32::from(local(service.internal_policy)),
+                        external: u32::from(local(service.external_policy)),
+                    };
+                    plan.no_local.add(family.ip_family(), port);
+                }
+            }
+            if !ranges.is_empty() {
+                pool_flags |= flags::SOURCE_RANGES;
+            }
+            // UDP follows the Service at once: see `Removal`.
+            let removal = service.removal.unwrap_or(config.removal);
+            let grace = removal.grace().filter(|_| port.proto != Proto::Udp);
+            if grace.is_some() {
+                pool_flags |= flags::RESET;
+            }
+            let scheduler = service.scheduler.unwrap_or(config.scheduler);
+            // A local policy is there to keep the client's address (as kube-proxy has it).
+            let forwarding = service.forwarding.unwrap_or(config.forwarding);
+            if forwarding == Forwarding::Snat && policy == TrafficPolicy::Cluster {
+                pool_flags |= flags::MASQUERADE;
+            }
+            let passive_health = service.passive_health.unwrap_or(config.passive_health);
+            if passive_health == PassiveHealth::On && port.proto == Proto::Tcp {
+                pool_flags |= flags::WATCHED;
+            }
+            let mut pool = Pool {
+                id: PoolId {
+                    port: Arc::clone(&port.name),
+                    proto: port.proto,
+                    family: family.ip_family(),
+                    policy,
+                },
+                scheduler: scheduler.number(),
+                affinity_secs: service.affinity_secs.unwrap_or(0),
+                grace,
+                flags: pool_flags,
+                source_ranges: ranges.clone(),
+                members,
+                share: *share,
+                slots: slots::Slots::default(),
+                refused,
+            };
+            pool.set_slots();
+            let index = plan.pools.len();
+            plan.pools.push(pool);
+            let ours = frontends.iter().filter(|f| f.policy == policy);
+            plan.frontends.extend(ours.map(|f| Frontend {
+                key: f.key,
+                pool: Some(index),
+                ping_pool: None,
+                flags: f.flags,
+            }));
+        }
     }
 }
 
@@ -229,3 +301,6 @@ fn weighs_nothing(candidates: &[endpoints::Candidate<'_>]) -> bool {
         .peekable();
     weights.peek().is_some() && weights.all(|weight| weight == 0)
 }
+
+#[cfg(test)]
+mod tests;

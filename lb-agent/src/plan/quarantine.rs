@@ -2,12 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::{pool::flags, scheduler::Scheduler};
+use lb_common::pool::flags;
 
-use super::{
-    desired::{MemberFlags, Pool},
-    slots,
-};
+use super::desired::{MemberFlags, Pool};
 
 /// One of so many eligible backends at most is in quarantine: if more are dead, it may be this node
 /// that is cut off.
@@ -22,8 +19,8 @@ pub fn apply(pool: &mut Pool, quarantined: &[SocketAddr]) {
     }
     let eligible = |flags: MemberFlags| flags.has(MemberFlags::ELIGIBLE);
     let count = pool.members.iter().filter(|m| eligible(m.flags)).count();
-    let most = count / SHARE;
-    let mut left = most;
+    let mut left = count / SHARE;
+    let mut any = false;
     for at in quarantined {
         if left == 0 {
             break;
@@ -36,17 +33,11 @@ pub fn apply(pool: &mut Pool, quarantined: &[SocketAddr]) {
                 .flags
                 .without(MemberFlags::ELIGIBLE)
                 .with(MemberFlags::QUARANTINED, true);
-            left -= 1;
+            (left, any) = (left - 1, true);
         }
     }
-    if left == most {
-        return;
-    }
-    let scheduler = Scheduler::from_number(pool.scheduler).unwrap_or_default();
-    pool.slots = slots::slots(scheduler, &pool.members);
-    pool.flags &= !flags::WEIGHTED;
-    if !pool.slots.weights.is_empty() {
-        pool.flags |= flags::WEIGHTED;
+    if any {
+        pool.set_slots();
     }
 }
 
@@ -55,7 +46,7 @@ mod tests {
     use lb_common::{Addr, Proto};
 
     use super::*;
-    use crate::plan::{IpFamily, Member, PoolId, TrafficPolicy};
+    use crate::plan::{IpFamily, Member, PoolId, TrafficPolicy, slots};
 
     fn pool(members: u8, flags: u16) -> Pool {
         let member = |n| Member {
@@ -76,6 +67,7 @@ mod tests {
             flags,
             source_ranges: Box::default(),
             members: (1..=members).map(member).collect(),
+            share: slots::share(1),
             slots: slots::Slots::default(),
             refused: None,
         }

@@ -23,17 +23,24 @@ pub(super) fn name(member: &Member) -> Name {
     [0x6c62_2d61, 0x6167_656e].map(|seed| hash([seed, a, b, c, d, port]))
 }
 
-/// How many slots a pool of so many backends has.
-fn size(backends: usize) -> u32 {
+/// How many slots a pool of so many backends should have.
+pub(super) fn size(backends: usize) -> u32 {
     let is_enough = |size: &&u32| **size as usize >= EACH * backends;
     let [.., largest] = SIZES;
     SIZES.iter().find(is_enough).copied().unwrap_or(largest)
 }
 
-/// The table: indices into `names`. A backend gets turns by its weight: the heaviest one in each
+/// How many it has within a share of its Service's slots: as many as wanted, or the next smaller
+/// size; `None` if no size is within the share and gives each backend a place.
+pub(super) fn within(wanted: u32, backends: usize, share: usize) -> Option<u32> {
+    let sizes = SIZES.iter().rev().copied();
+    let mut fit = sizes.filter(|size| *size <= wanted && *size as usize <= share);
+    fit.next().filter(|size| *size as usize >= backends)
+}
+
+/// The table of that size: indices into `names`. A backend gets turns by its weight: the heaviest one in each
 /// round, one of half the weight in each second round.
-pub(super) fn table(names: &[Name], weights: &[u16]) -> Vec<usize> {
-    let size = size(names.len());
+pub(super) fn table(names: &[Name], weights: &[u16], size: u32) -> Vec<usize> {
     let Some(heaviest) = weights.iter().copied().max().map(u32::from) else {
         return Vec::new();
     };

@@ -8,6 +8,17 @@ use lb_common::scheduler::Scheduler;
 
 use super::desired::{Member, MemberFlags};
 
+/// Slots of one Service at most, a quarter of those that `lb_slots` has by default, so that none
+/// fills it for the others. Its pools share them evenly; one that has more backends than its share
+/// has a slot for each.
+pub const OF_A_SERVICE: usize = 262_144;
+
+/// How many of them each of so many pools may have.
+#[must_use]
+pub fn share(pools: usize) -> usize {
+    OF_A_SERVICE / pools.max(1)
+}
+
 /// The slots of a pool.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Slots {
@@ -18,11 +29,14 @@ pub struct Slots {
     pub weights: Box<[u16]>,
     /// What is not as the weights ask, in words.
     pub problem: Option<String>,
+    /// They are fewer than the scheduler asks for, since the Service has many pools.
+    pub few: bool,
 }
 
-/// The slots of these members. There are 65535 eligible ones at most.
+/// The slots of these members, no more than the share, or one each. There are 65535 eligible ones
+/// at most.
 #[must_use]
-pub fn slots(scheduler: Scheduler, members: &[Member]) -> Slots {
+pub fn slots(scheduler: Scheduler, members: &[Member], share: usize) -> Slots {
     let eligible: Vec<(u32, &Member)> = (0..)
         .zip(members)
         .filter(|(_, m)| m.flags.has(MemberFlags::ELIGIBLE))
@@ -32,12 +46,18 @@ pub fn slots(scheduler: Scheduler, members: &[Member]) -> Slots {
     let mut slots = Slots::default();
     let places: Vec<usize> = match scheduler {
         Scheduler::Maglev => {
+            let wanted = maglev::size(eligible.len());
+            let size = maglev::within(wanted, eligible.len(), share);
+            slots.few = size != Some(wanted) && !eligible.is_empty();
             let names = eligible.iter().map(|(_, m)| maglev::name(m));
-            maglev::table(&names.collect::<Vec<_>>(), &weights)
+            match size {
+                Some(size) => maglev::table(&names.collect::<Vec<_>>(), &weights, size),
+                None => (0..eligible.len()).collect(),
+            }
         }
         Scheduler::Random | Scheduler::WeightedRoundRobin if differ => {
-            let sequence = weighted::sequence(&weights);
-            slots.problem = sequence.problem;
+            let sequence = weighted::sequence(&weights, share);
+            (slots.problem, slots.few) = (sequence.problem, sequence.few);
             sequence.places
         }
         Scheduler::WeightedLeastConnections | Scheduler::TwoChoices if differ => {

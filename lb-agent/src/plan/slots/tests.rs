@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A pool of a Service that has no other.
+const ALONE: usize = OF_A_SERVICE;
+
 fn members(weights: &[u16]) -> Vec<Member> {
     let flags = |weight| {
         MemberFlags::default()
@@ -24,7 +27,7 @@ fn members(weights: &[u16]) -> Vec<Member> {
 }
 
 fn places(scheduler: Scheduler, weights: &[u16]) -> Vec<u32> {
-    slots(scheduler, &members(weights)).members.into()
+    slots(scheduler, &members(weights), ALONE).members.into()
 }
 
 /// The published algorithm of IPVS, turn by turn: `ip_vs_wrr_schedule` of Linux 6.12 without what
@@ -89,12 +92,53 @@ proptest! {
     #[test]
     fn slots_stay_within_their_bounds(weights in prop::collection::vec(1u16.., 1..300)) {
         for scheduler in Scheduler::ALL {
-            let found = slots(*scheduler, &members(&weights));
+            let found = slots(*scheduler, &members(&weights), ALONE);
             prop_assert!(found.members.len() <= 65_535);
             for member in 0..u32::try_from(weights.len()).unwrap() {
                 prop_assert!(found.members.contains(&member), "{:?} {}", scheduler, member);
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn all_pools_of_a_service_stay_within_its_slots_or_have_one_each(
+        weights in prop::collection::vec(1u16.., 1..300),
+        pools in 1usize..20_000,
+    ) {
+        let share = share(pools);
+        for scheduler in Scheduler::ALL {
+            let found = slots(*scheduler, &members(&weights), share);
+            let count = found.members.len();
+            prop_assert!(count <= share.max(weights.len()), "{:?} {} {}", scheduler, count, share);
+            for member in 0..u32::try_from(weights.len()).unwrap() {
+                prop_assert!(found.members.contains(&member), "{:?} {}", scheduler, member);
+            }
+            let alone = slots(*scheduler, &members(&weights), ALONE);
+            prop_assert_eq!(found.few, count < alone.members.len(), "{:?}", scheduler);
+            prop_assert_eq!(found.problem, alone.problem);
+        }
+    }
+}
+
+#[test]
+fn pools_of_a_share_too_small_have_smaller_tables_or_none() {
+    for (backends, share, expected) in [
+        (2, 251, (251, false)),
+        (2, 250, (2, true)),
+        (40, 4092, (1021, true)),
+        (600, 65_520, (16_381, true)),
+        (600, 1021, (1021, true)),
+        (600, 251, (600, true)),
+        (0, 0, (0, false)),
+    ] {
+        let found = slots(Scheduler::Maglev, &members(&vec![100; backends]), share);
+        assert_eq!(
+            (found.members.len(), found.few),
+            expected,
+            "{backends} {share}"
+        );
     }
 }
 
@@ -121,7 +165,7 @@ fn what_is_not_eligible_has_no_slot() {
     let mut members = members(&[100, 300, 100]);
     members[1].flags = MemberFlags::default().with(MemberFlags::SERVING, true);
     for scheduler in Scheduler::ALL {
-        let found = slots(*scheduler, &members);
+        let found = slots(*scheduler, &members, ALONE);
         assert!(!found.members.contains(&1), "{scheduler:?}");
         assert!(found.members.contains(&2) && found.weights.is_empty());
     }
@@ -132,7 +176,7 @@ fn weights_that_differ_reach_the_schedulers_that_know_them() {
     let weights = [100, 50];
     assert_eq!(places(Scheduler::Random, &weights), [0, 0, 1]);
     for scheduler in [Scheduler::WeightedLeastConnections, Scheduler::TwoChoices] {
-        let found = slots(scheduler, &members(&weights));
+        let found = slots(scheduler, &members(&weights), ALONE);
         assert_eq!(
             (&*found.members, &*found.weights),
             (&[0, 1][..], &weights[..])
@@ -143,7 +187,7 @@ fn weights_that_differ_reach_the_schedulers_that_know_them() {
         Scheduler::LeastConnections,
         Scheduler::SourceHash,
     ] {
-        let found = slots(scheduler, &members(&weights));
+        let found = slots(scheduler, &members(&weights), ALONE);
         assert_eq!((found.members.len(), found.weights.len()), (2, 0));
     }
 }
@@ -153,6 +197,7 @@ fn weights_that_take_too_many_turns_are_rounded_and_told() {
     let found = slots(
         Scheduler::WeightedRoundRobin,
         &members(&[65_535, 65_534, 1]),
+        ALONE,
     );
     let mut turns: BTreeMap<u32, usize> = BTreeMap::new();
     for place in &found.members {
@@ -165,7 +210,10 @@ fn weights_that_take_too_many_turns_are_rounded_and_told() {
         problem.contains("131070 turns, more than 4096"),
         "{problem}"
     );
-    assert_eq!(slots(Scheduler::Random, &members(&[4000, 1])).problem, None);
+    assert_eq!(
+        slots(Scheduler::Random, &members(&[4000, 1]), ALONE).problem,
+        None
+    );
 }
 
 /// How many places each has.
@@ -218,7 +266,7 @@ fn few_places_move_when_a_backend_goes() {
         let gone = backends / 2;
         fewer[gone].flags = MemberFlags::default().with(MemberFlags::SERVING, true);
         let [before, after] =
-            [&all, &fewer].map(|members| slots(Scheduler::Maglev, members).members);
+            [&all, &fewer].map(|members| slots(Scheduler::Maglev, members, ALONE).members);
         assert_eq!(before.len(), after.len());
         let gone = u32::try_from(gone).unwrap();
         let pairs = || before.iter().zip(&after).filter(|(b, _)| **b != gone);
@@ -230,7 +278,7 @@ fn few_places_move_when_a_backend_goes() {
 
 #[test]
 fn the_table_of_maglev_is_the_same_on_every_node_and_in_every_version() {
-    let table = slots(Scheduler::Maglev, &members(&[100, 100, 100])).members;
+    let table = slots(Scheduler::Maglev, &members(&[100, 100, 100]), ALONE).members;
     let mark = table
         .iter()
         .fold(0, |mark, place| lb_common::select::hash([mark, *place]));

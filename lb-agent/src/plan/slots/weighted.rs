@@ -12,28 +12,38 @@ pub(super) struct Sequence {
     pub(super) places: Vec<usize>,
     /// The weights were too many for the slots.
     pub(super) problem: Option<String>,
+    /// They are more than the pool's share of its Service's slots.
+    pub(super) few: bool,
 }
 
-/// One round of these weights, none of which is 0.
-pub(super) fn sequence(weights: &[u16]) -> Sequence {
+/// One round of these weights, none of which is 0, within a share of the Service's slots.
+pub(super) fn sequence(weights: &[u16], share: usize) -> Sequence {
     let divisor = weights.iter().fold(0, |g, w| gcd(g, *w)).max(1);
     let mut turns: Vec<usize> = weights.iter().map(|w| usize::from(w / divisor)).collect();
     let sum: usize = turns.iter().sum();
     let most = MOST.max(EACH * turns.len()).min(usize::from(u16::MAX));
     let problem = (sum > most).then(|| {
-        scale(&mut turns, sum, most);
         format!(
             "weights: a round of {} backends takes {sum} turns, more than {most} (the weights divided by {divisor}, which divides all of them): shares are rounded (use smaller weights, or such that share a divisor)",
             turns.len()
         )
     });
+    let wanted = sum.min(most);
+    let most = most.min(share.max(turns.len()));
+    if sum > most {
+        scale(&mut turns, sum, most);
+    }
     let levels = turns.iter().copied().max().unwrap_or(0);
     let mut places = Vec::with_capacity(sum.min(most));
     for level in (1..=levels).rev() {
         let reached = (0..turns.len()).filter(|i| turns[*i] >= level);
         places.extend(reached);
     }
-    Sequence { places, problem }
+    Sequence {
+        places,
+        problem,
+        few: wanted > most,
+    }
 }
 
 /// Brings a sum down to `most`, of which there are as many as turns at least; each keeps one turn.

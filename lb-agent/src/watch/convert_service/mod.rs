@@ -333,8 +333,7 @@ fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Schedu
 }
 
 fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
-    let annotations = object.metadata.annotations.as_ref();
-    let Some(text) = annotations.and_then(|a| a.get(WEIGHTS)) else {
+    let Some(text) = annotation(object, WEIGHTS) else {
         return Weights::default();
     };
     let (weights, wrong) = Weights::parse(text);
@@ -344,7 +343,7 @@ fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
 }
 
 fn forwarding(object: &api::Service, problems: &mut Vec<String>) -> Option<Forwarding> {
-    let word = object.metadata.annotations.as_ref()?.get(FORWARDING)?;
+    let word = annotation(object, FORWARDING)?;
     let found = Forwarding::parse(word.trim());
     found
         .map_err(|why| {

@@ -35,6 +35,8 @@ struct File {
     objects: Vec<Object>,
     /// Kinds that are not read.
     ignored: Vec<(usize, String)>,
+    /// Documents that cannot be read.
+    problems: Vec<yaml::Problem>,
 }
 
 impl Folder {
@@ -75,17 +77,21 @@ impl Folder {
         Ok(unsettled)
     }
 
-    pub(super) fn read_file(&mut self, path: &Path) -> bool {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+    fn read_file(&mut self, path: &Path) -> bool {
+        match fs::read_to_string(path) {
+            Ok(text) => self.take(path, text),
             Err(error) => {
                 if self.bad.insert(path.to_owned()) {
                     warn!(file = %path.display(), %error, "cannot read the file; its last valid content stays in effect");
                 }
                 self.files.entry(path.to_owned()).or_default();
-                return false;
+                false
             }
-        };
+        }
+    }
+
+    /// Takes in the text of a file. True: it has just become empty, look again soon.
+    pub(super) fn take(&mut self, path: &Path, text: String) -> bool {
         let known = self.files.entry(path.to_owned()).or_default();
         let empties = text.is_empty() && !known.objects.is_empty();
         if known.text == text && !empties && !self.bad.contains(path) {
@@ -99,8 +105,9 @@ impl Folder {
         let documents = yaml::read(&text);
         known.text = text;
         known.ignored = documents.ignored;
+        known.problems = documents.problems;
         self.warnings_due = true;
-        if documents.problems.is_empty() {
+        if known.problems.is_empty() {
             if self.bad.remove(path) {
                 info!(file = %path.display(), "file is readable again");
             }
@@ -109,7 +116,7 @@ impl Folder {
         }
         let fresh = self.bad.insert(path.to_owned());
         if fresh || changed {
-            for p in &documents.problems {
+            for p in &known.problems {
                 warn!(file = %path.display(), document = p.document, reason = %p.reason, "cannot read a document; the last valid content of the file stays in effect");
             }
         }
@@ -117,6 +124,12 @@ impl Folder {
             known.objects = documents.objects;
         }
         false
+    }
+
+    /// What cannot be read, by file.
+    pub(super) fn problems(&self) -> impl Iterator<Item = (&Path, &yaml::Problem)> {
+        let files = self.files.iter();
+        files.flat_map(|(path, file)| file.problems.iter().map(move |p| (path.as_path(), p)))
     }
 
     /// Everything, as four events. Of objects with the same name, the one in the last file takes

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::folder::{Folder, is_manifest};
-use crate::{model::Event, watch::yaml};
+use crate::model::Event;
 
 /// What a folder holds.
 #[derive(Debug)]
@@ -68,12 +68,7 @@ pub fn read(dir: &Path, node: &str) -> Result<Read> {
     for path in &paths {
         match fs::read_to_string(path) {
             Ok(text) => {
-                let found = yaml::read(&text).problems.into_iter();
-                problems.extend(found.map(|p| FileProblem {
-                    path: path.clone(),
-                    line: p.line,
-                    reason: p.reason,
-                }));
+                folder.take(path, text);
             }
             Err(error) => problems.push(FileProblem {
                 path: path.clone(),
@@ -81,8 +76,13 @@ pub fn read(dir: &Path, node: &str) -> Result<Read> {
                 reason: error.to_string(),
             }),
         }
-        folder.read_file(path);
     }
+    problems.extend(folder.problems().map(|(path, p)| FileProblem {
+        path: path.to_owned(),
+        line: p.line,
+        reason: p.reason.clone(),
+    }));
+    problems.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     let lists = folder.lists(node);
     Ok(Read {
         warnings: folder.warnings(&lists).into_iter().collect(),
