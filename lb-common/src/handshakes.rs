@@ -1,7 +1,8 @@
 //! What became of the handshakes with a backend. Layout of `lb_handshakes`.
 
 /// Value of `lb_handshakes`, by backend id: counted for pools with
-/// [`WATCHED`](crate::pool::flags::WATCHED) alone. Both only grow, and wrap.
+/// [`WATCHED`](crate::pool::flags::WATCHED) alone. Both only grow, and wrap; they go on from where they are when the id is given to another
+/// backend.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(any(feature = "user", test), derive(Debug))]

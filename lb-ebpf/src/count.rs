@@ -1,12 +1,8 @@
-//! Counters by reason, by service and by backend. Nothing else writes `lb_counters`, `lb_pool_stats`
-//! and `lb_handshakes`.
+//! Counters by reason and by service. Nothing else writes `lb_counters` and `lb_pool_stats`.
 
-use lb_common::{Reason, pool::flags, stats::PoolStats};
+use lb_common::{Reason, stats::PoolStats};
 
-use crate::{
-    atomic,
-    maps::{COUNTERS, HANDSHAKES, POOL_STATS, POOLS},
-};
+use crate::maps::{COUNTERS, POOL_STATS};
 
 /// One more of `reason` on this CPU.
 #[inline(always)]
@@ -58,23 +54,4 @@ pub fn reject(index: u32) {
         // SAFETY: this CPU's own element of a per-CPU array; valid while the program runs.
         unsafe { (*s).rejects += 1 };
     }
-}
-
-/// One more handshake with a backend that failed or was answered (see [`lb_common::handshakes`]), if
-/// its pool is watched: 1 then, else 0. A function of the kernel's own, since it is rare.
-#[inline(never)]
-pub fn handshake(pool: u32, backend: u32, what: u64) -> u32 {
-    let Some(watched) = POOLS.get_ptr(pool) else {
-        return 0;
-    };
-    // SAFETY: an element of an array map; one aligned u16, read once.
-    if unsafe { (*watched).flags } & flags::WATCHED == 0 {
-        return 0;
-    }
-    let Some(n) = HANDSHAKES.get_ptr_mut(backend) else {
-        return 0;
-    };
-    // SAFETY: an aligned u64 of an array map, changed by atomic additions only.
-    unsafe { atomic::add(n.cast::<u64>(), what) };
-    1
 }

@@ -11,6 +11,7 @@ mod count;
 mod decide;
 mod flow;
 mod fragment;
+mod handshake;
 mod hash;
 mod lookup;
 mod maps;

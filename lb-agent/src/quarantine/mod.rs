@@ -16,6 +16,9 @@ use track::Track;
 #[derive(Debug, Default)]
 pub struct Quarantine(BTreeMap<SocketAddr, Track>);
 
+/// An id, and what was counted under it until now.
+pub type Counted = (u32, Handshakes);
+
 /// What a look or a trial has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
@@ -33,8 +36,9 @@ impl Quarantine {
         self.0.retain(|at, _| is_watched(at));
     }
 
-    /// What was counted of a backend until now.
-    pub fn counted(&mut self, at: SocketAddr, counts: Handshakes, now: Instant) -> Option<Change> {
+    /// What was counted of a backend until now, by each id that it has. What an id had counted before
+    /// says nothing: the id may have been another backend's.
+    pub fn counted(&mut self, at: SocketAddr, counts: &[Counted], now: Instant) -> Option<Change> {
         let Some(track) = self.0.get_mut(&at) else {
             self.0.insert(at, Track::new(counts, now));
             return None;

@@ -5,6 +5,9 @@ use super::*;
 const STEP: Duration = Duration::from_millis(200);
 const MOST: usize = 64;
 
+/// Of the backend.
+const ID: u32 = 7;
+
 struct Bed {
     quarantine: Quarantine,
     counts: Handshakes,
@@ -34,7 +37,8 @@ impl Bed {
         self.now += STEP;
         self.counts.failed = self.counts.failed.wrapping_add(failed);
         self.counts.answered += answered;
-        self.quarantine.counted(at(), self.counts, self.now)
+        let counts = [(ID, self.counts)];
+        self.quarantine.counted(at(), &counts, self.now)
     }
 
     fn tried(&mut self, after: Duration, answered: bool) -> Option<Change> {
@@ -108,12 +112,13 @@ fn counts_that_begin_anew_are_no_failures_and_who_goes_is_forgotten() {
 fn out(all: &[SocketAddr]) -> (Quarantine, Instant) {
     let (mut quarantine, mut now) = (Quarantine::default(), Instant::now());
     for at in all {
-        quarantine.counted(*at, Handshakes::default(), now);
+        quarantine.counted(*at, &[(ID, Handshakes::default())], now);
         let counts = Handshakes {
             failed: 3,
             answered: 0,
         };
-        assert_eq!(quarantine.counted(*at, counts, now), Some(Change::Failed));
+        let change = quarantine.counted(*at, &[(ID, counts)], now);
+        assert_eq!(change, Some(Change::Failed));
         now += Duration::from_secs(1);
     }
     (quarantine, now)
@@ -149,4 +154,20 @@ fn no_trial_goes_to_this_node_itself_or_out_of_the_cluster() {
     let all = all.map(|at| at.parse().expect("an address"));
     let (mut quarantine, now) = out(&all);
     assert_eq!(quarantine.trials(now, MOST), all[8..]);
+}
+
+#[test]
+fn what_another_backend_had_counted_under_an_id_says_nothing() {
+    let mut bed = Bed::new();
+    let another = |failed, answered| (8, Handshakes { failed, answered });
+    let ours = (ID, bed.counts);
+    let mut look = |counts: &[Counted]| {
+        bed.now += STEP;
+        bed.quarantine.counted(at(), counts, bed.now)
+    };
+    assert_eq!(look(&[ours, another(900, 4)]), None, "while it moves");
+    assert_eq!(look(&[ours, another(902, 4)]), None);
+    assert_eq!(look(&[another(903, 4)]), Some(Change::Failed), "three");
+    assert_eq!(look(&[ours, another(903, 4)]), None, "no answer either");
+    assert_eq!(look(&[ours, another(903, 5)]), Some(Change::Answered));
 }

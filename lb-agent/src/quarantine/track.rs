@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lb_common::handshakes::Handshakes;
-
-use super::Change;
+use super::{Change, Counted};
 
 /// So many handshakes must fail, none answered between, before a backend is in quarantine.
 const FAILURES: u32 = 3;
@@ -23,7 +21,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 pub(super) struct Track {
-    counts: Handshakes,
+    counts: Vec<Counted>,
     state: State,
 }
 
@@ -44,19 +42,28 @@ enum State {
 
 impl Track {
     /// What was counted before says nothing.
-    pub(super) fn new(counts: Handshakes, now: Instant) -> Self {
+    pub(super) fn new(counts: &[Counted], now: Instant) -> Self {
         let state = State::Trusted {
             failures: 0,
             last: now,
             probation_until: now,
         };
+        let counts = counts.to_vec();
         Self { counts, state }
     }
 
-    pub(super) fn counted(&mut self, counts: Handshakes, now: Instant) -> Option<Change> {
-        let before = std::mem::replace(&mut self.counts, counts);
-        let failed = grown(before.failed, counts.failed);
-        let answered = grown(before.answered, counts.answered) > 0;
+    pub(super) fn counted(&mut self, counts: &[Counted], now: Instant) -> Option<Change> {
+        let mut failed = 0_u32;
+        let mut answered = false;
+        for (id, now) in counts {
+            let known = self.counts.iter().find(|(known, _)| known == id);
+            if let Some((_, before)) = known {
+                failed = failed.saturating_add(grown(before.failed, now.failed));
+                answered |= grown(before.answered, now.answered) > 0;
+            }
+        }
+        self.counts.clear();
+        self.counts.extend_from_slice(counts);
         match &mut self.state {
             State::Out { since, .. } => {
                 if answered {
@@ -146,8 +153,7 @@ impl Track {
     }
 }
 
-/// By how much a count has grown. One that was begun anew, since its id was given to another backend,
-/// has not.
+/// By how much a count has grown; it wraps. One that was begun anew, in another map, has not.
 fn grown(before: u32, now: u32) -> u32 {
     let by = now.wrapping_sub(before);
     if by > u32::MAX / 2 { 0 } else { by }

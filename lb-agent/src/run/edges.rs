@@ -75,6 +75,7 @@ impl Edges {
         phase: Phase,
     ) -> Option<Vec<String>> {
         let lost = done.report.udp_lost + done.report.connections_lost;
+        self.sockets.set_tcp(engine.resets());
         if done.report.first_synced || lost > 0 {
             self.sockets.wake();
         }

@@ -44,8 +44,8 @@ pub(super) struct Quarantines {
     handshakes: Option<ArrayPin<Handshakes>>,
     quarantine: Quarantine,
     watched: Vec<Watched>,
-    /// Every id that a backend has: more than one while it moves.
-    ids: BTreeSet<(SocketAddr, u32)>,
+    /// Every id that a backend has, sorted: more than one while it moves.
+    ids: Vec<(SocketAddr, u32)>,
     /// The Services of each backend.
     services: BTreeMap<SocketAddr, BTreeSet<ObjectKey>>,
     /// What the event loop was told last.
@@ -75,7 +75,7 @@ impl Quarantines {
             handshakes: None,
             quarantine: Quarantine::default(),
             watched: Vec::new(),
-            ids: BTreeSet::new(),
+            ids: Vec::new(),
             services: BTreeMap::new(),
             told: Quarantined::new(),
             is_news: false,
@@ -100,7 +100,8 @@ impl Quarantines {
             return;
         }
         self.watched = watched;
-        self.ids = self.watched.iter().map(|w| (w.at, w.id)).collect();
+        let ids: BTreeSet<_> = self.watched.iter().map(|w| (w.at, w.id)).collect();
+        self.ids = ids.into_iter().collect();
         self.services.clear();
         for watched in &self.watched {
             let services = self.services.entry(watched.at).or_default();
@@ -138,18 +139,16 @@ impl Quarantines {
         let Some(handshakes) = &self.handshakes else {
             return Vec::new();
         };
-        let mut counts: BTreeMap<SocketAddr, Handshakes> = BTreeMap::new();
-        for (at, id) in &self.ids {
-            let Ok(found) = handshakes.load(*id) else {
-                continue;
-            };
-            let sum = counts.entry(*at).or_default();
-            sum.failed = sum.failed.wrapping_add(found.failed);
-            sum.answered = sum.answered.wrapping_add(found.answered);
-        }
         let mut changes = Vec::new();
-        for (at, counts) in counts {
-            let change = self.quarantine.counted(at, counts, now);
+        let mut counts = Vec::new();
+        for of_one in self.ids.chunk_by(|(a, _), (b, _)| a == b) {
+            let (at, _) = of_one[0];
+            let found = of_one
+                .iter()
+                .filter_map(|(_, id)| Some((*id, handshakes.load(*id).ok()?)));
+            counts.clear();
+            counts.extend(found);
+            let change = self.quarantine.counted(at, &counts, now);
             changes.extend(change.map(|change| (at, change)));
         }
         let room = TRIALS.saturating_sub(self.trials.len());

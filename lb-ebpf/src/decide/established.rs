@@ -12,8 +12,8 @@ use lb_common::{
 
 use super::{Action, Side, send};
 use crate::{
-    count,
     flow::{self, Entry},
+    handshake,
     lookup::{self, Frontend},
     packet::{self, Packet},
     route::{self, For},
@@ -84,7 +84,13 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
         && reverse.peek().server & seen::PACKET == 0
         && !s.flow.is_verified(now)
         && !flow::is_direct(&s.flow)
-        && count::handshake(s.flow.pool, s.flow.backend, FAILED) != 0;
+        && handshake::count(
+            s.flow.pool,
+            s.flow.backend,
+            &s.flow.dst,
+            s.flow.dport,
+            FAILED,
+        ) != 0;
     let asks = if moves {
         !flow::is_direct(&s.flow)
     } else {
@@ -97,7 +103,7 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
         return Place::Outside;
     }
     if moved && !p.is_rst() && !p.is_fragment() {
-        reverse.close(now);
+        reverse.close(p, now);
         return Place::AtItsEnd;
     }
     reverse.client_sent(p, now);
@@ -204,11 +210,14 @@ pub fn answer(p: &Packet, s: &mut Scratch, found: &Entry) -> bool {
     if p.is_fin() {
         flow::unverify(p, s);
     }
-    if p.has_syn() {
-        count::handshake(s.flow.pool, s.flow.backend, ANSWERED);
+    let what = if p.has_syn() {
+        ANSWERED
     } else if p.is_rst() && s.flow.server & seen::PACKET == 0 {
-        count::handshake(s.flow.pool, s.flow.backend, FAILED);
-    }
+        FAILED
+    } else {
+        return true;
+    };
+    handshake::count(s.flow.pool, s.flow.backend, &p.src, p.sport, what);
     true
 }
 

@@ -162,15 +162,17 @@ impl Entry {
 
     /// Both sides were reset by us; call it for a reply entry.
     #[inline(always)]
-    pub fn close(&self, now: u64) {
-        let (client, server) = self.sides();
+    pub fn close(&self, p: &Packet, now: u64) {
+        let before @ (client, server) = self.sides();
+        let after = (client | seen::RST, server | seen::RST);
         // SAFETY: a map element that lives while the program runs; a packet of either side that
         // comes meanwhile writes its byte anew, and the next one of the client's is answered with a
         // reset again.
         unsafe {
-            core::ptr::write_volatile(&raw mut (*self.ptr).client, client | seen::RST);
-            core::ptr::write_volatile(&raw mut (*self.ptr).server, server | seen::RST);
+            core::ptr::write_volatile(&raw mut (*self.ptr).client, after.0);
+            core::ptr::write_volatile(&raw mut (*self.ptr).server, after.1);
         }
+        tally::moved(self.peek().backend, before, after, p.connects());
         self.touch(now);
     }
 

@@ -1,6 +1,8 @@
 //! Flows counted by backend (`lb_flow_counts`), for schedulers that look at loads. Two packets of
-//! one flow at once may count it wrongly, and an entry that the kernel's LRU drops is not counted
-//! off: the agent's sweep recounts.
+//! one flow at once may count it wrongly, an entry that the kernel's LRU drops is not counted off, and
+//! a flow whose backend has gone is counted on and off for the one that has its id by now, as are
+//! sockets in `lb_active`: the agent's recounts begin with the flows and sockets that there are, and
+//! repair what differs.
 
 use lb_common::{
     flow::{Flow, State, connects, direction},

@@ -20,7 +20,7 @@ use lb_common::{
     sock::{SockRecord, kind},
 };
 
-use crate::{count, lookup, socket::record};
+use crate::{handshake, lookup, socket::record};
 
 /// Leaves the reply as it is, which is the kernel's default for every operation.
 const NEUTRAL: u32 = 1;
@@ -76,9 +76,20 @@ unsafe fn failed(record: *mut SockRecord) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*record).kind == kind::CONNECTED {
-            count::handshake((*record).pool, (*record).backend_id, FAILED);
+            handshake_ended(record, FAILED);
         }
     }
+}
+
+/// Counts what became of the handshake of a socket that was translated by connect.
+///
+/// # Safety
+/// As for [`failed`].
+#[inline(always)]
+unsafe fn handshake_ended(record: *const SockRecord, what: u64) {
+    // SAFETY: the caller's promise.
+    let r = unsafe { &*record };
+    handshake::count(r.pool, r.backend_id, &r.backend, r.backend_port, what);
 }
 
 /// A SYN is about to be sent: what becomes of it is asked for if the pool is watched.
@@ -110,7 +121,7 @@ fn established(ops: *mut bpf_sock_ops) {
         }
         let flags = ptr::read_volatile(&raw const (*ops).bpf_sock_ops_cb_flags);
         if flags & BPF_SOCK_OPS_RTO_CB_FLAG != 0 {
-            count::handshake((*r).pool, (*r).backend_id, ANSWERED);
+            handshake_ended(r, ANSWERED);
         }
         let flags = flags & !BPF_SOCK_OPS_RTO_CB_FLAG;
         // Without the callback at the end nothing would count it down.

@@ -46,8 +46,8 @@ fn fails(bed: &mut Quarantines) -> News {
         failed,
         answered: 0,
     };
-    assert_eq!(bed.quarantine.counted(at(1), failed(0), now), None);
-    let change = bed.quarantine.counted(at(1), failed(3), now);
+    assert_eq!(bed.quarantine.counted(at(1), &[(1, failed(0))], now), None);
+    let change = bed.quarantine.counted(at(1), &[(1, failed(3))], now);
     assert_eq!(change, Some(Change::Failed));
     bed.tell(&[(at(1), Change::Failed)])
 }

@@ -61,6 +61,11 @@ impl Sockets {
         Ok(())
     }
 
+    /// Whether TCP sockets may be stale at all.
+    pub(super) fn set_tcp(&self, tcp: bool) {
+        self.resets.set_tcp(tcp);
+    }
+
     /// Something was removed that sockets may hold on to.
     pub(super) fn wake(&self) {
         self.resets.wake();

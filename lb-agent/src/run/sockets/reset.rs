@@ -6,12 +6,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::Proto;
+use lb_common::{Proto, sock::SockRecord};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -60,6 +63,8 @@ impl Question {
 #[derive(Debug)]
 pub(super) struct Resets {
     wake: Arc<Notify>,
+    /// TCP sockets may be stale: some Service's removal policy resets connections.
+    tcp: Arc<AtomicBool>,
     asked: mpsc::Receiver<Question>,
     ask: mpsc::Sender<Question>,
     task: Option<JoinHandle<()>>,
@@ -71,6 +76,7 @@ impl Resets {
         let (ask, asked) = mpsc::channel(1);
         Self {
             wake: Arc::default(),
+            tcp: Arc::default(),
             asked,
             ask,
             task: None,
@@ -81,11 +87,17 @@ impl Resets {
     pub(super) fn start(&mut self, records: Arc<Records>, reporter: ResetReporter) {
         let looker = Looker {
             records,
+            tcp: Arc::clone(&self.tcp),
             ask: self.ask.clone(),
             suspects: Suspects::default(),
         };
         let wake = Arc::clone(&self.wake);
         self.task = Some(tokio::spawn(run(looker, wake, reporter)));
+    }
+
+    /// Whether TCP sockets may be stale at all.
+    pub(super) fn set_tcp(&self, tcp: bool) {
+        self.tcp.store(tcp, Ordering::Relaxed);
     }
 
     /// Something was removed that sockets may hold on to.
@@ -131,8 +143,16 @@ impl Look {
     }
 }
 
+/// What the engine is asked about these sockets: of TCP only where some may be stale, since there may
+/// be a great many.
+fn asked(records: &[SockRecord], tcp: bool) -> BTreeSet<Association> {
+    let all = records.iter().filter_map(Association::of);
+    all.filter(|pair| tcp || pair.is_udp()).collect()
+}
+
 struct Looker {
     records: Arc<Records>,
+    tcp: Arc<AtomicBool>,
     ask: mpsc::Sender<Question>,
     suspects: Suspects,
 }
@@ -164,7 +184,7 @@ impl Looker {
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
             .context("the walk over sockets died")??;
-        let pairs: BTreeSet<Association> = records.iter().filter_map(Association::of).collect();
+        let pairs = asked(&records, self.tcp.load(Ordering::Relaxed));
         if pairs.is_empty() {
             self.suspects = Suspects::default();
             return Ok(Look::default());
@@ -251,7 +271,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use lb_common::Addr;
+    use lb_common::{Addr, sock::kind};
 
     use super::*;
 
@@ -264,6 +284,7 @@ mod tests {
             vip_port: 53,
             backend: Addr::ZERO,
             backend_port,
+            pool: 0,
         };
         let set =
             |ports: &[u16]| -> BTreeSet<Association> { ports.iter().map(|p| pair(*p)).collect() };
@@ -278,6 +299,23 @@ mod tests {
         let late = t + GRACE + short;
         assert_eq!(suspects.confirm(set(&[1, 2, 3]), late), all(&[1, 3], true));
         assert_eq!(suspects.confirm(set(&[2]), late + GRACE), all(&[2], false));
+    }
+
+    #[test]
+    fn tcp_sockets_are_asked_about_only_where_they_may_be_stale() {
+        let record = |proto: Proto, kind| SockRecord {
+            proto: proto.number(),
+            kind,
+            ..SockRecord::CLEARED
+        };
+        let records = [
+            record(Proto::Tcp, kind::CONNECTED),
+            record(Proto::Udp, kind::CONNECTED),
+            record(Proto::Udp, kind::UNCONNECTED),
+        ];
+        let protos = |tcp| -> Vec<u8> { asked(&records, tcp).iter().map(|p| p.proto).collect() };
+        assert_eq!(protos(false), [17]);
+        assert_eq!(protos(true), [6, 17]);
     }
 
     #[test]

@@ -34,7 +34,11 @@ struct Leaver {
 impl Leavers {
     /// The pool is no one's, or its connections are never reset.
     pub(super) fn forget(&mut self, index: u32) {
-        self.all.retain(|(of, _), _| *of != index);
+        let of_pool = self.all.range((index, 0)..=(index, u32::MAX));
+        let keys: Vec<_> = of_pool.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.all.remove(&key);
+        }
     }
 
     /// Adds to the pool's members those that the maps still hold, and that have not left long ago.
@@ -52,12 +56,18 @@ impl Leavers {
         let Some(state) = mirror.pool(index) else {
             return;
         };
+        // Sorted; who is kept comes behind them.
+        let planned = pool.members.len();
         for (&id, flags) in state.members() {
             let Some(key) = mirror.backends().key(id) else {
                 continue;
             };
             let at = (key.addr, key.port);
-            if pool.members.iter().any(|m| (m.addr, m.port) == at) {
+            let members = &pool.members[..planned];
+            if members
+                .binary_search_by_key(&at, |m| (m.addr, m.port))
+                .is_ok()
+            {
                 self.all.remove(&(index, id));
                 continue;
             }

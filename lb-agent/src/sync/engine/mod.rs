@@ -58,6 +58,8 @@ pub struct Engine {
     leavers: Leavers,
     /// Services with passive health.
     watching: BTreeSet<ObjectKey>,
+    /// Services whose removal policy resets connections.
+    resetting: BTreeSet<ObjectKey>,
     /// See [`Report::problems_changed`].
     pub(super) problems_changed: bool,
     pub(super) synced: bool,
@@ -94,6 +96,7 @@ impl Engine {
             addresses_dirty: false,
             leavers: Leavers::default(),
             watching: BTreeSet::new(),
+            resetting: BTreeSet::new(),
             problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
@@ -335,6 +338,11 @@ impl Engine {
             }
         }
         self.watch(&service.key, &plan);
+        if plan.pools.iter().any(|pool| pool.grace.is_some()) {
+            self.resetting.insert(service.key.clone());
+        } else {
+            self.resetting.remove(&service.key);
+        }
         let ServicePlan {
             pools,
             frontends,
@@ -381,6 +389,7 @@ impl Engine {
         self.deferred.remove(key);
         self.errors.remove(key);
         self.watching.remove(key);
+        self.resetting.remove(key);
         self.problems_changed |= self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {
             return;

@@ -1,7 +1,9 @@
 //! Which connected sockets have lost their backend. A UDP socket keeps its backend as long as that
 //! one serves the Service that the socket's destination leads to; readiness, policy, topology and
 //! termination do not matter. A TCP socket keeps it in any case, unless the Service's removal policy
-//! resets connections: then as long as the backend is a member, also one that was let go of.
+//! resets connections: then as long as the backend is a member of the pool that gave it to the socket,
+//! also one that was let go of. Where the destination leads to another pool by now, the socket keeps
+//! it, as flows of packets do: another Service's policy is not its own.
 
 use lb_common::{
     Addr, Proto,
@@ -29,6 +31,8 @@ pub struct Association {
     pub backend: Addr,
     /// Host byte order.
     pub backend_port: u16,
+    /// The pool that gave it the backend: an index that may be another Service's by now.
+    pub pool: u32,
 }
 
 impl Association {
@@ -41,6 +45,7 @@ impl Association {
             vip_port: record.vip_port,
             backend: record.backend,
             backend_port: record.backend_port,
+            pool: record.pool,
         })
     }
 
@@ -52,6 +57,12 @@ impl Association {
 }
 
 impl Engine {
+    /// Does the removal policy of any Service reset connections? Else no TCP socket is stale.
+    #[must_use]
+    pub fn resets(&self) -> bool {
+        !self.resetting.is_empty()
+    }
+
     /// Does this socket use a backend that no longer serves it, according to the maps? Never before
     /// everything is listed.
     #[must_use]
@@ -59,8 +70,8 @@ impl Engine {
         self.synced && !self.serves(association)
     }
 
-    /// Looks at what the maps hold today, never at the ids in the socket's record: they may belong
-    /// to others by now.
+    /// Looks at what the maps hold today, never by the ids in the socket's record alone: they may
+    /// belong to others by now.
     fn serves(&self, association: &Association) -> bool {
         let Association {
             proto,
@@ -68,6 +79,7 @@ impl Engine {
             vip_port,
             backend,
             backend_port,
+            pool: given_by,
         } = *association;
         let address = VipKey {
             addr: vip,
@@ -78,9 +90,12 @@ impl Engine {
         let node_port = NodePortKey::new(&vip, vip_port, proto, scope::INTERNAL);
         let target = self.mirror.target(&FrontendKey::Address(address));
         let target = target.or_else(|| self.mirror.target(&FrontendKey::NodePort(node_port)));
+        if !association.is_udp() && target != Some(given_by) {
+            // The policy of a TCP socket has gone with its pool.
+            return true;
+        }
         let Some(pool) = target.and_then(|index| self.mirror.pool(index)) else {
-            // The policy of a TCP socket has gone with its Service.
-            return !association.is_udp();
+            return false;
         };
         if !association.is_udp() && !pool.resets() {
             return true;

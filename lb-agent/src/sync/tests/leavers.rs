@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use lb_common::Proto;
 
-use super::fixtures::{Rig, endpoint, ip, service, slice};
+use super::fixtures::{Rig, endpoint, ip, key, service, slice};
 use crate::{
-    model::{Removal, Service},
+    model::{Event, Removal, Service},
     sync::Association,
 };
 
@@ -24,7 +24,19 @@ fn pair(m: u8) -> Association {
         vip_port: 80,
         backend: ip(&format!("10.1.0.{m}")).into(),
         backend_port: 8080,
+        pool: POOL,
     }
+}
+
+/// The index of the only pool of the first Service.
+const POOL: u32 = 1;
+
+/// The index of the only pool of this Service.
+fn pool(rig: &Rig, service: &str) -> u32 {
+    let [(_, index)] = rig.engine.pools(&key(service)) else {
+        panic!("{service} has one pool");
+    };
+    *index
 }
 
 /// With two endpoints.
@@ -33,6 +45,7 @@ fn rig(removal: Option<Removal>, now: Instant) -> Rig {
     rig.engine.set_time(now);
     rig.put(web(removal));
     two(&mut rig);
+    assert_eq!(pool(&rig, "web"), POOL);
     rig
 }
 
@@ -124,5 +137,44 @@ fn a_deleted_service_leaves_nothing_due() {
     rig.list(vec![], vec![]);
     assert_eq!(rig.engine.next_due(), None);
     assert!(!rig.engine.is_stale(&pair(2)), "its policy has gone with it");
+    rig.empty();
+}
+
+#[test]
+fn the_policy_of_another_service_at_the_same_address_is_not_the_sockets() {
+    let start = Instant::now();
+    for removal in [None, Some(Removal::Reset)] {
+        let mut rig = rig(removal, start);
+        let gone = key("web");
+        rig.engine.handle(Event::ServiceGone(gone));
+        let mut other = service("other", "10.96.0.1");
+        other.removal = Some(Removal::Reset);
+        rig.put(other);
+        rig.put_slice(slice("other-1", vec![endpoint("10.1.0.9", "here")]));
+        let index = pool(&rig, "other");
+        assert_ne!(index, POOL);
+        assert!(!rig.engine.is_stale(&pair(1)), "its pool has gone");
+        let of_other = |m| Association {
+            pool: index,
+            ..pair(m)
+        };
+        assert!(rig.engine.is_stale(&of_other(1)) && !rig.engine.is_stale(&of_other(9)));
+        rig.empty();
+    }
+}
+
+#[test]
+fn some_pool_resets_as_long_as_a_policy_says_so() {
+    let start = Instant::now();
+    let mut rig = rig(None, start);
+    assert!(!rig.engine.resets());
+    rig.put(web(Some(Removal::Reset)));
+    assert!(rig.engine.resets());
+    rig.put(web(Some(Removal::Keep)));
+    assert!(!rig.engine.resets());
+    rig.put(web(Some(Removal::Reset)));
+    rig.engine.handle(Event::ServiceGone(key("web")));
+    rig.sync();
+    assert!(!rig.engine.resets());
     rig.empty();
 }

@@ -31,6 +31,7 @@ fn pair(n: u8, m: u8) -> Association {
         vip_port: 53,
         backend: ip(&format!("10.1.0.{m}")).into(),
         backend_port: 8080,
+        pool: 0,
     }
 }
 

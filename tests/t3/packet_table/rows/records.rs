@@ -1,13 +1,21 @@
 //! Flow records that are lost, moved, or of another connection.
 
 use anyhow::{Context as _, Result, ensure};
-use lb_agent::{flows::clock::monotonic, maps::table::HashTable as _};
+use lb_agent::{
+    flows::clock::monotonic,
+    maps::{
+        pinned::{Access, ArrayPin},
+        table::{ArrayTable as _, HashTable as _},
+    },
+};
 use lb_common::{
     Addr,
     Reason::{
         AffinityMoved, FlowRechosen, FlowRepaired, PktForwarded, PktLocal, PktNoFlow, PktReply,
     },
     flow::{Flow, FlowKey, direction},
+    handshakes::Handshakes,
+    maps,
 };
 use testbed::probe::Family;
 
@@ -19,6 +27,9 @@ use crate::packet_table::{
     scene::Scene,
     stage::Place,
 };
+
+/// Nanoseconds after which a SYN is sent again.
+const SYN_TIMER: u64 = 1_100_000_000;
 
 const PAIR: &[crate::packet_table::plan::Backend] = &[FAR, FAR2];
 
@@ -35,7 +46,7 @@ fn open(sentence: &str) -> Row {
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [lost(), serving(), adopted()]
+    [lost(), serving(), watched(), adopted()]
         .into_iter()
         .flatten()
         .collect()
@@ -153,20 +164,67 @@ fn serving() -> Vec<Row> {
         row("datagrams follow their backend's number only as long as it means the same address")
             .given(udp())
             .then(to(FAR), PktForwarded)
-            .meanwhile(|scene, family| {
-                let old = Addr::from(FAR.addr.ip(family));
-                let backends = &mut *scene.agent.maps().backends;
-                for id in 0..backends.len() {
-                    let mut backend = backends.load(id)?;
-                    if backend.addr == old && backend.proto == 17 {
-                        backend.addr = Addr::from(FAR2.addr.ip(family));
-                        backends.store(id, &backend)?;
-                    }
-                }
-                Ok(())
-            })
+            .meanwhile(|scene, family| give_number_away(scene, family, 17))
             .given(udp().again())
             .then(to_another(&[FAR2]), PktForwarded),
+    ]
+}
+
+/// What comes last in a row of a watched pool: a datagram of another flow, before which is looked at
+/// what was counted.
+fn counted(row: Row, check: fn(&mut Scene, Family) -> Result<()>) -> Row {
+    row.meanwhile(check)
+        .given(udp().from(CLIENT.port(42_000)).to(S_HERE.node_port()))
+        .then(to(HERE), PktLocal)
+}
+
+fn watched() -> Vec<Row> {
+    vec![
+        counted(
+            row("a reset that answers the SYN of a watched pool is a handshake that failed")
+                .meanwhile(watch)
+                .given(syn())
+                .then(to(FAR), PktForwarded)
+                .given(tcp(RST | ACK).answer(FAR.way))
+                .then(TO_THE_CLIENT, PktReply),
+            |scene, _| handshakes(scene, 1, 0),
+        ),
+        counted(
+            row("a SYN of a watched pool that comes again failed, and its answer is one")
+                .meanwhile(watch)
+                .given(syn())
+                .then(to(FAR), PktForwarded)
+                .meanwhile(|scene, _| scene.state.elapse(SYN_TIMER))
+                .given(syn().again())
+                .then(to(FAR), PktForwarded)
+                .meanwhile(|scene, _| handshakes(scene, 1, 0))
+                .given(tcp(SYN | ACK).answer(FAR.way))
+                .then(TO_THE_CLIENT, PktReply),
+            |scene, _| handshakes(scene, 1, 1),
+        ),
+        counted(
+            row("what a backend answers says nothing of another that has its number by now")
+                .meanwhile(watch)
+                .given(syn())
+                .then(to(FAR), PktForwarded)
+                .meanwhile(|scene, family| give_number_away(scene, family, 6))
+                .given(tcp(RST | ACK).answer(FAR.way))
+                .then(TO_THE_CLIENT, PktReply),
+            |scene, _| handshakes(scene, 0, 0),
+        ),
+        counted(
+            row("a SYN sent again says nothing of another that has its backend's number by now")
+                .meanwhile(watch)
+                .given(syn())
+                .then(to(FAR), PktForwarded)
+                .meanwhile(|scene, family| {
+                    give_number_away(scene, family, 6)?;
+                    scene.state.elapse(SYN_TIMER)
+                })
+                .given(syn().again())
+                .then(to_another(&[FAR2]), PktForwarded),
+            |scene, _| handshakes(scene, 0, 0),
+        ),
     ]
 }
 
@@ -193,6 +251,55 @@ fn adopted() -> Vec<Row> {
             .given(udp())
             .then(to(FAR), PktForwarded),
     ]
+}
+
+/// FAR's number of this protocol is FAR2's from now on.
+fn give_number_away(scene: &mut Scene, family: Family, proto: u8) -> Result<()> {
+    let old = Addr::from(FAR.addr.ip(family));
+    let backends = &mut *scene.agent.maps().backends;
+    for id in 0..backends.len() {
+        let mut backend = backends.load(id)?;
+        if backend.addr == old && backend.proto == proto {
+            backend.addr = Addr::from(FAR2.addr.ip(family));
+            backends.store(id, &backend)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every pool is watched; nothing was counted yet.
+fn watch(scene: &mut Scene, _: Family) -> Result<()> {
+    let pools = &mut *scene.agent.maps().pools;
+    for index in 0..pools.len() {
+        let mut pool = pools.load(index)?;
+        if pool.id != 0 {
+            pool.flags |= lb_common::pool::flags::WATCHED;
+            pools.store(index, &pool)?;
+        }
+    }
+    let mut counts = counts(scene)?;
+    for id in 0..counts.len() {
+        counts.store(id, &Handshakes::default())?;
+    }
+    Ok(())
+}
+
+/// So many have failed, and so many were answered, of all backends together.
+fn handshakes(scene: &mut Scene, failed: u32, answered: u32) -> Result<()> {
+    let counts = counts(scene)?;
+    let mut sum = Handshakes::default();
+    for id in 0..counts.len() {
+        let of_one = counts.load(id)?;
+        sum.failed += of_one.failed;
+        sum.answered += of_one.answered;
+    }
+    ensure!(sum == Handshakes { failed, answered }, "{sum:?}");
+    Ok(())
+}
+
+fn counts(scene: &Scene) -> Result<ArrayPin<Handshakes>> {
+    let dir = scene.agent.dir();
+    Ok(ArrayPin::open(dir, maps::HANDSHAKES, Access::Write)?)
 }
 
 /// Removes the records of one direction.
