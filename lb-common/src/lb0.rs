@@ -24,6 +24,12 @@ pub const SOURCE_V4: Addr = Addr::v4([169, 254, 108, 98]);
 /// strict reverse path filter. The load-balancer address would fail: rules by port do not match an
 /// ICMP error. (IPv6 has no such filter.)
 pub const ICMP_SOURCE_V4: Addr = Addr::v4([169, 254, 108, 99]);
+/// Stands for loopback on the way of node ports of sockets that are bound to loopback themselves: a
+/// packet with such a source leaves by no device but [`DEVICE`]. Routed there, and assigned to none.
+pub const LOOPBACK_V4: Addr = Addr::v4([169, 254, 108, 100]);
+/// The same for IPv6.
+pub const LOOPBACK_V6: Addr =
+    Addr::v6([0xfd, 0x6c, 0x62, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
 /// The same as [`SOURCE_V4`] for IPv6; unique local (RFC 4193), since link-local addresses are not
 /// routed.
 pub const SOURCE_V6: Addr = Addr::v6([0xfd, 0x6c, 0x62, 0x30, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

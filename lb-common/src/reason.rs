@@ -121,6 +121,12 @@ reasons! {
     /// A connection was reset on both sides: its backend has left the Service, or it is too old, and
     /// the Service wants that.
     PktReset = 40, "pkt_reset";
+    /// Refused on the socket path: the socket is bound to loopback, and `lb0`, which serves its node
+    /// ports, is off.
+    SockLoopbackSource = 41, "sock_loopback_source";
+    /// Packet for a VIP dropped: its socket chose `lb0` itself (`SO_BINDTODEVICE`), where backends
+    /// would not see who it is.
+    PktDeviceChosen = 42, "pkt_device_chosen";
 }
 
 /// Entries of `lb_counters`: room to grow without a new map.

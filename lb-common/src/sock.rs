@@ -27,7 +27,7 @@ pub struct SockRecord {
     pub counted: u8,
     /// 1 once the owner of a TCP socket has closed it.
     pub closed: u8,
-    /// Index into `lb_backends`.
+    /// Index into `lb_backends`; [`SockRecord::NO_BACKEND`] with [`kind::BY_LB0`].
     pub backend_id: u32,
     /// Index into `lb_pools`.
     pub pool: u32,
@@ -46,9 +46,15 @@ pub mod kind {
     pub const CONNECTED: u8 = 1;
     /// By the last sendmsg of an unconnected UDP socket.
     pub const UNCONNECTED: u8 = 2;
+    /// By either, of a socket that is bound to loopback: its packets go to `lb0`, which balances
+    /// them ([`crate::lb0::LOOPBACK_V4`]). Never counted; its flow is.
+    pub const BY_LB0: u8 = 3;
 }
 
 impl SockRecord {
+    /// Of a record without a backend.
+    pub const NO_BACKEND: u32 = u32::MAX;
+
     /// Nothing translated.
     pub const CLEARED: Self = Self {
         vip: Addr::ZERO,

@@ -167,8 +167,11 @@ enum Way {
     Next,
     /// Out by the way found; whether its neighbour is known.
     Found { neighbour: bool },
-    /// Into the stack as if it came in on `lb0`, the device of this index.
+    /// Into the stack as if it came in on `lb0`, the device of this index; or on the loopback
+    /// ([`redirect::home`]).
     IntoLb0(u32),
+    /// Into the stack as if it came in on the loopback.
+    IntoLoopback,
 }
 
 /// Finds where a rewritten packet goes, and makes the link header that it needs there. This is the
@@ -184,6 +187,7 @@ fn way(
     let way = match (action, side) {
         (Action::Send { neighbour }, _) => Way::Found { neighbour },
         (Action::DeliverVia(lb0), Side::NodeDevice) => Way::IntoLb0(lb0),
+        (Action::Reply, Side::Lb0) if redirect::is_loopback(&s.flow.dst) => Way::IntoLoopback,
         (Action::Reply, Side::NodeDevice) => to_client(ctx, p, s),
         _ => Way::Next,
     };
@@ -215,7 +219,13 @@ fn to_client(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> Way {
 fn go(ctx: &TcContext, p: &Packet, s: &Scratch, way: Way) -> Verdict {
     match way {
         Way::Next => Verdict::Next,
-        Way::IntoLb0(lb0) => redirect::into_lb0(ctx.skb.skb, p.ethertype(), lb0),
+        Way::IntoLb0(lb0) => {
+            let home = redirect::home(&s.flow.dst, lb0);
+            redirect::into_lb0(ctx.skb.skb, p.ethertype(), home)
+        }
+        Way::IntoLoopback => {
+            redirect::into_lb0(ctx.skb.skb, p.ethertype(), redirect::LOOPBACK)
+        }
         Way::Found { neighbour } => {
             mark::sent(ctx.skb.skb);
             if neighbour {
@@ -268,6 +278,9 @@ fn answer(ctx: &TcContext, p: &Packet, s: &mut Scratch, what: Answer, side: Side
 fn send_back(ctx: &TcContext, p: &Packet, side: Side) -> Verdict {
     match side {
         Side::NodeDevice => redirect::by_device(p.ifindex),
-        Side::Lb0 => redirect::into_lb0(ctx.skb.skb, p.ethertype(), p.ifindex),
+        Side::Lb0 => {
+            let home = redirect::home(&p.src, p.ifindex);
+            redirect::into_lb0(ctx.skb.skb, p.ethertype(), home)
+        }
     }
 }

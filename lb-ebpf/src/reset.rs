@@ -40,10 +40,12 @@ pub fn both(buffer: *mut __sk_buff, action: u64, side: Side) -> Verdict {
         return Verdict::Shot;
     };
     // Where frames have no Ethernet header, one was made that the offsets do not know.
-    if onward == Onward::None || p.net == 0 {
+    let home = redirect::home(&p.src, p.ifindex);
+    // A client on ::1 is on another device than its packets, which no copy reaches.
+    if onward == Onward::None || p.net == 0 || home != p.ifindex {
         return match side {
             Side::NodeDevice => redirect::by_device(p.ifindex),
-            Side::Lb0 => redirect::into_lb0(buffer, p.ethertype(), p.ifindex),
+            Side::Lb0 => redirect::into_lb0(buffer, p.ethertype(), home),
         };
     }
     if send_copy_back(buffer, p, side).is_err() || tcp_reset::onward(buffer, p, s).is_err() {

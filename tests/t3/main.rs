@@ -25,6 +25,7 @@ mod instructions;
 mod ipv6_off;
 mod lb0;
 mod limits;
+mod loopback;
 mod namespaces;
 mod node_firewall;
 mod node_port_addresses;

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::link::{
-        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-        LinkFlags, LinkInfo, LinkMessage,
+        AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoKind,
+        InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
     },
 };
 
@@ -173,6 +173,13 @@ async fn repair(handle: &Handle, link: &LinkMessage, mtu: Option<u32>) -> Result
     if let Some(mtu) = mtu.filter(|mtu| !has(&LinkAttribute::Mtu(*mtu))) {
         changes.push(set().mtu(mtu).build());
     }
+    if name(link) == Some(DEVICE) && !routes_loopback(link) {
+        let mut conf = InetDevConf::default();
+        conf.route_localnet = 1;
+        let inet = AfSpecUnspec::Inet(vec![AfSpecInet::DevConfRequest(conf)]);
+        let set = set().append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet]));
+        changes.push(set.build());
+    }
     let flags = link.header.flags;
     if !flags.contains(LinkFlags::Noarp) {
         changes.push(set().arp(false).build());
@@ -186,6 +193,23 @@ async fn repair(handle: &Handle, link: &LinkMessage, mtu: Option<u32>) -> Result
         })?;
     }
     Ok(())
+}
+
+/// May packets from and to 127.0.0.0/8 pass the device (`route_localnet`)? Sockets that are bound to
+/// loopback reach node ports by it; nothing but our programs puts packets in.
+fn routes_loopback(link: &LinkMessage) -> bool {
+    let mut specs = link.attributes.iter().filter_map(|a| match a {
+        LinkAttribute::AfSpecUnspec(specs) => Some(specs),
+        _ => None,
+    });
+    specs.any(|specs| {
+        specs.iter().any(|spec| match spec {
+            AfSpecUnspec::Inet(inet) => inet
+                .iter()
+                .any(|i| matches!(i, AfSpecInet::DevConf(conf) if conf.route_localnet != 0)),
+            _ => false,
+        })
+    })
 }
 
 /// Deletes an end, and with it the other one. An end that is already gone counts as deleted.

@@ -8,6 +8,7 @@ mod open;
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::__sk_buff;
 use lb_common::{
     Reason,
     flow::direction,
@@ -302,6 +303,17 @@ fn left_by_lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
         {
             return action;
         }
+    }
+    if lookup::is_own_loopback(&p.dst) {
+        // SAFETY: `ctx` is a tc program's, which has a socket buffer; a readable u32 of it.
+        let came_in_on = unsafe { (*ctx.cast::<__sk_buff>()).ingress_ifindex };
+        if came_in_on != 0 {
+            return Action::dropped(Reason::PktUnallocated);
+        }
+        return match lookup::node_port(&p.dst, p.dport, p.proto, scope::INTERNAL) {
+            Frontend::Service(frontend) => Action::Open(frontend),
+            Frontend::UnknownPort | Frontend::None => Action::RefusePort,
+        };
     }
     match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope::INTERNAL) {
         Frontend::Service(frontend) => Action::Open(frontend),

@@ -12,7 +12,7 @@ use super::test_delay::test_delay;
 use crate::{
     config,
     maps::{FRONTENDS, KNOWN, KNOWN_BACKENDS, NODEADDRS, NODEPORTS},
-    packet::Packet,
+    packet::{self, Packet},
     route,
 };
 
@@ -175,6 +175,17 @@ pub fn icmp_source(addr: &Addr) -> Addr {
         Some(vip) if addr.is_v4() && vip.flags & frontend::ROUTED == 0 => lb0::ICMP_SOURCE_V4,
         _ => *addr,
     }
+}
+
+/// Does the address stand for loopback, for sockets that are bound to it?
+#[inline(always)]
+pub fn is_own_loopback(addr: &Addr) -> bool {
+    let stands_for_it = if addr.is_v4() {
+        lb0::LOOPBACK_V4
+    } else {
+        lb0::LOOPBACK_V6
+    };
+    packet::same(addr, &stands_for_it)
 }
 
 /// Is it an address that node ports answer on?

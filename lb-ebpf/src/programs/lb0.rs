@@ -51,6 +51,9 @@ pub fn lb_vip_back(ctx: TcContext) -> i32 {
 /// Each with a stack of its own, as in `tc.rs`.
 #[inline(never)]
 fn request(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
+    if is_chosen_by_socket(skb) {
+        return Verdict::dropped(Reason::PktDeviceChosen);
+    }
     let ctx = &TcContext::new(skb);
     let Ok((p, s, whole)) = headers::read(ctx, net, place) else {
         return Verdict::dropped(Reason::PktVipUnread);
@@ -70,6 +73,19 @@ fn reply(skb: *mut __sk_buff, net: Net, place: Place) -> Verdict {
     };
     let action = decide::lb0_in(p, s);
     carry_held(skb, action.pack(), Side::Lb0)
+}
+
+/// Did the sending socket choose this device (`SO_BINDTODEVICE`)? The route alone should: the socket
+/// hook leaves such a socket alone, and backends would see an address of the node's in the place of
+/// the sender's. A packet that was forwarded has no socket any more.
+#[inline(always)]
+fn is_chosen_by_socket(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the program's own context, and a readable u32 of the socket that it points to, which
+    // may be null.
+    unsafe {
+        let sk = core::ptr::read_volatile(&raw const (*skb).__bindgen_anon_2.sk);
+        !sk.is_null() && core::ptr::read_volatile(&raw const (*sk).bound_dev_if) == (*skb).ifindex
+    }
 }
 
 /// The verdict on an echo request; `None` for any other ICMP.

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, bpf_redir_neigh},
     helpers::{bpf_redirect, bpf_redirect_neigh},
 };
-use lb_common::lb0;
+use lb_common::{Addr, lb0};
 
 use super::skb;
 use crate::{route::AF_INET6, scratch::Fib, verdict::Verdict};
@@ -38,11 +38,35 @@ pub fn by_device(ifindex: u32) -> Verdict {
     Verdict::of_redirect(unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) })
 }
 
-/// Puts a packet with room for an Ethernet header into the stack as if it came in on `lb0`, the
-/// device of this index.
+/// `LOOPBACK_IFINDEX` of linux/netdevice.h.
+pub const LOOPBACK: u32 = 1;
+
+/// Is it an address for which the stack takes packets on its own loopback alone, ::1?
+#[inline(always)]
+pub fn is_loopback(to: &Addr) -> bool {
+    !to.is_v4() && to.is_loopback()
+}
+
+/// The device on which the stack takes a packet for this address that comes back over `lb0`.
+#[inline(always)]
+pub fn home(to: &Addr, lb0: u32) -> u32 {
+    if is_loopback(to) {
+        LOOPBACK
+    } else {
+        lb0
+    }
+}
+
+/// Puts a packet with room for an Ethernet header into the stack as if it came in on the device of
+/// this index: `lb0`, or the loopback ([`home`]).
 #[inline(always)]
 pub fn into_lb0(buffer: *mut __sk_buff, ethertype: u16, ifindex: u32) -> Verdict {
-    let m = lb0::MAC;
+    // The stack takes what is for the device's own address.
+    let m = if ifindex == LOOPBACK {
+        [0; 6]
+    } else {
+        lb0::MAC
+    };
     let header: [u16; 7] = [
         u16::from_ne_bytes([m[0], m[1]]),
         u16::from_ne_bytes([m[2], m[3]]),

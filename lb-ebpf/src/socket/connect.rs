@@ -10,7 +10,7 @@ use lb_common::{
 
 use super::{
     context::{Ctx, Family, PASS, errno, refuse},
-    record,
+    loopback, record,
     translate::{
         Destination, Ours, destination, new_record, on_loopback, protocol, refused, translate,
     },
@@ -28,7 +28,21 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
     let Some(proto) = protocol(ctx) else {
         return PASS;
     };
-    let to = destination(ctx, proto);
+    let to = destination(ctx, proto, Ctx::bound);
+    if let Ours::ByLb0 { v4 } = to.ours {
+        return match loopback::by_lb0(ctx, &to, v4, ctx.cookie()) {
+            Ok(mut r) => {
+                remember(ctx, proto, &mut r);
+                PASS
+            }
+            Err(verdict) => {
+                if !ctx.connected() {
+                    untranslated(ctx, proto, &to);
+                }
+                verdict
+            }
+        };
+    }
     if to.ours != Ours::Service {
         untranslated(ctx, proto, &to);
         // A UDP connect sends nothing, and resolvers probe their way with it.
@@ -57,16 +71,23 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
         }
     };
     let mut r = new_record(&to, &chosen, kind::CONNECTED, ctx.cookie(), netns);
-    if proto == Proto::Tcp {
-        // Counted when it is established: see sockops.
-        if let Some(parent) = record::mptcp_parent(ctx.sk()) {
-            record::remember(parent, &mut r);
-        }
-    } else {
+    if proto == Proto::Udp {
+        // TCP is counted when it is established: see sockops.
         r.counted = 1;
     }
-    record::remember(ctx.sk(), &mut r);
+    remember(ctx, proto, &mut r);
     PASS
+}
+
+/// Remembers a translation, for an MPTCP socket too.
+#[inline(always)]
+fn remember<F: Family>(ctx: &Ctx<F>, proto: Proto, r: &mut SockRecord) {
+    if proto == Proto::Tcp
+        && let Some(parent) = record::mptcp_parent(ctx.sk())
+    {
+        record::remember(parent, r);
+    }
+    record::remember(ctx.sk(), r);
 }
 
 /// May a UDP socket connect to this Service, though no endpoint serves it now? Its datagrams are
@@ -114,7 +135,7 @@ pub fn getpeername<F: Family>(ctx: &Ctx<F>) -> i32 {
     if let Some(r) = record::find(ctx.sk()) {
         // SAFETY: found in this run.
         let r = unsafe { &*r };
-        if r.kind == kind::CONNECTED && answers_for(r, ctx) {
+        if matches!(r.kind, kind::CONNECTED | kind::BY_LB0) && answers_for(r, ctx) {
             let _ = ctx.set(&r.vip, r.vip_port);
         }
     }
@@ -174,7 +195,7 @@ pub fn release(sk: *mut c_void) -> i32 {
         // SAFETY: found in this run.
         unsafe {
             if (*r).proto == Proto::Udp.number() {
-                if (*r).kind == kind::UNCONNECTED {
+                if matches!((*r).kind, kind::UNCONNECTED | kind::BY_LB0) {
                     record::forget_peer((*r).cookie, &(*r).backend, (*r).backend_port);
                 }
                 record::clear(r);

@@ -16,6 +16,8 @@ use crate::{config, maps::AGENT};
 
 /// `enum` values of Linux's errno.h that the programs return.
 pub mod errno {
+    /// Invalid argument.
+    pub const EINVAL: i32 = 22;
     /// Address already in use.
     pub const EADDRINUSE: i32 = 98;
     /// Connection refused.
@@ -48,6 +50,16 @@ pub trait Family {
     /// # Safety
     /// `sock` is the socket of a context of this family.
     unsafe fn peer(sock: *mut bpf_sock) -> Addr;
+    /// The address that a socket is bound to, as a program of this family names it.
+    ///
+    /// # Safety
+    /// As for [`Family::peer`].
+    unsafe fn bound(sock: *mut bpf_sock) -> Addr;
+    /// The source of a datagram: what the socket is bound to, or what the message asks for.
+    ///
+    /// # Safety
+    /// `raw` is the context of a sendmsg program of this family.
+    unsafe fn sent_from(raw: *mut bpf_sock_addr) -> Addr;
 }
 
 /// connect4 and its kind.
@@ -78,6 +90,20 @@ impl Family for V4 {
     unsafe fn peer(sock: *mut bpf_sock) -> Addr {
         // SAFETY: the caller's promise; a readable u32 of the socket.
         let ip = unsafe { ptr::read_volatile(&raw const (*sock).dst_ip4) };
+        Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), ip])
+    }
+
+    #[inline(always)]
+    unsafe fn bound(sock: *mut bpf_sock) -> Addr {
+        // SAFETY: the caller's promise; a readable u32 of the socket.
+        let ip = unsafe { ptr::read_volatile(&raw const (*sock).src_ip4) };
+        Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), ip])
+    }
+
+    #[inline(always)]
+    unsafe fn sent_from(raw: *mut bpf_sock_addr) -> Addr {
+        // SAFETY: the caller's promise; a readable u32 of that context.
+        let ip = unsafe { ptr::read_volatile(&raw const (*raw).msg_src_ip4) };
         Addr::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), ip])
     }
 }
@@ -122,6 +148,32 @@ impl Family for V6 {
                 ptr::read_volatile(&raw const (*sock).dst_ip6[1]),
                 ptr::read_volatile(&raw const (*sock).dst_ip6[2]),
                 ptr::read_volatile(&raw const (*sock).dst_ip6[3]),
+            ])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bound(sock: *mut bpf_sock) -> Addr {
+        // SAFETY: the caller's promise; four readable u32 of the socket.
+        unsafe {
+            Addr::from_words([
+                ptr::read_volatile(&raw const (*sock).src_ip6[0]),
+                ptr::read_volatile(&raw const (*sock).src_ip6[1]),
+                ptr::read_volatile(&raw const (*sock).src_ip6[2]),
+                ptr::read_volatile(&raw const (*sock).src_ip6[3]),
+            ])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sent_from(raw: *mut bpf_sock_addr) -> Addr {
+        // SAFETY: the caller's promise; four readable u32 of that context.
+        unsafe {
+            Addr::from_words([
+                ptr::read_volatile(&raw const (*raw).msg_src_ip6[0]),
+                ptr::read_volatile(&raw const (*raw).msg_src_ip6[1]),
+                ptr::read_volatile(&raw const (*raw).msg_src_ip6[2]),
+                ptr::read_volatile(&raw const (*raw).msg_src_ip6[3]),
             ])
         }
     }
@@ -198,6 +250,21 @@ impl<F: Family> Ctx<F> {
     pub fn bound_to_device(&self) -> bool {
         // SAFETY: a readable u32 of the socket.
         unsafe { ptr::read_volatile(&raw const (*self.sock()).bound_dev_if) != 0 }
+    }
+
+    /// The address that the socket is bound to; unspecified without one.
+    #[inline(always)]
+    pub fn bound(&self) -> Addr {
+        // SAFETY: the socket of a context of this family.
+        unsafe { F::bound(self.sock()) }
+    }
+
+    /// The source of the datagram in hand, if it has one already. Of a sendmsg program alone.
+    #[inline(always)]
+    pub fn sent_from(&self) -> Addr {
+        // SAFETY: the context of a sendmsg program of this family, by the caller's choice: the
+        // verifier refuses any other.
+        unsafe { F::sent_from(self.raw) }
     }
 
     /// A connected socket at this moment (before what the call in hand may change)?

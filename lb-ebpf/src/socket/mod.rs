@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod context;
+mod loopback;
 pub mod record;
 mod translate;
 pub mod udp;

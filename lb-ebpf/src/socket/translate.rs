@@ -25,7 +25,7 @@ pub struct Destination {
     pub proto: u8,
     /// [`Ours::No`] also for a socket that is not to be translated.
     pub ours: Ours,
-    /// All zero unless [`Ours::Service`]: a compiler that carries an undefined value along would
+    /// All zero unless [`Ours::Service`] or [`Ours::ByLb0`]: a compiler that carries an undefined value along would
     /// lose the verifier.
     pub frontend: FrontendValue,
 }
@@ -37,6 +37,11 @@ pub enum Ours {
     No,
     /// A port of [`Destination::frontend`].
     Service,
+    /// The same, of a socket that is bound to loopback: see [`super::loopback`].
+    ByLb0 {
+        /// Of IPv4's loopback.
+        v4: bool,
+    },
     /// A known VIP, on a port that it does not define.
     UnknownPort,
 }
@@ -51,17 +56,27 @@ pub fn protocol<F: Family>(ctx: &Ctx<F>) -> Option<Proto> {
     }
 }
 
-/// Looks the destination up, in the order of what most calls are: nothing of ours.
+/// Looks the destination up, in the order of what most calls are: nothing of ours. `source` tells
+/// where the packets come from, if that is known already.
 #[inline(always)]
-pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
+pub fn destination<F: Family>(
+    ctx: &Ctx<F>,
+    proto: Proto,
+    source: impl FnOnce(&Ctx<F>) -> Addr,
+) -> Destination {
     let addr = ctx.addr();
     let port = ctx.port();
     let proto = proto.number();
+    let mut service = Ours::Service;
     let frontend = if port == 0 || !in_scope(ctx) {
         Frontend::None
     } else if addr.is_loopback() || addr.is_unspecified() {
         // A pod's own 127.0.0.1:30080 is its own.
         if on_loopback(&addr) && ctx.in_host() {
+            let source = source(ctx);
+            if source.is_loopback() {
+                service = Ours::ByLb0 { v4: source.is_v4() };
+            }
             lookup::node_port(&addr, port, proto, scope::INTERNAL)
         } else {
             Frontend::None
@@ -73,7 +88,7 @@ pub fn destination<F: Family>(ctx: &Ctx<F>, proto: Proto) -> Destination {
     let (mut ours, frontend) = match frontend {
         Frontend::None => (Ours::No, none),
         Frontend::Service(frontend) if asks_for_source(&frontend) => (Ours::No, none),
-        Frontend::Service(frontend) => (Ours::Service, frontend),
+        Frontend::Service(frontend) => (service, frontend),
         Frontend::UnknownPort => (Ours::UnknownPort, none),
     };
     if ours != Ours::No && (is_left_alone(ctx) || by_agent()) {

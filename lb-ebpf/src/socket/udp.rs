@@ -9,7 +9,7 @@ use lb_common::{
 use super::{
     connect::answers_for,
     context::{Ctx, Family, PASS, errno, refuse},
-    record,
+    loopback, record,
     translate::{Destination, Ours, destination, new_record, protocol, refused, translate},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
     let Some(proto) = protocol(ctx) else {
         return PASS;
     };
-    let to = destination(ctx, proto);
+    let to = destination(ctx, proto, Ctx::sent_from);
     let connected = ctx.connected();
     // A connected socket receives from its peer alone, so the record of its connect stays.
     let known = if connected {
@@ -46,6 +46,16 @@ pub fn sendmsg<F: Family>(ctx: &Ctx<F>) -> i32 {
                     if !t.again {
                         record::remember(ctx.sk(), &mut r);
                     }
+                }
+                return PASS;
+            }
+            Err(verdict) => verdict,
+        },
+        Ours::ByLb0 { v4 } => match loopback::by_lb0(ctx, &to, v4, cookie) {
+            Ok(mut r) => {
+                if !connected {
+                    record::expect_peer(&r);
+                    record::remember(ctx.sk(), &mut r);
                 }
                 return PASS;
             }

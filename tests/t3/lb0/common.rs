@@ -41,8 +41,10 @@ pub(crate) fn routes(node: &Node) -> Result<Vec<String>> {
         let text = node.run(&["ip", family, "route", "show", "dev", "lb0", "proto", "108"])?;
         lines.extend(text.lines().map(|l| l.trim().to_owned()));
     }
-    // Always beside them: the source of ICMP errors (`lb_common::lb0::ICMP_SOURCE_V4`).
-    lines.retain(|line| !line.starts_with("169.254.108.99"));
+    // Always beside them: the source of ICMP errors, and what stands for loopback
+    // (`lb_common::lb0`).
+    let beside = ["169.254.108.99", "169.254.108.100", "fd6c:6230::2"];
+    lines.retain(|line| !beside.iter().any(|addr| line.starts_with(addr)));
     lines.sort();
     Ok(lines)
 }

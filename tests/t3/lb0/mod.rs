@@ -2,6 +2,7 @@
 //! device's own life.
 
 mod balance;
+mod chosen;
 pub(crate) mod common;
 mod life;
 mod nodes;

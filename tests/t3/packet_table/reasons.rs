@@ -28,6 +28,14 @@ const EXCUSES: &[(Reason, &str)] = &[
         "an LRU map takes every entry; only a race with another CPU fails",
     ),
     (
+        Reason::PktDeviceChosen,
+        "a row has packets, and this is about their socket: `lb0::chosen` counts it",
+    ),
+    (
+        Reason::SockLoopbackSource,
+        "it needs an agent without `lb0`: `loopback` counts it",
+    ),
+    (
         Reason::PktReset,
         "two packets leave, one to each side, and a row knows one: `removal::flows` counts it",
     ),

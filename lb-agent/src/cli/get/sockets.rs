@@ -65,6 +65,8 @@ enum Kind {
     Connected,
     /// At the last datagram that it sent.
     Unconnected,
+    /// By either, to a node port on loopback, bound to loopback itself: `lb0` balances its packets.
+    Lb0,
 }
 
 /// Every socket with a record.
@@ -99,10 +101,10 @@ fn of(record: &SockRecord, book: &Book) -> Socket {
         backend: SocketAddr::new(backend, record.backend_port),
         service: named.map(ServicePort::of),
         place: Place::of(book, named, backend),
-        kind: if record.kind == kind::CONNECTED {
-            Kind::Connected
-        } else {
-            Kind::Unconnected
+        kind: match record.kind {
+            kind::CONNECTED => Kind::Connected,
+            kind::BY_LB0 => Kind::Lb0,
+            _ => Kind::Unconnected,
         },
         counted: record.counted != 0,
         cookie: record.cookie,
@@ -145,6 +147,7 @@ fn table(all: &[&Socket], width: Width, headers: Headers) -> String {
         let kind = match s.kind {
             Kind::Connected => "connected",
             Kind::Unconnected => "unconnected",
+            Kind::Lb0 => "lb0",
         };
         let mut line = vec![
             s.protocol.clone(),

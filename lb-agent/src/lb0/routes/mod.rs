@@ -11,7 +11,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, Result};
-use lb_common::lb0::{DEVICE, ICMP_SOURCE_V4, PEER, SOURCE_V4, SOURCE_V6};
+use lb_common::lb0::{
+    DEVICE, ICMP_SOURCE_V4, LOOPBACK_V4, LOOPBACK_V6, PEER, SOURCE_V4, SOURCE_V6,
+};
 use message::{MAIN, message, ours};
 use nix::errno::Errno;
 use rtnetlink::{
@@ -44,9 +46,9 @@ enum Change {
     Remove(Destination, NextHop),
 }
 
-/// See [`ICMP_SOURCE_V4`].
-fn speaker() -> Cidr {
-    Cidr::host(ICMP_SOURCE_V4.into())
+/// What is routed to the device beside the networks: see [`ICMP_SOURCE_V4`] and [`LOOPBACK_V4`].
+fn beside() -> [Cidr; 3] {
+    [ICMP_SOURCE_V4, LOOPBACK_V4, LOOPBACK_V6].map(|addr| Cidr::host(addr.into()))
 }
 
 /// Brings the routes up to date. What fails is returned, and the rest goes on.
@@ -67,7 +69,7 @@ pub(super) async fn update(
 pub(super) async fn count(handle: &Handle, pair: VethPair) -> Result<usize> {
     let all = list(handle, pair).await?;
     let counts = |((table, net), next): &(&Destination, &NextHop)| {
-        *table == MAIN && next.ifindex == pair.device && *net != speaker()
+        *table == MAIN && next.ifindex == pair.device && !beside().contains(net)
     };
     Ok(all.iter().filter(counts).count())
 }
@@ -90,8 +92,9 @@ fn routes(pair: VethPair, desired: &Desired) -> Routes {
         let to = |ifindex, source| NextHop { ifindex, source };
         routes.insert((table, net), to(pair.device, source));
         routes.insert((MAIN, back), to(pair.peer, None));
-        if net.net.is_ipv4() {
-            routes.insert((MAIN, speaker()), to(pair.device, None));
+        let of_family = |other: &Cidr| other.net.is_ipv4() == net.net.is_ipv4();
+        for other in beside().into_iter().filter(of_family) {
+            routes.insert((MAIN, other), to(pair.device, None));
         }
     }
     routes
