@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod cli;
+pub mod clients;
 pub mod documents;
 pub mod explain;
 pub mod flows;

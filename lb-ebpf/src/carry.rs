@@ -223,9 +223,7 @@ fn go(ctx: &TcContext, p: &Packet, s: &Scratch, way: Way) -> Verdict {
             let home = redirect::home(&s.flow.dst, lb0);
             redirect::into_lb0(ctx.skb.skb, p.ethertype(), home)
         }
-        Way::IntoLoopback => {
-            redirect::into_lb0(ctx.skb.skb, p.ethertype(), redirect::LOOPBACK)
-        }
+        Way::IntoLoopback => redirect::into_lb0(ctx.skb.skb, p.ethertype(), redirect::LOOPBACK),
         Way::Found { neighbour } => {
             mark::sent(ctx.skb.skb);
             if neighbour {

@@ -13,7 +13,7 @@ use crate::{
     maps::dir::{BpfDir, names},
     names::NameFiles,
     netfilter::{Socket, keeper, masquerade},
-    observe::{event_file::EventFile, problem_file::ProblemFile},
+    observe::{event_file::EventFile, pod_file::PodFile, problem_file::ProblemFile},
     serve::local,
     takeover::{
         connections::Frontends,
@@ -76,6 +76,7 @@ fn would_remove(args: &Cleanup) -> Result<Vec<String>> {
         StateFile::in_dir(&state_dir).path(),
         ProblemFile::of(&state_dir, dir.root()).path(),
         EventFile::of(&state_dir, dir.root()).path(),
+        PodFile::of(&state_dir, dir.root()).path(),
         &local::path(&state_dir),
     ] {
         let there = [path, &kept::unfinished(path)].map(Path::to_owned);

@@ -33,9 +33,9 @@ pub struct Recorded {
     pub first_seen: jiff::Timestamp,
     /// How often it came.
     pub count: u64,
-    /// `Service` or `Node`.
+    /// `Service`, `Node` or `Pod`.
     pub kind: String,
-    /// Of a Service.
+    /// Of a Service or a Pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Of the object.
@@ -77,6 +77,7 @@ impl Recorded {
                 key.name.to_string(),
             ),
             About::Node => ("Node", None, node.to_owned()),
+            About::Pod(key, _) => ("Pod", Some(key.namespace.to_string()), key.name.to_string()),
         };
         Self {
             last_seen: now,

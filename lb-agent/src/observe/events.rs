@@ -29,6 +29,8 @@ pub enum About {
     Service(ObjectKey),
     /// Our Node.
     Node,
+    /// A Pod, with its UID.
+    Pod(ObjectKey, String),
 }
 
 /// A problem that an operator should look at.
@@ -159,6 +161,15 @@ async fn object(
                 .await?;
             Ok(object.map(|object| object.object_ref(&())))
         }
+        // Known from its watch: nothing is asked for, and no right to it is needed.
+        About::Pod(key, uid) => Ok(Some(ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            uid: Some(uid.clone()),
+            ..ObjectReference::default()
+        })),
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod node_conditions;
 pub(crate) mod node_events;
 pub(crate) mod once;
 mod plain_text;
+pub mod pod_file;
 pub(crate) mod port_conflicts;
 pub mod problem_file;
 mod process;

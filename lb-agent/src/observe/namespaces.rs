@@ -1,21 +1,28 @@
 //! Metric of network namespaces whose sockets are left alone.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-use crate::sockets::namespaces::Reason;
-
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Labels {
     reason: &'static str,
 }
 
-/// How many there are, by reason.
+/// Reasons that are shown also when none has them.
+const ALWAYS: [&str; 3] = ["rules", "address", "annotation"];
+
+/// How many there are, by reason: those of [`Because`](crate::clients::Because).
 #[derive(Debug)]
-pub(crate) struct NamespaceMetrics(Family<Labels, Gauge>);
+pub(crate) struct NamespaceMetrics {
+    family: Family<Labels, Gauge>,
+    /// The reasons that were shown so far.
+    shown: BTreeSet<&'static str>,
+}
 
 impl NamespaceMetrics {
     /// Registers it.
@@ -26,15 +33,22 @@ impl NamespaceMetrics {
             "Network namespaces whose sockets are not translated (--socket-lb auto)",
             family.clone(),
         );
-        Self(family)
+        Self {
+            family,
+            shown: ALWAYS.into(),
+        }
     }
 
-    /// What was found now.
-    pub(crate) fn set(&self, reasons: &[Reason]) {
-        for (of, reason) in [(Reason::Rules, "rules"), (Reason::Address, "address")] {
-            let count = reasons.iter().filter(|reason| **reason == of).count();
-            let gauge = self.0.get_or_create(&Labels { reason });
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Why each of them is, now.
+    pub(crate) fn set(&mut self, reasons: impl Iterator<Item = &'static str>) {
+        let mut counts: BTreeMap<&'static str, i64> =
+            self.shown.iter().map(|reason| (*reason, 0)).collect();
+        for reason in reasons {
+            *counts.entry(reason).or_default() += 1;
+        }
+        for (reason, count) in counts {
+            self.shown.insert(reason);
+            self.family.get_or_create(&Labels { reason }).set(count);
         }
     }
 }

@@ -9,6 +9,7 @@ use data_path::DataPath;
 use edges::{ApiAddresses, Edges, Rewriting};
 use engine::Core;
 use hooks::Hooks;
+use kube::Client;
 use lb0::Lb0;
 use machine::Machine;
 use masquerade::Masquerade;
@@ -18,7 +19,11 @@ use phase::Phase;
 use quarantine::Quarantines;
 use schedule::Schedule;
 use snat_ports::Ports;
-use sockets::{Sockets, namespaces::Follower};
+use sockets::{
+    Sockets,
+    namespaces::{Follower, Told},
+    pod_paths::PodPaths,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -27,6 +32,7 @@ use tracing::info;
 
 use crate::{
     flows::{sweep::Sweep, timeouts::timeouts},
+    hooks::cgroup::Cgroup,
     maps::{Maps, dir::BpfDir, lock::DirLock, table::MapError},
     node::{self, Selection},
     observe::{
@@ -35,6 +41,7 @@ use crate::{
         kernel::Kernel,
         kubeproxy::KubeProxyMetrics,
         metrics::Registries,
+        pod_file::PodFile,
         recounts::{RecountMetrics, RecountReporter},
         service_metrics::ServiceCounters,
         socket_resets::{ResetReporter, metrics::Metrics as ResetMetrics},
@@ -46,10 +53,10 @@ use crate::{
     },
     settings::{
         Config,
-        values::{Devices, Lb0Mode, SocketLb, SocketReset},
+        values::{Devices, Lb0Mode, SocketLb, SocketReset, Source},
     },
     sync::Engine,
-    watch::source,
+    watch::{pods, source},
 };
 
 mod agent;
@@ -119,6 +126,7 @@ pub async fn run(config: Config) -> Result<()> {
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
 
     let (client, client_rx) = watch::channel(None);
+    let pods_client = client_rx.clone();
     let mut observer = Observer::start(&config, &dir, health, scraped, metrics.observer, client_rx);
     let (api, known) = ApiAddresses::load(&config.state_dir);
     let (objects, events) = mpsc::channel(QUEUE);
@@ -143,7 +151,13 @@ pub async fn run(config: Config) -> Result<()> {
     ));
     if config.socket_lb == SocketLb::Auto {
         // Before any program runs, so that no socket is translated that is to be left alone.
-        let mut follower = Follower::open(&dir, metrics.namespaces)?;
+        let paths = PodPaths::new(
+            PodFile::of(&config.state_dir, &config.bpf_dir),
+            observer.events(),
+        );
+        let pods = follow_pods(&config, pods_client);
+        let cgroup = Cgroup::open(config.cgroup.as_deref())?.path;
+        let mut follower = Follower::open(&dir, cgroup, pods, paths, metrics.namespaces)?;
         follower.look().await;
         tokio::spawn(follower.run());
     }
@@ -226,6 +240,17 @@ fn sockets(config: &Config, recounts: RecountMetrics, resets: ResetMetrics) -> S
         SocketReset::Off => None,
     };
     Sockets::new(RecountReporter::new(recounts), resets)
+}
+
+/// Follows the pods of this node, where there is an API server that knows them.
+fn follow_pods(config: &Config, client: watch::Receiver<Option<Client>>) -> Told {
+    let (told, pods) = watch::channel(None);
+    if let Source::Manifests(_) = config.source {
+        told.send_replace(Some(Arc::default()));
+    } else {
+        tokio::spawn(pods::follow(client, config.node_name.clone(), told));
+    }
+    pods
 }
 
 /// Follows the devices and addresses of this machine.

@@ -64,6 +64,7 @@ pub(super) struct Observer {
     kernel: Arc<Kernel>,
     services: Option<Arc<ServiceCounters>>,
     health: Arc<Health>,
+    events: EventQueue,
     /// To the servers of health checks.
     checks: watch::Sender<Desired>,
     /// Sent once, when everything is listed and written.
@@ -109,7 +110,8 @@ impl Observer {
         Self {
             ports: PortReporter::new(events.clone(), recorder.clone(), ports),
             quarantines: QuarantineReporter::new(events.clone(), quarantines),
-            syncs: SyncReporter::new(events, file, syncs, kubeproxy),
+            syncs: SyncReporter::new(events.clone(), file, syncs, kubeproxy),
+            events,
             names: NameKeeper::start(NameFiles::of(&config.state_dir, &config.bpf_dir)),
             conditions: NodeConditions::new(recorder, node),
             snat_ports: SnatPortReporter::new(snat_ports),
@@ -121,6 +123,11 @@ impl Observer {
             first_sync: Some(first_sync),
             node_exists: false,
         }
+    }
+
+    /// Where Events are requested.
+    pub(super) fn events(&self) -> EventQueue {
+        self.events.clone()
     }
 
     /// The named devices that do not exist now.

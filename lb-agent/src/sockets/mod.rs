@@ -6,5 +6,6 @@ pub mod destroy;
 pub mod listeners;
 pub mod namespaces;
 mod netns;
+mod pod_cgroups;
 pub mod records;
 pub mod recount;

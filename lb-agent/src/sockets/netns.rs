@@ -25,14 +25,18 @@ pub(super) fn permitted() -> io::Result<()> {
     setns(File::open(OWN)?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
 }
 
-/// Calls `look` with the cookie of each namespace, the calling thread inside, until it returns
-/// true: its own first, then those with a name, then those of processes that it may look at (of
+/// Device and inode, the same for every file of one namespace.
+pub(super) type Identity = (u64, u64);
+
+/// Calls `look` with the identity and the cookie of each namespace, the calling thread inside, until
+/// it returns true: its own first, then those with a name, then those of processes that it may look at (of
 /// other users' only with CAP_SYS_PTRACE). Leaves the thread wherever it came. Fails if others may
 /// not be entered at all.
-pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
+pub(super) fn visit(mut look: impl FnMut(Identity, u64) -> bool) -> io::Result<()> {
     let mut seen = BTreeSet::new();
-    seen.extend(identity(Path::new(OWN)));
-    if look(cookie()?) {
+    let own = identity(Path::new(OWN)).unwrap_or_default();
+    seen.insert(own);
+    if look(own, cookie()?) {
         return Ok(());
     }
     for path in named().chain(of_processes()) {
@@ -51,7 +55,7 @@ pub(super) fn visit(mut look: impl FnMut(u64) -> bool) -> io::Result<()> {
             Err(_) => continue,
         }
         match cookie() {
-            Ok(cookie) if look(cookie) => return Ok(()),
+            Ok(cookie) if look(id, cookie) => return Ok(()),
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, path = %path.display(), "cannot read this network namespace's cookie");
@@ -65,8 +69,8 @@ fn cookie() -> io::Result<u64> {
     lb_sys::netns_cookie().map_err(io::Error::other)
 }
 
-/// The same for every file of one namespace.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// Of the namespace that this file stands for.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     let meta = fs::metadata(path).ok()?;
     // Namespaces look like files; to open a pipe would mean to wait.
     meta.is_file().then(|| (meta.dev(), meta.ino()))

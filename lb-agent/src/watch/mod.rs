@@ -12,6 +12,7 @@ pub mod kind;
 pub mod manifests;
 pub mod metrics;
 pub mod object;
+pub mod pods;
 pub mod source;
 mod warnings;
 pub mod yaml;

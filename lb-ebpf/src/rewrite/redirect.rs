@@ -50,11 +50,7 @@ pub fn is_loopback(to: &Addr) -> bool {
 /// The device on which the stack takes a packet for this address that comes back over `lb0`.
 #[inline(always)]
 pub fn home(to: &Addr, lb0: u32) -> u32 {
-    if is_loopback(to) {
-        LOOPBACK
-    } else {
-        lb0
-    }
+    if is_loopback(to) { LOOPBACK } else { lb0 }
 }
 
 /// Puts a packet with room for an Ethernet header into the stack as if it came in on the device of

@@ -367,7 +367,9 @@ fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
     }
     let wanted = [
         "/namespaces: get",
+        "/namespaces: list watch",
         "/nodes: get list watch",
+        "/pods: list watch",
         "/services: get list watch",
         "discovery.k8s.io/endpointslices: get list watch",
         "events.k8s.io/events: create patch",

@@ -12,6 +12,7 @@ mod key;
 mod load_balancer;
 mod metrics;
 mod objects;
+mod pods;
 mod restart;
 mod scale;
 mod takeover;

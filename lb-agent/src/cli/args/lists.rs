@@ -89,6 +89,9 @@ pub enum What {
     /// What the agent has reported: its last Events, also those that no API server took
     #[value(alias = "event")]
     Events,
+    /// On which path the sockets of each pod of this node are, and why (`--socket-lb auto`)
+    #[value(aliases = ["pod", "po"])]
+    Pods,
 }
 
 /// `lb-agent top`

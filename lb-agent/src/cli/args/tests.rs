@@ -120,7 +120,7 @@ fn wrong_words_are_refused() {
         vec!["lb-agent", "--external-ip-cidrs", "all"],
         vec!["lb-agent", "--node-port-addresses", "everywhere"],
         vec!["lb-agent", "--kubeconfig", "a", "--manifests", "b"],
-        vec!["lb-agent", "get", "pods"],
+        vec!["lb-agent", "get", "nodes"],
         vec!["lb-agent", "--xdp-mode", "generic"],
     ] {
         let error = Cli::try_parse_from(&line).unwrap_err();

@@ -23,7 +23,7 @@ use super::{args::Dump, ask, output::print, state::state_dir};
 use crate::{
     bootstrap::StateFile,
     maps::dir::{BpfDir, names},
-    observe::{event_file::EventFile, problem_file::ProblemFile},
+    observe::{event_file::EventFile, pod_file::PodFile, problem_file::ProblemFile},
 };
 
 /// Files of the kernel that describe this machine's network.
@@ -180,6 +180,7 @@ fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
     for path in [
         ProblemFile::of(&state, dir.root()).path(),
         EventFile::of(&state, dir.root()).path(),
+        PodFile::of(&state, dir.root()).path(),
         StateFile::in_dir(&state).path(),
     ] {
         let name = path.file_name().unwrap_or_default().display();

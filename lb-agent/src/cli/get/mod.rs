@@ -7,6 +7,7 @@ mod events;
 mod filter;
 pub(super) mod flows;
 mod listing;
+mod pods;
 mod selector;
 mod services;
 mod sockets;
@@ -80,6 +81,7 @@ fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
         What::Sockets => Box::new(sockets::list(dir, &book)?),
         What::Affinity => Box::new(affinity::list(dir, &named(dir, &book)?)?),
         What::Events => Box::new(events::list(&state, dir)?),
+        What::Pods => Box::new(pods::list(&state, dir)?),
     };
     Ok((list, book))
 }

@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub(super) mod namespaces;
+pub(super) mod pod_paths;
 mod recount;
 mod reset;
 

@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,10 +13,12 @@ use lb_common::{
     frontend::{FrontendValue, VipKey, scope},
     maps,
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
+use super::pod_paths::{PodPaths, Word};
 use crate::{
+    clients::{Because, Path, Pods},
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
@@ -24,15 +28,20 @@ use crate::{
         namespaces::NamespaceMetrics,
         once::{Change, Once, Outage},
     },
-    sockets::namespaces::{self, Namespaces, Reason},
+    sockets::namespaces::{self, Look, Namespaces},
 };
 
 /// Between two looks. A namespace is found this long after it was made.
 const EVERY: Duration = Duration::from_secs(1);
+/// The least time between two looks, when pods change.
+const BURST: Duration = Duration::from_millis(100);
 /// A young namespace is still being furnished: it is looked into at each look.
 const YOUNG: Duration = Duration::from_mins(1);
 /// An older one is looked into this often.
 const AGAIN: Duration = Duration::from_secs(15);
+
+/// What the API server says of this node's pods; `None`: nothing yet.
+pub(in crate::run) type Told = watch::Receiver<Option<Arc<Pods>>>;
 
 /// The map, and what was found so far.
 pub(in crate::run) struct Follower {
@@ -40,20 +49,39 @@ pub(in crate::run) struct Follower {
     map: HashPin<u64, u32>,
     /// When each was seen first, and when it was looked into last.
     seen: BTreeMap<u64, (Instant, Instant)>,
-    found: Namespaces,
-    told: Once<(u64, Reason)>,
+    found: Look,
+    /// Below which the kubelet makes a cgroup for each pod.
+    cgroup: PathBuf,
+    /// Since when processes of this pod are looked for.
+    homeless: BTreeMap<String, Instant>,
+    /// When processes of pods were looked for last.
+    searched: Option<Instant>,
+    pods: Told,
+    paths: PodPaths,
+    told: Once<(u64, String)>,
     outage: Outage,
     metrics: NamespaceMetrics,
 }
 
 impl Follower {
     /// Opens the map.
-    pub(in crate::run) fn open(dir: &BpfDir, metrics: NamespaceMetrics) -> Result<Self> {
+    pub(in crate::run) fn open(
+        dir: &BpfDir,
+        cgroup: PathBuf,
+        pods: Told,
+        paths: PodPaths,
+        metrics: NamespaceMetrics,
+    ) -> Result<Self> {
         Ok(Self {
             dir: dir.clone(),
             map: HashPin::open(dir, maps::NETNS, Access::Write)?,
             seen: BTreeMap::new(),
-            found: Namespaces::new(),
+            found: Look::default(),
+            cgroup,
+            homeless: BTreeMap::new(),
+            searched: None,
+            pods,
+            paths,
             told: Once::default(),
             outage: Outage::default(),
             metrics,
@@ -63,8 +91,12 @@ impl Follower {
     /// Runs for ever.
     pub(in crate::run) async fn run(mut self) {
         loop {
+            sleep(BURST).await;
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                Ok(()) = self.pods.changed() => {}
+            }
             self.look().await;
-            sleep(EVERY).await;
         }
     }
 
@@ -86,12 +118,62 @@ impl Follower {
                 start.duration_since(*first) > YOUNG && start.duration_since(*last) < AGAIN
             })
         };
-        let mut known = self.found.clone();
+        let mut known = self.found.namespaces.clone();
         known.retain(|cookie, _| settled(cookie));
         let kept: BTreeSet<u64> = known.keys().copied().collect();
+        let pods = self.pods.borrow_and_update().clone();
+        let root = self.must_search(pods.as_deref(), start);
+        let mut found = namespaces::look(known, root, self.is_cluster_ip()?).await?;
+        // Where a pod's processes were seen, it stays as long as it and the place are there.
+        for (uid, cookie) in std::mem::take(&mut self.found.pods) {
+            if found.namespaces.contains_key(&cookie) {
+                found.pods.entry(uid).or_insert(cookie);
+            }
+        }
+        if let Some(pods) = &pods {
+            let called: BTreeSet<&str> = pods.pods.values().map(|p| &*p.cgroup_uid).collect();
+            found.pods.retain(|uid, _| called.contains(&**uid));
+        }
+        self.found = found;
+        self.seen
+            .retain(|cookie, _| self.found.namespaces.contains_key(cookie));
+        for cookie in self.found.namespaces.keys() {
+            let times = self.seen.entry(*cookie).or_insert((start, start));
+            if !kept.contains(cookie) {
+                times.1 = start;
+            }
+        }
+        let words = pods
+            .as_deref()
+            .map(|pods| self.paths.decide(pods, &self.found));
+        self.write(words.as_ref())
+    }
+
+    /// Where to look for processes of pods: nowhere while each has been found, and seldom where one
+    /// is not found for long.
+    fn must_search(&mut self, pods: Option<&Pods>, now: Instant) -> Option<PathBuf> {
+        let pods = pods?.pods.values().filter(|pod| !pod.host_network);
+        let homeless = pods.filter(|pod| !self.found.pods.contains_key(&pod.cgroup_uid));
+        let since = homeless.map(|pod| {
+            let since = self.homeless.get(&pod.cgroup_uid).copied();
+            (pod.cgroup_uid.clone(), since.unwrap_or(now))
+        });
+        self.homeless = since.collect();
+        let mut since = self.homeless.values();
+        let due = self
+            .searched
+            .is_none_or(|last| now.duration_since(last) >= AGAIN);
+        let must = since.any(|since| due || now.duration_since(*since) < YOUNG);
+        must.then(|| {
+            self.searched = Some(now);
+            self.cgroup.clone()
+        })
+    }
+
+    fn is_cluster_ip(&self) -> Result<impl Fn(IpAddr) -> bool + Send + use<>> {
         let frontends: HashPin<VipKey, FrontendValue> =
             HashPin::open(&self.dir, maps::FRONTENDS, Access::Read)?;
-        let is_cluster_ip = move |ip: IpAddr| {
+        Ok(move |ip: IpAddr| {
             let key = VipKey {
                 addr: ip.into(),
                 port: 0,
@@ -100,24 +182,12 @@ impl Follower {
             };
             let found = frontends.map().get(&key).ok().flatten();
             found.is_some_and(|vip| vip.flags & lb_common::frontend::CLUSTER_IP != 0)
-        };
-        self.found = namespaces::look(known, is_cluster_ip).await?;
-        self.seen
-            .retain(|cookie, _| self.found.contains_key(cookie));
-        for cookie in self.found.keys() {
-            let times = self.seen.entry(*cookie).or_insert((start, start));
-            if !kept.contains(cookie) {
-                times.1 = start;
-            }
-        }
-        self.write()
+        })
     }
 
-    fn write(&mut self) -> Result<()> {
-        let left = self.found.iter();
-        let left: BTreeMap<u64, Reason> = left
-            .filter_map(|(cookie, reason)| Some((*cookie, (*reason)?)))
-            .collect();
+    /// `words` are those of pods; without them nothing is taken out that may be theirs.
+    fn write(&mut self, words: Option<&BTreeMap<u64, Word>>) -> Result<()> {
+        let left = left_alone(&self.found.namespaces, words);
         let there: BTreeSet<u64> = self
             .map
             .entries()?
@@ -126,24 +196,31 @@ impl Follower {
             .collect();
         let new = left.keys().filter(|cookie| !there.contains(cookie));
         let new: Vec<(u64, u32)> = new.map(|cookie| (*cookie, 1)).collect();
-        let old = there.iter().filter(|cookie| !left.contains_key(cookie));
-        let old: Vec<u64> = old.copied().collect();
-        let (appeared, gone) = self.told.update(left.iter().map(|(c, r)| (*c, *r)));
+        let stays = |cookie: &u64| {
+            left.contains_key(cookie)
+                || (words.is_none() && self.found.namespaces.contains_key(cookie))
+        };
+        let old: Vec<u64> = there
+            .iter()
+            .filter(|cookie| !stays(cookie))
+            .copied()
+            .collect();
+        let in_words = left.iter().map(|(c, because)| (*c, because.in_words()));
+        let (appeared, gone) = self.told.update(in_words);
         for (cookie, reason) in appeared {
             info!(
                 cookie,
-                reason = reason.in_words(),
-                "the sockets of this network namespace are left alone"
+                reason, "the sockets of this network namespace are left alone"
             );
         }
         for (cookie, _) in gone {
             info!(
                 cookie,
-                "this network namespace is gone, or like any pod's now"
+                "this network namespace is gone, or its sockets are translated now"
             );
         }
-        let reasons: Vec<Reason> = left.values().copied().collect();
-        self.metrics.set(&reasons);
+        self.metrics
+            .set(left.values().map(|because| because.name()));
         if !old.is_empty() {
             written(self.map.remove(&old))?;
         }
@@ -152,6 +229,22 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// The namespaces that are left alone, and why: the word of a pod stands before what is in one.
+fn left_alone(
+    namespaces: &Namespaces,
+    words: Option<&BTreeMap<u64, Word>>,
+) -> BTreeMap<u64, Because> {
+    let because = namespaces.iter().filter_map(|(cookie, finding)| {
+        let because = match words.and_then(|words| words.get(cookie)) {
+            Some(word) if word.path == Path::Socket => return None,
+            Some(word) => word.because,
+            None => Because::Found(finding.reason?),
+        };
+        Some((*cookie, because))
+    });
+    because.collect()
 }
 
 fn written(batch: Batch) -> Result<()> {

@@ -144,7 +144,7 @@ fn run(proto: Proto, targets: &[Target]) -> Outcome {
         by_netns.entry(target.netns).or_default().push(*target);
     }
     let mut outcome = Outcome::default();
-    let ended = netns::visit(|cookie| {
+    let ended = netns::visit(|_, cookie| {
         if let Some(targets) = by_netns.remove(&cookie) {
             here(proto, &targets, &mut outcome);
         }
