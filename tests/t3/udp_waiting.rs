@@ -14,6 +14,8 @@ use testbed::{
     probe::{Kind, Sock, errno},
 };
 
+use crate::lb0::common::routed;
+
 const VIP: addr::Both = addr::vip(20);
 /// For an ICMP error to arrive.
 const SOON: Duration = Duration::from_secs(2);
@@ -34,6 +36,7 @@ fn a_connected_socket_waits_for_the_first_endpoint() -> Result<()> {
     let bed = OneNode::with(Start::new(), |_| {
         vec![one_node::behind("late", VIP, &[]).port(PORT, TARGET)]
     })?;
+    routed(&bed.node)?;
     let mut waiting = Vec::new();
     for from in [bed.client() as &Host, &bed.node] {
         for to in tos() {
