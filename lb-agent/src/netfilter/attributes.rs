@@ -61,6 +61,28 @@ pub(super) fn walk<'b>(bytes: &'b [u8], path: &[u16]) -> Option<&'b [u8]> {
     path.iter().try_fold(bytes, |at, kind| find(at, *kind))
 }
 
+/// Are these attributes there, nested ones with what is in them? There may be others: the kernel
+/// shows what it was not told, too.
+pub(super) fn holds(found: &[u8], wanted: &[u8]) -> bool {
+    NlasIterator::new(wanted).all(|attribute| {
+        let Ok(attribute) = attribute else {
+            return false;
+        };
+        let length = usize::from(attribute.length());
+        let is_nested = attribute.nested_flag();
+        let kind = attribute.kind();
+        let value = attribute.into_inner().get(NLA_HEADER_SIZE..length);
+        let value = value.unwrap_or_default();
+        find(found, kind).is_some_and(|found| {
+            if is_nested {
+                holds(found, value)
+            } else {
+                found == value
+            }
+        })
+    })
+}
+
 /// A string without its final zero.
 pub(super) fn text(value: &[u8]) -> String {
     let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -90,6 +112,17 @@ mod tests {
         assert_eq!(walk(all.bytes(), &[5, 2]).and_then(number), Some(7));
         assert_eq!(find(all.bytes(), 6), Some(&[1][..]));
         assert_eq!(walk(all.bytes(), &[5, 9]), None);
+    }
+
+    #[test]
+    fn what_is_wanted_must_be_there_and_more_may_be() {
+        let inner = |value| Attributes::default().text(1, "web").number(2, value);
+        let all = |value| Attributes::default().with(6, &[1]).nest(5, &inner(value));
+        let wanted = Attributes::default().nest(5, &Attributes::default().number(2, 7));
+        assert!(holds(all(7).bytes(), wanted.bytes()));
+        assert!(!holds(all(8).bytes(), wanted.bytes()));
+        assert!(!holds(wanted.bytes(), all(7).bytes()));
+        assert!(holds(all(8).bytes(), all(8).bytes()));
     }
 
     #[test]

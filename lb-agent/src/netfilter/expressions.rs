@@ -1,6 +1,6 @@
 //! The expressions of a rule of nftables.
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, holds, read};
 
 /// The register that values go through.
 pub(super) const REGISTER: u32 = 1;
@@ -12,6 +12,13 @@ pub(super) fn all(expressions: &[(&str, Attributes)]) -> Attributes {
         .fold(Attributes::default(), |all, (name, data)| {
             all.nest(1, &Attributes::default().text(1, name).nest(2, data))
         })
+}
+
+/// Are these the expressions of a rule as the kernel shows them, in their order and no others?
+pub(super) fn are(found: &[u8], wanted: &Attributes) -> bool {
+    let [found, wanted] = [found, wanted.bytes()].map(|all| read(all).collect::<Vec<_>>());
+    let pairs = found.iter().zip(&wanted);
+    found.len() == wanted.len() && pairs.into_iter().all(|((_, f), (_, w))| holds(f, w))
 }
 
 /// Goes on where the register has one of these bits: an expression for the mask, and one for the

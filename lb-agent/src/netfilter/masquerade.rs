@@ -18,11 +18,10 @@ use super::{
 
 /// As `nft list tables` shows it.
 pub const TABLE: &str = "lb-agent";
-const CHAIN: &str = "masquerade";
 const OWN: OwnTable = OwnTable {
     name: TABLE,
     comment: "sources of Services with forwarding snat; made by lb-agent",
-    chain: CHAIN,
+    chain: "masquerade",
     hook: POSTROUTING,
     priority: PRIORITY,
 };
@@ -34,10 +33,15 @@ const PRIORITY: i32 = 99;
 /// `NFT_META_MARK`
 const META_MARK: u32 = 3;
 
-/// Is it there, with its rule?
+/// Is its table there?
 pub fn is_there(socket: &mut Socket) -> Result<bool> {
-    let rules = tables::rules(socket, Family::Inet, TABLE)?;
-    Ok(rules.iter().any(|rule| rule.chain == CHAIN))
+    let all = tables::tables(socket)?;
+    Ok(all.contains(&(Family::Inet, TABLE.to_owned())))
+}
+
+/// Is it there as it is made, with no other rule beside it?
+pub fn stands(socket: &mut Socket) -> Result<bool> {
+    OWN.stands(socket, &masquerades_marked())
 }
 
 /// Makes it, or what is missing of it, in one step: connections that it translates go on.

@@ -218,6 +218,29 @@ pub(super) struct OwnTable {
 }
 
 impl OwnTable {
+    /// Is it there as it is made: its chain on its hook, with this rule and no other?
+    pub(super) fn stands(&self, socket: &mut Socket, expressions: &Attributes) -> Result<bool> {
+        let is_chain = |chain: &Chain| {
+            chain.family == Family::Inet
+                && chain.table == self.name
+                && chain.name == self.chain
+                && chain.hook.is_some_and(|hook| hook.number == self.hook)
+        };
+        if !chains(socket)?.iter().any(is_chain) {
+            return Ok(false);
+        }
+        let of_table = Attributes::default().text(1, self.name);
+        let all = list(socket, GET_RULE, Family::Inet.number(), &of_table)?;
+        let of_chain = |message: &&Message| {
+            find(&message.attributes, 2).map(text).as_deref() == Some(self.chain)
+        };
+        let rules: Vec<&Message> = all.iter().filter(of_chain).collect();
+        Ok(match rules[..] {
+            [rule] => find(&rule.attributes, 4).is_some_and(|f| expressions::are(f, expressions)),
+            _ => false,
+        })
+    }
+
     /// Makes it, or what is missing of it, in one step. Other rules of its chain are removed.
     pub(super) fn put(&self, socket: &mut Socket, expressions: &Attributes) -> Result<()> {
         let to = |command, flags: u16, attributes: &Attributes| {

@@ -59,7 +59,9 @@ pub fn machine(facts: &Facts) -> Machine {
     machine
 }
 
-/// Every address with the name of the device that has it, but for our own devices.
+/// Every address with the name of the device that has it, sorted, but for our own devices and for
+/// that of kube-proxy's ipvs mode: it has every cluster IP, no process serves one there, and what
+/// kube-proxy left is told as a whole.
 #[must_use]
 pub fn holders(facts: &Facts) -> Vec<(IpAddr, String)> {
     let mut holders: Vec<(IpAddr, String)> = facts
@@ -70,7 +72,7 @@ pub fn holders(facts: &Facts) -> Vec<(IpAddr, String)> {
             let link = facts.links.iter().find(|l| l.ifindex == a.ifindex)?;
             Some((a.ip, link.name.clone()))
         })
-        .filter(|(_, device)| ![lb0::DEVICE, lb0::PEER].contains(&device.as_str()))
+        .filter(|(_, device)| ![lb0::DEVICE, lb0::PEER, IPVS_DEVICE].contains(&device.as_str()))
         .collect();
     holders.sort_unstable();
     holders

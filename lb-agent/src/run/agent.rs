@@ -72,14 +72,22 @@ impl Agent {
                     return Ok(());
                 }
                 event = events.recv() => {
-                    self.take(event.context("the source of objects has ended")?);
+                    let mut of_held = self.take(event.context("the source of objects has ended")?);
                     for _ in 0..DRAIN {
                         let Ok(event) = events.try_recv() else { break };
-                        self.take(event);
+                        of_held |= self.take(event);
+                    }
+                    // Once for all of them: the sockets of the whole machine are listed.
+                    if of_held {
+                        self.look_at_held();
                     }
                 }
                 state = machine.recv() => {
                     self.see_machine(state.context("the watch of this machine's devices has ended")?)?;
+                }
+                found = self.machine.listed() => {
+                    let event = self.machine.take_listed(found, self.core.cluster());
+                    self.held_event(event);
                 }
                 Some(asked) = questions.recv() => explain::answer(asked, self.core.engine()),
                 news = self.edges.quarantines.news() => {
@@ -99,13 +107,17 @@ impl Agent {
                     Due::Audit => self.audit(),
                     Due::Attach => self.attach()?,
                     Due::Verify => self.verify()?,
-                    Due::Held => self.look_at_held(),
+                    Due::Held => {
+                        self.machine.list_held();
+                        self.schedule.held(Instant::now(), Left::Something);
+                    }
                 },
             }
         }
     }
 
-    fn take(&mut self, event: Event) {
+    /// Takes in an event; true if it is about a cluster IP that this machine has itself.
+    fn take(&mut self, event: Event) -> bool {
         let of_node = matches!(event, Event::Node(_) | Event::NodeGone);
         self.edges.received(&event);
         self.edges
@@ -119,13 +131,11 @@ impl Agent {
         }
         let of_held = self.machine.holds_one_of(&event);
         self.core.handle(event);
-        if of_held {
-            self.look_at_held();
-        }
         if of_node {
             self.refresh_addresses();
         }
         self.queued(Instant::now());
+        of_held
     }
 
     /// Something is to be written.
@@ -150,7 +160,13 @@ impl Agent {
 
     /// Ports of cluster IPs that this machine has itself are left to the processes that serve them.
     fn look_at_held(&mut self) {
-        if let Some(event) = self.machine.look_at_held(self.core.cluster()) {
+        let event = self.machine.look_at_held(self.core.cluster());
+        self.held_event(event);
+    }
+
+    /// It was looked at which ports of such cluster IPs are served; an event if those are others.
+    fn held_event(&mut self, event: Option<Event>) {
+        if let Some(event) = event {
             self.core.handle(event);
             self.queued(Instant::now());
         }

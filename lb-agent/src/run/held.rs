@@ -1,10 +1,16 @@
 //! Cluster IPs that a device of this machine has: a node-local DNS cache, or what another proxy left
 //! behind. A port is left to the process that serves it at just that address; the others are the
-//! Service's.
+//! Service's. There may be thousands of such addresses.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    future::pending,
+    io,
+    net::IpAddr,
+};
 
 use lb_common::Proto;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::{
@@ -22,12 +28,15 @@ pub(super) struct Held {
     listening: Vec<(Proto, IpAddr, u16)>,
     /// Addresses that no process serves, at the last look and the one before: a process that starts
     /// binds its ports soon after its address is there.
-    unserved: [Vec<IpAddr>; 2],
+    unserved: [BTreeSet<IpAddr>; 2],
+    /// A list of sockets that is being made beside the event loop: one at most.
+    listing: JoinSet<io::Result<Vec<Listener>>>,
     outage: Outage,
 }
 
 impl Held {
-    /// Looks; true if other ports are served than before. A look that fails changes nothing.
+    /// Looks at once, as is needed before a Service is planned; true if other ports are served than
+    /// before. A look that fails changes nothing.
     pub(super) fn look(&mut self, holders: &[(IpAddr, String)], cluster: &Cluster) -> bool {
         self.addresses = held(holders, cluster);
         let found = if self.addresses.is_empty() {
@@ -35,6 +44,39 @@ impl Held {
         } else {
             listeners::all()
         };
+        // What another look finds would be older.
+        self.listing = JoinSet::new();
+        self.seen(found)
+    }
+
+    /// Has the sockets listed beside the event loop, unless that is under way.
+    pub(super) fn list(&mut self) {
+        if self.listing.is_empty() {
+            self.listing.spawn_blocking(listeners::all);
+        }
+    }
+
+    /// What was found; waits forever while nothing is being listed.
+    pub(super) async fn listed(&mut self) -> io::Result<Vec<Listener>> {
+        match self.listing.join_next().await {
+            Some(found) => found.map_err(io::Error::other)?,
+            None => pending().await,
+        }
+    }
+
+    /// Takes in what was listed; true if other ports are served than before. What failed changes
+    /// nothing.
+    pub(super) fn take(
+        &mut self,
+        found: io::Result<Vec<Listener>>,
+        holders: &[(IpAddr, String)],
+        cluster: &Cluster,
+    ) -> bool {
+        self.addresses = held(holders, cluster);
+        self.seen(found)
+    }
+
+    fn seen(&mut self, found: io::Result<Vec<Listener>>) -> bool {
         if let (Change::Began, Err(error)) = (self.outage.after(&found), &found) {
             warn!(%error, "cannot list the sockets that listen, will retry: which ports of cluster IPs a process of this node serves is not known");
         }
@@ -42,8 +84,8 @@ impl Held {
             return false;
         };
         let listening = at(&self.addresses, found);
-        let is_served = |ip: &IpAddr| listening.iter().any(|(_, addr, _)| addr == ip);
-        let unserved = self.addresses.keys().filter(|ip| !is_served(ip));
+        let served: HashSet<IpAddr> = listening.iter().map(|(_, addr, _)| *addr).collect();
+        let unserved = self.addresses.keys().filter(|ip| !served.contains(ip));
         let unserved = unserved.copied().collect();
         self.unserved = [std::mem::take(&mut self.unserved[1]), unserved];
         if listening == self.listening {
@@ -75,7 +117,7 @@ impl Held {
     pub(super) fn left_behind(&self) -> BTreeMap<String, Vec<IpAddr>> {
         let [before, now] = &self.unserved;
         let mut left: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-        for ip in now.iter().filter(|ip| before.contains(ip)) {
+        for ip in now.intersection(before) {
             if let Some(device) = self.addresses.get(ip) {
                 left.entry(device.clone()).or_default().push(*ip);
             }
@@ -84,10 +126,19 @@ impl Held {
     }
 }
 
+/// The device that has this address; `holders` are sorted.
+pub(super) fn holder<'h>(holders: &'h [(IpAddr, String)], ip: &IpAddr) -> Option<&'h str> {
+    let behind = holders.partition_point(|(of, _)| of <= ip);
+    let (of, device) = holders.get(behind.checked_sub(1)?)?;
+    (of == ip).then_some(device)
+}
+
 fn held(holders: &[(IpAddr, String)], cluster: &Cluster) -> BTreeMap<IpAddr, String> {
-    let all: BTreeMap<IpAddr, &String> = holders.iter().map(|(ip, name)| (*ip, name)).collect();
+    if holders.is_empty() {
+        return BTreeMap::new();
+    }
     let ips = cluster.services().flat_map(|service| &service.cluster_ips);
-    ips.filter_map(|ip| Some((*ip, (*all.get(ip)?).clone())))
+    ips.filter_map(|ip| Some((*ip, holder(holders, ip)?.to_owned())))
         .collect()
 }
 
@@ -103,3 +154,6 @@ fn at(held: &BTreeMap<IpAddr, String>, found: Vec<Listener>) -> Vec<(Proto, IpAd
     all.dedup();
     all
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,14 @@
 //! This machine as netlink shows it, and on which of its addresses node ports answer.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc};
 
 use tracing::debug;
 
-use super::{held::Held, node_ports, ports::Answers};
+use super::{
+    held::{self, Held},
+    node_ports,
+    ports::Answers,
+};
 use crate::{
     model::{self, Cluster, Device, Event, Service, Slice, Unwatched},
     node,
@@ -13,6 +17,7 @@ use crate::{
         Config,
         values::{Devices, NodePortAddress},
     },
+    sockets::listeners::Listener,
 };
 
 /// What is known of this machine.
@@ -74,8 +79,30 @@ impl Machine {
         self.event()
     }
 
-    /// Looks which cluster IPs this machine has itself and which of their ports a process serves;
-    /// returns an event if that has changed.
+    /// Has the sockets listed that may serve cluster IPs which this machine has itself.
+    pub(super) fn list_held(&mut self) {
+        self.held.list();
+    }
+
+    /// The sockets, once they are listed.
+    pub(super) async fn listed(&mut self) -> io::Result<Vec<Listener>> {
+        self.held.listed().await
+    }
+
+    /// Takes in the sockets; returns an event if other ports are served than before.
+    pub(super) fn take_listed(
+        &mut self,
+        found: io::Result<Vec<Listener>>,
+        cluster: &Cluster,
+    ) -> Option<Event> {
+        let holders = self.state.as_ref().map_or(&[][..], |s| &s.holders);
+        self.held
+            .take(found, holders, cluster)
+            .then(|| self.event())
+    }
+
+    /// Looks at once which cluster IPs this machine has itself and which of their ports a process
+    /// serves; returns an event if that has changed.
     pub(super) fn look_at_held(&mut self, cluster: &Cluster) -> Option<Event> {
         let holders = self.state.as_ref().map_or(&[][..], |s| &s.holders);
         self.held.look(holders, cluster).then(|| self.event())
@@ -93,7 +120,7 @@ impl Machine {
         };
         let is_own = |service: &Service| {
             let mut ips = service.cluster_ips.iter();
-            ips.any(|ip| state.holders.iter().any(|(own, _)| own == ip))
+            ips.any(|ip| held::holder(&state.holders, ip).is_some())
         };
         match event {
             Event::Service(service) => is_own(service),

@@ -19,7 +19,16 @@ pub(super) struct Masquerade {
     default: Forwarding,
     /// Some Service has asked for it.
     wanted: bool,
-    stands: bool,
+    state: State,
+}
+
+/// Whether it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Untried,
+    /// The kernel refused it: tried again with each look, not with each change of a Service.
+    Failed,
+    Stands,
 }
 
 impl Masquerade {
@@ -28,7 +37,7 @@ impl Masquerade {
         Self {
             default,
             wanted: false,
-            stands: false,
+            state: State::Untried,
         }
     }
 
@@ -43,34 +52,36 @@ impl Masquerade {
         };
     }
 
-    /// Makes the rule, if it is wanted and was not made yet. Its problem now, if it was tried.
+    /// Makes the rule, if it is wanted and was never tried. Its problem now, if it was.
     pub(super) fn make(&mut self) -> Option<Result<(), String>> {
-        (self.wanted && !self.stands).then(|| self.put())
+        (self.wanted && self.state == State::Untried).then(|| self.put())
     }
 
-    /// Looks whether the rule is still there, and puts it back.
+    /// Looks whether the rule is still there as it was made, and puts it back.
     pub(super) fn verify(&mut self) -> Option<Result<(), String>> {
         if !self.wanted {
             return None;
         }
-        if self.stands {
-            match Socket::open().and_then(|mut socket| masquerade::is_there(&mut socket)) {
+        if self.state == State::Stands {
+            match Socket::open().and_then(|mut socket| masquerade::stands(&mut socket)) {
                 Ok(true) => return Some(Ok(())),
                 Ok(false) => warn!(
                     table = masquerade::TABLE,
-                    "another process removed the rule that masquerades, putting it back"
+                    "another process removed or changed the rule that masquerades, putting it back"
                 ),
                 Err(error) => return Some(Err(told(&error))),
             }
-            self.stands = false;
         }
         Some(self.put())
     }
 
     fn put(&mut self) -> Result<(), String> {
         let put = Socket::open().and_then(|mut socket| masquerade::put(&mut socket));
-        self.stands = put.is_ok();
-        if self.stands {
+        self.state = match put {
+            Ok(()) => State::Stands,
+            Err(_) => State::Failed,
+        };
+        if put.is_ok() {
             info!(
                 table = masquerade::TABLE,
                 "sources are masqueraded for Services that ask for it"

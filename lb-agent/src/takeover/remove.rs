@@ -209,7 +209,7 @@ impl Work {
                 continue;
             }
             for one in of_device {
-                let Held { device, addr } = one;
+                let Held { device, addr, .. } = one;
                 if one.remedy() == Remedy::Leave {
                     self.add_line(format_args!(
                         "left         cluster IP {addr} on {device}, where no process listens: `ip address del` removes it"
