@@ -1,14 +1,14 @@
 //! The command `lb-agent`: parses, initialises, runs.
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use lb_agent::{
     cli::{
         self,
-        args::{Cli, Verb},
+        args::{Cli, Plugin, Verb},
     },
     logging, run,
     settings::{self, Config, file::ConfigFile},
@@ -16,13 +16,24 @@ use lb_agent::{
 use tracing::warn;
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
+    let ended = if is_plugin() {
+        cli::kubectl::run(&Plugin::parse().kubectl)
+    } else {
+        start(Cli::parse())
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lb-agent: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Under this name kubectl finds it for `kubectl lb`.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    name.is_some_and(|name| name.file_stem() == Some("kubectl-lb".as_ref()))
 }
 
 fn start(cli: Cli) -> Result<ExitCode> {
@@ -70,6 +81,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Status(args)) => cli::status::run(&args),
         Some(Verb::Check(args)) => cli::check::run(&args),
         Some(Verb::Cleanup(args)) => cli::cleanup::run(&args),
+        Some(Verb::Kubectl(args)) => cli::kubectl::run(&args),
         Some(Verb::TestService(args)) => cli::test_service::run(&args),
         Some(Verb::Completion { shell }) => cli::completion::run(shell).map(done),
         Some(Verb::Man { dir }) => cli::completion::man(&dir).map(done),

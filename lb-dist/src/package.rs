@@ -37,6 +37,8 @@ impl Sources<'_> {
             ("packaging/services.README", "etc/lb-agent/services/README"),
             ("README.md", "usr/share/doc/lb-agent/README.md"),
             ("CHANGELOG.md", "usr/share/doc/lb-agent/CHANGELOG.md"),
+            ("LICENSE-MIT", "usr/share/doc/lb-agent/LICENSE-MIT"),
+            ("LICENSE-APACHE", "usr/share/doc/lb-agent/LICENSE-APACHE"),
         ] {
             tree.add(to, 0o644, read_at(&self.root.join(from))?);
         }

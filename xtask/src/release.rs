@@ -1,6 +1,7 @@
 //! `cargo xtask release --dry-run`: every artefact of a release, in target/release-VERSION.
 
 use std::{
+    env,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -16,6 +17,9 @@ use crate::{
     image::{self, ImageArgs},
     setup,
 };
+
+/// The manifest of kubectl's plugin.
+const KREW: &str = "packaging/krew/lb.yaml";
 
 /// `cargo xtask release`
 #[derive(Args)]
@@ -57,6 +61,10 @@ pub(crate) fn run(args: &ReleaseArgs) -> Result<()> {
     files.push(write(&dir, &format!("lb-agent_{version}_amd64.deb"), deb)?);
     let prefix = format!("lb-agent-{version}/");
     let archive = gzip(&sources.tree()?.tar(&prefix, made.time)?)?;
+    let plugin = fs::read_to_string(root.join(KREW)).with_context(|| format!("read {KREW}"))?;
+    let repository = env::var("GITHUB_REPOSITORY").unwrap_or_else(|_| "OWNER/lb-agent".to_owned());
+    let plugin = krew(&plugin, &version, &sha256(&archive), &repository);
+    files.push(write(&dir, "lb.yaml", plugin)?);
     files.push(write(
         &dir,
         &format!("lb-agent-{version}-linux-amd64.tar.gz"),
@@ -96,6 +104,14 @@ fn chart(dir: &Path, root: &Path, version: &str) -> Result<PathBuf> {
         String::from_utf8_lossy(&done.stderr)
     );
     Ok(dir.join(format!("lb-agent-{version}.tgz")))
+}
+
+/// The manifest for an archive with this checksum.
+fn krew(template: &str, version: &str, sum: &str, repository: &str) -> String {
+    let (_, text) = template.split_once('\n').unwrap_or(("", template));
+    text.replace("{VERSION}", version)
+        .replace("{SHA256}", sum)
+        .replace("{REPOSITORY}", repository)
 }
 
 /// Moves a file into a folder of the same file system.
@@ -177,6 +193,18 @@ mod tests {
     }
 
     #[test]
+    fn the_plugin_is_that_of_the_archive() {
+        let template = fs::read_to_string(root().unwrap().join(KREW)).unwrap();
+        let text = krew(&template, "1.2.3", "abc", "someone/lb");
+        let end = "someone/lb/releases/download/v1.2.3/lb-agent-1.2.3-linux-amd64.tar.gz\n      sha256: \"abc\"";
+        assert!(text.contains(end), "{text}");
+        assert!(
+            text.starts_with("apiVersion:") && !text.contains('{'),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn what_has_a_checksum_is_published() {
         let workflow = root().unwrap().join(".github/workflows/release.yml");
         let text = fs::read_to_string(workflow).unwrap();
@@ -187,6 +215,7 @@ mod tests {
             "./*.deb ",
             "./*.tar.gz ",
             "./*.tgz ",
+            "./lb.yaml ",
         ] {
             assert!(text.contains(pattern), "{pattern}");
         }

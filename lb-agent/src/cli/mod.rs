@@ -9,6 +9,7 @@ pub mod dump;
 pub mod explain;
 mod frontends;
 pub mod get;
+pub mod kubectl;
 mod offline;
 mod output;
 mod running;

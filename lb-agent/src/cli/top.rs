@@ -23,7 +23,7 @@ use crate::{maps::dir::BpfDir, names::NameFiles};
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Clears a terminal and goes to its first line (ECMA-48: ED, CUP).
-const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
+pub(super) const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// What was counted for a Service port until now.
 #[derive(Clone, Default)]
@@ -60,6 +60,17 @@ struct List<'a> {
 
 /// By protocol and name.
 type All = BTreeMap<(String, String), Counted>;
+
+/// Columns of the table.
+pub(super) const HEAD: [&str; 7] = [
+    "SERVICE",
+    "PROT",
+    "CONN/S",
+    "ACTIVE",
+    "PACKETS/S",
+    "BYTES/S",
+    "REJECTS/S",
+];
 
 /// Carries the verb out.
 pub fn run(args: &Top) -> Result<()> {
@@ -166,15 +177,6 @@ fn show(rates: &[Rates], output: Form) -> Result<String> {
         };
         return Ok(serde_json::to_string(&list).context("encode JSON")? + "\n");
     }
-    let head = [
-        "SERVICE",
-        "PROT",
-        "CONN/S",
-        "ACTIVE",
-        "PACKETS/S",
-        "BYTES/S",
-        "REJECTS/S",
-    ];
     let rows = rates.iter().map(|r| {
         let name = r.service.as_ref().map(ToString::to_string);
         let number = |n: f64| format!("{n:.1}");
@@ -188,7 +190,7 @@ fn show(rates: &[Rates], output: Form) -> Result<String> {
             number(r.rejects_per_second),
         ]
     });
-    Ok(columns::borderless(&head, rows.collect()))
+    Ok(columns::borderless(&HEAD, rows.collect()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod etcd;
 mod fixture;
 pub mod haproxy;
 mod kube_proxy;
+mod kubelet;
 pub mod objects;
 pub mod tools;
 
@@ -20,4 +21,5 @@ pub use control_plane::{ADMIN_TOKEN, ControlPlane, SERVICE_HOST};
 pub use daemon::Daemon;
 pub use fixture::Cluster;
 pub use kube_proxy::KubeProxy;
+pub use kubelet::Kubelet;
 pub use tools::find as tool;

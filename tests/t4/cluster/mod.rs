@@ -9,6 +9,7 @@ mod dns;
 mod events;
 mod health;
 mod key;
+mod kubectl;
 mod load_balancer;
 mod metrics;
 mod objects;

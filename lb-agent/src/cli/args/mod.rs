@@ -1,5 +1,6 @@
 //! The verbs of the command line. The doc comments are the help.
 
+mod kubectl;
 mod lists;
 mod output;
 mod service;
@@ -7,6 +8,7 @@ mod service;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+pub use kubectl::{Agents, ExplainOnNodes, GetOnNodes, Kubectl, NodesVerb, Plugin, TopOnNodes};
 pub use lists::{Get, Top, TopSort, What};
 pub use output::{CheckOutput, Form, ListOutput, Output};
 pub use service::{Explain, ServiceName, TestService};
@@ -85,6 +87,12 @@ pub enum Verb {
     /// Asks the API server with the pod's ServiceAccount, which must be allowed to get Services and
     /// list Nodes. TCP ports only. Exits with 1 if a way to the Service fails.
     TestService(TestService),
+    /// Ask the agents of all nodes, from outside of the cluster; also as `kubectl lb`
+    ///
+    /// Runs a verb in the agents' pods by the API server, as `kubectl exec` does, and shows the
+    /// answers together. A link `kubectl-lb` to this binary on the PATH is the plugin of kubectl.
+    /// Exits with 1 if the verb does so on some node, with 3 if a node does not answer.
+    Kubectl(Kubectl),
     /// Print the completions of a shell
     Completion {
         /// The shell

@@ -1,7 +1,7 @@
 //! `lb-agent explain`: why a Service's clients, or one connection, go where they go.
 
 mod flow;
-mod text;
+pub(super) mod text;
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -8,6 +8,9 @@ use crate::{
     explain::{Explanation, Front},
 };
 
+/// In front of what is the node's alone.
+pub(in crate::cli) const THIS_NODE: &str = "This node";
+
 pub(super) fn of(explanation: &Explanation, side: Option<Side>) -> String {
     let e = explanation;
     let mut text = String::new();
@@ -37,7 +40,7 @@ pub(super) fn of(explanation: &Explanation, side: Option<Side>) -> String {
         line("Sources", format!("load-balancer IPs admit {only} only"));
     }
     let zone = e.zone.as_deref().unwrap_or("none");
-    line("This node", format!("{}, zone {zone}", word(Some(&e.node))));
+    line(THIS_NODE, format!("{}, zone {zone}", word(Some(&e.node))));
     line(
         "Client",
         match side {

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Columns of aligned words, without lines. A cell without a word is `-`.
-pub(super) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: Headers) -> String {
+pub(in crate::cli) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: Headers) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     if headers == Headers::Shown {

@@ -11,6 +11,9 @@ use crate::{
     names::{Book, NamedService},
 };
 
+/// How the error begins where nothing has a name or address.
+pub(in crate::cli) const NOTHING: &str = "nothing is found for";
+
 /// What the command line asks for.
 pub(super) struct Filter<'a> {
     wanted: Vec<Wanted>,
@@ -94,7 +97,7 @@ impl<'a> Filter<'a> {
     pub(super) fn require<T>(&self, rows: &[Row<T>]) -> Result<()> {
         for wanted in &self.wanted {
             if !rows.iter().any(|row| wanted.admits(row)) {
-                bail!("nothing is found for {wanted}");
+                bail!("{NOTHING} {wanted}");
             }
         }
         Ok(())

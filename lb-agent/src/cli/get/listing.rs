@@ -42,7 +42,7 @@ pub(super) enum Width {
 
 /// Whether a table has its first line.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Headers {
+pub(in crate::cli) enum Headers {
     Shown,
     Hidden,
 }
@@ -89,7 +89,8 @@ impl<T: Serialize> Show for Listing<T> {
     fn prepare(&mut self, get: &Get, book: &Book) -> Result<()> {
         Filter::of(get).retain(&mut self.rows, book);
         if let Some(path) = &get.sort_by {
-            self.sort(path)?;
+            let value = |row: &Row<T>| serde_json::to_value(&row.item).context("encode JSON");
+            sort(&mut self.rows, path, value)?;
         }
         Ok(())
     }
@@ -179,34 +180,36 @@ impl<T: Serialize> Show for Listing<T> {
     }
 }
 
-impl<T: Serialize> Listing<T> {
-    /// By the field of this name in the JSON of the items, such as `activeConnections` or
-    /// `.service.name`; numbers by their value. Items without it come last.
-    fn sort(&mut self, path: &str) -> Result<()> {
-        let mut keyed: Vec<(Option<Value>, Row<T>)> = Vec::with_capacity(self.rows.len());
-        for row in std::mem::take(&mut self.rows) {
-            let value = serde_json::to_value(&row.item).context("encode JSON")?;
-            let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
-            let key = value.pointer(&pointer).cloned();
-            if key.is_none()
-                && let Value::Object(fields) = &value
-                && !fields.contains_key(pointer.split('/').nth(1).unwrap_or_default())
-            {
-                let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-                bail!(
-                    "--sort-by {path}: there is no such field, but {}",
-                    known.join(", ")
-                );
-            }
-            keyed.push((key.filter(|key| !key.is_null()), row));
+/// By the field of this name in the JSON of the items, such as `activeConnections` or
+/// `.service.name`; numbers by their value. Items without it come last.
+pub(in crate::cli) fn sort<T>(
+    items: &mut Vec<T>,
+    path: &str,
+    json: impl Fn(&T) -> Result<Value>,
+) -> Result<()> {
+    let mut keyed: Vec<(Option<Value>, T)> = Vec::with_capacity(items.len());
+    for item in std::mem::take(items) {
+        let value = json(&item)?;
+        let pointer = format!("/{}", path.trim_start_matches('.').replace('.', "/"));
+        let key = value.pointer(&pointer).cloned();
+        if key.is_none()
+            && let Value::Object(fields) = &value
+            && !fields.contains_key(pointer.split('/').nth(1).unwrap_or_default())
+        {
+            let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+            bail!(
+                "--sort-by {path}: there is no such field, but {}",
+                known.join(", ")
+            );
         }
-        keyed.sort_by(|(a, _), (b, _)| match (a, b) {
-            (Some(a), Some(b)) => order(a, b),
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        });
-        self.rows = keyed.into_iter().map(|(_, row)| row).collect();
-        Ok(())
+        keyed.push((key.filter(|key| !key.is_null()), item));
     }
+    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Some(a), Some(b)) => order(a, b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    items.extend(keyed.into_iter().map(|(_, item)| item));
+    Ok(())
 }
 
 fn order(a: &Value, b: &Value) -> Ordering {
@@ -230,7 +233,7 @@ fn width(get: &Get) -> Width {
     }
 }
 
-fn yaml(value: &impl Serialize) -> Result<String> {
+pub(in crate::cli) fn yaml(value: &impl Serialize) -> Result<String> {
     let text = serde_saphyr::to_string(value).context("encode YAML")?;
     Ok(text.trim_end().to_owned() + "\n")
 }
@@ -266,11 +269,13 @@ mod tests {
     #[test]
     fn numbers_are_sorted_by_value_and_what_has_none_comes_last() {
         let mut all = list(&[("a", Some(10)), ("b", None), ("c", Some(9))]);
-        all.sort("n").unwrap();
+        let by =
+            |all: &mut Listing<Value>, path| sort(&mut all.rows, path, |row| Ok(row.item.clone()));
+        by(&mut all, "n").unwrap();
         assert_eq!(ids(&all), ["c", "a", "b"]);
-        all.sort(".deep.er").unwrap();
+        by(&mut all, ".deep.er").unwrap();
         assert_eq!(ids(&all), ["a", "b", "c"]);
-        let error = all.sort("m").unwrap_err().to_string();
+        let error = by(&mut all, "m").unwrap_err().to_string();
         assert!(error.contains("deep, id, n"), "{error}");
     }
 

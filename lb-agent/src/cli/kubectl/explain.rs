@@ -1,0 +1,98 @@
+//! `kubectl lb explain`: why, on each node; those that say the same are shown together.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Nodes, Outcome, ask, documents, json, outcome, texts};
+use crate::cli::{
+    args::{ExplainOnNodes, Form},
+    explain::text::THIS_NODE,
+    output::print,
+};
+
+/// Carries the verb out.
+pub(super) async fn run(nodes: &Nodes<'_>, explain: &ExplainOnNodes) -> Result<Outcome> {
+    let words = words(explain);
+    let answers = ask::all(nodes, &words, Duration::ZERO).await?;
+    if explain.output == Form::Json {
+        let documents = documents(answers);
+        print(&json(&documents)?)?;
+        return Ok(outcome(&documents));
+    }
+    let (said, outcome) = texts(answers);
+    print(&together(said))?;
+    Ok(outcome)
+}
+
+/// Each text once, with the nodes that say it.
+fn together(said: Vec<(String, String)>) -> String {
+    let mut parts: Vec<(String, Vec<String>)> = Vec::new();
+    for (node, text) in said {
+        let text = of_any_node(&text, &node);
+        match parts.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, nodes)) => nodes.push(node),
+            None => parts.push((text, vec![node])),
+        }
+    }
+    let parts = parts.into_iter().map(|(text, nodes)| {
+        let word = if nodes.len() == 1 { "node" } else { "nodes" };
+        format!("=== {word} {}\n{text}", nodes.join(", "))
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+/// Without the name of the node that it is explained for, which is shown in front.
+fn of_any_node(text: &str, node: &str) -> String {
+    let named = format!("{node}, ");
+    let lines = text.lines().map(|line| {
+        if line.starts_with(THIS_NODE) {
+            line.replacen(&named, "", 1) + "\n"
+        } else {
+            format!("{line}\n")
+        }
+    });
+    lines.collect()
+}
+
+fn words(explain: &ExplainOnNodes) -> Vec<String> {
+    let ExplainOnNodes {
+        subject,
+        namespace,
+        port,
+        from,
+        output,
+    } = explain;
+    let mut words = vec!["explain".to_owned()];
+    for (flag, value) in [
+        ("--namespace", namespace),
+        ("--port", port),
+        ("--from", from),
+    ] {
+        words.extend(value.iter().map(|value| format!("{flag}={value}")));
+    }
+    if *output == Form::Json {
+        words.push("--output=json".to_owned());
+    }
+    words.push("--".to_owned());
+    words.extend(subject.iter().cloned());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_say_the_same_are_shown_together() {
+        let of = |node: &str, zone: &str| {
+            let text = format!("Service     shop/web\nThis node   {node}, zone {zone}\n");
+            (node.to_owned(), text)
+        };
+        let text = together(vec![of("n1", "a"), of("n2", "b"), of("n3", "a")]);
+        assert_eq!(
+            text,
+            "=== nodes n1, n3\nService     shop/web\nThis node   zone a\n\n=== node n2\nService     shop/web\nThis node   zone b\n"
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! `kubectl lb get`: the lists of all nodes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{
+    Document, Nodes, Outcome, ask, documents, items, json, list, outcome, service, texts, word,
+};
+use crate::cli::{
+    args::{GetOnNodes, ListOutput, What},
+    get::{
+        columns,
+        filter::NOTHING,
+        listing::{Headers, sort, yaml},
+    },
+    output::print,
+};
+
+/// A column of a table: its head, and its cell of an item.
+struct Column {
+    head: &'static str,
+    cell: fn(&Value) -> String,
+    /// With `-o wide` only.
+    wide: bool,
+}
+
+/// Carries the verb out.
+pub(super) async fn run(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> {
+    if get.output == ListOutput::Name {
+        return names(nodes, get).await;
+    }
+    let words = words(get, "json");
+    let mut answers = ask::all(nodes, &words, Duration::ZERO).await?;
+    found_somewhere(&mut answers)?;
+    let documents = documents(answers);
+    let text = match get.output {
+        ListOutput::Json => json(&documents)?,
+        ListOutput::Yaml => yaml(&list(&documents))?,
+        ListOutput::Table | ListOutput::Wide | ListOutput::Name => table(&documents, get)?,
+    };
+    print(&text)?;
+    Ok(outcome(&documents))
+}
+
+/// Each name once.
+async fn names(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> {
+    let mut answers = ask::all(nodes, &words(get, "name"), Duration::ZERO).await?;
+    found_somewhere(&mut answers)?;
+    let (texts, outcome) = texts(answers);
+    let mut seen = BTreeSet::new();
+    let lines = texts.iter().flat_map(|(_, text)| text.lines());
+    let lines = lines.filter(|line| seen.insert(*line));
+    print(&lines.flat_map(|line| [line, "\n"]).collect::<String>())?;
+    Ok(outcome)
+}
+
+fn words(get: &GetOnNodes, output: &str) -> Vec<String> {
+    let GetOnNodes {
+        what,
+        names,
+        namespace,
+        all_namespaces: _,
+        selector,
+        sort_by,
+        no_headers: _,
+        output: _,
+    } = get;
+    let mut words = ["get", name(*what), "--output", output]
+        .map(str::to_owned)
+        .to_vec();
+    for (flag, value) in [
+        ("--namespace", namespace),
+        ("--selector", selector),
+        ("--sort-by", sort_by),
+    ] {
+        words.extend(value.iter().map(|value| format!("{flag}={value}")));
+    }
+    words.push("--".to_owned());
+    words.extend(names.iter().cloned());
+    words
+}
+
+const fn name(what: What) -> &'static str {
+    match what {
+        What::Services => "services",
+        What::Backends => "backends",
+        What::Flows => "flows",
+        What::Sockets => "sockets",
+        What::Affinity => "affinity",
+        What::Pods => "pods",
+        What::Events => "events",
+    }
+}
+
+/// What is named need not be on every node: a connection is on one. A node without it has an empty
+/// list, unless none has it.
+fn found_somewhere(answers: &mut [super::Answer]) -> Result<()> {
+    let lacks = |answer: &super::Answer| {
+        let said = answer.said.as_ref().ok();
+        said.filter(|said| said.code != 0 && said.err.contains(NOTHING))
+            .map(super::Said::error)
+    };
+    if answers.iter().all(|answer| lacks(answer).is_some()) {
+        let mut all = answers.iter().filter_map(lacks);
+        return all.next().map_or(Ok(()), Err);
+    }
+    for answer in answers {
+        if lacks(answer).is_some()
+            && let Ok(said) = &mut answer.said
+        {
+            said.code = 0;
+            "{\"items\": []}".clone_into(&mut said.out);
+        }
+    }
+    Ok(())
+}
+
+fn table(documents: &[Document], get: &GetOnNodes) -> Result<String> {
+    let is_wide = get.output == ListOutput::Wide;
+    let shown = of(get.what).into_iter().filter(|c| is_wide || !c.wide);
+    let shown: Vec<Column> = shown.collect();
+    let mut rows: Vec<(&str, &Value)> = items(documents).collect();
+    if let Some(path) = &get.sort_by {
+        sort(&mut rows, path, |(_, item)| Ok((*item).clone()))?;
+    }
+    let rows = rows.into_iter().map(|(node, item)| {
+        let cells = shown.iter().map(|column| (column.cell)(item));
+        [node.to_owned()].into_iter().chain(cells).collect()
+    });
+    let head: Vec<&str> = ["NODE"]
+        .into_iter()
+        .chain(shown.iter().map(|c| c.head))
+        .collect();
+    let headers = if get.no_headers {
+        Headers::Hidden
+    } else {
+        Headers::Shown
+    };
+    let mut text = columns::columns(&head, rows.collect(), headers);
+    text += &partial(documents);
+    Ok(text)
+}
+
+/// Services that are only partly programmed, with the nodes: below the table, as on one node.
+fn partial(documents: &[Document]) -> String {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for document in documents {
+        let output = document.output.as_ref().ok();
+        let services = output.and_then(|output| output["partiallyProgrammed"].as_array());
+        for one in services.into_iter().flatten() {
+            for problem in one["problems"].as_array().into_iter().flatten() {
+                let line = format!("{}: {}", word(&one["service"]), word(problem));
+                match all.iter_mut().find(|(known, _)| *known == line) {
+                    Some((_, nodes)) => nodes.push(&document.node),
+                    None => all.push((line, vec![&document.node])),
+                }
+            }
+        }
+    }
+    if all.is_empty() {
+        return String::new();
+    }
+    let lines = all
+        .into_iter()
+        .map(|(line, nodes)| format!("  {line} ({})\n", nodes.join(", ")));
+    let head = "\nPartially programmed, as last reported by the agents:\n";
+    head.to_owned() + &lines.collect::<String>()
+}
+
+fn of(what: What) -> Vec<Column> {
+    let column = |head, cell| Column {
+        head,
+        cell,
+        wide: false,
+    };
+    let wide = |head, cell| Column {
+        head,
+        cell,
+        wide: true,
+    };
+    match what {
+        What::Services => vec![
+            column("PROT", |f| word(&f["protocol"])),
+            column("FRONTEND", |f| place(&f["address"], &f["port"])),
+            column("SERVICE", |f| service(&f["service"])),
+            column("KIND", |f| joined(&f["kinds"])),
+            column("SCHEDULER", |f| word(&f["scheduler"])),
+            column("READY", |f| counted(f, |b| b["state"] == "ready")),
+            column("BACKENDS", |f| counted(f, |_| true)),
+            column("ACTIVE", |f| sum(&f["backends"], "activeConnections")),
+            wide("AFFINITY", |f| word(&f["affinitySeconds"])),
+            wide("NOTE", |f| word(&f["withoutBackends"])),
+        ],
+        What::Backends => vec![
+            column("ADDRESS", |b| place(&b["address"], &b["port"])),
+            column("WEIGHT", |b| word(&b["weight"])),
+            column("ACTIVE", |b| word(&b["activeConnections"])),
+            column("INACTIVE", |b| word(&b["inactiveConnections"])),
+            column("STATE", |b| word(&b["state"])),
+            column("POD", |b| word(&b["pod"])),
+            column("ON", |b| word(&b["node"])),
+            column("ZONE", |b| word(&b["zone"])),
+            wide("ID", |b| word(&b["id"])),
+            wide("FRONTENDS", |b| word(&b["frontends"])),
+        ],
+        What::Flows => vec![
+            column("PROT", |f| word(&f["protocol"])),
+            column("CLIENT", |f| word(&f["client"])),
+            column("FRONTEND", |f| word(&f["frontend"])),
+            column("SOURCE", |f| word(&f["source"])),
+            column("BACKEND", |f| word(&f["backend"])),
+            column("STATE", |f| word(&f["state"])),
+            column("IDLE", |f| word(&f["idleSeconds"])),
+            column("SERVICE", |f| service(&f["service"])),
+            column("POD", |f| word(&f["pod"])),
+            wide("ON", |f| word(&f["node"])),
+            wide("ZONE", |f| word(&f["zone"])),
+            wide("CLIENT-POD", |f| word(&f["clientPod"])),
+        ],
+        What::Sockets => vec![
+            column("PROT", |s| word(&s["protocol"])),
+            column("FRONTEND", |s| word(&s["frontend"])),
+            column("BACKEND", |s| word(&s["backend"])),
+            column("KIND", |s| word(&s["kind"])),
+            column("SERVICE", |s| service(&s["service"])),
+            column("POD", |s| word(&s["pod"])),
+            wide("ON", |s| word(&s["node"])),
+            wide("COOKIE", |s| word(&s["cookie"])),
+            wide("NETNS", |s| word(&s["netns"])),
+        ],
+        What::Affinity => vec![
+            column("CLIENT", |a| word(&a["client"])),
+            column("SERVICE", |a| service(&a["service"])),
+            column("BACKEND", |a| word(&a["backend"])),
+            column("POD", |a| word(&a["pod"])),
+            column("IDLE", |a| word(&a["idleSeconds"])),
+            column("REMAINING", |a| word(&a["remainingSeconds"])),
+            wide("ON", |a| word(&a["node"])),
+        ],
+        What::Pods => vec![
+            column("NAMESPACE", |p| word(&p["namespace"])),
+            column("NAME", |p| word(&p["name"])),
+            column("PATH", |p| word(&p["path"])),
+            column("REASON", |p| word(&p["reason"])),
+            column("CONFLICT", |p| word(&(!p["conflict"].is_null()).into())),
+            wide("BECAUSE", |p| word(&p["because"])),
+            wide("ADDRESSES", |p| joined(&p["addresses"])),
+        ],
+        What::Events => vec![
+            column("LAST-SEEN", |e| word(&e["lastSeen"])),
+            column("REASON", |e| word(&e["reason"])),
+            column("OBJECT", object),
+            column("MESSAGE", |e| word(&e["message"])),
+            wide("FIRST-SEEN", |e| word(&e["firstSeen"])),
+            wide("COUNT", |e| word(&e["count"])),
+        ],
+    }
+}
+
+fn place(address: &Value, port: &Value) -> String {
+    format!("{}:{}", word(address), word(port))
+}
+
+fn joined(words: &Value) -> String {
+    let words = words.as_array().into_iter().flatten().map(word);
+    words.collect::<Vec<_>>().join(",")
+}
+
+fn counted(frontend: &Value, which: impl Fn(&Value) -> bool) -> String {
+    let backends = frontend["backends"].as_array().into_iter().flatten();
+    backends.filter(|b| which(b)).count().to_string()
+}
+
+fn sum(items: &Value, field: &str) -> String {
+    let items = items.as_array().into_iter().flatten();
+    let numbers = items.filter_map(|item| item[field].as_u64());
+    numbers.sum::<u64>().to_string()
+}
+
+fn object(event: &Value) -> String {
+    let kind = word(&event["kind"]).to_lowercase();
+    let name = word(&event["name"]);
+    match event["namespace"].as_str() {
+        Some(namespace) => format!("{kind}/{namespace}/{name}"),
+        None => format!("{kind}/{name}"),
+    }
+}

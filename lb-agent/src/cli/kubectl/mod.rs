@@ -1,0 +1,265 @@
+//! `lb-agent kubectl VERB`, which is also `kubectl lb VERB`: a verb in the pod of every agent, and
+//! the answers together.
+
+mod ask;
+mod check;
+mod explain;
+mod lists;
+mod pods;
+mod status;
+mod top;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    args::{Agents, Kubectl, NodesVerb},
+    get::API_VERSION,
+};
+use pods::AgentPod;
+
+/// A node does not answer.
+const SILENT: u8 = 3;
+
+/// The cluster whose agents are asked.
+struct Nodes<'a> {
+    client: Client,
+    agents: &'a Agents,
+}
+
+/// What a node said.
+struct Answer {
+    node: String,
+    /// Namespace and name of the agent's pod, if the node has one.
+    pod: Option<String>,
+    said: Result<Said>,
+}
+
+/// What a verb wrote, and how it ended.
+#[derive(Debug)]
+struct Said {
+    out: String,
+    err: String,
+    /// Exit code.
+    code: i32,
+}
+
+/// What a node said, as JSON.
+struct Document {
+    node: String,
+    pod: Option<String>,
+    output: Result<Value>,
+    /// Not that of success.
+    failed: bool,
+}
+
+/// How it went.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Outcome {
+    Good,
+    /// The verb failed on some node, or found something wrong there.
+    Failed,
+    /// A node did not answer.
+    Silent,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Good => Self::SUCCESS,
+            Outcome::Failed => Self::FAILURE,
+            Outcome::Silent => Self::from(SILENT),
+        }
+    }
+}
+
+/// Carries the verb out. 1 if it fails on some node, 3 if a node does not answer.
+pub fn run(args: &Kubectl) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let nodes = Nodes {
+            client: client(&args.agents).await?,
+            agents: &args.agents,
+        };
+        match &args.verb {
+            NodesVerb::Get(get) => lists::run(&nodes, get).await,
+            NodesVerb::Status { output } => status::run(&nodes, *output).await,
+            NodesVerb::Check { output } => check::run(&nodes, *output).await,
+            NodesVerb::Top(top) => top::run(&nodes, top).await,
+            NodesVerb::Explain(explain) => explain::run(&nodes, explain).await,
+        }
+    })?;
+    Ok(outcome.into())
+}
+
+async fn client(agents: &Agents) -> Result<Client> {
+    let kubeconfig = match &agents.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path).with_context(|| path.display().to_string())?,
+        None => Kubeconfig::read().context(
+            "read the kubeconfig: name one with --kubeconfig, or by the variable KUBECONFIG",
+        )?,
+    };
+    let options = KubeConfigOptions {
+        context: agents.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .context("use the kubeconfig")?;
+    config.connect_timeout = Some(agents.timeout);
+    Client::try_from(config).context("use the kubeconfig")
+}
+
+/// What each node said of `-o json`. What cannot be read is told on standard error.
+fn documents(answers: Vec<Answer>) -> Vec<Document> {
+    let documents = answers.into_iter().map(|answer| {
+        let Answer { node, pod, said } = answer;
+        let (output, failed) = match said {
+            Ok(said) => (said.json(), said.code != 0),
+            Err(error) => (Err(error), false),
+        };
+        if let Err(error) = &output {
+            eprintln!("lb-agent: node {node}: {error:#}");
+        }
+        Document {
+            node,
+            pod,
+            output,
+            failed,
+        }
+    });
+    documents.collect()
+}
+
+/// What each node said in words, as far as the verb has not failed there. What went wrong is told on
+/// standard error.
+fn texts(answers: Vec<Answer>) -> (Vec<(String, String)>, Outcome) {
+    let (mut texts, mut outcome) = (Vec::new(), Outcome::Good);
+    for Answer { node, pod: _, said } in answers {
+        let (error, of) = match said {
+            Ok(said) if said.code == 0 => {
+                texts.push((node, said.out));
+                continue;
+            }
+            Ok(said) => (said.error(), Outcome::Failed),
+            Err(error) => (error, Outcome::Silent),
+        };
+        eprintln!("lb-agent: node {node}: {error:#}");
+        outcome = outcome.max(of);
+    }
+    (texts, outcome)
+}
+
+impl Said {
+    /// Some verbs say in JSON what is wrong, and fail.
+    fn json(&self) -> Result<Value> {
+        match serde_json::from_str(&self.out) {
+            Ok(value) => Ok(value),
+            Err(_) if self.code != 0 => Err(self.error()),
+            Err(error) => Err(anyhow!(error).context("the answer is no JSON")),
+        }
+    }
+
+    /// What a verb that failed says of it.
+    fn error(&self) -> anyhow::Error {
+        match self.err.trim() {
+            "" => anyhow!("exit code {}", self.code),
+            words => anyhow!("{}", words.trim_start_matches("lb-agent: ").to_owned()),
+        }
+    }
+}
+
+fn outcome(documents: &[Document]) -> Outcome {
+    let of = documents.iter().map(|d| match (&d.output, d.failed) {
+        (_, true) => Outcome::Failed,
+        (Err(_), false) => Outcome::Silent,
+        (Ok(_), false) => Outcome::Good,
+    });
+    of.max().unwrap_or(Outcome::Good)
+}
+
+/// A list of what nodes said.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OutputList<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<NodeOutput<'a>>,
+}
+
+#[derive(Serialize)]
+struct NodeOutput<'a> {
+    node: &'a str,
+    /// Namespace and name.
+    pod: Option<&'a str>,
+    /// What the verb writes with `-o json` there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a Value>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+fn list(documents: &[Document]) -> OutputList<'_> {
+    let items = documents.iter().map(|document| NodeOutput {
+        node: &document.node,
+        pod: document.pod.as_deref(),
+        output: document.output.as_ref().ok(),
+        error: document.output.as_ref().err().map(|e| format!("{e:#}")),
+    });
+    OutputList {
+        api_version: API_VERSION,
+        kind: "NodeOutputList",
+        items: items.collect(),
+    }
+}
+
+fn json(documents: &[Document]) -> Result<String> {
+    Ok(serde_json::to_string_pretty(&list(documents)).context("encode JSON")? + "\n")
+}
+
+/// The items of a node's list, each with the node.
+fn items(documents: &[Document]) -> impl Iterator<Item = (&str, &Value)> {
+    documents.iter().flat_map(|document| {
+        let output = document.output.as_ref().ok();
+        let items = output.and_then(|output| output["items"].as_array());
+        items
+            .into_iter()
+            .flatten()
+            .map(|item| (document.node.as_str(), item))
+    })
+}
+
+/// A field as a word.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A Service port: `namespace/name:port`.
+fn service(value: &Value) -> String {
+    let part = |name: &str| value[name].as_str().unwrap_or_default();
+    match (part("namespace"), part("name"), part("port")) {
+        (_, "", _) => String::new(),
+        (namespace, name, "") => format!("{namespace}/{name}"),
+        (namespace, name, port) => format!("{namespace}/{name}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! `kubectl lb top`: what each Service port does on each node, or on all together.
+
+use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, service, word};
+use crate::cli::{
+    args::{Form, TopOnNodes, TopSort},
+    get::columns,
+    output::{Reader, write},
+    top::{CLEAR, HEAD},
+};
+
+/// Of an item, in the order of columns.
+const FIELDS: [&str; 5] = [
+    "connectionsPerSecond",
+    "activeConnections",
+    "packetsPerSecond",
+    "bytesPerSecond",
+    "rejectsPerSecond",
+];
+/// The one of [`FIELDS`] that is no rate.
+const ACTIVE: usize = 1;
+/// Instead of a node where all are added up.
+const ALL: &str = "all";
+
+/// Node, Service port and protocol.
+type Key = (String, String, String);
+
+/// Carries the verb out. Nodes that do not answer are told each time.
+pub(super) async fn run(nodes: &Nodes<'_>, top: &TopOnNodes) -> Result<Outcome> {
+    let mut words = ["top", "--once", "--output", "json"]
+        .map(str::to_owned)
+        .to_vec();
+    words.push(format!("--interval={}ms", top.interval.as_millis()));
+    words.extend(top.namespace.iter().map(|n| format!("--namespace={n}")));
+    let mut worst = Outcome::Good;
+    loop {
+        let documents = documents(ask::all(nodes, &words, top.interval).await?);
+        worst = worst.max(outcome(&documents));
+        let text = match top.output {
+            Form::Json => json(&documents)?,
+            Form::Table => table(&documents, top),
+        };
+        let is_screen = !top.once && top.output == Form::Table && std::io::stdout().is_terminal();
+        let text = if is_screen {
+            CLEAR.to_owned() + &text
+        } else {
+            text
+        };
+        if write(&text)? == Reader::HasLeft || top.once {
+            return Ok(worst);
+        }
+        // Of nodes that all fail at once, no more is asked than of those that answer.
+        if documents.iter().all(|document| document.output.is_err()) {
+            tokio::time::sleep(top.interval.max(Duration::from_secs(1))).await;
+        }
+    }
+}
+
+fn table(documents: &[Document], top: &TopOnNodes) -> String {
+    let mut rows: BTreeMap<Key, [f64; 5]> = BTreeMap::new();
+    for (node, item) in items(documents) {
+        let node = if top.sum { ALL } else { node };
+        let name = match &item["service"] {
+            Value::Null => word(&item["frontend"]),
+            known => service(known),
+        };
+        let key = (node.to_owned(), name, word(&item["protocol"]));
+        let sums = rows.entry(key).or_default();
+        for (sum, field) in sums.iter_mut().zip(FIELDS) {
+            *sum += item[field].as_f64().unwrap_or_default();
+        }
+    }
+    let mut rows: Vec<(Key, [f64; 5])> = rows.into_iter().collect();
+    let by = match top.sort_by {
+        TopSort::Connections => 0,
+        TopSort::Active => ACTIVE,
+        TopSort::Packets => 2,
+        TopSort::Bytes => 3,
+        TopSort::Rejects => 4,
+    };
+    rows.sort_by(|(_, a), (_, b)| b[by].total_cmp(&a[by]));
+    let rows = rows.into_iter().map(|((node, name, protocol), numbers)| {
+        let numbers = numbers.into_iter().enumerate().map(|(n, number)| {
+            let digits = usize::from(n != ACTIVE);
+            format!("{number:.digits$}")
+        });
+        [node, name, protocol].into_iter().chain(numbers).collect()
+    });
+    let head: Vec<&str> = ["NODE"].into_iter().chain(HEAD).collect();
+    columns::borderless(&head, rows.collect())
+}
