@@ -6,6 +6,12 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use lb_agent::maps::{
+    dir::BpfDir,
+    pinned::{Access, ArrayPin},
+    table::ArrayTable as _,
+};
+use lb_common::maps;
 use testbed::{
     addr,
     agent::{CHANGE, Start},
@@ -97,6 +103,38 @@ fn ends(bed: &TwoNodes, held: &Held) -> Result<()> {
     go_on(held[LOCAL[1]].iter().chain(&held[REMOTE[1]]))
 }
 
+/// Flows of the pods that leave, as the near node counts them by backend.
+struct Counted {
+    counts: ArrayPin<u64>,
+    ids: Vec<u32>,
+}
+
+fn counted_flows(bed: &TwoNodes) -> Result<Counted> {
+    let dir = BpfDir::at(bed.near.bpf_dir());
+    let counts = ArrayPin::open(&dir, maps::FLOW_COUNTS, Access::Read)?;
+    let mut ids = Vec::new();
+    for pod in [bed.near.pod(0), bed.far.pod(0)] {
+        for family in families() {
+            let backend = agent_output::backend(&bed.near, pod.addr().at(family, TARGET))?;
+            ensure!(backend.active_connections > 0, "{backend:?}");
+            ids.push(backend.id);
+        }
+    }
+    Ok(Counted { counts, ids })
+}
+
+impl Counted {
+    /// None of them is open any more; nobody had to repair that.
+    fn are_over(&self) -> Result<()> {
+        for id in &self.ids {
+            // Those that are open stand in the low half.
+            let open = self.counts.load(*id)? & u64::from(u32::MAX);
+            ensure!(open == 0, "{open} of backend {id}");
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn clients_outside_are_reset_and_their_backends_too() -> Result<()> {
     for network in each(PodNetwork::ALL) {
@@ -108,8 +146,10 @@ fn clients_outside_are_reset_and_their_backends_too() -> Result<()> {
                 .collect();
             let held = held(&bed.client, &to)?;
             let before = agent_output::counted(&bed.near, "pkt_reset")?;
+            let counted = counted_flows(&bed)?;
             leave(&bed, "reset")?;
             ends(&bed, &held)?;
+            counted.are_over()?;
             let resets = agent_output::counted(&bed.near, "pkt_reset")? - before;
             let expected = (held[LOCAL[0]].len() + held[REMOTE[0]].len()) as u64;
             ensure!(resets >= expected, "{resets} of {expected}");
