@@ -116,6 +116,23 @@ maps! {
     COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
     /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU
     POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state, was "lb_svc_stats";
+    /// one entry, [`Filter`](crate::trace::Filter)
+    TRACE_FILTER: "lb_tr_filter", 1, v 1, config;
+    /// [`VipKey`](crate::frontend::VipKey) of scope 0 → see [`whole`](crate::trace::whole): the
+    /// frontends that `trace` shows
+    TRACE_VIPS: "lb_tr_vips", 1 << 12, v 1, config;
+    /// prefix + [`Addr`](crate::Addr) → 1: the clients that `trace` shows
+    TRACE_CLIENTS: "lb_tr_clients", 1 << 12, v 1, config;
+    /// prefix + [`Addr`](crate::Addr) → 1: the backends that `trace` shows
+    TRACE_BACKENDS: "lb_tr_backends", 1 << 12, v 1, config;
+    /// cookie of a network namespace → 1: whose sockets `trace` shows
+    TRACE_NETNS: "lb_tr_netns", 1 << 12, v 1, config;
+    /// what runs now, for `trace`, one a CPU: packets, sockets
+    TRACE_RUNS: "lb_tr_runs", 2, v 1, config;
+    /// one entry, [`Rate`](crate::trace::Rate)
+    TRACE_RATE: "lb_tr_rate", 1, v 1, config;
+    /// [`Decision`](crate::trace::Decision)s; its capacity is bytes, a power of two
+    TRACE_RING: "lb_tr_ring", crate::trace::RING, v 1, config;
     /// one-entry array of maps: an update waits for every running program (the RCU barrier)
     BARRIER: "lb_barrier", 1, v 1, config;
 }

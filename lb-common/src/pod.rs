@@ -18,6 +18,7 @@ use crate::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    trace::{Decision, Filter, Rate},
     xdp_dev::XdpDev,
 };
 
@@ -74,5 +75,12 @@ pod! {
     PortRanges { total: u32, pad: u32, ranges: [PortRange; RANGES] }
     Dev { source_v4: Addr, source_v6: Addr, flags: u32, header_len: u32 }
     Handshakes { failed: u32, answered: u32 }
+    Decision {
+        time_ns: u64, reasons: u64, netns: u64, cgroup: u64, client: Addr, vip: Addr, backend: Addr, client_port: u16,
+        vip_port: u16, backend_port: u16, proto: u8, hook: u8, pool: u32, backend_id: u32, cpu: u32, pid: u32, verdict: i32,
+        reply: u8, pad: [u8; 3], comm: [u8; 16],
+    }
+    Filter { reasons: u64, hooks: u32, flags: u32, limit: u32, backend_port: u32 }
+    Rate { second_ns: u64, count: u64, limited: u64, full: u64 }
     XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

@@ -129,6 +129,40 @@ reasons! {
     PktDeviceChosen = 42, "pkt_device_chosen";
 }
 
+impl Reason {
+    /// Is a connection refused under it, or a packet dropped?
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::SockNoEndpoint
+                | Self::SockNoLocalEndpoint
+                | Self::SockUnknownPort
+                | Self::StaleSlot
+                | Self::BadIndex
+                | Self::BindHeld
+                | Self::PktNoEndpoint
+                | Self::PktNoLocalEndpoint
+                | Self::PktUnknownPort
+                | Self::PktSourceDenied
+                | Self::PktSnatExhausted
+                | Self::PktNoFlow
+                | Self::PktNoRoute
+                | Self::PktTtlExpired
+                | Self::PktWriteFailed
+                | Self::PktTooBig
+                | Self::PktUnallocated
+                | Self::PktVipUnread
+                | Self::PktFragmentLost
+                | Self::PktMartian
+                | Self::PktRefusalLimited
+                | Self::PktReset
+                | Self::SockLoopbackSource
+                | Self::PktDeviceChosen
+        )
+    }
+}
+
 /// Entries of `lb_counters`: room to grow without a new map.
 pub const REASONS: u32 = 64;
 

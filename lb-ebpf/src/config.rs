@@ -69,6 +69,8 @@ rodata! {
     /// Turns of an empty loop between the steps of a lookup, so that a test can have writers
     /// overtake readers; 0 outside of that test.
     TEST_DELAY: u32 = 0, test_delay;
+    /// 0: the programs have no records for `lb-agent trace`, nor a switch for them.
+    TRACE: u32 = 1, trace;
     /// 1: `bpf_fib_lookup` can tell the preferred source (BPF_FIB_LOOKUP_SRC, Linux 6.7).
     FIB_SRC: u32 = 0, fib_src;
 }

@@ -25,6 +25,7 @@ mod rewrite;
 mod route;
 mod scratch;
 mod socket;
+mod trace;
 mod verdict;
 
 /// Helpers that read time, fib and namespaces ask for a GPL-compatible licence.

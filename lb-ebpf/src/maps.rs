@@ -1,9 +1,9 @@
 //! The maps as the programs see them; names, capacities and layouts are lb-common's. `lb_scratch`
-//! is in `scratch.rs`.
+//! is in `scratch.rs`, `lb_tr_runs` in `trace/mod.rs`.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use lb_common::{
@@ -24,6 +24,7 @@ use lb_common::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    trace::{Decision, Filter, Rate},
     xdp_dev::XdpDev,
 };
 
@@ -149,6 +150,39 @@ pub static COUNTERS: PerCpuArray<u64, { maps::COUNTERS.capacity as usize }> = Pe
 #[btf_map(name = "lb_pool_stats")]
 pub static POOL_STATS: PerCpuArray<PoolStats, { maps::POOL_STATS.capacity as usize }> =
     PerCpuArray::new();
+
+#[btf_map(name = "lb_tr_filter")]
+pub static TRACE_FILTER: Array<Filter, { maps::TRACE_FILTER.capacity as usize }> = Array::new();
+
+#[btf_map(name = "lb_tr_vips")]
+pub static TRACE_VIPS: HashMap<
+    VipKey,
+    u32,
+    { maps::TRACE_VIPS.capacity as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+#[btf_map(name = "lb_tr_clients")]
+pub static TRACE_CLIENTS: LpmTrie<Addr, u32, { maps::TRACE_CLIENTS.capacity as usize }> =
+    LpmTrie::new();
+
+#[btf_map(name = "lb_tr_backends")]
+pub static TRACE_BACKENDS: LpmTrie<Addr, u32, { maps::TRACE_BACKENDS.capacity as usize }> =
+    LpmTrie::new();
+
+#[btf_map(name = "lb_tr_netns")]
+pub static TRACE_NETNS: HashMap<
+    u64,
+    u32,
+    { maps::TRACE_NETNS.capacity as usize },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
+
+#[btf_map(name = "lb_tr_rate")]
+pub static TRACE_RATE: Array<Rate, { maps::TRACE_RATE.capacity as usize }> = Array::new();
+
+#[btf_map(name = "lb_tr_ring")]
+pub static TRACE_RING: RingBuf<Decision, { maps::TRACE_RING.capacity as usize }> = RingBuf::new();
 
 /// Never read by a program: an update of it is the agent's RCU barrier.
 #[btf_map(name = "lb_barrier")]

@@ -14,6 +14,7 @@ use super::{
     device_table::DeviceTable,
     link_pin::device_pin,
     links::Links,
+    trace_switch,
     xdp_table::{XdpTable, XdpUse},
 };
 use crate::{
@@ -190,6 +191,9 @@ impl Attachments {
                     }
                 }
             }
+        }
+        if !self.followed {
+            note("", trace_switch::pin(&self.dir, &self.ebpf));
         }
         self.followed = true;
         self.settle_lost(devices);

@@ -40,7 +40,7 @@ pub fn run_after(dir: &BpfDir, first: impl FnOnce() -> Result<()>) -> Result<()>
         }
     }
     clsact::prune(dir, &BTreeSet::new())?;
-    for folder in [dir.links(), dir.clsact(), dir.maps()] {
+    for folder in [dir.links(), dir.clsact(), dir.trace(), dir.maps()] {
         for name in names(&folder)? {
             unpin(&folder.join(name))?;
         }

@@ -41,6 +41,8 @@ pub struct Options {
     /// The networks of pods, one a family at most: an address, and the length of the prefix counted
     /// in the 128 bits of an [`Addr`].
     pub pods: Vec<(Addr, u8)>,
+    /// The programs have records for `lb-agent trace`, and the switch that turns them on.
+    pub trace: bool,
     /// `lb0` exists, so that VIPs can be routed to it.
     pub lb0: bool,
     /// Turns of an empty loop between the steps of a lookup: for the test in which writers
@@ -64,6 +66,7 @@ impl Default for Options {
             timeouts: Timeouts::DEFAULT,
             fib_source: false,
             pods: Vec::new(),
+            trace: true,
             lb0: false,
             test_delay: 0,
             capacities: BTreeMap::new(),
@@ -73,7 +76,7 @@ impl Default for Options {
 
 impl Options {
     /// The constants of the programs, by their names in `lb-ebpf/src/config.rs`.
-    pub(super) fn constants(&self) -> [(&'static str, u32); 16] {
+    pub(super) fn constants(&self) -> [(&'static str, u32); 17] {
         let socket_lb = match self.socket_lb {
             SocketLb::Off => 0,
             SocketLb::Host => 1,
@@ -99,6 +102,7 @@ impl Options {
             ("UDP_STREAM_TIMEOUT", self.timeouts.udp_stream),
             ("AFFINITY_SHARE", affinity),
             ("LB0", self.lb0.into()),
+            ("TRACE", self.trace.into()),
             ("TEST_DELAY", self.test_delay),
             ("FIB_SRC", self.fib_source.into()),
         ]

@@ -1,4 +1,4 @@
-//! The folder of pins, `<bpf-dir>/{maps,links,clsact}`, and the names of pins.
+//! The folder of pins, `<bpf-dir>/{maps,links,clsact,trace}`, and the names of pins.
 
 use std::{
     fs, io,
@@ -29,7 +29,8 @@ impl BpfDir {
     /// Opens the folder. Creates it and its parts if they are missing.
     pub fn create(root: &Path) -> Result<Self> {
         let dir = Self::at(root);
-        for part in [dir.root.clone(), dir.maps(), dir.links(), dir.clsact()] {
+        let parts = [dir.maps(), dir.links(), dir.clsact(), dir.trace()];
+        for part in [dir.root.clone()].into_iter().chain(parts) {
             require_bpffs(&part)?;
             fs::create_dir_all(&part)
                 .with_context(|| format!("cannot make the folder {}", part.display()))?;
@@ -68,6 +69,18 @@ impl BpfDir {
     #[must_use]
     pub fn clsact(&self) -> PathBuf {
         self.root.join("clsact")
+    }
+
+    /// What `trace` needs beside the maps; the process that traces locks it.
+    #[must_use]
+    pub fn trace(&self) -> PathBuf {
+        self.root.join("trace")
+    }
+
+    /// The pin of the map whose first word turns the programs' records on.
+    #[must_use]
+    pub fn trace_switch(&self) -> PathBuf {
+        self.trace().join("switch")
     }
 
     /// Names the directory in which the agent keeps its other state, for verbs that are not told.

@@ -2,7 +2,7 @@
 //! come in on it. Nothing passes untranslated, since the route would bring it back.
 
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, macros::classifier, programs::TcContext};
-use lb_common::Reason;
+use lb_common::{Reason, trace::Hook};
 
 use super::headers::{self, Headers, Place};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     reset,
     rewrite::redirect,
     scratch,
+    trace::packet as trace,
     verdict::Verdict,
 };
 
@@ -21,16 +22,21 @@ use crate::{
 /// on to the other end of `lb0`, and through the stack from there.
 #[classifier]
 pub fn lb_vip_out(ctx: TcContext) -> i32 {
+    trace::around(Hook::Lb0Out, || out(&ctx) as i32)
+}
+
+#[inline(always)]
+fn out(ctx: &TcContext) -> Verdict {
     let skb = ctx.skb.skb;
-    match headers::find(&ctx) {
-        Headers::Packet(net, place) => request(skb, net, place) as i32,
+    match headers::find(ctx) {
+        Headers::Packet(net, place) => request(skb, net, place),
         Headers::Icmp(net) => match ping(skb, net) {
-            Some(verdict) => verdict as i32,
-            None => icmp_error(skb, net, Direction::Out) as i32,
+            Some(verdict) => verdict,
+            None => icmp_error(skb, net, Direction::Out),
         },
-        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
-        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread) as i32,
-        Headers::Other => Verdict::Shot as i32,
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost),
+        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread),
+        Headers::Other => Verdict::Shot,
     }
 }
 
@@ -38,13 +44,18 @@ pub fn lb_vip_out(ctx: TcContext) -> i32 {
 /// `lb0`.
 #[classifier]
 pub fn lb_vip_back(ctx: TcContext) -> i32 {
+    trace::around(Hook::Lb0Back, || back(&ctx) as i32)
+}
+
+#[inline(always)]
+fn back(ctx: &TcContext) -> Verdict {
     let skb = ctx.skb.skb;
-    match headers::find(&ctx) {
-        Headers::Packet(net, place) => reply(skb, net, place) as i32,
-        Headers::Icmp(net) => icmp_error(skb, net, Direction::In) as i32,
-        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
-        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread) as i32,
-        Headers::Other => Verdict::Shot as i32,
+    match headers::find(ctx) {
+        Headers::Packet(net, place) => reply(skb, net, place),
+        Headers::Icmp(net) => icmp_error(skb, net, Direction::In),
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost),
+        Headers::Fragment => Verdict::dropped(Reason::PktVipUnread),
+        Headers::Other => Verdict::Shot,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tc programs of node devices.
 
 use aya_ebpf::{EbpfContext, bindings::__sk_buff, macros::classifier, programs::TcContext};
-use lb_common::Reason;
+use lb_common::{Reason, trace::Hook};
 
 use super::headers::{self, Headers, Place};
 use crate::{
@@ -13,47 +13,58 @@ use crate::{
     reset,
     rewrite::{Hop, skb},
     scratch,
+    trace::packet as trace,
     verdict::Verdict,
 };
 
 /// Packets that come in on a node device.
 #[classifier]
 pub fn lb_tc_ingress(ctx: TcContext) -> i32 {
+    trace::around(Hook::TcIngress, || ingress(&ctx) as i32)
+}
+
+#[inline(always)]
+fn ingress(ctx: &TcContext) -> Verdict {
     let skb = ctx.skb.skb;
     // Another network namespace may have marked it.
     let _ = mark::take(skb);
     if mark::is_rewritten_by_xdp(skb) {
-        return Verdict::Next as i32;
+        return Verdict::Next;
     }
-    match headers::find(&ctx) {
-        Headers::Packet(net, place) => packet_in(skb, net, place) as i32,
-        Headers::Icmp(net) => icmp_error(skb, net, Direction::In) as i32,
-        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost) as i32,
-        Headers::Fragment => pass_fragment() as i32,
-        Headers::Other => Verdict::Next as i32,
+    match headers::find(ctx) {
+        Headers::Packet(net, place) => packet_in(skb, net, place),
+        Headers::Icmp(net) => icmp_error(skb, net, Direction::In),
+        Headers::LostFragment => Verdict::dropped(Reason::PktFragmentLost),
+        Headers::Fragment => pass_fragment(),
+        Headers::Other => Verdict::Next,
     }
 }
 
 /// Packets that leave by a node device.
 #[classifier]
 pub fn lb_tc_egress(ctx: TcContext) -> i32 {
+    trace::around(Hook::TcEgress, || egress(&ctx) as i32)
+}
+
+#[inline(always)]
+fn egress(ctx: &TcContext) -> Verdict {
     let skb = ctx.skb.skb;
     let mark = mark::take(skb);
     if mark.is_sent() {
-        return Verdict::Next as i32;
+        return Verdict::Next;
     }
     if mark.is_oversized() {
         // With the client's address, if it left.
-        if !headers::hold_v4(&ctx) {
-            return Verdict::dropped(Reason::PktNoFlow) as i32;
+        if !headers::hold_v4(ctx) {
+            return Verdict::dropped(Reason::PktNoFlow);
         }
-        return oversized_out(skb, mark.slot()) as i32;
+        return oversized_out(skb, mark.slot());
     }
-    match headers::find(&ctx) {
-        Headers::Packet(net, place) => packet_out(skb, net, place) as i32,
-        Headers::Icmp(net) => icmp_error(skb, net, Direction::Out) as i32,
-        Headers::Fragment | Headers::LostFragment => pass_fragment() as i32,
-        Headers::Other => Verdict::Next as i32,
+    match headers::find(ctx) {
+        Headers::Packet(net, place) => packet_out(skb, net, place),
+        Headers::Icmp(net) => icmp_error(skb, net, Direction::Out),
+        Headers::Fragment | Headers::LostFragment => pass_fragment(),
+        Headers::Other => Verdict::Next,
     }
 }
 

@@ -15,6 +15,7 @@ use aya_ebpf::{
 use lb_common::{
     Reason,
     flow::direction,
+    trace::Hook,
     xdp_dev::{self, XdpDev, flags},
 };
 
@@ -27,6 +28,7 @@ use crate::{
     packet::{self, ETH, ETH_P_IP, ETH_P_IPV6, Extent, Net, Offload, Packet, load},
     rewrite::frame,
     scratch::{self, Scratch},
+    trace::packet as trace,
 };
 
 /// What the program returns.
@@ -44,7 +46,7 @@ enum Verdict {
 /// Frames that come in on a device named by `--attach-xdp`.
 #[xdp(frags)]
 pub fn lb_xdp(ctx: XdpContext) -> u32 {
-    ingress(&ctx) as u32
+    trace::around(Hook::Xdp, || ingress(&ctx) as i32) as u32
 }
 
 #[inline(always)]
