@@ -28,4 +28,5 @@ pub mod settings;
 pub mod sockets;
 pub mod sync;
 pub mod takeover;
+pub mod trace;
 pub mod watch;

@@ -75,6 +75,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Get(args)) => cli::get::run(&args).map(done),
         Some(Verb::Dump(args)) => cli::dump::run(&args).map(done),
         Some(Verb::Top(args)) => cli::top::run(&args).map(done),
+        Some(Verb::Trace(args)) => cli::trace::run(&args).map(done),
         Some(Verb::Explain(args)) => cli::explain::run(&args),
         Some(Verb::Validate(args)) => cli::validate::run(&args),
         Some(Verb::Version(args)) => cli::version::run(&args).map(done),

@@ -17,5 +17,6 @@ mod state;
 pub mod status;
 pub mod test_service;
 pub mod top;
+pub mod trace;
 pub mod validate;
 pub mod version;

@@ -5,7 +5,7 @@ pub(crate) mod agent;
 pub mod destroy;
 pub mod listeners;
 pub mod namespaces;
-mod netns;
+pub(crate) mod netns;
 mod pod_cgroups;
 pub mod records;
 pub mod recount;

@@ -21,18 +21,18 @@ const DIRS: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 const OWN: &str = "/proc/thread-self/ns/net";
 
 /// May this process enter network namespaces? Tried with its own; CAP_SYS_ADMIN.
-pub(super) fn permitted() -> io::Result<()> {
+pub(crate) fn permitted() -> io::Result<()> {
     setns(File::open(OWN)?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
 }
 
 /// Device and inode, the same for every file of one namespace.
-pub(super) type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// Calls `look` with the identity and the cookie of each namespace, the calling thread inside, until
 /// it returns true: its own first, then those with a name, then those of processes that it may look at (of
 /// other users' only with CAP_SYS_PTRACE). Leaves the thread wherever it came. Fails if others may
 /// not be entered at all.
-pub(super) fn visit(mut look: impl FnMut(Identity, u64) -> bool) -> io::Result<()> {
+pub(crate) fn visit(mut look: impl FnMut(Identity, u64) -> bool) -> io::Result<()> {
     let mut seen = BTreeSet::new();
     let own = identity(Path::new(OWN)).unwrap_or_default();
     seen.insert(own);

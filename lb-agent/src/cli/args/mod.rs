@@ -4,6 +4,7 @@ mod kubectl;
 mod lists;
 mod output;
 mod service;
+mod trace;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ pub use kubectl::{Agents, ExplainOnNodes, GetOnNodes, Kubectl, NodesVerb, Plugin
 pub use lists::{Get, Top, TopSort, What};
 pub use output::{CheckOutput, Form, ListOutput, Output};
 pub use service::{Explain, ServiceName, TestService};
+pub use trace::{Party, Trace, TraceHook};
 
 use crate::{
     model::Cidr,
@@ -68,6 +70,12 @@ pub enum Verb {
     Check(Check),
     /// Show what each Service does now: connections, packets, bytes and refusals a second
     Top(Top),
+    /// Show each decision about a connection or packet as it is made, with its reason
+    ///
+    /// Costs nothing while nobody looks, and ends with this process. Several may look at once, each
+    /// at its own. A socket that connects has no address yet: its client is shown by its process,
+    /// and by its pod's address where this process may look into network namespaces.
+    Trace(Trace),
     /// Write everything that a bug report needs into an archive, without secrets
     Dump(Dump),
     /// Read manifests or a configuration file as the agent reads them, and run nothing
