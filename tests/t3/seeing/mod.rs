@@ -7,6 +7,7 @@ mod metrics;
 mod names;
 mod schema;
 mod top;
+mod trace;
 mod verbs;
 
 use anyhow::{Context as _, Result};

@@ -12,14 +12,14 @@ use testbed::{
 
 use super::{bed, get};
 
-fn schema(name: &str) -> Result<jsonschema::Validator> {
+pub(super) fn schema(name: &str) -> Result<jsonschema::Validator> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.json"));
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let schema: Value = serde_json::from_str(&text)?;
     jsonschema::validator_for(&schema).map_err(|error| anyhow!("{name}: {error}"))
 }
 
-fn problems(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
+pub(super) fn problems(schema: &jsonschema::Validator, value: &Value) -> Vec<String> {
     let of = |error: jsonschema::ValidationError<'_>| format!("{}: {error}", error.instance_path());
     schema.iter_errors(value).map(of).collect()
 }
