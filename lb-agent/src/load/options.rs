@@ -45,6 +45,8 @@ pub struct Options {
     pub trace: bool,
     /// `lb0` exists, so that VIPs can be routed to it.
     pub lb0: bool,
+    /// It may come later (`--lb0 on`, and its name is another device's now).
+    pub lb0_may_come: bool,
     /// Turns of an empty loop between the steps of a lookup: for the test in which writers
     /// overtake readers, else 0.
     pub test_delay: u32,
@@ -68,6 +70,7 @@ impl Default for Options {
             pods: Vec::new(),
             trace: true,
             lb0: false,
+            lb0_may_come: false,
             test_delay: 0,
             capacities: BTreeMap::new(),
         }

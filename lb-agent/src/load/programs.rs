@@ -47,7 +47,7 @@ impl Hook {
     const fn is_used(self, options: &Options) -> bool {
         match self {
             Self::Xdp => options.xdp,
-            Self::Lb0Out | Self::Lb0Back => options.lb0,
+            Self::Lb0Out | Self::Lb0Back => options.lb0 || options.lb0_may_come,
             Self::Cgroup(_) | Self::TcEgress | Self::TcIngress | Self::IterSockets => true,
         }
     }

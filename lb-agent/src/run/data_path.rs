@@ -16,7 +16,10 @@ use crate::{
     maps::{Maps, dir::BpfDir},
     model::VethPair,
     observe::node_events::EventRecorder,
-    settings::{Config, values::BindHold},
+    settings::{
+        Config,
+        values::{BindHold, Lb0Mode},
+    },
 };
 
 /// What was loaded; nothing is attached.
@@ -58,6 +61,7 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
         timeouts: timeouts(&config.conntrack),
         pods: config.cluster_cidrs.iter().map(|c| c.bits()).collect(),
         lb0: lb0.is_some(),
+        lb0_may_come: config.lb0 == Lb0Mode::On,
         capacities: capacities
             .map(|c| (c.map.name.to_owned(), c.entries))
             .collect(),
