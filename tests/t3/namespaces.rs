@@ -23,7 +23,7 @@ fn bed(args: &[&str]) -> Result<OneNode> {
 }
 
 /// Packets of the pod's processes to port 80 go to the side-car, as a mesh's init container has it.
-fn redirect(pod: &Host) -> Result<()> {
+pub(crate) fn redirect(pod: &Host) -> Result<()> {
     for line in [
         "add table ip mesh",
         "add chain ip mesh output { type nat hook output priority -100 ; }",
@@ -36,7 +36,7 @@ fn redirect(pod: &Host) -> Result<()> {
 }
 
 /// What a side-car reads of a connection to the VIP: SO_ORIGINAL_DST.
-fn original(pod: &Host) -> Result<SocketAddr> {
+pub(crate) fn original(pod: &Host) -> Result<SocketAddr> {
     let listener = pod.block(|| Ok(std::net::TcpListener::bind(("0.0.0.0", SIDE_CAR))?))?;
     let sock = pod.connect(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?;
     // It is established, so it waits there, or is a pod's.

@@ -1,6 +1,7 @@
 //! Every map made so small that it fills: what does not fit is named, the rest goes on, and what
 //! was refused is carried when there is room, without a restart.
 
+mod netns;
 mod state;
 
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
@@ -243,6 +244,7 @@ fn every_map_has_its_limit_tried() {
         "lb_devs",
         "lb_affinity",
         "lb_udp_peers",
+        "lb_netns",
         "lb_flows",
         "lb_newflows",
         // As large as what they count, which is checked at the start.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lb_common::{
     frontend::{FrontendValue, VipKey, scope},
     maps,
@@ -106,7 +106,7 @@ impl Follower {
         if let (Change::Began, Err(error)) = (self.outage.after(&done), &done) {
             warn!(
                 error = format!("{error:#}"),
-                "cannot look into network namespaces (CAP_SYS_ADMIN; socketReset: true in the chart): sockets of meshes, nested clusters and other containers are translated like any pod's, see --socket-lb"
+                "sockets of some meshes, nested clusters and other containers are translated like any pod's, see --socket-lb"
             );
         }
     }
@@ -123,7 +123,10 @@ impl Follower {
         let kept: BTreeSet<u64> = known.keys().copied().collect();
         let pods = self.pods.borrow_and_update().clone();
         let root = self.must_search(pods.as_deref(), start);
-        let mut found = namespaces::look(known, root, self.is_cluster_ip()?).await?;
+        let look = namespaces::look(known, root, self.is_cluster_ip()?).await;
+        let mut found = look.context(
+            "cannot look into network namespaces (CAP_SYS_ADMIN; socketReset: true in the chart)",
+        )?;
         // Where a pod's processes were seen, it stays as long as it and the place are there.
         for (uid, cookie) in std::mem::take(&mut self.found.pods) {
             if found.namespaces.contains_key(&cookie) {
