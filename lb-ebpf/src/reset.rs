@@ -84,9 +84,13 @@ fn send_copy_back(buffer: *mut __sk_buff, p: &Packet, side: Side) -> Result<(), 
         let flags = if side == Side::Lb0 {
             u64::from(BPF_F_INGRESS)
         } else {
+            // Our program at the egress runs within this call, on this CPU's room: it passes what
+            // is marked before it reads anything.
+            mark::sent(buffer);
             0
         };
         skb::ok(bpf_clone_redirect(buffer, p.ifindex, flags))?;
+        let _ = mark::take(buffer);
         skb::store(buffer, 0, &ends, 0)
     }
 }
