@@ -13,6 +13,8 @@ use testbed::{
     probe::Family,
 };
 
+use crate::lb0::common::routed;
+
 const OFF: &str = "net.ipv6.conf.all.disable_ipv6=1";
 const ON: &str = "net.ipv6.conf.all.disable_ipv6=0";
 const TOLD: &str = "IPv6 is switched off on lb0";
@@ -70,6 +72,7 @@ fn ipv4_is_served_where_ipv6_is_off_before_the_start() -> Result<()> {
             .expect("a sysctl of the node");
         services(node)
     })?;
+    routed(&bed.node)?;
     serves(&bed)?;
     told_once(&bed, 0)
 }
@@ -77,6 +80,7 @@ fn ipv4_is_served_where_ipv6_is_off_before_the_start() -> Result<()> {
 #[test]
 fn ipv4_is_served_while_ipv6_goes_and_comes() -> Result<()> {
     let bed = OneNode::with(Start::new(), services)?;
+    routed(&bed.node)?;
     serves(&bed)?;
     let before = warnings(&bed)?.len();
     bed.node.run(&["sysctl", "-w", OFF])?;
