@@ -112,6 +112,7 @@ fn agent(args: &Cleanup) -> Result<()> {
     ProblemFile::of(&state_dir, dir.root()).remove()?;
     NameFiles::of(&state_dir, dir.root()).remove()?;
     EventFile::of(&state_dir, dir.root()).remove()?;
+    PodFile::of(&state_dir, dir.root()).remove()?;
     kept::remove(&local::path(&state_dir))?;
     match fs::remove_dir(&state_dir) {
         // The directory may hold files of other software.

@@ -46,8 +46,11 @@ pub struct KnownTuples {
 }
 
 impl Matter {
-    /// By the pinned maps.
+    /// By the pinned maps; all, where an agent of before these maps has left its own.
     pub fn of_pins(dir: &BpfDir) -> Result<Self> {
+        if !dir.map(&maps::KNOWN_BACKENDS).exists() {
+            return Ok(Self::All);
+        }
         Ok(Self::Known(KnownTuples {
             backends: ArrayPin::open(dir, maps::KNOWN_BACKENDS, Access::Read)?,
             frontends: Frontends::read(dir)?,

@@ -4,7 +4,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use k8s_openapi::{
+    api::{core::v1::Secret, events::v1::Event},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use serde_json::json;
 use testbed::{
     agent::{self, CHANGE},
@@ -18,6 +21,43 @@ use testbed::{
 };
 
 use super::installed::{Installed, START, api_server, ports, web};
+
+/// The kinds of the Prometheus operator, with any content.
+fn with_prometheus_operator(cluster: &Cluster) -> Result<()> {
+    for (kind, plural) in [
+        ("PrometheusRule", "prometheusrules"),
+        ("ServiceMonitor", "servicemonitors"),
+    ] {
+        let name = format!("{plural}.monitoring.coreos.com");
+        let definition = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "group": "monitoring.coreos.com",
+                "names": {"kind": kind, "plural": plural},
+                "scope": "Namespaced",
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    }},
+                }],
+            },
+        });
+        let definition: CustomResourceDefinition = object(definition)?;
+        cluster.client().create_global(&definition)?;
+        poll::until_true(CHANGE, "the kind is served", || {
+            let found = cluster
+                .client()
+                .get_global::<CustomResourceDefinition>(&name)?;
+            let conditions = found.and_then(|made| made.status?.conditions);
+            Ok(conditions
+                .into_iter()
+                .flatten()
+                .any(|c| c.type_ == "Established" && c.status == "True"))
+        })?;
+    }
+    Ok(())
+}
 
 /// A Service that asks for what is not there: `kubectl describe` shows why, which finds Events by
 /// the object's uid.
@@ -128,6 +168,7 @@ fn without_kube_proxy_and_with_xdp() -> Result<()> {
 fn with_every_value_changed() -> Result<()> {
     let cluster = Cluster::shared()?;
     let mut node = cluster.node(3)?;
+    with_prometheus_operator(&cluster)?;
     let (vip, node_port) = web(&cluster, &mut node, "everything")?;
     let file = chart::dir().join("ci/everything-values.yaml");
     let [host, port] = api_server(&cluster);

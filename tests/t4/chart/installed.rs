@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, net::SocketAddr, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Pod, Secret},
+    core::v1::{ConfigMap, Secret},
 };
 use serde_json::json;
 use testbed::{
@@ -105,7 +105,7 @@ impl<'a> Installed<'a> {
         let client = Client::new(self.node.netns(), &kubeconfig)?;
         client.list::<k8s_openapi::api::core::v1::Service>("default", "")?;
         for refused in [
-            client.list::<Pod>("default", "").map(drop),
+            client.list::<ConfigMap>("default", "").map(drop),
             client.list::<Secret>("default", "").map(drop),
         ] {
             let error = refused
