@@ -158,7 +158,7 @@ fn kubectl_lb_asks_the_agents_of_all_nodes() -> Result<()> {
     let laptop = Laptop::new(&cluster)?;
 
     // Lists: what each agent itself says, and one table.
-    let list = laptop.json(&["get", "services", "web"], 0)?;
+    let list = laptop.json(&["get", "services", "web", "-n", NAMESPACE], 0)?;
     for (item, member) in list["items"]
         .as_array()
         .context("items")?
@@ -167,7 +167,10 @@ fn kubectl_lb_asks_the_agents_of_all_nodes() -> Result<()> {
     {
         assert_eq!(item["node"], member.node.name());
         assert_eq!(item["pod"], format!("{NAMESPACE}/{}", member.node.name()));
-        let own = agent::verb(&member.node, &["get", "services", "web", "-o", "json"])?;
+        let own = agent::verb(
+            &member.node,
+            &["get", "services", "web", "-n", NAMESPACE, "-o", "json"],
+        )?;
         assert_eq!(item["output"], serde_json::from_str::<Value>(&own)?);
     }
     let frontend = format!("{}:80", cluster_ip(&web)?);
@@ -178,7 +181,16 @@ fn kubectl_lb_asks_the_agents_of_all_nodes() -> Result<()> {
         .filter(|l| l.contains(&frontend) && l.contains("kubectl-lb/web:"));
     // TCP and UDP.
     assert_eq!(rows.count(), 4, "{table}");
-    let one = laptop.text(&["get", "svc", "web", "--no-headers", "--node", b])?;
+    let one = laptop.text(&[
+        "get",
+        "svc",
+        "web",
+        "-n",
+        NAMESPACE,
+        "--no-headers",
+        "--node",
+        b,
+    ])?;
     ensure!(
         one.lines().count() == 2 && one.lines().all(|l| l.starts_with(b)),
         "{one}"
