@@ -11,10 +11,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+/// What one file holds.
+pub trait Content: Serialize + DeserializeOwned + Default {
+    /// The file, in the state directory.
+    const NAME: &'static str;
+}
+
 /// A file of the agent that works in one bpf-dir, read as nothing by those of others: several agents
 /// may share a state directory by mistake.
 #[derive(Clone, Debug)]
-pub(crate) struct KeptFile<T> {
+pub struct KeptFile<T> {
     path: PathBuf,
     bpf_dir: PathBuf,
     content: PhantomData<fn(T) -> T>,
@@ -29,23 +35,25 @@ struct Kept<T> {
     content: T,
 }
 
-impl<T: Serialize + DeserializeOwned + Default> KeptFile<T> {
-    /// The file of this path, of the agent that works in `bpf_dir`.
-    pub(crate) fn of(path: PathBuf, bpf_dir: &Path) -> Self {
+impl<T: Content> KeptFile<T> {
+    /// The file in `state_dir`, of the agent that works in `bpf_dir`.
+    #[must_use]
+    pub fn of(state_dir: &Path, bpf_dir: &Path) -> Self {
         Self {
-            path,
+            path: state_dir.join(T::NAME),
             bpf_dir: bpf_dir.to_owned(),
             content: PhantomData,
         }
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// What the agent of these pins wrote last; the default if it never did.
-    pub(crate) fn load(&self) -> Result<T> {
+    pub fn load(&self) -> Result<T> {
         let Some(text) = read(&self.path)? else {
             return Ok(T::default());
         };
@@ -58,7 +66,7 @@ impl<T: Serialize + DeserializeOwned + Default> KeptFile<T> {
     }
 
     /// Replaces it.
-    pub(crate) fn store(&self, content: T) -> Result<()> {
+    pub fn store(&self, content: T) -> Result<()> {
         let kept = Kept {
             bpf_dir: self.bpf_dir.clone(),
             content,
@@ -66,11 +74,6 @@ impl<T: Serialize + DeserializeOwned + Default> KeptFile<T> {
         let text = serde_json::to_vec_pretty(&kept)
             .with_context(|| format!("encode {}", self.path.display()))?;
         replace(&self.path, &text)
-    }
-
-    /// Removes it, with what an interrupted write has left.
-    pub(crate) fn remove(&self) -> Result<()> {
-        remove(&self.path)
     }
 }
 
@@ -133,6 +136,10 @@ mod tests {
         words: Vec<String>,
     }
 
+    impl Content for Words {
+        const NAME: &'static str = "words.json";
+    }
+
     fn words() -> Words {
         Words {
             words: vec!["one".to_owned()],
@@ -142,15 +149,16 @@ mod tests {
     #[test]
     fn a_file_is_read_for_the_pins_of_the_agent_that_wrote_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("made/words.json");
-        let file = KeptFile::<Words>::of(path.clone(), Path::new("/sys/fs/bpf/lb"));
+        let state = dir.path().join("made");
+        let path = state.join("words.json");
+        let file = KeptFile::<Words>::of(&state, Path::new("/sys/fs/bpf/lb"));
         assert_eq!(file.load().unwrap(), Words::default());
         file.store(words()).unwrap();
         assert_eq!(file.load().unwrap(), words());
         let text = fs::read_to_string(&path).unwrap();
         let expected = "{\n  \"bpfDir\": \"/sys/fs/bpf/lb\",\n  \"words\": [\n    \"one\"\n  ]\n}";
         assert_eq!(text, expected);
-        let other = KeptFile::<Words>::of(path.clone(), Path::new("/sys/fs/bpf/other"));
+        let other = KeptFile::<Words>::of(&state, Path::new("/sys/fs/bpf/other"));
         assert_eq!(other.load().unwrap(), Words::default());
         fs::write(&path, "").unwrap();
         assert!(format!("{:#}", file.load().unwrap_err()).contains("remove it"));

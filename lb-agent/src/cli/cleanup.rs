@@ -1,19 +1,27 @@
 //! `lb-agent cleanup`: nothing of the agent stays on the machine; with `--kube-proxy`, nothing of
 //! kube-proxy.
 
-use std::{fs, io::ErrorKind, path::Path, process::ExitCode};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{args::Cleanup, output::print, running, state::state_dir};
+use super::{
+    args::Cleanup,
+    output::print,
+    running,
+    state::{kept_files, state_dir},
+};
 use crate::{
-    bootstrap::StateFile,
     hooks::cleanup,
     kept, lb0,
     maps::dir::{BpfDir, names},
     names::NameFiles,
     netfilter::{Socket, keeper, masquerade},
-    observe::{event_file::EventFile, pod_file::PodFile, problem_file::ProblemFile},
     serve::local,
     takeover::{
         connections::Frontends,
@@ -72,21 +80,22 @@ fn would_remove(args: &Cleanup) -> Result<Vec<String>> {
     if names.path().exists() {
         lines.push(format!("file {}", names.path().display()));
     }
-    for path in [
-        StateFile::in_dir(&state_dir).path(),
-        ProblemFile::of(&state_dir, dir.root()).path(),
-        EventFile::of(&state_dir, dir.root()).path(),
-        PodFile::of(&state_dir, dir.root()).path(),
-        &local::path(&state_dir),
-    ] {
-        let there = [path, &kept::unfinished(path)].map(Path::to_owned);
-        let there = there.iter().filter(|path| path.exists());
+    for path in state_files(&state_dir, &dir) {
+        let there = [kept::unfinished(&path), path];
+        let there = there.iter().rev().filter(|path| path.exists());
         lines.extend(there.map(|path| format!("file {}", path.display())));
     }
     if lines.is_empty() {
         lines.push("nothing of the agent is left".to_owned());
     }
     Ok(lines)
+}
+
+/// Every file of the agent in its state directory, but for the folder of names.
+fn state_files(state_dir: &Path, dir: &BpfDir) -> Vec<PathBuf> {
+    let mut all = kept_files(state_dir, dir);
+    all.push(local::path(state_dir));
+    all
 }
 
 /// Removes programs, links, maps, the device `lb0` and what is kept on disk. Fails while an agent
@@ -108,12 +117,10 @@ fn agent(args: &Cleanup) -> Result<()> {
                 .with_context(|| format!("remove the nftables table inet {}", masquerade::TABLE))?;
         }
     }
-    StateFile::in_dir(&state_dir).remove()?;
-    ProblemFile::of(&state_dir, dir.root()).remove()?;
     NameFiles::of(&state_dir, dir.root()).remove()?;
-    EventFile::of(&state_dir, dir.root()).remove()?;
-    PodFile::of(&state_dir, dir.root()).remove()?;
-    kept::remove(&local::path(&state_dir))?;
+    for path in state_files(&state_dir, &dir) {
+        kept::remove(&path)?;
+    }
     match fs::remove_dir(&state_dir) {
         // The directory may hold files of other software.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {

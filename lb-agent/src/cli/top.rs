@@ -79,25 +79,26 @@ pub fn run(args: &Top) -> Result<()> {
     let look = || Ok::<All, anyhow::Error>(sums(&get::named(&dir, &book(&files))?));
     let (mut before, mut at) = (look()?, Instant::now());
     loop {
-        thread::sleep(args.interval.max(SHORTEST));
+        thread::sleep(args.rates.interval.max(SHORTEST));
         let (now, then) = (look()?, Instant::now());
         let mut rates = between(&before, &now, (then - at).as_secs_f64());
-        sort(&mut rates, args.sort_by);
-        if let Some(namespace) = &args.namespace {
+        sort(&mut rates, args.rates.sort_by);
+        if let Some(namespace) = &args.rates.namespace {
             rates.retain(|r| {
                 r.service
                     .as_ref()
                     .is_some_and(|s| s.namespace == *namespace)
             });
         }
-        let text = show(&rates, args.output)?;
-        let is_screen = !args.once && args.output == Form::Table && std::io::stdout().is_terminal();
+        let text = show(&rates, args.rates.output)?;
+        let is_screen =
+            !args.rates.once && args.rates.output == Form::Table && std::io::stdout().is_terminal();
         let text = if is_screen {
             CLEAR.to_owned() + &text
         } else {
             text
         };
-        if write(&text)? == Reader::HasLeft || args.once {
+        if write(&text)? == Reader::HasLeft || args.rates.once {
             return Ok(());
         }
         (before, at) = (now, then);

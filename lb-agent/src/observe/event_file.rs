@@ -1,9 +1,8 @@
 //! The file in which a running agent keeps its last Events, for `get events` and bug reports: also
 //! where no API server takes them, and after the agent's end.
 
-use std::{collections::VecDeque, path::Path, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -12,7 +11,7 @@ use super::{
     events::{About, EventRequest},
     once::Once,
 };
-use crate::kept::KeptFile;
+use crate::kept::{Content, KeptFile};
 
 /// Events that are kept.
 const MOST: usize = 200;
@@ -20,8 +19,7 @@ const MOST: usize = 200;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where an agent keeps its Events.
-#[derive(Clone, Debug)]
-pub struct EventFile(KeptFile<Events>);
+pub type EventFile = KeptFile<LastEvents>;
 
 /// An Event, as often as it came.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -97,51 +95,28 @@ impl Recorded {
     }
 }
 
+/// What the file holds.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
-struct Events {
-    events: VecDeque<Recorded>,
+pub struct LastEvents {
+    /// The oldest first.
+    pub events: VecDeque<Recorded>,
 }
 
-impl EventFile {
-    /// The file in `state_dir` of the agent that works in `bpf_dir`.
-    #[must_use]
-    pub fn of(state_dir: &Path, bpf_dir: &Path) -> Self {
-        Self(KeptFile::of(state_dir.join("events.json"), bpf_dir))
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// The last Events of the agent of these pins, the oldest first.
-    pub fn load(&self) -> Result<VecDeque<Recorded>> {
-        Ok(self.0.load()?.events)
-    }
-
-    /// Replaces the file: a reader sees the old one or the new one.
-    fn store(&self, events: VecDeque<Recorded>) -> Result<()> {
-        self.0.store(Events { events })
-    }
-
-    /// Removes the file.
-    pub fn remove(&self) -> Result<()> {
-        self.0.remove()
-    }
+impl Content for LastEvents {
+    const NAME: &'static str = "events.json";
 }
 
 /// Writes what comes, beside everything else, since the disk may be slow; one write a second at
 /// most.
 pub async fn keep(file: EventFile, node: String, mut requests: mpsc::Receiver<EventRequest>) {
     let mut failing = Once::default();
-    let mut events = file.load().unwrap_or_default();
+    let mut last = file.load().unwrap_or_default();
     while let Some(first) = requests.recv().await {
-        add(&mut events, Recorded::of(first, &node));
+        add(&mut last.events, Recorded::of(first, &node));
         while let Ok(more) = requests.try_recv() {
-            add(&mut events, Recorded::of(more, &node));
+            add(&mut last.events, Recorded::of(more, &node));
         }
-        let (of, now) = (file.clone(), events.clone());
+        let (of, now) = (file.clone(), last.clone());
         let stored = tokio::task::spawn_blocking(move || of.store(now)).await;
         if let Ok(stored) = stored {
             let (appeared, _) = failing.update(stored.err().map(|error| format!("{error:#}")));
@@ -171,8 +146,10 @@ fn add(events: &mut VecDeque<Recorded>, mut new: Recorded) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::model::ObjectKey;
+    use crate::{kept, model::ObjectKey};
 
     fn event(n: usize) -> Recorded {
         let request = EventRequest {
@@ -203,14 +180,15 @@ mod tests {
     fn the_file_is_read_for_the_pins_of_the_agent_that_wrote_it() {
         let dir = tempfile::tempdir().unwrap();
         let file = EventFile::of(dir.path(), Path::new("/sys/fs/bpf/lb"));
-        assert!(file.load().unwrap().is_empty());
-        file.store([event(1)].into()).unwrap();
-        let found = file.load().unwrap();
+        assert!(file.load().unwrap().events.is_empty());
+        let events = [event(1)].into();
+        file.store(LastEvents { events }).unwrap();
+        let found = file.load().unwrap().events;
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].object(), "service/shop/web");
         let other = EventFile::of(dir.path(), Path::new("/sys/fs/bpf/other"));
-        assert!(other.load().unwrap().is_empty());
-        file.remove().unwrap();
-        file.remove().unwrap();
+        assert!(other.load().unwrap().events.is_empty());
+        kept::remove(file.path()).unwrap();
+        kept::remove(file.path()).unwrap();
     }
 }

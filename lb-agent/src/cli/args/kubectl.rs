@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{CheckOutput, Form, ListOutput, Output, TopSort, What};
-use crate::{cli::get::Labels, settings::flags::period};
+use super::{CheckOutput, ListArgs, Output, RateArgs, SubjectArgs};
+use crate::settings::flags::period;
 
 /// Asks the lb-agent of every node of a cluster
 ///
@@ -72,7 +72,7 @@ pub struct Agents {
 #[derive(Subcommand, Debug)]
 pub enum NodesVerb {
     /// Show what the kernels of the nodes hold
-    Get(GetOnNodes),
+    Get(ListArgs),
     /// Show the health of each node's agent and data path
     Status {
         /// How to show it
@@ -89,82 +89,16 @@ pub enum NodesVerb {
     Top(TopOnNodes),
     /// Show why the clients of a Service, or one connection, go where they go; nodes that say the
     /// same are shown together
-    Explain(ExplainOnNodes),
-}
-
-/// `kubectl lb get`
-#[derive(Args, Debug)]
-pub struct GetOnNodes {
-    /// What to show
-    #[arg(value_enum)]
-    pub what: What,
-    /// Only these, as for `lb-agent get`; an error if no node has them
-    #[arg(value_name = "NAME|ADDRESS:PORT")]
-    pub names: Vec<String>,
-    /// Only what belongs to Services of this namespace
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Of all namespaces, which is the default
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
-    pub all_namespaces: bool,
-    /// Only what belongs to Services with these labels, such as `app=web,tier!=db`
-    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector)]
-    pub selector: Option<String>,
-    /// Sort by this field of the JSON output, such as `activeConnections` or `service.name`
-    #[arg(long, value_name = "FIELD")]
-    pub sort_by: Option<String>,
-    /// Leave the first line of tables out
-    #[arg(long)]
-    pub no_headers: bool,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: ListOutput,
-}
-
-/// Labels that the nodes will understand.
-fn selector(text: &str) -> Result<String, String> {
-    Labels::parse(text).map(|_| text.to_owned())
+    Explain(SubjectArgs),
 }
 
 /// `kubectl lb top`
 #[derive(Args, Debug)]
 pub struct TopOnNodes {
-    /// Show one interval and end
-    #[arg(long)]
-    pub once: bool,
-    /// Between the two looks of a node
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = period)]
-    pub interval: Duration,
-    /// Only Services of this namespace
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
+    /// What of it, and how.
+    #[command(flatten)]
+    pub rates: RateArgs,
     /// Add up what the nodes have
     #[arg(long, conflicts_with = "output")]
     pub sum: bool,
-    /// What has the most comes first
-    #[arg(long, value_enum, default_value_t)]
-    pub sort_by: TopSort,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Form,
-}
-
-/// `kubectl lb explain`
-#[derive(Args, Debug)]
-pub struct ExplainOnNodes {
-    /// svc/NAME, svc/NAMESPACE/NAME, or: flow SOURCE DESTINATION
-    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT")]
-    pub subject: Vec<String>,
-    /// Namespace of the Service
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Only this port of the Service, by name or number
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<String>,
-    /// For this client: pod/NAME, or an address
-    #[arg(long, value_name = "pod/NAME|ADDRESS")]
-    pub from: Option<String>,
-    /// How to show it
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: Form,
 }

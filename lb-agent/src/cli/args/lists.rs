@@ -19,6 +19,17 @@ pub struct Get {
     /// Beside it: names, Events, and Services that are only partly programmed.
     #[command(flatten)]
     pub state: StateArg,
+    /// What of it, and how.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Go on, and show what changes
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// What a list shows, and how: of one node, or of all.
+#[derive(Args, Debug)]
+pub struct ListArgs {
     /// What to show
     #[arg(value_enum)]
     pub what: What,
@@ -35,9 +46,6 @@ pub struct Get {
     /// Only what belongs to Services with these labels, such as `app=web,tier!=db`
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = Labels::parse)]
     pub selector: Option<Labels>,
-    /// Go on, and show what changes
-    #[arg(short, long)]
-    pub watch: bool,
     /// Sort by this field of the JSON output, such as `activeConnections` or `service.name`
     #[arg(long, value_name = "FIELD")]
     pub sort_by: Option<String>,
@@ -50,7 +58,7 @@ pub struct Get {
 }
 
 #[cfg(test)]
-impl Get {
+impl ListArgs {
     /// Of Services, with this output and nothing else said.
     pub(in crate::cli) fn for_tests(output: ListOutput) -> Self {
         use clap::Parser as _;
@@ -58,14 +66,14 @@ impl Get {
         use super::{Cli, Verb};
 
         let Ok(Cli {
-            verb: Some(Verb::Get(mut get)),
+            verb: Some(Verb::Get(Get { mut list, .. })),
             ..
         }) = Cli::try_parse_from(["lb-agent", "get", "services"])
         else {
             unreachable!("these words are right")
         };
-        get.output = output;
-        get
+        list.output = output;
+        list
     }
 }
 
@@ -103,6 +111,14 @@ pub struct Top {
     /// Where the names are.
     #[command(flatten)]
     pub state: StateArg,
+    /// What of it, and how.
+    #[command(flatten)]
+    pub rates: RateArgs,
+}
+
+/// What `top` shows, and how: of one node, or of all.
+#[derive(Args, Debug)]
+pub struct RateArgs {
     /// Show one interval and end
     #[arg(long)]
     pub once: bool,

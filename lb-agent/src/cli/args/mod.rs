@@ -9,10 +9,10 @@ mod trace;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-pub use kubectl::{Agents, ExplainOnNodes, GetOnNodes, Kubectl, NodesVerb, Plugin, TopOnNodes};
-pub use lists::{Get, Top, TopSort, What};
+pub use kubectl::{Agents, Kubectl, NodesVerb, Plugin, TopOnNodes};
+pub use lists::{Get, ListArgs, RateArgs, Top, TopSort, What};
 pub use output::{CheckOutput, Form, ListOutput, Output};
-pub use service::{Explain, ServiceName, TestService};
+pub use service::{Explain, ServiceName, SubjectArgs, TestService};
 pub use trace::{Party, Trace, TraceHook};
 
 use crate::{

@@ -19,18 +19,9 @@ pub struct Explain {
     /// Where the agent's socket and the names are.
     #[command(flatten)]
     pub state: StateArg,
-    /// svc/NAME, svc/NAMESPACE/NAME, or: flow SOURCE DESTINATION
-    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT")]
-    pub subject: Vec<String>,
-    /// Namespace of the Service
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Only this port of the Service, by name or number
-    #[arg(long, value_name = "PORT")]
-    pub port: Option<String>,
-    /// For this client: pod/NAME, or an address
-    #[arg(long, value_name = "pod/NAME|ADDRESS")]
-    pub from: Option<String>,
+    /// What is explained, and how.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
     /// Read Services, EndpointSlices and Nodes from the YAML files in this directory, without an
     /// agent
     #[arg(long, value_name = "DIR")]
@@ -46,6 +37,23 @@ pub struct Explain {
         requires = "manifests"
     )]
     pub external_ip_cidrs: Vec<Cidr>,
+}
+
+/// What `explain` is asked: one node, or all.
+#[derive(Args, Debug)]
+pub struct SubjectArgs {
+    /// svc/NAME, svc/NAMESPACE/NAME, or: flow SOURCE DESTINATION
+    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT")]
+    pub words: Vec<String>,
+    /// Namespace of the Service
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Only this port of the Service, by name or number
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// For this client: pod/NAME, or an address
+    #[arg(long, value_name = "pod/NAME|ADDRESS")]
+    pub from: Option<String>,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Form,

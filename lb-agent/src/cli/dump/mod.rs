@@ -19,12 +19,13 @@ use flate2::{Compression, write::GzEncoder};
 use redact::redacted;
 use tar::{Builder, Header};
 
-use super::{args::Dump, ask, output::print, state::state_dir};
-use crate::{
-    bootstrap::StateFile,
-    maps::dir::{BpfDir, names},
-    observe::{event_file::EventFile, pod_file::PodFile, problem_file::ProblemFile},
+use super::{
+    args::Dump,
+    ask,
+    output::print,
+    state::{kept_files, state_dir},
 };
+use crate::maps::dir::{BpfDir, names};
 
 /// Files of the kernel that describe this machine's network.
 const KERNEL: &[&str] = &[
@@ -177,14 +178,9 @@ fn gather(args: &Dump, archive: &mut Archive) -> Result<()> {
         )?;
     }
     archive.add("pins.txt", &pins_of(&dir))?;
-    for path in [
-        ProblemFile::of(&state, dir.root()).path(),
-        EventFile::of(&state, dir.root()).path(),
-        PodFile::of(&state, dir.root()).path(),
-        StateFile::in_dir(&state).path(),
-    ] {
+    for path in kept_files(&state, &dir) {
         let name = path.file_name().unwrap_or_default().display();
-        archive.add(&format!("state/{name}"), &read(path))?;
+        archive.add(&format!("state/{name}"), &read(&path))?;
     }
     for path in KERNEL {
         archive.add(path.trim_start_matches('/'), &read(Path::new(path)))?;

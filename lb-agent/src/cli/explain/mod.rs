@@ -36,7 +36,7 @@ enum Side {
 
 /// Carries the verb out.
 pub fn run(args: &Explain) -> Result<ExitCode> {
-    let words: Vec<&str> = args.subject.iter().map(String::as_str).collect();
+    let words: Vec<&str> = args.subject.words.iter().map(String::as_str).collect();
     let said = match words[..] {
         ["flow", source, destination] => {
             of_services_alone(args)?;
@@ -52,10 +52,10 @@ pub fn run(args: &Explain) -> Result<ExitCode> {
 /// Refuses what means nothing for a connection.
 fn of_services_alone(args: &Explain) -> Result<()> {
     let given = [
-        ("--port", args.port.is_some()),
-        ("--from", args.from.is_some()),
+        ("--port", args.subject.port.is_some()),
+        ("--from", args.subject.from.is_some()),
         ("--manifests", args.manifests.is_some()),
-        ("-o json", args.output == Form::Json),
+        ("-o json", args.subject.output == Form::Json),
     ];
     if let Some((flag, _)) = given.iter().find(|(_, is_given)| *is_given) {
         bail!("{flag} is for explain svc/NAME, explain flow SOURCE DESTINATION has none");
@@ -70,7 +70,7 @@ fn of_service(args: &Explain, word: &str) -> Result<String> {
         .unwrap_or(word);
     let (namespace, name) = match word.split_once('/') {
         Some((namespace, name)) => (Some(namespace), name),
-        None => (args.namespace.as_deref(), word),
+        None => (args.subject.namespace.as_deref(), word),
     };
     for word in namespace.into_iter().chain([name]) {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
@@ -82,14 +82,14 @@ fn of_service(args: &Explain, word: &str) -> Result<String> {
         Some(_) => offline(args, namespace, name)?,
         None => live(args, namespace, name)?,
     };
-    if let Some(port) = &args.port {
+    if let Some(port) = &args.subject.port {
         narrow(&mut explanation, port)?;
     }
-    let from = args.from.as_deref();
+    let from = args.subject.from.as_deref();
     let side = from
         .map(|from| side(args, from, &explanation))
         .transpose()?;
-    match args.output {
+    match args.subject.output {
         Form::Json => Ok(serde_json::to_string_pretty(&explanation).context("encode JSON")? + "\n"),
         Form::Table => Ok(text::of(&explanation, side)),
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// The last Events, the oldest first.
 pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<Recorded>> {
-    let all = EventFile::of(state, dir.root()).load()?;
+    let all = EventFile::of(state, dir.root()).load()?.events;
     let rows = all.into_iter().map(|event| {
         let object = event.object();
         let service = (event.kind == "Service").then(|| event.key());

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::{listing::Row, selector::Labels};
 use crate::{
-    cli::args::Get,
+    cli::args::ListArgs,
     names::{Book, NamedService},
 };
 
@@ -85,7 +85,7 @@ fn is_at(place: &str, wanted: &str) -> bool {
 }
 
 impl<'a> Filter<'a> {
-    pub(super) fn of(get: &'a Get) -> Self {
+    pub(super) fn of(get: &'a ListArgs) -> Self {
         Self {
             wanted: get.names.iter().map(|word| Wanted::parse(word)).collect(),
             namespace: get.namespace.as_deref(),

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{API_VERSION, filter::Filter};
 use crate::{
-    cli::args::{Get, ListOutput},
+    cli::args::{ListArgs, ListOutput},
     names::Book,
 };
 
@@ -76,17 +76,17 @@ struct List<'a, T> {
 /// A list whose type does not matter any more.
 pub(super) trait Show {
     /// Filtered and sorted.
-    fn prepare(&mut self, get: &Get, book: &Book) -> Result<()>;
+    fn prepare(&mut self, get: &ListArgs, book: &Book) -> Result<()>;
     /// Fails if something that is named is not there. Of what is prepared.
-    fn require(&self, get: &Get) -> Result<()>;
+    fn require(&self, get: &ListArgs) -> Result<()>;
     /// Everything.
-    fn text(&self, get: &Get) -> Result<String>;
+    fn text(&self, get: &ListArgs) -> Result<String>;
     /// What is new or different since `before`, and what is gone; `before` becomes the present.
-    fn changes(&self, get: &Get, before: &mut BTreeMap<String, Value>) -> Result<String>;
+    fn changes(&self, get: &ListArgs, before: &mut BTreeMap<String, Value>) -> Result<String>;
 }
 
 impl<T: Serialize> Show for Listing<T> {
-    fn prepare(&mut self, get: &Get, book: &Book) -> Result<()> {
+    fn prepare(&mut self, get: &ListArgs, book: &Book) -> Result<()> {
         Filter::of(get).retain(&mut self.rows, book);
         if let Some(path) = &get.sort_by {
             let value = |row: &Row<T>| serde_json::to_value(&row.item).context("encode JSON");
@@ -95,11 +95,11 @@ impl<T: Serialize> Show for Listing<T> {
         Ok(())
     }
 
-    fn require(&self, get: &Get) -> Result<()> {
+    fn require(&self, get: &ListArgs) -> Result<()> {
         Filter::of(get).require(&self.rows)
     }
 
-    fn text(&self, get: &Get) -> Result<String> {
+    fn text(&self, get: &ListArgs) -> Result<String> {
         let list = List {
             api_version: API_VERSION,
             kind: self.kind,
@@ -130,7 +130,7 @@ impl<T: Serialize> Show for Listing<T> {
         }
     }
 
-    fn changes(&self, get: &Get, before: &mut BTreeMap<String, Value>) -> Result<String> {
+    fn changes(&self, get: &ListArgs, before: &mut BTreeMap<String, Value>) -> Result<String> {
         let mut now = BTreeMap::new();
         let mut changed: Vec<(&'static str, &Row<T>)> = Vec::new();
         for row in &self.rows {
@@ -225,7 +225,7 @@ fn lines(all: &[&str]) -> String {
     all.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
-fn width(get: &Get) -> Width {
+fn width(get: &ListArgs) -> Width {
     if get.output == ListOutput::Wide {
         Width::Wide
     } else {
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_shown_again() {
-        let get = Get::for_tests(ListOutput::Json);
+        let get = ListArgs::for_tests(ListOutput::Json);
         let mut seen = BTreeMap::new();
         let first = list(&[("a", Some(1)), ("b", Some(2))]);
         assert_eq!(first.changes(&get, &mut seen).unwrap().lines().count(), 2);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_is_named_may_go_and_come_again() {
-        let mut get = Get::for_tests(ListOutput::Table);
+        let mut get = ListArgs::for_tests(ListOutput::Table);
         get.names = vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
         let look = |ids: &[&str]| {
             let all: Vec<(&str, Option<u32>)> = ids.iter().map(|id| (*id, None)).collect();

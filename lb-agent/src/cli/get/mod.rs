@@ -52,20 +52,20 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub fn run(get: &Get) -> Result<()> {
     let dir = BpfDir::at(get.pins.dir());
     let mut list = look(get, &dir)?;
-    list.0.prepare(get, &list.1)?;
-    list.0.require(get)?;
-    let mut reader = write(&list.0.text(get)?)?;
+    list.0.prepare(&get.list, &list.1)?;
+    list.0.require(&get.list)?;
+    let mut reader = write(&list.0.text(&get.list)?)?;
     if !get.watch {
         return Ok(());
     }
     let mut seen = BTreeMap::new();
-    list.0.changes(get, &mut seen)?;
+    list.0.changes(&get.list, &mut seen)?;
     while reader == Reader::Listens {
         thread::sleep(AGAIN);
         let (mut list, book) = look(get, &dir)?;
         // What is named may go, and come again.
-        list.prepare(get, &book)?;
-        reader = write(&list.changes(get, &mut seen)?)?;
+        list.prepare(&get.list, &book)?;
+        reader = write(&list.changes(&get.list, &mut seen)?)?;
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub fn run(get: &Get) -> Result<()> {
 fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
     let state = state_dir(&get.state, dir);
     let book = book(&NameFiles::of(&state, dir.root()));
-    let list: Box<dyn Show> = match get.what {
+    let list: Box<dyn Show> = match get.list.what {
         What::Services => Box::new(services::list(named(dir, &book)?, &state, dir)?),
         What::Backends => Box::new(backends::list(&named(dir, &book)?)),
         What::Flows => Box::new(flows::list(dir, &book)?),

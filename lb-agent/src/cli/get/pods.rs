@@ -15,7 +15,7 @@ use crate::{
 
 /// As a running agent with `--socket-lb auto` wrote it last.
 pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<PodPath>> {
-    let all = PodFile::of(state, dir.root()).load()?;
+    let all = PodFile::of(state, dir.root()).load()?.pods;
     let rows = all.into_iter().map(|pod| {
         let key = format!("{}/{}", pod.namespace, pod.name);
         Row {

@@ -6,19 +6,30 @@ use kube::core::{Expression, Selector, SelectorExt as _};
 
 /// A selector that was read.
 #[derive(Clone, Debug)]
-pub struct Labels(Selector);
+pub struct Labels {
+    text: String,
+    selector: Selector,
+}
 
 impl Labels {
     /// Reads `app=web,tier!=db,zone in (a,b),!old`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts = split(text)?;
         let all: Result<Vec<Expression>, String> = parts.iter().map(|p| requirement(p)).collect();
-        Ok(Self(all?.into_iter().collect()))
+        Ok(Self {
+            text: text.to_owned(),
+            selector: all?.into_iter().collect(),
+        })
     }
 
     /// Does it select an object with these labels?
     pub(super) fn admits(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.matches(labels)
+        self.selector.matches(labels)
+    }
+
+    /// As it was read.
+    pub(in crate::cli) fn text(&self) -> &str {
+        &self.text
     }
 }
 

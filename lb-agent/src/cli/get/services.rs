@@ -17,7 +17,8 @@ use crate::{
 /// Every frontend, and what is not among them.
 pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Result<Listing<Frontend>> {
     let problems = ProblemFile::of(state, dir.root());
-    let partial = problems.load().unwrap_or_else(|error| {
+    let partial = problems.load().map(|kept| kept.services);
+    let partial = partial.unwrap_or_else(|error| {
         eprintln!("lb-agent: which Services are partially programmed is not shown: {error:#}");
         Vec::new()
     });

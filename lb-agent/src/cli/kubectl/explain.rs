@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use super::{Nodes, Outcome, ask, documents, json, outcome, texts};
 use crate::cli::{
-    args::{ExplainOnNodes, Form},
+    args::{Form, SubjectArgs},
     explain::text::THIS_NODE,
     output::print,
 };
 
 /// Carries the verb out.
-pub(super) async fn run(nodes: &Nodes<'_>, explain: &ExplainOnNodes) -> Result<Outcome> {
+pub(super) async fn run(nodes: &Nodes<'_>, explain: &SubjectArgs) -> Result<Outcome> {
     let words = words(explain);
     let answers = ask::all(nodes, &words, Duration::ZERO).await?;
     if explain.output == Form::Json {
@@ -55,9 +55,9 @@ fn of_any_node(text: &str, node: &str) -> String {
     lines.collect()
 }
 
-fn words(explain: &ExplainOnNodes) -> Vec<String> {
-    let ExplainOnNodes {
-        subject,
+fn words(explain: &SubjectArgs) -> Vec<String> {
+    let SubjectArgs {
+        words: subject,
         namespace,
         port,
         from,

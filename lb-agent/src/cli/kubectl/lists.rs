@@ -3,15 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
+use clap::{ValueEnum as _, builder::PossibleValue};
 use serde_json::Value;
 
 use super::{
     Document, Nodes, Outcome, ask, documents, items, json, list, outcome, service, texts, word,
 };
 use crate::cli::{
-    args::{GetOnNodes, ListOutput, What},
+    args::{ListArgs, ListOutput, What},
     get::{
-        columns,
+        Labels, columns,
         filter::NOTHING,
         listing::{Headers, sort, yaml},
     },
@@ -27,7 +28,7 @@ struct Column {
 }
 
 /// Carries the verb out.
-pub(super) async fn run(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> {
+pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
     if get.output == ListOutput::Name {
         return names(nodes, get).await;
     }
@@ -45,7 +46,7 @@ pub(super) async fn run(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> 
 }
 
 /// Each name once.
-async fn names(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> {
+async fn names(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
     let mut answers = ask::all(nodes, &words(get, "name"), Duration::ZERO).await?;
     found_somewhere(&mut answers)?;
     let (texts, outcome) = texts(answers);
@@ -56,42 +57,22 @@ async fn names(nodes: &Nodes<'_>, get: &GetOnNodes) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn words(get: &GetOnNodes, output: &str) -> Vec<String> {
-    let GetOnNodes {
-        what,
-        names,
-        namespace,
-        all_namespaces: _,
-        selector,
-        sort_by,
-        no_headers: _,
-        output: _,
-    } = get;
-    let mut words = ["get", name(*what), "--output", output]
+fn words(get: &ListArgs, output: &str) -> Vec<String> {
+    let what = get.what.to_possible_value();
+    let what = what.as_ref().map_or("", PossibleValue::get_name);
+    let mut words = ["get", what, "--output", output]
         .map(str::to_owned)
         .to_vec();
     for (flag, value) in [
-        ("--namespace", namespace),
-        ("--selector", selector),
-        ("--sort-by", sort_by),
+        ("--namespace", get.namespace.as_deref()),
+        ("--selector", get.selector.as_ref().map(Labels::text)),
+        ("--sort-by", get.sort_by.as_deref()),
     ] {
-        words.extend(value.iter().map(|value| format!("{flag}={value}")));
+        words.extend(value.map(|value| format!("{flag}={value}")));
     }
     words.push("--".to_owned());
-    words.extend(names.iter().cloned());
+    words.extend(get.names.iter().cloned());
     words
-}
-
-const fn name(what: What) -> &'static str {
-    match what {
-        What::Services => "services",
-        What::Backends => "backends",
-        What::Flows => "flows",
-        What::Sockets => "sockets",
-        What::Affinity => "affinity",
-        What::Pods => "pods",
-        What::Events => "events",
-    }
 }
 
 /// What is named need not be on every node: a connection is on one. A node without it has an empty
@@ -117,7 +98,7 @@ fn found_somewhere(answers: &mut [super::Answer]) -> Result<()> {
     Ok(())
 }
 
-fn table(documents: &[Document], get: &GetOnNodes) -> Result<String> {
+fn table(documents: &[Document], get: &ListArgs) -> Result<String> {
     let is_wide = get.output == ListOutput::Wide;
     let shown = of(get.what).into_iter().filter(|c| is_wide || !c.wide);
     let shown: Vec<Column> = shown.collect();

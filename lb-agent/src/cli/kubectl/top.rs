@@ -34,28 +34,34 @@ pub(super) async fn run(nodes: &Nodes<'_>, top: &TopOnNodes) -> Result<Outcome> 
     let mut words = ["top", "--once", "--output", "json"]
         .map(str::to_owned)
         .to_vec();
-    words.push(format!("--interval={}ms", top.interval.as_millis()));
-    words.extend(top.namespace.iter().map(|n| format!("--namespace={n}")));
+    words.push(format!("--interval={}ms", top.rates.interval.as_millis()));
+    words.extend(
+        top.rates
+            .namespace
+            .iter()
+            .map(|n| format!("--namespace={n}")),
+    );
     let mut worst = Outcome::Good;
     loop {
-        let documents = documents(ask::all(nodes, &words, top.interval).await?);
+        let documents = documents(ask::all(nodes, &words, top.rates.interval).await?);
         worst = worst.max(outcome(&documents));
-        let text = match top.output {
+        let text = match top.rates.output {
             Form::Json => json(&documents)?,
             Form::Table => table(&documents, top),
         };
-        let is_screen = !top.once && top.output == Form::Table && std::io::stdout().is_terminal();
+        let is_screen =
+            !top.rates.once && top.rates.output == Form::Table && std::io::stdout().is_terminal();
         let text = if is_screen {
             CLEAR.to_owned() + &text
         } else {
             text
         };
-        if write(&text)? == Reader::HasLeft || top.once {
+        if write(&text)? == Reader::HasLeft || top.rates.once {
             return Ok(worst);
         }
         // Of nodes that all fail at once, no more is asked than of those that answer.
         if documents.iter().all(|document| document.output.is_err()) {
-            tokio::time::sleep(top.interval.max(Duration::from_secs(1))).await;
+            tokio::time::sleep(top.rates.interval.max(Duration::from_secs(1))).await;
         }
     }
 }
@@ -75,7 +81,7 @@ fn table(documents: &[Document], top: &TopOnNodes) -> String {
         }
     }
     let mut rows: Vec<(Key, [f64; 5])> = rows.into_iter().collect();
-    let by = match top.sort_by {
+    let by = match top.rates.sort_by {
         TopSort::Connections => 0,
         TopSort::Active => ACTIVE,
         TopSort::Packets => 2,

@@ -201,7 +201,7 @@ async fn keep(mut problems: watch::Receiver<Arc<Problems>>, file: ProblemFile) {
     while problems.changed().await.is_ok() {
         let now = Arc::clone(&problems.borrow_and_update());
         let file = file.clone();
-        let stored = tokio::task::spawn_blocking(move || file.store(&now)).await;
+        let stored = tokio::task::spawn_blocking(move || file.store((&*now).into())).await;
         if let Ok(stored) = stored {
             let (appeared, _) = failing.update(stored.err().map(|error| format!("{error:#}")));
             for error in appeared {

@@ -85,12 +85,12 @@ async fn problems_are_written_to_the_file_when_they_change_and_beside_the_caller
     assert!(report.problems_changed);
     reported.report(&report);
     assert_eq!(
-        reported.file.load().unwrap(),
+        reported.file.load().unwrap().services,
         [],
         "the caller does not wait for the disk"
     );
     let end = std::time::Instant::now() + Duration::from_secs(30);
-    while reported.file.load().unwrap().len() != 1 {
+    while reported.file.load().unwrap().services.len() != 1 {
         assert!(std::time::Instant::now() < end, "never written");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

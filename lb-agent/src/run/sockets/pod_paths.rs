@@ -11,7 +11,7 @@ use crate::{
     observe::{
         events::{About, EventQueue, EventRequest},
         once::{Change, Once, Outage},
-        pod_file::{PodFile, PodPath},
+        pod_file::{KeptPods, PodFile, PodPath},
     },
     sockets::namespaces::{Look, Reason},
 };
@@ -24,7 +24,7 @@ pub(in crate::run) struct PodPaths {
     file: PodFile,
     events: EventQueue,
     told: Once<(ObjectKey, String, String)>,
-    written: Option<Vec<PodPath>>,
+    written: Option<KeptPods>,
     outage: Outage,
 }
 
@@ -82,17 +82,18 @@ impl PodPaths {
 
     fn store(&mut self, mut rows: Vec<PodPath>) {
         rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        if self.written.as_ref() == Some(&rows) {
+        let kept = KeptPods { pods: rows };
+        if self.written.as_ref() == Some(&kept) {
             return;
         }
-        let done = self.file.store(&rows);
+        let done = self.file.store(kept.clone());
         if let (Change::Began, Err(error)) = (self.outage.after(&done), &done) {
             warn!(
                 error = format!("{error:#}"),
                 "`get pods` shows what was: see --state-dir"
             );
         }
-        self.written = done.is_ok().then_some(rows);
+        self.written = done.is_ok().then_some(kept);
     }
 }
 

@@ -4,7 +4,7 @@ use lb_common::Reason::{PktForwarded, PktLocal, PktMalformed, PktNoEndpoint, Pkt
 
 use crate::packet_table::{
     expect::{ANYTHING, DROPPED, PASSED, REFUSED, TO_THE_CLIENT, to},
-    packet::{ACK, FIN, Layer, PSH, RST, SYN, URG, syn, tcp},
+    packet::{ACK, FIN, Layer, PSH, Packet, RST, SYN, URG, syn, tcp},
     plan::{ELSEWHERE, FAR, HERE, S_EMPTY, S_FAR, S_HERE},
     row::{NOTHING, Row, row},
     stage::Place,
@@ -85,42 +85,41 @@ fn header_lengths() -> Vec<Row> {
     ]
 }
 
+/// What the client sends behind the server's SYN-ACK, which is no proof of the handshake.
+fn unproved(sentence: &'static str, sent: Packet) -> Row {
+    row(sentence)
+        .given(syn())
+        .then(to(FAR), PktForwarded)
+        .given(tcp(SYN | ACK).answer(FAR.way))
+        .then(TO_THE_CLIENT, PktReply)
+        .given(sent)
+        .then(ANYTHING, NOTHING)
+        .records(Place::New)
+}
+
+/// A client's ACK of this number.
+fn acknowledges(number: u32) -> Packet {
+    tcp(ACK)
+        .again()
+        .edit(Layer::Transport, 8, &number.to_be_bytes())
+}
+
 /// What confirms a flow, and what does not.
 fn proofs() -> Vec<Row> {
     vec![
-        row("an empty segment without a flag in a new flow does not confirm it")
-            .given(syn())
-            .then(to(FAR), PktForwarded)
-            .given(tcp(SYN | ACK).answer(FAR.way))
-            .then(TO_THE_CLIENT, PktReply)
-            .given(tcp(PSH).again())
-            .then(ANYTHING, NOTHING)
-            .records(Place::New),
-        row("a client's ACK that acknowledges something else does not confirm the flow")
-            .given(syn())
-            .then(to(FAR), PktForwarded)
-            .given(tcp(SYN | ACK).answer(FAR.way))
-            .then(TO_THE_CLIENT, PktReply)
-            .given(
-                tcp(ACK)
-                    .again()
-                    .edit(Layer::Transport, 8, &[0x12, 0x34, 0x56, 0x78]),
-            )
-            .then(ANYTHING, NOTHING)
-            .records(Place::New),
+        unproved(
+            "an empty segment without a flag in a new flow does not confirm it",
+            tcp(PSH).again(),
+        ),
+        unproved(
+            "a client's ACK that acknowledges something else does not confirm the flow",
+            acknowledges(0x1234_5678),
+        ),
         // A blind sender would guess one of 65,536 windows soon.
-        row("a client's ACK of more than the server has sent does not confirm the flow")
-            .given(syn())
-            .then(to(FAR), PktForwarded)
-            .given(tcp(SYN | ACK).answer(FAR.way))
-            .then(TO_THE_CLIENT, PktReply)
-            .given(
-                tcp(ACK)
-                    .again()
-                    .edit(Layer::Transport, 8, &[0x0a, 0x0b, 0x0c, 0x0e]),
-            )
-            .then(ANYTHING, NOTHING)
-            .records(Place::New),
+        unproved(
+            "a client's ACK of more than the server has sent does not confirm the flow",
+            acknowledges(0x0a0b_0c0e),
+        ),
         row("a reset of the server does not confirm the flow")
             .given(syn())
             .then(to(FAR), PktForwarded)
