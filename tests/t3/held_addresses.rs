@@ -132,7 +132,9 @@ fn what_another_proxy_left_behind_is_told_and_removed_and_silences_nothing() -> 
         })?;
     }
     let devices = || agent_output::metric(&bed.node, "lb_agent_devices_with_cluster_ips");
-    ensure!((devices()? - 2.0).abs() < 0.5);
+    poll::until_true(CHANGE, "a metric counts both", || {
+        Ok((devices()? - 2.0).abs() < 0.5)
+    })?;
     for kind in kinds() {
         for family in families() {
             for to in VIPS.map(|vip| vip.at(family, one_node::PORT)) {

@@ -163,7 +163,10 @@ fn the_name_of_somebody_elses_device_is_told_and_the_device_left_alone() -> Resu
             .args(&["--service-cidrs", CIDRS])
             .on(&bed.node)?,
     );
-    ensure!(agent_output::metric(&bed.node, "lb_agent_lb0_problems")? > 0.5);
+    // The device is looked at beside the event loop, so an agent is ready before it tells.
+    poll::until_true(CHANGE, "a metric tells it", || {
+        Ok(agent_output::metric(&bed.node, "lb_agent_lb0_problems")? > 0.5)
+    })?;
     let check = bed.node.output(&[
         agent::binary()?.display().to_string().as_str(),
         "check",

@@ -127,9 +127,10 @@ impl Counted {
     /// None of them is open any more; nobody had to repair that.
     fn are_over(&self) -> Result<()> {
         for id in &self.ids {
-            // Those that are open stand in the low half.
-            let open = self.counts.load(*id)? & u64::from(u32::MAX);
-            ensure!(open == 0, "{open} of backend {id}");
+            poll::until_true(CHANGE, &format!("none of backend {id} is open"), || {
+                // Those that are open stand in the low half.
+                Ok(self.counts.load(*id)? & u64::from(u32::MAX) == 0)
+            })?;
         }
         Ok(())
     }
@@ -150,9 +151,10 @@ fn clients_outside_are_reset_and_their_backends_too() -> Result<()> {
             leave(&bed, "reset")?;
             ends(&bed, &held)?;
             counted.are_over()?;
-            let resets = agent_output::counted(&bed.near, "pkt_reset")? - before;
             let expected = (held[LOCAL[0]].len() + held[REMOTE[0]].len()) as u64;
-            ensure!(resets >= expected, "{resets} of {expected}");
+            poll::until_true(CHANGE, "each reset is counted", || {
+                Ok(agent_output::counted(&bed.near, "pkt_reset")? - before >= expected)
+            })?;
         }
     }
     Ok(())

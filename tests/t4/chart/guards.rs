@@ -33,6 +33,14 @@ fn combinations_that_would_not_work_are_refused() -> Result<()> {
             "metrics.prometheusRule.enabled=true",
             "needs metrics.enabled",
         ),
+        (
+            "metrics.enabled=true,metrics.prometheusRule.enabled=true,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.honorLabels=false",
+            "metrics.serviceMonitor.honorLabels is off",
+        ),
+        (
+            "metrics.enabled=true,metrics.asKubeProxy=true",
+            "metrics.asKubeProxy names the job",
+        ),
         ("metrics.port=10256", "both 10256"),
         (
             "health.port=30080",

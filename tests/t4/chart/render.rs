@@ -350,8 +350,28 @@ fn unlisted(value: &Value, name: &str, listed: &BTreeSet<&str>, missing: &mut Ve
 
 #[test]
 fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
+    let pods = ["/namespaces: list watch", "/pods: list watch"];
+    let always = [
+        "/namespaces: get",
+        "/nodes: get list watch",
+        "/services: get list watch",
+        "discovery.k8s.io/endpointslices: get list watch",
+        "events.k8s.io/events: create patch",
+        "networking.k8s.io/servicecidrs: get list watch",
+    ];
+    let of = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let all = [always.as_slice(), &pods].concat();
+    assert_eq!(rights("config.socketLb=auto")?, of(&all));
+    // Nothing else asks who is whose.
+    assert_eq!(rights("config.socketLb=all")?, of(&always));
+    Ok(())
+}
+
+/// What the chart's ClusterRole allows with this value.
+fn rights(value: &str) -> Result<BTreeSet<String>> {
     let home = tempfile::tempdir()?;
-    let documents = chart::template(home.path(), &HOST)?;
+    let words = [HOST.as_slice(), &["--set", value]].concat();
+    let documents = chart::template(home.path(), &words)?;
     let role = documents
         .iter()
         .find(|document| document["kind"] == "ClusterRole")
@@ -365,16 +385,5 @@ fn rights_are_reading_and_events_and_nothing_else() -> Result<()> {
             }
         }
     }
-    let wanted = [
-        "/namespaces: get",
-        "/namespaces: list watch",
-        "/nodes: get list watch",
-        "/pods: list watch",
-        "/services: get list watch",
-        "discovery.k8s.io/endpointslices: get list watch",
-        "events.k8s.io/events: create patch",
-        "networking.k8s.io/servicecidrs: get list watch",
-    ];
-    assert_eq!(rights, wanted.map(str::to_owned).into());
-    Ok(())
+    Ok(rights)
 }

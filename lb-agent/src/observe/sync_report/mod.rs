@@ -139,10 +139,10 @@ impl SyncReporter {
         for (kind, n) in &mut self.received {
             self.metrics.received(*kind, mem::take(n));
         }
-        let result = if report.failed.is_empty() {
-            SyncResult::ok
+        let (result, applied) = if report.applied() {
+            (SyncResult::ok, Applied::Everything)
         } else {
-            SyncResult::failed
+            (SyncResult::failed, Applied::Partly)
         };
         self.metrics.synced(took, result);
         self.metrics.wrote(&report.writes);
@@ -160,11 +160,6 @@ impl SyncReporter {
             SyncScope::Full
         } else {
             SyncScope::Partial
-        };
-        let applied = if report.applied() {
-            Applied::Everything
-        } else {
-            Applied::Partly
         };
         self.kubeproxy.synced(took, scope, applied);
         self.kubeproxy.no_local(engine.no_local());
