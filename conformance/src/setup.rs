@@ -2,6 +2,7 @@
 //! one world, lb-agent in the other. Knows when all have caught up, and nothing of what is compared.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -27,7 +28,7 @@ use crate::{
     plan::{Endpoint, Port, Slice, Svc},
     question::{Client, PATIENCE_MS},
     side::Side,
-    world::{self, API, NODE, TARGETS, World, ZONES},
+    world::{self, API, NODE, TARGETS, World},
 };
 
 /// A machine that is busy with other things may take that long for a change.
@@ -38,6 +39,8 @@ pub const SLOTS: u8 = 40;
 pub const SLOTS_OF_PAIR: u8 = 4;
 /// Pods' addresses, as both proxies are told.
 const PODS: &str = "10.244.0.0/16,fd66:244::/48";
+/// Tries that would not all meet the one of two endpoints by chance.
+const MANY: usize = 24;
 /// Ports of the sentinel are numbered from here on.
 const SENTINEL: u16 = 10_000;
 
@@ -63,7 +66,8 @@ pub struct Testbed {
     ours: World,
     control_plane: ControlPlane,
     _api: Netns,
-    sentinel: Option<(Manifest, Live)>,
+    /// The sentinel as it stands.
+    standing: Option<(Manifest, Live)>,
     /// Counts the changes of the sentinel.
     turn: u16,
     /// Counts what was staged, for names that are used once.
@@ -120,12 +124,13 @@ impl Testbed {
             ours,
             control_plane,
             _api: api,
-            sentinel: None,
+            standing: None,
             turn: 0,
             staged: 0,
         };
         bed.start_agents(way)?;
         bed.catch_up()?;
+        bed.tell_zones()?;
         Ok(bed)
     }
 
@@ -228,11 +233,28 @@ impl Testbed {
 
     /// The zone of the refereed node; `None` takes the label away.
     pub fn set_zone(&self, zone: Option<&str>) -> Result<()> {
+        self.label(NODE, zone)
+    }
+
+    fn label(&self, node: &str, zone: Option<&str>) -> Result<()> {
         let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
         self.control_plane
             .client()
-            .patch_global::<Node>(NODE, labels)
+            .patch_global::<Node>(node, labels)
             .map(drop)
+    }
+
+    /// Labels the nodes with their zones, and waits until all proxies go by them. Not before they
+    /// run: kube-proxy 1.37 asks for labels one line before it names who is told of them
+    /// (`NewNodeTopologyConfig` in cmd/kube-proxy/app/server.go), so on a busy machine it may not
+    /// hear of those that are there already, and then ignores hints for its whole life.
+    fn tell_zones(&mut self) -> Result<()> {
+        for side in Side::ALL {
+            self.label(side.node(), Some(side.zone()))?;
+        }
+        let own = |side: Side| side.pods()[1];
+        let hinted = |side: &Side| Endpoint::new(own(*side)).zone(side.zone());
+        self.sentinel(Side::ALL.iter().map(hinted).collect(), MANY, own)
     }
 
     /// Writes the deletions, then the changes, and returns when all proxies have made them theirs;
@@ -252,14 +274,25 @@ impl Testbed {
     /// until the change has arrived: each proxy hears of Services in their order, and of slices
     /// in theirs.
     fn catch_up(&mut self) -> Result<()> {
+        // Not the pod that asks as a backend: kube-proxy would know where it stands.
+        self.sentinel(vec![Endpoint::new(1)], 1, |_| 1)
+    }
+
+    /// Gives the sentinel these endpoints, and asks it until so many tries are answered by the pod
+    /// that a side is to have, and by no other.
+    fn sentinel(
+        &mut self,
+        endpoints: Vec<Endpoint>,
+        tries: usize,
+        answers: impl Fn(Side) -> usize,
+    ) -> Result<()> {
         self.turn += 1;
         let target = usize::from(self.turn) % TARGETS.len();
         let svc = Svc {
             ports: vec![Port::tcp("sentinel", SENTINEL + self.turn)],
             slices: vec![Slice {
                 targets: vec![Some(target)],
-                // Not the pod that asks as a backend: kube-proxy would know where it stands.
-                endpoints: vec![Endpoint::new(1)],
+                endpoints,
                 ..Slice::default()
             }],
             ..Svc::default()
@@ -273,12 +306,11 @@ impl Testbed {
         let job = Job {
             namespace: slot.namespace.clone(),
             name: slot.name(0),
-            before: self.sentinel.take(),
+            before: self.standing.take(),
             after: Some(manifest.clone()),
         };
         let live = apply::write(self.control_plane.client(), &[job])?;
         let live = live.into_iter().flatten().next().context("no sentinel")?;
-        let name = format!("{}:{}", world::pod(1).name, TARGETS[target]);
         for (who, world) in [("kube-proxy", &self.theirs), ("lb-agent", &self.ours)] {
             for (side, ip) in self
                 .sides
@@ -287,6 +319,7 @@ impl Testbed {
             {
                 let to = SocketAddr::new(ip, SENTINEL + self.turn);
                 let node = side.node();
+                let name = format!("{}:{}", world::pod(answers(side)).name, TARGETS[target]);
                 let what = format!(
                     "{who} of {node} has made change {} its own at {to}",
                     self.turn
@@ -296,14 +329,15 @@ impl Testbed {
                     kind: Kind::Tcp,
                     connected: true,
                     to,
-                    tries: 1,
+                    tries,
                     within_ms: PATIENCE_MS,
                     reused: false,
                 };
                 let caught_up = poll::until_true(CATCH_UP, &what, || {
                     let pod = world.client(Client::Pod, side);
                     let observed = pod.survey(vec![ask.clone()], 1)?.pop();
-                    Ok(observed.is_some_and(|one| judge::names(&one).contains(&name)))
+                    Ok(observed
+                        .is_some_and(|one| judge::names(&one) == BTreeSet::from([name.clone()])))
                 });
                 if caught_up.is_err() {
                     self.kube_proxies
@@ -313,7 +347,7 @@ impl Testbed {
                 caught_up?;
             }
         }
-        self.sentinel = Some((manifest, live));
+        self.standing = Some((manifest, live));
         Ok(())
     }
 
@@ -340,8 +374,7 @@ fn namespace(number: u8) -> String {
 
 fn add_node(client: &cluster::Client, side: Side) -> Result<()> {
     let (net, ips, name) = (addr::pod(side.number(), 0), side.addr().ips(), side.node());
-    let zone = ZONES[usize::from(side.number()) - 1];
-    let labels = json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone});
+    let labels = json!({"kubernetes.io/hostname": name});
     let cidrs = [format!("{}/24", net.v4), format!("{}/64", net.v6)];
     client.create_global::<Node>(&object(json!({
         "metadata": {"name": name, "labels": labels},

@@ -44,6 +44,15 @@ impl Side {
         }
     }
 
+    /// The node's zone.
+    #[must_use]
+    pub const fn zone(self) -> &'static str {
+        match self {
+            Self::Near => "here",
+            Self::Far => "there",
+        }
+    }
+
     /// The node's pods of the pool, by number; after them comes its client pod.
     #[must_use]
     pub const fn pods(self) -> [usize; 3] {

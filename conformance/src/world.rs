@@ -22,7 +22,7 @@ pub const NODE: &str = Side::Near.node();
 /// The far one.
 pub const OTHER_NODE: &str = Side::Far.node();
 /// Their zones.
-pub const ZONES: [&str; 2] = ["here", "there"];
+pub const ZONES: [&str; 2] = [Side::Near.zone(), Side::Far.zone()];
 /// The API server's address in both worlds.
 pub const API: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 1);
 /// The networks of all ClusterIPs.
