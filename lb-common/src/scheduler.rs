@@ -99,6 +99,19 @@ impl Scheduler {
         self as u8
     }
 
+    /// Do weights decide how much a backend gets? (Weight 0 takes it out with all of them.)
+    #[must_use]
+    pub const fn weighs(self) -> bool {
+        match self {
+            Self::Random
+            | Self::WeightedRoundRobin
+            | Self::WeightedLeastConnections
+            | Self::Maglev
+            | Self::TwoChoices => true,
+            Self::RoundRobin | Self::LeastConnections | Self::SourceHash => false,
+        }
+    }
+
     /// The scheduler of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -134,6 +134,8 @@ pub const TABLE: &[Bad] = &[
         yaml: concat!(service!("p50", "10.96.7.50", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/on-backend-removal: reset-after}"), slice!("p50", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "weights-unreadable", said: OfService("p61", "annotation lb-agent.io/weights: \"rack=7:1\" is of none of zone, node, pod and *"), serves: Some(("10.96.7.61", 80, 1)), api: Takes,
         yaml: concat!(service!("p61", "10.96.7.61", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/weights: 'rack=7:1'}"), slice!("p61", "[{addresses: [10.1.1.1]}]")) },
+    Bad { name: "slow-start-unreadable", said: OfService("p62", "annotation lb-agent.io/slow-start: \"30\" is not a duration from 1s to 1h"), serves: Some(("10.96.7.62", 80, 1)), api: Takes,
+        yaml: concat!(service!("p62", "10.96.7.62", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/slow-start: '30'}"), slice!("p62", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "annotation-unknown", said: OfService("p23", "annotation lb-agent.io/shceduler is unknown"), serves: Some(("10.96.7.23", 80, 1)), api: Takes,
         yaml: concat!(service!("p23", "10.96.7.23", "ports: [{name: http, port: 80}]", ", annotations: {lb-agent.io/shceduler: rr}"), slice!("p23", "[{addresses: [10.1.1.1]}]")) },
     Bad { name: "affinity-timeout-out-of-range", said: OfService("p24", "timeoutSeconds 100000 is not in 1-86400: 10800 holds"), serves: Some(("10.96.7.24", 80, 1)), api: Refuses,

@@ -5,11 +5,11 @@ mod report;
 
 use std::sync::Arc;
 
-use lb_common::{frontend::scope, scheduler::Scheduler};
+use lb_common::{Proto, frontend::scope, scheduler::Scheduler};
 pub use report::{Explanation, Front, Judged, Pool};
 
 use crate::{
-    model::{ObjectKey, Policy, Service, ServiceType, Slice},
+    model::{ObjectKey, Policy, Service, ServiceType, Slice, slow_start::PARTS},
     names::record::{kinds, protocol, shown},
     plan::{
         self, FrontendKey, IpFamily, PlanConfig, TrafficPolicy,
@@ -35,6 +35,8 @@ pub struct Facts<'a> {
 pub trait Programmed {
     /// Do the maps lead this frontend to the Service?
     fn holds(&self, key: &FrontendKey) -> bool;
+    /// The parts of its weight that a new endpoint has under slow start; `None` for all others.
+    fn parts(&self, endpoint: &Candidate<'_>, proto: Proto) -> Option<u8>;
     /// What is not programmed as asked, beyond what the plan says.
     fn problems(&self) -> Vec<String>;
 }
@@ -85,7 +87,10 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
                     .to_owned(),
                 refused: pool.refused.as_ref().map(ToString::to_string),
                 endpoints: judged
-                    .map(|(c, rule)| judge(c, *rule, place, &service.key))
+                    .map(|(c, rule)| {
+                        let parts = programmed.and_then(|p| p.parts(c, pool.id.proto));
+                        judge(c, *rule, parts, place, &service.key)
+                    })
                     .collect(),
             }
         })
@@ -170,8 +175,20 @@ fn fronts(plan: &plan::ServicePlan, programmed: Option<&dyn Programmed>) -> Vec<
     all
 }
 
-fn judge(c: &Candidate<'_>, rule: Rule, place: Place<'_>, service: &ObjectKey) -> Judged {
+fn judge(
+    c: &Candidate<'_>,
+    rule: Rule,
+    parts: Option<u8>,
+    place: Place<'_>,
+    service: &ObjectKey,
+) -> Judged {
     let e = c.endpoint;
+    let new = match parts {
+        Some(parts) if rule.admits() => {
+            format!("; new: slow start gives it {parts}/{PARTS} of its weight")
+        }
+        _ => String::new(),
+    };
     let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
     Judged {
         address: std::net::SocketAddr::new(c.addr.into(), c.port).to_string(),
@@ -182,7 +199,7 @@ fn judge(c: &Candidate<'_>, rule: Rule, place: Place<'_>, service: &ObjectKey) -
         node: text(&e.node),
         zone: text(&e.zone),
         eligible: rule.admits(),
-        rule: sentence(c, rule, place),
+        rule: sentence(c, rule, place) + &new,
     }
 }
 

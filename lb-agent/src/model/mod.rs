@@ -14,6 +14,7 @@ pub mod node;
 pub mod passive_health;
 pub mod removal;
 pub mod service;
+pub mod slow_start;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod weights;
@@ -32,4 +33,5 @@ pub use node::Node;
 pub use passive_health::PassiveHealth;
 pub use removal::Removal;
 pub use service::{Policy, Service, ServicePort, ServiceType};
+pub use slow_start::SlowStart;
 pub use weights::{Weights, Whereabouts};

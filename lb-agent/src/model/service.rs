@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, Forwarding, ObjectKey, PassiveHealth, Removal, Weights};
+use super::{Cidr, Forwarding, ObjectKey, PassiveHealth, Removal, SlowStart, Weights};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +42,9 @@ pub struct Service {
     pub removal: Option<Removal>,
     /// From the annotation `lb-agent.io/weights`.
     pub weights: Weights,
+    /// From the annotation `lb-agent.io/slow-start`; `None`: new endpoints have their whole share at
+    /// once.
+    pub slow_start: Option<SlowStart>,
     /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
     pub forwarding: Option<Forwarding>,
     /// From the annotation `lb-agent.io/passive-health`; `None` is the agent's default.

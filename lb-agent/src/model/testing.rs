@@ -93,6 +93,7 @@ impl Service {
             scheduler: None,
             removal: None,
             weights: Weights::default(),
+            slow_start: None,
             forwarding: None,
             passive_health: None,
             problems: vec![],

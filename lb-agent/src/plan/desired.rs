@@ -15,6 +15,7 @@ use super::{
     no_local::NoLocal,
     slots::{self, Slots},
 };
+use crate::model::slow_start::PARTS;
 
 /// What one Service needs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -176,6 +177,23 @@ impl MemberFlags {
         self.0 & other.0 == other.0
     }
 
+    /// New to its Service, with so many of [`PARTS`] of its weight, fewer than all: no matter of the
+    /// maps' members, only of slots.
+    #[must_use]
+    pub fn starting(self, parts: u8) -> Self {
+        Self(self.0 & !STARTING | u32::from(parts) << STARTING_SHIFT)
+    }
+
+    /// The parts of its weight that it has.
+    #[must_use]
+    pub fn parts(self) -> u8 {
+        let [_, low, ..] = (self.0 & STARTING).to_le_bytes();
+        match low {
+            0 => PARTS,
+            parts => parts,
+        }
+    }
+
     /// With this weight, which is not 0: who weighs nothing is not eligible.
     #[must_use]
     pub fn weighing(self, weight: u16) -> Self {
@@ -207,6 +225,10 @@ impl MemberFlags {
     }
 }
 
+/// Where the parts of a new member stand; 0 in one that is not new.
+const STARTING: u32 = 0xf << STARTING_SHIFT;
+const STARTING_SHIFT: u32 = 8;
+
 const _: () = assert!(
     MemberFlags::ELIGIBLE.0 == member::ELIGIBLE
         && MemberFlags::SERVING.0 == member::SERVING
@@ -229,8 +251,12 @@ impl fmt::Debug for MemberFlags {
             .filter(|(bit, _)| self.has(*bit))
             .try_for_each(|(_, c)| write!(f, "{c}"))?;
         match self.weight() {
-            member::WEIGHT => Ok(()),
-            weight => write!(f, "{weight}"),
+            member::WEIGHT => {}
+            weight => write!(f, "{weight}")?,
+        }
+        match self.parts() {
+            PARTS => Ok(()),
+            parts => write!(f, "*{parts}/{PARTS}"),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod frontends;
 pub mod no_local;
 pub mod quarantine;
 pub mod slots;
+pub mod slow_start;
 pub mod topology;
 
 use std::{
@@ -106,6 +107,10 @@ pub fn plan(
         part.plan(&facts, &mut plan);
     }
     problems_of_slots(&mut plan);
+    if service.slow_start.is_some() {
+        let scheduler = service.scheduler.unwrap_or(config.scheduler);
+        plan.problems.extend(slow_start::problem(scheduler));
+    }
     frontends::set_ping_pools(&mut plan);
     plan.health = endpoints::health(service, &facts.weighed, &config.node_name);
     plan

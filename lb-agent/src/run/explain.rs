@@ -1,11 +1,13 @@
 //! Answers what verbs ask about a Service, from what the engine knows and has written.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
+
+use lb_common::Proto;
 
 use crate::{
     explain::{Facts, Programmed, explain},
-    model::ObjectKey,
-    plan::FrontendKey,
+    model::{ObjectKey, Service},
+    plan::{FrontendKey, endpoints::Candidate},
     serve::local::{Answer, Asked},
     sync::Engine,
 };
@@ -45,6 +47,8 @@ fn about(key: &ObjectKey, engine: &Engine) -> Answer {
     };
     let served = engine.served(key);
     let written = Written {
+        engine,
+        service,
         frontends: served.into_iter().map(|(key, _)| key).collect(),
         problems: engine.problems().remove(key).unwrap_or_default(),
     };
@@ -52,15 +56,22 @@ fn about(key: &ObjectKey, engine: &Engine) -> Answer {
     serde_json::to_value(explanation).map_or(Answer::NotFound, Answer::Found)
 }
 
-struct Written {
+struct Written<'a> {
+    engine: &'a Engine,
+    service: &'a Service,
     frontends: HashSet<FrontendKey>,
     problems: Vec<String>,
 }
 
-impl Programmed for Written {
+impl Programmed for Written<'_> {
     fn holds(&self, key: &FrontendKey) -> bool {
         self.frontends.contains(key)
     }
+    fn parts(&self, endpoint: &Candidate<'_>, proto: Proto) -> Option<u8> {
+        let place = (endpoint.addr, endpoint.port, proto);
+        self.engine.parts(self.service, place, Instant::now())
+    }
+
     fn problems(&self) -> Vec<String> {
         self.problems.clone()
     }

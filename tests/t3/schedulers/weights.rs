@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_common::scheduler::Scheduler;
 use testbed::{
-    agent::{CHANGE, Start},
+    agent::{self, CHANGE, Start},
     agent_output,
     lan::Offloads,
     manifest::Service,
@@ -146,5 +146,58 @@ fn packets(hook: Hook) -> Result<()> {
         ensure!(other != name, "{hook}: {name} drains, and got a connection");
     }
     ensure!(kept.ask("still there?")?.name == name);
+    Ok(())
+}
+
+#[test]
+fn the_share_of_a_new_endpoint_grows() -> Result<()> {
+    const SLOW_START: &str = "lb-agent.io/slow-start";
+    // A share stays a tenth for 400 s: as long as this test has not shown it.
+    let of = |node: &_, pods: usize, slow: &str| -> Service {
+        let endpoints = one_node::web_pods(node).into_iter().take(pods);
+        service(WRR)
+            .port(PORT, TARGET)
+            .endpoints(endpoints)
+            .annotate(SLOW_START, slow)
+    };
+    let bed = OneNode::with(Start::new(), |node| vec![of(node, 2, "1h")])?;
+    let turns = |count: usize| -> Result<[usize; 3]> {
+        let mut turns = [0; 3];
+        for _ in 0..count {
+            let name = bed
+                .client()
+                .ask(Kind::Tcp, vip(WRR).at(Family::V4, PORT))?
+                .name;
+            let at = WEB.iter().position(|web| *web == name);
+            turns[at.context("another pod answers")?] += 1;
+        }
+        Ok(turns)
+    };
+    let seen = turns(4)?;
+    ensure!(
+        seen == [2, 2, 0],
+        "those that were first are not new: {seen:?}"
+    );
+    bed.apply(&of(&bed.node, 3, "1h"))?;
+    poll::until_true(CHANGE, "the new one has connections", || {
+        Ok(turns(21)?[2] > 0)
+    })?;
+    let seen = turns(42)?;
+    ensure!(
+        seen == [20, 20, 2],
+        "a tenth of the others' turns: {seen:?}"
+    );
+    let words = agent::verb(&bed.node, &["explain", "svc/by-wrr"])?;
+    ensure!(words.contains("new: slow start gives it 1/10"), "{words}");
+
+    // A second is over soon, and each step is written by itself.
+    bed.apply(&of(&bed.node, 3, "1s"))?;
+    poll::until_true(CHANGE, "its share is whole", || {
+        let words = agent::verb(&bed.node, &["explain", "svc/by-wrr"])?;
+        Ok(!words.contains("slow start"))
+    })?;
+    poll::until_true(CHANGE, "it has as many turns", || {
+        Ok(turns(18)? == [6, 6, 6])
+    })?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod imports;
+mod orphans;
 mod rooms;
 
 use std::process::Command;
@@ -26,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
     let root = root()?;
     for (name, outcome) in [
         ("rooms", rooms::check(&root)),
+        ("files without a module", orphans::check(&root)),
         ("paths in docs/architecture.md", architecture::check(&root)),
     ] {
         println!("lint: {name}");

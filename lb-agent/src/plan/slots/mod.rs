@@ -7,6 +7,7 @@ mod weighted;
 use lb_common::scheduler::Scheduler;
 
 use super::desired::{Member, MemberFlags};
+use crate::model::slow_start::PARTS;
 
 /// Slots of one Service at most, a quarter of those that `lb_slots` has by default, so that none
 /// fills it for the others. Its pools share them evenly; one that has more backends than its share
@@ -41,7 +42,7 @@ pub fn slots(scheduler: Scheduler, members: &[Member], share: usize) -> Slots {
         .zip(members)
         .filter(|(_, m)| m.flags.has(MemberFlags::ELIGIBLE))
         .collect();
-    let weights: Vec<u16> = eligible.iter().map(|(_, m)| m.flags.weight()).collect();
+    let weights = weights(&eligible);
     let differ = weights.windows(2).any(|w| w[0] != w[1]);
     let mut slots = Slots::default();
     let places: Vec<usize> = match scheduler {
@@ -68,6 +69,22 @@ pub fn slots(scheduler: Scheduler, members: &[Member], share: usize) -> Slots {
     };
     slots.members = places.into_iter().map(|place| eligible[place].0).collect();
     slots
+}
+
+/// What each weighs beside the others. Where some have parts of their weights only, all are counted
+/// in parts, brought down until they fit; each keeps one.
+fn weights(members: &[(u32, &Member)]) -> Vec<u16> {
+    let flags = || members.iter().map(|(_, member)| member.flags);
+    if flags().all(|flags| flags.parts() == PARTS) {
+        return flags().map(MemberFlags::weight).collect();
+    }
+    let parts: Vec<u32> = flags()
+        .map(|flags| u32::from(flags.weight()) * u32::from(flags.parts()))
+        .collect();
+    let most = parts.iter().copied().max().unwrap_or(0);
+    let divisor = most.div_ceil(u32::from(u16::MAX)).max(1);
+    let one = |parts: u32| u16::try_from(parts / divisor).unwrap_or(u16::MAX).max(1);
+    parts.into_iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Engine;
 use crate::{
     model::ObjectKey,
     plan::{Member, Pool, desired::MemberFlags},
@@ -18,8 +17,6 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Leavers {
     all: BTreeMap<(u32, u32), Leaver>,
-    /// `None` until a time is brought: nothing is kept then.
-    now: Option<Instant>,
 }
 
 struct Leaver {
@@ -41,15 +38,32 @@ impl Leavers {
         }
     }
 
+    /// Services of which a backend goes by now; each backend is named once.
+    pub(super) fn gone(&mut self, now: Instant) -> impl Iterator<Item = ObjectKey> {
+        let due = move |leaver: &&mut Leaver| leaver.until <= now && !leaver.planned;
+        self.all.values_mut().filter(due).map(|leaver| {
+            leaver.planned = true;
+            leaver.service.clone()
+        })
+    }
+
+    /// When the next backend goes.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let all = self.all.values().filter(|leaver| !leaver.planned);
+        all.map(|leaver| leaver.until).min()
+    }
+
     /// Adds to the pool's members those that the maps still hold, and that have not left long ago.
+    /// Before there is a time, nothing is kept.
     pub(super) fn keep(
         &mut self,
         service: &ObjectKey,
         pool: &mut Pool,
         index: u32,
         mirror: &Mirror,
+        now: Option<Instant>,
     ) {
-        let (Some(grace), Some(now)) = (pool.grace, self.now) else {
+        let (Some(grace), Some(now)) = (pool.grace, now) else {
             self.forget(index);
             return;
         };
@@ -100,22 +114,3 @@ impl Leavers {
 
 /// A time that no agent sees the end of.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
-
-impl Engine {
-    /// It is this late. Services whose backends go by now are planned at the next sync.
-    pub fn set_time(&mut self, now: Instant) {
-        self.leavers.now = Some(now);
-        let all = self.leavers.all.values_mut();
-        for leaver in all.filter(|leaver| leaver.until <= now && !leaver.planned) {
-            leaver.planned = true;
-            self.dirty.insert(leaver.service.clone());
-        }
-    }
-
-    /// When the next backend goes.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
-        let all = self.leavers.all.values().filter(|leaver| !leaver.planned);
-        all.map(|leaver| leaver.until).min()
-    }
-}

@@ -6,17 +6,20 @@ mod ownership;
 mod queries;
 mod retry;
 mod stale_sockets;
+mod starters;
 mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    time::Instant,
 };
 
 use lb_common::frontend::{self, NodePortKey, VipKey, scope};
 use leavers::Leavers;
 use queries::Recheck;
 pub use stale_sockets::Association;
+use starters::{Newcomers, Starters};
 pub use watched::Watched;
 
 use super::{
@@ -56,6 +59,9 @@ pub struct Engine {
     pub(super) checks: BTreeMap<ObjectKey, HealthCheck>,
     addresses_dirty: bool,
     leavers: Leavers,
+    starters: Starters,
+    /// The time that [`Engine::set_time`] brought; `None` before it does.
+    now: Option<Instant>,
     /// Services with passive health.
     watching: BTreeSet<ObjectKey>,
     /// Services whose removal policy resets connections.
@@ -95,6 +101,8 @@ impl Engine {
             checks: BTreeMap::new(),
             addresses_dirty: false,
             leavers: Leavers::default(),
+            starters: Starters::default(),
+            now: None,
             watching: BTreeSet::new(),
             resetting: BTreeSet::new(),
             problems_changed: false,
@@ -162,6 +170,21 @@ impl Engine {
             };
             self.mirror.node_ports().written(&key).is_some()
         })
+    }
+
+    /// It is this late. Services of which a backend goes by now, or one has a larger share, are
+    /// planned at the next sync.
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = Some(now);
+        self.dirty.extend(self.leavers.gone(now));
+        self.dirty.extend(self.starters.grown(now));
+    }
+
+    /// When the next backend goes, or has a larger share.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        let both = self.leavers.next().into_iter().chain(self.starters.next());
+        both.min()
     }
 
     /// Writes what has changed since the last call, and retries what failed then, except what did
@@ -321,6 +344,12 @@ impl Engine {
             }
         };
         self.own_frontends(service, &plan, &indices);
+        let newcomers = if self.synced {
+            Newcomers::Start
+        } else {
+            Newcomers::Old
+        };
+        self.starters.apply(service, &mut plan, self.now, newcomers);
         for (pool, index) in plan.pools.iter_mut().zip(&indices) {
             if let Some(error) = pool.refused.clone() {
                 report.failed.push(Failure {
@@ -331,7 +360,8 @@ impl Engine {
             }
             let quarantined = self.cluster.quarantined(&service.key);
             plan::quarantine::apply(pool, quarantined);
-            self.leavers.keep(&service.key, pool, *index, &self.mirror);
+            self.leavers
+                .keep(&service.key, pool, *index, &self.mirror, self.now);
             match Job::new(&service.key, pool, *index, &mut self.mirror, maps, report) {
                 Some(job) => jobs.push(job),
                 None => self.mirror.verify(*index),
@@ -390,6 +420,7 @@ impl Engine {
         self.errors.remove(key);
         self.watching.remove(key);
         self.resetting.remove(key);
+        self.starters.forget(key);
         self.problems_changed |= self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {
             return;

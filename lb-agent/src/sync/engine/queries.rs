@@ -1,10 +1,12 @@
 //! What the engine reports when asked: problems, health checks, how full the maps are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
+
+use lb_common::{Addr, Proto};
 
 use super::{Engine, Planned};
 use crate::{
-    model::ObjectKey,
+    model::{ObjectKey, Service},
     plan::{FrontendKey, PoolId, no_local::NoLocal},
     sync::report::{HealthCheck, Snapshot},
 };
@@ -116,6 +118,13 @@ impl Engine {
         // The mark of a VIP leads nowhere; the pool that it names decides about ping.
         let leads = |key: &FrontendKey| !matches!(key, FrontendKey::Address(key) if key.port == 0);
         served.filter(|(key, _)| leads(key)).collect()
+    }
+
+    /// The parts of its weight that an endpoint of this Service has now, by address, port and
+    /// protocol; `None` if it is not new.
+    #[must_use]
+    pub fn parts(&self, service: &Service, place: (Addr, u16, Proto), now: Instant) -> Option<u8> {
+        self.starters.parts(service, place, now)
     }
 
     /// Ports with a local-only policy and no endpoint on this node.

@@ -72,7 +72,10 @@ fn a_backend_stays_a_member_until_its_time_is_over() {
     let mut rig = rig(Some(Removal::ResetAfter(2 * HALF)), start);
     assert_eq!(one(&mut rig), 0);
     let dump = rig.dump();
-    assert!(dump.contains("-> 10.1.0.1:8080/TCP local\n  lets go of 10.1.0.2"), "{dump}");
+    assert!(
+        dump.contains("-> 10.1.0.1:8080/TCP local\n  lets go of 10.1.0.2"),
+        "{dump}"
+    );
     assert_eq!(rig.engine.next_due(), Some(start + 2 * HALF));
     assert_eq!(at(&mut rig, start + HALF), 0);
     assert!(!rig.engine.is_stale(&pair(2)));
@@ -91,7 +94,10 @@ fn one_that_comes_back_in_time_was_never_away() {
     let mut rig = rig(Some(Removal::Reset), start);
     let before = rig.dump();
     one(&mut rig);
-    assert!(!rig.engine.is_stale(&pair(2)), "it may move from slice to slice");
+    assert!(
+        !rig.engine.is_stale(&pair(2)),
+        "it may move from slice to slice"
+    );
     two(&mut rig);
     assert_eq!(rig.engine.next_due(), None);
     assert_eq!(at(&mut rig, start + HALF), 0);
@@ -107,7 +113,10 @@ fn another_agent_grants_the_time_anew() {
     let mut again = rig.restart();
     again.engine.set_time(start + 2 * HALF);
     let ends = vec![endpoint("10.1.0.1", "here")];
-    again.list(vec![web(Some(Removal::ResetAfter(HALF)))], vec![slice("web-1", ends)]);
+    again.list(
+        vec![web(Some(Removal::ResetAfter(HALF)))],
+        vec![slice("web-1", ends)],
+    );
     assert!(!again.engine.is_stale(&pair(2)));
     assert_eq!(again.engine.next_due(), Some(start + 3 * HALF));
     at(&mut again, start + 3 * HALF);
@@ -136,7 +145,10 @@ fn a_deleted_service_leaves_nothing_due() {
     one(&mut rig);
     rig.list(vec![], vec![]);
     assert_eq!(rig.engine.next_due(), None);
-    assert!(!rig.engine.is_stale(&pair(2)), "its policy has gone with it");
+    assert!(
+        !rig.engine.is_stale(&pair(2)),
+        "its policy has gone with it"
+    );
     rig.empty();
 }
 

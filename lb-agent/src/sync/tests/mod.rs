@@ -3,10 +3,12 @@
 mod audit;
 mod basic;
 pub(crate) mod fixtures;
+mod leavers;
 mod parts;
 mod random;
 mod readers;
 mod refused;
 mod restart;
 mod size;
+mod slow_start;
 mod stale_sockets;

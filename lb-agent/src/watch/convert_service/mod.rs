@@ -1,6 +1,8 @@
 //! Service: from the API's type to the model's. A bad value becomes a problem of the Service, and
 //! never loses the Service.
 
+pub mod annotations;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
@@ -10,28 +12,10 @@ use std::{
 use k8s_openapi::api::core::v1 as api;
 
 use super::object::{NotOurs, PROXY_NAME, carries, key, number_and_proto, port};
-use crate::model::{
-    Cidr, Forwarding, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort, ServiceType,
-    Weights, cidr::parse_ip,
-};
+use crate::model::{Cidr, Policy, Service, ServicePort, ServiceType, cidr::parse_ip};
 
-/// Chooses the scheduler of one Service.
-pub const SCHEDULER: &str = "lb-agent.io/scheduler";
-/// What becomes of connections whose backend leaves the Service.
-pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
-/// Weights of its endpoints, by zone, node and pod.
-pub const WEIGHTS: &str = "lb-agent.io/weights";
-/// Chooses whom the backends of one Service see.
-pub const FORWARDING: &str = "lb-agent.io/forwarding";
-/// Whether backends whose handshakes fail are left out for a while.
-pub const PASSIVE_HEALTH: &str = "lb-agent.io/passive-health";
 /// Where `sessionAffinity: ClientIP` names no timeout, and the longest the API admits.
 const AFFINITY_SECS: (u32, u32) = (10_800, 86_400);
-/// Prefix of our annotations.
-const PREFIX: &str = "lb-agent.io/";
-/// Every annotation of a Service that is read.
-const ANNOTATIONS: &[&str] = &[SCHEDULER, PASSIVE_HEALTH, REMOVAL, WEIGHTS, FORWARDING];
-
 /// The Service, unless it is not ours.
 pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
     let key = key(&object.metadata);
@@ -71,7 +55,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
             ServiceType::ClusterIp
         }
     };
-    unknown_annotations(object, &mut problems);
+    annotations::unknown(object, &mut problems);
     let cluster_ips = one_a_family(addresses("clusterIPs", ips, &mut problems), &mut problems);
     let external = spec.external_ips.as_deref().unwrap_or_default();
     Ok(Service {
@@ -95,11 +79,12 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         affinity_secs: affinity(spec, &mut problems),
         source_ranges: source_ranges(spec, &mut problems),
         health_check_node_port: health_check_node_port(spec, &mut problems),
-        scheduler: scheduler(object, &mut problems),
-        removal: removal(object, &mut problems),
-        weights: weights(object, &mut problems),
-        forwarding: forwarding(object, &mut problems),
-        passive_health: passive_health(object, &mut problems),
+        scheduler: annotations::scheduler(object, &mut problems),
+        removal: annotations::removal(object, &mut problems),
+        weights: annotations::weights(object, &mut problems),
+        slow_start: annotations::slow_start(object, &mut problems),
+        forwarding: annotations::forwarding(object, &mut problems),
+        passive_health: annotations::passive_health(object, &mut problems),
         key,
         problems,
     })
@@ -276,82 +261,6 @@ fn health_check_node_port(
         ));
     }
     valid
-}
-
-fn unknown_annotations(object: &api::Service, problems: &mut Vec<String>) {
-    let names = object
-        .metadata
-        .annotations
-        .iter()
-        .flat_map(|all| all.keys());
-    for name in names.filter(|n| n.starts_with(PREFIX) && !ANNOTATIONS.contains(&n.as_str())) {
-        let known = ANNOTATIONS.join(", ");
-        problems.push(format!(
-            "annotation {name} is unknown: it changes nothing (known: {known})"
-        ));
-    }
-}
-
-fn annotation<'a>(object: &'a api::Service, name: &str) -> Option<&'a str> {
-    let annotations = object.metadata.annotations.as_ref()?;
-    annotations.get(name).map(String::as_str)
-}
-
-fn passive_health(object: &api::Service, problems: &mut Vec<String>) -> Option<PassiveHealth> {
-    let text = annotation(object, PASSIVE_HEALTH)?;
-    let found = PassiveHealth::parse(text);
-    if found.is_none() {
-        problems.push(format!(
-            "annotation {PASSIVE_HEALTH}: {text:?} is neither on nor off: the agent's default is used"
-        ));
-    }
-    found
-}
-
-fn removal(object: &api::Service, problems: &mut Vec<String>) -> Option<Removal> {
-    let text = annotation(object, REMOVAL)?;
-    let found = Removal::parse(text);
-    if found.is_none() {
-        let forms = Removal::FORMS;
-        problems.push(format!(
-            "annotation {REMOVAL}: {text:?} is none of {forms}: the agent's default is used"
-        ));
-    }
-    found
-}
-
-fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Scheduler> {
-    let name = annotation(object, SCHEDULER)?;
-    let found = Scheduler::parse(name.trim());
-    if found.is_none() {
-        let known = Scheduler::names();
-        problems.push(format!(
-            "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default is used"
-        ));
-    }
-    found
-}
-
-fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
-    let Some(text) = annotation(object, WEIGHTS) else {
-        return Weights::default();
-    };
-    let (weights, wrong) = Weights::parse(text);
-    let wrong = wrong.into_iter();
-    problems.extend(wrong.map(|problem| format!("annotation {WEIGHTS}: {problem}")));
-    weights
-}
-
-fn forwarding(object: &api::Service, problems: &mut Vec<String>) -> Option<Forwarding> {
-    let word = annotation(object, FORWARDING)?;
-    let found = Forwarding::parse(word.trim());
-    found
-        .map_err(|why| {
-            problems.push(format!(
-                "annotation {FORWARDING}: {word:?}: {why}; the agent's default is used"
-            ));
-        })
-        .ok()
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Scheduler;
 
 fn read(yaml: &str) -> api::Service {
     serde_saphyr::from_str(yaml).unwrap()
@@ -176,4 +177,27 @@ fn unreadable_source_ranges_admit_no_client() {
     let s =
         spec("{clusterIP: 10.96.0.1, loadBalancerSourceRanges: ['10.0.0.0/8', 'all']}").unwrap();
     assert_eq!(s.source_ranges, [cidr("10.0.0.0/8")]);
+}
+
+#[test]
+fn slow_start_is_read_and_a_bad_one_told() {
+    let with = |value: &str| {
+        service(&read(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/slow-start: {value}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+        )))
+        .unwrap()
+    };
+    let good = with("30s");
+    assert!(
+        good.slow_start.is_some() && good.problems.is_empty(),
+        "{:?}",
+        good.problems
+    );
+    let bad = with("half a minute");
+    assert_eq!(bad.slow_start, None);
+    assert!(
+        bad.problems[0].contains("half a minute") && bad.problems[0].contains("from 1s to 1h"),
+        "{:?}",
+        bad.problems
+    );
 }
