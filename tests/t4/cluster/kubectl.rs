@@ -60,7 +60,17 @@ fn agent_pod(api: &Client, name: &str, node: &Node) -> Result<()> {
         "app.kubernetes.io/component": "agent",
     });
     let pod: Pod = object(json!({
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "ownerReferences": [{
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "name": "lb-agent",
+                "uid": "9a1f2b30-0000-4000-8000-000000000001",
+                "controller": true,
+            }],
+        },
         "spec": {
             "nodeName": node.name(),
             "hostNetwork": true,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status as ExecStatus};
 use kube::{Api, api::AttachParams};
@@ -12,20 +12,28 @@ use super::{AgentPod, Answer, Nodes, Said, pods};
 
 /// The program in the agent's image.
 const PROGRAM: &str = "/lb-agent";
-/// Of output that is on its way.
+/// Bytes of output that are on their way.
 const BUFFER: usize = 64 << 10;
+/// MiB of output that are read of a node: more than twice the longest list, that of full flow tables
+/// of default size in JSON.
+const MOST: u64 = 256;
 /// Of a verb that ended with another exit code than 0: `metav1.StatusReason`, and the cause that
 /// has the code.
 const NON_ZERO: &str = "NonZeroExitCode";
 const EXIT_CODE: &str = "ExitCode";
 
-/// What each agent answers, in the order of nodes. `longer` is what the verb takes by itself.
-pub(super) async fn all(
+/// What each agent answers, in the order of nodes.
+pub(super) async fn all(nodes: &Nodes<'_>, words: &[String]) -> Result<Vec<Answer>> {
+    within(nodes, words, |_| nodes.agents.timeout).await
+}
+
+/// The same, with a limit for each node.
+pub(super) async fn within(
     nodes: &Nodes<'_>,
     words: &[String],
-    longer: Duration,
+    limit: impl Fn(&str) -> Duration,
 ) -> Result<Vec<Answer>> {
-    let limit = nodes.agents.timeout + longer;
+    let limit = &limit;
     let asked = pods::find(nodes)
         .await?
         .into_iter()
@@ -33,7 +41,7 @@ pub(super) async fn all(
             let (pod, said) = match pod {
                 Ok(pod) => {
                     let name = format!("{}/{}", pod.namespace, pod.name);
-                    (Some(name), in_time(nodes, &pod, words, limit).await)
+                    (Some(name), in_time(nodes, &pod, words, limit(&node)).await)
                 }
                 Err(error) => (None, Err(error)),
             };
@@ -78,19 +86,24 @@ async fn exec(nodes: &Nodes<'_>, pod: &AgentPod, words: &[String]) -> Result<Sai
     let mut process = api.exec(&pod.name, command, &params).await?;
     let status = process.take_status().context("no status is sent")?;
     let (out, err) = (process.stdout(), process.stderr());
-    let (out, err, status) = tokio::join!(whole(out), whole(err), status);
+    let ended = async { Ok(status.await) };
+    let (out, err, status) = tokio::try_join!(whole(out, MOST), whole(err, MOST), ended)?;
     process.join().await.context("the connection broke")?;
     Ok(Said {
-        out: out?,
-        err: err?,
+        out,
+        err,
         code: code(status.context("the connection broke before the command ended")?)?,
     })
 }
 
-async fn whole(stream: Option<impl AsyncRead + Unpin>) -> Result<String> {
+async fn whole(stream: Option<impl AsyncRead + Unpin>, most: u64) -> Result<String> {
     let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
-        stream.read_to_end(&mut bytes).await.context("read")?;
+    if let Some(stream) = stream {
+        let mut left = stream.take(most << 20);
+        left.read_to_end(&mut bytes).await.context("read")?;
+        let mut rest = left.into_inner().take(1);
+        let more = rest.read(&mut [0]).await.context("read")?;
+        ensure!(more == 0, "it says more than {most} MiB: ask for less");
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -135,5 +148,15 @@ mod tests {
         let absent = json!({"status": "Failure", "message": "no such container"});
         let error = of(absent).unwrap_err().to_string();
         assert_eq!(error, "no such container");
+    }
+
+    #[tokio::test]
+    async fn what_is_read_of_a_node_has_a_bound() {
+        let mib = vec![b'x'; 1 << 20];
+        let all = whole(Some(&mib[..]), 1).await.unwrap();
+        assert_eq!(all.len(), mib.len());
+        let longer = [&mib[..], b"y"].concat();
+        let error = whole(Some(&longer[..]), 1).await.unwrap_err();
+        assert_eq!(error.to_string(), "it says more than 1 MiB: ask for less");
     }
 }

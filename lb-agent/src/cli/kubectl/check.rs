@@ -1,16 +1,16 @@
 //! `kubectl lb check`: what nodes miss; what several miss is one line.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, word};
-use crate::cli::{args::CheckOutput, get::columns, output::print};
+use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, shown, word};
+use crate::cli::{args::CheckOutput, get::listing::Headers, output::print};
 
 /// Carries the verb out; fails where it does on a node.
 pub(super) async fn run(nodes: &Nodes<'_>, output: CheckOutput) -> Result<Outcome> {
     let words = ["check", "--output", "json"].map(str::to_owned);
-    let documents = documents(ask::all(nodes, &words, Duration::ZERO).await?);
+    let documents = documents(ask::all(nodes, &words).await?);
     print(&match output {
         CheckOutput::Json => json(&documents)?,
         CheckOutput::Table | CheckOutput::Short => table(&documents, output),
@@ -61,7 +61,8 @@ pub(super) fn table(documents: &[Document], output: CheckOutput) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let mut text = String::new();
     if !rows.is_empty() {
-        text = columns::borderless(&["NODE", "VERDICT", "CHECK", "REMEDY", "DOCS"], rows);
+        let head = ["NODE", "VERDICT", "CHECK", "REMEDY", "DOCS"];
+        text = shown::table(&head, rows, Headers::Shown);
     }
     if output == CheckOutput::Short {
         let _ = writeln!(text, "{good} of {all} ok on {answered} nodes");

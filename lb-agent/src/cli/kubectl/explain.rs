@@ -1,7 +1,5 @@
 //! `kubectl lb explain`: why, on each node; those that say the same are shown together.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::{Nodes, Outcome, ask, documents, json, outcome, texts};
@@ -14,7 +12,7 @@ use crate::cli::{
 /// Carries the verb out.
 pub(super) async fn run(nodes: &Nodes<'_>, explain: &SubjectArgs) -> Result<Outcome> {
     let words = words(explain);
-    let answers = ask::all(nodes, &words, Duration::ZERO).await?;
+    let answers = ask::all(nodes, &words).await?;
     if explain.output == Form::Json {
         let documents = documents(answers);
         print(&json(&documents)?)?;

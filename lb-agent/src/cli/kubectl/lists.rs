@@ -1,23 +1,28 @@
 //! `kubectl lb get`: the lists of all nodes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use clap::{ValueEnum as _, builder::PossibleValue};
 use serde_json::Value;
 
 use super::{
-    Document, Nodes, Outcome, ask, documents, items, json, list, outcome, service, texts, word,
+    Answer, Document, Nodes, Outcome, Said, ask, documents, items, json, list, outcome, service,
+    shown::{self, lines, shown},
+    texts, word,
 };
 use crate::cli::{
     args::{ListArgs, ListOutput, What},
     get::{
-        Labels, columns,
+        Labels,
         filter::NOTHING,
         listing::{Headers, sort, yaml},
     },
     output::print,
 };
+
+/// What a node without anything of what is named has, in JSON.
+pub(super) const NO_ITEMS: &str = "{\"items\": []}";
 
 /// A column of a table: its head, and its cell of an item.
 struct Column {
@@ -33,12 +38,11 @@ pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
         return names(nodes, get).await;
     }
     let words = words(get, "json");
-    let mut answers = ask::all(nodes, &words, Duration::ZERO).await?;
-    found_somewhere(&mut answers)?;
-    let documents = documents(answers);
+    let answers = ask::all(nodes, &words).await?;
+    let documents = documents(found_somewhere(answers, NO_ITEMS)?);
     let text = match get.output {
         ListOutput::Json => json(&documents)?,
-        ListOutput::Yaml => yaml(&list(&documents))?,
+        ListOutput::Yaml => lines(&yaml(&list(&documents))?),
         ListOutput::Table | ListOutput::Wide | ListOutput::Name => table(&documents, get)?,
     };
     print(&text)?;
@@ -47,9 +51,8 @@ pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
 
 /// Each name once.
 async fn names(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
-    let mut answers = ask::all(nodes, &words(get, "name"), Duration::ZERO).await?;
-    found_somewhere(&mut answers)?;
-    let (texts, outcome) = texts(answers);
+    let answers = ask::all(nodes, &words(get, "name")).await?;
+    let (texts, outcome) = texts(found_somewhere(answers, "")?);
     let mut seen = BTreeSet::new();
     let lines = texts.iter().flat_map(|(_, text)| text.lines());
     let lines = lines.filter(|line| seen.insert(*line));
@@ -75,27 +78,29 @@ fn words(get: &ListArgs, output: &str) -> Vec<String> {
     words
 }
 
-/// What is named need not be on every node: a connection is on one. A node without it has an empty
-/// list, unless none has it.
-fn found_somewhere(answers: &mut [super::Answer]) -> Result<()> {
-    let lacks = |answer: &super::Answer| {
-        let said = answer.said.as_ref().ok();
-        said.filter(|said| said.code != 0 && said.err.contains(NOTHING))
-            .map(super::Said::error)
-    };
-    if answers.iter().all(|answer| lacks(answer).is_some()) {
-        let mut all = answers.iter().filter_map(lacks);
-        return all.next().map_or(Ok(()), Err);
+/// What is named need not be on every node: a connection is on one. A node without it has `nothing`,
+/// unless none has it.
+pub(super) fn found_somewhere(mut answers: Vec<Answer>, nothing: &str) -> Result<Vec<Answer>> {
+    let absent: Vec<&mut Said> = answers.iter_mut().filter_map(absent).collect();
+    let nowhere = absent.first().map(|said| said.error());
+    let count = absent.len();
+    for said in absent {
+        *said = Said {
+            out: nothing.to_owned(),
+            err: String::new(),
+            code: 0,
+        };
     }
-    for answer in answers {
-        if lacks(answer).is_some()
-            && let Ok(said) = &mut answer.said
-        {
-            said.code = 0;
-            "{\"items\": []}".clone_into(&mut said.out);
-        }
+    match nowhere {
+        Some(error) if count == answers.len() => Err(error),
+        _ => Ok(answers),
     }
-    Ok(())
+}
+
+/// Of a node that has nothing of what is named.
+fn absent(answer: &mut Answer) -> Option<&mut Said> {
+    let said = answer.said.as_mut().ok();
+    said.filter(|said| said.code != 0 && said.err.contains(NOTHING))
 }
 
 fn table(documents: &[Document], get: &ListArgs) -> Result<String> {
@@ -119,7 +124,7 @@ fn table(documents: &[Document], get: &ListArgs) -> Result<String> {
     } else {
         Headers::Shown
     };
-    let mut text = columns::columns(&head, rows.collect(), headers);
+    let mut text = shown::table(&head, rows.collect(), headers);
     text += &partial(documents);
     Ok(text)
 }
@@ -145,7 +150,7 @@ fn partial(documents: &[Document]) -> String {
     }
     let lines = all
         .into_iter()
-        .map(|(line, nodes)| format!("  {line} ({})\n", nodes.join(", ")));
+        .map(|(line, nodes)| format!("  {} ({})\n", shown(&line), nodes.join(", ")));
     let head = "\nPartially programmed, as last reported by the agents:\n";
     head.to_owned() + &lines.collect::<String>()
 }

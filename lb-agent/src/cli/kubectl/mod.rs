@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod lists;
 mod pods;
+mod shown;
 mod status;
 mod top;
 
@@ -24,6 +25,7 @@ use super::{
     get::API_VERSION,
 };
 use pods::AgentPod;
+use shown::{lines, tell};
 
 /// A node does not answer.
 const SILENT: u8 = 3;
@@ -56,8 +58,8 @@ struct Document {
     node: String,
     pod: Option<String>,
     output: Result<Value>,
-    /// Not that of success.
-    failed: bool,
+    /// Exit code of the verb, if it ran.
+    code: Option<i32>,
 }
 
 /// How it went.
@@ -120,41 +122,44 @@ async fn client(agents: &Agents) -> Result<Client> {
     Client::try_from(config).context("use the kubeconfig")
 }
 
-/// What each node said of `-o json`. What cannot be read is told on standard error.
+/// What each node said of `-o json`. What else it says is told on standard error, and what cannot be
+/// read.
 fn documents(answers: Vec<Answer>) -> Vec<Document> {
     let documents = answers.into_iter().map(|answer| {
         let Answer { node, pod, said } = answer;
-        let (output, failed) = match said {
-            Ok(said) => (said.json(), said.code != 0),
-            Err(error) => (Err(error), false),
+        let (output, code, beside) = match said {
+            Ok(said) => (said.json(), Some(said.code), said.err),
+            Err(error) => (Err(error), None, String::new()),
         };
-        if let Err(error) = &output {
-            eprintln!("lb-agent: node {node}: {error:#}");
+        match &output {
+            Ok(_) => tell(&node, &beside),
+            Err(error) => tell(&node, &format!("{error:#}")),
         }
         Document {
             node,
             pod,
             output,
-            failed,
+            code,
         }
     });
     documents.collect()
 }
 
-/// What each node said in words, as far as the verb has not failed there. What went wrong is told on
-/// standard error.
+/// What each node said in words, as far as the verb has not failed there. What else it says is told
+/// on standard error, and what went wrong.
 fn texts(answers: Vec<Answer>) -> (Vec<(String, String)>, Outcome) {
     let (mut texts, mut outcome) = (Vec::new(), Outcome::Good);
     for Answer { node, pod: _, said } in answers {
         let (error, of) = match said {
             Ok(said) if said.code == 0 => {
-                texts.push((node, said.out));
+                tell(&node, &said.err);
+                texts.push((node, lines(&said.out)));
                 continue;
             }
             Ok(said) => (said.error(), Outcome::Failed),
             Err(error) => (error, Outcome::Silent),
         };
-        eprintln!("lb-agent: node {node}: {error:#}");
+        tell(&node, &format!("{error:#}"));
         outcome = outcome.max(of);
     }
     (texts, outcome)
@@ -174,16 +179,16 @@ impl Said {
     fn error(&self) -> anyhow::Error {
         match self.err.trim() {
             "" => anyhow!("exit code {}", self.code),
-            words => anyhow!("{}", words.trim_start_matches("lb-agent: ").to_owned()),
+            words => anyhow!(lines(words.trim_start_matches("lb-agent: "))),
         }
     }
 }
 
 fn outcome(documents: &[Document]) -> Outcome {
-    let of = documents.iter().map(|d| match (&d.output, d.failed) {
-        (_, true) => Outcome::Failed,
-        (Err(_), false) => Outcome::Silent,
-        (Ok(_), false) => Outcome::Good,
+    let of = documents.iter().map(|d| match (&d.output, d.code) {
+        (_, Some(code)) if code != 0 => Outcome::Failed,
+        (Err(_), _) => Outcome::Silent,
+        (Ok(_), _) => Outcome::Good,
     });
     of.max().unwrap_or(Outcome::Good)
 }
@@ -198,10 +203,14 @@ struct OutputList<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct NodeOutput<'a> {
     node: &'a str,
     /// Namespace and name.
     pod: Option<&'a str>,
+    /// Of the verb, if it ran; 0 where this node alone lacks what is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
     /// What the verb writes with `-o json` there.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a Value>,
@@ -214,6 +223,7 @@ fn list(documents: &[Document]) -> OutputList<'_> {
     let items = documents.iter().map(|document| NodeOutput {
         node: &document.node,
         pod: document.pod.as_deref(),
+        exit_code: document.code,
         output: document.output.as_ref().ok(),
         error: document.output.as_ref().err().map(|e| format!("{e:#}")),
     });
@@ -225,7 +235,8 @@ fn list(documents: &[Document]) -> OutputList<'_> {
 }
 
 fn json(documents: &[Document]) -> Result<String> {
-    Ok(serde_json::to_string_pretty(&list(documents)).context("encode JSON")? + "\n")
+    let text = serde_json::to_string_pretty(&list(documents)).context("encode JSON")?;
+    Ok(shown::json(&text) + "\n")
 }
 
 /// The items of a node's list, each with the node.

@@ -1,6 +1,6 @@
 //! The agents' pods: one for each node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -37,10 +37,10 @@ pub(super) async fn find(nodes: &Nodes<'_>) -> Result<BTreeMap<String, Result<Ag
         .await
         .with_context(|| format!("the API server has not answered in {:?}", agents.timeout))?
         .context("list the agents' pods")?;
-    let found = by_node(pods.items);
+    let found = by_node(pods.items)?;
     ensure!(
         !found.is_empty(),
-        "no pod has the labels {} in {}: see --agent-selector and --agent-namespace",
+        "no pod of a DaemonSet with the labels {} is on its node's network in {}: see --agent-selector and --agent-namespace",
         agents.agent_selector,
         match &agents.agent_namespace {
             Some(namespace) => format!("namespace {namespace}"),
@@ -51,19 +51,40 @@ pub(super) async fn find(nodes: &Nodes<'_>) -> Result<BTreeMap<String, Result<Ag
 }
 
 /// Of several on a node, such as during an update, the one that commands can run in.
-fn by_node(pods: Vec<Pod>) -> BTreeMap<String, AgentPod> {
+///
+/// Whoever may make pods may give them the agents' labels. An agent is of a DaemonSet (Kubernetes
+/// removes a pod that claims one that does not own it) and on its node's network, which is not for
+/// everybody; and agents in two namespaces are those of two owners, who are not mixed.
+fn by_node(pods: Vec<Pod>) -> Result<BTreeMap<String, AgentPod>> {
     let mut found: BTreeMap<String, AgentPod> = BTreeMap::new();
+    let mut namespaces = BTreeSet::new();
     for pod in pods {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        if !is_of_daemon_set(&pod) {
+            continue;
+        }
+        let spec = pod.spec.clone().unwrap_or_default();
         // One without a node waits to be placed.
-        let Some(node) = node else { continue };
+        let (Some(node), Some(true)) = (spec.node_name, spec.host_network) else {
+            continue;
+        };
         let pod = agent(&pod);
+        namespaces.insert(pod.namespace.clone());
         match found.get(&node) {
             Some(known) if known.unfit.is_none() || pod.unfit.is_some() => {}
             _ => drop(found.insert(node, pod)),
         }
     }
-    found
+    ensure!(
+        namespaces.len() <= 1,
+        "pods with the agents' labels are in several namespaces, {}: name the agents' with --agent-namespace",
+        Vec::from_iter(namespaces).join(", ")
+    );
+    Ok(found)
+}
+
+fn is_of_daemon_set(pod: &Pod) -> bool {
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
 }
 
 fn agent(pod: &Pod) -> AgentPod {
@@ -117,8 +138,19 @@ mod tests {
             Value::Null
         };
         let value = json!({
-            "metadata": {"name": name, "namespace": "lb", "deletionTimestamp": at},
-            "spec": {"nodeName": node, "containers": []},
+            "metadata": {
+                "name": name,
+                "namespace": "lb",
+                "deletionTimestamp": at,
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1",
+                    "kind": "DaemonSet",
+                    "name": "lb-agent",
+                    "uid": "1",
+                    "controller": true,
+                }],
+            },
+            "spec": {"nodeName": node, "hostNetwork": true, "containers": []},
             "status": {"phase": phase},
         });
         serde_json::from_value(value).unwrap()
@@ -133,13 +165,37 @@ mod tests {
             [old.clone(), new.clone(), waiting.clone()],
             [waiting, new, old],
         ] {
-            let found = by_node(pods.into());
+            let found = by_node(pods.into()).unwrap();
             assert_eq!(found["a"].name, "new");
             assert_eq!(found["a"].container, "agent");
             assert_eq!(found["b"].unfit.as_deref(), Some("is Pending"));
             let chosen = chosen(found, &["c".to_owned(), "a".to_owned(), "a".to_owned()]);
             assert_eq!(chosen.keys().collect::<Vec<_>>(), ["a", "c"]);
             assert!(chosen["a"].is_ok() && chosen["c"].is_err());
+        }
+    }
+
+    #[test]
+    fn pods_of_others_are_no_agents() {
+        let agent = pod("agent", "a", "Running", false);
+        let mut tenants = pod("agent-0", "a", "Running", false);
+        tenants.metadata.namespace = Some("shop".to_owned());
+        let error = by_node(vec![tenants.clone(), agent.clone()]).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(" lb, shop: name") && error.contains("--agent-namespace"));
+        let mut alone = tenants.clone();
+        alone.metadata.owner_references = None;
+        let mut replica = tenants.clone();
+        let owners = replica.metadata.owner_references.iter_mut().flatten();
+        owners.for_each(|owner| "ReplicaSet".clone_into(&mut owner.kind));
+        for pod in [alone, replica] {
+            assert!(by_node(vec![pod]).unwrap().is_empty());
+        }
+        for network in [Some(false), None] {
+            tenants.spec.as_mut().unwrap().host_network = network;
+            let found = by_node(vec![tenants.clone(), agent.clone()]).unwrap();
+            assert_eq!(found["a"].namespace, "lb");
+            assert!(by_node(vec![tenants.clone()]).unwrap().is_empty());
         }
     }
 }

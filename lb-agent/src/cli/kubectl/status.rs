@@ -1,17 +1,15 @@
 //! `kubectl lb status`: a row for each node.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Document, Nodes, Outcome, ask, documents, json, outcome, word};
-use crate::cli::{args::Output, get::columns, output::print};
+use super::{Document, Nodes, Outcome, ask, documents, json, outcome, shown, word};
+use crate::cli::{args::Output, get::listing::Headers, output::print};
 
 /// Carries the verb out; fails where it does on a node.
 pub(super) async fn run(nodes: &Nodes<'_>, output: Output) -> Result<Outcome> {
     let words = ["status", "--output", "json"].map(str::to_owned);
-    let documents = documents(ask::all(nodes, &words, Duration::ZERO).await?);
+    let documents = documents(ask::all(nodes, &words).await?);
     print(&match output {
         Output::Json => json(&documents)?,
         Output::Table | Output::Wide => table(&documents, output),
@@ -68,7 +66,7 @@ fn table(documents: &[Document], output: Output) -> String {
         }
         row
     });
-    columns::borderless(&head, rows.collect())
+    shown::table(&head, rows.collect(), Headers::Shown)
 }
 
 /// `reason=count,…`

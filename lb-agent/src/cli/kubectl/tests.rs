@@ -2,7 +2,7 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::*;
-use crate::cli::args::CheckOutput;
+use crate::cli::{args::CheckOutput, get::filter::NOTHING};
 
 fn answer(node: &str, code: i32, out: &str, err: &str) -> Answer {
     let said = Said {
@@ -44,8 +44,8 @@ fn a_verb_that_fails_with_an_answer_is_no_node_without_one() {
     assert_eq!(
         list["items"],
         json!([
-            {"node": "a", "pod": "lb/a", "output": {}},
-            {"node": "c", "pod": "lb/c", "error": "open lb_frontends: no such file"},
+            {"node": "a", "pod": "lb/a", "exitCode": 0, "output": {}},
+            {"node": "c", "pod": "lb/c", "exitCode": 1, "error": "open lb_frontends: no such file"},
             {"node": "d", "pod": null, "error": "no pod of an agent is on this node"},
         ])
     );
@@ -73,4 +73,20 @@ fn what_several_nodes_miss_is_one_line() {
     assert_eq!(lines[3].join(" "), "2 of 5 ok on 2 nodes");
     let text = check::table(&documents, CheckOutput::Table);
     assert!(text.contains("kernel types"), "{text}");
+}
+
+#[test]
+fn what_is_on_one_node_alone_is_absent_on_no_node() {
+    let absent = |node| answer(node, 1, "", &format!("lb-agent: {NOTHING} x\n"));
+    let found = || answer("a", 0, "flow/x\n", "");
+    let named = lists::found_somewhere(vec![found(), absent("b")], "").unwrap();
+    let (texts, outcome) = texts(named);
+    let lines: Vec<&str> = texts.iter().flat_map(|(_, text)| text.lines()).collect();
+    assert_eq!((lines, outcome), (vec!["flow/x"], Outcome::Good));
+    let json = lists::found_somewhere(vec![absent("b"), silent("c")], lists::NO_ITEMS).unwrap();
+    let documents = documents(json);
+    assert_eq!(documents[0].output.as_ref().unwrap(), &json!({"items": []}));
+    assert_eq!(documents[1].code, None);
+    let error = lists::found_somewhere(vec![absent("b"), absent("c")], "").err();
+    assert_eq!(error.unwrap().to_string(), format!("{NOTHING} x"));
 }

@@ -1,14 +1,18 @@
 //! `kubectl lb top`: what each Service port does on each node, or on all together.
 
-use std::{collections::BTreeMap, io::IsTerminal as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
+    time::Duration,
+};
 
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, service, word};
+use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, service, shown, word};
 use crate::cli::{
     args::{Form, TopOnNodes, TopSort},
-    get::columns,
+    get::listing::Headers,
     output::{Reader, write},
     top::{CLEAR, HEAD},
 };
@@ -23,6 +27,8 @@ const FIELDS: [&str; 5] = [
 ];
 /// The one of [`FIELDS`] that is no rate.
 const ACTIVE: usize = 1;
+/// In one of so many rounds, a node that did not answer has as long as any other.
+const PATIENT: u64 = 10;
 /// Instead of a node where all are added up.
 const ALL: &str = "all";
 
@@ -42,8 +48,16 @@ pub(super) async fn run(nodes: &Nodes<'_>, top: &TopOnNodes) -> Result<Outcome> 
             .map(|n| format!("--namespace={n}")),
     );
     let mut worst = Outcome::Good;
-    loop {
-        let documents = documents(ask::all(nodes, &words, top.rates.interval).await?);
+    let mut silent = BTreeSet::new();
+    for round in 0.. {
+        let limit = |node: &str| {
+            let was_silent = silent.contains(node);
+            let limit = limit(nodes.agents.timeout, top.rates.interval, round, was_silent);
+            // The verb itself takes an interval.
+            limit + top.rates.interval
+        };
+        let documents = documents(ask::within(nodes, &words, limit).await?);
+        silent = silent_of(&documents);
         worst = worst.max(outcome(&documents));
         let text = match top.rates.output {
             Form::Json => json(&documents)?,
@@ -63,6 +77,23 @@ pub(super) async fn run(nodes: &Nodes<'_>, top: &TopOnNodes) -> Result<Outcome> 
         if documents.iter().all(|document| document.output.is_err()) {
             tokio::time::sleep(top.rates.interval.max(Duration::from_secs(1))).await;
         }
+    }
+    Ok(worst)
+}
+
+/// Nodes that have not answered.
+fn silent_of(documents: &[Document]) -> BTreeSet<String> {
+    let silent = documents.iter().filter(|d| d.code.is_none());
+    silent.map(|d| d.node.clone()).collect()
+}
+
+/// How long a node may take beside the interval that is shown. One that was silent does not hold the
+/// others up in each round.
+fn limit(timeout: Duration, interval: Duration, round: u64, was_silent: bool) -> Duration {
+    if was_silent && !round.is_multiple_of(PATIENT) {
+        timeout.min(interval)
+    } else {
+        timeout
     }
 }
 
@@ -97,5 +128,21 @@ fn table(documents: &[Document], top: &TopOnNodes) -> String {
         [node, name, protocol].into_iter().chain(numbers).collect()
     });
     let head: Vec<&str> = ["NODE"].into_iter().chain(HEAD).collect();
-    columns::borderless(&head, rows.collect())
+    shown::table(&head, rows.collect(), Headers::Shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_node_takes_an_interval_and_now_and_then_its_whole_time() {
+        let timeout = Duration::from_secs(15);
+        let interval = Duration::from_secs(1);
+        let of = |round, silent| limit(timeout, interval, round, silent);
+        assert_eq!(of(1, false), timeout);
+        assert_eq!(of(1, true), interval);
+        assert_eq!(of(PATIENT, true), timeout);
+        assert_eq!(limit(interval / 2, interval, 1, true), interval / 2);
+    }
 }
