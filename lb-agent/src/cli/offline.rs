@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::args::OfflineArgs;
 use crate::{
-    model::{Cidr, Cluster},
+    model::Cluster,
     plan::PlanConfig,
     watch::manifests::{self, FileProblem},
 };
@@ -25,9 +26,9 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Reads a folder, or a single file, for the Node of this name.
-    pub(super) fn read(dir: &Path, node: Option<&str>, external_ips: &[Cidr]) -> Result<Self> {
-        let node = node.unwrap_or_default();
+    /// Reads a folder, or a single file.
+    pub(super) fn read(dir: &Path, args: &OfflineArgs) -> Result<Self> {
+        let node = args.node_name.as_deref().unwrap_or_default();
         let read = manifests::read(dir, node)?;
         let mut cluster = Cluster::default();
         for event in read.lists {
@@ -35,7 +36,7 @@ impl Offline {
         }
         let config = PlanConfig {
             node_name: node.into(),
-            external_ips: external_ips.to_vec(),
+            external_ips: args.external_ip_cidrs.clone(),
             lb0: true,
             ..PlanConfig::default()
         };

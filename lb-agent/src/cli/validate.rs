@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::Result;
 
-use super::{args::Validate, offline::Offline, output::print};
-use crate::{
-    model::{Cidr, ObjectKey},
-    plan,
-    settings::file::ConfigFile,
+use super::{
+    args::{OfflineArgs, Validate},
+    offline::Offline,
+    output::print,
 };
+use crate::{model::ObjectKey, plan, settings::file::ConfigFile};
 
 /// Carries the verb out; 1 if anything cannot be read, or would not be programmed as it asks.
 pub fn run(args: &Validate) -> Result<ExitCode> {
@@ -19,8 +19,7 @@ pub fn run(args: &Validate) -> Result<ExitCode> {
         config(path, args.config_strict, &mut report);
     }
     if let Some(dir) = &args.manifests {
-        let node = args.node_name.as_deref();
-        folder(dir, node, &args.external_ip_cidrs, &mut report)?;
+        folder(dir, &args.offline, &mut report)?;
     }
     let Report { lines, errors } = report;
     print(
@@ -82,13 +81,8 @@ fn line_of(reason: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-fn folder(
-    dir: &Path,
-    node: Option<&str>,
-    external_ips: &[Cidr],
-    report: &mut Report,
-) -> Result<()> {
-    let read = Offline::read(dir, node, external_ips)?;
+fn folder(dir: &Path, args: &OfflineArgs, report: &mut Report) -> Result<()> {
+    let read = Offline::read(dir, args)?;
     let before = report.errors;
     for problem in &read.problems {
         report.error(problem.to_string());
@@ -192,11 +186,15 @@ mod tests {
             lines: Vec::new(),
             errors: 3,
         };
-        folder(dir.path(), None, &[], &mut report).unwrap();
+        let mut args = OfflineArgs {
+            node_name: None,
+            external_ip_cidrs: Vec::new(),
+        };
+        folder(dir.path(), &args, &mut report).unwrap();
         assert_eq!(report.errors, 4, "{:?}", report.lines);
         assert!(report.lines.last().unwrap().ends_with("1 problems"));
-        let admitted = ["198.18.0.0/15".parse().unwrap()];
-        folder(dir.path(), None, &admitted, &mut report).unwrap();
+        args.external_ip_cidrs = vec!["198.18.0.0/15".parse().unwrap()];
+        folder(dir.path(), &args, &mut report).unwrap();
         assert_eq!(report.errors, 4, "{:?}", report.lines);
         assert!(report.lines.last().unwrap().ends_with("good"));
     }

@@ -5,6 +5,7 @@ mod explain;
 mod get;
 mod metrics;
 mod names;
+mod on_call;
 mod schema;
 mod top;
 mod trace;

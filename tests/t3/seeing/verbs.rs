@@ -13,7 +13,7 @@ use testbed::{
 use super::bed;
 
 /// Exit code and output of a verb, whichever way it ends.
-fn verb(bed: &OneNode, words: &[&str]) -> Result<(i32, String)> {
+pub(super) fn verb(bed: &OneNode, words: &[&str]) -> Result<(i32, String)> {
     let binary = agent::binary()?.display().to_string();
     let line = [&[binary.as_str()], words].concat();
     let out = process::output(bed.node.sandbox(), &line)?;

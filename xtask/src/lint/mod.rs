@@ -3,6 +3,7 @@
 
 mod architecture;
 mod imports;
+mod links;
 mod orphans;
 mod rooms;
 
@@ -29,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
         ("rooms", rooms::check(&root)),
         ("files without a module", orphans::check(&root)),
         ("paths in docs/architecture.md", architecture::check(&root)),
+        ("links between pages", links::check(&root)),
     ] {
         println!("lint: {name}");
         if let Err(broken) = outcome {

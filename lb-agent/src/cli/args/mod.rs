@@ -12,14 +12,11 @@ use clap::{Args, Parser, Subcommand};
 pub use kubectl::{Agents, Kubectl, NodesVerb, Plugin, TopOnNodes};
 pub use lists::{Get, ListArgs, RateArgs, Top, TopSort, What};
 pub use output::{CheckOutput, Form, ListOutput, Output};
-pub use service::{Explain, ServiceName, SubjectArgs, TestService};
+pub use service::{Explain, OfflineArgs, ServiceName, SubjectArgs, TestService};
 pub use trace::{Party, Trace, TraceHook};
 
-use crate::{
-    model::Cidr,
-    settings::flags::{
-        CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
-    },
+use crate::settings::flags::{
+    CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
 };
 
 /// Replaces kube-proxy on this node, with eBPF.
@@ -176,17 +173,9 @@ pub struct Validate {
     /// Refuse what the agent refuses with --config-strict
     #[arg(long, requires = "config")]
     pub config_strict: bool,
-    /// The Node that Services are planned for
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-    /// Networks from which externalIPs of Services are accepted, as by the agent
-    #[arg(
-        long,
-        value_name = "CIDR",
-        value_delimiter = ',',
-        requires = "manifests"
-    )]
-    pub external_ip_cidrs: Vec<Cidr>,
+    /// How manifests are planned.
+    #[command(flatten)]
+    pub offline: OfflineArgs,
 }
 
 /// `lb-agent version`
@@ -242,5 +231,7 @@ pub struct Status {
     pub output: Output,
 }
 
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use crate::{
 
 /// `lb-agent explain`
 #[derive(Args, Debug)]
+#[command(mut_arg("node_name", |arg| arg.requires("manifests")))]
 pub struct Explain {
     /// What is read.
     #[command(flatten)]
@@ -26,10 +27,18 @@ pub struct Explain {
     /// agent
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// With --manifests: the Node that it is explained for
-    #[arg(long, value_name = "NAME", requires = "manifests")]
+    /// How they are planned.
+    #[command(flatten)]
+    pub offline: OfflineArgs,
+}
+
+/// Of a verb that plans manifests without an agent: what the agent would know.
+#[derive(Args, Debug)]
+pub struct OfflineArgs {
+    /// With manifests: the Node that Services are planned for
+    #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// With --manifests: networks from which externalIPs of Services are accepted, as by the agent
+    /// With manifests: networks from which externalIPs of Services are accepted, as by the agent
     #[arg(
         long,
         value_name = "CIDR",

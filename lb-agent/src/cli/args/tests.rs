@@ -121,6 +121,7 @@ fn wrong_words_are_refused() {
         vec!["lb-agent", "--node-port-addresses", "everywhere"],
         vec!["lb-agent", "--kubeconfig", "a", "--manifests", "b"],
         vec!["lb-agent", "get", "nodes"],
+        vec!["lb-agent", "explain", "svc/x", "--node-name", "a"],
         vec!["lb-agent", "--xdp-mode", "generic"],
     ] {
         let error = Cli::try_parse_from(&line).unwrap_err();

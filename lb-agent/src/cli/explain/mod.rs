@@ -125,7 +125,7 @@ fn offline(args: &Explain, namespace: Option<&str>, name: &str) -> Result<Explan
         .manifests
         .as_deref()
         .unwrap_or(std::path::Path::new("."));
-    let read = Offline::read(dir, args.node_name.as_deref(), &args.external_ip_cidrs)?;
+    let read = Offline::read(dir, &args.offline)?;
     for problem in &read.problems {
         eprintln!("lb-agent: {problem}");
     }

@@ -11,8 +11,9 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort, columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    Place, ServicePort,
+    columns::{self, Column, column, field, seconds, service, wide},
+    listing::{Listing, Row},
 };
 use crate::{
     cli::frontends::{Frontend, Member},
@@ -23,6 +24,20 @@ use crate::{
         table::HashTable as _,
     },
 };
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("CLIENT", |i| field(&i["client"])),
+    column("SERVICE", |i| service(&i["service"])),
+    column("BACKEND", |i| field(&i["backend"])),
+    column("POD", |i| field(&i["pod"])),
+    column("NODE", |i| field(&i["node"])),
+    column("ZONE", |i| field(&i["zone"])),
+    column("IDLE", |i| seconds(&i["idleSeconds"])),
+    column("REMAINING", |i| seconds(&i["remainingSeconds"])),
+    wide("POOL", |i| field(&i["pool"])),
+    wide("BACKEND-ID", |i| field(&i["backendId"])),
+];
 
 /// A remembered client.
 #[derive(Clone, Debug, Serialize)]
@@ -77,8 +92,8 @@ pub(super) fn list(dir: &BpfDir, frontends: &[Frontend]) -> Result<Listing<Stick
     Ok(Listing {
         kind: "AffinityList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     })
 }
 
@@ -108,40 +123,6 @@ fn client(addr: Addr) -> String {
     } else {
         IpAddr::from(addr).to_string()
     }
-}
-
-fn table(all: &[&Sticky], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &[
-            "CLIENT",
-            "SERVICE",
-            "BACKEND",
-            "POD",
-            "NODE",
-            "ZONE",
-            "IDLE",
-            "REMAINING",
-        ],
-        &["POOL", "BACKEND-ID"],
-    );
-    let lines = all.iter().map(|s| {
-        let mut line = vec![
-            s.client.clone(),
-            columns::service(s.service.as_ref()),
-            s.backend.clone().unwrap_or_default(),
-        ];
-        line.extend(columns::place(&s.place));
-        line.extend([
-            format!("{}s", s.idle_seconds),
-            format!("{}s", s.remaining_seconds),
-        ]);
-        if width == Width::Wide {
-            line.extend([s.pool.to_string(), s.backend_id.to_string()]);
-        }
-        line
-    });
-    columns::columns(&head, lines.collect(), headers)
 }
 
 #[cfg(test)]

@@ -5,10 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    ServicePort, columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    ServicePort,
+    columns::{self, Column, column, field, joined, place, service, wide},
+    listing::{Listing, Row},
 };
 use crate::cli::frontends::{Frontend, Member};
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("ADDRESS", place),
+    column("WEIGHT", |i| field(&i["weight"])),
+    column("ACTIVE", |i| field(&i["activeConnections"])),
+    column("INACTIVE", |i| field(&i["inactiveConnections"])),
+    column("STATE", |i| field(&i["state"])),
+    column("LOCAL", |i| field(&i["local"])),
+    column("POD", |i| field(&i["pod"])),
+    column("NODE", |i| field(&i["node"])),
+    column("ZONE", |i| field(&i["zone"])),
+    wide("ID", |i| field(&i["id"])),
+    wide("FRONTENDS", |i| field(&i["frontends"])),
+    wide("SERVICES", |i| joined(&i["services"], service)),
+];
 
 /// A backend, and who uses it.
 #[derive(Clone, Debug, Serialize)]
@@ -60,39 +77,7 @@ pub(super) fn list(all: &[Frontend]) -> Listing<Used> {
     Listing {
         kind: "BackendList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     }
-}
-
-fn table(all: &[&Used], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &[
-            "ADDRESS", "WEIGHT", "ACTIVE", "INACTIVE", "STATE", "LOCAL", "POD", "NODE", "ZONE",
-        ],
-        &["ID", "FRONTENDS", "SERVICES"],
-    );
-    let rows = all.iter().map(|used| {
-        let b = &used.backend;
-        let mut row = vec![
-            format!("{}:{}", b.address, b.port),
-            b.weight.to_string(),
-            b.active_connections.to_string(),
-            b.inactive_connections.to_string(),
-            b.state.to_owned(),
-            if b.local { "yes" } else { "no" }.to_owned(),
-        ];
-        row.extend(columns::place(&b.place));
-        if width == Width::Wide {
-            let services: Vec<String> = used.services.iter().map(ToString::to_string).collect();
-            row.extend([
-                b.id.to_string(),
-                used.frontends.to_string(),
-                services.join(","),
-            ]);
-        }
-        row
-    });
-    columns::columns(&head, rows.collect(), headers)
 }

@@ -1,11 +1,10 @@
 //! Tables of aligned words, as kubectl writes them: no lines, and `-` for what nobody knows.
 
 use comfy_table::{Table, presets::NOTHING};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::{
-    Place, ServicePort,
-    listing::{Headers, Width},
-};
+use super::listing::{Headers, Width};
 
 /// Columns of aligned words, without lines. A cell without a word is `-`.
 pub(in crate::cli) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: Headers) -> String {
@@ -44,23 +43,88 @@ pub(in crate::cli) fn word(name: Option<&String>) -> String {
     known.cloned().unwrap_or_else(|| "-".to_owned())
 }
 
-/// The names in the columns of a table, or no columns where it is too narrow for them.
-pub(super) fn of_width(
+/// A column of a table: its head, and its cell of an item's JSON, which is the same wherever the item
+/// comes from.
+#[derive(Clone, Copy)]
+pub(in crate::cli) struct Column {
+    pub(in crate::cli) head: &'static str,
+    pub(in crate::cli) cell: fn(&Value) -> String,
     width: Width,
-    normal: &[&'static str],
-    wide: &[&'static str],
-) -> Vec<&'static str> {
-    let wide = if width == Width::Wide { wide } else { &[] };
-    normal.iter().chain(wide).copied().collect()
 }
 
-/// The cell of a Service port.
-pub(super) fn service(port: Option<&ServicePort>) -> String {
-    port.map_or_else(String::new, ToString::to_string)
+/// Of each table.
+pub(super) const fn column(head: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column {
+        head,
+        cell,
+        width: Width::Normal,
+    }
 }
 
-/// The cells of a pod, its node and its zone.
-pub(super) fn place(place: &Place) -> [String; 3] {
-    let Place { pod, node, zone } = place;
-    [pod, node, zone].map(|name| name.clone().unwrap_or_default())
+/// Where the window is wide.
+pub(super) const fn wide(head: &'static str, cell: fn(&Value) -> String) -> Column {
+    Column {
+        head,
+        cell,
+        width: Width::Wide,
+    }
+}
+
+/// The columns of a table of this width.
+pub(in crate::cli) fn of_width(all: &[Column], width: Width) -> Vec<Column> {
+    let is_shown = |column: &&Column| width == Width::Wide || column.width == Width::Normal;
+    all.iter().filter(is_shown).copied().collect()
+}
+
+/// A table of items.
+pub(super) fn table<T: Serialize>(
+    all: &[Column],
+    items: &[&T],
+    width: Width,
+    headers: Headers,
+) -> String {
+    let shown = of_width(all, width);
+    let head: Vec<&str> = shown.iter().map(|column| column.head).collect();
+    let rows = items.iter().map(|item| {
+        let item = serde_json::to_value(item).unwrap_or_default();
+        shown.iter().map(|column| (column.cell)(&item)).collect()
+    });
+    columns(&head, rows.collect(), headers)
+}
+
+/// A field as a word.
+pub(in crate::cli) fn field(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A Service port: `namespace/name:port`.
+pub(in crate::cli) fn service(value: &Value) -> String {
+    let part = |name: &str| value[name].as_str().unwrap_or_default();
+    match (part("namespace"), part("name"), part("port")) {
+        (_, "", _) => String::new(),
+        (namespace, name, "") => format!("{namespace}/{name}"),
+        (namespace, name, port) => format!("{namespace}/{name}:{port}"),
+    }
+}
+
+/// `address:port`
+pub(super) fn place(item: &Value) -> String {
+    format!("{}:{}", field(&item["address"]), field(&item["port"]))
+}
+
+/// A list as words.
+pub(super) fn joined(list: &Value, word: impl Fn(&Value) -> String) -> String {
+    let words = list.as_array().into_iter().flatten().map(word);
+    words.collect::<Vec<_>>().join(",")
+}
+
+/// A number of seconds.
+pub(super) fn seconds(value: &Value) -> String {
+    value.as_u64().map_or_else(String::new, |n| format!("{n}s"))
 }

@@ -3,15 +3,27 @@
 use std::path::Path;
 
 use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
-    columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    columns::{self, Column, column, field, wide},
+    listing::{Listing, Row},
 };
 use crate::{
     maps::dir::BpfDir,
     observe::event_file::{EventFile, Recorded},
 };
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("LAST-SEEN", |i| age(&i["lastSeen"])),
+    column("REASON", |i| field(&i["reason"])),
+    column("OBJECT", object),
+    column("MESSAGE", |i| field(&i["message"])),
+    wide("FIRST-SEEN", |i| age(&i["firstSeen"])),
+    wide("COUNT", |i| field(&i["count"])),
+];
 
 /// The last Events, the oldest first.
 pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<Recorded>> {
@@ -31,32 +43,26 @@ pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<Recorded>> {
     Ok(Listing {
         kind: "EventList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     })
 }
 
-fn table(all: &[&Recorded], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &["LAST-SEEN", "REASON", "OBJECT", "MESSAGE"],
-        &["FIRST-SEEN", "COUNT"],
-    );
-    let now = jiff::Timestamp::now();
-    let age = |at: jiff::Timestamp| short(now.duration_since(at).as_secs());
-    let lines = all.iter().map(|e| {
-        let mut line = vec![
-            age(e.last_seen),
-            e.reason.clone(),
-            e.object(),
-            e.message.clone(),
-        ];
-        if width == Width::Wide {
-            line.extend([age(e.first_seen), e.count.to_string()]);
-        }
-        line
-    });
-    columns::columns(&head, lines.collect(), headers)
+/// Since a time.
+fn age(at: &Value) -> String {
+    let at = at.as_str().and_then(|at| at.parse::<Timestamp>().ok());
+    let seconds = |at| Timestamp::now().duration_since(at).as_secs();
+    at.map_or_else(String::new, |at| short(seconds(at)))
+}
+
+/// As [`Recorded::object`].
+fn object(event: &Value) -> String {
+    let kind = field(&event["kind"]).to_lowercase();
+    let name = field(&event["name"]);
+    match event["namespace"].as_str() {
+        Some(namespace) => format!("{kind}/{namespace}/{name}"),
+        None => format!("{kind}/{name}"),
+    }
 }
 
 /// As kubectl writes ages: one unit, two where the first is small.

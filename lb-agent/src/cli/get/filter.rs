@@ -103,6 +103,13 @@ impl<'a> Filter<'a> {
         Ok(())
     }
 
+    /// Is a Service in the namespace that is asked for?
+    pub(super) fn is_within(&self, service: &str) -> bool {
+        let namespace = service.split_once('/').map(|(namespace, _)| namespace);
+        self.namespace
+            .is_none_or(|wanted| namespace == Some(wanted))
+    }
+
     /// Keeps what is asked for.
     pub(super) fn retain<T>(&self, rows: &mut Vec<Row<T>>, book: &Book) {
         let labelled = self.labels.map(|labels| {
@@ -110,15 +117,10 @@ impl<'a> Filter<'a> {
             let keys = all.filter(|service| labels.admits(&service.labels));
             keys.map(NamedService::key).collect::<BTreeSet<String>>()
         });
-        let within = |name: &String| {
-            let namespace = name.split_once('/').map(|(namespace, _)| namespace);
-            self.namespace
-                .is_none_or(|wanted| namespace == Some(wanted))
-        };
         if self.namespace.is_some() || labelled.is_some() {
             rows.retain(|row| {
                 row.services.iter().any(|name| {
-                    within(name) && labelled.as_ref().is_none_or(|keys| keys.contains(name))
+                    self.is_within(name) && labelled.as_ref().is_none_or(|keys| keys.contains(name))
                 })
             });
         }

@@ -11,8 +11,9 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort, columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    Place, ServicePort,
+    columns::{self, Column, column, field, seconds, service, wide},
+    listing::{Listing, Row},
 };
 use crate::{
     cli::frontends::protocol,
@@ -24,6 +25,27 @@ use crate::{
     },
     names::Book,
 };
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("PROT", |i| field(&i["protocol"])),
+    column("CLIENT", |i| field(&i["client"])),
+    column("FRONTEND", |i| field(&i["frontend"])),
+    column("SOURCE", |i| field(&i["source"])),
+    column("BACKEND", |i| field(&i["backend"])),
+    column("STATE", |i| field(&i["state"])),
+    column("IDLE", |i| seconds(&i["idleSeconds"])),
+    column("SERVICE", |i| service(&i["service"])),
+    column("POD", |i| field(&i["pod"])),
+    wide("NODE", |i| field(&i["node"])),
+    wide("ZONE", |i| field(&i["zone"])),
+    wide("CLIENT-POD", |i| field(&i["clientPod"])),
+    wide("KIND", |i| field(&i["kind"])),
+    wide("LOCAL", |i| field(&i["local"])),
+    wide("POOL", |i| field(&i["pool"])),
+    wide("BACKEND-ID", |i| field(&i["backendId"])),
+    wide("IFINDEX", |i| field(&i["ifindex"])),
+];
 
 /// One connection.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -68,15 +90,6 @@ enum Kind {
     Direct,
 }
 
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Direct => "direct",
-        }
-    }
-}
-
 /// Every flow.
 pub(in crate::cli) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Flow>> {
     let mut all = Vec::new();
@@ -114,58 +127,9 @@ pub(in crate::cli) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Flow>> {
     Ok(Listing {
         kind: "FlowList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     })
-}
-
-fn table(all: &[&Flow], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &[
-            "PROT", "CLIENT", "FRONTEND", "SOURCE", "BACKEND", "STATE", "IDLE", "SERVICE", "POD",
-        ],
-        &[
-            "NODE",
-            "ZONE",
-            "CLIENT-POD",
-            "KIND",
-            "LOCAL",
-            "POOL",
-            "BACKEND-ID",
-            "IFINDEX",
-        ],
-    );
-    let lines = all.iter().map(|f| {
-        let [pod, node, zone] = columns::place(&f.place);
-        let mut line = vec![
-            f.protocol.clone(),
-            f.client.clone(),
-            f.frontend.clone(),
-            f.source.clone(),
-            f.backend.clone(),
-            f.state.to_owned(),
-            format!("{}s", f.idle_seconds),
-            columns::service(f.service.as_ref()),
-            pod,
-        ];
-        if width == Width::Wide {
-            let local = if f.local { "yes" } else { "no" };
-            let number = |n: Option<u32>| n.map_or_else(String::new, |n| n.to_string());
-            line.extend([
-                node,
-                zone,
-                f.client_pod.clone().unwrap_or_default(),
-                f.kind.name().to_owned(),
-                local.to_owned(),
-                number(f.pool),
-                number(f.backend_id),
-                f.ifindex.to_string(),
-            ]);
-        }
-        line
-    });
-    columns::columns(&head, lines.collect(), headers)
 }
 
 /// A row for each forward entry; its reverse entry holds what both sides have done.

@@ -15,6 +15,7 @@ use super::{API_VERSION, filter::Filter};
 use crate::{
     cli::args::{ListArgs, ListOutput},
     names::Book,
+    observe::problem_file::PartiallyProgrammed,
 };
 
 /// One item of a list, and what it is found by.
@@ -35,7 +36,7 @@ pub(in crate::cli) struct Row<T> {
 
 /// How a table is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Width {
+pub(in crate::cli) enum Width {
     Normal,
     Wide,
 }
@@ -52,15 +53,8 @@ pub(in crate::cli) struct Listing<T> {
     pub(super) kind: &'static str,
     pub(in crate::cli) rows: Vec<Row<T>>,
     pub(super) table: fn(&[&T], Width, Headers) -> String,
-    /// Keys of the list beside `items`, and the text below the table.
-    pub(super) beside: Beside,
-}
-
-/// What a list has beside its items.
-#[derive(Default)]
-pub(super) struct Beside {
-    pub(super) keys: serde_json::Map<String, Value>,
-    pub(super) text: String,
+    /// Of Services: those that are only partly programmed.
+    pub(super) partial: Option<Vec<PartiallyProgrammed>>,
 }
 
 #[derive(Serialize)]
@@ -69,8 +63,8 @@ struct List<'a, T> {
     api_version: &'static str,
     kind: &'static str,
     items: Vec<&'a T>,
-    #[serde(flatten)]
-    beside: &'a serde_json::Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partially_programmed: Option<&'a [PartiallyProgrammed]>,
 }
 
 /// A list whose type does not matter any more.
@@ -87,7 +81,11 @@ pub(super) trait Show {
 
 impl<T: Serialize> Show for Listing<T> {
     fn prepare(&mut self, get: &ListArgs, book: &Book) -> Result<()> {
-        Filter::of(get).retain(&mut self.rows, book);
+        let filter = Filter::of(get);
+        filter.retain(&mut self.rows, book);
+        if let Some(partial) = &mut self.partial {
+            partial.retain(|one| filter.is_within(&one.service));
+        }
         if let Some(path) = &get.sort_by {
             let value = |row: &Row<T>| serde_json::to_value(&row.item).context("encode JSON");
             sort(&mut self.rows, path, value)?;
@@ -104,7 +102,7 @@ impl<T: Serialize> Show for Listing<T> {
             api_version: API_VERSION,
             kind: self.kind,
             items: self.rows.iter().map(|row| &row.item).collect(),
-            beside: &self.beside.keys,
+            partially_programmed: self.partial.as_deref(),
         };
         match get.output {
             ListOutput::Json => {
@@ -120,12 +118,9 @@ impl<T: Serialize> Show for Listing<T> {
             }
             ListOutput::Table | ListOutput::Wide => {
                 let items: Vec<&T> = self.rows.iter().map(|row| &row.item).collect();
-                let headers = if get.no_headers {
-                    Headers::Hidden
-                } else {
-                    Headers::Shown
-                };
-                Ok((self.table)(&items, width(get), headers) + &self.beside.text)
+                let headers = headers(get);
+                let below = partial(self.partial.as_deref().unwrap_or_default());
+                Ok((self.table)(&items, width(get), headers) + &below)
             }
         }
     }
@@ -220,12 +215,34 @@ fn order(a: &Value, b: &Value) -> Ordering {
     text(a).cmp(&text(b))
 }
 
+pub(in crate::cli) fn headers(get: &ListArgs) -> Headers {
+    if get.no_headers {
+        Headers::Hidden
+    } else {
+        Headers::Shown
+    }
+}
+
 /// Each with its end.
 fn lines(all: &[&str]) -> String {
     all.iter().flat_map(|line| [*line, "\n"]).collect()
 }
 
-fn width(get: &ListArgs) -> Width {
+/// Below a table of Services.
+fn partial(all: &[PartiallyProgrammed]) -> String {
+    let mut text = String::new();
+    if !all.is_empty() {
+        text.push_str("\nPartially programmed, as last reported by the agent:\n");
+    }
+    for PartiallyProgrammed { service, problems } in all {
+        for problem in problems {
+            let _ = writeln!(text, "  {service}: {problem}");
+        }
+    }
+    text
+}
+
+pub(in crate::cli) fn width(get: &ListArgs) -> Width {
     if get.output == ListOutput::Wide {
         Width::Wide
     } else {
@@ -258,7 +275,7 @@ mod tests {
                 let all: Vec<String> = items.iter().map(ToString::to_string).collect();
                 all.join("\n")
             },
-            beside: Beside::default(),
+            partial: None,
         }
     }
 
@@ -277,6 +294,29 @@ mod tests {
         assert_eq!(ids(&all), ["a", "b", "c"]);
         let error = by(&mut all, "m").unwrap_err().to_string();
         assert!(error.contains("deep, id, n"), "{error}");
+    }
+
+    #[test]
+    fn services_of_other_namespaces_are_no_problem_of_this_one() {
+        let partial = |service: &str| PartiallyProgrammed {
+            service: service.to_owned(),
+            problems: vec!["full".to_owned()],
+        };
+        let of = |namespace: Option<&str>| {
+            let mut get = ListArgs::for_tests(ListOutput::Table);
+            get.namespace = namespace.map(str::to_owned);
+            let mut all = list(&[]);
+            all.partial = Some(vec![partial("shop/web"), partial("other/web")]);
+            all.prepare(&get, &Book::default()).unwrap();
+            let text = all.text(&get).unwrap();
+            get.output = ListOutput::Json;
+            let json: Value = serde_json::from_str(&all.text(&get).unwrap()).unwrap();
+            let count = json["partiallyProgrammed"].as_array().unwrap().len();
+            (text.matches("/web: full").count(), count)
+        };
+        assert_eq!(of(None), (2, 2));
+        assert_eq!(of(Some("shop")), (1, 1));
+        assert_eq!(of(Some("none")), (0, 0));
     }
 
     #[test]

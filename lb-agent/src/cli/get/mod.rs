@@ -75,7 +75,7 @@ fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
     let state = state_dir(&get.state, dir);
     let book = book(&NameFiles::of(&state, dir.root()));
     let list: Box<dyn Show> = match get.list.what {
-        What::Services => Box::new(services::list(named(dir, &book)?, &state, dir)?),
+        What::Services => Box::new(services::list(named(dir, &book)?, &state, dir)),
         What::Backends => Box::new(backends::list(&named(dir, &book)?)),
         What::Flows => Box::new(flows::list(dir, &book)?),
         What::Sockets => Box::new(sockets::list(dir, &book)?),
@@ -84,6 +84,19 @@ fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
         What::Pods => Box::new(pods::list(&state, dir)?),
     };
     Ok((list, book))
+}
+
+/// The columns of a kind's table; that of Services has them where it is one of several nodes.
+pub(super) fn columns_of(what: What) -> &'static [columns::Column] {
+    match what {
+        What::Services => services::COLUMNS,
+        What::Backends => backends::COLUMNS,
+        What::Flows => flows::COLUMNS,
+        What::Sockets => sockets::COLUMNS,
+        What::Affinity => affinity::COLUMNS,
+        What::Events => events::COLUMNS,
+        What::Pods => pods::COLUMNS,
+    }
 }
 
 /// The names that the agent kept. Without them everything else is shown all the same.

@@ -5,13 +5,31 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{
-    columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    columns::{self, Column, column, field, joined, wide},
+    listing::{Listing, Row},
 };
 use crate::{
     maps::dir::BpfDir,
     observe::pod_file::{PodFile, PodPath},
 };
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("NAMESPACE", |i| field(&i["namespace"])),
+    column("NAME", |i| field(&i["name"])),
+    column("PATH", |i| field(&i["path"])),
+    column("REASON", |i| field(&i["reason"])),
+    column("CONFLICT", |i| {
+        i["conflict"].as_str().map_or("", |_| "yes").to_owned()
+    }),
+    wide("BECAUSE", |i| {
+        i["conflict"]
+            .as_str()
+            .map_or_else(|| field(&i["because"]), str::to_owned)
+    }),
+    wide("ADDRESSES", |i| joined(&i["addresses"], field)),
+    wide("NETNS", |i| joined(&i["netns"], field)),
+];
 
 /// As a running agent with `--socket-lb auto` wrote it last.
 pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<PodPath>> {
@@ -31,32 +49,7 @@ pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<PodPath>> {
     Ok(Listing {
         kind: "PodList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     })
-}
-
-fn table(all: &[&PodPath], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &["NAMESPACE", "NAME", "PATH", "REASON", "CONFLICT"],
-        &["BECAUSE", "ADDRESSES", "NETNS"],
-    );
-    let lines = all.iter().map(|pod| {
-        let conflict = if pod.conflict.is_some() { "yes" } else { "" };
-        let mut line = vec![
-            pod.namespace.clone(),
-            pod.name.clone(),
-            pod.path.clone(),
-            pod.reason.clone(),
-            conflict.to_owned(),
-        ];
-        if width == Width::Wide {
-            let netns: Vec<String> = pod.netns.iter().map(u64::to_string).collect();
-            let because = pod.conflict.clone().unwrap_or_else(|| pod.because.clone());
-            line.extend([because, pod.addresses.join(","), netns.join(",")]);
-        }
-        line
-    });
-    columns::columns(&head, lines.collect(), headers)
 }

@@ -2,20 +2,35 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::{
-    columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    Place,
+    columns::{Column, column, field, joined, place, service, wide},
+    listing::{Headers, Listing, Row, Width},
 };
 use crate::{
     cli::frontends::{Frontend, Member},
     maps::dir::BpfDir,
-    observe::problem_file::{PartiallyProgrammed, ProblemFile},
+    observe::problem_file::ProblemFile,
 };
 
+/// Of its table where several nodes have theirs together: a row for each frontend.
+pub(super) const COLUMNS: &[Column] = &[
+    column("PROT", |i| field(&i["protocol"])),
+    column("FRONTEND", place),
+    column("SERVICE", |i| service(&i["service"])),
+    column("KIND", |i| joined(&i["kinds"], field)),
+    column("SCHEDULER", |i| field(&i["scheduler"])),
+    column("READY", |i| counted(i, |b| b["state"] == "ready")),
+    column("BACKENDS", |i| counted(i, |_| true)),
+    column("ACTIVE", active),
+    wide("AFFINITY", |i| field(&i["affinitySeconds"])),
+    wide("NOTE", |i| field(&i["withoutBackends"])),
+];
+
 /// Every frontend, and what is not among them.
-pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Result<Listing<Frontend>> {
+pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Listing<Frontend> {
     let problems = ProblemFile::of(state, dir.root());
     let partial = problems.load().map(|kept| kept.services);
     let partial = partial.unwrap_or_else(|error| {
@@ -43,31 +58,23 @@ pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Result<Lis
             item: frontend,
         }
     });
-    Ok(Listing {
+    Listing {
         kind: "FrontendList",
         rows: rows.collect(),
         table: ipvsadm,
-        beside: beside(&partial)?,
-    })
+        partial: Some(partial),
+    }
 }
 
-fn beside(partial: &[PartiallyProgrammed]) -> Result<Beside> {
-    let value = serde_json::to_value(partial).context("encode JSON")?;
-    let mut text = String::new();
-    if !partial.is_empty() {
-        text.push_str("\nPartially programmed, as last reported by the agent:\n");
-    }
-    for PartiallyProgrammed { service, problems } in partial {
-        for problem in problems {
-            let _ = writeln!(text, "  {service}: {problem}");
-        }
-    }
-    Ok(Beside {
-        keys: [("partiallyProgrammed".to_owned(), value)]
-            .into_iter()
-            .collect(),
-        text,
-    })
+fn counted(frontend: &Value, which: impl Fn(&Value) -> bool) -> String {
+    let backends = frontend["backends"].as_array().into_iter().flatten();
+    backends.filter(|b| which(b)).count().to_string()
+}
+
+fn active(frontend: &Value) -> String {
+    let backends = frontend["backends"].as_array().into_iter().flatten();
+    let numbers = backends.filter_map(|b| b["activeConnections"].as_u64());
+    numbers.sum::<u64>().to_string()
 }
 
 fn local(f: &Frontend) -> String {
@@ -95,9 +102,18 @@ fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> String {
             name
         }
     };
-    let service_of = |f: &Frontend| known(columns::service(f.service.as_ref()));
+    let service_of = |f: &Frontend| {
+        known(
+            f.service
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+        )
+    };
     let service = widest(all.iter().map(|f| service_of(f).len()), 7);
-    let names_of = |b: &Member| columns::place(&b.place).map(known);
+    let names_of = |b: &Member| {
+        let Place { pod, node, zone } = &b.place;
+        [pod, node, zone].map(|name| known(name.clone().unwrap_or_default()))
+    };
     let pod = widest(backends.clone().map(|b| names_of(b)[0].len()), 3);
     let node = widest(backends.map(|b| names_of(b)[1].len()), 4);
     let mut text = String::new();
@@ -182,6 +198,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join("problems.json"), "").unwrap();
         let dir = BpfDir::at(state.path());
-        assert!(list(Vec::new(), state.path(), &dir).is_ok());
+        let list = list(Vec::new(), state.path(), &dir);
+        assert_eq!(list.partial, Some(Vec::new()));
     }
 }

@@ -15,8 +15,9 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort, columns,
-    listing::{Beside, Headers, Listing, Row, Width},
+    Place, ServicePort,
+    columns::{self, Column, column, field, service, wide},
+    listing::{Listing, Row},
 };
 use crate::{
     cli::frontends::protocol,
@@ -27,6 +28,23 @@ use crate::{
     names::Book,
     sockets::records::Records,
 };
+
+/// Of its table.
+pub(super) const COLUMNS: &[Column] = &[
+    column("PROT", |i| field(&i["protocol"])),
+    column("FRONTEND", |i| field(&i["frontend"])),
+    column("BACKEND", |i| field(&i["backend"])),
+    column("KIND", |i| field(&i["kind"])),
+    column("SERVICE", |i| service(&i["service"])),
+    column("POD", |i| field(&i["pod"])),
+    column("NODE", |i| field(&i["node"])),
+    column("ZONE", |i| field(&i["zone"])),
+    wide("COUNTED", |i| field(&i["counted"])),
+    wide("NETNS", |i| field(&i["netns"])),
+    wide("COOKIE", |i| field(&i["cookie"])),
+    wide("POOL", |i| field(&i["pool"])),
+    wide("BACKEND-ID", |i| field(&i["backendId"])),
+];
 
 /// How long an agent that starts is waited for.
 const START: (u32, Duration) = (20, Duration::from_millis(100));
@@ -86,8 +104,8 @@ pub(super) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Socket>> {
     Ok(Listing {
         kind: "SocketList",
         rows: rows.collect(),
-        table,
-        beside: Beside::default(),
+        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        partial: None,
     })
 }
 
@@ -133,41 +151,4 @@ fn read(dir: &BpfDir) -> Result<Vec<SockRecord>> {
         thread::sleep(pause);
     }
     bail!("an agent is starting: try again")
-}
-
-fn table(all: &[&Socket], width: Width, headers: Headers) -> String {
-    let head = columns::of_width(
-        width,
-        &[
-            "PROT", "FRONTEND", "BACKEND", "KIND", "SERVICE", "POD", "NODE", "ZONE",
-        ],
-        &["COUNTED", "NETNS", "COOKIE", "POOL", "BACKEND-ID"],
-    );
-    let lines = all.iter().map(|s| {
-        let kind = match s.kind {
-            Kind::Connected => "connected",
-            Kind::Unconnected => "unconnected",
-            Kind::Lb0 => "lb0",
-        };
-        let mut line = vec![
-            s.protocol.clone(),
-            s.frontend.to_string(),
-            s.backend.to_string(),
-            kind.to_owned(),
-            columns::service(s.service.as_ref()),
-        ];
-        line.extend(columns::place(&s.place));
-        if width == Width::Wide {
-            let counted = if s.counted { "yes" } else { "no" };
-            line.extend([
-                counted.to_owned(),
-                s.netns.to_string(),
-                s.cookie.to_string(),
-                s.pool.to_string(),
-                s.backend_id.to_string(),
-            ]);
-        }
-        line
-    });
-    columns::columns(&head, lines.collect(), headers)
 }

@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, shown, word};
-use crate::cli::{args::CheckOutput, get::listing::Headers, output::print};
+use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, shown};
+use crate::cli::{
+    args::CheckOutput,
+    get::{columns::field, listing::Headers},
+    output::print,
+};
 
 /// Carries the verb out; fails where it does on a node.
 pub(super) async fn run(nodes: &Nodes<'_>, output: CheckOutput) -> Result<Outcome> {
@@ -29,7 +33,7 @@ pub(super) fn table(documents: &[Document], output: CheckOutput) -> String {
     let mut found: Vec<Finding<'_>> = Vec::new();
     let (mut good, mut all) = (0, 0);
     for (node, item) in items(documents) {
-        let words = ["verdict", "name", "remedy", "docs"].map(|field| word(&item[field]));
+        let words = ["verdict", "name", "remedy", "docs"].map(|name| field(&item[name]));
         all += 1;
         let is_good = words[0] == "ok";
         good += usize::from(is_good);

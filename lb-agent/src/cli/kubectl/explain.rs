@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Nodes, Outcome, ask, documents, json, outcome, texts};
+use super::{Nodes, Outcome, ask, documents, flags, json, outcome, texts};
 use crate::cli::{
     args::{Form, SubjectArgs},
     explain::text::THIS_NODE,
@@ -62,13 +62,11 @@ fn words(explain: &SubjectArgs) -> Vec<String> {
         output,
     } = explain;
     let mut words = vec!["explain".to_owned()];
-    for (flag, value) in [
-        ("--namespace", namespace),
-        ("--port", port),
-        ("--from", from),
-    ] {
-        words.extend(value.iter().map(|value| format!("{flag}={value}")));
-    }
+    words.extend(flags([
+        ("--namespace", namespace.as_deref()),
+        ("--port", port.as_deref()),
+        ("--from", from.as_deref()),
+    ]));
     if *output == Form::Json {
         words.push("--output=json".to_owned());
     }

@@ -251,25 +251,12 @@ fn items(documents: &[Document]) -> impl Iterator<Item = (&str, &Value)> {
     })
 }
 
-/// A field as a word.
-fn word(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// A Service port: `namespace/name:port`.
-fn service(value: &Value) -> String {
-    let part = |name: &str| value[name].as_str().unwrap_or_default();
-    match (part("namespace"), part("name"), part("port")) {
-        (_, "", _) => String::new(),
-        (namespace, name, "") => format!("{namespace}/{name}"),
-        (namespace, name, port) => format!("{namespace}/{name}:{port}"),
-    }
+/// The flags that have a value, as words of a verb.
+fn flags<'a>(
+    given: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> impl Iterator<Item = String> {
+    let given = given.into_iter();
+    given.filter_map(|(flag, value)| value.map(|value| format!("{flag}={value}")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What nodes say, as it may stand on a terminal.
 
+use std::fmt::Write as _;
+
 use crate::cli::get::{columns, listing::Headers};
 
 /// A text without control characters, such as those that move a terminal's cursor: a node may say
@@ -18,7 +20,7 @@ pub(super) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\n' {
-            out += &format!("\\u{:04x}", u32::from(c));
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }

@@ -3,8 +3,12 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Document, Nodes, Outcome, ask, documents, json, outcome, shown, word};
-use crate::cli::{args::Output, get::listing::Headers, output::print};
+use super::{Document, Nodes, Outcome, ask, documents, json, outcome, shown};
+use crate::cli::{
+    args::Output,
+    get::{columns::field, listing::Headers},
+    output::print,
+};
 
 /// Carries the verb out; fails where it does on a node.
 pub(super) async fn run(nodes: &Nodes<'_>, output: Output) -> Result<Outcome> {
@@ -46,17 +50,17 @@ fn table(documents: &[Document], output: Output) -> String {
         let mut row = vec![
             document.node.clone(),
             agent.to_owned(),
-            word(&s["ready"]),
-            word(&s["links"]),
-            word(&s["frontends"]),
-            word(&s["withoutBackends"]),
-            word(&s["backends"]),
-            word(&s["connections"]),
+            field(&s["ready"]),
+            field(&s["links"]),
+            field(&s["frontends"]),
+            field(&s["withoutBackends"]),
+            field(&s["backends"]),
+            field(&s["connections"]),
         ];
         if is_wide {
             let lb0 = match &s["lb0Problem"] {
-                Value::Null => word(&s["lb0"]),
-                problem => word(problem),
+                Value::Null => field(&s["lb0"]),
+                problem => field(problem),
             };
             row.extend([
                 lb0,
@@ -72,6 +76,6 @@ fn table(documents: &[Document], output: Output) -> String {
 /// `reason=count,…`
 fn reasons(all: &Value) -> String {
     let all = all.as_array().into_iter().flatten();
-    let all = all.map(|one| format!("{}={}", word(&one[0]), word(&one[1])));
+    let all = all.map(|one| format!("{}={}", field(&one[0]), field(&one[1])));
     all.collect::<Vec<_>>().join(",")
 }

@@ -9,10 +9,13 @@ use std::{
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, service, shown, word};
+use super::{Document, Nodes, Outcome, ask, documents, flags, items, json, outcome, shown};
 use crate::cli::{
     args::{Form, TopOnNodes, TopSort},
-    get::listing::Headers,
+    get::{
+        columns::{field, service},
+        listing::Headers,
+    },
     output::{Reader, write},
     top::{CLEAR, HEAD},
 };
@@ -41,12 +44,7 @@ pub(super) async fn run(nodes: &Nodes<'_>, top: &TopOnNodes) -> Result<Outcome> 
         .map(str::to_owned)
         .to_vec();
     words.push(format!("--interval={}ms", top.rates.interval.as_millis()));
-    words.extend(
-        top.rates
-            .namespace
-            .iter()
-            .map(|n| format!("--namespace={n}")),
-    );
+    words.extend(flags([("--namespace", top.rates.namespace.as_deref())]));
     let mut worst = Outcome::Good;
     let mut silent = BTreeSet::new();
     for round in 0.. {
@@ -102,13 +100,13 @@ fn table(documents: &[Document], top: &TopOnNodes) -> String {
     for (node, item) in items(documents) {
         let node = if top.sum { ALL } else { node };
         let name = match &item["service"] {
-            Value::Null => word(&item["frontend"]),
+            Value::Null => field(&item["frontend"]),
             known => service(known),
         };
-        let key = (node.to_owned(), name, word(&item["protocol"]));
+        let key = (node.to_owned(), name, field(&item["protocol"]));
         let sums = rows.entry(key).or_default();
-        for (sum, field) in sums.iter_mut().zip(FIELDS) {
-            *sum += item[field].as_f64().unwrap_or_default();
+        for (sum, name) in sums.iter_mut().zip(FIELDS) {
+            *sum += item[name].as_f64().unwrap_or_default();
         }
     }
     let mut rows: Vec<(Key, [f64; 5])> = rows.into_iter().collect();
