@@ -25,7 +25,6 @@ fn says(bed: &OneNode, words: &[&str], phrases: &[&str]) -> Result<()> {
         last = verb(bed, &line)?.1;
         Ok(phrases.iter().all(|phrase| last.contains(phrase)))
     });
-    println!("$ lb-agent {}\n{last}", words.join(" "));
     said.map_err(|error| error.context(format!("{words:?}: {phrases:?} in\n{last}")))
 }
 
@@ -64,9 +63,9 @@ fn a_service_is_explained_as_the_page_says() -> Result<()> {
     says(&bed, &flow, &["is refused: no endpoint is ready"])?;
     bed.apply(&web().endpoints([]))?;
     says(&bed, &why, &["refused at once: the port has no endpoint"])?;
-    bed.apply(&one_node::behind("late", WEB_VIP, &pods).port(PORT, TARGET))?;
-    let late = ["explain", "svc/late"];
-    says(&bed, &late, &["no: see below", "belongs to Service"])
+    bed.apply(&one_node::behind("younger", WEB_VIP, &pods).port(PORT, TARGET))?;
+    let younger = ["explain", "svc/younger"];
+    says(&bed, &younger, &["no: see below", "belongs to Service"])
 }
 
 #[test]
@@ -89,6 +88,9 @@ fn connections_and_a_dead_agent_are_shown_as_the_page_says() -> Result<()> {
     )?;
     let _open = outside.connect(Kind::Tcp, to)?;
     says(&bed, &flow, &["is remembered: it keeps", "open:"])?;
+    let dir = bed.node.bpf_dir().display().to_string();
+    let (_, text) = verb(&bed, &[&flow[..], &["--bpf-dir", &dir]].concat())?;
+    assert_eq!(text.matches("is remembered").count(), 1, "{text}");
     says(
         &bed,
         &["get", "flows", "svc/web", "-o", "wide"],

@@ -110,10 +110,13 @@ fn one(f: &Frontend, dir: &BpfDir, from: IpAddr, text: &mut String) -> Result<()
     }
     if f.affinity_seconds > 0 {
         let records = HashPin::open(dir, maps::AFFINITY, Access::Read)?;
-        for scope in &f.scopes {
+        // Both scopes are mostly one pool.
+        let mut pools: Vec<u32> = f.scopes.iter().map(|scope| scope.pool).collect();
+        pools.dedup();
+        for pool in pools {
             let key = AffinityKey {
                 client: from.into(),
-                pool: scope.pool,
+                pool,
             };
             let found: Option<lb_common::affinity::Affinity> = records.map().get(&key)?;
             let backend = found.and_then(|a| f.backends.iter().find(|b| b.id == a.backend));
