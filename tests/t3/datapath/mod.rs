@@ -5,3 +5,4 @@ mod attach;
 pub(crate) mod bare_node;
 mod machine;
 mod maps;
+mod others;

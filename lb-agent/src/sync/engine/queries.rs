@@ -1,13 +1,17 @@
-//! What the engine reports when asked: problems, health checks, how full the maps are.
+//! What the engine reports when asked: problems, health checks, how full the maps are, which
+//! addresses and ports are served.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
-use lb_common::{Addr, Proto};
+use lb_common::{
+    Addr, Proto,
+    frontend::{self, NodePortKey, VipKey, scope},
+};
 
 use super::{Engine, Planned};
 use crate::{
-    model::{ObjectKey, Service},
-    plan::{FrontendKey, PoolId, no_local::NoLocal},
+    model::{Cluster, ObjectKey, Service},
+    plan::{FrontendKey, PlanConfig, PoolId, no_local::NoLocal},
     sync::report::{HealthCheck, Snapshot},
 };
 
@@ -21,6 +25,76 @@ pub(super) enum Recheck {
 }
 
 impl Engine {
+    /// The maps hold pools of a previous agent that no Service owns yet.
+    #[must_use]
+    pub fn has_leftovers(&self) -> bool {
+        self.mirror.has_leftovers()
+    }
+
+    /// The planner's settings, with what it knows of this machine.
+    #[must_use]
+    pub fn config(&self) -> &PlanConfig {
+        &self.config
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The addresses of planned Services that should be routed to `lb0`; some more than once.
+    pub fn routed(&self) -> impl Iterator<Item = IpAddr> {
+        self.mirror.vips().owned().filter_map(|(key, flags)| {
+            let routed = frontend::VIP_MARK | frontend::ROUTED;
+            (key.scope == scope::INTERNAL && flags & routed == routed).then(|| key.addr.into())
+        })
+    }
+
+    /// Ports of load-balancer and external addresses of planned Services whose packets should be
+    /// routed to `lb0`.
+    pub fn routed_ports(&self) -> impl Iterator<Item = VipKey> {
+        self.mirror.vips().owned().filter_map(|(key, flags)| {
+            let port = flags & (frontend::VIP_MARK | frontend::ROUTED) == frontend::ROUTED;
+            (key.scope == scope::INTERNAL && port).then_some(key)
+        })
+    }
+
+    /// The node ports of planned Services; some more than once.
+    pub fn node_ports(&self) -> impl Iterator<Item = u16> {
+        self.mirror.node_ports().owned().map(|(key, _)| key.port)
+    }
+
+    /// Does the map of node ports hold this one, of either family?
+    #[must_use]
+    pub fn has_node_port(&self, port: u16, proto: u8) -> bool {
+        [4, 6].into_iter().any(|family| {
+            let key = NodePortKey {
+                port,
+                proto,
+                scope: scope::EXTERNAL,
+                family,
+                pad: [0; 3],
+            };
+            self.mirror.node_ports().written(&key).is_some()
+        })
+    }
+
+    /// It is this late. Services of which a backend goes by now, or one has a larger share, are
+    /// planned at the next sync.
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = Some(now);
+        self.dirty.extend(self.leavers.gone(now));
+        self.dirty.extend(self.starters.grown(now));
+    }
+
+    /// When the next backend goes, or has a larger share.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        let both = self.leavers.next().into_iter().chain(self.starters.next());
+        both.min()
+    }
+
     /// Everything that is not programmed as asked, by Service: invalid values, frontends that
     /// another Service owns, failed writes.
     #[must_use]

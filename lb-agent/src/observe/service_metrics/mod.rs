@@ -1,0 +1,157 @@
+//! Metrics of each Service port, summed over its pools from what the programs count by pool. A sum
+//! never falls while the agent runs: what a pool has counted stays counted when the pool goes. It
+//! begins at 0 with the agent, since nobody knows then what pools that are gone had counted.
+
+mod sums;
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use lb_common::stats::PoolStats;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use sums::{Counted, Services, Sum, ports};
+use tracing::debug;
+
+use crate::{
+    maps::{dir::BpfDir, stats::Stats, table::MapError},
+    settings::values::ServiceMetrics,
+    sync::{Engine, Report},
+};
+
+/// Reads the pins of one bpf-dir at each scrape.
+#[derive(Debug)]
+pub struct ServiceCounters {
+    dir: BpfDir,
+    /// Of how many Service ports.
+    most: usize,
+    /// Held by a scrape from its beginning to its end: of two at once, both would add the same, and
+    /// the one that read first would take the other's counts for ones that began anew. The event loop
+    /// never waits for it.
+    scrape: Mutex<()>,
+    services: Mutex<Services>,
+}
+
+/// A family of counters: its name, its meaning, and the part of the counts that it shows.
+type Family = (&'static str, &'static str, fn(&PoolStats) -> u64);
+
+const FAMILIES: [Family; 4] = [
+    (
+        "service_connections",
+        "Connections given a backend, by Service port",
+        |s| s.connections,
+    ),
+    (
+        "service_packets",
+        "Packets of the packet path, by Service port; what sockets send on is not seen",
+        |s| s.packets,
+    ),
+    (
+        "service_bytes",
+        "Bytes of the packet path, by Service port; what sockets send on is not seen",
+        |s| s.bytes,
+    ),
+    (
+        "service_rejects",
+        "Connections and packets refused or dropped, by Service port",
+        |s| s.rejects,
+    ),
+];
+
+impl ServiceCounters {
+    /// Opens nothing yet: the pins may come later. `None` with metrics of Services off.
+    #[must_use]
+    pub fn new(dir: BpfDir, wanted: ServiceMetrics) -> Option<Self> {
+        match wanted {
+            ServiceMetrics::Off => None,
+            ServiceMetrics::Most(most) => Some(Self {
+                dir,
+                most,
+                scrape: Mutex::default(),
+                services: Mutex::default(),
+            }),
+        }
+    }
+
+    /// A sync has ended: Services may have other pools.
+    pub fn synced(&self, report: &Report, engine: &Engine) {
+        let mut services = self.services();
+        services.generation += 1;
+        for key in &report.services {
+            services.replace(key, ports(engine, key));
+        }
+        // Pools of a former agent go on counting where they were.
+        if report.first_synced
+            && let Err(error) = services.begin(self.most, |pools| self.read(pools))
+        {
+            debug!(%error, "cannot read what Services have counted");
+        }
+    }
+
+    fn read(&self, pools: &[u32]) -> Result<Counted, MapError> {
+        let stats = Stats::open(&self.dir)?;
+        let of = |pool: &u32| Ok((*pool, stats.service(*pool)?));
+        pools.iter().map(of).collect()
+    }
+
+    /// The sums now, and how many ports were left out.
+    fn sums(&self) -> Result<(Vec<Sum>, usize), MapError> {
+        self.sums_of(|pools| self.read(pools))
+    }
+
+    /// `read` reads what pools have counted. The event loop waits for the lock of the Services, so it
+    /// is not held meanwhile.
+    fn sums_of(
+        &self,
+        read: impl FnOnce(&[u32]) -> Result<Counted, MapError>,
+    ) -> Result<(Vec<Sum>, usize), MapError> {
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        let (generation, pools) = self.services().pools(self.most);
+        let counted = read(&pools)?;
+        Ok(self.services().add(self.most, generation, &counted))
+    }
+
+    fn services(&self) -> MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for ServiceCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (sums, cut) = match self.sums() {
+            Ok(found) => found,
+            Err(error) => {
+                debug!(%error, "cannot read what Services have counted");
+                return Ok(());
+            }
+        };
+        for (name, help, of) in FAMILIES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for sum in &sums {
+                let protocol = sum.protocol.to_string();
+                let labels = [
+                    ("namespace", &*sum.service.namespace),
+                    ("service", &*sum.service.name),
+                    ("port", &*sum.port),
+                    ("protocol", &protocol),
+                ];
+                ConstCounter::new(of(&sum.total)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let cut = ConstGauge::new(i64::try_from(cut).unwrap_or(i64::MAX));
+        cut.encode(encoder.encode_descriptor(
+            "service_ports_without_metrics",
+            "Service ports beyond the number that --service-metrics admits",
+            None,
+            MetricType::Gauge,
+        )?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
