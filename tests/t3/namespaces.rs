@@ -116,3 +116,34 @@ fn a_namespace_that_has_the_vip_itself_is_left_alone() -> Result<()> {
     assert_eq!(answer.client.ip(), bed.client().addr().ip(Family::V4));
     Ok(())
 }
+
+/// Such a namespace could hold up every look; what is beyond what is read of it may be anything.
+#[test]
+fn a_namespace_that_is_too_full_to_be_read_is_left_alone() -> Result<()> {
+    /// More than is read.
+    const MANY: usize = 4200;
+    let mut bed = bed(&[])?;
+    bed.node.add_pod("chains")?;
+    let (addresses, chains) = (bed.client(), bed.node.pod(WEB.len() + 1));
+    let to = WEB_VIP.at(Family::V4, PORT);
+    for pod in [addresses, chains] {
+        let answer = pod.host().ask(Kind::Tcp, to)?;
+        assert_eq!(answer.client.ip(), pod.addr().ip(Family::V4));
+    }
+    let lines =
+        (0..MANY).map(|n| format!("addr add 10.99.{}.{}/32 dev lo\n", n / 250, n % 250 + 1));
+    addresses.host().netns().ip(&lines.collect::<String>())?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("chains.nft").display().to_string();
+    let lines = (0..MANY).map(|n| format!("add chain ip full c{n}\n"));
+    let lines = std::iter::once("add table ip full\n".to_owned()).chain(lines);
+    std::fs::write(&file, lines.collect::<String>())?;
+    chains.host().run(&["nft", "-f", &file])?;
+    for pod in [addresses, chains] {
+        poll::until_true(CHANGE, "the pod is off the socket path", || {
+            let seen = pod.host().ask(Kind::Tcp, to)?.client.ip();
+            Ok(seen != pod.addr().ip(Family::V4))
+        })?;
+    }
+    Ok(())
+}

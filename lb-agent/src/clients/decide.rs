@@ -154,6 +154,8 @@ mod tests {
             ips: Vec::new(),
             annotation: annotation.map(str::to_owned),
             guess,
+            is_ending: false,
+            created: None,
         }
     }
 

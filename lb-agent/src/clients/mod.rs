@@ -6,6 +6,8 @@ mod guess;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use jiff::Timestamp;
+
 pub use decide::{ANNOTATION, Because, Decision, Path, decide};
 pub use guess::{Guess, Traits, guess};
 
@@ -28,6 +30,10 @@ pub struct Pod {
     pub annotation: Option<String>,
     /// What it seems to be.
     pub guess: Option<Guess>,
+    /// It is being deleted.
+    pub is_ending: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// What the API server says.

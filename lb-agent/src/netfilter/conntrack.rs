@@ -4,6 +4,7 @@
 use std::{
     io::Result,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
 };
 
 use lb_common::{Addr, Proto, flow};
@@ -79,6 +80,7 @@ pub fn direct(socket: &mut Socket, mut take: impl FnMut(u8, Tuple)) -> Result<()
         if let Some((proto, reply)) = direct_one(&message.attributes) {
             take(proto, reply);
         }
+        ControlFlow::Continue(())
     })?;
     Ok(())
 }

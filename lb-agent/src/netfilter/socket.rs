@@ -3,6 +3,7 @@
 
 use std::{
     io::{Error, ErrorKind, Result},
+    ops::ControlFlow,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -27,7 +28,7 @@ const PIECE: usize = 1 << 16;
 /// For whole transactions; the kernel allows it to `CAP_NET_ADMIN` beyond its own limit.
 const BUFFER: usize = 8 << 20;
 /// How often a list that changed meanwhile is read again before it is used as it is.
-const REREADS: usize = 8;
+pub(super) const REREADS: usize = 8;
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -73,23 +74,27 @@ impl Socket {
     /// The list, and whether it was read while nothing changed.
     fn list_once(&mut self, message: &Message) -> Result<(Vec<Message>, Consistency)> {
         let mut all = Vec::new();
-        let consistency = self.scan(message, |message| all.push(message))?;
+        let consistency = self.scan(message, |message| {
+            all.push(message);
+            ControlFlow::Continue(())
+        })?;
         Ok((all, consistency))
     }
 
     /// Hands on whatever the kernel lists in answer, once: a list that changes meanwhile may show
-    /// something twice or not at all.
+    /// something twice or not at all. Where `take` breaks off, no other list can be asked for by this
+    /// socket: the kernel still has the rest of this one.
     pub(super) fn scan(
         &mut self,
         message: &Message,
-        mut take: impl FnMut(Message),
+        mut take: impl FnMut(Message) -> ControlFlow<()>,
     ) -> Result<Consistency> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut done = false;
         let mut consistency = Consistency::Consistent;
         while !done {
             self.receive(|header, payload| {
-                if header.sequence_number != sequence {
+                if header.sequence_number != sequence || done {
                     return Ok(());
                 }
                 if header.flags & NLM_F_DUMP_INTR != 0 {
@@ -101,7 +106,7 @@ impl Socket {
                         failure(end.code)?;
                     }
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(message) => take(message),
+                    NetlinkPayload::InnerMessage(message) => done = take(message).is_break(),
                     _ => {}
                 }
                 Ok(())

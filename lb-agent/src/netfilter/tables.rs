@@ -1,7 +1,10 @@
 //! nftables: tables, chains and rules as far as they jump, listed and removed. They include
 //! iptables' rules if its backend is nftables.
 
-use std::io::{self, Result};
+use std::{
+    io::{self, ErrorKind, Result},
+    ops::ControlFlow,
+};
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
@@ -10,6 +13,7 @@ use super::{
     attributes::{Attributes, find, number, read, text, walk},
     expressions,
     message::Message,
+    socket::{Consistency, REREADS},
     subsystem::NFTABLES,
 };
 
@@ -25,6 +29,9 @@ const DEL_RULE: u8 = 8;
 
 /// Removals in one transaction, so that it fits the socket's buffer.
 const CHUNK: usize = 500;
+/// Chains of another's network namespace that are read at most. The one that is looked for is a base
+/// chain, of which there are few.
+const MOST_CHAINS: usize = 4096;
 
 /// What a table is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -119,21 +126,60 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>> {
 }
 
 /// Are there rules that translate what the processes of this network namespace send? Those of
-/// iptables' legacy backend cannot be listed: its table is there from its first use on.
-pub fn translate_output(socket: &mut Socket) -> Result<bool> {
-    let all = list(socket, GET_CHAIN, 0, &Attributes::default())?;
-    let translates = |message: &Message| {
-        let a = &message.attributes;
-        let hook = walk(a, &[4, 1]).and_then(number);
-        let rules = find(a, 6).and_then(number);
-        hook == Some(OUTPUT) && rules > Some(0) && find(a, 7).map(text).as_deref() == Some("nat")
-    };
-    let names = |file: &str| {
-        let path = format!("/proc/thread-self/net/{file}");
-        std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|name| name == "nat"))
-    };
-    let legacy = ["ip_tables_names", "ip6_tables_names"];
-    Ok(all.iter().any(translates) || legacy.into_iter().any(names))
+/// iptables' legacy backend cannot be listed: its table is there from its first use on. The chains
+/// are another's, who may make any number of them: so many that they are not read to the end count
+/// as such rules, since to leave a namespace alone does no harm. Rules are not read.
+pub fn translate_output(socket: Socket) -> Result<bool> {
+    if chains_translate(socket)? {
+        return Ok(true);
+    }
+    for file in ["ip_tables_names", "ip6_tables_names"] {
+        if has_nat(&format!("/proc/thread-self/net/{file}"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn chains_translate(mut socket: Socket) -> Result<bool> {
+    let request = Message::new(NFTABLES, GET_CHAIN, 0, &Attributes::default());
+    for _ in 0..REREADS {
+        let (mut count, mut found) = (0, false);
+        let scanned = socket.scan(&request, |message| {
+            count += 1;
+            found = count > MOST_CHAINS || translates_output(&message);
+            if found {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        match scanned {
+            Err(e) if is_absent(&e) => return Ok(false),
+            Err(e) => return Err(e),
+            Ok(_) if found => return Ok(true),
+            Ok(Consistency::Consistent) => return Ok(false),
+            Ok(Consistency::ChangedMeanwhile) => {}
+        }
+    }
+    // Used as it is.
+    Ok(false)
+}
+
+fn translates_output(message: &Message) -> bool {
+    let a = &message.attributes;
+    let hook = walk(a, &[4, 1]).and_then(number);
+    let rules = find(a, 6).and_then(number);
+    hook == Some(OUTPUT) && rules > Some(0) && find(a, 7).map(text).as_deref() == Some("nat")
+}
+
+/// Is the table `nat` named in this file of a kernel that has the legacy backend?
+fn has_nat(path: &str) -> Result<bool> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().any(|name| name == "nat")),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The rules of a table, in their order.

@@ -1,7 +1,7 @@
 //! A list of the kernel's, read without a task: for callers that hold no runtime, on sockets of any
 //! netlink protocol, in the calling thread's network namespace.
 
-use std::io;
+use std::{io, ops::ControlFlow};
 
 use nix::sys::{
     socket::{setsockopt, sockopt},
@@ -26,6 +26,24 @@ where
     Q: NetlinkSerializable,
     A: NetlinkDeserializable,
 {
+    let mut all = Vec::new();
+    scan(protocol, request, |found| {
+        all.push(found);
+        ControlFlow::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// Hands on what the kernel lists in answer to `request`, until `take` breaks off.
+pub fn scan<Q, A>(
+    protocol: isize,
+    request: Q,
+    mut take: impl FnMut(A) -> ControlFlow<()>,
+) -> io::Result<()>
+where
+    Q: NetlinkSerializable,
+    A: NetlinkDeserializable,
+{
     let socket = Socket::new(protocol)?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let patience = TimeVal::new(PATIENCE_SECS, 0);
@@ -39,7 +57,6 @@ where
     message.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
 
-    let mut all = Vec::new();
     loop {
         let (bytes, _) = socket.recv_from_full()?;
         let mut rest = &bytes[..];
@@ -48,7 +65,9 @@ where
                 NetlinkMessage::deserialize(rest).map_err(io::Error::other)?;
             let code = match message.payload {
                 NetlinkPayload::InnerMessage(found) => {
-                    all.push(found);
+                    if take(found).is_break() {
+                        return Ok(());
+                    }
                     None
                 }
                 NetlinkPayload::Done(done) => Some(done.code),
@@ -56,7 +75,7 @@ where
                 _ => None,
             };
             match code {
-                Some(0) => return Ok(all),
+                Some(0) => return Ok(()),
                 Some(code) => return Err(io::Error::from_raw_os_error(-code)),
                 None => {}
             }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 mod dump;
 
-pub use dump::dump;
+pub use dump::{dump, scan};
 
 /// An open socket of rtnetlink, in the network namespace of the thread that opened it. It is closed
 /// when this value is dropped.

@@ -8,6 +8,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::metrics::set;
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Labels {
     reason: &'static str,
@@ -20,6 +22,8 @@ const ALWAYS: [&str; 3] = ["rules", "address", "annotation"];
 #[derive(Debug)]
 pub(crate) struct NamespaceMetrics {
     family: Family<Labels, Gauge>,
+    unread: Gauge,
+    without_room: Gauge,
     /// The reasons that were shown so far.
     shown: BTreeSet<&'static str>,
 }
@@ -33,8 +37,21 @@ impl NamespaceMetrics {
             "Network namespaces whose sockets are not translated (--socket-lb auto)",
             family.clone(),
         );
+        let (unread, without_room) = (Gauge::default(), Gauge::default());
+        r.register(
+            "network_namespaces_unread",
+            "Network namespaces that could not be looked into (--socket-lb auto): see the log",
+            unread.clone(),
+        );
+        r.register(
+            "network_namespaces_without_room",
+            "Network namespaces whose sockets are translated because lb_netns is full",
+            without_room.clone(),
+        );
         Self {
             family,
+            unread,
+            without_room,
             shown: ALWAYS.into(),
         }
     }
@@ -50,5 +67,15 @@ impl NamespaceMetrics {
             self.shown.insert(reason);
             self.family.get_or_create(&Labels { reason }).set(count);
         }
+    }
+
+    /// How many could not be looked into, now.
+    pub(crate) fn set_unread(&self, namespaces: usize) {
+        set(&self.unread, namespaces);
+    }
+
+    /// How many the map has no room for, now.
+    pub(crate) fn set_without_room(&self, namespaces: usize) {
+        set(&self.without_room, namespaces);
     }
 }

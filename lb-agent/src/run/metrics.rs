@@ -132,6 +132,8 @@ mod tests {
             "lb_agent_flows{state=\"established\"} 0",
             "lb_agent_flow_entries_swept_total{map=\"lb_foreign\"} 0",
             "lb_agent_flow_sweep_duration_seconds 0",
+            "lb_agent_network_namespaces_unread 0",
+            "lb_agent_network_namespaces_without_room 0",
             "# EOF",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

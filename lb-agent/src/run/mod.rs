@@ -91,7 +91,7 @@ const QUEUE: usize = 1024;
 /// Runs until SIGTERM or SIGINT, and leaves the data path working.
 pub async fn run(config: Config) -> Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = ?config, "starting");
-    let stop = Stop::new()?;
+    let mut stop = Stop::new()?;
     descriptors::raise();
     host::apply(config.oom_score_adj, config.conntrack);
     let dir = BpfDir::create(&config.bpf_dir)?;
@@ -150,7 +150,6 @@ pub async fn run(config: Config) -> Result<()> {
         FlowSweepReporter::new(metrics.sweeps),
     ));
     if config.socket_lb == SocketLb::Auto {
-        // Before any program runs, so that no socket is translated that is to be left alone.
         let paths = PodPaths::new(
             PodFile::of(&config.state_dir, &config.bpf_dir),
             observer.events(),
@@ -158,7 +157,15 @@ pub async fn run(config: Config) -> Result<()> {
         let pods = follow_pods(&config, pods_client);
         let cgroup = Cgroup::open(config.cgroup.as_deref())?.path;
         let mut follower = Follower::open(&dir, cgroup, pods, paths, metrics.namespaces)?;
-        follower.look().await;
+        // Before this agent attaches anything, so that no socket is translated that is to be left
+        // alone. What a previous agent attached goes on by what that one wrote.
+        tokio::select! {
+            () = follower.first() => {}
+            () = stop.wait() => {
+                info!("stopped before anything was attached");
+                return Ok(());
+            }
+        }
         tokio::spawn(follower.run());
     }
     let sockets = sockets(&config, metrics.recounts, metrics.resets);

@@ -12,20 +12,31 @@ use super::netns::{self, Identity};
 /// a node in a container is the deepest known.
 const DEEPEST: usize = 6;
 
-/// The network namespace of each pod whose processes can be seen, by what its cgroup is called. A
-/// pod's first process is the one that holds its namespaces. In a pid namespace of its own the agent
-/// sees none.
-pub(super) fn namespaces(root: &Path) -> BTreeMap<String, Identity> {
-    let mut found = BTreeMap::new();
+/// What is found.
+#[derive(Debug, Default)]
+pub(super) struct Homes {
+    /// The network namespace of each pod whose processes can be seen, by what its cgroup is called.
+    pub(super) found: BTreeMap<String, Identity>,
+    /// There are processes, and none of them can be seen: they are of another pid namespace.
+    pub(super) are_hidden: bool,
+}
+
+/// A pod's first process is the one that holds its namespaces.
+pub(super) fn namespaces(root: &Path) -> Homes {
+    let mut homes = Homes::default();
+    let (mut seen, mut hidden) = (false, false);
     walk(root, DEEPEST, &mut |uid, dir| {
-        let mut first = None;
-        lowest_pid(dir, &mut first);
-        let ns = first.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/net")));
+        let mut processes = Processes::default();
+        processes.add(dir, DEEPEST);
+        seen |= processes.lowest.is_some();
+        hidden |= processes.are_hidden;
+        let ns = processes.lowest.map(netns::file_of);
         if let Some(id) = ns.and_then(|path| netns::identity(&path)) {
-            found.insert(uid, id);
+            homes.found.insert(uid, id);
         }
     });
-    found
+    homes.are_hidden = hidden && !seen;
+    homes
 }
 
 /// Calls `pod` with each pod's cgroup; what is below one is not walked.
@@ -39,16 +50,30 @@ fn walk(dir: &Path, deeper: usize, pod: &mut impl FnMut(String, &Path)) {
     }
 }
 
-/// Of the processes in a cgroup and below it.
-fn lowest_pid(dir: &Path, lowest: &mut Option<u32>) {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    // 0 is a process of another pid namespace.
-    let pids = text.lines().filter_map(|line| line.parse().ok());
-    for pid in pids.filter(|pid| *pid != 0) {
-        *lowest = Some(lowest.map_or(pid, |known| known.min(pid)));
-    }
-    for (_, path) in folders(dir) {
-        lowest_pid(&path, lowest);
+/// Those of a pod.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Processes {
+    lowest: Option<u32>,
+    are_hidden: bool,
+}
+
+impl Processes {
+    /// Adds those in a cgroup and so many levels below it.
+    fn add(&mut self, dir: &Path, deeper: usize) {
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in text.lines().filter_map(|line| line.parse().ok()) {
+            // 0 is a process of another pid namespace.
+            if pid == 0 {
+                self.are_hidden = true;
+            } else {
+                self.lowest = Some(self.lowest.map_or(pid, |known| known.min(pid)));
+            }
+        }
+        if deeper > 0 {
+            for (_, path) in folders(dir) {
+                self.add(&path, deeper - 1);
+            }
+        }
     }
 }
 
@@ -113,10 +138,21 @@ mod tests {
         fs::write(pod.join("container/cgroup.procs"), "0\n912\n77\n").unwrap();
         let mut seen = Vec::new();
         walk(root.path(), DEEPEST, &mut |uid, dir| {
-            let mut lowest = None;
-            lowest_pid(dir, &mut lowest);
-            seen.push((uid, lowest));
+            let mut processes = Processes::default();
+            processes.add(dir, DEEPEST);
+            seen.push((uid, processes.lowest));
         });
         assert_eq!(seen, [(UID.to_owned(), Some(77))]);
+    }
+
+    #[test]
+    fn hidden_processes_are_told_from_none() {
+        let root = tempfile::tempdir().unwrap();
+        let pod = root.path().join(format!("kubepods/pod{UID}"));
+        fs::create_dir_all(&pod).unwrap();
+        for (procs, are_hidden) in [("", false), ("0\n0\n", true), ("0\n1\n", false)] {
+            fs::write(pod.join("cgroup.procs"), procs).unwrap();
+            assert_eq!(namespaces(root.path()).are_hidden, are_hidden, "{procs:?}");
+        }
     }
 }

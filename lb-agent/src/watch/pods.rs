@@ -220,6 +220,8 @@ fn of_pod(pod: &Pod) -> (String, Option<clients::Pod>) {
             runtime_class: spec.runtime_class_name.as_deref(),
             containers: &containers,
         }),
+        is_ending: meta.deletion_timestamp.is_some(),
+        created: meta.creation_timestamp.as_ref().map(|at| at.0),
     };
     (uid, Some(model))
 }

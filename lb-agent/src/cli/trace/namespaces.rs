@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
+    ops::ControlFlow,
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
 
-use crate::sockets::netns;
+use crate::sockets::netns::{self, Processes};
 
 /// Between two looks at least: one costs a few microseconds a pod.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -35,9 +36,9 @@ impl Namespaces {
         let found = thread::spawn(|| {
             netns::permitted()?;
             let mut all = HashMap::new();
-            netns::visit(|_, cookie| {
-                all.insert(cookie, addresses());
-                false
+            netns::visit(&mut Processes::default(), |_, entered| {
+                all.extend(entered.map(|cookie| (cookie, addresses())));
+                ControlFlow::Continue(())
             })?;
             Ok::<_, std::io::Error>(all)
         });

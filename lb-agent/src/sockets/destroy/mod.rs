@@ -4,7 +4,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io, thread,
+    io,
+    ops::ControlFlow,
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -18,7 +20,7 @@ mod diag;
 
 use diag::{Connected, Diag, End};
 
-use super::netns;
+use super::netns::{self, Closed, Processes};
 
 /// A connected socket as its record in `lb_sk` names it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -144,19 +146,29 @@ fn run(proto: Proto, targets: &[Target]) -> Outcome {
         by_netns.entry(target.netns).or_default().push(*target);
     }
     let mut outcome = Outcome::default();
-    let ended = netns::visit(|_, cookie| {
-        if let Some(targets) = by_netns.remove(&cookie) {
-            here(proto, &targets, &mut outcome);
+    let mut failure = Failure::no_namespace;
+    let walked = netns::visit(&mut Processes::default(), |_, entered| {
+        match entered {
+            Ok(cookie) => {
+                if let Some(targets) = by_netns.remove(&cookie) {
+                    here(proto, &targets, &mut outcome);
+                }
+            }
+            Err(Closed { path, error }) => {
+                tracing::debug!(%error, path = %path.display(), "cannot enter this network namespace");
+                failure = Failure::of(&error);
+            }
         }
-        by_netns.is_empty()
+        if by_netns.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
-    let failure = match ended {
-        Ok(()) => Failure::no_namespace,
-        Err(error) => {
-            tracing::debug!(%error, "cannot enter another network namespace");
-            Failure::of(&error)
-        }
-    };
+    if let Err(error) = walked {
+        tracing::debug!(%error, "cannot list network namespaces");
+        failure = Failure::of(&error);
+    }
     for targets in by_netns.values() {
         outcome.fail(failure, targets.len());
     }
