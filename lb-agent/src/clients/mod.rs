@@ -39,8 +39,8 @@ pub struct Pod {
 /// What the API server says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Pods {
-    /// By UID.
-    pub pods: BTreeMap<String, Pod>,
+    /// By namespace and name.
+    pub pods: BTreeMap<ObjectKey, Pod>,
     /// The value of [`ANNOTATION`] of the namespaces that have it.
     pub namespaces: BTreeMap<String, String>,
 }

@@ -61,15 +61,37 @@ pub enum Kind {
         reason = "the derive writes the label as it stands here"
     )]
     node,
+    /// Pods of our Node
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    pod,
+    /// Namespaces
+    #[expect(
+        non_camel_case_types,
+        reason = "the derive writes the label as it stands here"
+    )]
+    namespace,
 }
 
 impl Kind {
-    /// All of them, for metrics that exist from the start.
-    pub(crate) const ALL: [Self; 4] = [
+    /// Those of the model, for metrics that exist from the start.
+    pub(crate) const OF_MODEL: [Self; 4] = [
         Self::service,
         Self::endpointslice,
         Self::node,
         Self::servicecidr,
+    ];
+
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::service,
+        Self::endpointslice,
+        Self::node,
+        Self::servicecidr,
+        Self::pod,
+        Self::namespace,
     ];
 }
 
@@ -80,6 +102,8 @@ impl fmt::Display for Kind {
             Self::endpointslice => "EndpointSlice",
             Self::servicecidr => "ServiceCIDR",
             Self::node => "Node",
+            Self::pod => "Pod",
+            Self::namespace => "Namespace",
         })
     }
 }

@@ -96,6 +96,8 @@ mod tests {
             "lb_agent_quarantined_backends 0",
             "lb_agent_tcp_sockets_reset_total 0",
             "lb_agent_skipped_ports{reason=\"sctp_without_lb0\"} 0",
+            "lb_agent_watch_errors_total{kind=\"pod\"} 0",
+            "lb_agent_unreadable_objects{kind=\"namespace\"} 0",
             "lb_agent_bad_manifests 0",
             "lb_agent_missing_devices 0",
             "lb_agent_lb0_problems 0",

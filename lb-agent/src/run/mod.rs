@@ -56,7 +56,7 @@ use crate::{
         values::{Devices, Lb0Mode, SocketLb, SocketReset, Source},
     },
     sync::Engine,
-    watch::{pods, source},
+    watch::{metrics::WatchMetrics, pods, source},
 };
 
 mod agent;
@@ -126,7 +126,7 @@ pub async fn run(config: Config) -> Result<()> {
     takeover::begin(&dir, engine.has_leftovers(), pinned).await;
 
     let (client, client_rx) = watch::channel(None);
-    let pods_client = client_rx.clone();
+    let (pods_client, pods_metrics) = (client_rx.clone(), metrics.watch.clone());
     let mut observer = Observer::start(&config, &dir, health, scraped, metrics.observer, client_rx);
     let (api, known) = ApiAddresses::load(&config.state_dir);
     let (objects, events) = mpsc::channel(QUEUE);
@@ -154,7 +154,7 @@ pub async fn run(config: Config) -> Result<()> {
             PodFile::of(&config.state_dir, &config.bpf_dir),
             observer.events(),
         );
-        let pods = follow_pods(&config, pods_client);
+        let pods = follow_pods(&config, pods_client, pods_metrics);
         let cgroup = Cgroup::open(config.cgroup.as_deref())?.path;
         let mut follower = Follower::open(&dir, cgroup, pods, paths, metrics.namespaces)?;
         // Before this agent attaches anything, so that no socket is translated that is to be left
@@ -250,12 +250,21 @@ fn sockets(config: &Config, recounts: RecountMetrics, resets: ResetMetrics) -> S
 }
 
 /// Follows the pods of this node, where there is an API server that knows them.
-fn follow_pods(config: &Config, client: watch::Receiver<Option<Client>>) -> Told {
+fn follow_pods(
+    config: &Config,
+    client: watch::Receiver<Option<Client>>,
+    metrics: WatchMetrics,
+) -> Told {
     let (told, pods) = watch::channel(None);
     if let Source::Manifests(_) = config.source {
         told.send_replace(Some(Arc::default()));
     } else {
-        tokio::spawn(pods::follow(client, config.node_name.clone(), told));
+        tokio::spawn(pods::follow(
+            client,
+            config.node_name.clone(),
+            told,
+            metrics,
+        ));
     }
     pods
 }

@@ -6,6 +6,7 @@ use std::{borrow::Cow, fmt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::kind::Watched;
 
@@ -13,24 +14,28 @@ use super::kind::Watched;
 pub(super) struct Converted<K: Watched> {
     /// What a watch needs to go on, and the key.
     pub(super) meta: ObjectMeta,
-    /// `None` if it is not ours.
+    /// `None` if it is not ours, or cannot be read.
     pub(super) model: Option<K::Model>,
+    /// Why it cannot be read.
+    pub(super) error: Option<String>,
 }
 
-impl<'de, K: Watched + Resource + Deserialize<'de>> Deserialize<'de> for Converted<K> {
+impl<'de, K: Watched + Deserialize<'de>> Deserialize<'de> for Converted<K> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let mut object = K::deserialize(from)?;
-        let model = object.convert();
-        let meta = std::mem::take(object.meta_mut());
-        Ok(Self {
-            meta: ObjectMeta {
-                name: meta.name,
-                namespace: meta.namespace,
-                resource_version: meta.resource_version,
-                ..ObjectMeta::default()
-            },
-            model,
-        })
+        // An error would be that of the whole list.
+        let value = Value::deserialize(from)?;
+        let of_meta = |key| Some(value.pointer(key)?.as_str()?.to_owned());
+        let meta = ObjectMeta {
+            name: of_meta("/metadata/name"),
+            namespace: of_meta("/metadata/namespace"),
+            resource_version: of_meta("/metadata/resourceVersion"),
+            ..ObjectMeta::default()
+        };
+        let (model, error) = match K::deserialize(value) {
+            Ok(object) => (object.convert(), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Ok(Self { meta, model, error })
     }
 }
 
@@ -42,6 +47,7 @@ where
         Self {
             meta: self.meta.clone(),
             model: self.model.clone(),
+            error: self.error.clone(),
         }
     }
 }
@@ -121,6 +127,22 @@ mod tests {
         let read: Converted<Service> = serde_json::from_value(object).unwrap();
         assert!(read.model.is_none());
         assert_eq!(read.meta.name.as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_has_a_name_and_spoils_no_other() {
+        let list = json!([
+            {"metadata": {"name": "bad", "namespace": "shop", "resourceVersion": "7"},
+             "addressType": "IPv4", "endpoints": [{"addresses": "10.0.0.1"}]},
+            {"metadata": {"name": "good", "namespace": "shop",
+                          "labels": {"kubernetes.io/service-name": "web"}},
+             "addressType": "IPv4", "endpoints": []},
+        ]);
+        let [bad, good]: [Converted<EndpointSlice>; 2] = serde_json::from_value(list).unwrap();
+        assert_eq!(bad.meta.name.as_deref(), Some("bad"));
+        assert_eq!(bad.meta.resource_version.as_deref(), Some("7"));
+        assert!(bad.model.is_none() && bad.error.unwrap().contains("10.0.0.1"));
+        assert!(good.model.is_some() && good.error.is_none());
     }
 
     #[test]

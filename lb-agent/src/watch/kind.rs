@@ -1,5 +1,7 @@
 //! The kinds that are watched, and what their arrival, departure and full list mean to the model.
 
+use std::fmt;
+
 use k8s_openapi::{
     api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -16,22 +18,30 @@ use crate::{
 pub trait Watched {
     /// What the model makes of it.
     type Model: Clone + Send + 'static;
+    /// What is told of it.
+    type Event: fmt::Debug + Send + Sync + 'static;
     /// Its label in metrics and logs.
     const KIND: Kind;
-    /// An API server may not know it, and may not let us see it: then there is none.
-    const MAY_BE_ABSENT: bool = false;
+    /// What holds while it is not followed, for the log.
+    const MEANWHILE: &'static str = "the data path keeps working";
     /// The object in the model's terms; `None` if it is not ours.
     fn convert(&self) -> Option<Self::Model>;
     /// New or changed.
-    fn one(model: Self::Model) -> Event;
+    fn one(model: Self::Model) -> Self::Event;
     /// Deleted, or no longer ours.
-    fn gone(meta: &ObjectMeta) -> Event;
+    fn gone(meta: &ObjectMeta) -> Self::Event;
     /// The whole list.
-    fn all(list: Vec<Self::Model>) -> Event;
+    fn all(list: Vec<Self::Model>) -> Self::Event;
+    /// The API server does not know the kind, or does not let us see it; `None`: that is a failure.
+    #[must_use]
+    fn absent() -> Option<Self::Event> {
+        None
+    }
 }
 
 impl Watched for core::Service {
     type Model = model::Service;
+    type Event = Event;
     const KIND: Kind = Kind::service;
 
     fn convert(&self) -> Option<model::Service> {
@@ -50,6 +60,7 @@ impl Watched for core::Service {
 
 impl Watched for discovery::EndpointSlice {
     type Model = model::Slice;
+    type Event = Event;
     const KIND: Kind = Kind::endpointslice;
 
     fn convert(&self) -> Option<model::Slice> {
@@ -69,6 +80,7 @@ impl Watched for discovery::EndpointSlice {
 /// Only our own is asked for, so a list holds one Node or none.
 impl Watched for core::Node {
     type Model = model::Node;
+    type Event = Event;
     const KIND: Kind = Kind::node;
 
     fn convert(&self) -> Option<model::Node> {
@@ -88,8 +100,8 @@ impl Watched for core::Node {
 /// Asked for where the API server knows the kind (Kubernetes 1.33).
 impl Watched for networking::ServiceCIDR {
     type Model = model::ServiceCidr;
+    type Event = Event;
     const KIND: Kind = Kind::servicecidr;
-    const MAY_BE_ABSENT: bool = true;
 
     fn convert(&self) -> Option<model::ServiceCidr> {
         Some(object::service_cidr(self))
@@ -102,6 +114,9 @@ impl Watched for networking::ServiceCIDR {
     }
     fn all(list: Vec<model::ServiceCidr>) -> Event {
         Event::ServiceCidrs(list)
+    }
+    fn absent() -> Option<Event> {
+        Some(Event::ServiceCidrs(Vec::new()))
     }
 }
 

@@ -1,182 +1,186 @@
 //! Follows the Pods of our Node, and the Namespaces, for what they say of the path of a pod's
 //! sockets: apart from the objects that are balanced, since nothing of those waits for them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Client;
+use tokio::sync::{
+    mpsc::{self, Receiver, Sender},
+    watch,
 };
 
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::{
-    Api, Client,
-    core::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, watcher},
-    },
+use super::{
+    failures::STANDS,
+    kind::Watched,
+    metrics::WatchMetrics,
+    object,
+    one_kind::{Limit, one_kind, renewed},
 };
-use tokio::{
-    sync::watch::{Receiver, Sender},
-    time::sleep,
-};
-use tracing::{info, warn};
-
-use super::object;
 use crate::{
     clients::{self, ANNOTATION, Pods, Traits, guess},
-    observe::{
-        chain,
-        once::{Change, Outage},
-    },
+    model::ObjectKey,
+    observe::labels::Kind,
 };
 
-/// A watch is renewed this often, seconds.
-const RENEW_SECS: u32 = 60;
-/// What the API server does not let us see, it may later.
-const DENIED: Duration = Duration::from_mins(10);
+/// Events that may wait.
+const QUEUE: usize = 64;
+/// Whatever fails: other parts of the agent choose the address of the API server.
+const LIMIT: Limit = Limit {
+    patience: u32::MAX,
+    stands: STANDS,
+};
+const MEANWHILE: &str = "which pods want to be off the socket path is known by what is in their network namespaces alone, or as it was";
 
-/// What is known so far; `None`: not listed yet.
-#[derive(Default)]
-struct Listed {
-    pods: Option<BTreeMap<String, clients::Pod>>,
-    namespaces: Option<BTreeMap<String, String>>,
+/// What has changed among the objects of one kind.
+#[derive(Debug)]
+pub enum Change<K, V> {
+    /// The whole list.
+    All(Vec<(K, V)>),
+    /// New or changed.
+    One(K, V),
+    /// Deleted, or nothing is to be known of it.
+    Gone(K),
+    /// We may not see them.
+    Hidden,
+}
+
+/// What was received.
+#[derive(Debug)]
+pub enum PodEvent {
+    /// Pods of this node that have not ended.
+    Pods(Change<ObjectKey, clients::Pod>),
+    /// The annotation of namespaces that have it, by name.
+    Namespaces(Change<String, String>),
+}
+
+impl Watched for core::Pod {
+    type Model = clients::Pod;
+    type Event = PodEvent;
+    const KIND: Kind = Kind::pod;
+    const MEANWHILE: &'static str = MEANWHILE;
+
+    fn convert(&self) -> Option<clients::Pod> {
+        pod(self)
+    }
+    fn one(pod: clients::Pod) -> PodEvent {
+        PodEvent::Pods(Change::One(pod.key.clone(), pod))
+    }
+    fn gone(meta: &ObjectMeta) -> PodEvent {
+        PodEvent::Pods(Change::Gone(object::key(meta)))
+    }
+    fn all(list: Vec<clients::Pod>) -> PodEvent {
+        let all = list.into_iter().map(|pod| (pod.key.clone(), pod));
+        PodEvent::Pods(Change::All(all.collect()))
+    }
+    fn absent() -> Option<PodEvent> {
+        Some(PodEvent::Pods(Change::Hidden))
+    }
+}
+
+impl Watched for core::Namespace {
+    /// Name and annotation.
+    type Model = (String, String);
+    type Event = PodEvent;
+    const KIND: Kind = Kind::namespace;
+    const MEANWHILE: &'static str = MEANWHILE;
+
+    fn convert(&self) -> Option<(String, String)> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        let annotation = annotations.get(ANNOTATION)?;
+        Some((self.metadata.name.clone()?, annotation.clone()))
+    }
+    fn one((name, annotation): (String, String)) -> PodEvent {
+        PodEvent::Namespaces(Change::One(name, annotation))
+    }
+    fn gone(meta: &ObjectMeta) -> PodEvent {
+        PodEvent::Namespaces(Change::Gone(meta.name.clone().unwrap_or_default()))
+    }
+    fn all(list: Vec<(String, String)>) -> PodEvent {
+        PodEvent::Namespaces(Change::All(list))
+    }
+    fn absent() -> Option<PodEvent> {
+        Some(PodEvent::Namespaces(Change::Hidden))
+    }
 }
 
 /// Follows through each client in turn until nobody listens any more.
 pub async fn follow(
-    mut client: Receiver<Option<Client>>,
+    client: watch::Receiver<Option<Client>>,
     node: String,
-    told: Sender<Option<Arc<Pods>>>,
+    told: watch::Sender<Option<Arc<Pods>>>,
+    metrics: WatchMetrics,
 ) {
-    let listed = Mutex::new(Listed::default());
+    let (events, received) = mpsc::channel(QUEUE);
+    tokio::select! {
+        () = told.closed() => {}
+        () = through_all(client, &node, &events, &metrics) => {}
+        () = tell(received, &told) => {}
+    }
+}
+
+async fn through_all(
+    mut client: watch::Receiver<Option<Client>>,
+    node: &str,
+    events: &Sender<PodEvent>,
+    metrics: &WatchMetrics,
+) {
     while let Ok(current) = client.wait_for(Option::is_some).await.map(|c| c.clone()) {
         let Some(current) = current else { continue };
+        let of_node = renewed().fields(&format!("spec.nodeName={node}"));
         tokio::select! {
-            () = told.closed() => return,
             // Another address of the API server answers now.
             changed = client.changed() => if changed.is_err() {
                 return;
             },
-            () = through(&current, &node, &listed, &told) => return,
+            _ = async {
+                tokio::join!(
+                    one_kind::<core::Pod>(&current, of_node, LIMIT, events, metrics),
+                    one_kind::<core::Namespace>(&current, renewed(), LIMIT, events, metrics),
+                )
+            } => return,
         }
     }
-}
-
-async fn through(
-    client: &Client,
-    node: &str,
-    listed: &Mutex<Listed>,
-    told: &Sender<Option<Arc<Pods>>>,
-) {
-    let config = || watcher::Config::default().timeout(RENEW_SECS);
-    let of_node = config().fields(&format!("spec.nodeName={node}"));
-    let pods = watcher(Api::<Pod>::all(client.clone()), of_node);
-    let namespaces = watcher(
-        Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-        config(),
-    );
-    tokio::join!(
-        one_kind(pods.default_backoff().boxed(), "Pod", of_pod, |pods| {
-            let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
-            listed.pods = Some(pods.clone());
-            tell(&listed, told);
-        }),
-        one_kind(
-            namespaces.default_backoff().boxed(),
-            "Namespace",
-            of_namespace,
-            |namespaces| {
-                let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
-                listed.namespaces = Some(namespaces.clone());
-                tell(&listed, told);
-            }
-        ),
-    );
 }
 
 /// Tells what is new, once both are listed.
-fn tell(listed: &Listed, told: &Sender<Option<Arc<Pods>>>) {
-    let (Some(pods), Some(namespaces)) = (&listed.pods, &listed.namespaces) else {
-        return;
-    };
-    let now = Pods {
-        pods: pods.clone(),
-        namespaces: namespaces.clone(),
-    };
-    told.send_if_modified(|before| {
-        let is_new = before.as_deref() != Some(&now);
-        if is_new {
-            *before = Some(Arc::new(now));
-        }
-        is_new
-    });
-}
-
-/// Follows one kind. `convert` says what an object is called, and what is to be known of it. What we
-/// may not see is none.
-async fn one_kind<K, V>(
-    mut events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Unpin,
-    kind: &'static str,
-    convert: impl Fn(&K) -> (String, Option<V>),
-    tell: impl Fn(&BTreeMap<String, V>),
-) {
-    let (mut known, mut list) = (BTreeMap::new(), BTreeMap::new());
-    let mut outage = Outage::default();
-    while let Some(event) = events.next().await {
-        let change = outage.after(&event);
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                if change == Change::Began {
-                    warn!(kind, error = %chain(&error), "cannot follow, will retry: which pods want to be off the socket path is known by what is in their network namespaces alone, or as it was; the ClusterRole must allow list and watch");
-                }
-                if is_denied(&error) {
-                    tell(&known);
-                    sleep(DENIED).await;
-                }
-                continue;
-            }
+async fn tell(mut received: Receiver<PodEvent>, told: &watch::Sender<Option<Arc<Pods>>>) {
+    let (mut pods, mut namespaces) = (None, None);
+    while let Some(event) = received.recv().await {
+        let is_new = match event {
+            PodEvent::Pods(change) => apply(&mut pods, change),
+            PodEvent::Namespaces(change) => apply(&mut namespaces, change),
         };
-        if change == Change::Ended {
-            info!(kind, "followed again");
-        }
-        match event {
-            watcher::Event::Init => list = BTreeMap::new(),
-            watcher::Event::InitApply(object) => insert(&mut list, convert(&object)),
-            watcher::Event::InitDone => {
-                known = std::mem::take(&mut list);
-                tell(&known);
-            }
-            watcher::Event::Apply(object) => {
-                insert(&mut known, convert(&object));
-                tell(&known);
-            }
-            watcher::Event::Delete(object) => {
-                known.remove(&convert(&object).0);
-                tell(&known);
-            }
+        if let (true, Some(pods), Some(namespaces)) = (is_new, &pods, &namespaces) {
+            let (pods, namespaces) = (pods.clone(), namespaces.clone());
+            told.send_replace(Some(Arc::new(Pods { pods, namespaces })));
         }
     }
 }
 
-fn insert<V>(all: &mut BTreeMap<String, V>, (key, value): (String, Option<V>)) {
-    match value {
-        Some(value) => all.insert(key, value),
-        None => all.remove(&key),
-    };
+/// Did it change anything? `None`: not listed yet.
+fn apply<K: Ord, V: PartialEq>(known: &mut Option<BTreeMap<K, V>>, change: Change<K, V>) -> bool {
+    let is_first = known.is_none();
+    let map = known.get_or_insert_default();
+    is_first
+        | match change {
+            Change::All(list) => {
+                let now = list.into_iter().collect();
+                let before = std::mem::replace(map, now);
+                before != *map
+            }
+            Change::One(key, value) => {
+                let is_new = map.get(&key) != Some(&value);
+                map.insert(key, value);
+                is_new
+            }
+            Change::Gone(key) => map.remove(&key).is_some(),
+            Change::Hidden => false,
+        }
 }
 
-fn is_denied(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) => status.code == 403,
-        _ => false,
-    }
-}
-
-/// By UID; nothing of a pod that has ended.
-fn of_pod(pod: &Pod) -> (String, Option<clients::Pod>) {
+/// Nothing of one that has ended.
+fn pod(pod: &core::Pod) -> Option<clients::Pod> {
     let meta = &pod.metadata;
     let uid = meta.uid.clone().unwrap_or_default();
     let (annotations, labels) = (
@@ -185,11 +189,9 @@ fn of_pod(pod: &Pod) -> (String, Option<clients::Pod>) {
     );
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
-    let Some(spec) = &pod.spec else {
-        return (uid, None);
-    };
+    let spec = pod.spec.as_ref()?;
     if matches!(phase, Some("Succeeded" | "Failed")) {
-        return (uid, None);
+        return None;
     }
     let init = spec.init_containers.iter().flatten();
     let containers: Vec<&str> = spec
@@ -199,14 +201,14 @@ fn of_pod(pod: &Pod) -> (String, Option<clients::Pod>) {
         .map(|c| &*c.name)
         .collect();
     let ips = status.and_then(|status| status.pod_ips.as_ref());
-    let model = clients::Pod {
+    Some(clients::Pod {
         key: object::key(meta),
         // The API server's pod is a mirror of the kubelet's, which is called by this hash.
         cgroup_uid: match annotations.get("kubernetes.io/config.mirror") {
             Some(hash) => hash.clone(),
             None => uid.clone(),
         },
-        uid: uid.clone(),
+        uid,
         host_network: spec.host_network == Some(true),
         ips: ips
             .into_iter()
@@ -222,16 +224,8 @@ fn of_pod(pod: &Pod) -> (String, Option<clients::Pod>) {
         }),
         is_ending: meta.deletion_timestamp.is_some(),
         created: meta.creation_timestamp.as_ref().map(|at| at.0),
-    };
-    (uid, Some(model))
+    })
 }
 
-/// By name; nothing of one without the annotation.
-fn of_namespace(namespace: &PartialObjectMeta<Namespace>) -> (String, Option<String>) {
-    let meta = &namespace.metadata;
-    let annotation = meta
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(ANNOTATION));
-    (meta.name.clone().unwrap_or_default(), annotation.cloned())
-}
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ impl SyncMetrics {
         for result in [SyncResult::ok, SyncResult::failed] {
             drop(m.syncs.get_or_create(&SyncLabels { result }));
         }
-        for kind in Kind::ALL {
+        for kind in Kind::OF_MODEL {
             m.received(kind, 0);
         }
         m.wrote(&Writes::default());

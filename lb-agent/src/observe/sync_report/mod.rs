@@ -62,7 +62,7 @@ impl SyncReporter {
             kept: false,
             problems: Once::default(),
             orphans: Once::default(),
-            received: Kind::ALL.map(|kind| (kind, 0)),
+            received: Kind::OF_MODEL.map(|kind| (kind, 0)),
         }
     }
 
@@ -87,7 +87,7 @@ impl SyncReporter {
         match kind {
             Kind::service => self.kubeproxy.services.received(n),
             Kind::endpointslice => self.kubeproxy.endpoints.received(n),
-            Kind::node | Kind::servicecidr => {}
+            Kind::node | Kind::servicecidr | Kind::pod | Kind::namespace => {}
         }
     }
 

@@ -111,7 +111,7 @@ mod tests {
                 is_ending: false,
                 created: None,
             };
-            ((*uid).to_owned(), pod)
+            (pod.key.clone(), pod)
         };
         Pods {
             pods: uids.iter().map(pod).collect(),

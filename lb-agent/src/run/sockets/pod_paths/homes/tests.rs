@@ -37,7 +37,7 @@ fn look(namespaces: &[(u64, &str, Option<Reason>)], pods: &[(&str, u64)]) -> Loo
 }
 
 fn all_words(pods: &[Pod], look: &Look) -> BTreeMap<u64, Word> {
-    let pods = pods.iter().map(|pod| (pod.uid.clone(), pod.clone()));
+    let pods = pods.iter().map(|pod| (pod.key.clone(), pod.clone()));
     let pods = Pods {
         pods: pods.collect(),
         ..Pods::default()

@@ -14,10 +14,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use k8s_openapi::api::core::v1 as core;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::model::Event;
 
 /// How long a watch of the tests must have stood, and how long the server lets it stand.
 const STANDS: Duration = Duration::from_millis(50);
@@ -113,4 +115,68 @@ async fn a_watch_that_is_refused_again_and_again_ends() {
 #[tokio::test]
 async fn a_watch_that_stands_too_short_a_time_between_failures_ends() {
     assert!(follow_nodes(Watches::Restarted, Duration::from_hours(1), 6).await);
+}
+
+/// A list with one Service that cannot be read, and a watch in which it stays so and another comes.
+async fn services(Query(query): Query<Vec<(String, String)>>) -> Response {
+    let service = |name: &str, version: &str, ports: serde_json::Value| {
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "shop", "resourceVersion": version},
+            "spec": {"clusterIP": "10.96.0.7", "ports": ports},
+        })
+    };
+    let (bad, ports) = (serde_json::json!("80"), serde_json::json!([{"port": 80}]));
+    if !query.iter().any(|(key, _)| key == "watch") {
+        let items = [service("bad", "1", bad), service("good", "1", ports)];
+        let list = serde_json::json!({
+            "apiVersion": "v1", "kind": "ServiceList",
+            "metadata": {"resourceVersion": "1"}, "items": items,
+        });
+        return Json(list).into_response();
+    }
+    let events = [
+        serde_json::json!({"type": "MODIFIED", "object": service("bad", "2", bad)}),
+        serde_json::json!({"type": "ADDED", "object": service("next", "3", ports)}),
+    ];
+    let lines = events.map(|event| Ok::<_, Infallible>(Bytes::from(format!("{event}\n"))));
+    let quiet = futures::stream::pending();
+    Body::from_stream(futures::stream::iter(lines).chain(quiet)).into_response()
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_stops_no_other() {
+    let routes = Router::new().route("/api/v1/services", get(services));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async { axum::serve(listener, routes).await });
+    let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+    let (events, mut received) = mpsc::channel(16);
+    let mut registry = Registry::default();
+    let metrics = WatchMetrics::new(&mut registry);
+    let limit = Limit {
+        patience: 1,
+        stands: STANDS,
+    };
+    let follow = one_kind::<core::Service>(&client, renewed(), limit, &events, &metrics);
+    let both = async { (received.recv().await, received.recv().await) };
+    let (list, change) = tokio::select! {
+        ended = follow => panic!("{ended:?}"),
+        both = both => both,
+    };
+    serving.abort();
+    let Some(Event::Services(list)) = list else {
+        panic!("{list:?}");
+    };
+    assert_eq!(list.len(), 1, "{list:?}");
+    let Some(Event::Service(change)) = change else {
+        panic!("{change:?}");
+    };
+    assert_eq!(&*change.key.name, "next");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(
+        text.contains("unreadable_objects{kind=\"service\"} 1"),
+        "{text}"
+    );
 }
