@@ -68,7 +68,7 @@ fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Sid
             let mtu = s.fib.tot_len;
             answer(ctx, p, s, Answer::TooBig(mtu), side)
         }
-        Action::Deliver | Action::Send { .. } | Action::Reply | Action::DeliverVia(_) => {
+        Action::Deliver | Action::Send { .. } | Action::Reply | Action::DeliverVia => {
             if skb::write(ctx.skb.skb, p, &s.flow, hop(action)).is_err() {
                 return Verdict::dropped(Reason::PktWriteFailed);
             }
@@ -100,14 +100,14 @@ pub fn carry_icmp_error(
 ) -> Verdict {
     match action {
         Action::Drop => return Verdict::Shot,
-        Action::Deliver | Action::Reply | Action::DeliverVia(_) | Action::Send { .. } => {}
+        Action::Deliver | Action::Reply | Action::DeliverVia | Action::Send { .. } => {}
         _ => return side.not_ours(),
     }
     // An error that goes to another node, or to the client, comes from an address that these know;
     // one that comes in on `lb0`, from one that is routed there. Any other keeps its sender.
     let source = match (action, side) {
         (Action::Send { .. }, _) => s.flow.src,
-        (Action::DeliverVia(_), _) | (_, Side::Lb0) => lookup::icmp_source(&s.flow.src),
+        (Action::DeliverVia, _) | (_, Side::Lb0) => lookup::icmp_source(&s.flow.src),
         _ if packet::same(&s.quote.from, &p.src) => s.flow.src,
         _ => s.quote.from,
     };
@@ -167,11 +167,9 @@ enum Way {
     Next,
     /// Out by the way found; whether its neighbour is known.
     Found { neighbour: bool },
-    /// Into the stack as if it came in on `lb0`, the device of this index; or on the loopback
+    /// Into the stack as if it came in on `lb0`, the device in [`Scratch::flow`]; or on the loopback
     /// ([`redirect::home`]).
-    IntoLb0(u32),
-    /// Into the stack as if it came in on the loopback.
-    IntoLoopback,
+    IntoLb0,
 }
 
 /// Finds where a rewritten packet goes, and makes the link header that it needs there. This is the
@@ -186,8 +184,11 @@ fn way(
 ) -> Result<Way, i64> {
     let way = match (action, side) {
         (Action::Send { neighbour }, _) => Way::Found { neighbour },
-        (Action::DeliverVia(lb0), Side::NodeDevice) => Way::IntoLb0(lb0),
-        (Action::Reply, Side::Lb0) if redirect::is_loopback(&s.flow.dst) => Way::IntoLoopback,
+        (Action::DeliverVia, Side::NodeDevice) => Way::IntoLb0,
+        // It would enter the stack on `lb0`. What is delivered there is an ICMP error.
+        (Action::Reply | Action::Deliver, Side::Lb0) if redirect::is_loopback(&s.flow.dst) => {
+            Way::IntoLb0
+        }
         (Action::Reply, Side::NodeDevice) => to_client(ctx, p, s),
         _ => Way::Next,
     };
@@ -219,11 +220,10 @@ fn to_client(ctx: &TcContext, p: &Packet, s: &mut Scratch) -> Way {
 fn go(ctx: &TcContext, p: &Packet, s: &Scratch, way: Way) -> Verdict {
     match way {
         Way::Next => Verdict::Next,
-        Way::IntoLb0(lb0) => {
-            let home = redirect::home(&s.flow.dst, lb0);
+        Way::IntoLb0 => {
+            let home = redirect::home(&s.flow.dst, s.flow.ifindex);
             redirect::into_lb0(ctx.skb.skb, p.ethertype(), home)
         }
-        Way::IntoLoopback => redirect::into_lb0(ctx.skb.skb, p.ethertype(), redirect::LOOPBACK),
         Way::Found { neighbour } => {
             mark::sent(ctx.skb.skb);
             if neighbour {

@@ -11,7 +11,6 @@ use crate::{
     count::count,
     decide::{Action, Onward, Side},
     mark,
-    packet::Packet,
     reply::{limit, tcp_reset},
     rewrite::{redirect, skb},
     scratch,
@@ -39,35 +38,41 @@ pub fn both(buffer: *mut __sk_buff, action: u64, side: Side) -> Verdict {
     let Action::Reset(onward) = Action::unpack(action) else {
         return Verdict::Shot;
     };
-    // Where frames have no Ethernet header, one was made that the offsets do not know.
     let home = redirect::home(&p.src, p.ifindex);
-    // A client on ::1 is on another device than its packets, which no copy reaches.
-    if onward == Onward::None || p.net == 0 || home != p.ifindex {
+    // Where frames have no Ethernet header, one was made that the offsets do not know.
+    if onward == Onward::None || p.net == 0 {
         return match side {
             Side::NodeDevice => redirect::by_device(p.ifindex),
             Side::Lb0 => redirect::into_lb0(buffer, p.ethertype(), home),
         };
     }
-    if send_copy_back(buffer, p, side).is_err() || tcp_reset::onward(buffer, p, s).is_err() {
+    // On this stack: programs at the egress of the copy write this CPU's room.
+    let (head, fib, v4) = (tcp_reset::onward(p, s), s.fib, p.v4);
+    let to = match side {
+        Side::NodeDevice => p.ifindex,
+        Side::Lb0 => home,
+    };
+    if send_copy_back(buffer, to, side).is_err() || tcp_reset::store(buffer, &head, v4).is_err() {
         return Verdict::Shot;
     }
     match onward {
         Onward::Send => {
             mark::sent(buffer);
-            redirect::by_device(s.fib.ifindex)
+            redirect::by_device(fib.ifindex)
         }
         Onward::SendKnown => {
             mark::sent(buffer);
-            redirect::by_route(&s.fib)
+            redirect::by_route(&fib)
         }
         Onward::Deliver | Onward::None => Verdict::Next,
     }
 }
 
-/// Sends a copy to where the packet came from: to the neighbour that it came from, or into `lb0`,
-/// where source and destination of a frame are the same.
+/// Sends a copy to where the packet came from: to the neighbour that it came from, or into `lb0` or
+/// the loopback, where source and destination of a frame are the same. Programs at its egress run
+/// within this call, more than one where that device is a tunnel: they may write this CPU's room.
 #[inline(always)]
-fn send_copy_back(buffer: *mut __sk_buff, p: &Packet, side: Side) -> Result<(), i64> {
+fn send_copy_back(buffer: *mut __sk_buff, ifindex: u32, side: Side) -> Result<(), i64> {
     let mut ends = [0u32; 3];
     // SAFETY: twelve bytes, which the helper checks against the buffer; the program's own context.
     unsafe {
@@ -78,18 +83,22 @@ fn send_copy_back(buffer: *mut __sk_buff, p: &Packet, side: Side) -> Result<(), 
             12,
         ))?;
         let [a, b, c] = ends;
-        // The last six bytes first: the second half of the second word, and the third.
-        let turned = [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16];
+        let turned = if ifindex == redirect::LOOPBACK {
+            // The stack takes what is for the device's own address.
+            [0; 3]
+        } else {
+            // The last six bytes first: the second half of the second word, and the third.
+            [b >> 16 | c << 16, c >> 16 | a << 16, a >> 16 | b << 16]
+        };
         skb::store(buffer, 0, &turned, 0)?;
         let flags = if side == Side::Lb0 {
             u64::from(BPF_F_INGRESS)
         } else {
-            // Our program at the egress runs within this call, on this CPU's room: it passes what
-            // is marked before it reads anything.
+            // The first of them passes what is marked.
             mark::sent(buffer);
             0
         };
-        skb::ok(bpf_clone_redirect(buffer, p.ifindex, flags))?;
+        skb::ok(bpf_clone_redirect(buffer, ifindex, flags))?;
         let _ = mark::take(buffer);
         skb::store(buffer, 0, &ends, 0)
     }

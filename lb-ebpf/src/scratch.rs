@@ -2,8 +2,8 @@
 //! `lb_scratch`.
 //!
 //! Programs of the packet path run with bottom halves off and one after the other on a CPU, so no
-//! other program writes it meanwhile. (The one that runs within another, at the egress of a copy that
-//! `reset.rs` sends, ends before it writes.)
+//! other program writes it meanwhile, but for those that run within another: at the egress of a copy
+//! that `reset.rs` sends, which reads nothing of this room afterwards.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use lb_common::{

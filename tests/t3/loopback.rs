@@ -13,9 +13,11 @@ use testbed::{
     agent_output,
     host::Host,
     lan::Offloads,
+    manifest::Service,
     matrix::{Case, families, kinds, matrix},
     node::PodNetwork,
     one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB},
+    poll,
     probe::{Family, Kind, Sock, errno},
     two_nodes::{LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, TwoNodes},
 };
@@ -95,6 +97,62 @@ fn over_a_tunnel_with_masquerade_too() -> Result<()> {
     answers(&bed.near, REMOTE_PORT, &REMOTE)
 }
 
+/// Each datagram belongs to the flow of the first: a new one would have the next backend.
+#[test]
+fn a_socket_of_udp_keeps_its_backend() -> Result<()> {
+    let bed = OneNode::with(Start::new(), |node| {
+        vec![one_node::web(node).annotate("lb-agent.io/scheduler", "rr")]
+    })?;
+    routed(&bed.node)?;
+    for to in names_of_loopback(NODE_PORT) {
+        let connected = bound(&bed.node, Kind::Udp, to)?;
+        connected.connect(to)?;
+        let first = connected.ask("first")?;
+        let alone = bound(&bed.node, Kind::Udp, to)?;
+        let other = alone.ask_at(to, "first")?;
+        for n in 0..20 {
+            let answer = connected.ask(&format!("connected {n}"))?;
+            ensure!(answer.name == first.name, "{to}: {answer:?}, {first:?}");
+            ensure!(answer.client == first.client, "{to}: {answer:?}, {first:?}");
+            let answer = alone.ask_at(to, &format!("alone {n}"))?;
+            ensure!(answer.name == other.name, "{to}: {answer:?}, {other:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Its errors come back as they would to a client of the backend's own.
+#[test]
+fn what_a_backend_refuses_is_heard() -> Result<()> {
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, Start::new())?;
+    routed(&bed.near)?;
+    for (n, endpoints) in [
+        (40, bed.endpoints(&bed.near)),
+        (41, bed.endpoints(&bed.far)),
+    ] {
+        let port = 30000 + u16::from(n);
+        let deaf = Service::new(&format!("deaf-{n}"), addr::vip(n))
+            .node_port(PORT, TARGET + 1, port)
+            .endpoints(endpoints);
+        bed.apply(&deaf)?;
+        poll::until_true(agent::CHANGE, "its backends are written", || {
+            let vip = addr::vip(n).v4.to_string();
+            let found = agent_output::frontend(&bed.near, "UDP", &vip, PORT);
+            Ok(found.is_ok_and(|found| found.backends.len() == 2))
+        })?;
+        for to in names_of_loopback(port) {
+            let before = agent_output::counted(&bed.near, "pkt_icmp_error")?;
+            let sock = bound(&bed.near, Kind::Udp, to)?;
+            sock.connect(to)?;
+            sock.send("x")?;
+            let said = errno(sock.recv_within(agent::CHANGE));
+            ensure!(said == Some(libc::ECONNREFUSED), "{to}: {said:?}");
+            ensure!(agent_output::counted(&bed.near, "pkt_icmp_error")? > before);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_has_no_endpoint_refuses_at_once() -> Result<()> {
     let empty = one_node::behind("empty", addr::vip(20), &[]).node_port(PORT, TARGET, 30020);
@@ -145,7 +203,7 @@ fn a_pod_does_not_reach_loopback_by_what_stands_for_it() -> Result<()> {
         let before = agent_output::counted(&bed.node, "pkt_unallocated")?;
         let sock = bed.client().socket(Kind::Udp, family)?;
         sock.send_to((std::net::IpAddr::from(addr), NODE_PORT).into(), "x")?;
-        testbed::poll::until_true(agent::CHANGE, "it is dropped", || {
+        poll::until_true(agent::CHANGE, "it is dropped", || {
             Ok(agent_output::counted(&bed.node, "pkt_unallocated")? > before)
         })?;
         ensure!(

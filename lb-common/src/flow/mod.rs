@@ -127,8 +127,9 @@ pub mod flags {
     /// reply goes up the stack.
     pub const STACK: u8 = 1 << 3;
     /// Beside [`LOCAL`]: the stack masquerades it. For the life of the flow, whatever its Service
-    /// asks for by then: the backend knows one client.
-    pub const MASQUERADED: u8 = 1 << 4;
+    /// asks for by then: the backend knows one client. The bit before it had another meaning, and
+    /// entries that an older agent pinned may have it set.
+    pub const MASQUERADED: u8 = 1 << 5;
 }
 
 /// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.

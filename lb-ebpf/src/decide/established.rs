@@ -153,17 +153,21 @@ fn has_backend(s: &Scratch, wanted: u32) -> bool {
 /// Is the frontend still the pool's?
 #[inline(always)]
 fn leads_to_pool(p: &Packet, s: &Scratch, side: Side) -> bool {
-    let scope = match side {
-        Side::NodeDevice => scope::EXTERNAL,
-        Side::Lb0 => scope::INTERNAL,
-    };
-    match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope) {
-        Frontend::Service(frontend) => {
-            let pool = s.flow.pool;
-            frontend.pool == pool
-                || lookup::from_inside(p, &frontend).is_some_and(|inner| inner.pool == pool)
+    let pool = s.flow.pool;
+    match side {
+        Side::Lb0 => match lookup::frontend_on_lb0(p) {
+            Frontend::Service(frontend) => frontend.pool == pool,
+            _ => false,
+        },
+        Side::NodeDevice => {
+            match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope::EXTERNAL) {
+                Frontend::Service(frontend) => {
+                    frontend.pool == pool
+                        || lookup::from_inside(p, &frontend).is_some_and(|inner| inner.pool == pool)
+                }
+                _ => false,
+            }
         }
-        _ => false,
     }
 }
 
@@ -190,7 +194,7 @@ pub fn reply_in(
         return Some(Action::Deliver);
     }
     if flow::is_lb0(&s.flow) {
-        return Some(Action::DeliverVia(s.flow.ifindex));
+        return Some(Action::DeliverVia);
     }
     Some(forward(ctx, p, s, whole, For::Reply))
 }

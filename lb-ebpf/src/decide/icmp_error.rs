@@ -34,7 +34,7 @@ pub fn node_device(ctx: *mut c_void, p: &Packet, s: &mut Scratch, direction: Dir
     }
     if flow::is_lb0(&s.flow) {
         return if reply && !local {
-            Action::DeliverVia(s.flow.ifindex)
+            Action::DeliverVia
         } else {
             Action::Pass
         };

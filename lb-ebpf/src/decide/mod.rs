@@ -47,8 +47,8 @@ pub enum Action {
     /// The reply of a local backend, rewritten on its way out; it leaves by the device in
     /// `Scratch::flow`.
     Reply,
-    /// Rewritten, then up the stack as if it came in on this device, which is `lb0`.
-    DeliverVia(u32),
+    /// Rewritten, then up the stack as if it came in on the device in `Scratch::flow`, which is `lb0`.
+    DeliverVia,
     /// Ours, but its time to live ends here.
     Expired,
     /// Ours, but larger than the way on carries.
@@ -104,7 +104,7 @@ impl Action {
             Self::Deliver => (4, 0),
             Self::Send { neighbour } => (5, u32::from(neighbour)),
             Self::Reply => (6, 0),
-            Self::DeliverVia(device) => (7, device),
+            Self::DeliverVia => (7, 0),
             Self::Expired => (8, 0),
             Self::TooBig => (9, 0),
             Self::Reset(onward) => (11, onward as u32),
@@ -126,7 +126,7 @@ impl Action {
                 neighbour: value != 0,
             },
             6 => Self::Reply,
-            7 => Self::DeliverVia(value),
+            7 => Self::DeliverVia,
             8 => Self::Expired,
             9 => Self::TooBig,
             11 => Self::Reset(match value {
@@ -310,14 +310,11 @@ fn left_by_lb0(ctx: *mut c_void, p: &Packet, s: &mut Scratch, whole: u16) -> Act
         if came_in_on != 0 {
             return Action::dropped(Reason::PktUnallocated);
         }
-        return match lookup::node_port(&p.dst, p.dport, p.proto, scope::INTERNAL) {
-            Frontend::Service(frontend) => Action::Open(frontend),
-            Frontend::UnknownPort | Frontend::None => Action::RefusePort,
-        };
     }
-    match lookup::frontend_by_call(&p.dst, p.dport, p.proto, scope::INTERNAL) {
+    match lookup::frontend_on_lb0(p) {
         Frontend::Service(frontend) => Action::Open(frontend),
-        Frontend::UnknownPort | Frontend::None => match lookup::vip(&p.dst) {
+        Frontend::UnknownPort => Action::RefusePort,
+        Frontend::None => match lookup::vip(&p.dst) {
             Some(_) => Action::RefusePort,
             None => Action::dropped(Reason::PktUnallocated),
         },

@@ -77,6 +77,19 @@ pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Fronten
     }
 }
 
+/// [`frontend_by_call`] of a packet that leaves by `lb0`, as from inside. The address that stands for
+/// loopback ([`is_own_loopback`]) has the node ports of its family, and no other port.
+#[inline(always)]
+pub fn frontend_on_lb0(p: &Packet) -> Frontend {
+    if !is_own_loopback(&p.dst) {
+        return frontend_by_call(&p.dst, p.dport, p.proto, scope::INTERNAL);
+    }
+    match node_port(&p.dst, p.dport, p.proto, scope::INTERNAL) {
+        Frontend::None => Frontend::UnknownPort,
+        found => found,
+    }
+}
+
 /// What a frontend of `externalTrafficPolicy: Local`, found as one from outside sees it, is to this
 /// packet, if a pod sent it: kube-proxy's rule, by its `clusterCIDR`; and what comes in on a device
 /// of pods comes from one.

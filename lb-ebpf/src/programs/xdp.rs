@@ -77,7 +77,7 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
         Action::Pass
         | Action::Open(_)
         | Action::Reply
-        | Action::DeliverVia(_)
+        | Action::DeliverVia
         | Action::Refuse(_)
         | Action::RefusePort
         | Action::Expired

@@ -12,7 +12,7 @@ use super::header;
 use crate::{
     packet::{self, ACK, Packet, RST, TCP, word},
     rewrite::skb,
-    scratch::{Draft, Scratch},
+    scratch::{HEADERS, Scratch},
 };
 
 /// Bytes of a TCP header without options.
@@ -22,7 +22,7 @@ const LENGTH: u16 = 20;
 /// dropped: half of it may be written.
 #[inline(always)]
 pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
-    let header = network_length(p);
+    let header = network_length(p.v4);
     if p.l4 - p.net != header {
         // With options in it: no client that needs an answer.
         return Err(());
@@ -52,16 +52,19 @@ pub fn turn(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> 
         ack,
         u32::from_ne_bytes([5 << 4, flags, 0, 0]),
     ];
-    draw(draft, p, (&p.dst, &p.src), tcp);
+    draw(&mut draft.head, p, (&p.dst, &p.src), tcp);
     // The network header is where it was, behind whatever stands before it.
     skb::link_header(skb, p).map_err(|_| ())?;
-    header::store(skb, &draft.head, header + u32::from(LENGTH))
+    store(skb, &draft.head, p.v4)
 }
 
-/// Makes `skb`, which [`turn`] has written, the reset of the side that the segment was sent to, with
-/// the ends of `s.flow`: it stands where the segment stood in the sender's sequence.
+/// Headers of a reset.
+pub type Head = [u32; HEADERS];
+
+/// Drafts the reset of the side that the segment was sent to, with the ends of `s.flow`: it stands
+/// where the segment stood in the sender's sequence, which [`turn`] has read.
 #[inline(always)]
-pub fn onward(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()> {
+pub fn onward(p: &Packet, s: &Scratch) -> Head {
     let (seq, ack) = (s.draft.quote[1], s.draft.quote[2]);
     let tcp = [
         packet::ports(s.flow.sport, s.flow.dport),
@@ -69,19 +72,25 @@ pub fn onward(skb: *mut __sk_buff, p: &Packet, s: &mut Scratch) -> Result<(), ()
         ack,
         u32::from_ne_bytes([5 << 4, RST | p.flags & ACK, 0, 0]),
     ];
-    draw(&mut s.draft, p, (&s.flow.src, &s.flow.dst), tcp);
-    header::store(skb, &s.draft.head, network_length(p) + u32::from(LENGTH))
+    let mut head = [0; HEADERS];
+    draw(&mut head, p, (&s.flow.src, &s.flow.dst), tcp);
+    head
+}
+
+/// Makes `skb`, which [`turn`] has written, the reset of these headers.
+#[inline(always)]
+pub fn store(skb: *mut __sk_buff, head: &Head, v4: bool) -> Result<(), ()> {
+    header::store(skb, head, network_length(v4) + u32::from(LENGTH))
 }
 
 #[inline(always)]
-fn network_length(p: &Packet) -> u32 {
-    if p.v4 { 20 } else { 40 }
+fn network_length(v4: bool) -> u32 {
+    if v4 { 20 } else { 40 }
 }
 
 /// Drafts the headers between two addresses.
 #[inline(always)]
-fn draw(draft: &mut Draft, p: &Packet, ends: (&Addr, &Addr), tcp: [u32; 4]) {
-    let h = &mut draft.head;
+fn draw(h: &mut Head, p: &Packet, ends: (&Addr, &Addr), tcp: [u32; 4]) {
     header::between(h, p.v4, ends, TCP, LENGTH);
     let mut sum = packet::pseudo_sum(ends.0, ends.1, TCP, u32::from(LENGTH));
     // A device that was to fill in the segment's checksum fills in this one, over the sum of the

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -13,7 +15,7 @@ use lb_agent::maps::{
 };
 use lb_common::maps;
 use testbed::{
-    addr,
+    addr::{self, LOOPBACK},
     agent::{CHANGE, Start},
     agent_output,
     host::Host,
@@ -23,7 +25,7 @@ use testbed::{
     node::{Node, PodNetwork},
     one_node::{PORT, TARGET},
     poll,
-    probe::{Kind, Sock},
+    probe::{Family, Kind, Sock},
     two_nodes::{LOCAL, REMOTE, TwoNodes},
 };
 
@@ -49,14 +51,19 @@ fn endpoints(bed: &TwoNodes, without_first: bool) -> Vec<Endpoint> {
 /// Connections of a client, by the pod that answers.
 type Held = BTreeMap<String, Vec<(Sock, String)>>;
 
-fn held(client: &Host, to: &[std::net::SocketAddr]) -> Result<Held> {
+fn held(client: &Host, to: &[SocketAddr]) -> Result<Held> {
+    held_by(to, |to| client.connect(Kind::Tcp, to))
+}
+
+/// The same, of a client that connects so.
+fn held_by(to: &[SocketAddr], connect: impl Fn(SocketAddr) -> io::Result<Sock>) -> Result<Held> {
     let mut held = Held::new();
     for to in to {
         poll::until(CHANGE, "the service answers", || {
-            Ok(client.ask(Kind::Tcp, *to).ok())
+            Ok(connect(*to).and_then(|sock| sock.ask("first")).ok())
         })?;
         for _ in 0..24 {
-            let sock = client.connect(Kind::Tcp, *to)?;
+            let sock = connect(*to)?;
             let name = sock.ask("before")?.name;
             held.entry(name.clone()).or_default().push((sock, name));
         }
@@ -169,6 +176,44 @@ fn clients_over_lb0_are_reset_and_their_backends_too() -> Result<()> {
     let held = held(&bed.near, &to)?;
     leave(&bed, "reset")?;
     ends(&bed, &held)
+}
+
+/// The copy that resets the client leaves by the tunnel: another program of ours runs at the egress of
+/// what carries it, before the backend is reset.
+#[test]
+fn clients_over_a_tunnel_are_reset_and_their_backends_too() -> Result<()> {
+    let bed = TwoNodes::new(PodNetwork::Flannel, Offloads::On, Start::new())?;
+    bed.apply(&service("reset", endpoints(&bed, false)))?;
+    let to: Vec<_> = families()
+        .map(|family| addr::pod(1, 0).at(family, NODE_PORT))
+        .collect();
+    let held = held(bed.far.pod(1), &to)?;
+    let counted = counted_flows(&bed)?;
+    leave(&bed, "reset")?;
+    ends(&bed, &held)?;
+    counted.are_over()
+}
+
+/// Sockets that are bound to loopback are over `lb0` whatever `--socket-lb` says.
+#[test]
+fn clients_bound_to_loopback_are_reset_and_their_backends_too() -> Result<()> {
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::On, Start::new())?;
+    bed.apply(&service("reset", endpoints(&bed, false)))?;
+    routed(&bed.near)?;
+    let to: Vec<_> = families()
+        .map(|family| LOOPBACK.at(family, NODE_PORT))
+        .collect();
+    let held = held_by(&to, |to| {
+        let sock = bed.near.socket(Kind::Tcp, Family::of(&to))?;
+        sock.bind(LOOPBACK.at(Family::of(&to), 0))?;
+        sock.connect(to)?;
+        Ok(sock)
+    })?;
+    let before = agent_output::counted(&bed.near, "pkt_reset")?;
+    leave(&bed, "reset")?;
+    ends(&bed, &held)?;
+    ensure!(agent_output::counted(&bed.near, "pkt_reset")? > before);
+    Ok(())
 }
 
 #[test]
