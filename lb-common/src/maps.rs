@@ -24,6 +24,8 @@ pub enum Lifetime {
     Config,
     /// It is kept, since it cannot be rebuilt.
     State,
+    /// It is of what runs now, refers to no other map, and means nothing afterwards.
+    Scratch,
 }
 
 macro_rules! maps {
@@ -36,6 +38,7 @@ macro_rules! maps {
     };
     (@ config) => { Lifetime::Config };
     (@ state) => { Lifetime::State };
+    (@ scratch) => { Lifetime::Scratch };
 }
 
 /// Flag of the arrays that the agent writes by aligned stores through a shared mapping
@@ -107,7 +110,7 @@ maps! {
     /// [`Oversized`](crate::fragment::Oversized), a ring
     OVERSIZED: "lb_oversized", crate::fragment::OVERSIZED, v 1, config;
     /// room that a program needs beside its stack, one a CPU
-    SCRATCH: "lb_scratch", 1, v 1, config;
+    SCRATCH: "lb_scratch", 1, v 1, scratch;
     /// interface index → [`Dev`](crate::dev::Dev)
     DEVS: "lb_devs", 1 << 10, v 1, config;
     /// interface index, its low bits → [`XdpDev`](crate::xdp_dev::XdpDev); mmapable
@@ -117,22 +120,22 @@ maps! {
     /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU
     POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state, was "lb_svc_stats";
     /// one entry, [`Filter`](crate::trace::Filter)
-    TRACE_FILTER: "lb_tr_filter", 1, v 1, config;
+    TRACE_FILTER: "lb_tr_filter", 1, v 1, scratch;
     /// [`VipKey`](crate::frontend::VipKey) of scope 0 → see [`whole`](crate::trace::whole): the
     /// frontends that `trace` shows
-    TRACE_VIPS: "lb_tr_vips", 1 << 12, v 1, config;
+    TRACE_VIPS: "lb_tr_vips", 1 << 12, v 1, scratch;
     /// prefix + [`Addr`](crate::Addr) → 1: the clients that `trace` shows
-    TRACE_CLIENTS: "lb_tr_clients", 1 << 12, v 1, config;
+    TRACE_CLIENTS: "lb_tr_clients", 1 << 12, v 1, scratch;
     /// prefix + [`Addr`](crate::Addr) → 1: the backends that `trace` shows
-    TRACE_BACKENDS: "lb_tr_backends", 1 << 12, v 1, config;
+    TRACE_BACKENDS: "lb_tr_backends", 1 << 12, v 1, scratch;
     /// cookie of a network namespace → 1: whose sockets `trace` shows
-    TRACE_NETNS: "lb_tr_netns", 1 << 12, v 1, config;
+    TRACE_NETNS: "lb_tr_netns", 1 << 12, v 1, scratch;
     /// what runs now, for `trace`, one a CPU: packets, sockets
-    TRACE_RUNS: "lb_tr_runs", 2, v 1, config;
+    TRACE_RUNS: "lb_tr_runs", 2, v 1, scratch;
     /// one entry, [`Rate`](crate::trace::Rate)
-    TRACE_RATE: "lb_tr_rate", 1, v 1, config;
+    TRACE_RATE: "lb_tr_rate", 1, v 1, scratch;
     /// [`Decision`](crate::trace::Decision)s; its capacity is bytes, a power of two
-    TRACE_RING: "lb_tr_ring", crate::trace::RING, v 1, config;
+    TRACE_RING: "lb_tr_ring", crate::trace::RING, v 1, scratch;
     /// one-entry array of maps: an update waits for every running program (the RCU barrier)
     BARRIER: "lb_barrier", 1, v 1, config;
 }
@@ -147,6 +150,12 @@ const _: () = {
 };
 
 impl MapSpec {
+    /// Is it rebuilt from the cluster?
+    #[must_use]
+    pub const fn is_config(&self) -> bool {
+        matches!(self.lifetime, Lifetime::Config)
+    }
+
     /// Does its content outlive an upgrade?
     #[must_use]
     pub const fn is_state(&self) -> bool {

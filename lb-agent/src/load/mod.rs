@@ -37,6 +37,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Are maps new that the cluster is written into, or that keep what cannot be rebuilt?
+    #[must_use]
+    pub fn is_recreated(&self) -> bool {
+        let mut specs = self.replaced.iter().filter_map(|name| MapSpec::named(name));
+        specs.any(|spec| spec.is_config() || spec.is_state())
+    }
+
     /// Takes the programs and the maps apart.
     pub fn split(self) -> (Ebpf, Maps, Commit) {
         (self.ebpf, self.maps, Commit::new(self.dir))
@@ -52,7 +59,7 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
     let mut replaced = Vec::new();
     let mut paths: Vec<(MapSpec, PathBuf)> = Vec::new();
     for (spec, fate) in &fates {
-        let replace = *fate == Fate::Replace || (together && !spec.is_state());
+        let replace = *fate == Fate::Replace || (together && spec.is_config());
         if replace {
             replaced.push(spec.name);
         }
@@ -71,8 +78,10 @@ pub fn load(object: &[u8], dir: &BpfDir, options: &Options) -> Result<Loaded> {
     }
     let mut ebpf = create(object, &paths, options)?;
     let mut maps = bpf::open(dir, Access::Write).context("cannot open the maps")?;
-    if together {
+    if !replaced.is_empty() {
         tracing::info!(maps = ?replaced, "maps recreated: their layout or capacity differs from the pinned ones");
+    }
+    if together {
         copy::from_pins(dir, &mut maps);
     }
     programs::load_wanted(&mut ebpf, options)?;

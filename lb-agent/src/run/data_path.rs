@@ -68,10 +68,10 @@ pub(super) fn load(config: &Config, dir: &BpfDir, lb0: Option<VethPair>) -> Resu
         ..Options::default()
     };
     let loaded: Loaded = load::load(load::OBJECT, dir, &options)?;
-    let pinned = if loaded.replaced.is_empty() {
-        PinnedMaps::Reused
-    } else {
+    let pinned = if loaded.is_recreated() {
         PinnedMaps::Recreated
+    } else {
+        PinnedMaps::Reused
     };
     let (ebpf, maps, commit) = loaded.split();
     let tc = if features.tcx {

@@ -78,10 +78,10 @@ pub fn fate(spec: &MapSpec, desired: Layout, pinned: Pinned) -> Fate {
 
 /// Whether all config maps are replaced together. They refer to each other by index, and programs
 /// run on the old ones until their links are swapped. So if one is replaced or missing, all of them
-/// are new, unless none exists yet.
+/// are new, unless none exists yet. Scratch maps are nobody else's business.
 #[must_use]
 pub fn config_together(fates: &[(MapSpec, Fate)]) -> bool {
-    let config = || fates.iter().filter(|(spec, _)| !spec.is_state());
+    let config = || fates.iter().filter(|(spec, _)| spec.is_config());
     let all_fit = config().all(|(_, f)| *f == Fate::Reuse);
     let none_yet = config().all(|(_, f)| *f == Fate::Create);
     !all_fit && !none_yet

@@ -93,3 +93,18 @@ fn config_maps_change_together_or_not_at_all() {
     assert!(together(Replace, Reuse, Reuse));
     assert!(together(Create, Reuse, Reuse));
 }
+
+#[test]
+fn a_scratch_map_is_replaced_alone() {
+    for spec in [maps::SCRATCH, maps::TRACE_RUNS, maps::TRACE_FILTER] {
+        for fate in [Fate::Create, Fate::Replace] {
+            let fates = [(maps::SLOTS, Fate::Reuse), (spec, fate)];
+            assert!(!config_together(&fates), "{}", spec.name);
+        }
+        let other = Layout {
+            value_size: 16,
+            ..HASH
+        };
+        assert_eq!(fate(&spec, HASH, pinned(other)), Fate::Replace);
+    }
+}
