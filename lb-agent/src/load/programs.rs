@@ -3,8 +3,11 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     os::fd::{AsFd, BorrowedFd},
-    panic, thread,
+    panic,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -101,7 +104,8 @@ pub fn by_hook(hook: Hook) -> Option<&'static Spec> {
     ALL.iter().find(|s| s.hook == hook)
 }
 
-/// Has the kernel verify the programs of the object, side by side: most of an agent's start is that.
+/// Has the kernel verify the programs of the object, side by side on each CPU that this process may
+/// use: most of an agent's start is that.
 /// Those that are attached nowhere are left out. The error names the first in [`ALL`] that the kernel
 /// refuses, with its message.
 pub(crate) fn load_wanted(ebpf: &mut Ebpf, options: &Options) -> Result<()> {
@@ -121,17 +125,42 @@ pub(crate) fn load_wanted(ebpf: &mut Ebpf, options: &Options) -> Result<()> {
     if let Some(name) = found.keys().next() {
         bail!("program {name}: not in the agent's list, so it would never be attached");
     }
-    let btf = &btf;
-    thread::scope(|scope| {
-        let loads: Vec<_> = wanted
-            .into_iter()
-            .map(|(spec, program)| scope.spawn(move || load(spec, program, btf)))
-            .collect();
-        loads.into_iter().try_for_each(|load| {
-            load.join()
+    let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    side_by_side(wanted, threads, |(spec, program)| load(spec, program, &btf))
+}
+
+/// Does this for each, on no more than so many threads. The error is that of the first in order.
+fn side_by_side<T: Send>(
+    all: Vec<T>,
+    threads: NonZero<usize>,
+    each: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
+    let threads = threads.get().min(all.len());
+    let rest = Mutex::new(all.into_iter().enumerate());
+    let work = || {
+        let mut failed = Vec::new();
+        loop {
+            let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((n, one)) = next else {
+                return failed;
+            };
+            failed.extend(each(one).err().map(|error| (n, error)));
+        }
+    };
+    let mut failed = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().flat_map(|worker| {
+            worker
+                .join()
                 .unwrap_or_else(|panic| panic::resume_unwind(panic))
-        })
-    })
+        });
+        ended.collect::<Vec<_>>()
+    });
+    failed.sort_by_key(|(n, _)| *n);
+    failed
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |(_, error)| Err(error))
 }
 
 fn load(spec: &Spec, program: &mut Program, btf: &Btf) -> Result<()> {
@@ -168,6 +197,8 @@ pub(crate) fn descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<Option<Borrow
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
 
     fn position(name: &str) -> usize {
@@ -192,6 +223,22 @@ mod tests {
         assert!(position("lb_tc_ingress") < position("lb_xdp"));
         assert!(position("lb_vip_back") < position("lb_vip_out"));
         assert!(position("lb_tc_ingress") < position("lb_vip_out"));
+    }
+
+    #[test]
+    fn so_many_are_loaded_at_a_time_and_the_first_error_counts() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let two = NonZero::new(2).unwrap();
+        let done = side_by_side((0..20).collect(), two, |n| {
+            most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+            thread::yield_now();
+            now.fetch_sub(1, Relaxed);
+            anyhow::ensure!(n < 7, "{n}");
+            Ok(())
+        });
+        assert_eq!(done.unwrap_err().to_string(), "7");
+        assert!(most.into_inner() <= 2);
+        assert!(side_by_side(Vec::<()>::new(), two, |()| Ok(())).is_ok());
     }
 
     #[test]
