@@ -30,7 +30,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// A connect or sendmsg was given a backend.
+    /// A connect or sendmsg was given a backend, or sent to `lb0` to get one.
     SockTranslated = 0, "sock_translated";
     /// Refused on the socket path: the service has no endpoint.
     SockNoEndpoint = 1, "sock_no_endpoint";
@@ -121,8 +121,8 @@ reasons! {
     /// A connection was reset on both sides: its backend has left the Service, or it is too old, and
     /// the Service wants that.
     PktReset = 40, "pkt_reset";
-    /// Refused on the socket path: the socket is bound to loopback, and `lb0`, which serves its node
-    /// ports, is off.
+    /// Refused on the socket path: the socket is bound to loopback, `lb0`, which serves its node
+    /// ports, is off, and its backend is on another machine or in a pod.
     SockLoopbackSource = 41, "sock_loopback_source";
     /// Packet for a VIP dropped: its socket chose `lb0` itself (`SO_BINDTODEVICE`), where backends
     /// would not see who it is.

@@ -13,7 +13,7 @@ use testbed::{
     agent_output,
     host::Host,
     lan::Offloads,
-    manifest::Service,
+    manifest::{Endpoint, Service},
     matrix::{Case, families, kinds, matrix},
     node::PodNetwork,
     one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB},
@@ -188,6 +188,41 @@ fn without_the_device_they_are_refused() -> Result<()> {
         // Others are translated as ever.
         assert!(WEB.contains(&bed.node.ask(kind, to)?.name.as_str()));
     }
+    Ok(())
+}
+
+/// The kernel takes such a source at an address of this machine: without the device, sockets are
+/// translated to what is there as others are.
+#[test]
+fn without_the_device_they_reach_what_is_on_this_machine() -> Result<()> {
+    let start = Start::new().args(&["--lb0", "off"]);
+    let bed = OneNode::with(start, |node| {
+        let here = Endpoint {
+            pod: "here".to_owned(),
+            addr: node.addr(),
+            ..Endpoint::of(node, node.pod(0))
+        };
+        let here = one_node::behind("here", addr::vip(42), &[here]);
+        vec![here.node_port(PORT, TARGET, 30042)]
+    })?;
+    for Case { family, kind } in matrix() {
+        // Not on every address: what answers a datagram would have another source.
+        let here = bed.node.addr().at(family, TARGET);
+        bed.node.listen(kind, here, "here")?;
+    }
+    for to in names_of_loopback(30042) {
+        for kind in kinds() {
+            let before = agent_output::counted(&bed.node, "sock_translated")?;
+            let sock = bound(&bed.node, kind, to)?;
+            poll::until(agent::CHANGE, "it answers", || {
+                Ok(sock.connect(to).and_then(|()| sock.ask("x")).ok())
+            })
+            .with_context(|| format!("{kind:?} {to}"))?;
+            ensure!(sock.peer()? == to, "{kind:?} {to}");
+            ensure!(agent_output::counted(&bed.node, "sock_translated")? > before);
+        }
+    }
+    ensure!(agent_output::counted(&bed.node, "sock_loopback_source")? == 0);
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub fn connect<F: Family>(ctx: &Ctx<F>) -> i32 {
         return PASS;
     }
     let netns = ctx.netns();
-    let chosen = match translate(ctx, &to.frontend, netns, None) {
+    let chosen = match translate(ctx, &to, netns, None) {
         Ok(chosen) => chosen,
         // The address answers for itself as soon as an endpoint comes, and refuses until then.
         Err(refusal) if proto == Proto::Udp && waits_at_lb0(&to, &refusal) => {

@@ -30,11 +30,13 @@ pub fn by_lb0<F: Family>(
     } else {
         lb0::LOOPBACK_V6
     };
-    if config::lb0() == 0 || !ctx.set(&stands_for_it, to.port) {
+    if !ctx.set(&stands_for_it, to.port) {
         count(Reason::SockLoopbackSource);
         reject(to.frontend.pool);
         return Err(refuse(errno::EINVAL));
     }
+    // What is given a backend, and counted for it, is the flow.
+    count(Reason::SockTranslated);
     Ok(SockRecord {
         vip: to.addr,
         backend: stands_for_it,

@@ -28,6 +28,9 @@ pub struct Destination {
     /// All zero unless [`Ours::Service`] or [`Ours::ByLb0`]: a compiler that carries an undefined value along would
     /// lose the verifier.
     pub frontend: FrontendValue,
+    /// Only a backend at an address of this machine takes what this socket sends, for it is bound to
+    /// loopback, and there is no `lb0`.
+    pub own_alone: bool,
 }
 
 /// [`Frontend`] without its payload.
@@ -67,7 +70,7 @@ pub fn destination<F: Family>(
     let addr = ctx.addr();
     let port = ctx.port();
     let proto = proto.number();
-    let mut service = Ours::Service;
+    let (mut service, mut own_alone) = (Ours::Service, false);
     let frontend = if port == 0 || !in_scope(ctx) {
         Frontend::None
     } else if addr.is_loopback() || addr.is_unspecified() {
@@ -75,7 +78,11 @@ pub fn destination<F: Family>(
         if on_loopback(&addr) && ctx.in_host() {
             let source = source(ctx);
             if source.is_loopback() {
-                service = Ours::ByLb0 { v4: source.is_v4() };
+                if config::lb0() == 0 {
+                    own_alone = true;
+                } else {
+                    service = Ours::ByLb0 { v4: source.is_v4() };
+                }
             }
             lookup::node_port(&addr, port, proto, scope::INTERNAL)
         } else {
@@ -100,6 +107,7 @@ pub fn destination<F: Family>(
         proto,
         ours,
         frontend,
+        own_alone,
     }
 }
 
@@ -140,16 +148,20 @@ fn in_scope<F: Family>(ctx: &Ctx<F>) -> bool {
 #[inline(always)]
 pub fn translate<F: Family>(
     ctx: &Ctx<F>,
-    frontend: &FrontendValue,
+    to: &Destination,
     netns: u64,
     flow_hash: Option<u32>,
 ) -> Result<Chosen, Refusal> {
+    let frontend = &to.frontend;
     let client = Client {
         affinity: AffinityKey::netns(netns),
         flow_hash,
         client_hash: None,
     };
     let chosen = lookup::choose(frontend, &client)?;
+    if to.own_alone && !lookup::is_own(&chosen.backend) {
+        return Err(Refusal::Broken(Reason::SockLoopbackSource));
+    }
     if !ctx.set(&chosen.backend.addr, chosen.backend.port) {
         return Err(Refusal::Broken(Reason::BadIndex));
     }
@@ -174,7 +186,11 @@ pub fn refused(frontend: &FrontendValue, refusal: Refusal) -> i32 {
         // Nothing answers at a VIP, so the call fails now.
         Refusal::Broken(reason) => {
             count(reason);
-            refuse(errno::ECONNREFUSED)
+            refuse(if matches!(reason, Reason::SockLoopbackSource) {
+                errno::EINVAL
+            } else {
+                errno::ECONNREFUSED
+            })
         }
     }
 }

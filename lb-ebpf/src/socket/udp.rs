@@ -109,7 +109,7 @@ fn target<F: Family>(
     // One backend for each pair of socket and VIP, so that a socket that serves two VIPs in turn
     // stays with both backends.
     let flow_hash = hash::of_socket(cookie, &to.addr, to.port);
-    let chosen = translate(ctx, &to.frontend, netns, Some(flow_hash))
+    let chosen = translate(ctx, to, netns, Some(flow_hash))
         .map_err(|refusal| refused(&to.frontend, refusal))?;
     Ok(Target {
         chosen,
@@ -132,7 +132,8 @@ fn again(r: &SockRecord, to: &Destination) -> Option<Chosen> {
     }
     let backend = lookup::backend(r.backend_id)?;
     // The id may belong to another backend of this service by now.
-    (backend.addr == r.backend && backend.port == r.backend_port).then_some(Chosen {
+    let fits = !to.own_alone || lookup::is_own(&backend);
+    (fits && backend.addr == r.backend && backend.port == r.backend_port).then_some(Chosen {
         id: r.backend_id,
         backend,
     })
