@@ -72,7 +72,8 @@ pub(super) struct Socket {
     netns: u64,
     /// Index of its pool.
     pool: u32,
-    backend_id: u32,
+    /// None of its own with [`Kind::Lb0`]: a flow has it.
+    backend_id: Option<u32>,
 }
 
 /// When it was translated.
@@ -128,7 +129,7 @@ fn of(record: &SockRecord, book: &Book) -> Socket {
         cookie: record.cookie,
         netns: record.netns,
         pool: record.pool,
-        backend_id: record.backend_id,
+        backend_id: Some(record.backend_id).filter(|id| *id != SockRecord::NO_BACKEND),
     }
 }
 
