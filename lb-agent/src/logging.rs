@@ -1,6 +1,6 @@
 //! The log: standard error, as text or JSON, through a filter.
 
-use std::io::IsTerminal as _;
+use std::{env, io::IsTerminal};
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
@@ -26,12 +26,16 @@ pub fn init(format: LogFormat, filter: &str) -> Result<()> {
             .with_span_list(false)
             .init(),
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            builder.with_ansi(colour).init();
+            builder.with_ansi(has_colour(&std::io::stderr())).init();
         }
     }
     Ok(())
+}
+
+/// May what is written here be coloured? On a terminal, unless the environment says no
+/// (<https://no-color.org>).
+pub fn has_colour(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A level alone is for this agent: the libraries log much that does not help an operator, and the

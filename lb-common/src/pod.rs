@@ -80,7 +80,7 @@ pod! {
         vip_port: u16, backend_port: u16, proto: u8, hook: u8, pool: u32, backend_id: u32, cpu: u32, pid: u32, verdict: i32,
         reply: u8, pad: [u8; 3], comm: [u8; 16],
     }
-    Filter { reasons: u64, hooks: u32, flags: u32, limit: u32, backend_port: u32 }
+    Filter { reasons: u64, hooks: u32, flags: u32, limit: u32, backend_port: u32, session: u32, pad: u32 }
     Rate { second_ns: u64, count: u64, limited: u64, full: u64 }
     XdpDev { ifindex: u32, flags: u32, mac: [u8; 6], pad: u16 }
 }

@@ -188,6 +188,12 @@ pub struct Filter {
     pub limit: u32,
     /// Of the backend, host byte order; 0: any.
     pub backend_port: u32,
+    /// Another number, never 0, for each process that traces and each time it turns the switch on
+    /// again: what the programs noted of a run that the end of another session cut short does not
+    /// count.
+    pub session: u32,
+    /// Reserved, zero.
+    pub pad: u32,
 }
 
 /// Values of `lb_tr_vips` for a whole address, which has port and protocol 0.

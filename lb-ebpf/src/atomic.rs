@@ -58,7 +58,26 @@ pub unsafe fn sub_one(p: *mut u64) -> bool {
 /// Stores `new` if the value is `old`, and returns the value before. `BPF_CMPXCHG`, Linux 5.12.
 ///
 /// # Safety
-/// As for [`fetch_add`], for an aligned u32.
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn compare_exchange_word(p: *mut u64, old: u64, new: u64) -> u64 {
+    let mut value = old;
+    // SAFETY: the caller's promise; the instruction touches nothing else but r0, which is named.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64(r1 + 0, r0, r2)",
+            in("r1") p,
+            in("r2") new,
+            inout("r0") value,
+        );
+    }
+    value
+}
+
+/// The same of an aligned u32.
+///
+/// # Safety
+/// As for [`fetch_add`].
 #[inline(always)]
 pub unsafe fn compare_exchange(p: *mut u32, old: u32, new: u32) -> u32 {
     let mut value = u64::from(old);

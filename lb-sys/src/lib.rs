@@ -24,12 +24,12 @@ pub use link::{
     CgroupHook, LinkInfo, LinkTarget, TcHook, Xdp, create_cgroup, create_iter, create_tcx,
     create_xdp, detach, link_info, query_tcx, read_iter, update,
 };
-pub use map::{Done, Map};
+pub use map::{Done, Map, value_of};
 pub use mapped::MappedArray;
 pub use netns::netns_cookie;
 pub use object::{MapInfo, create_map, map_info, open_pin, open_pin_read_only, pin};
 pub use page::Page;
 pub use percpu::PerCpuArray;
-pub use program::{load_xdp, program_id, xdp_pass};
+pub use program::{load_xdp, open_program, program_id, program_uses_map, xdp_pass};
 pub use run::{SkbContext, SkbRun, XdpRun, run_live_frames, run_skb, run_xdp};
 pub use tun::create_tun;

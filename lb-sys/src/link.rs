@@ -11,6 +11,7 @@ use aya::Pod;
 
 use crate::{
     call::{Command, Error, bpf, ptr},
+    map::value_of,
     object::{info, own, raw},
 };
 
@@ -153,8 +154,7 @@ pub fn read_iter<T: Pod>(link: impl AsFd) -> Result<Vec<T>, Error> {
         })?;
     Ok(out
         .chunks_exact(size_of::<T>())
-        // SAFETY: the chunk has the bytes of a `T`, and any bytes are one (`Pod`); read unaligned.
-        .map(|chunk| unsafe { chunk.as_ptr().cast::<T>().read_unaligned() })
+        .filter_map(value_of)
         .collect())
 }
 

@@ -25,6 +25,16 @@ pub struct Done {
     pub error: Option<Error>,
 }
 
+/// The value that these bytes begin with, as the kernel hands it out; `None` if they are too few.
+#[must_use]
+pub fn value_of<T: Pod>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are the bytes of a `T`, and any bytes are one (`Pod`); read unaligned.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
 /// A map whose keys are `K` and values are `V`, not one of the per-CPU kinds.
 #[derive(Debug)]
 pub struct Map<K, V> {

@@ -106,15 +106,24 @@ struct InfoAttr {
 /// `T` is `repr(C)`, made of integers, and any bytes are a value of it.
 pub(crate) unsafe fn info<T: Default>(object: &impl AsFd) -> Result<T, Error> {
     let mut info = T::default();
+    // SAFETY: the caller's promise; zeroes are no pointers.
+    unsafe { ask(object, &mut info) }?;
+    Ok(info)
+}
+
+/// The same over what the struct says already: numbers of elements, and where they go.
+///
+/// # Safety
+/// As for [`info`], and the pointers in it are 0 or to as many live elements.
+pub(crate) unsafe fn ask<T>(object: &impl AsFd, info: &mut T) -> Result<(), Error> {
     let mut attr = InfoAttr {
         bpf_fd: raw(object),
         info_len: u32::try_from(size_of::<T>()).unwrap_or(0),
-        info: ptr(&raw mut info),
+        info: ptr(std::ptr::from_mut(info)),
     };
     // SAFETY: the layout of BPF_OBJ_GET_INFO_BY_FD; the kernel writes at most `info_len` bytes to
     // `info`.
-    unsafe { bpf(Command::InfoByFd, &mut attr) }?;
-    Ok(info)
+    unsafe { bpf(Command::InfoByFd, &mut attr) }.map(drop)
 }
 
 /// Asks the kernel about a map. Linux 4.13.

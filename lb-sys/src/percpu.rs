@@ -86,22 +86,41 @@ impl<V: Pod> PerCpuArray<V> {
     /// Sets every CPU's value of the element to zeros. What a program adds at the same moment may
     /// survive or be lost.
     pub fn zero(&self, index: u32) -> Result<(), Error> {
+        let zeros = vec![0_u64; self.cpus * (size_of::<V>() / 8)];
+        // SAFETY: one value for each possible CPU, as many as there are.
+        unsafe { self.write(index, ptr(zeros.as_ptr())) }
+    }
+
+    /// Sets the element's value on each possible CPU, as [`PerCpuArray::get`] returns them. What a
+    /// program changes at the same moment may survive or be lost.
+    pub fn set(&self, index: u32, values: &[V]) -> Result<(), Error> {
+        size(
+            "the number of CPUs",
+            self.cpus,
+            u32::try_from(values.len()).unwrap_or(0),
+        )?;
+        // SAFETY: one value for each possible CPU, as was compared.
+        unsafe { self.write(index, ptr(values.as_ptr())) }
+    }
+
+    /// # Safety
+    /// `values` points to so many live values as there are possible CPUs.
+    unsafe fn write(&self, index: u32, values: u64) -> Result<(), Error> {
         if index >= self.info.max_entries {
             return Err(Error::OutOfRange {
                 index,
                 len: self.info.max_entries,
             });
         }
-        let zeros = vec![0_u64; self.cpus * (size_of::<V>() / 8)];
         let mut attr = ElemAttr {
             map_fd: raw(&self.fd),
             pad: 0,
             key: ptr(&raw const index),
-            value: ptr(zeros.as_ptr()),
+            value: values,
             flags: 0,
         };
         // SAFETY: the layout of BPF_MAP_UPDATE_ELEM; the kernel reads one value for each possible
-        // CPU, as many as there are.
+        // CPU: the caller's promise.
         unsafe { bpf(Command::MapUpdate, &mut attr) }.map(drop)
     }
 }

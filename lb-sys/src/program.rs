@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::{
     Error,
     call::{Command, bpf, ptr},
-    object::{info, own},
+    object::{ask, info, own},
 };
 
 /// `BPF_PROG_TYPE_XDP`
@@ -72,4 +72,57 @@ pub fn program_id(program: impl AsFd) -> Result<u32, Error> {
     // SAFETY: `repr(C)`, two u32.
     let i: RawInfo = unsafe { info(&program) }?;
     Ok(i.id)
+}
+
+#[repr(C)]
+struct ByIdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// Opens the loaded program with this number. Linux 4.13.
+pub fn open_program(id: u32) -> Result<OwnedFd, Error> {
+    let mut attr = ByIdAttr {
+        id,
+        next_id: 0,
+        open_flags: 0,
+    };
+    // SAFETY: the layout of BPF_PROG_GET_FD_BY_ID, without pointers.
+    unsafe { bpf(Command::ProgById, &mut attr) }.map(own)
+}
+
+/// The head of `struct bpf_prog_info`, up to the maps. The kernel reads the numbers, and writes what
+/// it has; the pointers that are 0 ask for nothing.
+#[repr(C)]
+#[derive(Default)]
+struct MapsInfo {
+    head: RawInfo,
+    tag: [u8; 8],
+    jited_prog_len: u32,
+    xlated_prog_len: u32,
+    jited_prog_insns: u64,
+    xlated_prog_insns: u64,
+    load_time: u64,
+    created_by_uid: u32,
+    nr_map_ids: u32,
+    map_ids: u64,
+}
+
+/// No program uses more maps (`MAX_USED_MAPS`).
+const MOST_MAPS: usize = 64;
+
+/// Uses the program the map with this number? Linux 4.15.
+pub fn program_uses_map(program: impl AsFd, map: u32) -> Result<bool, Error> {
+    let mut ids = [0_u32; MOST_MAPS];
+    let mut info = MapsInfo {
+        nr_map_ids: u32::try_from(MOST_MAPS).unwrap_or(0),
+        map_ids: ptr(ids.as_mut_ptr()),
+        ..MapsInfo::default()
+    };
+    // SAFETY: `repr(C)`, integers only, no padding; the kernel writes at most `nr_map_ids` numbers
+    // to `map_ids`.
+    unsafe { ask(&program, &mut info) }?;
+    let count = usize::try_from(info.nr_map_ids).unwrap_or(MOST_MAPS);
+    Ok(ids[..count.min(MOST_MAPS)].contains(&map))
 }

@@ -192,9 +192,7 @@ impl Attachments {
                 }
             }
         }
-        if !self.followed {
-            note("", trace_switch::pin(&self.dir, &self.ebpf));
-        }
+        note("", trace_switch::pin(&self.dir, &self.ebpf));
         self.followed = true;
         self.settle_lost(devices);
         Ok(problems)

@@ -7,6 +7,6 @@ mod clsact;
 mod device_table;
 mod link_pin;
 mod links;
-mod trace_switch;
+pub mod trace_switch;
 mod verify;
 mod xdp_table;

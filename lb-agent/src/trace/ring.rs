@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, RingBuf};
-use lb_common::{Addr, trace::Decision};
+use lb_common::trace::Decision;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The reading end.
@@ -43,66 +43,30 @@ impl Ring {
     pub fn next(&mut self) -> Option<Decision> {
         loop {
             let item = self.0.next()?;
-            if let Some(decision) = decode(&item) {
+            // `None`: it is cut short.
+            if let Some(decision) = lb_sys::value_of(&item) {
                 return Some(decision);
             }
         }
     }
 }
 
-/// Reads a record field by field, in the order of [`Decision`]; `None` if it is cut short.
-fn decode(bytes: &[u8]) -> Option<Decision> {
-    let mut rest = bytes;
-    Some(Decision {
-        time_ns: u64::from_ne_bytes(take(&mut rest)?),
-        reasons: u64::from_ne_bytes(take(&mut rest)?),
-        netns: u64::from_ne_bytes(take(&mut rest)?),
-        cgroup: u64::from_ne_bytes(take(&mut rest)?),
-        client: Addr {
-            b: take(&mut rest)?,
-        },
-        vip: Addr {
-            b: take(&mut rest)?,
-        },
-        backend: Addr {
-            b: take(&mut rest)?,
-        },
-        client_port: u16::from_ne_bytes(take(&mut rest)?),
-        vip_port: u16::from_ne_bytes(take(&mut rest)?),
-        backend_port: u16::from_ne_bytes(take(&mut rest)?),
-        proto: u8::from_ne_bytes(take(&mut rest)?),
-        hook: u8::from_ne_bytes(take(&mut rest)?),
-        pool: u32::from_ne_bytes(take(&mut rest)?),
-        backend_id: u32::from_ne_bytes(take(&mut rest)?),
-        cpu: u32::from_ne_bytes(take(&mut rest)?),
-        pid: u32::from_ne_bytes(take(&mut rest)?),
-        verdict: i32::from_ne_bytes(take(&mut rest)?),
-        reply: u8::from_ne_bytes(take(&mut rest)?),
-        pad: take(&mut rest)?,
-        comm: take(&mut rest)?,
-    })
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, tail) = rest.split_first_chunk::<N>()?;
-    *rest = tail;
-    Some(*head)
-}
-
 #[cfg(test)]
 mod tests {
+    use lb_sys::value_of;
+
     use super::*;
 
     #[test]
     fn every_byte_of_a_record_has_its_field() {
         let bytes: Vec<u8> = (0..128).collect();
-        let d = decode(&bytes).unwrap();
+        let d: Decision = value_of(&bytes).unwrap();
         assert_eq!(d.time_ns.to_ne_bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(d.client.b[0], 32);
         assert_eq!(d.hook, 87);
         assert_eq!(d.reply, 108);
         assert_eq!(d.comm[15], 127);
-        assert!(decode(&bytes[..127]).is_none());
+        assert!(value_of::<Decision>(&bytes[..127]).is_none());
         assert_eq!(size_of::<Decision>(), bytes.len());
     }
 }

@@ -1,7 +1,7 @@
 //! One process that looks on: it writes down what it asks for, and keeps the switch on as long as it
 //! lives.
 
-use std::{fs::File, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use aya::{Pod, maps::lpm_trie::Key};
@@ -12,16 +12,15 @@ use lb_common::{
     trace::{Filter, Hook, LASTS_NS, Rate, only, whole},
 };
 use lb_sys::{Map, map_info};
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::libc::E2BIG;
 
 use super::ring::Ring;
 use crate::{
     flows::clock::monotonic,
+    hooks::trace_switch,
     maps::{
         dir::BpfDir,
+        lock::DirLock,
         pinned::{self, Access, HashPin},
         table::HashTable as _,
     },
@@ -31,8 +30,11 @@ use crate::{
 /// How often [`Tracer::renew`] is to be called: several times while the switch stays on.
 pub const RENEWED: Duration = Duration::from_secs(1);
 
+/// A switch that stays on for less than this may be found late at any moment, in nanoseconds.
+const SPARE_NS: u64 = LASTS_NS / 4;
+
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
     /// Where decisions are made.
     pub hooks: Vec<Hook>,
@@ -64,10 +66,12 @@ pub enum Vip {
 /// The one process that looks on, until it is dropped.
 #[derive(Debug)]
 pub struct Tracer {
-    _lock: Flock<File>,
+    _lock: DirLock,
+    dir: BpfDir,
     /// The word that turns the programs' records on, and the number of its map.
     switch: Map<u32, u64>,
     switch_id: u32,
+    filter: HashPin<u32, Filter>,
     ring: Ring,
     rate: HashPin<u32, Rate>,
     netns: HashPin<u64, u32>,
@@ -79,31 +83,42 @@ impl Tracer {
         if !dir.root().exists() {
             bail!("no agent has run with --bpf-dir {}", dir.root().display());
         }
-        if !dir.trace_switch().exists() {
-            bail!(
+        let unknown = || {
+            format!(
                 "the programs of --bpf-dir {} are of an agent that does not know `trace`: upgrade it",
                 dir.root().display()
-            );
+            )
+        };
+        if !dir.trace_switch().exists() {
+            bail!(unknown());
         }
-        let lock = lock(dir)?;
+        let lock = DirLock::take_trace(dir)?;
         let switch = lb_sys::open_pin(&dir.trace_switch()).context("open the switch")?;
         let switch_id = map_info(&switch)?.id;
+        if !trace_switch::is_read_by_programs(dir, switch_id) {
+            bail!(unknown());
+        }
         let tracer = Self {
             _lock: lock,
+            dir: dir.clone(),
             switch: Map::new(switch).context("open the switch")?,
             switch_id,
+            filter: open(dir, maps::TRACE_FILTER)?,
             ring: Ring::new(pinned::open(dir, &maps::TRACE_RING, Access::Write)?)?,
             rate: open(dir, maps::TRACE_RATE)?,
             netns: open(dir, maps::TRACE_NETNS)?,
         };
-        tracer.fill(dir, asked)?;
+        tracer.rate.map().set(&0, &Rate::default())?;
+        replace::<u64, u32>(dir, maps::TRACE_NETNS, &[])?;
+        tracer.ask(asked)?;
+        tracer.begin_session(monotonic())?;
         tracer.renew()?;
         Ok(tracer)
     }
 
-    /// Writes down what is asked for, over what the process before has asked for.
-    fn fill(&self, dir: &BpfDir, asked: &Asked) -> Result<()> {
-        self.rate.map().set(&0, &Rate::default())?;
+    /// Writes down what is asked for, over what was asked for before.
+    pub fn ask(&self, asked: &Asked) -> Result<()> {
+        let dir = &self.dir;
         let vips: Vec<(VipKey, u32)> = asked.vips.iter().flatten().map(entry).collect();
         let nets = |nets: &Option<Vec<Cidr>>| -> Vec<(Key<Addr>, u32)> {
             let all = nets.iter().flatten().map(|net| net.bits());
@@ -113,7 +128,6 @@ impl Tracer {
         replace(dir, maps::TRACE_VIPS, &vips)?;
         replace(dir, maps::TRACE_CLIENTS, &nets(&asked.clients))?;
         replace(dir, maps::TRACE_BACKENDS, &nets(&asked.backends))?;
-        replace::<u64, u32>(dir, maps::TRACE_NETNS, &[])?;
         let mut flags = 0;
         for (is_asked, bit) in [
             (asked.vips.is_some(), only::VIPS),
@@ -131,23 +145,44 @@ impl Tracer {
             flags,
             limit: asked.limit,
             backend_port: asked.backend_port.into(),
+            ..self.filter()?
         };
-        Ok(open::<u32, Filter>(dir, maps::TRACE_FILTER)?
-            .map()
-            .set(&0, &filter)?)
+        Ok(self.filter.map().set(&0, &filter)?)
     }
 
-    /// Keeps the switch on for some seconds more.
+    /// The filter that the programs have.
+    fn filter(&self) -> Result<Filter> {
+        Ok(self.filter.map().get(&0)?.unwrap_or_default())
+    }
+
+    /// Keeps the switch on for some seconds more. Where it was off, or programs may turn it off while
+    /// this runs, another session begins: they may have been in the middle of a run.
     pub fn renew(&self) -> Result<()> {
-        let until = monotonic() + LASTS_NS;
+        let now = monotonic();
+        let was = self.switch.get(&0)?.unwrap_or_default();
+        if was < now + SPARE_NS {
+            self.begin_session(now)?;
+        }
+        let until = now + LASTS_NS;
         self.switch.set(&0, &until).context("turn the switch on")
+    }
+
+    fn begin_session(&self, now_ns: u64) -> Result<()> {
+        // A number of its own, in units of 2²⁰ ns.
+        let session = u32::try_from(now_ns >> 20 & u64::from(u32::MAX)).unwrap_or_default();
+        let filter = Filter {
+            session: session.max(1),
+            ..self.filter()?
+        };
+        Ok(self.filter.map().set(&0, &filter)?)
     }
 
     /// Are the programs still those that the agent has attached?
     #[must_use]
-    pub fn is_current(&self, dir: &BpfDir) -> bool {
-        let now = lb_sys::open_pin(&dir.trace_switch()).and_then(map_info);
+    pub fn is_current(&self) -> bool {
+        let now = lb_sys::open_pin(&self.dir.trace_switch()).and_then(map_info);
         now.is_ok_and(|now| now.id == self.switch_id)
+            && trace_switch::is_read_by_programs(&self.dir, self.switch_id)
     }
 
     /// The decisions, as they come.
@@ -160,9 +195,26 @@ impl Tracer {
         Ok(self.rate.map().get(&0)?.unwrap_or_default())
     }
 
-    /// Admits sockets of the network namespace with this cookie, whatever their address.
-    pub fn admit_netns(&self, cookie: u64) -> Result<()> {
-        Ok(self.netns.map().set(&cookie, &1)?)
+    /// Admits sockets of the network namespaces with these cookies, and of no other, whatever their
+    /// address. Returns how many found no room.
+    pub fn admit_netns(&mut self, cookies: &[u64]) -> Result<usize> {
+        let known: Vec<u64> = self.netns.entries()?.iter().map(|(c, _)| *c).collect();
+        let gone: Vec<u64> = known
+            .iter()
+            .copied()
+            .filter(|cookie| !cookies.contains(cookie))
+            .collect();
+        if let Some(error) = self.netns.remove(&gone).error {
+            return Err(error).context("forget network namespaces");
+        }
+        let mut left_out = 0;
+        for cookie in cookies.iter().filter(|cookie| !known.contains(cookie)) {
+            match self.netns.map().set(cookie, &1) {
+                Err(error) if error.errno() == Some(E2BIG) => left_out += 1,
+                set => set.context("admit a network namespace")?,
+            }
+        }
+        Ok(left_out)
     }
 }
 
@@ -170,19 +222,6 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         // The first program that finds it late does the same.
         let _ = self.switch.set(&0, &0);
-    }
-}
-
-/// Fails if another process looks on.
-fn lock(dir: &BpfDir) -> Result<Flock<File>> {
-    let path = dir.trace();
-    let folder = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => Ok(held),
-        Err((_, Errno::EWOULDBLOCK)) => bail!(
-            "another `lb-agent trace` looks on at this node: the kernel keeps the filter of one at a time, so end that one first"
-        ),
-        Err((_, e)) => Err(e).with_context(|| format!("lock {}", path.display())),
     }
 }
 

@@ -10,8 +10,12 @@ use lb_common::{
     trace::{Decision, Filter, only, set, whole},
 };
 
-use crate::maps::{
-    TRACE_BACKENDS, TRACE_CLIENTS, TRACE_FILTER, TRACE_NETNS, TRACE_RATE, TRACE_RING, TRACE_VIPS,
+use crate::{
+    atomic,
+    maps::{
+        TRACE_BACKENDS, TRACE_CLIENTS, TRACE_FILTER, TRACE_NETNS, TRACE_RATE, TRACE_RING,
+        TRACE_VIPS,
+    },
 };
 
 /// Nanoseconds of the rate limit's second.
@@ -38,21 +42,21 @@ pub fn emit(filter: &Filter, d: &mut Decision) {
     let Some(rate) = TRACE_RATE.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: an element of an array map. CPUs may count at once and one of them for nothing: the
-    // limit is for people who read.
+    // SAFETY: an element of an array map. CPUs may begin a second at once and one of them for
+    // nothing: the limit is for people who read.
     unsafe {
         if d.time_ns.wrapping_sub((*rate).second_ns) >= SECOND {
             (*rate).second_ns = d.time_ns;
             (*rate).count = 0;
         }
         if filter.limit != 0 && (*rate).count >= u64::from(filter.limit) {
-            (*rate).limited += 1;
+            atomic::add(&raw mut (*rate).limited, 1);
             return;
         }
-        (*rate).count += 1;
+        atomic::add(&raw mut (*rate).count, 1);
         // From where it lies: a copy would not fit on the stack of every program.
         if TRACE_RING.output(&*d, 0).is_err() {
-            (*rate).full += 1;
+            atomic::add(&raw mut (*rate).full, 1);
         }
     }
 }

@@ -19,7 +19,10 @@ use lb_common::{
     trace::Decision,
 };
 
-use crate::{config, maps::COUNTERS};
+use crate::{
+    config,
+    maps::{COUNTERS, TRACE_FILTER},
+};
 
 /// When it ends, in nanoseconds of `CLOCK_MONOTONIC`; 0: nobody traces. Whoever traces sets it again
 /// and again, through the pin of its map.
@@ -49,19 +52,26 @@ fn is_on_still() -> bool {
     false
 }
 
+/// The number of the session that is on; 0: none has ever been.
+#[inline(always)]
+fn session() -> u32 {
+    TRACE_FILTER.get(0).map_or(0, |filter| filter.session)
+}
+
 /// What a run began with, on this CPU.
 #[repr(C)]
 struct Run {
-    /// Programs of packets that run now: more than one while a packet is sent from inside of one.
-    depth: u32,
+    /// The lower half: the session in which it began. Another one's does not count, since the switch
+    /// may have gone off before the run ended. The upper half, of packets: the programs that run now,
+    /// more than one while a packet is sent from inside of one; of sockets: the thread that runs.
+    began: u64,
     /// 1: `key` and `flow` are what the first of them had decided about by then.
     is_saved: u32,
+    pad: u32,
     key: FlowKey,
     vip_port: u16,
-    pad: [u16; 3],
+    pad2: [u16; 3],
     flow: Flow,
-    /// Of a socket: the thread that runs.
-    owner: u64,
     /// Of a socket: the address that it named.
     vip: Addr,
     /// This CPU's counters.

@@ -10,9 +10,12 @@ use lb_common::{
 use super::{
     PACKETS, RUNS,
     emit::{emit, filter},
-    is_on, is_on_still, moved, note,
+    is_on, is_on_still, moved, note, session,
 };
 use crate::scratch;
+
+/// One more program that runs, in `Run::began`.
+const ONE: u64 = 1 << 32;
 
 /// Runs the program of a hook; what it decides is shown to whoever traces.
 #[inline(always)]
@@ -37,8 +40,12 @@ fn begin() -> u32 {
     }
     // SAFETY: an element of a per-CPU array, which lives while the program runs; this CPU's alone.
     unsafe {
-        (*run).depth += 1;
-        if (*run).depth == 1 {
+        let session = session();
+        if (*run).began as u32 != session {
+            (*run).began = u64::from(session);
+        }
+        (*run).began += ONE;
+        if (*run).began >> 32 == 1 {
             (*run).is_saved = 0;
             // Whatever the packet before left behind.
             s.key.proto = 0;
@@ -61,11 +68,11 @@ fn end(hook: u32, verdict: i32) -> u32 {
     // SAFETY: as in `begin`.
     unsafe {
         // A run that began before.
-        if (*run).depth == 0 {
+        if (*run).began as u32 != session() || (*run).began < ONE {
             return 0;
         }
-        (*run).depth -= 1;
-        if (*run).depth != 0 {
+        (*run).began -= ONE;
+        if (*run).began >= ONE {
             return 0;
         }
         let reasons = moved(run);

@@ -1,5 +1,6 @@
-//! Around the programs of sockets: what a system call named, and what it got. Another thread may run
-//! one on the same CPU in between; then this call is not shown.
+//! Around the programs of sockets: what a system call named, and what it got. A thread that runs one
+//! on this CPU has the CPU's room to itself until it has ended; the call of another one in between is
+//! not shown.
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -12,11 +13,14 @@ use lb_common::{
 };
 
 use super::{
-    RUNS, SOCKETS,
+    RUNS, Run, SOCKETS,
     emit::{emit, filter},
-    is_on, is_on_still, moved, note,
+    is_on, is_on_still, moved, note, session,
 };
-use crate::socket::context::{Ctx, Family};
+use crate::{
+    atomic,
+    socket::context::{Ctx, Family},
+};
 
 /// What a call was given that goes on.
 const TRANSLATED: u64 = set::of(&[Reason::SockTranslated]);
@@ -48,10 +52,17 @@ fn begin<F: Family>(raw: *mut bpf_sock_addr) -> u32 {
     if !is_on_still() {
         return 0;
     }
-    let ctx = Ctx::<F>::new(raw);
-    // SAFETY: an element of a per-CPU array, which lives while the program runs.
+    let (ctx, mine) = (Ctx::<F>::new(raw), mine(session()));
+    // SAFETY: an element of a per-CPU array, which lives while the program runs; its first word is
+    // aligned.
     unsafe {
-        (*run).owner = bpf_get_current_pid_tgid();
+        let before = core::ptr::read_volatile(&raw const (*run).began);
+        if before as u32 == mine as u32 {
+            return 0;
+        }
+        if atomic::compare_exchange_word(&raw mut (*run).began, before, mine) != before {
+            return 0;
+        }
         (*run).vip = ctx.addr();
         (*run).vip_port = ctx.port();
         note(run);
@@ -64,14 +75,37 @@ fn end<F: Family>(raw: *mut bpf_sock_addr, hook: u32, verdict: i32) -> u32 {
     let Some(run) = RUNS.get_ptr_mut(SOCKETS) else {
         return 0;
     };
-    let thread = bpf_get_current_pid_tgid();
-    let ctx = Ctx::<F>::new(raw);
-    // SAFETY: as in `begin`; helpers without arguments.
+    // SAFETY: as in `begin`.
     unsafe {
-        if (*run).owner != thread {
+        // Another thread's, or a call that began before.
+        if core::ptr::read_volatile(&raw const (*run).began) != mine(session()) {
             return 0;
         }
-        (*run).owner = 0;
+        let shown = show::<F>(run, raw, hook, verdict);
+        core::ptr::write_volatile(&raw mut (*run).began, 0);
+        shown
+    }
+}
+
+/// What stands in `Run::began` while the calling thread runs.
+#[inline(always)]
+fn mine(session: u32) -> u64 {
+    // The lower half is the thread's number, the upper one the process's.
+    bpf_get_current_pid_tgid() << 32 | u64::from(session)
+}
+
+/// # Safety
+/// `run` is the element of sockets, and this thread's.
+#[inline(always)]
+unsafe fn show<F: Family>(
+    run: *mut Run,
+    raw: *mut bpf_sock_addr,
+    hook: u32,
+    verdict: i32,
+) -> u32 {
+    let ctx = Ctx::<F>::new(raw);
+    // SAFETY: the caller's promise; helpers without arguments.
+    unsafe {
         // What another thread has counted meanwhile: a call goes on or is refused, never both.
         let ours = if verdict == 0 {
             !TRANSLATED
@@ -97,7 +131,7 @@ fn end<F: Family>(raw: *mut bpf_sock_addr, hook: u32, verdict: i32) -> u32 {
         d.proto = ctx.protocol() as u8;
         d.netns = ctx.netns();
         d.cgroup = bpf_get_current_cgroup_id();
-        d.pid = (thread >> 32) as u32;
+        d.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
         d.comm = bpf_get_current_comm().unwrap_or_default();
         (d.hook, d.verdict) = (hook as u8, verdict);
         emit(filter, d);

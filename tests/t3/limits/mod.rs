@@ -278,6 +278,7 @@ fn every_map_has_its_limit_tried() {
         "lb_tr_vips",
         "lb_tr_clients",
         "lb_tr_backends",
+        // Tried by `seeing::trace`.
         "lb_tr_netns",
         // Of a fixed size: what stands behind the end of a smaller one is looked for in any case.
         "lb_known",

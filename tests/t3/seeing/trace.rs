@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use lb_common::{reason::REASONS, trace::Decision};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use testbed::{
-    addr::{self, Both},
+    addr::{self, Both, LOOPBACK},
     agent::{self, CHANGE, Start},
+    agent_output,
     matrix::families,
     node::Node,
     one_node::{self, NODE_PORT, OneNode, PORT, TARGET, WEB_VIP},
@@ -116,6 +118,125 @@ fn a_connect_is_shown_with_the_names_of_what_it_meets() -> Result<()> {
         ensure!(d["verdict"] == "refuse" && d["backend"].is_null(), "{d:#}");
     }
     Ok(())
+}
+
+/// Over `lb0`, whose programs choose its backend: the call is shown all the same.
+#[test]
+fn a_connect_of_a_socket_that_is_bound_to_loopback_is_shown() -> Result<()> {
+    let bed = stage(Start::new())?;
+    crate::lb0::common::routed(&bed.node)?;
+    let trace = Trace::start(&bed.node, "loopback", &["--hook", "connect"])?;
+    for family in families() {
+        let to = LOOPBACK.at(family, NODE_PORT);
+        let sock = bed.node.socket(Kind::Tcp, family)?;
+        sock.bind(LOOPBACK.at(family, 0))?;
+        sock.connect(to)?;
+        let all = trace.until("the connect is shown", |d| is_for(d, to))?;
+        let d = all.iter().find(|d| is_for(d, to)).context("it")?;
+        ensure!(has(d, "sock_translated") && d["refused"] == false, "{d:#}");
+        ensure!(d["service"]["name"] == "web", "{d:#}");
+        sock.ask("x")?;
+    }
+    Ok(())
+}
+
+/// A run that the end of a session has cut short leaves its mark behind: another session does not
+/// mind.
+#[test]
+fn what_another_session_has_left_behind_does_not_count() -> Result<()> {
+    let bed = stage(Start::new())?;
+    let outside = bed.lan.client(1)?;
+    let to = bed.node.addr().at(Family::V4, NODE_PORT);
+    let vip = WEB_VIP.at(Family::V4, PORT);
+    let shown = |name: &str| -> Result<Trace> {
+        let trace = Trace::start(&bed.node, name, &["--limit", "0"])?;
+        outside.ask(Kind::Tcp, to)?;
+        bed.client().ask(Kind::Tcp, vip)?;
+        for (hook, to) in [("tc_ingress", to), ("connect", vip)] {
+            trace.until(hook, |d| is_for(d, to) && d["hook"] == hook)?;
+        }
+        Ok(trace)
+    };
+    let mut first = shown("first")?;
+    first.0.signal(Signal::SIGTERM)?;
+    first.0.wait(CHANGE)?;
+    leave_runs_behind(&bed)?;
+    shown("second")?;
+    Ok(())
+}
+
+/// Words of an element of `lb_tr_runs`: the first is the session and what runs, the last are the
+/// counters and the record.
+const RUN: usize = 18 + REASONS as usize + size_of::<Decision>() / 8;
+
+/// As if the switch had gone off while a program of packets and one of sockets ran on each CPU.
+fn leave_runs_behind(bed: &OneNode) -> Result<()> {
+    let pin = lb_sys::open_pin(&bed.node.bpf_dir().join("maps/lb_tr_runs"))?;
+    let runs: lb_sys::PerCpuArray<[u64; RUN]> = lb_sys::PerCpuArray::new(pin)?;
+    let packets = runs.get(0)?;
+    let session = packets.iter().map(|run| run[0] & u64::from(u32::MAX)).max();
+    let session = session
+        .filter(|session| *session != 0)
+        .context("a session")?;
+    for element in 0..runs.len() {
+        let mut all = runs.get(element)?;
+        for run in &mut all {
+            run[0] = 1 << 32 | session;
+        }
+        runs.set(element, &all)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_switch_that_no_program_reads_is_of_another_agent() -> Result<()> {
+    let bed = stage(Start::new())?;
+    let path = bed.node.bpf_dir().join("trace/switch");
+    let info = lb_sys::map_info(lb_sys::open_pin(&path)?)?;
+    std::fs::remove_file(&path)?;
+    lb_sys::pin(lb_sys::create_map(info)?, &path)?;
+    let error = agent::verb(&bed.node, &["trace", "--count", "1"]).unwrap_err();
+    let error = format!("{error:#}");
+    ensure!(error.contains("does not know `trace`"), "{error}");
+    // The agent looks after its pin whenever devices or addresses change.
+    bed.node
+        .netns()
+        .ip("link add seen0 type veth peer name seen1\naddr add 192.0.2.77/24 dev seen0\nlink set seen0 up\n")?;
+    poll::until_true(
+        CHANGE,
+        "the switch is the programs' again",
+        || match agent::verb(&bed.node, &["trace", "--duration", "1s"]) {
+            Ok(_) => Ok(true),
+            Err(error) if format!("{error:#}").contains("does not know `trace`") => Ok(false),
+            Err(error) => Err(error),
+        },
+    )
+}
+
+#[test]
+fn what_a_name_stands_for_is_looked_up_again() -> Result<()> {
+    const NEW_VIP: Both = addr::vip(21);
+    let bed = stage(Start::new())?;
+    let trace = Trace::start(&bed.node, "renamed", &["svc/empty"])?;
+    bed.apply(&one_node::behind("empty", NEW_VIP, &[]).port(PORT, TARGET))?;
+    poll::until_true(CHANGE, "its new address is written", || {
+        let vip = NEW_VIP.v4.to_string();
+        Ok(agent_output::frontend(&bed.node, "TCP", &vip, PORT).is_ok())
+    })?;
+    let to = NEW_VIP.at(Family::V4, PORT);
+    poll::until_true(CHANGE, "its new address is shown", || {
+        ensure!(errno(bed.client().connect(Kind::Tcp, to)).is_some());
+        Ok(trace.decisions()?.iter().any(|d| is_for(d, to)))
+    })
+}
+
+#[test]
+fn network_namespaces_that_find_no_room_are_told() -> Result<()> {
+    let bed = stage(Start::new().args(&["--map-capacity", "lb_tr_netns=1"]))?;
+    let trace = Trace::start(&bed.node, "many", &["--client", "0.0.0.0/0"])?;
+    poll::until_true(CHANGE, "it is told", || {
+        Ok(trace.0.said()?.contains("lb_tr_netns is full"))
+    })
 }
 
 /// The word that the programs ask for.

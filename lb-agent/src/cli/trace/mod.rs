@@ -6,6 +6,7 @@ mod row;
 mod text;
 
 use std::{
+    io::stdout,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -21,6 +22,7 @@ use super::{
     state::state_dir,
 };
 use crate::{
+    logging,
     maps::dir::BpfDir,
     names::{Book, NameFiles},
     trace::{Asked, RENEWED, Tracer},
@@ -39,9 +41,9 @@ pub fn run(args: &Trace) -> Result<()> {
         tracer: Tracer::start(&dir, &asked)?,
         namespaces: Namespaces::default(),
         told: Rate::default(),
+        is_full_told: false,
         book,
         asked,
-        dir,
     };
     session.admit_namespaces()?;
     if session.asked.clients.is_some() && session.namespaces.is_denied() {
@@ -54,19 +56,20 @@ pub fn run(args: &Trace) -> Result<()> {
 
 /// A look that goes on.
 struct Session {
-    dir: BpfDir,
     asked: Asked,
     tracer: Tracer,
     book: Book,
     namespaces: Namespaces,
     /// What was reported to be left out.
     told: Rate,
+    /// Was it reported that network namespaces found no room?
+    is_full_told: bool,
 }
 
 impl Session {
     fn follow(&mut self, args: &Trace, files: &NameFiles) -> Result<()> {
         let end = args.duration.map(|duration| Instant::now() + duration);
-        let has_colour = text::has_colour();
+        let has_colour = logging::has_colour(&stdout());
         let (mut shown, mut ticked) = (0_u64, Instant::now());
         if args.output == Form::Table && write(&text::head())? == Reader::HasLeft {
             return Ok(());
@@ -79,7 +82,7 @@ impl Session {
             }
             if ticked.elapsed() >= TICK {
                 ticked = now;
-                self.tick(files)?;
+                self.tick(args, files)?;
             }
             let rest = end.map_or(TICK, |end| end - now).min(TICK);
             self.tracer.ring().wait(rest)?;
@@ -101,13 +104,20 @@ impl Session {
     }
 
     /// What has to be done again and again.
-    fn tick(&mut self, files: &NameFiles) -> Result<()> {
+    fn tick(&mut self, args: &Trace, files: &NameFiles) -> Result<()> {
         self.tell_left_out()?;
         if let Ok(services) = files.load(|_| {}) {
             self.book = Book::new(services);
+            // A name that nothing has now stays what it was.
+            if let Ok(asked) = asked::asked(args, &self.book)
+                && asked != self.asked
+            {
+                self.tracer.ask(&asked)?;
+                self.asked = asked;
+            }
         }
         self.admit_namespaces()?;
-        if !self.tracer.is_current(&self.dir) {
+        if !self.tracer.is_current() {
             bail!("the agent has loaded its programs anew, or they are gone: start trace again");
         }
         self.tracer.renew()
@@ -123,9 +133,13 @@ impl Session {
         }
         self.namespaces.look();
         let wanted = |ip: IpAddr| nets.iter().any(|net| net.contains(ip));
-        for cookie in self.namespaces.with(wanted) {
-            self.tracer.admit_netns(cookie)?;
+        let left_out = self.tracer.admit_netns(&self.namespaces.with(wanted))?;
+        if left_out != 0 && !self.is_full_told {
+            eprintln!(
+                "lb-agent: connect, sendmsg and bind of {left_out} network namespaces of --client are not shown: lb_tr_netns is full (see --map-capacity of the agent)"
+            );
         }
+        self.is_full_told = left_out != 0;
         Ok(())
     }
 
@@ -134,10 +148,13 @@ impl Session {
         let now = self.tracer.rate()?;
         for (count, why) in [
             (
-                now.limited - self.told.limited,
+                now.limited.saturating_sub(self.told.limited),
                 "more than --limit a second",
             ),
-            (now.full - self.told.full, "faster than they are read"),
+            (
+                now.full.saturating_sub(self.told.full),
+                "faster than they are read",
+            ),
         ] {
             if count != 0 {
                 eprintln!("lb-agent: {count} decisions left out: {why}");

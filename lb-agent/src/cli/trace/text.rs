@@ -1,7 +1,5 @@
 //! A decision as a line for people.
 
-use std::{env, io::IsTerminal as _};
-
 use super::row::Row;
 
 /// Of what nobody knows.
@@ -10,12 +8,6 @@ const UNKNOWN: &str = "-";
 const RED: &str = "\u{1b}[31m";
 const GREEN: &str = "\u{1b}[32m";
 const PLAIN: &str = "\u{1b}[0m";
-
-/// May lines be coloured? On a terminal, unless the environment says no (<https://no-color.org>).
-pub(super) fn has_colour() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !refused && std::io::stdout().is_terminal()
-}
 
 /// The first line.
 pub(super) fn head() -> String {
