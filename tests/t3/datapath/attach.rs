@@ -24,6 +24,7 @@ use lb_common::{
     xdp_dev::{self, XdpDev},
 };
 use lb_sys::{LinkInfo, LinkTarget};
+use testbed::{agent::CHANGE, poll};
 
 use crate::datapath::bare_node::{BareNode, MAC, key, start, tc_mode};
 
@@ -186,7 +187,18 @@ fn devices_are_followed_as_they_come_change_and_go() -> Result<()> {
     assert!(tc(&bed.links()?).iter().all(|n| !n.starts_with("lb_xdp")));
     assert_eq!(devs.entries()?.len(), 1);
     assert_eq!(xdp_devs.load(place)?, XdpDev::FREE);
-    follow(&mut running, std::slice::from_ref(&wan))?;
+    // The kernel takes a program off a while after the last reference to its link is gone.
+    poll::until_true(CHANGE, "the device takes a program again", || {
+        let problems = bed
+            .netns
+            .block(|| running.follow(std::slice::from_ref(&wan)))?;
+        let is_busy = |error: &anyhow::Error| format!("{error:#}").contains("os error 16");
+        ensure!(
+            problems.iter().all(|(_, error)| is_busy(error)),
+            "{problems:?}"
+        );
+        Ok(problems.is_empty())
+    })?;
     assert_ne!(xdp_devs.load(place)?, XdpDev::FREE);
     bed.netns.ip("link del wan.0\n")?;
     follow(&mut running, &[])?;
