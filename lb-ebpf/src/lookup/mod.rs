@@ -13,6 +13,6 @@ pub use affinity::remember_confirmed;
 pub use backend::{backend, is_local, is_member, is_own};
 pub use choose::{Chosen, Client, Refusal, choose};
 pub use frontend::{
-    Frontend, from_inside, frontend, frontend_by_call, frontend_on_lb0, icmp_source, is_node_addr, is_own_loopback,
-    is_vip, known_vip, may_be_backend, may_be_node_port, node_port, vip,
+    Frontend, from_inside, frontend, frontend_by_call, frontend_on_lb0, icmp_source, is_node_addr,
+    is_own_loopback, is_vip, known_vip, may_be_backend, may_be_node_port, node_port, vip,
 };

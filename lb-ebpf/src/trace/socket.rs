@@ -97,12 +97,7 @@ fn mine(session: u32) -> u64 {
 /// # Safety
 /// `run` is the element of sockets, and this thread's.
 #[inline(always)]
-unsafe fn show<F: Family>(
-    run: *mut Run,
-    raw: *mut bpf_sock_addr,
-    hook: u32,
-    verdict: i32,
-) -> u32 {
+unsafe fn show<F: Family>(run: *mut Run, raw: *mut bpf_sock_addr, hook: u32, verdict: i32) -> u32 {
     let ctx = Ctx::<F>::new(raw);
     // SAFETY: the caller's promise; helpers without arguments.
     unsafe {
