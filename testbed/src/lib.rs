@@ -5,6 +5,7 @@ pub mod addr;
 pub mod agent;
 pub mod agent_output;
 pub mod cgroup;
+pub mod cgroup_v1;
 pub mod cluster;
 pub mod endpoint_change;
 pub mod flannel;

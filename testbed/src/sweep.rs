@@ -1,5 +1,5 @@
-//! The end of a run that was told to stop in the middle: everything of this process's names goes at
-//! once.
+//! The end of a run that was told to stop in the middle, or that died: everything of a process's
+//! names goes at once.
 
 use std::{
     fs,
@@ -8,32 +8,44 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{cgroup, name, netns, pins};
+use crate::{cgroup, cgroup_v1, name, netns, pins};
+
+/// Where names of ours are, in the order of removal: processes die with their cgroups, links with
+/// their pins, devices with their namespaces.
+#[derive(Clone, Copy)]
+enum Place {
+    Cgroup2,
+    CgroupV1,
+    Pins,
+    Namespaces,
+    Files,
+}
 
 /// Removes all that this process has made. Its owner threads may still be making things: asked
 /// until nothing is found.
 pub fn own() -> Result<()> {
-    let places = [
-        cgroup::root()?,
-        pins::BPFFS.into(),
-        netns::DIR.into(),
-        std::env::temp_dir(),
-    ];
+    of(std::process::id())
+}
+
+/// The same of another process, which must have ended.
+pub fn of(maker: u32) -> Result<()> {
+    let mut places = vec![(Place::Cgroup2, cgroup::root()?)];
+    places.extend(
+        cgroup_v1::roots()?
+            .into_iter()
+            .map(|root| (Place::CgroupV1, root)),
+    );
+    places.extend([
+        (Place::Pins, pins::BPFFS.into()),
+        (Place::Namespaces, netns::DIR.into()),
+        (Place::Files, std::env::temp_dir()),
+    ]);
     loop {
         let mut found = false;
-        // Processes die with their cgroups, links with their pins, devices with their namespaces.
-        for (index, place) in places.iter().enumerate() {
-            for path in own_in(place)? {
+        for (place, dir) in &places {
+            for path in made_by(maker, dir)? {
                 found = true;
-                match index {
-                    0 => cgroup::remove(&path)?,
-                    2 => netns::remove(&path),
-                    _ if path.exists() => {
-                        fs::remove_dir_all(&path)
-                            .with_context(|| format!("remove {}", path.display()))?;
-                    }
-                    _ => {}
-                }
+                remove(*place, &path)?;
             }
         }
         if !found {
@@ -42,14 +54,27 @@ pub fn own() -> Result<()> {
     }
 }
 
-fn own_in(place: &Path) -> Result<Vec<PathBuf>> {
+fn remove(place: Place, path: &Path) -> Result<()> {
+    match place {
+        Place::Cgroup2 => cgroup::remove(path)?,
+        Place::CgroupV1 => cgroup_v1::remove(path)?,
+        Place::Namespaces => netns::remove(path),
+        Place::Pins | Place::Files if path.exists() => {
+            fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Place::Pins | Place::Files => {}
+    }
+    Ok(())
+}
+
+fn made_by(maker: u32, place: &Path) -> Result<Vec<PathBuf>> {
     if !place.exists() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
     for entry in fs::read_dir(place).with_context(|| format!("list {}", place.display()))? {
         let entry = entry?;
-        if name::maker(&entry.file_name().to_string_lossy()) == Some(std::process::id()) {
+        if name::maker(&entry.file_name().to_string_lossy()) == Some(maker) {
             found.push(entry.path());
         }
     }

@@ -16,6 +16,7 @@ pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
         clippy: false,
         machine: true,
         control_plane: cluster,
+        nodes: false,
         guests: false,
         previous: false,
     })?;

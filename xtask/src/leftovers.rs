@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::setup::cgroup2_root;
+use crate::setup::{cgroup1_roots, cgroup2_root};
 
 /// What every name made by a test or a demo begins with.
 const PREFIX: &str = "lbt-";
@@ -32,6 +32,8 @@ pub(crate) struct Leftover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Cgroup,
+    /// Of v1: what was in it has been killed with its cgroup.
+    Limits,
     Namespace,
     Interface,
     Pins,
@@ -42,6 +44,7 @@ impl std::fmt::Display for Leftover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.kind {
             Kind::Cgroup => "cgroup",
+            Kind::Limits => "cgroup of v1",
             Kind::Namespace => "network namespace",
             Kind::Interface => "network device",
             Kind::Pins => "pinned eBPF objects",
@@ -60,6 +63,8 @@ pub(crate) fn find() -> Vec<Leftover> {
         (Kind::Files, std::env::temp_dir()),
     ];
     places.extend(cgroup2_root().map(|root| (Kind::Cgroup, root)));
+    let limits = cgroup1_roots().into_iter();
+    places.extend(limits.map(|root| (Kind::Limits, root)));
     let mut found: Vec<_> = places
         .into_iter()
         .flat_map(|(kind, place)| {
@@ -81,6 +86,7 @@ pub(crate) fn remove(leftover: &Leftover) -> Result<()> {
     let Leftover { kind, path } = leftover;
     let done = match kind {
         Kind::Cgroup => remove_cgroup(path),
+        Kind::Limits => remove_emptied(path),
         Kind::Namespace => {
             kill_inside(path);
             ip(&["netns", "delete"], path)
@@ -153,6 +159,10 @@ fn kill_inside(path: &Path) {
 /// Kills what is in the group and below (Linux 5.14), then removes the folders from the leaves up.
 fn remove_cgroup(path: &Path) -> Result<()> {
     fs::write(path.join("cgroup.kill"), "1").context("write cgroup.kill")?;
+    remove_emptied(path)
+}
+
+fn remove_emptied(path: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match remove_folders(path) {

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod cargo;
 mod clean;
+mod cluster;
 mod demo;
 mod dist;
 mod generate;
@@ -86,6 +87,12 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// A Kubernetes cluster of real parts in namespaces: control plane, kubelets, containerd, DNS,
+    /// and lb-agent by its chart
+    Cluster {
+        #[command(subcommand)]
+        what: cluster::What,
+    },
     /// Check formatting, lints, licences and the workspace's own rules
     Lint,
     /// Measure; arguments go to the benchmark
@@ -140,6 +147,7 @@ fn main() -> ExitCode {
             return vm::run(&kernels, &filter, &command).unwrap_or_else(|error| failure(&error));
         }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
+        Verb::Cluster { what } => cluster::run(what),
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
         Verb::Referee { args } => referee::run(&args),

@@ -48,6 +48,7 @@ pub(crate) fn run(numbers: &[u8], asked: &Asked<'_>) -> Result<ExitCode> {
             clippy: false,
             machine: all.machine || one.machine,
             control_plane: all.control_plane || one.control_plane,
+            nodes: all.nodes || one.nodes,
             guests: false,
             previous: all.previous || one.previous,
         });

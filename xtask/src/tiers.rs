@@ -47,6 +47,7 @@ impl Tier {
             clippy: false,
             machine: real,
             control_plane: self == Self::Cluster,
+            nodes: false,
             guests: false,
             previous: self == Self::Kernel,
         }

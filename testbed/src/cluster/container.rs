@@ -15,7 +15,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Container as Spec, EnvVar, PodSpec, Secret, Volume, VolumeMount},
 };
 
-use super::control_plane::SERVICE_HOST;
+use super::flags::SERVICE_HOST;
 use crate::netns;
 
 /// Where every pod finds who it is.

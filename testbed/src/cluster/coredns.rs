@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     ControlPlane,
-    control_plane::ADMIN_TOKEN,
+    keys::ADMIN_TOKEN,
     daemon::{self, Daemon},
     tools,
 };

@@ -132,7 +132,8 @@ impl Drop for Daemon {
 }
 
 /// A command line of anything.
-pub(super) fn words<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Vec<OsString> {
+#[must_use]
+pub fn words<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: &[S]) -> Vec<OsString> {
     let mut words = vec![program.as_ref().to_owned()];
     words.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
     words

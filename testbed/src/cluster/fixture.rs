@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Client, ControlPlane, etcd};
+use super::{Client, ControlPlane, Pods, etcd};
 use crate::{
     addr::{self, Both},
     lan::{self, Lan, Offloads},
@@ -33,11 +33,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A segment with a ready control plane on it.
+    /// A segment with a ready control plane on it, whose pods a test writes.
     pub fn start() -> Result<Self> {
+        Self::start_for(Pods::Written)
+    }
+
+    /// The same for pods of either kind.
+    pub fn start_for(pods: Pods) -> Result<Self> {
         let lan = Lan::new(Offloads::LastHop)?;
         let machine = lan.client(CONTROL_PLANE)?;
-        let control_plane = ControlPlane::start(machine.netns(), machine.addr.v4.into())?;
+        let control_plane = ControlPlane::start_for(machine.netns(), machine.addr.v4.into(), pods)?;
         Ok(Self {
             control_plane,
             machine,
@@ -59,6 +64,13 @@ impl Cluster {
 
     /// A node on the segment that the API server knows.
     pub fn node(&self, number: u8) -> Result<Node> {
+        let node = self.unregistered_node(number)?;
+        self.client().add_node(node.name(), &node.addr().ips())?;
+        Ok(node)
+    }
+
+    /// A node on the segment that the API server does not know: its kubelet will tell.
+    pub fn unregistered_node(&self, number: u8) -> Result<Node> {
         let node = Node::new(&self.lan, number, PodNetwork::Routed)?;
         let (pods, Both { v4, v6 }) = (addr::pod(number, 0), node.addr());
         // Pods reach the API server with their own addresses, and it them.
@@ -66,7 +78,6 @@ impl Cluster {
             "route add {}/24 via {v4}\nroute add {}/64 via {v6}\n",
             pods.v4, pods.v6
         ))?;
-        self.client().add_node(node.name(), &node.addr().ips())?;
         Ok(node)
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     ControlPlane,
-    control_plane::KUBE_PROXY_TOKEN,
+    keys::KUBE_PROXY_TOKEN,
     daemon::{self, Daemon},
     tools,
 };

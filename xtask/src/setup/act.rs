@@ -37,7 +37,8 @@ pub(super) fn carry_out(plan: &Plan, rights: Rights) -> Result<()> {
         mount_bpffs(rights)?;
     }
     for tool in tools {
-        if control_plane::missing().contains(tool) {
+        // Another set-up may have built it meanwhile.
+        if control_plane::is_missing(tool) {
             control_plane::build(tool)?;
         }
     }

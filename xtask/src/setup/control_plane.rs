@@ -1,4 +1,4 @@
-//! Where the parts of a real cluster are found, and how Go builds those that are not. Runs none of
+//! Where the parts of a real cluster, control plane and nodes, are found, and how Go builds those that are not. Runs none of
 //! them.
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_build::{cache_dir, program_on_path};
 
+use super::Needs;
 use crate::{cargo::root, step::Step};
 
 /// A program that a `go.mod` of ours under `tools/` pins.
@@ -21,54 +22,108 @@ pub(super) struct Tool {
     module: &'static str,
     /// What Go builds.
     package: &'static str,
+    /// What asks for it.
+    part: Part,
     /// Variables of the program that carry its version, as Go packages name them.
     version_in: Option<&'static str>,
 }
 
+/// What a tool is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What stands for a cluster in tests.
+    ControlPlane,
+    /// What runs pods, too.
+    Nodes,
+}
+
+const CONTAINERD_VERSION: &str = "github.com/containerd/containerd/v2/version.Version";
 const KUBERNETES_VERSION: &str = "k8s.io/component-base/version.gitVersion";
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 12] = [
     Tool {
         binary: "etcd",
         module: "etcd",
         package: "go.etcd.io/etcd/server/v3",
+        part: Part::ControlPlane,
         version_in: None,
     },
     Tool {
         binary: "kube-apiserver",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
     Tool {
         binary: "kube-controller-manager",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
     Tool {
         binary: "kube-proxy",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-proxy",
+        part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
     Tool {
         binary: "kubectl",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kubectl",
+        part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
     Tool {
         binary: "coredns",
         module: "coredns",
         package: "github.com/coredns/coredns",
+        part: Part::ControlPlane,
         version_in: None,
     },
     Tool {
         binary: "helm",
         module: "helm",
         package: "helm.sh/helm/v4/cmd/helm",
+        part: Part::ControlPlane,
         version_in: Some("helm.sh/helm/v4/internal/version.version"),
+    },
+    Tool {
+        binary: "kube-scheduler",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/cmd/kube-scheduler",
+        part: Part::Nodes,
+        version_in: Some(KUBERNETES_VERSION),
+    },
+    Tool {
+        binary: "kubelet",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/cmd/kubelet",
+        part: Part::Nodes,
+        version_in: Some(KUBERNETES_VERSION),
+    },
+    Tool {
+        binary: "containerd",
+        module: "containerd",
+        package: "github.com/containerd/containerd/v2/cmd/containerd",
+        part: Part::Nodes,
+        version_in: Some(CONTAINERD_VERSION),
+    },
+    Tool {
+        binary: "containerd-shim-runc-v2",
+        module: "containerd",
+        package: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        part: Part::Nodes,
+        version_in: Some(CONTAINERD_VERSION),
+    },
+    Tool {
+        binary: "ctr",
+        module: "containerd",
+        package: "github.com/containerd/containerd/v2/cmd/ctr",
+        part: Part::Nodes,
+        version_in: Some(CONTAINERD_VERSION),
     },
 ];
 
@@ -78,9 +133,22 @@ pub(super) fn all() -> Vec<&'static Tool> {
     TOOLS.iter().collect()
 }
 
-/// The tools that are nowhere.
-pub(super) fn missing() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| locate(tool).is_none()).collect()
+/// The tools that are needed and nowhere.
+pub(super) fn missing(needs: Needs) -> Vec<&'static Tool> {
+    let wanted = |tool: &&Tool| match tool.part {
+        Part::ControlPlane => needs.control_plane,
+        Part::Nodes => needs.nodes,
+    };
+    TOOLS
+        .iter()
+        .filter(wanted)
+        .filter(|tool| is_missing(tool))
+        .collect()
+}
+
+/// Whether the tool is nowhere.
+pub(super) fn is_missing(tool: &Tool) -> bool {
+    locate(tool).is_none()
 }
 
 /// The tools that are somewhere, and where.
@@ -116,6 +184,7 @@ pub(super) fn build(tool: &Tool) -> Result<()> {
         binary,
         module,
         package,
+        part: _,
         version_in,
     } = tool;
     let target = in_cache(tool)?;
@@ -154,6 +223,7 @@ fn in_cache(tool: &Tool) -> Result<PathBuf> {
         binary,
         module,
         package: _,
+        part: _,
         version_in: _,
     } = tool;
     Ok(cache_dir()?

@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-pub(crate) use mounts::cgroup2_root;
+pub(crate) use mounts::{cgroup1_roots, cgroup2_root};
 use rights::Rights;
 
 /// Which parts of the set-up a verb asks for.
@@ -36,6 +36,8 @@ pub(crate) struct Needs {
     pub(crate) machine: bool,
     /// etcd, the API server and what runs beside it, Prometheus too.
     pub(crate) control_plane: bool,
+    /// What runs pods: containerd, kubelets and a scheduler.
+    pub(crate) nodes: bool,
     /// QEMU, and what guests are made with.
     pub(crate) guests: bool,
     /// The older agent that upgrades are tested from.
@@ -110,6 +112,7 @@ pub(crate) fn run() -> Result<()> {
         clippy: true,
         machine: true,
         control_plane: true,
+        nodes: true,
         guests: true,
         previous: true,
     })?;

@@ -15,6 +15,11 @@ pub(crate) fn cgroup2_root() -> Option<PathBuf> {
     mounted("cgroup2").into_iter().next()
 }
 
+/// The hierarchies of cgroup v1, which the hybrid layout has beside it.
+pub(crate) fn cgroup1_roots() -> Vec<PathBuf> {
+    mounted("cgroup")
+}
+
 fn points(mountinfo: &str, kind: &str) -> Vec<PathBuf> {
     mountinfo
         .lines()
@@ -35,6 +40,7 @@ mod tests {
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 31 28 0:27 / /sys/fs/cgroup rw shared:5 - tmpfs tmpfs rw,mode=755
 32 31 0:28 / /sys/fs/cgroup/unified rw shared:6 master:1 - cgroup2 cgroup2 rw
+33 28 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
 40 28 0:33 / /sys/fs/bpf rw - bpf bpf rw,mode=700
 ";
 
@@ -43,6 +49,10 @@ mod tests {
         assert_eq!(
             points(HYBRID, "cgroup2"),
             [PathBuf::from("/sys/fs/cgroup/unified")]
+        );
+        assert_eq!(
+            points(HYBRID, "cgroup"),
+            [PathBuf::from("/sys/fs/cgroup/cpu")]
         );
         assert_eq!(points(HYBRID, "bpf"), [PathBuf::from("/sys/fs/bpf")]);
         assert_eq!(points(HYBRID, "debugfs"), Vec::<PathBuf>::new());

@@ -3,6 +3,8 @@
 
 use lb_build::{Machine, program_on_path};
 
+use super::Needs;
+
 /// A program and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Program {
@@ -103,6 +105,23 @@ const PROGRAMS: [Program; 22] = [
     },
 ];
 
+/// What containerd calls on a node with pods.
+const FOR_NODES: [Program; 3] = [
+    Program {
+        name: "runc",
+        package: "runc",
+    },
+    // Not on PATH, but where the package puts it.
+    Program {
+        name: "/usr/lib/cni/ptp",
+        package: "containernetworking-plugins",
+    },
+    Program {
+        name: "ldd",
+        package: "libc-bin",
+    },
+];
+
 /// What starts guests of other kernels, and what is called in them alone.
 const FOR_GUESTS: [Program; 5] = [
     Program {
@@ -133,10 +152,12 @@ pub(super) fn names() -> Vec<&'static str> {
 }
 
 /// The programs that are not on this machine.
-pub(super) fn missing_programs(guests: bool) -> Vec<Program> {
-    let for_guests = if guests { &FOR_GUESTS[..] } else { &[] };
+pub(super) fn missing_programs(needs: Needs) -> Vec<Program> {
+    let for_guests = if needs.guests { &FOR_GUESTS[..] } else { &[] };
+    let for_nodes = if needs.nodes { &FOR_NODES[..] } else { &[] };
     PROGRAMS
         .iter()
+        .chain(for_nodes)
         .chain(for_guests)
         .filter(|program| program_on_path(program.name).is_none())
         .copied()

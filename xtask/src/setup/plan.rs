@@ -78,12 +78,8 @@ pub(super) fn look(needs: Needs) -> Result<Facts> {
             .any(|point| point == Path::new("/sys/fs/bpf")),
         has_cgroup2: cgroup2_root().is_some(),
         machine,
-        missing_programs: packages::missing_programs(needs.guests),
-        missing_tools: if needs.control_plane {
-            control_plane::missing()
-        } else {
-            Vec::new()
-        },
+        missing_programs: packages::missing_programs(needs),
+        missing_tools: control_plane::missing(needs),
         missing_previous: needs.previous && previous::is_missing(),
         missing_prometheus: needs.control_plane && monitoring::is_missing(),
     })
@@ -113,7 +109,7 @@ pub(super) fn plan(needs: Needs, facts: &Facts) -> Result<Plan> {
     if needs.machine {
         plan_machine(facts, &mut plan, &mut problems);
     }
-    if needs.control_plane && !facts.missing_tools.is_empty() {
+    if !facts.missing_tools.is_empty() {
         if facts.has_go {
             plan.tools.clone_from(&facts.missing_tools);
         } else {

@@ -1,0 +1,150 @@
+//! What a running cluster tells other processes: a folder of the process that holds it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use testbed::name;
+
+use crate::Up;
+
+/// The end of the folder's name.
+const ROLE: &str = "cluster";
+
+/// A cluster that is ready, as `state.json` says it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The network namespace from which everything is reached.
+    pub netns: PathBuf,
+    /// The administrator's.
+    pub kubeconfig: PathBuf,
+    /// Logs of the control plane.
+    pub control_plane: PathBuf,
+    /// Its nodes.
+    pub nodes: Vec<Machine>,
+}
+
+/// A node.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// As Kubernetes calls it.
+    pub name: String,
+    /// A process in all its namespaces.
+    pub pid: u32,
+    /// Its addresses.
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+impl State {
+    /// Of a cluster that is ready.
+    pub(crate) fn of(up: &Up) -> Result<Self> {
+        let cluster = up.cluster();
+        let nodes = up.nodes().iter().map(|node| Machine {
+            name: node.machine().name().to_owned(),
+            pid: node.pid(),
+            addresses: node.machine().addr().ips().to_vec(),
+        });
+        Ok(Self {
+            netns: cluster
+                .sandbox()
+                .netns
+                .clone()
+                .context("a control plane in no namespace")?,
+            kubeconfig: cluster.admin()?,
+            control_plane: cluster.files().to_owned(),
+            nodes: nodes.collect(),
+        })
+    }
+}
+
+/// The folder of this process, held until the value goes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    dir: TempDir,
+    /// Locked: by that others see that the process lives.
+    _lock: File,
+}
+
+impl Held {
+    pub(crate) fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix(&name::unique(ROLE))
+            .tempdir()
+            .context("make a folder")?;
+        let path = dir.path().join("lock");
+        let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        lock.try_lock().context("lock a new file")?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Tells others that it is ready.
+    pub(crate) fn tell(&self, state: &State) -> Result<()> {
+        let (draft, path) = (self.path().join(".state"), self.path().join("state.json"));
+        fs::write(&draft, serde_json::to_string(state)?)
+            .and_then(|()| fs::rename(&draft, &path))
+            .with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// A folder that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Where.
+    pub dir: PathBuf,
+    /// Whose.
+    pub maker: u32,
+    /// Whether its process still lives.
+    pub lives: bool,
+}
+
+impl Found {
+    /// What it tells; an error while the cluster is on its way up.
+    pub fn state(&self) -> Result<State> {
+        let path = self.dir.join("state.json");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("read {}: is the cluster ready yet?", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+    }
+}
+
+/// Every folder of a cluster on this machine.
+pub fn find() -> Result<Vec<Found>> {
+    let place = std::env::temp_dir();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&place).with_context(|| format!("list {}", place.display()))? {
+        let dir = entry?.path();
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let Some(maker) = name::maker(&name).filter(|_| is_ours(&name)) else {
+            continue;
+        };
+        let lives = File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_err());
+        found.push(Found { dir, maker, lives });
+    }
+    Ok(found)
+}
+
+/// `lbt-1234-0-cluster`, and what makes it unique.
+fn is_ours(name: &str) -> bool {
+    let role = name.splitn(4, '-').nth(3);
+    role.is_some_and(|role| role.starts_with(ROLE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_known_by_its_role() {
+        assert!(is_ours("lbt-12-0-clusterX7"));
+        assert!(!is_ours("lbt-12-1-control-plane"));
+        assert!(!is_ours("lbt-cluster"));
+    }
+}
