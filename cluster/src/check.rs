@@ -1,11 +1,12 @@
-//! The smoke check of a cluster: DNS, a cluster IP and a node port answer, in both families.
+//! The smoke check of a cluster: DNS, a cluster IP and a node port answer, in both families, the
+//! chart's own test passes, and nothing of the cluster stays behind.
 
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::poll;
+use testbed::{cluster::chart, name, poll, sweep};
 
-use crate::{Up, kubectl};
+use crate::{Asked, Proxy, Up, kubectl};
 
 const MANIFEST: &str = include_str!("../manifests/smoke.yaml");
 /// As in the manifest.
@@ -13,8 +14,36 @@ const NODE_PORT: u16 = 30080;
 /// What a node's endpoints take to follow.
 const FOLLOW: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// Makes a cluster, checks it, and removes it; says each step.
+pub fn whole(asked: Asked, mut say: impl FnMut(&str)) -> Result<()> {
+    let dir = tempfile::Builder::new()
+        .prefix(&name::unique("check"))
+        .tempdir()
+        .context("make a folder")?;
+    let mut up = Up::raise(asked, dir.path(), |what| {
+        say(what);
+        Ok(())
+    })?;
+    run(&up, asked.proxy, &mut say).with_context(|| pods(&up))?;
+    up.check()?;
+    drop(up);
+    dir.close().context("remove a folder")?;
+    let left = sweep::left()?;
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    say("everything is removed");
+    Ok(())
+}
+
+/// For an error.
+fn pods(up: &Up) -> String {
+    let asked = up
+        .kubectl()
+        .and_then(|kubectl| kubectl.run(&["get", "pods,events", "--all-namespaces"]));
+    asked.unwrap_or_else(|error| format!("{error:#}"))
+}
+
 /// Asks from a pod and from outside, says what answered, and removes what it made.
-pub fn run(up: &Up, mut say: impl FnMut(&str)) -> Result<()> {
+fn run(up: &Up, proxy: Proxy, say: &mut impl FnMut(&str)) -> Result<()> {
     let kubectl = up.kubectl()?;
     kubectl.apply("smoke", MANIFEST)?;
     let in_smoke = |words: &[&str]| kubectl.run(&[&["--namespace=smoke"], words].concat());
@@ -33,7 +62,9 @@ pub fn run(up: &Up, mut say: impl FnMut(&str)) -> Result<()> {
     say("DNS answers in a pod, by the cluster IP of CoreDNS");
     for ip in cluster_ips(up)? {
         let url = format!("http://{}/cgi-bin/name", SocketAddr::new(ip, 80));
-        answers(&url, |url| from_pod(&["curl", "-sS", "--max-time", "5", url]))?;
+        answers(&url, |url| {
+            from_pod(&["curl", "-sS", "--max-time", "5", url])
+        })?;
     }
     answers("http://web/cgi-bin/name", |url| {
         from_pod(&["curl", "-sS", "--max-time", "5", url])
@@ -49,9 +80,13 @@ pub fn run(up: &Up, mut say: impl FnMut(&str)) -> Result<()> {
         }
     }
     say("its node port answers outside, on every address of every node");
-    kubectl
-        .run(&["delete", "namespace", "smoke", kubectl::TIMEOUT])
-        .map(drop)
+    kubectl.run(&["delete", "namespace", "smoke", kubectl::TIMEOUT])?;
+    if proxy == Proxy::LbAgent {
+        let (control_plane, sandbox) = (up.cluster().control_plane(), up.cluster().sandbox());
+        chart::on_cluster(control_plane, sandbox, &["test", "lb-agent"])?;
+        say("the chart's own test passes");
+    }
+    Ok(())
 }
 
 /// The name of a pod is what every backend answers.

@@ -31,7 +31,11 @@ const DOWN: Duration = Duration::from_mins(1);
 pub fn start(words: &[String], mut show: impl FnMut(&str)) -> Result<()> {
     if let Some(found) = state::find()?.first() {
         let Found { maker, lives, .. } = found;
-        let how = if *lives { "is up" } else { "was left by a crash of" };
+        let how = if *lives {
+            "is up"
+        } else {
+            "was left by a crash of"
+        };
         bail!("a cluster {how} already (process {maker}): `cargo xtask cluster down` removes it");
     }
     let me = std::env::current_exe().context("find this program's file")?;
@@ -47,7 +51,8 @@ pub fn start(words: &[String], mut show: impl FnMut(&str)) -> Result<()> {
         match line.context("read the progress")? {
             line if line == READY => {
                 let found = state::find()?;
-                let found = found.first().context("the cluster is gone already")?;
+                let own = found.iter().find(|found| found.maker == holder.id());
+                let found = own.context("the cluster is gone already")?;
                 show(&usage(&found.state()?, &found.dir));
                 return Ok(());
             }
@@ -79,7 +84,11 @@ pub fn hold(asked: Asked) -> Result<()> {
 
 /// Says it once if a part of the cluster dies, and lets the rest stand for whoever looks.
 fn watch(mut up: Up) -> Result<()> {
-    while up.check().inspect_err(|error| eprintln!("{error:#}")).is_ok() {
+    while up
+        .check()
+        .inspect_err(|error| eprintln!("{error:#}"))
+        .is_ok()
+    {
         thread::sleep(Duration::from_secs(1));
     }
     loop {
@@ -105,5 +114,7 @@ pub fn down() -> Result<bool> {
 }
 
 fn is_running(process: u32) -> bool {
-    std::path::Path::new("/proc").join(process.to_string()).exists()
+    std::path::Path::new("/proc")
+        .join(process.to_string())
+        .exists()
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use lb_cluster::{Asked, detached, shell};
+use lb_cluster::{Asked, check, detached, shell};
 use testbed::stop;
 
 /// A Kubernetes cluster of real parts on this machine, in namespaces of its own.
@@ -22,6 +22,8 @@ enum Verb {
     Up(Asked),
     /// Remove it, after a crash too
     Down,
+    /// Make one, ask its DNS, a cluster IP and a node port, run the chart's own test, and remove it
+    Check(Asked),
     /// A shell with kubectl, helm and KUBECONFIG on a machine beside the nodes, or one command
     Shell {
         /// On this node instead, such as node-1
@@ -71,9 +73,20 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Up(asked) => detached::start(&asked.words("hold"), |line| println!("{line}")),
         Verb::Hold(asked) => detached::hold(asked),
+        Verb::Check(asked) => {
+            stop::on_signals()?;
+            check::whole(asked, |line| println!("{line}"))
+        }
         Verb::Down => {
             let was_there = detached::down()?;
-            println!("{}", if was_there { "It is gone." } else { "No cluster is up." });
+            println!(
+                "{}",
+                if was_there {
+                    "It is gone."
+                } else {
+                    "No cluster is up."
+                }
+            );
             Ok(())
         }
         Verb::Shell { node, words } => shell::become_it(node.as_deref(), &words),

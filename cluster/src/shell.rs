@@ -1,11 +1,7 @@
 //! The way into a cluster that runs: a shell, or one command, beside the API server or on a node.
 
 use std::{
-    env,
-    ffi::OsString,
-    fmt::Write as _,
-    os::unix::process::CommandExt as _,
-    path::Path,
+    env, ffi::OsString, fmt::Write as _, os::unix::process::CommandExt as _, path::Path,
     process::Command,
 };
 

@@ -86,7 +86,10 @@ impl Up {
             let cluster = Cluster::start_for(Pods::Run);
             (cluster, archives.join())
         });
-        let (cluster, archives) = (cluster?, archives.map_err(|_| anyhow!("a thread panicked"))??);
+        let (cluster, archives) = (
+            cluster?,
+            archives.map_err(|_| anyhow!("a thread panicked"))??,
+        );
         say("the API server is ready; containerd starts on each node and takes the images")?;
         let mut up = Self {
             proxies: Vec::new(),
@@ -161,7 +164,10 @@ impl Up {
             self.check()?;
             let client = self.cluster.client();
             for name in &names {
-                if !client.get_global::<ApiNode>(name)?.is_some_and(|node| is_ready(&node)) {
+                if !client
+                    .get_global::<ApiNode>(name)?
+                    .is_some_and(|node| is_ready(&node))
+                {
                     return Ok(false);
                 }
             }
@@ -187,8 +193,7 @@ impl Up {
                     "--set",
                     CGROUP,
                 ];
-                chart::install(control_plane, self.cluster.sandbox(), "lb-agent", &values)
-                    .map(drop)
+                chart::install(control_plane, self.cluster.sandbox(), "lb-agent", &values).map(drop)
             }
             Proxy::KubeProxy => {
                 for node in &self.nodes {
@@ -218,7 +223,8 @@ fn start_nodes(
             .zip(1u8..)
             .map(|(thread, number)| {
                 let done = thread.join().map_err(|_| anyhow!("a thread panicked"));
-                done.flatten().with_context(|| format!("start node {number}"))
+                done.flatten()
+                    .with_context(|| format!("start node {number}"))
             })
             .collect()
     })

@@ -38,8 +38,7 @@ impl V1 {
             for file in CPUSET {
                 let (from, to) = (root.join(file), path.join(file));
                 if from.exists() {
-                    fs::copy(&from, &to)
-                        .with_context(|| format!("write {}", to.display()))?;
+                    fs::copy(&from, &to).with_context(|| format!("write {}", to.display()))?;
                 }
             }
         }

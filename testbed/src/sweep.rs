@@ -29,6 +29,24 @@ pub fn own() -> Result<()> {
 
 /// The same of another process, which must have ended.
 pub fn of(maker: u32) -> Result<()> {
+    loop {
+        let found = left_by(maker)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        for (place, path) in found {
+            remove(place, &path)?;
+        }
+    }
+}
+
+/// What this process has made and not removed.
+pub fn left() -> Result<Vec<PathBuf>> {
+    let found = left_by(std::process::id())?;
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+fn left_by(maker: u32) -> Result<Vec<(Place, PathBuf)>> {
     let mut places = vec![(Place::Cgroup2, cgroup::root()?)];
     places.extend(
         cgroup_v1::roots()?
@@ -40,18 +58,12 @@ pub fn of(maker: u32) -> Result<()> {
         (Place::Namespaces, netns::DIR.into()),
         (Place::Files, std::env::temp_dir()),
     ]);
-    loop {
-        let mut found = false;
-        for (place, dir) in &places {
-            for path in made_by(maker, dir)? {
-                found = true;
-                remove(*place, &path)?;
-            }
-        }
-        if !found {
-            return Ok(());
-        }
+    let mut found = Vec::new();
+    for (place, dir) in places {
+        let paths = made_by(maker, &dir)?.into_iter();
+        found.extend(paths.map(|path| (place, path)));
     }
+    Ok(found)
 }
 
 fn remove(place: Place, path: &Path) -> Result<()> {

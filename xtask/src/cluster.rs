@@ -18,6 +18,11 @@ pub(crate) enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Make one, ask its DNS, a cluster IP and a node port, run the chart's own test, and remove it
+    Check {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Remove it, after a crash too
     Down,
     /// A shell with kubectl, helm and KUBECONFIG on a machine beside the nodes, or one command
@@ -32,6 +37,7 @@ pub(crate) enum What {
 pub(crate) fn run(what: What) -> Result<()> {
     let (verb, args) = match what {
         What::Up { args } => ("up", args),
+        What::Check { args } => ("check", args),
         What::Down => ("down", Vec::new()),
         What::Shell { args } => ("shell", args),
     };
@@ -44,6 +50,5 @@ pub(crate) fn run(what: What) -> Result<()> {
     })?;
     let (agent, program) = agent_and("lb-cluster")?;
     let mut command = ready.as_root(&program, &ready.environment(Some(&agent)));
-    Err(command.arg(verb).args(args).exec())
-        .with_context(|| format!("start {}", program.display()))
+    Err(command.arg(verb).args(args).exec()).with_context(|| format!("start {}", program.display()))
 }

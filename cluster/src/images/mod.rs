@@ -19,7 +19,9 @@ pub(crate) const AGENT: &str = "localhost/lb-agent";
 pub(crate) const TAG: &str = "cluster";
 
 /// Programs for pods that somebody has a shell in. It is the sandbox's image, too.
-const TOOLS: [&str; 4] = ["curl", "nslookup", "ip", "jq"];
+const TOOLS: [&str; 1] = ["curl"];
+/// The same, by busybox.
+const APPLETS: [&str; 8] = ["sh", "sleep", "cat", "httpd", "ip", "ls", "nslookup", "ps"];
 /// Answers HTTP with the name of the pod.
 const NAME: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'; cat /etc/hostname\n";
 
@@ -69,7 +71,7 @@ fn toolbox() -> Result<Archive> {
         .collect();
     let mut image = image("toolbox", &programs, &["/bin/sleep", "2147483647"])?;
     let busybox = tool("busybox")?;
-    for name in ["sh", "sleep", "cat", "httpd", "ls", "ps", "env", "hostname"] {
+    for name in APPLETS {
         add(&mut image.files, &format!("bin/{name}"), &busybox)?;
     }
     image.files.add("www/cgi-bin/name", 0o755, NAME);

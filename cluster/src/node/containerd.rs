@@ -38,7 +38,16 @@ pub(super) fn start(node: &Node, logs: &Path) -> Result<Daemon> {
     let program = tool("containerd")?;
     let mut line = words(
         "unshare",
-        &["--mount", "--uts", "--propagation", "private", "sh", "-c", ROOM, "room"],
+        &[
+            "--mount",
+            "--uts",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            ROOM,
+            "room",
+        ],
     );
     line.extend([
         files.into(),

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::{
     ControlPlane,
-    keys::ADMIN_TOKEN,
     daemon::{self, Daemon},
+    keys::ADMIN_TOKEN,
     tools,
 };
 use crate::{process, sandbox::Sandbox};

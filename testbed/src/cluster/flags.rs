@@ -66,10 +66,7 @@ pub(super) fn manager(pods: Pods, dir: &Path, kubeconfig: &Path) -> Result<Vec<O
     if pods == Pods::Run {
         for (flag, file) in [
             ("--root-ca-file", "certs/apiserver.crt"),
-            (
-                "--service-account-private-key-file",
-                "service-account.key",
-            ),
+            ("--service-account-private-key-file", "service-account.key"),
         ] {
             words.extend([flag.into(), dir.join(file).into()]);
         }
@@ -112,7 +109,12 @@ pub(super) fn api(pods: Pods, dir: &Path, address: IpAddr) -> Result<Vec<OsStrin
             "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",
         ],
-        Pods::Run => &["--authorization-mode=Node,RBAC", "--allow-privileged=true"],
+        Pods::Run => &[
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            // No DNS knows the nodes' names.
+            "--kubelet-preferred-address-types=InternalIP",
+        ],
     };
     words.extend(more.iter().map(Into::into));
     Ok(words)

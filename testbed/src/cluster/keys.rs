@@ -74,12 +74,7 @@ fn tokens() -> String {
 }
 
 /// A kubeconfig for the API server at this address.
-pub(super) fn kubeconfig(
-    dir: &Path,
-    user: &str,
-    token: &str,
-    address: IpAddr,
-) -> Result<PathBuf> {
+pub(super) fn kubeconfig(dir: &Path, user: &str, token: &str, address: IpAddr) -> Result<PathBuf> {
     let server = SocketAddr::new(address, PORT);
     let config = serde_json::json!({
         "apiVersion": "v1",

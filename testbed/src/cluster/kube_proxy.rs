@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::{
     ControlPlane,
-    keys::KUBE_PROXY_TOKEN,
     daemon::{self, Daemon},
+    keys::KUBE_PROXY_TOKEN,
     tools,
 };
 use crate::{process, sandbox::Sandbox};

@@ -191,6 +191,7 @@ mod tests {
         clippy: true,
         machine: true,
         control_plane: true,
+        nodes: true,
         guests: true,
         previous: true,
     };

@@ -27,6 +27,7 @@ pub(crate) const NEEDS: Needs = Needs {
     clippy: false,
     machine: true,
     control_plane: false,
+    nodes: false,
     guests: true,
     previous: false,
 };
