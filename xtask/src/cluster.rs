@@ -7,11 +7,14 @@ use clap::Subcommand;
 
 use crate::{
     build::agent_and,
+    cargo::target_dir,
     setup::{self, Needs},
 };
 
+const PROGRAM: &str = "lb-cluster";
+
 /// What is to be done with it.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum What {
     /// Make it, and leave it running: `--nodes 3`, `--proxy kube-proxy`
     Up {
@@ -25,30 +28,99 @@ pub(crate) enum What {
     },
     /// Remove it, after a crash too
     Down,
-    /// A shell with kubectl, helm and KUBECONFIG on a machine beside the nodes, or one command
-    /// after `--`; `--node node-1` for one on a node
+    /// A shell with kubectl, helm and KUBECONFIG on a machine beside the nodes, or one command:
+    /// `shell -- kubectl get pods -A`
     Shell {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
+        /// On this node instead, such as node-1
+        #[arg(long)]
+        node: Option<OsString>,
+        /// The command
+        #[arg(last = true)]
+        words: Vec<OsString>,
     },
+}
+
+impl What {
+    /// As the cluster's program reads it.
+    fn words(self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        match self {
+            Self::Up { args } => {
+                words.push("up".into());
+                words.extend(args);
+            }
+            Self::Check { args } => {
+                words.push("check".into());
+                words.extend(args);
+            }
+            Self::Down => words.push("down".into()),
+            Self::Shell { node, words: rest } => {
+                words.push("shell".into());
+                if let Some(node) = node {
+                    words.extend(["--node".into(), node]);
+                }
+                words.push("--".into());
+                words.extend(rest);
+            }
+        }
+        words
+    }
 }
 
 /// Becomes the cluster's program.
 pub(crate) fn run(what: What) -> Result<()> {
-    let (verb, args) = match what {
-        What::Up { args } => ("up", args),
-        What::Check { args } => ("check", args),
-        What::Down => ("down", Vec::new()),
-        What::Shell { args } => ("shell", args),
+    let makes_one = matches!(what, What::Up { .. } | What::Check { .. });
+    let built = target_dir()?.join("release").join(PROGRAM);
+    let (ready, agent, program) = if makes_one || !built.is_file() {
+        let ready = setup::ensure(Needs {
+            ebpf: true,
+            machine: true,
+            control_plane: true,
+            nodes: true,
+            ..Needs::default()
+        })?;
+        let (agent, program) = agent_and(PROGRAM)?;
+        (ready, Some(agent), program)
+    } else {
+        // The program that made it; what is being edited need not compile.
+        let ready = setup::ensure(Needs {
+            machine: true,
+            ..Needs::default()
+        })?;
+        (ready, None, built)
     };
-    let ready = setup::ensure(Needs {
-        ebpf: true,
-        machine: true,
-        control_plane: true,
-        nodes: true,
-        ..Needs::default()
-    })?;
-    let (agent, program) = agent_and("lb-cluster")?;
-    let mut command = ready.as_root(&program, &ready.environment(Some(&agent)));
-    Err(command.arg(verb).args(args).exec()).with_context(|| format!("start {}", program.display()))
+    let mut command = ready.as_root(&program, &ready.environment(agent.as_deref()));
+    Err(command.args(what.words()).exec()).with_context(|| format!("start {}", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        what: What,
+    }
+
+    fn passed_on(typed: &[&str]) -> Vec<OsString> {
+        let typed = [&["cluster"], typed].concat();
+        Typed::try_parse_from(typed).unwrap().what.words()
+    }
+
+    #[test]
+    fn what_is_typed_reaches_the_program_as_it_was_typed() {
+        for typed in [
+            &["up", "--nodes", "3", "--proxy", "kube-proxy"][..],
+            &["check", "--nodes=3"],
+            &["down"],
+            &["shell", "--node", "node-1", "--", "sh", "-c", "ls --all"],
+            &["shell", "--", "kubectl", "get", "pods", "-A"],
+        ] {
+            assert_eq!(passed_on(typed), typed);
+        }
+        assert_eq!(passed_on(&["shell"]), ["shell", "--"]);
+    }
 }
