@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result, ensure};
 use testbed::{cluster::chart, name, poll, sweep};
 
-use crate::{Asked, Proxy, Up, kubectl};
+use crate::{Asked, Proxy, Up, images::Images, kubectl};
 
 const MANIFEST: &str = include_str!("../manifests/smoke.yaml");
 /// As in the manifest.
@@ -20,7 +20,7 @@ pub fn whole(asked: Asked, mut say: impl FnMut(&str)) -> Result<()> {
         .prefix(&name::unique("check"))
         .tempdir()
         .context("make a folder")?;
-    let mut up = Up::raise(asked, dir.path(), |what| {
+    let mut up = Up::raise(asked, Images::Own, dir.path(), |what| {
         say(what);
         Ok(())
     })?;

@@ -17,6 +17,7 @@ use testbed::{poll, stop, sweep};
 
 use crate::{
     Asked, Up,
+    images::Images,
     shell::usage,
     state::{self, Found, Held, State},
 };
@@ -69,7 +70,7 @@ pub fn hold(asked: Asked) -> Result<()> {
     setsid().context("leave the terminal")?;
     stop::on_signals()?;
     let held = Held::new()?;
-    let up = Up::raise(asked, held.path(), |what| {
+    let up = Up::raise(asked, Images::Own, held.path(), |what| {
         // Nobody waits any more: it is not wanted any more.
         writeln!(std::io::stdout(), "{what}").context("say how far it is")
     })?;

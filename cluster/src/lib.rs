@@ -3,6 +3,7 @@
 //! user would, or kube-proxy runs instead.
 
 pub mod check;
+pub mod conformance;
 pub mod detached;
 mod images;
 mod kubectl;

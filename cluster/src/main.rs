@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use lb_cluster::{Asked, check, detached, shell};
+use lb_cluster::{Asked, check, conformance, detached, shell};
 use testbed::stop;
 
 /// A Kubernetes cluster of real parts on this machine, in namespaces of its own.
@@ -24,6 +24,8 @@ enum Verb {
     Down,
     /// Make one, ask its DNS, a cluster IP and a node port, run the chart's own test, and remove it
     Check(Asked),
+    /// Make one, run specs of Kubernetes' own suite on it, and remove it
+    Conformance(conformance::Options),
     /// A shell with kubectl, helm and KUBECONFIG on a machine beside the nodes, or one command
     Shell {
         /// On this node instead, such as node-1
@@ -76,6 +78,10 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Check(asked) => {
             stop::on_signals()?;
             check::whole(asked, |line| println!("{line}"))
+        }
+        Verb::Conformance(options) => {
+            stop::on_signals()?;
+            conformance::whole(&options, |line| println!("{line}"))
         }
         Verb::Down => {
             let was_there = detached::down()?;

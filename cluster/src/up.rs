@@ -16,7 +16,7 @@ use testbed::{
 };
 
 use crate::{
-    images,
+    images::{self, Images},
     kubectl::{self, Kubectl},
     node::RealNode,
 };
@@ -73,8 +73,9 @@ pub struct Up {
 impl Up {
     /// Makes it, with its logs and images in that folder; says each step, and goes no farther if
     /// nobody listens any more.
-    pub fn raise(
+    pub(crate) fn raise(
         asked: Asked,
+        images: Images,
         dir: &Path,
         mut say: impl FnMut(&str) -> Result<()>,
     ) -> Result<Self> {
@@ -82,7 +83,7 @@ impl Up {
         let mut say = |what: &str| say(&format!("{:>5.1}s  {what}", start.elapsed().as_secs_f32()));
         say("etcd, the API server, its controllers and the scheduler start; images are packed")?;
         let (cluster, archives) = thread::scope(|scope| {
-            let archives = scope.spawn(|| images::write(dir, &agent::binary()?));
+            let archives = scope.spawn(|| images::write(images, dir, &agent::binary()?));
             let cluster = Cluster::start_for(Pods::Run);
             (cluster, archives.join())
         });

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: everything before the cluster's own program starts.
+//! `cargo xtask cluster` and `cargo xtask conformance`: everything before the cluster's own program starts.
 
 use std::{ffi::OsString, os::unix::process::CommandExt as _};
 
@@ -91,6 +91,22 @@ pub(crate) fn run(what: What) -> Result<()> {
     };
     let mut command = ready.as_root(&program, &ready.environment(agent.as_deref()));
     Err(command.args(what.words()).exec()).with_context(|| format!("start {}", program.display()))
+}
+
+/// Runs specs of Kubernetes' own suite on a cluster that is made for them.
+pub(crate) fn conformance(args: &[OsString]) -> Result<()> {
+    let ready = setup::ensure(Needs {
+        ebpf: true,
+        machine: true,
+        control_plane: true,
+        nodes: true,
+        suite: true,
+        ..Needs::default()
+    })?;
+    let (agent, program) = agent_and(PROGRAM)?;
+    let mut command = ready.as_root(&program, &ready.environment(Some(&agent)));
+    command.arg("conformance").args(args);
+    Err(command.exec()).with_context(|| format!("start {}", program.display()))
 }
 
 #[cfg(test)]

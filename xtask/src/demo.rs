@@ -17,6 +17,7 @@ pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
         machine: true,
         control_plane: cluster,
         nodes: false,
+        suite: false,
         guests: false,
         previous: false,
     })?;

@@ -93,6 +93,12 @@ enum Verb {
         #[command(subcommand)]
         what: cluster::What,
     },
+    /// Run specs of Kubernetes' own suite on a cluster of real parts: ten quick ones, or those that
+    /// `--focus REGEX` names; `--proxy kube-proxy` for the control
+    Conformance {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Check formatting, lints, licences and the workspace's own rules
     Lint,
     /// Measure; arguments go to the benchmark
@@ -148,6 +154,7 @@ fn main() -> ExitCode {
         }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Cluster { what } => cluster::run(what),
+        Verb::Conformance { args } => cluster::conformance(&args),
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
         Verb::Referee { args } => referee::run(&args),

@@ -49,6 +49,7 @@ pub(crate) fn run(numbers: &[u8], asked: &Asked<'_>) -> Result<ExitCode> {
             machine: all.machine || one.machine,
             control_plane: all.control_plane || one.control_plane,
             nodes: all.nodes || one.nodes,
+            suite: all.suite || one.suite,
             guests: false,
             previous: all.previous || one.previous,
         });

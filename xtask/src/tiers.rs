@@ -48,6 +48,7 @@ impl Tier {
             machine: real,
             control_plane: self == Self::Cluster,
             nodes: false,
+            suite: false,
             guests: false,
             previous: self == Self::Kernel,
         }

@@ -5,33 +5,33 @@ use anyhow::Result;
 use lb_dist::{sha256, tree::Tree};
 use serde_json::json;
 
-use super::TAG;
-
 /// What an image is made of.
 pub(super) struct Archive {
-    /// Its name without registry and tag.
-    pub(super) name: String,
+    /// Its names, whole.
+    pub(super) tags: Vec<String>,
     /// Every file of its file system.
     pub(super) files: Tree,
     /// What is started.
     pub(super) entrypoint: Vec<String>,
+    /// Its arguments, where a pod gives none.
+    pub(super) arguments: Vec<String>,
 }
 
 impl Archive {
-    /// The archive, called `localhost/<name>:cluster`.
+    /// The archive.
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
         let layer = self.files.tar("", 0)?;
         let config = json!({
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
             "os": "linux",
-            "config": {"Entrypoint": self.entrypoint, "Env": ["PATH=/bin"]},
+            "config": {"Entrypoint": self.entrypoint, "Cmd": self.arguments, "Env": ["PATH=/bin"]},
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
         })
         .to_string();
         let config_name = format!("{}.json", sha256(config.as_bytes()));
         let manifest = json!([{
             "Config": config_name,
-            "RepoTags": [format!("localhost/{}:{TAG}", self.name)],
+            "RepoTags": self.tags,
             "Layers": ["layer.tar"],
         }]);
         let mut archive = Tree::default();
@@ -54,9 +54,10 @@ mod tests {
         files.add("bin/program", 0o755, "a program");
         let layer = files.tar("", 0).unwrap();
         let image = Archive {
-            name: "thing".into(),
+            tags: vec!["localhost/thing:cluster".into()],
             files,
             entrypoint: vec!["/bin/program".into()],
+            arguments: vec![],
         };
         let text = String::from_utf8(image.bytes().unwrap()).unwrap();
         let manifest: Value = serde_json::from_str(between(&text, "[{\"Config\"", "]\0")).unwrap();

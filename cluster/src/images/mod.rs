@@ -1,5 +1,6 @@
 //! The images of the cluster, made from programs of this machine: no registry is asked.
 
+mod agnhost;
 mod archive;
 mod libraries;
 
@@ -25,24 +26,36 @@ const APPLETS: [&str; 8] = ["sh", "sleep", "cat", "httpd", "ip", "ls", "nslookup
 /// Answers HTTP with the name of the pod.
 const NAME: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'; cat /etc/hostname\n";
 
+/// Which images a cluster has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Images {
+    /// Those of its own parts.
+    Own,
+    /// What specs of Kubernetes' suite ask for, too.
+    ForSuite,
+}
+
 /// Writes an archive of each image for `ctr images import`; the agent's with this program.
-pub(crate) fn write(dir: &Path, agent: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn write(which: Images, dir: &Path, agent: &Path) -> Result<Vec<PathBuf>> {
     let coredns = tool("coredns")?;
-    [
+    let mut images = vec![
         image("lb-agent", &[("lb-agent", agent)], &["/lb-agent"])?,
         image("coredns", &[("coredns", &coredns)], &["/coredns"])?,
         toolbox()?,
-    ]
-    .into_iter()
-    .map(|image| write_one(dir, &image))
-    .collect()
+    ];
+    if which == Images::ForSuite {
+        images.push(agnhost::image()?);
+    }
+    let archives = images.iter().zip(1..);
+    archives
+        .map(|(image, number)| write_one(&dir.join(format!("{number}.tar")), image))
+        .collect()
 }
 
-fn write_one(dir: &Path, image: &Archive) -> Result<PathBuf> {
-    let path = dir.join(format!("{}.tar", image.name));
+fn write_one(path: &Path, image: &Archive) -> Result<PathBuf> {
     let bytes = image.bytes()?;
-    fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
-    Ok(path)
+    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))?;
+    Ok(path.to_owned())
 }
 
 /// An image of programs, by their paths in it, and the libraries that they are linked with.
@@ -56,9 +69,10 @@ fn image(name: &str, programs: &[(&str, &Path)], entrypoint: &[&str]) -> Result<
         }
     }
     Ok(Archive {
-        name: name.to_owned(),
+        tags: vec![format!("localhost/{name}:{TAG}")],
         files,
         entrypoint: entrypoint.iter().map(|&word| word.to_owned()).collect(),
+        arguments: Vec::new(),
     })
 }
 

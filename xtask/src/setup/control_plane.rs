@@ -22,6 +22,8 @@ pub(super) struct Tool {
     module: &'static str,
     /// What Go builds.
     package: &'static str,
+    /// What Go makes of that.
+    made: Made,
     /// What asks for it.
     part: Part,
     /// Variables of the program that carry its version, as Go packages name them.
@@ -35,16 +37,27 @@ enum Part {
     ControlPlane,
     /// What runs pods, too.
     Nodes,
+    /// Kubernetes' own suite, and what its pods run.
+    Suite,
+}
+
+/// What Go makes of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Program,
+    /// A program of its tests.
+    Tests,
 }
 
 const CONTAINERD_VERSION: &str = "github.com/containerd/containerd/v2/version.Version";
 const KUBERNETES_VERSION: &str = "k8s.io/component-base/version.gitVersion";
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 14] = [
     Tool {
         binary: "etcd",
         module: "etcd",
         package: "go.etcd.io/etcd/server/v3",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: None,
     },
@@ -52,6 +65,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kube-apiserver",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-apiserver",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -59,6 +73,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kube-controller-manager",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -66,6 +81,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kube-proxy",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-proxy",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -73,6 +89,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kubectl",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kubectl",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -80,6 +97,7 @@ const TOOLS: [Tool; 12] = [
         binary: "coredns",
         module: "coredns",
         package: "github.com/coredns/coredns",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: None,
     },
@@ -87,6 +105,7 @@ const TOOLS: [Tool; 12] = [
         binary: "helm",
         module: "helm",
         package: "helm.sh/helm/v4/cmd/helm",
+        made: Made::Program,
         part: Part::ControlPlane,
         version_in: Some("helm.sh/helm/v4/internal/version.version"),
     },
@@ -94,6 +113,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kube-scheduler",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kube-scheduler",
+        made: Made::Program,
         part: Part::Nodes,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -101,6 +121,7 @@ const TOOLS: [Tool; 12] = [
         binary: "kubelet",
         module: "kubernetes",
         package: "k8s.io/kubernetes/cmd/kubelet",
+        made: Made::Program,
         part: Part::Nodes,
         version_in: Some(KUBERNETES_VERSION),
     },
@@ -108,6 +129,7 @@ const TOOLS: [Tool; 12] = [
         binary: "containerd",
         module: "containerd",
         package: "github.com/containerd/containerd/v2/cmd/containerd",
+        made: Made::Program,
         part: Part::Nodes,
         version_in: Some(CONTAINERD_VERSION),
     },
@@ -115,6 +137,7 @@ const TOOLS: [Tool; 12] = [
         binary: "containerd-shim-runc-v2",
         module: "containerd",
         package: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        made: Made::Program,
         part: Part::Nodes,
         version_in: Some(CONTAINERD_VERSION),
     },
@@ -122,8 +145,25 @@ const TOOLS: [Tool; 12] = [
         binary: "ctr",
         module: "containerd",
         package: "github.com/containerd/containerd/v2/cmd/ctr",
+        made: Made::Program,
         part: Part::Nodes,
         version_in: Some(CONTAINERD_VERSION),
+    },
+    Tool {
+        binary: "agnhost",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/test/images/agnhost",
+        made: Made::Program,
+        part: Part::Suite,
+        version_in: Some(KUBERNETES_VERSION),
+    },
+    Tool {
+        binary: "e2e.test",
+        module: "kubernetes",
+        package: "k8s.io/kubernetes/test/e2e",
+        made: Made::Tests,
+        part: Part::Suite,
+        version_in: Some(KUBERNETES_VERSION),
     },
 ];
 
@@ -138,6 +178,7 @@ pub(super) fn missing(needs: Needs) -> Vec<&'static Tool> {
     let wanted = |tool: &&Tool| match tool.part {
         Part::ControlPlane => needs.control_plane,
         Part::Nodes => needs.nodes,
+        Part::Suite => needs.suite,
     };
     TOOLS
         .iter()
@@ -184,6 +225,7 @@ pub(super) fn build(tool: &Tool) -> Result<()> {
         binary,
         module,
         package,
+        made,
         part: _,
         version_in,
     } = tool;
@@ -199,7 +241,11 @@ pub(super) fn build(tool: &Tool) -> Result<()> {
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-mod=readonly")
         .env("GOWORK", "off")
-        .args(["build", "-v", "-trimpath", "-ldflags"])
+        .args(match made {
+            Made::Program => &["build"][..],
+            Made::Tests => &["test", "-c"],
+        })
+        .args(["-v", "-trimpath", "-ldflags"])
         .arg(ldflags(*version_in, &version(tool)?))
         .arg("-o")
         .arg(&unfinished)
@@ -223,6 +269,7 @@ fn in_cache(tool: &Tool) -> Result<PathBuf> {
         binary,
         module,
         package: _,
+        made: _,
         part: _,
         version_in: _,
     } = tool;

@@ -38,6 +38,8 @@ pub(crate) struct Needs {
     pub(crate) control_plane: bool,
     /// What runs pods: containerd, kubelets and a scheduler.
     pub(crate) nodes: bool,
+    /// Kubernetes' own test suite, and what its pods run.
+    pub(crate) suite: bool,
     /// QEMU, and what guests are made with.
     pub(crate) guests: bool,
     /// The older agent that upgrades are tested from.
@@ -113,6 +115,7 @@ pub(crate) fn run() -> Result<()> {
         machine: true,
         control_plane: true,
         nodes: true,
+        suite: true,
         guests: true,
         previous: true,
     })?;

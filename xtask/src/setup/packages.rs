@@ -122,6 +122,22 @@ const FOR_NODES: [Program; 3] = [
     },
 ];
 
+/// What the pods of Kubernetes' suite call by a shell.
+const FOR_SUITE: [Program; 3] = [
+    Program {
+        name: "dash",
+        package: "dash",
+    },
+    Program {
+        name: "nc.openbsd",
+        package: "netcat-openbsd",
+    },
+    Program {
+        name: "dig",
+        package: "dnsutils",
+    },
+];
+
 /// What starts guests of other kernels, and what is called in them alone.
 const FOR_GUESTS: [Program; 5] = [
     Program {
@@ -155,9 +171,11 @@ pub(super) fn names() -> Vec<&'static str> {
 pub(super) fn missing_programs(needs: Needs) -> Vec<Program> {
     let for_guests = if needs.guests { &FOR_GUESTS[..] } else { &[] };
     let for_nodes = if needs.nodes { &FOR_NODES[..] } else { &[] };
+    let for_suite = if needs.suite { &FOR_SUITE[..] } else { &[] };
     PROGRAMS
         .iter()
         .chain(for_nodes)
+        .chain(for_suite)
         .chain(for_guests)
         .filter(|program| program_on_path(program.name).is_none())
         .copied()

@@ -192,6 +192,7 @@ mod tests {
         machine: true,
         control_plane: true,
         nodes: true,
+        suite: true,
         guests: true,
         previous: true,
     };

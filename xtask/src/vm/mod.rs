@@ -28,6 +28,7 @@ pub(crate) const NEEDS: Needs = Needs {
     machine: true,
     control_plane: false,
     nodes: false,
+    suite: false,
     guests: true,
     previous: false,
 };
