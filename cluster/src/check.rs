@@ -16,6 +16,7 @@ const FOLLOW: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Makes a cluster, checks it, and removes it; says each step.
 pub fn whole(asked: Asked, mut say: impl FnMut(&str)) -> Result<()> {
+    let before = elsewhere();
     let dir = tempfile::Builder::new()
         .prefix(&name::unique("check"))
         .tempdir()
@@ -30,8 +31,30 @@ pub fn whole(asked: Asked, mut say: impl FnMut(&str)) -> Result<()> {
     dir.close().context("remove a folder")?;
     let left = sweep::left()?;
     ensure!(left.is_empty(), "left behind: {left:?}");
+    ensure!(
+        elsewhere() == before,
+        "made on the machine: {:?}",
+        elsewhere()
+    );
     say("everything is removed");
     Ok(())
+}
+
+/// Where containerd and kubelets write on a machine unless they are told not to, as far as it is
+/// there.
+fn elsewhere() -> Vec<&'static str> {
+    let mut places = vec![
+        "/opt/containerd",
+        "/usr/libexec/kubernetes",
+        "/var/lib/kubelet",
+        "/var/lib/containerd",
+        "/var/lib/cni",
+        "/etc/cni/net.d",
+        "/run/containerd",
+        "/var/log/pods",
+    ];
+    places.retain(|place| std::path::Path::new(place).exists());
+    places
 }
 
 /// For an error.

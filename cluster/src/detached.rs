@@ -70,16 +70,19 @@ pub fn hold(asked: Asked) -> Result<()> {
     setsid().context("leave the terminal")?;
     stop::on_signals()?;
     let held = Held::new()?;
-    let up = Up::raise(asked, Images::Own, held.path(), |what| {
-        // Nobody waits any more: it is not wanted any more.
-        writeln!(std::io::stdout(), "{what}").context("say how far it is")
-    })?;
-    held.tell(&State::of(&up)?)?;
-    writeln!(std::io::stdout(), "{READY}").context("say that it is ready")?;
     let path = held.path().join("holder.log");
     let log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    // Whoever waits may go: only progress is theirs.
+    dup2_stderr(&log).context("redirect errors")?;
+    let say = |what: &str| writeln!(std::io::stdout(), "{what}").context("say how far it is");
+    let raised = Up::raise(asked, Images::Own, held.path(), say);
+    let up = raised.inspect_err(|error| {
+        // Nobody waits any more if this fails: it is not wanted any more.
+        let _ = say(&format!("error: {error:#}"));
+    })?;
+    held.tell(&State::of(&up)?)?;
+    say(READY)?;
     dup2_stdout(&log).context("redirect the output")?;
-    dup2_stderr(&log).context("redirect the output")?;
     watch(up)
 }
 
@@ -115,7 +118,5 @@ pub fn down() -> Result<bool> {
 }
 
 fn is_running(process: u32) -> bool {
-    std::path::Path::new("/proc")
-        .join(process.to_string())
-        .exists()
+    sweep::is_running(process)
 }

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use testbed::name;
 
 use crate::Up;
@@ -64,25 +63,30 @@ impl State {
 /// The folder of this process, held until the value goes.
 #[derive(Debug)]
 pub(crate) struct Held {
-    dir: TempDir,
+    dir: PathBuf,
     /// Locked: by that others see that the process lives.
     _lock: File,
 }
 
 impl Held {
     pub(crate) fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix(&name::unique(ROLE))
+        // Nobody takes it for the folder of a cluster before it is locked.
+        let draft = tempfile::Builder::new()
+            .prefix(&name::unique("raising"))
             .tempdir()
             .context("make a folder")?;
-        let path = dir.path().join("lock");
+        let path = draft.path().join("lock");
         let lock = File::create(&path).with_context(|| format!("create {}", path.display()))?;
         lock.try_lock().context("lock a new file")?;
+        let dir = std::env::temp_dir().join(name::unique(ROLE));
+        fs::rename(draft.path(), &dir).with_context(|| format!("make {}", dir.display()))?;
+        // It is no more where it would be looked for.
+        let _ = draft.keep();
         Ok(Self { dir, _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// Tells others that it is ready.
@@ -91,6 +95,13 @@ impl Held {
         fs::write(&draft, serde_json::to_string(state)?)
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(|| format!("write {}", path.display()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A signal may have had it removed.
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

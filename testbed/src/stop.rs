@@ -1,6 +1,7 @@
 //! Ctrl-C of the demo and the benchmark: everything is removed at once, whatever they are doing.
 
 use std::{
+    io::{self, Write as _},
     process,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -36,9 +37,14 @@ pub fn on_signals() -> Result<()> {
         let waiting = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         runtime.block_on(futures::future::select_all(waiting));
         STOPPING.store(true, Ordering::SeqCst);
-        eprintln!("\nstopping: everything is removed");
+        // Nobody may listen any more: that is no reason to leave anything behind.
+        let mut stderr = io::stderr();
+        let _ = writeln!(stderr, "\nstopping: everything is removed");
         if let Err(error) = crate::sweep::own() {
-            eprintln!("error: {error:#}; `cargo xtask clean --keep-target` removes the rest");
+            let _ = writeln!(
+                stderr,
+                "error: {error:#}; `cargo xtask clean --keep-target` removes the rest"
+            );
         }
         process::exit(INTERRUPTED);
     });

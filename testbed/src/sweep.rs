@@ -66,6 +66,17 @@ fn left_by(maker: u32) -> Result<Vec<(Place, PathBuf)>> {
     Ok(found)
 }
 
+/// Whether a process runs; one that has ended and that nobody asked for (`Z` in proc(5)) does not.
+#[must_use]
+pub fn is_running(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    // The name, in parentheses, may hold anything.
+    stat.is_ok_and(|stat| {
+        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        !state.starts_with('Z')
+    })
+}
+
 fn remove(place: Place, path: &Path) -> Result<()> {
     match place {
         Place::Cgroup2 => cgroup::remove(path)?,

@@ -32,6 +32,8 @@ pub(super) fn start(cluster: &Cluster, node: &Node, beside: u32, logs: &Path) ->
         "clusterDomain": "cluster.local",
         "containerRuntimeEndpoint": format!("unix://{}", containerd::socket(node).display()),
         "resolvConf": resolv_conf,
+        // Not below /usr of the machine.
+        "volumePluginDir": files.join("plugins"),
         // A machine may have cgroup v1, swap, and a full disk.
         "failCgroupV1": false,
         "failSwapOn": false,

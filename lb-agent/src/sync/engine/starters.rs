@@ -19,10 +19,10 @@ pub(super) struct Starters {
     all: BTreeMap<ObjectKey, Endpoints>,
 }
 
-/// The endpoints of one Service that may be given new connections.
+/// The endpoints of one Service that serve.
 #[derive(Default)]
 struct Endpoints {
-    /// When each became one; `None`: it has its whole share.
+    /// When each began; `None`: it has its whole share.
     since: BTreeMap<Place, Option<Instant>>,
     /// When a share grows, unless the Service is to be planned for that already.
     due: Option<Instant>,
@@ -60,8 +60,11 @@ impl Starters {
         };
         let mut endpoints = Endpoints::default();
         for pool in &mut plan.pools {
-            let eligible = |flags: MemberFlags| flags.has(MemberFlags::ELIGIBLE);
-            for member in pool.members.iter().filter(|m| eligible(m.flags)) {
+            // Those too that hints leave out, or that weigh nothing: they are not new when that ends.
+            let serves = |flags: MemberFlags| {
+                flags.has(MemberFlags::SERVING) && !flags.has(MemberFlags::TERMINATING)
+            };
+            for member in pool.members.iter().filter(|m| serves(m.flags)) {
                 let place = (member.addr, member.port, pool.id.proto);
                 let begun = (newcomers == Newcomers::Start).then_some(now);
                 let since = before.get(&place).copied().unwrap_or(begun);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::fixtures::{Rig, endpoint, key, service, slice};
-use crate::model::{Endpoint, Service, SlowStart};
+use crate::model::{Endpoint, Service, SlowStart, Weights};
 
 fn web(slow: Option<&str>) -> Service {
     let mut web = service("web", "10.96.0.1");
@@ -104,6 +104,24 @@ fn one_that_was_away_is_new_again_and_others_go_on() {
     rig.put(web(None));
     assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
     // With it, nobody is new who is there.
+    rig.put(web(Some("18s")));
+    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
+    rig.empty();
+}
+
+#[test]
+fn who_served_without_new_connections_is_not_new() {
+    let start = Instant::now();
+    let mut rig = rig(start);
+    let (weights, _) = Weights::parse("node=there:0");
+    let mut drained = web(Some("18s"));
+    drained.weights = weights;
+    rig.put(drained);
+    let mut three = endpoints(2);
+    three.push(endpoint("10.1.0.3", "there"));
+    rig.put_slice(slice("web-1", three));
+    assert_eq!(turns(&rig), [1, 1]);
+    at(&mut rig, start + STEP * 10);
     rig.put(web(Some("18s")));
     assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
     rig.empty();
