@@ -1,7 +1,7 @@
 //! The segment that joins nodes and outside clients: a bridge with a router's address, and the
 //! outside clients.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -11,6 +11,7 @@ use crate::{
     host::Host,
     netns::Netns,
     pins::PinDir,
+    poll,
     probe::{Frame, Kind},
     sandbox::Sandbox,
 };
@@ -19,6 +20,8 @@ use crate::{
 const ROUTER: u8 = 1;
 /// Outside clients are numbered from here on.
 const CLIENTS: u8 = 100;
+/// A busy kernel removes namespaces one after the other.
+const GONE: Duration = Duration::from_secs(30);
 
 /// What the devices of a testbed do by themselves. Incremental sums break packets whose sum is
 /// still to be made, and veth hides it: nothing is ever computed on a wire that is memory. Hence
@@ -157,6 +160,11 @@ impl Lan {
         let both @ Both { v4, v6 } = addr::lan(host);
         let router = addr::lan(ROUTER);
         let port = format!("port{host}");
+        // The kernel takes the device of a machine away a while after its namespace is gone.
+        poll::until_true(GONE, &format!("{port} is free"), || {
+            self.netns
+                .block(|| Ok(nix::net::if_::if_nametoindex(port.as_str()).is_err()))
+        })?;
         netns.ip(&format!(
             "link add eth0 type veth peer name {port} netns {lan}\n\
              link set eth0 up\n\
