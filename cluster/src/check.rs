@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use testbed::{cluster::chart, name, poll, sweep};
+use testbed::{cluster::chart, poll};
 
-use crate::{Asked, Proxy, Up, images::Images, kubectl};
+use crate::{Asked, Proxy, Up, images::Images, kubectl, once};
 
 const MANIFEST: &str = include_str!("../manifests/smoke.yaml");
 /// As in the manifest.
@@ -16,45 +16,9 @@ const FOLLOW: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Makes a cluster, checks it, and removes it; says each step.
 pub fn whole(asked: Asked, mut say: impl FnMut(&str)) -> Result<()> {
-    let before = elsewhere();
-    let dir = tempfile::Builder::new()
-        .prefix(&name::unique("check"))
-        .tempdir()
-        .context("make a folder")?;
-    let mut up = Up::raise(asked, Images::Own, dir.path(), |what| {
-        say(what);
-        Ok(())
-    })?;
-    run(&up, asked.proxy, &mut say).with_context(|| pods(&up))?;
-    up.check()?;
-    drop(up);
-    dir.close().context("remove a folder")?;
-    let left = sweep::left()?;
-    ensure!(left.is_empty(), "left behind: {left:?}");
-    ensure!(
-        elsewhere() == before,
-        "made on the machine: {:?}",
-        elsewhere()
-    );
-    say("everything is removed");
-    Ok(())
-}
-
-/// Where containerd and kubelets write on a machine unless they are told not to, as far as it is
-/// there.
-fn elsewhere() -> Vec<&'static str> {
-    let mut places = vec![
-        "/opt/containerd",
-        "/usr/libexec/kubernetes",
-        "/var/lib/kubelet",
-        "/var/lib/containerd",
-        "/var/lib/cni",
-        "/etc/cni/net.d",
-        "/run/containerd",
-        "/var/log/pods",
-    ];
-    places.retain(|place| std::path::Path::new(place).exists());
-    places
+    once::with(asked, Images::Own, "check", &mut say, |up, _, say| {
+        run(up, asked.proxy, say).with_context(|| pods(up))
+    })
 }
 
 /// For an error.

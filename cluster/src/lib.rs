@@ -8,6 +8,7 @@ pub mod detached;
 mod images;
 mod kubectl;
 pub mod node;
+mod once;
 pub mod shell;
 pub mod state;
 mod up;

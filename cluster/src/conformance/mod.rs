@@ -7,9 +7,9 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 pub use report::{Outcome, Spec, table};
-use testbed::{cluster::tool, name, process::Process, sweep};
+use testbed::{cluster::tool, process::Process};
 
-use crate::{Asked, Up, images::Images};
+use crate::{Asked, Up, images::Images, once};
 
 /// Ten specs about Services and DNS that take a minute or two together.
 const QUICK: [&str; 10] = [
@@ -46,20 +46,14 @@ pub struct Options {
 /// Makes a cluster, runs the specs, shows what became of each, and removes it; an error unless all
 /// that ran have passed, and all of the ten ran.
 pub fn whole(options: &Options, mut say: impl FnMut(&str)) -> Result<()> {
-    let dir = tempfile::Builder::new()
-        .prefix(&name::unique("conformance"))
-        .tempdir()
-        .context("make a folder")?;
-    let mut up = Up::raise(options.cluster, Images::ForSuite, dir.path(), |what| {
-        say(what);
-        Ok(())
-    })?;
-    let specs = run(&up, options, dir.path(), &mut say)?;
-    up.check()?;
-    drop(up);
-    dir.close().context("remove a folder")?;
-    let left = sweep::left()?;
-    ensure!(left.is_empty(), "left behind: {left:?}");
+    let asked = options.cluster;
+    let specs = once::with(
+        asked,
+        Images::ForSuite,
+        "conformance",
+        &mut say,
+        |up, dir, say| run(up, options, dir, say),
+    )?;
     say(&table(&specs));
     judge(&specs, options.focus.is_none())
 }

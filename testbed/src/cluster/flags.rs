@@ -66,6 +66,8 @@ pub(super) fn manager(pods: Pods, dir: &Path, kubeconfig: &Path) -> Result<Vec<O
     if pods == Pods::Run {
         for (flag, file) in [
             ("--root-ca-file", "certs/apiserver.crt"),
+            // Not below /usr of the machine.
+            ("--flex-volume-plugin-dir", "plugins"),
             ("--service-account-private-key-file", "service-account.key"),
         ] {
             words.extend([flag.into(), dir.join(file).into()]);

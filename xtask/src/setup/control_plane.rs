@@ -1,5 +1,5 @@
-//! Where the parts of a real cluster, control plane and nodes, are found, and how Go builds those that are not. Runs none of
-//! them.
+//! Where the parts of a real cluster, control plane and nodes, are found, and how Go builds those
+//! that are not. Runs none of them.
 
 use std::{
     env, fs,
