@@ -344,8 +344,9 @@ fn upgrade_from_the_previous_agent(start: fn() -> Start) -> Result<()> {
             .filter(|name| after.iter().any(|pin| pin == name))
             .collect();
         ensure!(stale.is_empty(), "pins of the old names stayed: {stale:?}");
-        // Connections that opened while the counts were copied are found by the next recount.
-        poll::until_true(CHANGE, "open connections are counted right", || {
+        // Connections that opened while the counts were copied are found by a recount, repaired by the
+        // next one, and no more there in the third: 5 s lie between two.
+        poll::until_true(2 * CHANGE, "open connections are counted right", || {
             Ok(agent_output::metric(&bed.node, "lb_agent_connections_drift")?.abs() < 0.5)
         })?;
 
