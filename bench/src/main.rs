@@ -37,9 +37,9 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use testbed::stop;
+use testbed::{program, stop};
 
 use self::progress::{minutes, say};
 
@@ -84,9 +84,7 @@ const ROUNDS: u8 = 7;
 /// To see that it works.
 const QUICK_ROUNDS: u8 = 2;
 
-/// The first argument by which this program is something else, inside of a namespace.
-const HELPER: &str = "in";
-/// It measures.
+/// The first argument by which this program is something else, inside of a namespace: it measures.
 const WORKER: &str = "worker";
 /// It looks, among others.
 const UNHURRIED: &str = "looker";
@@ -94,30 +92,15 @@ const UNHURRIED: &str = "looker";
 const SERVER: &str = "server";
 
 fn main() -> ExitCode {
-    let mut args = std::env::args();
-    let program = args.next();
-    let done = match std::env::args().nth(1).as_deref() {
-        Some(HELPER) => {
-            args.next();
-            testbed::probe::main(program.into_iter().chain(args))
+    program::main(|| {
+        match std::env::args().nth(1).as_deref() {
+            Some(WORKER) => worker::run(),
+            Some(UNHURRIED) => worker::answer(),
+            Some(SERVER) => server::run(),
+            _ => bench(&Options::parse()),
         }
-        Some(WORKER) => worker::run(),
-        Some(UNHURRIED) => worker::answer(),
-        Some(SERVER) => server::run(),
-        _ => {
-            let done = bench(&Options::parse());
-            // After a Ctrl-C the other thread removes everything and ends the program.
-            stop::park_if_stopping();
-            done
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+        .map(|()| ExitCode::SUCCESS)
+    })
 }
 
 fn bench(options: &Options) -> Result<()> {
@@ -126,12 +109,7 @@ fn bench(options: &Options) -> Result<()> {
         quick,
         rounds,
     } = options;
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "namespaces and eBPF need root: run `cargo xtask bench`, which takes sudo, or become root"
-        );
-    }
-    testbed::process::be_the_helper(&[HELPER])?;
+    program::need_root("bench")?;
     stop::on_signals()?;
     let folder = folder()?;
     let (all, mut took_each) = (progress::begin(), Vec::new());

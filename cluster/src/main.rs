@@ -3,10 +3,10 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use lb_cluster::{Asked, check, conformance, detached, shell};
-use testbed::stop;
+use testbed::{program, stop};
 
 /// A Kubernetes cluster of real parts on this machine, in namespaces of its own.
 #[derive(Parser)]
@@ -40,38 +40,12 @@ enum Verb {
     Hold(Asked),
 }
 
-/// The first argument by which this program is the helper inside of a namespace.
-const HELPER: &str = "in";
-
 fn main() -> ExitCode {
-    let mut args = std::env::args();
-    if std::env::args().nth(1).as_deref() == Some(HELPER) {
-        let program = args.next();
-        args.next();
-        return outcome(testbed::probe::main(program.into_iter().chain(args)));
-    }
-    let done = run(Options::parse().verb);
-    // After a signal the other thread removes everything and ends the program.
-    stop::park_if_stopping();
-    outcome(done)
-}
-
-fn outcome(done: Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main(|| run(Options::parse().verb).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(verb: Verb) -> Result<()> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "namespaces and eBPF need root: run `cargo xtask cluster`, which takes sudo, or become root"
-    );
-    testbed::process::be_the_helper(&[HELPER])?;
+    program::need_root("cluster")?;
     match verb {
         Verb::Up(asked) => detached::start(&asked.words("hold"), |line| println!("{line}")),
         Verb::Hold(asked) => detached::hold(asked),

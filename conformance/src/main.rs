@@ -12,10 +12,7 @@ use conformance::{
     company::{self, Range},
     setup::Way,
 };
-use testbed::stop;
-
-/// The first argument by which this program is the helper inside of a namespace.
-const HELPER: &str = "in";
+use testbed::{program, stop};
 
 /// Plays random clusters four side by side on two nodes, with kube-proxy and with lb-agent.
 #[derive(Parser)]
@@ -38,21 +35,12 @@ struct Options {
     as_found: bool,
 }
 
-fn main() -> Result<ExitCode> {
-    let mut args = std::env::args();
-    if std::env::args().nth(1).as_deref() == Some(HELPER) {
-        let program = args.next();
-        args.next();
-        testbed::probe::main(program.into_iter().chain(args))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let options = Options::parse();
-    testbed::process::be_the_helper(&[HELPER])?;
-    stop::on_signals()?;
-    let done = referee(&options);
-    // After a Ctrl-C the other thread removes everything and ends the program.
-    stop::park_if_stopping();
-    done
+fn main() -> ExitCode {
+    program::main(|| {
+        let options = Options::parse();
+        stop::on_signals()?;
+        referee(&options)
+    })
 }
 
 fn referee(options: &Options) -> Result<ExitCode> {

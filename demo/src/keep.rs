@@ -4,10 +4,10 @@
 use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result};
-use testbed::{agent, host::Host};
+use testbed::{agent, host::Host, program::HELPER};
 
 use crate::{
-    HELPER, show,
+    show,
     stage::{NODE_PORT, Source, Stage, WEB_VIP},
 };
 

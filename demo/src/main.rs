@@ -12,9 +12,9 @@ mod story;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
-use testbed::stop;
+use testbed::{program, stop};
 
 /// Shows lb-agent at work, and removes everything at its end.
 #[derive(Parser)]
@@ -28,41 +28,13 @@ struct Options {
     keep: bool,
 }
 
-/// The first argument by which this program is the helper inside of a namespace.
-const HELPER: &str = "in";
-
 fn main() -> ExitCode {
-    let mut args = std::env::args();
-    if std::env::args().nth(1).as_deref() == Some(HELPER) {
-        let program = args.next();
-        args.next();
-        return outcome(testbed::probe::main(program.into_iter().chain(args)));
-    }
-    let options = Options::parse();
-    let done = demo(&options);
-    // After a Ctrl-C the other thread removes everything and ends the program.
-    stop::park_if_stopping();
-    outcome(done)
-}
-
-fn outcome(done: Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main(|| demo(&Options::parse()).map(|()| ExitCode::SUCCESS))
 }
 
 fn demo(options: &Options) -> Result<()> {
     let Options { cluster, keep } = options;
-    if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "namespaces and eBPF need root: run `cargo xtask demo`, which takes sudo, or become root"
-        );
-    }
-    testbed::process::be_the_helper(&[HELPER])?;
+    program::need_root("demo")?;
     stop::on_signals()?;
     let mut stage = stage::Stage::build(*cluster)?;
     story::tell(&mut stage)?;

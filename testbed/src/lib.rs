@@ -23,6 +23,7 @@ pub mod pod;
 pub mod poll;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod sandbox;
 pub mod sctp;
 pub mod stop;

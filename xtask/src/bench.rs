@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     build::{agent_and, become_program},
     cargo::target_dir,
-    setup,
+    setup::{self, Needs},
     step::minutes,
     vm::{self, Clock, Kernel, Line, Run},
 };
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     if !host {
         return Ok(());
     }
-    become_program("bench", &for_host)
+    become_program("bench", Needs::default(), &for_host)
 }
 
 /// What is to be measured where.

@@ -45,13 +45,13 @@ pub(crate) fn agent_and(program: &str) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// Sets up what a program beside the real control plane needs, builds it optimised like the agent
-/// that it judges or measures, and becomes it.
-pub(crate) fn become_program(program: &str, args: &[OsString]) -> Result<()> {
+/// that it judges or measures, and becomes it; `more` is what it needs besides.
+pub(crate) fn become_program(program: &str, more: Needs, args: &[OsString]) -> Result<()> {
     let ready = setup::ensure(Needs {
         ebpf: true,
         machine: true,
         control_plane: true,
-        ..Needs::default()
+        ..more
     })?;
     let (agent, path) = agent_and(program)?;
     let mut command = ready.as_root(&path, &ready.environment(Some(&agent)));

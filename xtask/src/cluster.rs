@@ -1,12 +1,12 @@
 //! `cargo xtask cluster` and `cargo xtask conformance`: everything before the cluster's own program starts.
 
-use std::{ffi::OsString, os::unix::process::CommandExt as _};
+use std::{ffi::OsString, iter, os::unix::process::CommandExt as _};
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
 use crate::{
-    build::agent_and,
+    build::become_program,
     cargo::target_dir,
     setup::{self, Needs},
 };
@@ -71,42 +71,32 @@ impl What {
 pub(crate) fn run(what: What) -> Result<()> {
     let makes_one = matches!(what, What::Up { .. } | What::Check { .. });
     let built = target_dir()?.join("release").join(PROGRAM);
-    let (ready, agent, program) = if makes_one || !built.is_file() {
-        let ready = setup::ensure(Needs {
-            ebpf: true,
-            machine: true,
-            control_plane: true,
+    let words = what.words();
+    if makes_one || !built.is_file() {
+        let nodes = Needs {
             nodes: true,
             ..Needs::default()
-        })?;
-        let (agent, program) = agent_and(PROGRAM)?;
-        (ready, Some(agent), program)
-    } else {
-        // The program that made it; what is being edited need not compile.
-        let ready = setup::ensure(Needs {
-            machine: true,
-            ..Needs::default()
-        })?;
-        (ready, None, built)
-    };
-    let mut command = ready.as_root(&program, &ready.environment(agent.as_deref()));
-    Err(command.args(what.words()).exec()).with_context(|| format!("start {}", program.display()))
+        };
+        return become_program(PROGRAM, nodes, &words);
+    }
+    // The program that made it; what is being edited need not compile.
+    let ready = setup::ensure(Needs {
+        machine: true,
+        ..Needs::default()
+    })?;
+    let mut command = ready.as_root(&built, &ready.environment(None));
+    Err(command.args(words).exec()).with_context(|| format!("start {}", built.display()))
 }
 
 /// Runs specs of Kubernetes' own suite on a cluster that is made for them.
-pub(crate) fn conformance(args: &[OsString]) -> Result<()> {
-    let ready = setup::ensure(Needs {
-        ebpf: true,
-        machine: true,
-        control_plane: true,
+pub(crate) fn conformance(args: Vec<OsString>) -> Result<()> {
+    let suite = Needs {
         nodes: true,
         suite: true,
         ..Needs::default()
-    })?;
-    let (agent, program) = agent_and(PROGRAM)?;
-    let mut command = ready.as_root(&program, &ready.environment(Some(&agent)));
-    command.arg("conformance").args(args);
-    Err(command.exec()).with_context(|| format!("start {}", program.display()))
+    };
+    let words: Vec<OsString> = iter::once("conformance".into()).chain(args).collect();
+    become_program(PROGRAM, suite, &words)
 }
 
 #[cfg(test)]

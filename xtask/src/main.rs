@@ -154,7 +154,7 @@ fn main() -> ExitCode {
         }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Cluster { what } => cluster::run(what),
-        Verb::Conformance { args } => cluster::conformance(&args),
+        Verb::Conformance { args } => cluster::conformance(args),
         Verb::Lint => lint::run(),
         Verb::Bench { args } => bench::run(&args),
         Verb::Referee { args } => referee::run(&args),

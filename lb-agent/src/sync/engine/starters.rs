@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Instant};
 use lb_common::{Addr, Proto};
 
 use crate::{
-    model::{ObjectKey, Service},
+    model::{ObjectKey, Service, SlowStart},
     plan::{ServicePlan, desired::MemberFlags, slow_start},
 };
 
@@ -59,7 +59,7 @@ impl Starters {
             _ => newcomers,
         };
         let mut endpoints = Endpoints::default();
-        for pool in &mut plan.pools {
+        for pool in &plan.pools {
             // Those too that hints leave out, or that weigh nothing: they are not new when that ends.
             let serves = |flags: MemberFlags| {
                 flags.has(MemberFlags::SERVING) && !flags.has(MemberFlags::TERMINATING)
@@ -68,19 +68,20 @@ impl Starters {
                 let place = (member.addr, member.port, pool.id.proto);
                 let begun = (newcomers == Newcomers::Start).then_some(now);
                 let since = before.get(&place).copied().unwrap_or(begun);
-                let age = |since: Instant| now.saturating_duration_since(since);
-                let step = since.and_then(|since| Some((since, slow.at(age(since))?)));
-                let next = step.map(|(since, (_, until))| since + until);
-                endpoints.due = endpoints.due.into_iter().chain(next).min();
-                endpoints.since.insert(place, step.map(|(since, _)| since));
+                // Once whole, a share stays whole.
+                let since = since.filter(|since| step(slow, *since, now).is_some());
+                endpoints.since.insert(place, since);
             }
+        }
+        for pool in &mut plan.pools {
             let proto = pool.id.proto;
             slow_start::apply(pool, |addr, port| {
-                let since = (*endpoints.since.get(&(addr, port, proto))?)?;
-                let (parts, _) = slow.at(now.saturating_duration_since(since))?;
-                Some(parts)
+                endpoints.parts(slow, (addr, port, proto), now)
             });
         }
+        let starting = endpoints.since.values().flatten();
+        let steps = starting.filter_map(|since| step(slow, *since, now));
+        endpoints.due = steps.map(|(_, next)| next).min();
         self.all.insert(service.key.clone(), endpoints);
     }
 
@@ -108,10 +109,22 @@ impl Starters {
 
     /// The parts of its weight that this endpoint has, if it is new.
     pub(super) fn parts(&self, service: &Service, place: Place, now: Instant) -> Option<u8> {
-        let since = (*self.all.get(&service.key)?.since.get(&place)?)?;
-        let (parts, _) = service
-            .slow_start?
-            .at(now.saturating_duration_since(since))?;
+        let endpoints = self.all.get(&service.key)?;
+        endpoints.parts(service.slow_start?, place, now)
+    }
+}
+
+impl Endpoints {
+    /// The parts of its weight that an endpoint has; `None`: all.
+    fn parts(&self, slow: SlowStart, place: Place, now: Instant) -> Option<u8> {
+        let since = (*self.since.get(&place)?)?;
+        let (parts, _) = step(slow, since, now)?;
         Some(parts)
     }
+}
+
+/// The parts of its weight that an endpoint of this age has, and when it has more.
+fn step(slow: SlowStart, since: Instant, now: Instant) -> Option<(u8, Instant)> {
+    let (parts, until) = slow.at(now.saturating_duration_since(since))?;
+    Some((parts, since + until))
 }

@@ -47,42 +47,43 @@ fn annotation<'a>(object: &'a api::Service, name: &str) -> Option<&'a str> {
     annotations.get(name).map(String::as_str)
 }
 
+/// The value of an annotation, or a problem that ends with what `parse` says against it.
+fn read<T>(
+    object: &api::Service,
+    name: &str,
+    problems: &mut Vec<String>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = annotation(object, name)?;
+    parse(text)
+        .map_err(|why| problems.push(format!("annotation {name}: {text:?}{why}")))
+        .ok()
+}
+
 pub(super) fn passive_health(
     object: &api::Service,
     problems: &mut Vec<String>,
 ) -> Option<PassiveHealth> {
-    let text = annotation(object, PASSIVE_HEALTH)?;
-    let found = PassiveHealth::parse(text);
-    if found.is_none() {
-        problems.push(format!(
-            "annotation {PASSIVE_HEALTH}: {text:?} is neither on nor off: the agent's default is used"
-        ));
-    }
-    found
+    read(object, PASSIVE_HEALTH, problems, |text| {
+        let wrong = || " is neither on nor off: the agent's default is used".to_owned();
+        PassiveHealth::parse(text).ok_or_else(wrong)
+    })
 }
 
 pub(super) fn removal(object: &api::Service, problems: &mut Vec<String>) -> Option<Removal> {
-    let text = annotation(object, REMOVAL)?;
-    let found = Removal::parse(text);
-    if found.is_none() {
-        let forms = Removal::FORMS;
-        problems.push(format!(
-            "annotation {REMOVAL}: {text:?} is none of {forms}: the agent's default is used"
-        ));
-    }
-    found
+    read(object, REMOVAL, problems, |text| {
+        Removal::parse(text).ok_or_else(|| none_of(Removal::FORMS))
+    })
 }
 
 pub(super) fn scheduler(object: &api::Service, problems: &mut Vec<String>) -> Option<Scheduler> {
-    let name = annotation(object, SCHEDULER)?;
-    let found = Scheduler::parse(name.trim());
-    if found.is_none() {
-        let known = Scheduler::names();
-        problems.push(format!(
-            "annotation {SCHEDULER}: {name:?} is none of {known}: the agent's default is used"
-        ));
-    }
-    found
+    read(object, SCHEDULER, problems, |text| {
+        Scheduler::parse(text.trim()).ok_or_else(|| none_of(&Scheduler::names()))
+    })
+}
+
+fn none_of(forms: &str) -> String {
+    format!(" is none of {forms}: the agent's default is used")
 }
 
 pub(super) fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weights {
@@ -96,25 +97,16 @@ pub(super) fn weights(object: &api::Service, problems: &mut Vec<String>) -> Weig
 }
 
 pub(super) fn slow_start(object: &api::Service, problems: &mut Vec<String>) -> Option<SlowStart> {
-    let text = annotation(object, SLOW_START)?;
-    let found = SlowStart::parse(text);
-    if found.is_none() {
+    read(object, SLOW_START, problems, |text| {
         let forms = SlowStart::FORMS;
-        problems.push(format!(
-            "annotation {SLOW_START}: {text:?} is not {forms}: new endpoints have their whole share at once"
-        ));
-    }
-    found
+        let wrong = || format!(" is not {forms}: new endpoints have their whole share at once");
+        SlowStart::parse(text).ok_or_else(wrong)
+    })
 }
 
 pub(super) fn forwarding(object: &api::Service, problems: &mut Vec<String>) -> Option<Forwarding> {
-    let word = annotation(object, FORWARDING)?;
-    let found = Forwarding::parse(word.trim());
-    found
-        .map_err(|why| {
-            problems.push(format!(
-                "annotation {FORWARDING}: {word:?}: {why}; the agent's default is used"
-            ));
-        })
-        .ok()
+    read(object, FORWARDING, problems, |text| {
+        let wrong = |why| format!(": {why}; the agent's default is used");
+        Forwarding::parse(text.trim()).map_err(wrong)
+    })
 }
