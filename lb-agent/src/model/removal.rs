@@ -6,7 +6,7 @@ use super::duration;
 
 /// How long a backend that has left may be back before it counts as gone: an endpoint that moves
 /// from one slice to another is away between two events.
-const BLINK: Duration = Duration::from_secs(1);
+pub(crate) const BLINK: Duration = Duration::from_secs(1);
 
 /// The removal policy: of TCP and SCTP. A UDP client cannot see its backend go, so UDP follows the
 /// Service at once, whatever the policy says.

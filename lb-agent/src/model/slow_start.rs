@@ -25,6 +25,12 @@ impl SlowStart {
         (BOUNDS.0..=BOUNDS.1).contains(&took).then_some(Self(took))
     }
 
+    /// The time between two steps.
+    #[must_use]
+    pub fn step(self) -> Duration {
+        self.0 / u32::from(PARTS - 1)
+    }
+
     /// The parts of its weight that an endpoint has at this age, and the age at which it has more;
     /// `None` when it has all of them.
     #[must_use]

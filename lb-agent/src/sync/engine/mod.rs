@@ -272,7 +272,9 @@ impl Engine {
             }
         };
         self.own_frontends(service, &plan, &indices);
-        let newcomers = if self.synced {
+        // What a Service has when it gets slow start is not new.
+        let known = self.starters.knows(&service.key) || !self.planned.contains_key(&service.key);
+        let newcomers = if self.synced && known {
             Newcomers::Start
         } else {
             Newcomers::Old

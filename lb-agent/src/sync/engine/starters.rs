@@ -6,9 +6,13 @@ use std::{collections::BTreeMap, time::Instant};
 use lb_common::{Addr, Proto};
 
 use crate::{
-    model::{ObjectKey, Service, SlowStart},
+    model::{ObjectKey, Service, SlowStart, removal::BLINK},
     plan::{ServicePlan, desired::MemberFlags, slow_start},
 };
+
+/// A Service is planned for its shares so many times in each step at most, however many endpoints
+/// it has.
+const TOGETHER: u32 = 4;
 
 /// An endpoint of a port.
 type Place = (Addr, u16, Proto);
@@ -19,28 +23,39 @@ pub(super) struct Starters {
     all: BTreeMap<ObjectKey, Endpoints>,
 }
 
-/// The endpoints of one Service that serve.
+/// The endpoints of one Service that serve, and those that did a moment ago.
 #[derive(Default)]
 struct Endpoints {
-    /// When each began; `None`: it has its whole share.
-    since: BTreeMap<Place, Option<Instant>>,
+    all: BTreeMap<Place, Endpoint>,
     /// When a share grows, unless the Service is to be planned for that already.
     due: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Endpoint {
+    /// When it began; `None`: it has its whole share.
+    since: Option<Instant>,
+    /// When it was found gone; `None`: it serves.
+    left: Option<Instant>,
 }
 
 /// How an endpoint counts that was not there before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Newcomers {
-    /// As old: not everything is listed yet, or the agent has just begun.
+    /// As old: not everything is listed yet, the agent has just begun, or the Service has just got
+    /// slow start.
     Old,
     /// As new, from now on.
     Start,
 }
 
 impl Starters {
-    /// Gives new endpoints of this plan their part of the share. Those that the Service has when it
-    /// gets slow start, and when the agent begins, are not new; nor are those that come to a
-    /// Service that has none.
+    /// The Service had slow start when it was planned last.
+    pub(super) fn knows(&self, service: &ObjectKey) -> bool {
+        self.all.contains_key(service)
+    }
+
+    /// Gives new endpoints of this plan their part of the share.
     pub(super) fn apply(
         &mut self,
         service: &Service,
@@ -52,37 +67,14 @@ impl Starters {
             self.forget(&service.key);
             return;
         };
-        let known = self.all.remove(&service.key).unwrap_or_default();
-        let before = known.since;
-        let newcomers = match before.len() {
-            0 => Newcomers::Old,
-            _ => newcomers,
-        };
-        let mut endpoints = Endpoints::default();
-        for pool in &plan.pools {
-            // Those too that hints leave out, or that weigh nothing: they are not new when that ends.
-            let serves = |flags: MemberFlags| {
-                flags.has(MemberFlags::SERVING) && !flags.has(MemberFlags::TERMINATING)
-            };
-            for member in pool.members.iter().filter(|m| serves(m.flags)) {
-                let place = (member.addr, member.port, pool.id.proto);
-                let begun = (newcomers == Newcomers::Start).then_some(now);
-                let since = before.get(&place).copied().unwrap_or(begun);
-                // Once whole, a share stays whole.
-                let since = since.filter(|since| step(slow, *since, now).is_some());
-                endpoints.since.insert(place, since);
-            }
-        }
+        let endpoints = self.all.entry(service.key.clone()).or_default();
+        endpoints.found(plan, slow, now, newcomers);
         for pool in &mut plan.pools {
             let proto = pool.id.proto;
             slow_start::apply(pool, |addr, port| {
                 endpoints.parts(slow, (addr, port, proto), now)
             });
         }
-        let starting = endpoints.since.values().flatten();
-        let steps = starting.filter_map(|since| step(slow, *since, now));
-        endpoints.due = steps.map(|(_, next)| next).min();
-        self.all.insert(service.key.clone(), endpoints);
     }
 
     /// The Service is gone, or has no slow start.
@@ -115,10 +107,40 @@ impl Starters {
 }
 
 impl Endpoints {
+    /// Notes who serves, who has left, and when a share grows.
+    fn found(&mut self, plan: &ServicePlan, slow: SlowStart, now: Instant, newcomers: Newcomers) {
+        // One that moves from slice to slice is away between two events.
+        let is_gone = |left: Instant| now.saturating_duration_since(left) > BLINK;
+        self.all.retain(|_, one| !one.left.is_some_and(is_gone));
+        for one in self.all.values_mut() {
+            one.left.get_or_insert(now);
+        }
+        for pool in &plan.pools {
+            // Those too that hints leave out, or that weigh nothing: they are not new when that ends.
+            let serves = |flags: MemberFlags| {
+                flags.has(MemberFlags::SERVING) && !flags.has(MemberFlags::TERMINATING)
+            };
+            for member in pool.members.iter().filter(|m| serves(m.flags)) {
+                let place = (member.addr, member.port, pool.id.proto);
+                let one = self.all.entry(place).or_insert(Endpoint {
+                    since: (newcomers == Newcomers::Start).then_some(now),
+                    left: None,
+                });
+                one.left = None;
+                // Once whole, a share stays whole.
+                one.since = one.since.filter(|since| step(slow, *since, now).is_some());
+            }
+        }
+        let starting = self.all.values().filter(|one| one.left.is_none());
+        let steps = starting.filter_map(|one| step(slow, one.since?, now));
+        // Of many that began one after the other, several grow at once.
+        let soonest = now + slow.step() / TOGETHER;
+        self.due = steps.map(|(_, next)| next.max(soonest)).min();
+    }
+
     /// The parts of its weight that an endpoint has; `None`: all.
     fn parts(&self, slow: SlowStart, place: Place, now: Instant) -> Option<u8> {
-        let since = (*self.since.get(&place)?)?;
-        let (parts, _) = step(slow, since, now)?;
+        let (parts, _) = step(slow, self.all.get(&place)?.since?, now)?;
         Some(parts)
     }
 }

@@ -24,12 +24,13 @@ fn have(rig: &mut Rig, last: u8) {
     rig.put_slice(slice("web-1", endpoints(last)));
 }
 
-/// With two endpoints, and a slow start of 18 s: a step takes 2 s.
+/// With two endpoints that were there before its slow start of 18 s: a step takes 2 s.
 fn rig(now: Instant) -> Rig {
     let mut rig = Rig::new();
     rig.engine.set_time(now);
-    rig.put(web(Some("18s")));
+    rig.put(web(None));
     have(&mut rig, 2);
+    rig.put(web(Some("18s")));
     rig
 }
 
@@ -53,6 +54,10 @@ fn turns(rig: &Rig) -> Vec<usize> {
     turns.into_values().collect()
 }
 
+fn nobody_is_new(rig: &Rig, of: usize) {
+    assert_eq!((turns(rig), rig.engine.next_due()), (vec![1; of], None));
+}
+
 const STEP: Duration = Duration::from_secs(2);
 
 #[test]
@@ -62,7 +67,7 @@ fn the_share_of_a_new_endpoint_grows_until_it_is_whole() {
     assert_eq!(
         rig.engine.next_due(),
         None,
-        "those that came first have theirs"
+        "those that were there have theirs"
     );
     assert_eq!(turns(&rig), [1, 1]);
     have(&mut rig, 3);
@@ -74,7 +79,7 @@ fn the_share_of_a_new_endpoint_grows_until_it_is_whole() {
         assert_eq!(rig.sync().planned, 0, "nothing before its time");
         at(&mut rig, due);
     }
-    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
+    nobody_is_new(&rig, 3);
     rig.empty();
 }
 
@@ -97,15 +102,21 @@ fn one_that_was_away_is_new_again_and_others_go_on() {
     have(&mut rig, 4);
     assert_eq!(turns(&rig), [10, 10, 5, 1]);
     have(&mut rig, 2);
-    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1], None));
+    nobody_is_new(&rig, 2);
+    // Away for a moment, as between two slices, it is as old as it was.
+    at(&mut rig, start + STEP * 4 + STEP / 4);
+    have(&mut rig, 3);
+    assert_eq!(turns(&rig), [2, 2, 1]);
+    have(&mut rig, 2);
+    at(&mut rig, start + STEP * 5);
     have(&mut rig, 3);
     assert_eq!(turns(&rig), [10, 10, 1]);
     // Without slow start everybody has a whole share.
     rig.put(web(None));
-    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
+    nobody_is_new(&rig, 3);
     // With it, nobody is new who is there.
     rig.put(web(Some("18s")));
-    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
+    nobody_is_new(&rig, 3);
     rig.empty();
 }
 
@@ -123,7 +134,7 @@ fn who_served_without_new_connections_is_not_new() {
     assert_eq!(turns(&rig), [1, 1]);
     at(&mut rig, start + STEP * 10);
     rig.put(web(Some("18s")));
-    assert_eq!((turns(&rig), rig.engine.next_due()), (vec![1, 1, 1], None));
+    nobody_is_new(&rig, 3);
     rig.empty();
 }
 
@@ -149,7 +160,42 @@ fn all_that_come_together_are_alike() {
     let start = Instant::now();
     let mut rig = rig(start);
     have(&mut rig, 0);
+    at(&mut rig, start + STEP);
     have(&mut rig, 3);
     assert_eq!(turns(&rig), [1, 1, 1]);
+    rig.empty();
+}
+
+#[test]
+fn the_first_of_a_service_has_no_more_than_its_age_gives_it() {
+    let start = Instant::now();
+    let mut rig = Rig::new();
+    rig.engine.set_time(start);
+    rig.put(web(Some("18s")));
+    have(&mut rig, 1);
+    assert_eq!(turns(&rig), [1], "alone it has everything");
+    at(&mut rig, start + STEP);
+    have(&mut rig, 2);
+    assert_eq!(turns(&rig), [2, 1], "not ten times as much");
+    rig.empty();
+}
+
+#[test]
+fn a_service_is_planned_a_few_times_a_step_however_many_begin() {
+    let start = Instant::now();
+    let mut rig = rig(start);
+    let mut now = start;
+    for last in 3..40 {
+        now += STEP / 10;
+        rig.engine.set_time(now);
+        have(&mut rig, last);
+    }
+    let mut plans = 0;
+    while let Some(due) = rig.engine.next_due() {
+        rig.engine.set_time(due);
+        plans += rig.sync().planned;
+    }
+    assert!((9..=4 * 13).contains(&plans), "{plans}");
+    nobody_is_new(&rig, 39);
     rig.empty();
 }
