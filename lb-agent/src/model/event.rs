@@ -25,6 +25,9 @@ pub enum Event {
     /// Everything there is: what is absent is gone. The first one completes the source's first
     /// list.
     Slices(Vec<Slice>),
+    /// Objects of the list that comes next which exist and cannot be read: they stay as they are
+    /// known.
+    Unread(Unread),
     /// Our Node, new or changed.
     Node(Node),
     /// Our Node is not there: no zone, not eligible. Also completes the first list.
@@ -45,4 +48,15 @@ pub enum Event {
     Quarantined(BTreeMap<ObjectKey, Vec<SocketAddr>>),
     /// What identifies the cluster, the same on every node; for the data path, not for the plan.
     ClusterUid(String),
+}
+
+/// Objects that cannot be read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Unread {
+    /// Services of these names.
+    Services(Vec<ObjectKey>),
+    /// Slices of these names.
+    Slices(Vec<ObjectKey>),
+    /// Our Node.
+    Node,
 }

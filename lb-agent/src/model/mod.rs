@@ -22,7 +22,7 @@ pub mod weights;
 pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};
-pub use event::Event;
+pub use event::{Event, Unread};
 pub use forwarding::Forwarding;
 pub use key::ObjectKey;
 pub use lb_common::scheduler::Scheduler;

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::{convert_node, convert_service, convert_slice, object};
 use crate::{
-    model::{self, Event},
+    model::{self, Event, ObjectKey, Unread},
     observe::labels::Kind,
 };
 
@@ -32,6 +32,11 @@ pub trait Watched {
     fn gone(meta: &ObjectMeta) -> Self::Event;
     /// The whole list.
     fn all(list: Vec<Self::Model>) -> Self::Event;
+    /// Objects of the list that comes next which cannot be read; `None`: it does without them.
+    #[must_use]
+    fn unread(_: Vec<ObjectKey>) -> Option<Self::Event> {
+        None
+    }
     /// The API server does not know the kind, or does not let us see it; `None`: that is a failure.
     #[must_use]
     fn absent() -> Option<Self::Event> {
@@ -56,6 +61,9 @@ impl Watched for core::Service {
     fn all(list: Vec<model::Service>) -> Event {
         Event::Services(list)
     }
+    fn unread(names: Vec<ObjectKey>) -> Option<Event> {
+        Some(Event::Unread(Unread::Services(names)))
+    }
 }
 
 impl Watched for discovery::EndpointSlice {
@@ -74,6 +82,9 @@ impl Watched for discovery::EndpointSlice {
     }
     fn all(list: Vec<model::Slice>) -> Event {
         Event::Slices(list)
+    }
+    fn unread(names: Vec<ObjectKey>) -> Option<Event> {
+        Some(Event::Unread(Unread::Slices(names)))
     }
 }
 
@@ -94,6 +105,9 @@ impl Watched for core::Node {
     }
     fn all(mut list: Vec<model::Node>) -> Event {
         list.pop().map_or(Event::NodeGone, Event::Node)
+    }
+    fn unread(_: Vec<ObjectKey>) -> Option<Event> {
+        Some(Event::Unread(Unread::Node))
     }
 }
 

@@ -109,6 +109,13 @@ where
                 continue;
             }
         };
+        // Names before the list that they belong to.
+        if matches!(event, watcher::Event::InitDone)
+            && let Some(unread) = unreadable.names().and_then(K::unread)
+            && events.send(unread).await.is_err()
+        {
+            return Ok(());
+        }
         let Some(event) = model_event(event, &mut list, &mut unreadable) else {
             continue;
         };

@@ -63,7 +63,7 @@ pub async fn run(mut wiring: Wiring) {
     let mut pause = RETRY.0;
     let mut failing = Once::default();
     while !wiring.events.is_closed() {
-        match attempt(&mut wiring, &mut failing).await {
+        match Box::pin(attempt(&mut wiring, &mut failing)).await {
             Ok(()) => pause = RETRY.0,
             Err(error) => {
                 let (appeared, _) = failing.update([format!("{error:#}")]);

@@ -1,5 +1,5 @@
 //! Objects of the API server that cannot be read, each told by its name. One that could be read
-//! before stays as it was until the next list; in a list, it is skipped.
+//! before stays as it was read then.
 
 use std::collections::BTreeMap;
 
@@ -42,6 +42,12 @@ impl Unreadable {
     /// It has this one.
     pub(super) fn listed(&mut self, meta: &ObjectMeta, why: String) {
         self.list.insert(object::key(meta), why);
+    }
+
+    /// Those of the list that is being received, if there are any.
+    pub(super) fn names(&self) -> Option<Vec<ObjectKey>> {
+        let names: Vec<_> = self.list.keys().cloned().collect();
+        (!names.is_empty()).then_some(names)
     }
 
     /// It has ended.

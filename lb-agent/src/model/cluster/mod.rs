@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cidr, Event, Machine, Node, ObjectKey, Service, Slice, names::Names};
+use super::{Cidr, Event, Machine, Node, ObjectKey, Service, Slice, Unread, names::Names};
 
 /// Each with the interface that carries it.
 type Addresses = Vec<(IpAddr, u32)>;
@@ -28,6 +28,7 @@ pub struct Cluster {
     service_cidrs: Option<BTreeMap<String, Vec<Cidr>>>,
     /// See [`Event::Quarantined`].
     quarantined: BTreeMap<ObjectKey, Vec<SocketAddr>>,
+    unread: Unreads,
     synced: Synced,
     pending: Pending,
     names: Names,
@@ -59,6 +60,14 @@ struct Pending {
     addresses: Option<Before<Option<Addresses>>>,
     /// Whose quarantine is another than before.
     quarantined: BTreeSet<ObjectKey>,
+}
+
+/// What exists and cannot be read, by the lists that come next.
+#[derive(Default)]
+struct Unreads {
+    services: HashSet<ObjectKey>,
+    slices: HashSet<ObjectKey>,
+    node: bool,
 }
 
 /// What a fact was before it was first touched.
@@ -97,7 +106,8 @@ impl Cluster {
             Event::Service(service) => self.put_service(service),
             Event::ServiceGone(key) => self.drop_service(&key),
             Event::Services(all) => {
-                let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
+                let mut kept = mem::take(&mut self.unread.services);
+                kept.extend(all.iter().map(|s| s.key.clone()));
                 let gone: Vec<_> = absent(&self.services, &kept);
                 for key in &gone {
                     self.drop_service(key);
@@ -110,7 +120,8 @@ impl Cluster {
             Event::Slice(slice) => self.put_slice(slice),
             Event::SliceGone(key) => self.drop_slice(&key),
             Event::Slices(all) => {
-                let kept: HashSet<ObjectKey> = all.iter().map(|s| s.key.clone()).collect();
+                let mut kept = mem::take(&mut self.unread.slices);
+                kept.extend(all.iter().map(|s| s.key.clone()));
                 let gone: Vec<_> = absent(&self.slices, &kept);
                 for key in &gone {
                     self.drop_slice(key);
@@ -121,7 +132,12 @@ impl Cluster {
                 self.pending.first_list |= !self.synced.slices;
                 self.synced.slices = true;
             }
+            Event::Unread(Unread::Services(names)) => self.unread.services = keys(names),
+            Event::Unread(Unread::Slices(names)) => self.unread.slices = keys(names),
+            Event::Unread(Unread::Node) => self.unread.node = true,
             Event::Node(node) => self.set_node(Some(node)),
+            // It is there, and known.
+            Event::NodeGone if mem::take(&mut self.unread.node) && self.node.is_some() => {}
             Event::NodeGone => self.set_node(None),
             Event::Addresses(all) => {
                 let before = Before(self.addresses.replace(all));
@@ -331,6 +347,10 @@ impl Synced {
     pub fn objects(self) -> bool {
         self.services && self.slices && self.node
     }
+}
+
+fn keys(names: Vec<ObjectKey>) -> HashSet<ObjectKey> {
+    names.into_iter().collect()
 }
 
 fn absent<T>(known: &HashMap<ObjectKey, T>, kept: &HashSet<ObjectKey>) -> Vec<ObjectKey> {

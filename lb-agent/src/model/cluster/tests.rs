@@ -149,3 +149,39 @@ fn trigger_times_are_told_but_for_those_of_the_first_list() {
     c.apply(Event::Slice(slice("b-1", "b", None)));
     assert_eq!(c.take_changes().trigger_times, []);
 }
+
+#[test]
+fn what_a_list_has_and_nobody_can_read_stays_as_it_was() {
+    let node = Node {
+        zone: Some("a".into()),
+        ..Node::default()
+    };
+    let mut c = Cluster::default();
+    c.apply(Event::Services(vec![service("a", 80), service("b", 80)]));
+    c.apply(Event::Slices(vec![
+        slice("a-1", "a", None),
+        slice("b-1", "b", None),
+    ]));
+    c.apply(Event::Node(node));
+    touched(&mut c);
+    let named = |name| vec![key(name)];
+    for unread in [
+        Unread::Services(named("a")),
+        Unread::Slices(named("a-1")),
+        Unread::Node,
+    ] {
+        c.apply(Event::Unread(unread));
+    }
+    c.apply(Event::Services(vec![]));
+    c.apply(Event::Slices(vec![]));
+    c.apply(Event::NodeGone);
+    assert_eq!(touched(&mut c), "b");
+    assert_eq!(c.slices(&key("a")).len(), 1);
+    assert_eq!(c.zone().map(|zone| &**zone), Some("a"));
+    // It is gone with the next list that does not have it.
+    c.apply(Event::Services(vec![]));
+    c.apply(Event::Slices(vec![]));
+    assert_eq!(touched(&mut c), "a");
+    c.apply(Event::NodeGone);
+    assert_eq!(c.zone(), None);
+}

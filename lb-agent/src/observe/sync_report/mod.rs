@@ -79,6 +79,7 @@ impl SyncReporter {
             Event::Addresses(_)
             | Event::Machine(_)
             | Event::Quarantined(_)
+            | Event::Unread(_)
             | Event::ClusterUid(_) => return,
         };
         for (_, total) in self.received.iter_mut().filter(|(k, _)| *k == kind) {

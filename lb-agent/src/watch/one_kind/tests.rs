@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::model::Event;
+use crate::model::{Event, ObjectKey, Unread};
 
 /// How long a watch of the tests must have stood, and how long the server lets it stand.
 const STANDS: Duration = Duration::from_millis(50);
@@ -159,12 +159,17 @@ async fn an_object_that_cannot_be_read_stops_no_other() {
         stands: STANDS,
     };
     let follow = one_kind::<core::Service>(&client, renewed(), limit, &events, &metrics);
-    let both = async { (received.recv().await, received.recv().await) };
-    let (list, change) = tokio::select! {
+    let three = async {
+        let mut next = async || received.recv().await;
+        (next().await, next().await, next().await)
+    };
+    let (unread, list, change) = tokio::select! {
         ended = follow => panic!("{ended:?}"),
-        both = both => both,
+        three = three => three,
     };
     serving.abort();
+    let bad = Unread::Services(vec![ObjectKey::new("shop", "bad")]);
+    assert_eq!(unread, Some(Event::Unread(bad)), "it stays as it is known");
     let Some(Event::Services(list)) = list else {
         panic!("{list:?}");
     };
