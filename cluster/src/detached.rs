@@ -107,16 +107,19 @@ pub fn down() -> Result<bool> {
         if *lives {
             let pid = Pid::from_raw(i32::try_from(*maker).context("a process id is positive")?);
             kill(pid, Signal::SIGTERM).with_context(|| format!("end process {maker}"))?;
-            let ended = || Ok(!dir.join("lock").exists() && !is_running(*maker));
+            let ended = || Ok(!sweep::is_running(*maker));
             poll::until_true(DOWN, "the cluster's holder removes it", ended)?;
+        } else {
+            // Everything of a number is removed: nobody else may have it now.
+            ensure!(
+                !sweep::is_running(*maker),
+                "{} was left by a process whose number, {maker}, another one has now: remove it when that has ended",
+                dir.display()
+            );
         }
         // Nothing, or what a dead one left.
         sweep::of(*maker)?;
     }
     ensure!(state::find()?.is_empty(), "another cluster came up");
     Ok(!found.is_empty())
-}
-
-fn is_running(process: u32) -> bool {
-    sweep::is_running(process)
 }

@@ -64,7 +64,7 @@ fn run(verb: Verb) -> Result<()> {
                 if was_there {
                     "It is gone."
                 } else {
-                    "No cluster is up."
+                    "No cluster is up. What other broken-off runs left: cargo xtask clean --keep-target"
                 }
             );
             Ok(())

@@ -51,6 +51,7 @@ pub fn become_it(node: Option<&str>, words: &[OsString]) -> Result<()> {
         Some(name) => {
             let known = state.nodes.iter().find(|node| node.name == name);
             let node = known.with_context(|| format!("there is no node {name}"))?;
+            node.check()?;
             command.args(["--net", "--mount", "--uts", "--target"]);
             command.arg(node.pid.to_string());
         }

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
-use testbed::name;
+use testbed::{name, sandbox::Sandbox};
 
 use crate::Up;
 
@@ -34,6 +35,8 @@ pub struct Machine {
     pub name: String,
     /// A process in all its namespaces.
     pub pid: u32,
+    /// The network namespace, by which the process is known to be still that one.
+    pub netns: PathBuf,
     /// Its addresses.
     pub addresses: Vec<std::net::IpAddr>,
 }
@@ -42,21 +45,40 @@ impl State {
     /// Of a cluster that is ready.
     pub(crate) fn of(up: &Up) -> Result<Self> {
         let cluster = up.cluster();
-        let nodes = up.nodes().iter().map(|node| Machine {
-            name: node.machine().name().to_owned(),
-            pid: node.pid(),
-            addresses: node.machine().addr().ips().to_vec(),
+        let nodes = up.nodes().iter().map(|node| {
+            Ok(Machine {
+                name: node.machine().name().to_owned(),
+                pid: node.pid(),
+                netns: netns(node.machine().sandbox())?,
+                addresses: node.machine().addr().ips().to_vec(),
+            })
         });
         Ok(Self {
-            netns: cluster
-                .sandbox()
-                .netns
-                .clone()
-                .context("a control plane in no namespace")?,
+            netns: netns(cluster.sandbox())?,
             kubeconfig: cluster.admin()?,
             control_plane: cluster.files().to_owned(),
-            nodes: nodes.collect(),
+            nodes: nodes.collect::<Result<_>>()?,
         })
+    }
+}
+
+fn netns(sandbox: &Sandbox) -> Result<PathBuf> {
+    let path = sandbox.netns.clone();
+    path.context("a machine in no network namespace")
+}
+
+impl Machine {
+    /// An error if its process has ended, though another may have its number now.
+    pub(crate) fn check(&self) -> Result<()> {
+        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        let own = identity(&self.netns).with_context(|| format!("{} is gone", self.name))?;
+        let now = identity(&Path::new("/proc").join(self.pid.to_string()).join("ns/net"));
+        ensure!(
+            now.is_ok_and(|now| now == own),
+            "containerd of {} runs no more",
+            self.name
+        );
+        Ok(())
     }
 }
 
@@ -136,10 +158,20 @@ pub fn find() -> Result<Vec<Found>> {
         let Some(maker) = name::maker(&name).filter(|_| is_ours(&name)) else {
             continue;
         };
-        let lives = File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_err());
+        if !is_own(&dir) {
+            continue;
+        }
+        let lock = File::open(dir.join("lock"));
+        let lives = lock.is_ok_and(|lock| lock.try_lock_shared().is_err());
         found.push(Found { dir, maker, lives });
     }
     Ok(found)
+}
+
+/// Whether it is a folder of whoever runs this: everybody may make one beside it.
+fn is_own(dir: &Path) -> bool {
+    let us = nix::unistd::geteuid().as_raw();
+    fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == us)
 }
 
 /// `lbt-1234-0-cluster`, and what makes it unique.
@@ -157,5 +189,32 @@ mod tests {
         assert!(is_ours("lbt-12-0-clusterX7"));
         assert!(!is_ours("lbt-12-1-control-plane"));
         assert!(!is_ours("lbt-cluster"));
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_none_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_own(dir.path()));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(!is_own(&link));
+        assert!(!is_own(Path::new("/proc/self/nothing")));
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+            assert!(!is_own(dir.path()));
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_in_another_namespace_is_not_the_nodes() {
+        let mut node = Machine {
+            name: "node-1".to_owned(),
+            pid: std::process::id(),
+            netns: "/proc/self/ns/net".into(),
+            addresses: vec![],
+        };
+        node.check().unwrap();
+        node.netns = "/proc/self/ns/mnt".into();
+        assert!(node.check().is_err());
     }
 }

@@ -2,9 +2,8 @@
 //! in the middle.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -13,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testbed::{agent, cgroup, name, netns, pins};
+use testbed::{agent, pins, sweep};
 
 fn demo() -> Result<Command> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
@@ -22,26 +21,6 @@ fn demo() -> Result<Command> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
     Ok(command)
-}
-
-/// Whatever carries the name of this process.
-fn left_by(pid: u32) -> Result<Vec<PathBuf>> {
-    let mut left = Vec::new();
-    for dir in [
-        cgroup::root()?,
-        pins::BPFFS.into(),
-        netns::DIR.into(),
-        std::env::temp_dir(),
-    ] {
-        for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-            let path = entry?.path();
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            if name::maker(&file) == Some(pid) {
-                left.push(path.clone());
-            }
-        }
-    }
-    Ok(left)
 }
 
 #[test]
@@ -63,7 +42,7 @@ fn it_shows_the_way_of_a_connection_and_leaves_nothing() -> Result<()> {
     ] {
         ensure!(said.contains(words), "it did not show `{words}`:\n{said}");
     }
-    let left = left_by(pid)?;
+    let left = sweep::left_by(pid)?;
     ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
@@ -84,7 +63,7 @@ fn stopped(when: &str, signal: Signal) -> Result<()> {
     kill(Pid::from_raw(i32::try_from(pid)?), signal)?;
     let status = child.wait()?;
     ensure!(status.code() == Some(130), "stopped at `{when}`: {status}");
-    let left = left_by(pid)?;
+    let left = sweep::left_by(pid)?;
     ensure!(left.is_empty(), "stopped at `{when}`: {left:?}");
     ensure!(Path::new(pins::BPFFS).is_dir());
     Ok(())

@@ -30,23 +30,33 @@ pub fn own() -> Result<()> {
 /// The same of another process, which must have ended.
 pub fn of(maker: u32) -> Result<()> {
     loop {
-        let found = left_by(maker)?;
+        let found = made(maker)?;
         if found.is_empty() {
             return Ok(());
         }
-        for (place, path) in found {
-            remove(place, &path)?;
+        // What one thing is in the way of, others may take away.
+        let (removed, failed): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .map(|(place, path)| remove(place, &path))
+            .partition(Result::is_ok);
+        if removed.is_empty() {
+            return failed.into_iter().collect();
         }
     }
 }
 
 /// What this process has made and not removed.
 pub fn left() -> Result<Vec<PathBuf>> {
-    let found = left_by(std::process::id())?;
+    left_by(std::process::id())
+}
+
+/// The same of another process.
+pub fn left_by(maker: u32) -> Result<Vec<PathBuf>> {
+    let found = made(maker)?;
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-fn left_by(maker: u32) -> Result<Vec<(Place, PathBuf)>> {
+fn made(maker: u32) -> Result<Vec<(Place, PathBuf)>> {
     let mut places = vec![(Place::Cgroup2, cgroup::root()?)];
     places.extend(
         cgroup_v1::roots()?
@@ -70,11 +80,7 @@ fn left_by(maker: u32) -> Result<Vec<(Place, PathBuf)>> {
 #[must_use]
 pub fn is_running(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"));
-    // The name, in parentheses, may hold anything.
-    stat.is_ok_and(|stat| {
-        let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        !state.starts_with('Z')
-    })
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn remove(place: Place, path: &Path) -> Result<()> {

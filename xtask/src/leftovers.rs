@@ -118,8 +118,10 @@ fn is_abandoned(name: &str, is_running: impl Fn(i32) -> bool) -> bool {
     !maker.is_some_and(is_running)
 }
 
+/// One that has ended and that nobody asked for (`Z` in proc(5)) does not run.
 fn is_running(process: i32) -> bool {
-    Path::new("/proc").join(process.to_string()).exists()
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn ip(verb: &[&str], path: &Path) -> Result<()> {

@@ -55,7 +55,7 @@ pub fn whole(options: &Options, mut say: impl FnMut(&str)) -> Result<()> {
         |up, dir, say| run(up, options, dir, say),
     )?;
     say(&table(&specs));
-    judge(&specs, options.focus.is_none())
+    judge(&specs, options.focus.is_none() && options.skip.is_none())
 }
 
 /// All of them have passed, or say themselves why they cannot run here.

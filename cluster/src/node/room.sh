@@ -1,5 +1,5 @@
 # Makes what the programs of a node see of the file system, then becomes one of them. Nothing that
-# they write reaches the machine: everything is below the node's own folder, or in memory.
+# containerd and the kubelet write reaches the machine: it is below the node's own folder, or in memory.
 # Words: that folder; the node's name; the cgroup above its pods; the program and its arguments.
 set -eu
 files=$1 name=$2 cgroup=$3; shift 3

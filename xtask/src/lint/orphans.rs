@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use syn::visit::{self, Visit};
 
-/// Folders whose files Cargo takes for targets of their own.
-const TARGETS: [&str; 4] = ["bin", "tests", "benches", "examples"];
+/// Folders of a package whose files Cargo takes for targets of their own.
+const TARGETS: [&str; 4] = ["src/bin", "tests", "benches", "examples"];
 /// Files that are no submodule of a folder.
 const ROOTS: [&str; 4] = ["main.rs", "lib.rs", "mod.rs", "build.rs"];
 
@@ -23,7 +23,8 @@ pub(super) fn check(root: &Path) -> Result<()> {
     let Manifest { workspace } = toml::from_str(&text).context("read the workspace's manifest")?;
     let mut orphans = BTreeSet::new();
     for package in workspace.members.iter().chain(&workspace.exclude) {
-        of_folder(&root.join(package), &mut orphans)?;
+        let package = root.join(package);
+        of_folder(&package, &package, &mut orphans)?;
     }
     if orphans.is_empty() {
         return Ok(());
@@ -55,22 +56,20 @@ struct Workspace {
     exclude: Vec<String>,
 }
 
-fn of_folder(dir: &Path, orphans: &mut BTreeSet<PathBuf>) -> Result<()> {
+fn of_folder(package: &Path, dir: &Path, orphans: &mut BTreeSet<PathBuf>) -> Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
         let path = entry?.path();
         if path.is_dir() {
             if !path.ends_with("target") {
-                of_folder(&path, orphans)?;
+                of_folder(package, &path, orphans)?;
             }
         } else if path.extension().is_some_and(|end| end == "rs") {
             files.push(path);
         }
     }
     let declared = declared(dir)?;
-    let is_target = dir
-        .file_name()
-        .is_some_and(|name| TARGETS.iter().any(|t| name == *t));
+    let is_target = TARGETS.iter().any(|targets| dir == package.join(targets));
     for file in files {
         let name = file.file_name().unwrap_or_default();
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -140,10 +139,14 @@ mod tests {
         let target = ("p/src/bin/other.rs", "fn main() {}");
         let cargo = ("p/tests/whole.rs", "");
         assert_eq!(said(&[known, below, target, cargo]), None);
-        let planted = ("p/src/known/lost.rs", "#[test] fn never() { panic!() }");
-        let said = said(&[known, below, planted]).unwrap();
+        let never = "#[test] fn never() { panic!() }";
+        let planted = ("p/src/known/lost.rs", never);
+        let among_tests = ("p/src/known/tests/lost.rs", never);
+        let said = said(&[known, below, planted, among_tests]).unwrap();
         assert!(
-            said.contains("p/src/known/lost.rs") && !said.contains("tests.rs"),
+            said.contains("p/src/known/lost.rs")
+                && said.contains("p/src/known/tests/lost.rs")
+                && !said.contains("tests.rs"),
             "{said}"
         );
     }
