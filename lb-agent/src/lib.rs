@@ -9,6 +9,7 @@ pub mod documents;
 pub mod explain;
 pub mod flows;
 pub mod hooks;
+pub mod inventory;
 mod kept;
 pub mod lb0;
 pub mod load;

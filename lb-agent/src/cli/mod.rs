@@ -7,7 +7,6 @@ pub mod cleanup;
 pub mod completion;
 pub mod dump;
 pub mod explain;
-mod frontends;
 pub mod get;
 pub mod kubectl;
 mod offline;

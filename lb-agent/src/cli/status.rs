@@ -18,11 +18,11 @@ use serde::Serialize;
 use super::{
     args::{Output, Status},
     ask,
-    get::{self, API_VERSION},
+    get::API_VERSION,
     output::print,
 };
 use crate::{
-    lb0,
+    inventory, lb0,
     maps::{dir::BpfDir, stats::Stats},
 };
 
@@ -125,7 +125,7 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<StatusReport> {
     if !dir.maps().exists() {
         return Ok(report);
     }
-    let all = get::open(&dir)?;
+    let all = inventory::open(&dir)?;
     report.frontends = all.len();
     report.without_backends = all.iter().filter(|f| f.without_backends.is_some()).count();
     let backends: BTreeSet<(u32, u64)> = all

@@ -1,7 +1,6 @@
 //! `lb-agent top`: what each Service port does now, from two looks at what the programs count.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
     thread,
     time::{Duration, Instant},
@@ -12,43 +11,24 @@ use serde::Serialize;
 
 use super::{
     args::{Form, Top, TopSort},
-    frontends::{Frontend, Stats},
-    get::{self, API_VERSION, ServicePort, book, columns},
+    get::{API_VERSION, book, columns},
     output::{Reader, write},
     state::state_dir,
 };
-use crate::{maps::dir::BpfDir, names::NameFiles};
+use crate::{
+    inventory::{
+        self,
+        rates::{All, Rates, between, sums},
+    },
+    maps::dir::BpfDir,
+    names::NameFiles,
+};
 
 /// Between two looks at least: rates of less mean nothing.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Clears a terminal and goes to its first line (ECMA-48: ED, CUP).
 pub(super) const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
-
-/// What was counted for a Service port until now.
-#[derive(Clone, Default)]
-struct Counted {
-    stats: Stats,
-    /// Open connections by backend.
-    active: BTreeMap<u32, u64>,
-    service: Option<ServicePort>,
-}
-
-/// A Service port between two looks.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Rates {
-    /// Of a Service whose name is known.
-    service: Option<ServicePort>,
-    /// The first frontend of one whose name is not.
-    frontend: Option<String>,
-    protocol: String,
-    connections_per_second: f64,
-    active_connections: u64,
-    packets_per_second: f64,
-    bytes_per_second: f64,
-    rejects_per_second: f64,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,9 +37,6 @@ struct List<'a> {
     kind: &'static str,
     items: &'a [Rates],
 }
-
-/// By protocol and name.
-type All = BTreeMap<(String, String), Counted>;
 
 /// Columns of the table.
 pub(super) const HEAD: [&str; 7] = [
@@ -76,7 +53,7 @@ pub(super) const HEAD: [&str; 7] = [
 pub fn run(args: &Top) -> Result<()> {
     let dir = BpfDir::at(args.pins.dir());
     let files = NameFiles::of(&state_dir(&args.state, &dir), dir.root());
-    let look = || Ok::<All, anyhow::Error>(sums(&get::named(&dir, &book(&files))?));
+    let look = || Ok::<All, anyhow::Error>(sums(&inventory::named(&dir, &book(&files))?));
     let (mut before, mut at) = (look()?, Instant::now());
     loop {
         thread::sleep(args.rates.interval.max(SHORTEST));
@@ -103,57 +80,6 @@ pub fn run(args: &Top) -> Result<()> {
         }
         (before, at) = (now, then);
     }
-}
-
-/// Sums over all frontends, families and policies of a Service port.
-fn sums(frontends: &[Frontend]) -> All {
-    let (mut all, mut seen) = (All::new(), BTreeSet::new());
-    for f in frontends {
-        let name = match &f.service {
-            Some(service) => service.to_string(),
-            None => format!("{}:{}", f.address, f.port),
-        };
-        let of = all.entry((f.protocol.clone(), name)).or_default();
-        of.service.clone_from(&f.service);
-        for scope in &f.scopes {
-            // Several frontends lead to one pool.
-            if seen.insert(scope.pool) {
-                let (sum, more) = (&mut of.stats, scope.stats);
-                sum.connections += more.connections;
-                sum.packets += more.packets;
-                sum.bytes += more.bytes;
-                sum.rejects += more.rejects;
-            }
-        }
-        let active = f.backends.iter().map(|b| (b.id, b.active_connections));
-        of.active.extend(active);
-    }
-    all
-}
-
-fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
-    // What was not there at the first look may have counted for long.
-    let rates = now.iter().filter_map(|(key, counted)| {
-        let (protocol, name) = key;
-        let was = before.get(key)?.stats;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "what is counted in seconds is far below 2^52"
-        )]
-        let rate = |now: u64, was: u64| now.saturating_sub(was) as f64 / seconds;
-        let is_known = counted.service.is_some();
-        Some(Rates {
-            service: counted.service.clone(),
-            frontend: (!is_known).then(|| name.clone()),
-            protocol: protocol.clone(),
-            connections_per_second: rate(counted.stats.connections, was.connections),
-            active_connections: counted.active.values().sum(),
-            packets_per_second: rate(counted.stats.packets, was.packets),
-            bytes_per_second: rate(counted.stats.bytes, was.bytes),
-            rejects_per_second: rate(counted.stats.rejects, was.rejects),
-        })
-    });
-    rates.collect()
 }
 
 /// The most first.
@@ -198,41 +124,22 @@ fn show(rates: &[Rates], output: Form) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn counted(connections: u64) -> Counted {
-        Counted {
-            stats: Stats {
-                connections,
-                ..Stats::default()
-            },
-            active: BTreeMap::from([(1, 2), (2, 3)]),
-            service: None,
-        }
-    }
-
     #[test]
-    fn rates_are_differences_by_time_and_the_most_is_first() {
-        let key = |name: &str| ("TCP".to_owned(), name.to_owned());
-        let before = All::from([(key("a"), counted(10)), (key("b"), counted(10))]);
-        let now = All::from([
-            (key("a"), counted(14)),
-            (key("b"), counted(30)),
-            (key("c"), counted(50_000)),
-        ]);
-        let mut rates = between(&before, &now, 2.0);
+    fn the_most_is_first() {
+        let rate = |name: &str, connections_per_second, active_connections| Rates {
+            service: None,
+            frontend: Some(name.to_owned()),
+            protocol: "TCP".to_owned(),
+            connections_per_second,
+            active_connections,
+            packets_per_second: 0.0,
+            bytes_per_second: 0.0,
+            rejects_per_second: 0.0,
+        };
+        let mut rates = [rate("a", 2.0, 5), rate("b", 10.0, 4)];
         sort(&mut rates, TopSort::Connections);
-        let found: Vec<(Option<&str>, f64, u64)> = rates
-            .iter()
-            .map(|r| {
-                (
-                    r.frontend.as_deref(),
-                    r.connections_per_second,
-                    r.active_connections,
-                )
-            })
-            .collect();
-        // The new one has a rate from the next look on.
-        assert_eq!(found, [(Some("b"), 10.0, 5), (Some("a"), 2.0, 5)]);
-        // A pool that begins anew counts nothing for once.
-        assert!(between(&now, &before, 2.0)[0].connections_per_second.abs() < 0.1);
+        assert_eq!(rates[0].frontend.as_deref(), Some("b"));
+        sort(&mut rates, TopSort::Active);
+        assert_eq!(rates[0].frontend.as_deref(), Some("a"));
     }
 }

@@ -12,10 +12,10 @@ use lb_common::{Addr, affinity::AffinityKey, frontend::NodeAddr, maps};
 use crate::{
     cli::{
         args::Explain,
-        frontends::Frontend,
         get::{self, book, flows},
         state::state_dir,
     },
+    inventory::{self, Frontend},
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
@@ -40,7 +40,7 @@ pub(super) fn explain(args: &Explain, source: &str, destination: &str) -> Result
     };
     let dir = BpfDir::at(args.pins.dir());
     let book = book(&NameFiles::of(&state_dir(&args.state, &dir), dir.root()));
-    let frontends = get::named(&dir, &book)?;
+    let frontends = inventory::named(&dir, &book)?;
     let met = meets(&frontends, &dir, &proto, to)?;
     let mut text = String::new();
     let client = port.map_or_else(

@@ -13,13 +13,14 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     args::{Explain, Form},
     ask,
-    get::{Place, book},
+    get::book,
     offline::Offline,
     output::print,
     state::state_dir,
 };
 use crate::{
     explain::{Explanation, Facts, explain},
+    inventory::Place,
     maps::dir::BpfDir,
     model::ObjectKey,
     names::NameFiles,

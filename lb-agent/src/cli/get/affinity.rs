@@ -11,13 +11,12 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort,
     columns::{self, Column, column, field, seconds, service, wide},
     listing::{Listing, Row},
 };
 use crate::{
-    cli::frontends::{Frontend, Member},
     flows::clock::monotonic,
+    inventory::{Frontend, Member, Place, ServicePort},
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},

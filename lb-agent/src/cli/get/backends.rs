@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    ServicePort,
     columns::{self, Column, column, field, joined, place, service, wide},
     listing::{Listing, Row},
 };
-use crate::cli::frontends::{Frontend, Member};
+use crate::inventory::{Frontend, Member, ServicePort};
 
 /// Of its table.
 pub(super) const COLUMNS: &[Column] = &[

@@ -11,19 +11,18 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort,
     columns::{self, Column, column, field, seconds, service, wide},
     listing::{Listing, Row},
 };
 use crate::{
-    cli::frontends::protocol,
     flows::clock::monotonic,
+    inventory::{Place, ServicePort},
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
         table::HashTable as _,
     },
-    names::Book,
+    names::{Book, record::protocol},
 };
 
 /// Of its table.

@@ -5,12 +5,11 @@ use std::{fmt::Write as _, path::Path};
 use serde_json::Value;
 
 use super::{
-    Place,
     columns::{Column, column, field, joined, place, service, wide},
     listing::{Headers, Listing, Row, Width},
 };
 use crate::{
-    cli::frontends::{Frontend, Member},
+    inventory::{Frontend, Member, Place, ServicePort},
     maps::dir::BpfDir,
     observe::problem_file::ProblemFile,
 };
@@ -41,11 +40,7 @@ pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Listing<Fr
         let local = local(&frontend);
         let scopes: Vec<&str> = frontend.scopes.iter().map(|s| s.name).collect();
         let backends = frontend.backends.iter();
-        let services: Vec<String> = frontend
-            .service
-            .iter()
-            .map(super::ServicePort::service)
-            .collect();
+        let services: Vec<String> = frontend.service.iter().map(ServicePort::service).collect();
         Row {
             id: format!("{}/{local}/{}", frontend.protocol, scopes.join("+")),
             name: match services.first() {

@@ -15,17 +15,16 @@ use lb_common::{
 use serde::Serialize;
 
 use super::{
-    Place, ServicePort,
     columns::{self, Column, column, field, service, wide},
     listing::{Listing, Row},
 };
 use crate::{
-    cli::frontends::protocol,
+    inventory::{Place, ServicePort},
     maps::{
         dir::BpfDir,
         pinned::{Access, HashPin},
     },
-    names::Book,
+    names::{Book, record::protocol},
     sockets::records::Records,
 };
 

@@ -12,12 +12,10 @@ use serde::Serialize;
 
 use super::namespaces::Namespaces;
 use crate::{
-    cli::{
-        frontends::protocol,
-        get::{API_VERSION, Place, ServicePort},
-    },
+    cli::get::API_VERSION,
     flows::clock::monotonic,
-    names::Book,
+    inventory::{Place, ServicePort},
+    names::{Book, record::protocol},
 };
 
 /// One line.

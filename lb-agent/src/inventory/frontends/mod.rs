@@ -20,14 +20,14 @@ use lb_common::{
 };
 use serde::Serialize;
 
-pub(super) use member::{Eligibility, Member, Open, member};
+pub use member::Member;
+use member::{Eligibility, Open, member};
 
-use super::get::ServicePort;
-use crate::names::record::kinds;
-pub(super) use crate::names::record::protocol;
+use super::ServicePort;
 use crate::{
     maps::{Maps, table::MapError},
     model::Scheduler,
+    names::record::{kinds, protocol},
 };
 
 /// What clients connect to.

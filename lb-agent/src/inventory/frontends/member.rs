@@ -9,7 +9,7 @@ use lb_common::{
 };
 use serde::Serialize;
 
-use crate::cli::get::Place;
+use crate::inventory::Place;
 
 /// A backend of a frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -40,14 +40,14 @@ pub struct Member {
 
 impl Member {
     /// Where it listens.
-    pub(in crate::cli) fn ip(&self) -> IpAddr {
+    pub(in crate::inventory) fn ip(&self) -> IpAddr {
         self.order.into()
     }
 }
 
 /// May new connections choose a member?
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Eligibility {
+pub(in crate::inventory) enum Eligibility {
     /// Yes: it has a slot.
     Eligible,
     /// No: it keeps what it has.
@@ -56,14 +56,14 @@ pub(in crate::cli) enum Eligibility {
 
 /// What is open now to a backend.
 #[derive(Clone, Copy, Default)]
-pub(in crate::cli) struct Open {
+pub(in crate::inventory) struct Open {
     /// Connections of sockets.
-    pub(in crate::cli) sockets: u64,
+    pub(in crate::inventory) sockets: u64,
     /// Flows of the packet path.
-    pub(in crate::cli) flows: FlowCounts,
+    pub(in crate::inventory) flows: FlowCounts,
 }
 
-pub(in crate::cli) fn member(
+pub(in crate::inventory) fn member(
     id: u32,
     b: Backend,
     eligibility: Eligibility,
