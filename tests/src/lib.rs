@@ -1,4 +1,6 @@
-//! What tests of several tiers share: bad objects, and a cluster of thousands of Services.
+//! What tests of several tiers share: bad objects, a cluster of thousands of Services, and what IPVS
+//! chose.
 
 pub mod bad;
+pub mod ipvs;
 pub mod scale;

@@ -3,6 +3,7 @@
 //! by; this program takes several.
 
 mod cases;
+mod ipvs;
 mod scale;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         }
     };
     trials.extend(scale::trials());
+    trials.extend(ipvs::trials());
     if !words.is_empty() {
         trials.retain(|trial| {
             words

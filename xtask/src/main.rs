@@ -74,6 +74,9 @@ enum Verb {
         /// Only tests whose names contain this; may be repeated
         #[arg(long = "only", value_name = "NAME")]
         filter: Vec<String>,
+        /// Keep what tests record of a kernel in the tree, instead of comparing
+        #[arg(long, conflicts_with = "command")]
+        record: bool,
         /// Run this in the guest instead of tests: `cargo xtask vm 6.1 -- lb-agent check`
         #[arg(last = true)]
         command: Vec<String>,
@@ -148,9 +151,11 @@ fn main() -> ExitCode {
         Verb::Vm {
             kernels,
             filter,
+            record,
             command,
         } => {
-            return vm::run(&kernels, &filter, &command).unwrap_or_else(|error| failure(&error));
+            let asked = vm::Asked { filter, record };
+            return vm::run(&kernels, &asked, &command).unwrap_or_else(|error| failure(&error));
         }
         Verb::Demo { cluster, keep } => demo::run(cluster, keep),
         Verb::Cluster { what } => cluster::run(what),

@@ -14,6 +14,7 @@ pub(crate) use guest::{Clock, Run, last_line, words};
 pub(crate) use kernel::{Kernel, Line};
 pub(crate) use payload::{OURS, Payload};
 use tempfile::TempDir;
+pub(crate) use tests::Asked;
 
 use crate::{
     build,
@@ -37,7 +38,7 @@ pub(crate) const NEEDS: Needs = Needs {
 const COMMAND: Duration = Duration::from_mins(30);
 
 /// The tests on each kernel, or the command on each.
-pub(crate) fn run(lines: &[Line], filter: &[String], command: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(lines: &[Line], asked: &Asked, command: &[String]) -> Result<ExitCode> {
     setup::ensure(NEEDS)?;
     let all = [Line::Floor, Line::Newer];
     let lines = if lines.is_empty() { &all[..] } else { lines };
@@ -49,7 +50,7 @@ pub(crate) fn run(lines: &[Line], filter: &[String], command: &[String]) -> Resu
     let agent =
         std::env::var_os("LB_AGENT_BIN").map_or_else(build::agent, |path| Ok(path.into()))?;
     if command.is_empty() {
-        return tests::run(&kernels, &agent, filter);
+        return tests::run(&kernels, &agent, asked);
     }
     let mut code = ExitCode::SUCCESS;
     for kernel in &kernels {

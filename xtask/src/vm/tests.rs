@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Clock, Kernel, OURS, Run, folder, in_guest};
 use crate::{
-    cargo::{Executable, binary, compile},
+    cargo::{Executable, binary, compile, root},
     libtest::{self, Outcome},
     step::{Step, minutes},
     tiers::FOR_GUESTS,
@@ -50,14 +51,27 @@ const DEADLINE: Duration = Duration::from_mins(40);
 /// Stands before what each program says.
 const BEGINS: &str = "lb-guest: test program ";
 
+/// Where the tree has what IPVS of each kernel chose (`tests/t5/ipvs.rs`), as `6.1.json`.
+const RECORDS: &str = "tests/src/ipvs";
+/// The file of a guest with it.
+const RECORD: &str = "ipvs.json";
+
+/// What the caller wants of them.
+pub(crate) struct Asked {
+    /// Only tests with one of these words in their names; all that a guest has time for, if empty.
+    pub(crate) filter: Vec<String>,
+    /// Whether what they find out about the kernel is written into the tree.
+    pub(crate) record: bool,
+}
+
 /// Runs them on each kernel; success only if some test ran and all passed.
-pub(super) fn run(kernels: &[Kernel], agent: &Path, filter: &[String]) -> Result<ExitCode> {
+pub(super) fn run(kernels: &[Kernel], agent: &Path, asked: &Asked) -> Result<ExitCode> {
     let built = compiled()?;
     let mut total = Outcome::default();
     for kernel in kernels {
         let name = kernel.line.name();
         let begun = Instant::now();
-        let outcome = on(kernel, agent, &built, filter)?;
+        let outcome = on(kernel, agent, &built, asked)?;
         println!("Linux {name}: {outcome} ({})", minutes(begun.elapsed()));
         total.add(outcome);
     }
@@ -87,7 +101,7 @@ fn compiled() -> Result<Vec<Executable>> {
     )
 }
 
-fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) -> Result<Outcome> {
+fn on(kernel: &Kernel, agent: &Path, built: &[Executable], asked: &Asked) -> Result<Outcome> {
     let results = folder("results")?;
     let add = |payload: &mut super::Payload| {
         payload.built("probe", &binary(built, "probe")?)?;
@@ -108,22 +122,34 @@ fn on(kernel: &Kernel, agent: &Path, built: &[Executable], filter: &[String]) ->
         clock: Clock::Real,
         progress: libtest::progress,
     };
-    let ended = in_guest(kernel, agent, add, &script(filter), &run)?;
+    let ended = in_guest(kernel, agent, add, &script(asked), &run)?;
     for note in libtest::notes(&ended.said) {
         println!("    {note}");
     }
-    Ok(judged(kernel.line.name(), &ended.said))
+    let outcome = judged(kernel.line.name(), &ended.said);
+    if asked.record && outcome.failures.is_empty() {
+        let found = results.path().join(RECORD);
+        let kept = root()?
+            .join(RECORDS)
+            .join(format!("{}.json", kernel.line.name()));
+        fs::copy(&found, &kept).with_context(|| format!("keep {}", kept.display()))?;
+        println!("    recorded: {}", kept.display());
+    }
+    Ok(outcome)
 }
 
-fn script(filter: &[String]) -> String {
+fn script(asked: &Asked) -> String {
     let mut text = format!("export LB_TEST_PATIENCE={PATIENCE} LB_FUZZ_PACKETS={FUZZ_PACKETS}\n");
+    if asked.record {
+        text += "export LB_RECORD_DIR=/out\n";
+    }
     for (name, some) in PROGRAMS {
-        let asked = filter.iter().map(String::as_str);
+        let words = asked.filter.iter().map(String::as_str);
         // A filter of the caller applies to every binary.
-        let names = if filter.is_empty() {
+        let names = if asked.filter.is_empty() {
             some.to_vec()
         } else {
-            asked.collect()
+            words.collect()
         };
         let words: Vec<String> = names.into_iter().map(super::quoted).collect();
         // Writing to a String cannot fail.
