@@ -2,8 +2,9 @@
 //! iptables' rules if its backend is nftables.
 
 use std::{
-    io::{self, ErrorKind, Result},
+    io::{self, Result},
     ops::ControlFlow,
+    path::Path,
 };
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
@@ -32,6 +33,11 @@ const CHUNK: usize = 500;
 /// Chains of another's network namespace that are read at most. The one that is looked for is a base
 /// chain, of which there are few.
 const MOST_CHAINS: usize = 4096;
+/// The tables of iptables' legacy backend, where the kernel has it.
+const LEGACY: [&str; 2] = [
+    "/proc/thread-self/net/ip_tables_names",
+    "/proc/thread-self/net/ip6_tables_names",
+];
 
 /// What a table is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -128,17 +134,24 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>> {
 /// Are there rules that translate what the processes of this network namespace send? Those of
 /// iptables' legacy backend cannot be listed: its table is there from its first use on. The chains
 /// are another's, who may make any number of them: so many that they are not read to the end count
-/// as such rules, since to leave a namespace alone does no harm. Rules are not read.
-pub fn translate_output(socket: Socket) -> Result<bool> {
-    if chains_translate(socket)? {
-        return Ok(true);
-    }
-    for file in ["ip_tables_names", "ip6_tables_names"] {
-        if has_nat(&format!("/proc/thread-self/net/{file}"))? {
-            return Ok(true);
+/// as such rules, since to leave a namespace alone does no harm. Rules are not read. Fails if a part
+/// could not be read and the others have none.
+pub fn translate_output() -> Result<bool> {
+    let chains = std::iter::once_with(|| Socket::open().and_then(chains_translate));
+    any(chains.chain(LEGACY.iter().map(|file| has_nat(Path::new(file)))))
+}
+
+/// What cannot be read hides nothing that can be.
+fn any(parts: impl Iterator<Item = Result<bool>>) -> Result<bool> {
+    let mut unread = None;
+    for part in parts {
+        match part {
+            Ok(true) => return Ok(true),
+            Err(error) if !is_absent(&error) => unread = Some(error),
+            Ok(false) | Err(_) => {}
         }
     }
-    Ok(false)
+    unread.map_or(Ok(false), Err)
 }
 
 fn chains_translate(mut socket: Socket) -> Result<bool> {
@@ -154,12 +167,10 @@ fn chains_translate(mut socket: Socket) -> Result<bool> {
                 ControlFlow::Continue(())
             }
         });
-        match scanned {
-            Err(e) if is_absent(&e) => return Ok(false),
-            Err(e) => return Err(e),
-            Ok(_) if found => return Ok(true),
-            Ok(Consistency::Consistent) => return Ok(false),
-            Ok(Consistency::ChangedMeanwhile) => {}
+        match scanned? {
+            _ if found => return Ok(true),
+            Consistency::Consistent => return Ok(false),
+            Consistency::ChangedMeanwhile => {}
         }
     }
     // Used as it is.
@@ -173,13 +184,10 @@ fn translates_output(message: &Message) -> bool {
     hook == Some(OUTPUT) && rules > Some(0) && find(a, 7).map(text).as_deref() == Some("nat")
 }
 
-/// Is the table `nat` named in this file of a kernel that has the legacy backend?
-fn has_nat(path: &str) -> Result<bool> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text.lines().any(|name| name == "nat")),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
+/// Is the table `nat` named in this file?
+fn has_nat(path: &Path) -> Result<bool> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.lines().any(|name| name == "nat"))
 }
 
 /// The rules of a table, in their order.
@@ -201,10 +209,13 @@ fn list(
     }
 }
 
-/// The kernel lacks the subsystem, or the table was removed meanwhile.
+/// The kernel lacks the subsystem, or all of them, or the table was removed meanwhile.
 pub(super) fn is_absent(error: &io::Error) -> bool {
-    use nix::libc::{EINVAL, ENOENT, EOPNOTSUPP};
-    matches!(error.raw_os_error(), Some(EINVAL | ENOENT | EOPNOTSUPP))
+    use nix::libc::{EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
+    matches!(
+        error.raw_os_error(),
+        Some(EINVAL | ENOENT | EOPNOTSUPP | EPROTONOSUPPORT)
+    )
 }
 
 fn chain(message: &Message) -> Option<Chain> {
@@ -364,4 +375,41 @@ pub fn remove_chains(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    fn failed(errno: Errno) -> Result<bool> {
+        Err(errno.into())
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_no_rules_and_counts_for_none() {
+        let of = |parts: [Result<bool>; 3]| any(parts.into_iter());
+        assert!(!of([Ok(false), Ok(false), Ok(false)]).unwrap());
+        assert!(of([Ok(false), failed(Errno::EACCES), Ok(true)]).unwrap());
+        let unread = of([Ok(false), failed(Errno::EACCES), Ok(false)]).unwrap_err();
+        assert_eq!(unread.kind(), io::ErrorKind::PermissionDenied);
+        // A kernel without netfilter's sockets, nftables, or iptables.
+        for absent in [Errno::EPROTONOSUPPORT, Errno::EOPNOTSUPP, Errno::ENOENT] {
+            assert!(!of([failed(absent), Ok(false), failed(Errno::ENOENT)]).unwrap());
+            assert!(of([failed(absent), Ok(true), Ok(false)]).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_legacy_backend_has_rules_once_its_table_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ip_tables_names");
+        let absent = has_nat(&file).unwrap_err();
+        assert!(is_absent(&absent), "{absent}");
+        for (text, has) in [("", false), ("filter\n", false), ("filter\nnat\n", true)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(has_nat(&file).unwrap(), has, "{text:?}");
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! The kubelet's cgroups of pods, and the network namespaces of the processes in them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use super::netns::{self, Identity};
+use procfs::{FromRead as _, process::Stat};
+
+use super::netns::Identity;
 
 /// How far below the root a pod's cgroup is looked for: `kubelet.slice/kubelet-kubepods.slice/…` of
 /// a node in a container is the deepest known.
@@ -21,22 +23,47 @@ pub(super) struct Homes {
     pub(super) are_hidden: bool,
 }
 
-/// A pod's first process is the one that holds its namespaces.
-pub(super) fn namespaces(root: &Path) -> Homes {
+/// Where the processes of pods are, by the `namespace` of each; `None`: in the host's, as a monitor of
+/// the container runtime may be, or it is not known.
+pub(super) fn namespaces(root: &Path, namespace: impl Fn(u32) -> Option<Identity>) -> Homes {
     let mut homes = Homes::default();
     let (mut seen, mut hidden) = (false, false);
     walk(root, DEEPEST, &mut |uid, dir| {
         let mut processes = Processes::default();
         processes.add(dir, DEEPEST);
-        seen |= processes.lowest.is_some();
+        seen |= !processes.pids.is_empty();
         hidden |= processes.are_hidden;
-        let ns = processes.lowest.map(netns::file_of);
-        if let Some(id) = ns.and_then(|path| netns::identity(&path)) {
+        if let Some(id) = home(&processes.pids, &namespace, started) {
             homes.found.insert(uid, id);
         }
     });
     homes.are_hidden = hidden && !seen;
     homes
+}
+
+/// A pod's oldest process is the one that holds its namespaces; others may have gone into one of their
+/// own. Its number says nothing: numbers start over.
+fn home(
+    pids: &[u32],
+    namespace: impl Fn(u32) -> Option<Identity>,
+    started: impl Fn(u32) -> Option<u64>,
+) -> Option<Identity> {
+    let places = pids.iter().filter_map(|pid| Some((*pid, namespace(*pid)?)));
+    let places: Vec<(u32, Identity)> = places.collect();
+    let ids: BTreeSet<Identity> = places.iter().map(|(_, id)| *id).collect();
+    if ids.len() == 1 {
+        return ids.first().copied();
+    }
+    let started = places
+        .iter()
+        .filter_map(|(pid, id)| Some((started(*pid)?, *id)));
+    started.min().map(|(_, id)| id)
+}
+
+/// When, in clock ticks since the machine was started; `None` if the process is gone.
+fn started(pid: u32) -> Option<u64> {
+    let stat = Stat::from_file(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.starttime)
 }
 
 /// Calls `pod` with each pod's cgroup; what is below one is not walked.
@@ -51,9 +78,9 @@ fn walk(dir: &Path, deeper: usize, pod: &mut impl FnMut(String, &Path)) {
 }
 
 /// Those of a pod.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 struct Processes {
-    lowest: Option<u32>,
+    pids: Vec<u32>,
     are_hidden: bool,
 }
 
@@ -66,7 +93,7 @@ impl Processes {
             if pid == 0 {
                 self.are_hidden = true;
             } else {
-                self.lowest = Some(self.lowest.map_or(pid, |known| known.min(pid)));
+                self.pids.push(pid);
             }
         }
         if deeper > 0 {
@@ -130,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_pid_of_a_pods_cgroups_counts() {
+    fn all_processes_of_a_pods_cgroups_count() {
         let root = tempfile::tempdir().unwrap();
         let pod = root.path().join(format!("kubepods/burstable/pod{UID}"));
         fs::create_dir_all(pod.join("container")).unwrap();
@@ -140,9 +167,38 @@ mod tests {
         walk(root.path(), DEEPEST, &mut |uid, dir| {
             let mut processes = Processes::default();
             processes.add(dir, DEEPEST);
-            seen.push((uid, processes.lowest));
+            seen.push((uid, processes.pids));
         });
-        assert_eq!(seen, [(UID.to_owned(), Some(77))]);
+        assert_eq!(seen, [(UID.to_owned(), vec![912, 77])]);
+    }
+
+    #[test]
+    fn a_pod_is_where_its_oldest_process_is() {
+        let (pod, inner) = ((4, 1), (4, 2));
+        // 77 came after the numbers had started over; 5 is of the host, and 6 is gone.
+        let namespace = |pid| match pid {
+            912 => Some(pod),
+            6 | 77 | 78 => Some(inner),
+            _ => None,
+        };
+        let started = |pid| (pid != 6).then_some(if pid == 912 { 100 } else { 200 });
+        let home = |pids: &[u32]| home(pids, namespace, started);
+        assert_eq!(home(&[5, 6, 77, 78, 912]), Some(pod));
+        assert_eq!(home(&[5, 77]), Some(inner));
+        assert_eq!(home(&[5]), None);
+    }
+
+    #[test]
+    fn the_kernel_says_when_a_process_started() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let (own, of_child) = (started(std::process::id()), started(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(own.is_some() && own <= of_child, "{own:?} {of_child:?}");
+        assert_eq!(started(child.id()), None);
     }
 
     #[test]
@@ -152,7 +208,11 @@ mod tests {
         fs::create_dir_all(&pod).unwrap();
         for (procs, are_hidden) in [("", false), ("0\n0\n", true), ("0\n1\n", false)] {
             fs::write(pod.join("cgroup.procs"), procs).unwrap();
-            assert_eq!(namespaces(root.path()).are_hidden, are_hidden, "{procs:?}");
+            assert_eq!(
+                namespaces(root.path(), |_| None).are_hidden,
+                are_hidden,
+                "{procs:?}"
+            );
         }
     }
 }

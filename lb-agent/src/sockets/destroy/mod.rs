@@ -3,7 +3,7 @@
 //! caller decides which ones.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     ops::ControlFlow,
     thread,
@@ -146,7 +146,8 @@ fn run(proto: Proto, targets: &[Target]) -> Outcome {
         by_netns.entry(target.netns).or_default().push(*target);
     }
     let mut outcome = Outcome::default();
-    let mut failure = Failure::no_namespace;
+    // Of namespaces that a socket may be in which is in none of the others.
+    let mut closed = BTreeSet::new();
     let walked = netns::visit(&mut Processes::default(), |_, entered| {
         match entered {
             Ok(cookie) => {
@@ -156,7 +157,7 @@ fn run(proto: Proto, targets: &[Target]) -> Outcome {
             }
             Err(Closed { path, error }) => {
                 tracing::debug!(%error, path = %path.display(), "cannot enter this network namespace");
-                failure = Failure::of(&error);
+                closed.insert(Failure::of(&error));
             }
         }
         if by_netns.is_empty() {
@@ -167,8 +168,10 @@ fn run(proto: Proto, targets: &[Target]) -> Outcome {
     });
     if let Err(error) = walked {
         tracing::debug!(%error, "cannot list network namespaces");
-        failure = Failure::of(&error);
+        closed.insert(Failure::of(&error));
     }
+    // What has a remedy is first.
+    let failure = closed.first().copied().unwrap_or(Failure::no_namespace);
     for targets in by_netns.values() {
         outcome.fail(failure, targets.len());
     }

@@ -11,53 +11,77 @@ use rtnetlink::{
     sys::protocols::NETLINK_ROUTE,
 };
 
-use super::{Finding, Reason};
-use crate::{
-    netfilter::{Socket, tables},
-    netlink,
-};
+use super::{Finding, Reason, Unread};
+use crate::{netfilter::tables, netlink};
 
 /// A node of a nested cluster whose kube-proxy works by IPVS has one for each of its Services.
 const MOST_ADDRESSES: usize = 4096;
 
-/// What is there, and why a part of it could not be read: of that, what was known `before` stands.
+/// What is there. Of a part that cannot be read, what was known `before` stands.
 pub(super) fn judge(
     before: Option<&Finding>,
     is_cluster_ip: impl Fn(IpAddr) -> io::Result<bool>,
-) -> (Finding, Option<io::Error>) {
-    let mut finding = before.cloned().unwrap_or_default();
-    let mut failed = None;
-    let mut has_too_many = false;
-    match addresses() {
-        Ok((addresses, are_all)) => {
-            finding.addresses = addresses;
-            has_too_many = !are_all;
-        }
-        Err(error) => failed = Some(error),
-    }
-    match reason(&finding.addresses, has_too_many, is_cluster_ip) {
-        Ok(reason) if failed.is_none() || reason.is_some() => finding.reason = reason,
-        Ok(_) => {}
-        Err(error) => failed = Some(error),
-    }
-    (finding, failed)
+) -> Finding {
+    conclude(
+        before,
+        tables::translate_output(),
+        addresses(),
+        is_cluster_ip,
+    )
 }
 
 /// Addresses that are not read to the end count as if a cluster IP were among them: to leave a
 /// namespace alone does no harm.
-fn reason(
-    addresses: &BTreeSet<IpAddr>,
-    has_too_many: bool,
+pub(super) fn conclude(
+    before: Option<&Finding>,
+    has_rules: io::Result<bool>,
+    addresses: io::Result<(BTreeSet<IpAddr>, bool)>,
     is_cluster_ip: impl Fn(IpAddr) -> io::Result<bool>,
-) -> io::Result<Option<Reason>> {
-    if Socket::open().and_then(tables::translate_output)? {
-        return Ok(Some(Reason::Rules));
+) -> Finding {
+    let mut finding = before.cloned().unwrap_or_default();
+    let mut unread_addresses = None;
+    let mut has_cluster_ip = false;
+    match addresses {
+        Ok((addresses, are_all)) => {
+            finding.addresses = addresses;
+            has_cluster_ip = !are_all;
+        }
+        Err(error) => unread_addresses = Some(error),
     }
-    let mut is_one = has_too_many;
-    for ip in addresses {
-        is_one = is_one || is_cluster_ip(*ip)?;
+    let (has_rules, unread_rules) = match has_rules {
+        Ok(has_rules) => (has_rules, None),
+        Err(error) => (false, Some(error)),
+    };
+    if !has_rules && !has_cluster_ip {
+        for ip in &finding.addresses {
+            match is_cluster_ip(*ip) {
+                Ok(false) => {}
+                Ok(true) => {
+                    has_cluster_ip = true;
+                    break;
+                }
+                Err(error) => unread_addresses = Some(error),
+            }
+        }
     }
-    Ok(is_one.then_some(Reason::Address))
+    // Rules stand before an address, which they hide.
+    let stands = match finding.reason {
+        Some(Reason::Rules) => unread_rules.is_some() || unread_addresses.is_some(),
+        Some(Reason::Address) => unread_addresses.is_some(),
+        None => false,
+    };
+    if !stands {
+        finding.reason = match (has_rules, has_cluster_ip) {
+            (true, _) => Some(Reason::Rules),
+            (false, true) => Some(Reason::Address),
+            (false, false) => None,
+        };
+    }
+    finding.unread = unread_rules.or(unread_addresses).map(|error| Unread {
+        why: error.to_string(),
+        always: before.is_none_or(Finding::is_unknown),
+    });
+    finding
 }
 
 /// Those of its devices, and whether these are all.

@@ -53,10 +53,29 @@ impl Reason {
 /// What is in a namespace.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Finding {
-    /// `None` for a namespace like any pod's.
+    /// `None` for a namespace like any pod's, as far as is known.
     pub reason: Option<Reason>,
     /// Of its devices.
     pub addresses: BTreeSet<IpAddr>,
+    /// A part of it, which could not be read when it was looked into last.
+    pub unread: Option<Unread>,
+}
+
+/// What could not be read, and is as it was known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// The error.
+    pub why: String,
+    /// Nor before: there was no look that read everything.
+    pub always: bool,
+}
+
+impl Finding {
+    /// Whether there is a reason was never known.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.unread.as_ref().is_some_and(|unread| unread.always)
+    }
 }
 
 /// By cookie (SO_NETNS_COOKIE).
@@ -73,11 +92,11 @@ pub struct Look {
     pub pods: BTreeMap<String, u64>,
     /// There are processes of pods, and none can be seen: the agent is in a pid namespace of its own.
     pub are_pods_hidden: bool,
-    /// Those that could not be looked into, and why.
+    /// Those that could not be looked into, or not be read to the end at their last turn, and why.
     pub missed: BTreeMap<Identity, String>,
-    /// Cookies of those of whose rules nothing is known, now or from before.
-    pub unknown: BTreeSet<u64>,
-    /// Not all were seen: there may be others, with or without rules.
+    /// Of some, not even the cookie is known: they were never entered.
+    pub has_strangers: bool,
+    /// There was no time for all: there may be others, with or without rules.
     pub is_partial: bool,
 }
 
@@ -102,17 +121,17 @@ pub struct Memory {
 }
 
 /// Looks into every network namespace but the caller's own. Fails if namespaces may not be entered
-/// at all, or not be listed; nothing is known of any of them then.
+/// at all, or not be listed; nothing is known of any of them then, and `memory` stays.
 pub async fn look(
-    mut memory: Memory,
+    memory: &mut Memory,
     question: Question,
     is_cluster_ip: impl Fn(IpAddr) -> io::Result<bool> + Send + 'static,
-) -> anyhow::Result<(Look, Memory)> {
-    let found = on_a_thread(move || {
-        let look = memory.look(question, is_cluster_ip)?;
-        Ok::<_, io::Error>((look, memory))
-    });
-    Ok(found.await??)
+) -> anyhow::Result<Look> {
+    let mut taken = std::mem::take(memory);
+    let done = on_a_thread(move || (taken.look(question, is_cluster_ip), taken));
+    let (look, taken) = done.await?;
+    *memory = taken;
+    Ok(look?)
 }
 
 impl Memory {
@@ -123,16 +142,25 @@ impl Memory {
         is_cluster_ip: impl Fn(IpAddr) -> io::Result<bool>,
     ) -> io::Result<Look> {
         let own = lb_sys::netns_cookie().map_err(io::Error::other)?;
+        let mut of_host = None;
         let mut look = Look::default();
         let mut cookies = BTreeMap::new();
         let mut refused = None;
+        let mut permitted = Ok(());
         netns::visit(&mut self.processes, |id, entered| {
             if question.until.is_some_and(|until| Instant::now() >= until) {
                 look.is_partial = true;
                 return ControlFlow::Break(());
             }
             match entered {
-                Ok(cookie) if cookie == own => {}
+                Ok(cookie) if cookie == own => {
+                    of_host = Some(id);
+                    // If not even its own, no other either.
+                    permitted = netns::permitted();
+                    if permitted.is_err() {
+                        return ControlFlow::Break(());
+                    }
+                }
                 Ok(cookie) => {
                     cookies.insert(id, cookie);
                     look.see(id, cookie, &question, &is_cluster_ip);
@@ -146,6 +174,7 @@ impl Memory {
             }
             ControlFlow::Continue(())
         })?;
+        permitted?;
         if let (Some(error), true) = (refused, cookies.is_empty()) {
             return Err(error);
         }
@@ -153,10 +182,18 @@ impl Memory {
             for (cookie, finding) in question.before {
                 look.namespaces.entry(cookie).or_insert(finding);
             }
+            for (id, cookie) in std::mem::take(&mut self.cookies) {
+                cookies.entry(id).or_insert(cookie);
+            }
         }
         self.cookies = cookies;
         if let Some(root) = question.root {
-            let pods = pod_cgroups::namespaces(&root);
+            let of = |pid| {
+                self.processes
+                    .namespace(pid)
+                    .filter(|id| Some(*id) != of_host)
+            };
+            let pods = pod_cgroups::namespaces(&root, of);
             look.are_pods_hidden = pods.are_hidden;
             let homes = pods.found.into_iter();
             look.pods = homes
@@ -177,16 +214,13 @@ impl Look {
         is_cluster_ip: impl Fn(IpAddr) -> io::Result<bool>,
     ) {
         let before = question.before.get(&cookie);
-        if let (Some(finding), true) = (before, question.settled.contains(&cookie)) {
-            self.namespaces.insert(cookie, finding.clone());
-            return;
-        }
-        let (finding, failed) = judge(before, is_cluster_ip);
-        if let Some(error) = failed {
-            self.missed.insert(id, format!("{}: {error}", name(id)));
-            if before.is_none() {
-                self.unknown.insert(cookie);
-            }
+        let finding = match before {
+            Some(finding) if question.settled.contains(&cookie) => finding.clone(),
+            _ => judge(before, is_cluster_ip),
+        };
+        if let Some(unread) = &finding.unread {
+            self.missed
+                .insert(id, format!("{}: {}", name(id), unread.why));
         }
         self.namespaces.insert(cookie, finding);
     }
@@ -204,7 +238,9 @@ impl Look {
             Some((cookie, finding)) => {
                 self.namespaces.insert(*cookie, finding.clone());
             }
-            None => self.is_partial |= error.kind() != io::ErrorKind::PermissionDenied,
+            None => {
+                self.has_strangers = true;
+            }
         }
     }
 }

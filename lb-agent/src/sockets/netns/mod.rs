@@ -17,7 +17,6 @@ use nix::{
 mod processes;
 
 pub(crate) use processes::Processes;
-pub(super) use processes::file as file_of;
 
 /// Where container runtimes keep a file for each pod's namespace: containerd, CRI-O and `ip netns`,
 /// and Docker.
@@ -46,9 +45,17 @@ pub(crate) struct Closed {
 /// Calls `look` with the identity of each namespace, the calling thread inside, and its cookie, until
 /// it breaks off: its own first, then those with a name, then those of processes that it may look at
 /// (of other users' only with CAP_SYS_PTRACE); those that it cannot enter last. Leaves the thread
-/// wherever it came. `processes` is what was found out by earlier walks. Fails if namespaces cannot
-/// be listed.
+/// wherever it came. `processes` is what was found out by earlier walks. Fails, at its end, if some
+/// namespaces could not be listed.
 pub(crate) fn visit(
+    processes: &mut Processes,
+    look: impl FnMut(Identity, Result<u64, Closed>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    visit_in(&DIRS.map(Path::new), processes, look)
+}
+
+fn visit_in(
+    dirs: &[&Path],
     processes: &mut Processes,
     look: impl FnMut(Identity, Result<u64, Closed>) -> ControlFlow<()>,
 ) -> io::Result<()> {
@@ -62,25 +69,27 @@ pub(crate) fn visit(
     if (walk.look)(own, Ok(cookie()?)).is_break() {
         return Ok(());
     }
-    for dir in DIRS {
-        for entry in entries(Path::new(dir))? {
-            let path = entry?.path();
-            // What is gone by now, or hidden from us, is passed over.
-            if let Some(id) = identity(&path)
-                && walk.through(id, &mut std::iter::once(path)).is_break()
-            {
-                return Ok(());
+    let mut unlisted = Ok(());
+    for dir in dirs {
+        match walk.named(dir) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Err(error) => unlisted = Err(error),
+        }
+    }
+    match processes.by_namespace() {
+        Ok(all) => {
+            for (id, pids) in all {
+                let mut paths = pids.into_iter().map(processes::file);
+                if walk.through(id, &mut paths).is_break() {
+                    return Ok(());
+                }
             }
         }
-    }
-    for (id, pids) in processes.by_namespace()? {
-        let mut paths = pids.into_iter().map(processes::file);
-        if walk.through(id, &mut paths).is_break() {
-            return Ok(());
-        }
+        Err(error) => unlisted = Err(error),
     }
     walk.tell_closed();
-    Ok(())
+    unlisted
 }
 
 struct Walk<L> {
@@ -90,6 +99,20 @@ struct Walk<L> {
 }
 
 impl<L: FnMut(Identity, Result<u64, Closed>) -> ControlFlow<()>> Walk<L> {
+    /// Enters those that have a file in this directory.
+    fn named(&mut self, dir: &Path) -> io::Result<ControlFlow<()>> {
+        for entry in entries(dir)? {
+            let path = entry?.path();
+            // What is gone by now, or hidden from us, is passed over.
+            if let Some(id) = identity(&path)
+                && self.through(id, &mut std::iter::once(path)).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// Enters the namespace `id` by the first file that leads there.
     fn through(
         &mut self,
@@ -167,6 +190,26 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_hides_no_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (looped, ns) = (dir.path().join("loop"), dir.path().join("7/ns"));
+        symlink(&looped, &looped).unwrap();
+        fs::create_dir_all(&ns).unwrap();
+        // Of the caller's own namespace: none is entered.
+        symlink(OWN, ns.join("net")).unwrap();
+        let mut processes = Processes::below(dir.path());
+        let mut seen = 0;
+        let unlisted = visit_in(&[&looped], &mut processes, |_, _| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        let error = unlisted.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::ELOOP as i32));
+        assert_eq!(seen, 1);
+        assert_eq!(processes.namespace(7), identity(Path::new(OWN)));
+    }
 
     #[test]
     fn what_cannot_be_entered_is_told_and_ends_no_walk() {

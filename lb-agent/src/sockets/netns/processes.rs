@@ -37,14 +37,25 @@ struct Process {
 
 impl Default for Processes {
     fn default() -> Self {
-        Self {
-            dir: PathBuf::from("/proc"),
-            known: HashMap::new(),
-        }
+        Self::below(Path::new("/proc"))
     }
 }
 
 impl Processes {
+    /// With a directory for each in `dir`.
+    pub(super) fn below(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Where this one is; of those that the last walk has seen, as it was then. `None`: we may not know.
+    pub(in crate::sockets) fn namespace(&self, pid: u32) -> Option<Identity> {
+        let known = self.known.get(&pid);
+        known.map_or_else(|| identity(&in_dir(&self.dir, pid)), |p| p.namespace)
+    }
+
     /// The processes of each namespace.
     pub(super) fn by_namespace(&mut self) -> io::Result<BTreeMap<Identity, Vec<u32>>> {
         self.refresh(Instant::now())?;
@@ -87,7 +98,7 @@ impl Process {
 }
 
 /// The file of a process's network namespace.
-pub(in crate::sockets) fn file(pid: u32) -> PathBuf {
+pub(super) fn file(pid: u32) -> PathBuf {
     in_dir(Path::new("/proc"), pid)
 }
 
@@ -113,19 +124,12 @@ mod tests {
         fs::write(ns.join("net"), "").unwrap();
     }
 
-    fn namespace(processes: &Processes, pid: u32) -> Option<Identity> {
-        processes.known.get(&pid).and_then(|p| p.namespace)
-    }
-
     #[test]
     fn an_old_process_is_asked_seldom_and_another_of_its_number_at_once() {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "7");
         put(dir.path(), "self");
-        let mut processes = Processes {
-            dir: dir.path().to_owned(),
-            known: HashMap::new(),
-        };
+        let mut processes = Processes::below(dir.path());
         let moved = || {
             let file = in_dir(dir.path(), 7);
             fs::rename(&file, file.with_extension("old")).unwrap();
@@ -138,20 +142,20 @@ mod tests {
         // Young: wherever it goes is seen at the next look.
         let second = moved();
         processes.refresh(start + STEP).unwrap();
-        assert_eq!(namespace(&processes, 7), second);
+        assert_eq!(processes.namespace(7), second);
         // Old: some time later.
         let old = start + YOUNG + STEP;
         processes.refresh(old).unwrap();
         let third = moved();
         processes.refresh(old + STEP).unwrap();
-        assert_eq!(namespace(&processes, 7), second);
+        assert_eq!(processes.namespace(7), second);
         processes.refresh(old + AGAIN).unwrap();
-        assert_eq!(namespace(&processes, 7), third);
+        assert_eq!(processes.namespace(7), third);
         // Another process has its number now.
         fs::rename(dir.path().join("7"), dir.path().join("gone")).unwrap();
         put(dir.path(), "7");
         processes.refresh(old + AGAIN + STEP).unwrap();
-        assert_eq!(namespace(&processes, 7), identity(&in_dir(dir.path(), 7)));
+        assert_eq!(processes.namespace(7), identity(&in_dir(dir.path(), 7)));
         fs::remove_dir_all(dir.path().join("7")).unwrap();
         processes.refresh(old + AGAIN + 2 * STEP).unwrap();
         assert!(processes.known.is_empty());

@@ -20,7 +20,9 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::{ages::Ages, left::Left, room::Writes, search::Search, told::Teller};
+use self::{
+    ages::Ages, inherited::Inherited, left::Left, room::Writes, search::Search, told::Teller,
+};
 use super::pod_paths::{Decided, PodPaths};
 use crate::{
     clients::Pods,
@@ -37,6 +39,7 @@ use crate::{
 };
 
 mod ages;
+mod inherited;
 mod left;
 mod room;
 mod search;
@@ -58,6 +61,7 @@ pub(in crate::run) type Told = watch::Receiver<Option<Arc<Pods>>>;
 pub(in crate::run) struct Follower {
     dir: BpfDir,
     map: HashPin<u64, u32>,
+    inherited: Option<Inherited>,
     ages: Ages,
     found: Look,
     memory: Memory,
@@ -80,6 +84,7 @@ impl Follower {
         Ok(Self {
             dir: dir.clone(),
             map: HashPin::open(dir, maps::NETNS, Access::Write)?,
+            inherited: None,
             ages: Ages::default(),
             found: Look::default(),
             memory: Memory::default(),
@@ -137,12 +142,10 @@ impl Follower {
             until,
         };
         let is_cluster_ip = self.is_cluster_ip()?;
-        let memory = std::mem::take(&mut self.memory);
-        let look = namespaces::look(memory, question, is_cluster_ip).await;
-        let (mut found, memory) = look.context(
+        let look = namespaces::look(&mut self.memory, question, is_cluster_ip).await;
+        let mut found = look.context(
             "cannot look into network namespaces (CAP_SYS_ADMIN; socketReset: true in the chart)",
         )?;
-        self.memory = memory;
         self.search
             .merge(&self.found.pods, &mut found, pods.as_deref());
         self.ages.update(found.namespaces.keys(), start);
@@ -173,14 +176,11 @@ impl Follower {
         let left = Left::of(&self.found.namespaces, words);
         let there = self.map.entries()?;
         let there: BTreeSet<u64> = there.into_iter().map(|(key, _)| key).collect();
-        // Without the pods, nothing is taken out that may be theirs.
-        let stays = |cookie: u64| {
-            if self.found.namespaces.contains_key(&cookie) {
-                words.is_none() || self.found.unknown.contains(&cookie)
-            } else {
-                self.found.is_partial || !self.found.missed.is_empty()
-            }
-        };
+        let inherited = self
+            .inherited
+            .get_or_insert_with(|| Inherited::new(there.clone()));
+        inherited.update(&self.found, words);
+        let stays = |cookie| inherited.stays(cookie, &self.found, words.is_some());
         let Writes {
             remove,
             insert,

@@ -23,6 +23,7 @@ fn look(namespaces: &[(u64, &str, Option<Reason>)], pods: &[(&str, u64)]) -> Loo
             Finding {
                 reason: *reason,
                 addresses,
+                unread: None,
             },
         )
     };
@@ -62,6 +63,16 @@ fn a_pod_is_where_its_processes_are_or_else_where_its_address_is() {
     assert_eq!(found, BTreeMap::from([(1, Path::Packet)]));
     // Not another pod's, whatever addresses it has.
     assert!(words(&[off("b", "10.0.0.2")], &there).is_empty());
+}
+
+#[test]
+fn a_pod_with_two_addresses_in_one_place_is_there_for_certain() {
+    let mut on = pod("a", "10.0.0.1", Some("on"));
+    on.ips.push("fd00::1".parse().unwrap());
+    let mut there = look(&[(1, "10.0.0.1", Some(Reason::Rules))], &[]);
+    let finding = there.namespaces.get_mut(&1).unwrap();
+    finding.addresses.extend(&on.ips);
+    assert_eq!(words(&[on], &there), BTreeMap::from([(1, Path::Socket)]));
 }
 
 #[test]
