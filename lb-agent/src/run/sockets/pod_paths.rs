@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::warn;
 
-use self::homes::{Holders, Homes};
+use self::homes::{Holders, Homes, Places};
 use super::namespaces::Rank;
 use crate::{
     clients::{Because, Decision, Path, Pod, Pods, decide},
@@ -105,8 +105,9 @@ impl Decided {
     pub(super) fn of(pods: &Pods, look: &Look) -> Self {
         let mut all = Self::default();
         let holders = Holders::of(pods);
+        let places = Places::of(look, &holders);
         for pod in pods.pods.values() {
-            let homes = Homes::of(pod, &holders, look);
+            let homes = Homes::of(pod, &holders, &places, look);
             let decision = decide(pod, pods.of_namespace(pod), homes.reason(look));
             homes.say(&decision, &mut all.words);
             if let Some(conflict) = &decision.conflict {

@@ -33,6 +33,28 @@ impl<'p> Holders<'p> {
     }
 }
 
+/// Which network namespaces have an address of a pod, but for those in which a pod's processes were
+/// seen.
+pub(super) struct Places(BTreeMap<IpAddr, Vec<u64>>);
+
+impl Places {
+    pub(super) fn of(look: &Look, holders: &Holders<'_>) -> Self {
+        let taken: BTreeSet<&u64> = look.pods.values().collect();
+        let mut all: BTreeMap<IpAddr, Vec<u64>> = BTreeMap::new();
+        for (cookie, finding) in &look.namespaces {
+            if taken.contains(cookie) {
+                continue;
+            }
+            for ip in &finding.addresses {
+                if holders.0.contains_key(ip) {
+                    all.entry(*ip).or_default().push(*cookie);
+                }
+            }
+        }
+        Self(all)
+    }
+}
+
 /// The greatest has the address.
 fn age(pod: &Pod) -> impl Ord {
     (!pod.is_ending, pod.created)
@@ -46,7 +68,7 @@ pub(super) struct Homes {
 }
 
 impl Homes {
-    pub(super) fn of(pod: &Pod, holders: &Holders<'_>, look: &Look) -> Self {
+    pub(super) fn of(pod: &Pod, holders: &Holders<'_>, places: &Places, look: &Look) -> Self {
         if pod.host_network {
             return Self {
                 cookies: Vec::new(),
@@ -59,15 +81,15 @@ impl Homes {
                 certain: true,
             };
         }
-        let ips: BTreeSet<&IpAddr> = pod.ips.iter().filter(|ip| holders.has(pod, **ip)).collect();
-        let has_one = look.namespaces.iter().filter(|(cookie, finding)| {
-            let of_another = look.pods.values().any(|other| other == *cookie);
-            !of_another && finding.addresses.iter().any(|ip| ips.contains(ip))
-        });
-        let cookies: Vec<u64> = has_one.map(|(cookie, _)| *cookie).collect();
+        let ips = pod.ips.iter().filter(|ip| holders.has(pod, **ip));
+        let cookies: BTreeSet<u64> = ips
+            .filter_map(|ip| places.0.get(ip))
+            .flatten()
+            .copied()
+            .collect();
         Self {
             certain: cookies.len() == 1,
-            cookies,
+            cookies: cookies.into_iter().collect(),
         }
     }
 
