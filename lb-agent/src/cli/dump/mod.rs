@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use flate2::{Compression, write::GzEncoder};
-use redact::redacted;
+use redact::Redactor;
 use tar::{Builder, Header};
 
 use super::{
@@ -77,6 +77,7 @@ pub fn run(args: &Dump) -> Result<()> {
     let mut archive = Archive {
         tar: Builder::new(GzEncoder::new(to, Compression::default())),
         now: jiff::Timestamp::now().as_second().unsigned_abs(),
+        redactor: Redactor::new()?,
         parts: 0,
     };
     gather(args, &mut archive)?;
@@ -198,12 +199,13 @@ struct Archive {
     tar: Builder<GzEncoder<Box<dyn Write>>>,
     /// Seconds since 1970.
     now: u64,
+    redactor: Redactor,
     parts: usize,
 }
 
 impl Archive {
     fn add(&mut self, name: &str, text: &str) -> Result<()> {
-        let text = redacted(text);
+        let text = self.redactor.redacted(text);
         let mut header = Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);

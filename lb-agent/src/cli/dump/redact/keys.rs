@@ -1,97 +1,80 @@
-//! Secrets by the words in front of them: `token: x`, `--password x`.
+//! Secrets by the words in front of them: `token: x`, `--password x`, `name: API_KEY, value: x`.
+
+use regex::{Error, Regex};
 
 use super::REDACTED;
 
-/// Keys whose values nobody but their owner may see. A dash stands for one, for an underscore, or for
-/// nothing: `clientKeyData`.
-const SECRETS: [&str; 15] = [
-    "token",
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "secret-key",
-    "access-key",
-    "authorization",
-    "credential",
-    "credentials",
-    "client-key-data",
-    "private-key",
-    "api-key",
-    "signature",
-];
+/// Words of secrets, wherever they are in a key: `AWS_SECRET_ACCESS_KEY`, `clientKeyData`.
+const WORDS: &str = "token|passw(?:or)?d|passphrase|pwd|secret|credential|signature|authorization\
+    |dockercfg|dockerconfigjson|(?:secret|access|private|api)[-_. ]?key\
+    |client[-_. ]?key[-_. ]?data";
+/// Those that other words have in them, such as `compass`, are words by themselves: `MYSQL_PASS`,
+/// `basicAuth`.
+const SHORT: &str = "(?:^|[^a-z])(?:pass|auth|sig)|(?-i:[a-z](?:Pass|Auth|Sig))";
+/// Between a key and its value, or a name and what it names.
+const IS: &str = r#"["'\\\s]*[:=]"#;
 
-/// What became of a secret's value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Value {
-    /// There is no secret, or its value is taken out.
-    Gone,
-    /// It is on the next lines.
-    Follows,
+/// What is known of a value by the words around it.
+pub(super) struct Keys {
+    /// A key, as far as its value.
+    key: Regex,
+    /// A key that is called by a name of its own, and the name is that of a secret.
+    name: Regex,
+    /// Beside such a name, as far as the value.
+    value: Regex,
 }
 
-/// The line without what is behind the first key of a secret: all of that may belong to it.
-pub(super) fn redacted(line: &str) -> (String, Value) {
-    let Some(at) = value_of(line) else {
-        return (line.to_owned(), Value::Gone);
-    };
-    let value = line[at..].trim();
-    // `|` and `>`, with what YAML allows behind them, say that a value follows; so do brackets.
-    let is_text = value.starts_with(['|', '>']) && value.len() <= 3;
-    let is_block = is_text || matches!(value, "{" | "[");
-    let follows = if is_block || value.is_empty() {
-        Value::Follows
-    } else {
-        Value::Gone
-    };
-    if value.is_empty() {
-        return (line.to_owned(), follows);
+impl Keys {
+    pub(super) fn new() -> Result<Self, Error> {
+        let word = format!("(?:{WORDS}|{SHORT})s?");
+        // The value of a flag may be the next word.
+        let flag = format!(r#"(?:^|[\s"'])-[-\w]*(?:{word})(?:["'],|\s)"#);
+        // The kernel has numbers of this name; those of HTTP have names.
+        let cookie = format!(r#"(?<cookie>cookie{IS})["'\\\s]*[^"'\\\s,=]+="#);
+        let key = format!("(?i)(?:{word}){IS}|{flag}|{cookie}");
+        let name = format!(r#"(?i)\bname{IS}["'\\\s]*[-.\w]*?(?:{word})(?:[^a-z]|$)"#);
+        Ok(Self {
+            key: Regex::new(&key)?,
+            name: Regex::new(&name)?,
+            value: Regex::new(&format!("(?i)\\bvalue{IS}"))?,
+        })
     }
-    (format!("{} {REDACTED}", &line[..at]), follows)
-}
 
-/// Where the first value of a secret begins.
-fn value_of(line: &str) -> Option<usize> {
-    let places = line.char_indices().flat_map(|(at, _)| {
-        let ends = SECRETS.iter().filter_map(move |key| end_of(key, line, at));
-        ends.filter_map(move |end| value_behind(line, at, end))
-    });
-    places.min()
-}
-
-/// Where a key ends that begins here.
-fn end_of(key: &str, line: &str, at: usize) -> Option<usize> {
-    let mut rest = line.as_bytes()[at..].iter().peekable();
-    let mut len = 0;
-    for wanted in key.bytes() {
-        let found = rest.peek().map(|byte| byte.to_ascii_lowercase());
-        let is_found = found == Some(wanted) || wanted == b'-' && found == Some(b'_');
-        if is_found {
-            rest.next();
-            len += 1;
-        } else if wanted != b'-' {
-            return None;
+    /// The text without values: all that is behind a key in its line, and the lines below that are
+    /// farther in.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        // The columns in front of the last line's key.
+        let mut key: Option<usize> = None;
+        let mut was_named = false;
+        for line in text.split_inclusive('\n') {
+            let (line, newline) = line.split_at(line.trim_end_matches(['\n', '\r']).len());
+            let indent = line.len() - line.trim_start_matches([' ', '\t', '-']).len();
+            if key.is_some_and(|of| indent > of || line.trim().is_empty()) {
+                continue;
+            }
+            let is_named = self.name.is_match(line);
+            let value = self.value_of(line, is_named || was_named);
+            (key, was_named) = (value.map(|_| indent), is_named);
+            match value {
+                Some(at) if !line[at..].trim().is_empty() => {
+                    out.extend([line[..at].trim_end(), " ", REDACTED]);
+                }
+                _ => out.push_str(line),
+            }
+            out.push_str(newline);
         }
+        out
     }
-    Some(at + len)
-}
 
-/// A value is behind a colon or an equals sign, which may be behind quotation marks; that of a flag
-/// may be the next word.
-fn value_behind(line: &str, at: usize, end: usize) -> Option<usize> {
-    let rest = &line[end..];
-    let is_filler = |c: char| matches!(c, '"' | '\'' | '\\' | ' ');
-    let behind = rest.trim_start_matches(is_filler);
-    if behind.starts_with([':', '=']) {
-        return Some(end + (rest.len() - behind.len()) + 1);
+    /// Where the first value of a secret begins.
+    fn value_of(&self, line: &str, is_named: bool) -> Option<usize> {
+        let behind = self.key.captures(line);
+        let behind = behind.and_then(|found| found.name("cookie").or(found.get(0)));
+        let beside = self.value.find(line).filter(|_| is_named);
+        let all = [behind, beside].into_iter().flatten();
+        all.map(|found| found.end()).min()
     }
-    let word = line[..at]
-        .rsplit([' ', '"', '\''])
-        .next()
-        .unwrap_or_default();
-    let is_flag = word.starts_with("--") && rest.starts_with(' ');
-    is_flag.then_some(end)
 }
 
 #[cfg(test)]
@@ -100,6 +83,7 @@ mod tests {
 
     #[test]
     fn keys_are_known_in_each_spelling() {
+        let keys = Keys::new().unwrap();
         for (line, expected) in [
             ("client-key-data: LS0t", "client-key-data: REDACTED"),
             ("clientKeyData: LS0t", "clientKeyData: REDACTED"),
@@ -115,14 +99,25 @@ mod tests {
                 "lb-agent --bearer-token abc",
                 "lb-agent --bearer-token REDACTED",
             ),
+            ("[\"--password\", \"abc\"]", "[\"--password\", REDACTED"),
+            (".dockerconfigjson: eyJh", ".dockerconfigjson: REDACTED"),
+            (".dockercfg: eyJh", ".dockercfg: REDACTED"),
+            ("\"auth\": \"dXNl\"", "\"auth\": REDACTED"),
+            ("basicAuth: dXNl", "basicAuth: REDACTED"),
+            ("Cookie: a=b; c=d", "Cookie: REDACTED"),
+            ("Set-Cookie: 12=b", "Set-Cookie: REDACTED"),
+            ("https://h/x?a=b&sig=c%3D", "https://h/x?a=b&sig= REDACTED"),
+            ("MYSQL_PASS=x", "MYSQL_PASS= REDACTED"),
+            ("tokens: [x]", "tokens: REDACTED"),
+            ("apiKeys: [x]", "apiKeys: REDACTED"),
+            ("api key: x", "api key: REDACTED"),
+            ("ssl.private.key=x", "ssl.private.key= REDACTED"),
             ("a token of x", "a token of x"),
             ("secretName: web", "secretName: web"),
             ("\"cookie\": 4026", "\"cookie\": 4026"),
+            ("{\"cookie\":4026,\"a\":1}", "{\"cookie\":4026,\"a\":1}"),
         ] {
-            assert_eq!(redacted(line), (expected.to_owned(), Value::Gone));
-        }
-        for line in ["token: |", "token: >-", "token:", "\"secret\": {"] {
-            assert_eq!(redacted(line).1, Value::Follows, "{line}");
+            assert_eq!(keys.redacted(line), expected);
         }
     }
 }

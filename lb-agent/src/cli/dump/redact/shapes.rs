@@ -1,96 +1,74 @@
 //! Secrets by their shape, wherever they are.
 
+use regex::{Captures, Error, Regex};
+
 use super::REDACTED;
 
-/// Base64 of `-----BEGIN `, which a whole file in PEM begins with; and how it goes on for a
-/// certificate, which is public.
-const PEM: &str = "LS0tLS1CRUdJTi";
-const CERTIFICATE: &str = "BDRVJUSUZJQ0FUR";
-/// Schemes of `Authorization`, in lower case.
-const BEARER: &str = "bearer ";
-const BASIC: &str = "basic ";
+/// What a secret looks like; its group `secret` is taken out, if it is one.
+type Shape = (&'static str, IsSecret);
+type IsSecret = fn(&str) -> bool;
 
-/// The line without its secrets.
-pub(super) fn redacted(line: &str) -> String {
-    let line = without(line, |rest| {
-        let is_key = rest.starts_with(PEM) && !rest[PEM.len()..].starts_with(CERTIFICATE);
-        is_key.then(|| {
-            (
-                0,
-                len_of(rest, |c| c.is_ascii_alphanumeric() || "+/=".contains(c)),
-            )
+const SHAPES: [Shape; 6] = [
+    // A JSON web token is three parts of base64, or five of an encrypted one, the first of which
+    // begins with `{"`.
+    (r"(?<secret>eyJ[-\w]*(?:\.[-\w]*){2,4})", |_| true),
+    // A bootstrap token of Kubernetes; an escaped end of a line may be in front of it.
+    (
+        r"(?:\b|\\[nrt]|\\u[0-9a-f]{4}|%[0-9A-Fa-f]{2})(?<secret>[a-z0-9]{6}\.[a-z0-9]{16})\b",
+        has_digit,
+    ),
+    // What `Authorization` has behind its scheme. Other words may stand there, too.
+    (
+        r#"(?i)\bbearer(?:%20|[ \t"'\\:=])+(?<secret>[-\w.~+/=]+)"#,
+        |word| word != "token",
+    ),
+    (
+        r#"(?i)\b(?:basic|negotiate|ntlm|token)(?:%20|[ \t"'\\:=])+(?<secret>[-\w.~+/=]{8,})"#,
+        |word| has_digit(word) || word.contains(|c: char| c.is_ascii_uppercase()),
+    ),
+    // `user:password` of a URL. A password may have what else ends a host, but a port is a number.
+    (
+        r#"://(?<secret>[^\s"'<>/?#]*|[^\s"'<>/?#:\[]*:[^\s"'<>/?#]*[^\d\s"'<>/?#][^\s"'<>]*)@"#,
+        |_| true,
+    ),
+    // The same of curl.
+    (
+        r#"(?:^|[\s"'])(?:-u|--user|--proxy-user)["']?[\s,=]+(?<secret>"[^"]*:[^"]*"|'[^']*:[^']*'|[^\s"']+:[^\s"']*)"#,
+        |_| true,
+    ),
+];
+
+/// All of them.
+pub(super) struct Shapes(Vec<(Regex, IsSecret)>);
+
+impl Shapes {
+    pub(super) fn new() -> Result<Self, Error> {
+        let all = SHAPES.into_iter();
+        let all = all.map(|(shape, is_secret)| Ok((Regex::new(shape)?, is_secret)));
+        all.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The text without secrets.
+    pub(super) fn redacted(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, (shape, is_secret)| {
+            let replaced = shape.replace_all(&text, |found: &Captures<'_>| {
+                let whole = &found[0];
+                match found.name("secret") {
+                    Some(secret) if is_secret(secret.as_str()) => {
+                        let begin = found.get(0).map_or(0, |whole| whole.start());
+                        let (from, to) = (secret.start() - begin, secret.end() - begin);
+                        format!("{}{REDACTED}{}", &whole[..from], &whole[to..])
+                    }
+                    _ => whole.to_owned(),
+                }
+            });
+            replaced.into_owned()
         })
-    });
-    let line = without(&line, user_of_url);
-    let line = without(&line, behind_scheme);
-    let words = line.split_inclusive(|c: char| !is_of_token(c));
-    words.map(of_word).collect()
-}
-
-/// Takes out what is found at any place: from where and to where, from the place on.
-fn without(line: &str, secret: impl Fn(&str) -> Option<(usize, usize)>) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(next) = rest.chars().next() {
-        let (kept, len) = match secret(rest) {
-            Some((from, to)) => {
-                out.push_str(&rest[..from]);
-                (REDACTED, to)
-            }
-            None => (&rest[..next.len_utf8()], next.len_utf8()),
-        };
-        out.push_str(kept);
-        rest = &rest[len..];
     }
-    out
 }
 
-fn len_of(text: &str, is_part: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !is_part(c)).unwrap_or(text.len())
-}
-
-/// `user:password` of `scheme://user:password@host`.
-fn user_of_url(rest: &str) -> Option<(usize, usize)> {
-    let from = "://".len();
-    let authority = rest.strip_prefix("://")?;
-    let ends = |c: char| c.is_whitespace() || "/?#\"'<>".contains(c);
-    let authority = &authority[..len_of(authority, |c| !ends(c))];
-    authority.rfind('@').map(|at| (from, from + at))
-}
-
-/// A credential behind its scheme. Words stand behind `basic` too, and they are in lower case.
-fn behind_scheme(rest: &str) -> Option<(usize, usize)> {
-    let is_at = |scheme: &&str| {
-        let begin = rest.get(..scheme.len());
-        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
-    };
-    let from = [BEARER, BASIC].iter().find(|scheme| is_at(scheme))?.len();
-    let word = &rest[from..];
-    let len = len_of(word, |c| c.is_ascii_alphanumeric() || "-._~+/=".contains(c));
-    let is_secret = is_at(&BEARER) || word[..len].contains(|c: char| !c.is_ascii_lowercase());
-    (len > 0 && is_secret).then_some((from, from + len))
-}
-
-fn is_of_token(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.".contains(c)
-}
-
-/// A JSON web token is three parts of base64, or five of an encrypted one, the first of which begins
-/// with `{"`; a bootstrap token of Kubernetes is 6 and 16 letters and digits.
-fn of_word(word: &str) -> String {
-    let token = word.trim_end_matches(|c| !is_of_token(c));
-    let is_web_token = token.starts_with("eyJ") && token.matches('.').count() >= 2;
-    let is_bootstrap_token = token.split_once('.').is_some_and(|(id, secret)| {
-        let mut all = id.chars().chain(secret.chars());
-        id.len() == 6
-            && secret.len() == 16
-            && all.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && secret.contains(|c: char| c.is_ascii_digit())
-    });
-    if is_web_token || is_bootstrap_token {
-        return format!("{REDACTED}{}", &word[token.len()..]);
-    }
-    word.to_owned()
+fn has_digit(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -99,6 +77,7 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_their_shape() {
+        let shapes = Shapes::new().unwrap();
         for (line, expected) in [
             (
                 "curl -H \"x: Bearer aB3-d.e/f=\" y",
@@ -116,18 +95,47 @@ mod tests {
                 "http://REDACTED@h and ftp://REDACTED@h",
             ),
             ("https://10.0.0.1:6443/x a@b", "https://10.0.0.1:6443/x a@b"),
-            ("key LS0tLS1CRUdJTiBFQyBQUklW+a/b== x", "key REDACTED x"),
-            (
-                "ca LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0= x",
-                "ca LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0= x",
-            ),
             ("eyJhbGci.eyJp.c2ln", "REDACTED"),
             ("eyJhbGci.a.b.c.d", "REDACTED"),
             ("(07401b.f395accd246ae52d)", "(REDACTED)"),
+            (
+                "m\": \"x\\neyJhbGci.eyJpc3Mi.c2ln\"",
+                "m\": \"x\\nREDACTED\"",
+            ),
+            ("Bearer%20eyJhbGci.eyJp.c2ln", "Bearer%20REDACTED"),
+            ("jwt-eyJhbGci.a.b", "jwt-REDACTED"),
+            ("it is 07401b.f395accd246ae52d.", "it is REDACTED."),
+            ("x\\n07401b.f395accd246ae52d y", "x\\nREDACTED y"),
+            ("x%2007401b.f395accd246ae52d", "x%20REDACTED"),
+            ("kube-07401b.f395accd246ae52d", "kube-REDACTED"),
+            (
+                "web1707401b.f395accd246ae52d",
+                "web1707401b.f395accd246ae52d",
+            ),
+            ("Bearer  abc", "Bearer  REDACTED"),
+            ("Bearer \\\"abc\\\"", "Bearer \\\"REDACTED\\\""),
+            ("bearer%20abc", "bearer%20REDACTED"),
+            ("Token 9944b09199c62bcf", "Token REDACTED"),
+            ("Negotiate YIIabc==, x", "Negotiate REDACTED, x"),
+            ("https://u:p/ss@h x", "https://REDACTED@h x"),
+            ("https://u:p?s#s@h/x", "https://REDACTED@h/x"),
+            (
+                "https://h:80/a@b https://[fd00::1]:80/a@b",
+                "https://h:80/a@b https://[fd00::1]:80/a@b",
+            ),
+            ("curl -u u:p https://h", "curl -u REDACTED https://h"),
+            ("curl -u \"u:p q\" h", "curl -u REDACTED h"),
+            (
+                "curl --user=u:p --proxy-user u:p",
+                "curl --user=REDACTED --proxy-user REDACTED",
+            ),
+            ("[\"-u\", \"u:p\"]", "[\"-u\", REDACTED]"),
+            ("-u user --user-agent a:b", "-u user --user-agent a:b"),
+            ("a token of x", "a token of x"),
             ("docker.internalnetworks", "docker.internalnetworks"),
             ("ünïcode ://", "ünïcode ://"),
         ] {
-            assert_eq!(redacted(line), expected);
+            assert_eq!(shapes.redacted(line.to_owned()), expected);
         }
     }
 }
