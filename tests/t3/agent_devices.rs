@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
+use lb_sys::Xdp;
 use testbed::{
     agent::{CHANGE, Start},
     agent_output,
@@ -48,6 +49,36 @@ fn native_xdp_is_demanded_in_vain_and_the_agent_refuses() -> Result<()> {
     // And with the remedy.
     let remedy = Start::new().args(&["--attach-xdp", "br9"]);
     bed.agent = Some(remedy.on(&bed.node)?);
+    Ok(())
+}
+
+#[test]
+fn a_device_that_runs_the_xdp_program_of_another_process_is_said_to_be_taken() -> Result<()> {
+    let mut bed = OneNode::with(Start::new(), |node| vec![one_node::web(node)])?;
+    bed.agent.take().context("it runs")?.stop()?;
+    bed.node
+        .run(&["ip", "link", "add", "one0", "type", "veth", "peer", "two0"])?;
+    let other = lb_sys::xdp_pass()?;
+    let _link = bed.node.block(|| {
+        let ifindex = nix::net::if_::if_nametoindex("one0")?;
+        Ok(lb_sys::create_xdp(&other, ifindex, Xdp::Native)?)
+    })?;
+    let mut agent = Start::new().xdp("one0").without_waiting(&bed.node)?;
+    ensure!(!agent.wait_end()?.success(), "it started");
+    let said = agent.log()?;
+    let problem = "device one0 has an XDP program of another process";
+    for words in [problem, "bpftool net show dev one0", "--xdp-mode auto"] {
+        ensure!(said.contains(words), "{words} is not in {said}");
+    }
+    ensure!(!said.contains("no native XDP"), "{said}");
+    let start = Start::new().args(&["--attach-xdp", "one0"]);
+    bed.agent = Some(start.on(&bed.node)?);
+    let said = bed.agent.as_ref().context("it runs")?.log()?;
+    let mut warnings = said.lines().filter(|line| line.contains("WARN"));
+    ensure!(
+        warnings.any(|l| l.contains(problem) && l.contains("tc takes its place")),
+        "{said}"
+    );
     Ok(())
 }
 

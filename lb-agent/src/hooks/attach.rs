@@ -1,7 +1,7 @@
 //! Programs on their hooks, and kept there as devices come and go. An existing link is swapped in
 //! place, so that no hook is ever without a program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Error, Result};
 use aya::{Ebpf, programs::Program};
@@ -23,7 +23,7 @@ use crate::{
         dir::{BpfDir, unpin},
         pinned::{self, Access},
     },
-    model::{Device, VethPair},
+    model::{Device, NoXdp, VethPair},
     settings::values::XdpMode,
     sockets::{
         agent,
@@ -54,8 +54,8 @@ pub struct Attachments {
     pub(super) links: Links,
     /// Names of pins of what [`Attachments::verify`] found lost and is not back yet.
     pub(super) lost: BTreeSet<String>,
-    /// Interface indices on which XDP could not be attached: logged once.
-    without_xdp: BTreeSet<u32>,
+    /// Interface indices on which XDP could not be attached, and why: logged once.
+    without_xdp: BTreeMap<u32, NoXdp>,
     /// Through the iterator program, once it is attached.
     records: Option<Records>,
     /// `lb0`, if it exists.
@@ -79,7 +79,7 @@ impl Attachments {
             xdp_table: XdpTable::open(dir)?,
             links: Links::new(dir),
             lost: BTreeSet::new(),
-            without_xdp: BTreeSet::new(),
+            without_xdp: BTreeMap::new(),
             records: None,
             lb0: Vec::new(),
             lb0_peer: Vec::new(),
@@ -119,10 +119,10 @@ impl Attachments {
         })
     }
 
-    /// Whether XDP was wanted on this device and its driver has none.
+    /// Why this device, on which XDP was wanted, is left to tc; `None` if it is not.
     #[must_use]
-    pub fn lacks_xdp(&self, ifindex: u32) -> bool {
-        self.without_xdp.contains(&ifindex)
+    pub fn no_xdp(&self, ifindex: u32) -> Option<NoXdp> {
+        self.without_xdp.get(&ifindex).copied()
     }
 
     /// The cgroup that the socket programs run in.
@@ -287,7 +287,7 @@ impl Attachments {
     fn attach_xdp(&mut self, spec: &Spec, device: &Device) -> Result<()> {
         let name = device_pin(spec.name, &device.name, device.ifindex);
         let ifindex = device.ifindex;
-        if self.links.is_current(&name) || self.without_xdp.contains(&ifindex) {
+        if self.links.is_current(&name) || self.without_xdp.contains_key(&ifindex) {
             return Ok(());
         }
         let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
@@ -301,15 +301,18 @@ impl Attachments {
                 Ok(())
             }
             (Err(e), XdpMode::Auto) => {
-                let error = format!("{e:#}");
-                tracing::warn!(device = device.name, error, "no native XDP, tc takes its place");
-                self.without_xdp.insert(ifindex);
+                let why = no_xdp(&e);
+                let (error, problem) = (format!("{e:#}"), why.problem(&device.name));
+                tracing::warn!(error, "{problem}; tc takes its place");
+                self.without_xdp.insert(ifindex, why);
                 Ok(())
             }
-            (Err(e), XdpMode::Native) => Err(e.context(format!(
-                "device {} cannot run XDP natively, which --xdp-mode native demands: take it out of --attach-xdp, or start with --xdp-mode auto, which leaves it to tc",
-                device.name
-            ))),
+            (Err(e), XdpMode::Native) => {
+                let problem = no_xdp(&e).problem(&device.name);
+                Err(e.context(format!(
+                    "{problem}, or start with --xdp-mode auto instead of native, which leaves it to tc"
+                )))
+            }
         }
     }
 
@@ -347,8 +350,18 @@ impl Attachments {
             self.links.forget(&name);
         }
         self.without_xdp
-            .retain(|ifindex| devices.iter().any(|d| d.ifindex == *ifindex));
+            .retain(|ifindex, _| devices.iter().any(|d| d.ifindex == *ifindex));
         self.device_table.retain(devices)?;
         self.xdp_table.retain(devices)
+    }
+}
+
+/// What the kernel's refusal of an XDP link means: a program in the same mode is there (EBUSY), or one
+/// in generic mode or on a device above (EEXIST).
+fn no_xdp(error: &Error) -> NoXdp {
+    let errno = error.downcast_ref().and_then(lb_sys::Error::errno);
+    match errno {
+        Some(nix::libc::EBUSY | nix::libc::EEXIST) => NoXdp::Taken,
+        _ => NoXdp::Driver,
     }
 }

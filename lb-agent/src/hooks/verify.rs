@@ -77,7 +77,7 @@ impl Attachments {
 
     /// tc does the work of XDP on a device whose XDP cannot be had.
     fn tc_does(&self, spec: &Spec, device: Option<&Device>) -> bool {
-        spec.hook == Hook::Xdp && device.is_some_and(|d| self.lacks_xdp(d.ifindex))
+        spec.hook == Hook::Xdp && device.is_some_and(|d| self.no_xdp(d.ifindex).is_some())
     }
 
     /// Where the program belongs, each with the name of its pin.

@@ -106,6 +106,30 @@ pub struct Attached {
     pub device: String,
 }
 
+/// Why a device has no XDP program of the agent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoXdp {
+    /// Its driver has no native XDP, or not as the device is set.
+    Driver,
+    /// The device has an XDP program of another process, and there is room for one.
+    Taken,
+}
+
+impl NoXdp {
+    /// What is wrong with the device, and what helps.
+    #[must_use]
+    pub fn problem(self, device: &str) -> String {
+        match self {
+            Self::Driver => format!(
+                "device {device} has no native XDP: see its driver, or take it out of --attach-xdp"
+            ),
+            Self::Taken => format!(
+                "device {device} has an XDP program of another process: stop that one, which `bpftool net show dev {device}` names, or take the device out of --attach-xdp"
+            ),
+        }
+    }
+}
+
 /// What became of programs since they were attached.
 #[derive(Debug, Default)]
 pub struct Verification {

@@ -27,7 +27,7 @@ pub use forwarding::Forwarding;
 pub use key::ObjectKey;
 pub use lb_common::scheduler::Scheduler;
 pub use machine::{
-    Attached, Device, Machine, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
+    Attached, Device, Machine, NoXdp, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
 };
 pub use node::Node;
 pub use passive_health::PassiveHealth;

@@ -8,7 +8,7 @@ use super::{data_path::PinnedMaps, phase::Phase};
 use crate::{
     hooks::attach::Attachments,
     load::Commit,
-    model::{Device, Verification, VethPair},
+    model::{Device, NoXdp, Verification, VethPair},
 };
 
 /// The loaded programs, and what has to be done before the first link runs them.
@@ -22,8 +22,8 @@ pub(super) struct Hooks {
 pub(super) struct AttachReport {
     /// What could not be attached this time, with the name of the device.
     pub(super) problems: Vec<(String, Error)>,
-    /// Devices that were to have XDP and whose driver has none.
-    pub(super) without_xdp: Vec<String>,
+    /// Devices that were to have XDP and are left to tc.
+    pub(super) without_xdp: Vec<(String, NoXdp)>,
     /// The devices of `lb0` if both of its programs run.
     pub(super) lb0: Option<VethPair>,
     /// Programs that were detached by another process and are not attached again.
@@ -71,12 +71,13 @@ impl Hooks {
             let devices: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
             info!(?devices, "programs are attached");
         }
-        let without_xdp = devices
-            .iter()
-            .filter(|d| self.attachments.lacks_xdp(d.ifindex));
+        let without_xdp = devices.iter().filter_map(|device| {
+            let why = self.attachments.no_xdp(device.ifindex)?;
+            Some((device.name.clone(), why))
+        });
         Ok(Some(AttachReport {
             problems,
-            without_xdp: without_xdp.map(|d| d.name.clone()).collect(),
+            without_xdp: without_xdp.collect(),
             lb0: lb0.filter(|pair| self.attachments.serves_lb0(*pair)),
             missing: self.attachments.missing(),
         }))

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::{audits::Drift, kernel, metrics::set, node_events::EventRecorder, once::Once};
 use crate::{
-    model::{Attached, Cluster, Event, Slice, Verification},
+    model::{Attached, Cluster, Event, NoXdp, Slice, Verification},
     settings::values::NodePortAddress,
     sync::Usage,
 };
@@ -139,7 +139,11 @@ impl NodeConditions {
 
     /// Programs that could not be attached this time, each with its device, and devices that were
     /// to have XDP and whose driver has none.
-    pub(crate) fn attached(&mut self, problems: &[(String, Error)], without_xdp: &[String]) {
+    pub(crate) fn attached(
+        &mut self,
+        problems: &[(String, Error)],
+        without_xdp: &[(String, NoXdp)],
+    ) {
         let texts = problems.iter().map(|(_, error)| format!("{error:#}"));
         let (appeared, gone) = self.unattached.update(texts);
         set(&self.metrics.attach_problems, problems.len());
@@ -154,9 +158,10 @@ impl NodeConditions {
         if problems.is_empty() && !gone.is_empty() {
             info!("all programs are attached now");
         }
-        for device in without_xdp {
+        for (device, why) in without_xdp {
             let text = format!(
-                "device {device} has no native XDP: tc does its work, more slowly; take it out of --attach-xdp, or see its driver"
+                "{}; tc does its work, more slowly, until lb-agent starts again",
+                why.problem(device)
             );
             self.recorder.node("NoNativeXdp", "Attach", device, text);
         }
