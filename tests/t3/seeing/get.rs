@@ -52,6 +52,27 @@ fn lists_are_narrowed_by_names_addresses_namespaces_and_labels() -> Result<()> {
 }
 
 #[test]
+fn what_is_there_is_listed_beside_what_is_not() -> Result<()> {
+    let bed = bed()?;
+    let binary = agent::binary()?.display().to_string();
+    let dir = bed.node.bpf_dir().display().to_string();
+    let get = |names: &[&str]| {
+        let words = [&binary, "get", "services", "-o", "name", "--bpf-dir", &dir];
+        bed.node.output(&[&words[..], names].concat())
+    };
+    let some = get(&["nobody", "web", "svc/noone"])?;
+    assert_eq!(some.stdout, "service/default/web\n");
+    assert_eq!(
+        some.stderr,
+        "lb-agent: nothing is found for nobody, svc/noone\n"
+    );
+    assert_eq!(some.status.code(), Some(1));
+    let none = get(&["nobody"])?;
+    assert_eq!((none.stdout.as_str(), none.status.code()), ("", Some(1)));
+    Ok(())
+}
+
+#[test]
 fn every_form_of_output_says_the_same() -> Result<()> {
     let bed = bed()?;
     let verb = |words: &[&str]| agent::verb(&bed.node, &[&["get"], words].concat());

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::{listing::Row, selector::Labels};
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 
 /// How the error begins where nothing has a name or address.
 pub(in crate::cli) const NOTHING: &str = "nothing is found for";
+/// Between names and addresses that nothing has.
+pub(in crate::cli) const BETWEEN: &str = ", ";
 
 /// What the command line asks for.
 pub(super) struct Filter<'a> {
@@ -93,13 +95,12 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Fails for a word that none of the rows answers to.
+    /// Fails for words that none of the rows answers to.
     pub(super) fn require<T>(&self, rows: &[Row<T>]) -> Result<()> {
-        for wanted in &self.wanted {
-            if !rows.iter().any(|row| wanted.admits(row)) {
-                bail!("{NOTHING} {wanted}");
-            }
-        }
+        let is_answered = |wanted: &Wanted| rows.iter().any(|row| wanted.admits(row));
+        let lacking = self.wanted.iter().filter(|wanted| !is_answered(wanted));
+        let lacking: Vec<String> = lacking.map(Wanted::to_string).collect();
+        ensure!(lacking.is_empty(), "{NOTHING} {}", lacking.join(BETWEEN));
         Ok(())
     }
 
@@ -172,15 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_nothing_answers_to_is_named() {
+    fn words_that_nothing_answers_to_are_named() {
         let filter = Filter {
-            wanted: vec![Wanted::parse("svc/nobody")],
+            wanted: ["svc/nobody", "web", "pod/x"].map(Wanted::parse).into(),
             namespace: None,
             labels: None,
         };
         let mut rows = vec![row("shop/web", "10.96.0.1:80", "shop/web-1")];
         filter.retain(&mut rows, &Book::default());
         let error = filter.require(&rows).unwrap_err();
-        assert!(error.to_string().contains("svc/nobody"), "{error}");
+        assert_eq!(error.to_string(), "nothing is found for svc/nobody, pod/x");
     }
 }

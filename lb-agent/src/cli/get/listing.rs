@@ -73,6 +73,8 @@ pub(super) trait Show {
     fn prepare(&mut self, get: &ListArgs, book: &Book) -> Result<()>;
     /// Fails if something that is named is not there. Of what is prepared.
     fn require(&self, get: &ListArgs) -> Result<()>;
+    /// No item is there.
+    fn is_empty(&self) -> bool;
     /// Everything.
     fn text(&self, get: &ListArgs) -> Result<String>;
     /// What is new or different since `before`, and what is gone; `before` becomes the present.
@@ -95,6 +97,10 @@ impl<T: Serialize> Show for Listing<T> {
 
     fn require(&self, get: &ListArgs) -> Result<()> {
         Filter::of(get).require(&self.rows)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     fn text(&self, get: &ListArgs) -> Result<String> {

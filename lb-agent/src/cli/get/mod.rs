@@ -41,8 +41,13 @@ pub fn run(get: &Get) -> Result<()> {
     let dir = BpfDir::at(get.pins.dir());
     let mut list = look(get, &dir)?;
     list.0.prepare(&get.list, &list.1)?;
-    list.0.require(&get.list)?;
+    let lacking = list.0.require(&get.list);
+    // What is there is shown; where nothing is, the error says enough.
+    if lacking.is_err() && list.0.is_empty() {
+        return lacking;
+    }
     let mut reader = write(&list.0.text(&get.list)?)?;
+    lacking?;
     if !get.watch {
         return Ok(());
     }

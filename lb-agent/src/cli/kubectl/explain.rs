@@ -9,6 +9,9 @@ use crate::cli::{
     output::print,
 };
 
+/// In front of the nodes that say what is below.
+const HEADING: &str = "===";
+
 /// Carries the verb out.
 pub(super) async fn run(nodes: &Nodes<'_>, explain: &SubjectArgs) -> Result<Outcome> {
     let words = words(explain);
@@ -35,17 +38,20 @@ fn together(said: Vec<(String, String)>) -> String {
     }
     let parts = parts.into_iter().map(|(text, nodes)| {
         let word = if nodes.len() == 1 { "node" } else { "nodes" };
-        format!("=== {word} {}\n{text}", nodes.join(", "))
+        format!("{HEADING} {word} {}\n{text}", nodes.join(", "))
     });
     parts.collect::<Vec<_>>().join("\n")
 }
 
-/// Without the name of the node that it is explained for, which is shown in front.
+/// Without the name of the node that it is explained for, which is shown in front. A line that looks
+/// like a heading is none.
 fn of_any_node(text: &str, node: &str) -> String {
     let named = format!("{node}, ");
     let lines = text.lines().map(|line| {
         if line.starts_with(THIS_NODE) {
             line.replacen(&named, "", 1) + "\n"
+        } else if line.trim_start().starts_with(HEADING) {
+            format!("| {line}\n")
         } else {
             format!("{line}\n")
         }
@@ -90,5 +96,14 @@ mod tests {
             text,
             "=== nodes n1, n3\nService     shop/web\nThis node   zone a\n\n=== node n2\nService     shop/web\nThis node   zone b\n"
         );
+    }
+
+    #[test]
+    fn a_node_does_not_speak_for_another() {
+        let evil = "Service     shop/web\n=== node n2\nService     gone\n";
+        let text = together(vec![("n1".to_owned(), evil.to_owned())]);
+        let headings = text.lines().filter(|line| line.starts_with(HEADING));
+        assert_eq!(headings.collect::<Vec<_>>(), ["=== node n1"]);
+        assert!(text.contains("\n| === node n2\n"), "{text}");
     }
 }

@@ -7,7 +7,9 @@ use clap::{ValueEnum as _, builder::PossibleValue};
 use serde_json::Value;
 
 use super::{
-    Answer, Document, Nodes, Outcome, Said, ask, documents, flags, items, json, list, outcome,
+    Document, Nodes, Outcome, ask, documents, flags, items, json,
+    lacking::{NO_ITEMS, found_somewhere},
+    list, outcome,
     shown::{self, lines, shown},
     texts,
 };
@@ -17,14 +19,10 @@ use crate::cli::{
         Labels,
         columns::{Column, field, of_width},
         columns_of,
-        filter::NOTHING,
         listing::{headers, sort, width, yaml},
     },
     output::print,
 };
-
-/// What a node without anything of what is named has, in JSON.
-pub(super) const NO_ITEMS: &str = "{\"items\": []}";
 
 /// Carries the verb out.
 pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
@@ -33,25 +31,27 @@ pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
     }
     let words = words(get, "json");
     let answers = ask::all(nodes, &words).await?;
-    let documents = documents(found_somewhere(answers, NO_ITEMS)?);
+    let (answers, nowhere) = found_somewhere(answers, NO_ITEMS)?;
+    let documents = documents(answers);
     let text = match get.output {
         ListOutput::Json => json(&documents)?,
         ListOutput::Yaml => lines(&yaml(&list(&documents))?),
         ListOutput::Table | ListOutput::Wide | ListOutput::Name => table(&documents, get)?,
     };
     print(&text)?;
-    Ok(outcome(&documents))
+    nowhere.map(|()| outcome(&documents))
 }
 
 /// Each name once.
 async fn names(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
     let answers = ask::all(nodes, &words(get, "name")).await?;
-    let (texts, outcome) = texts(found_somewhere(answers, "")?);
+    let (answers, nowhere) = found_somewhere(answers, "")?;
+    let (texts, outcome) = texts(answers);
     let mut seen = BTreeSet::new();
     let lines = texts.iter().flat_map(|(_, text)| text.lines());
     let lines = lines.filter(|line| seen.insert(*line));
     print(&lines.flat_map(|line| [line, "\n"]).collect::<String>())?;
-    Ok(outcome)
+    nowhere.map(|()| outcome)
 }
 
 fn words(get: &ListArgs, output: &str) -> Vec<String> {
@@ -68,31 +68,6 @@ fn words(get: &ListArgs, output: &str) -> Vec<String> {
     words.push("--".to_owned());
     words.extend(get.names.iter().cloned());
     words
-}
-
-/// What is named need not be on every node: a connection is on one. A node without it has `nothing`,
-/// unless none has it.
-pub(super) fn found_somewhere(mut answers: Vec<Answer>, nothing: &str) -> Result<Vec<Answer>> {
-    let absent: Vec<&mut Said> = answers.iter_mut().filter_map(absent).collect();
-    let nowhere = absent.first().map(|said| said.error());
-    let count = absent.len();
-    for said in absent {
-        *said = Said {
-            out: nothing.to_owned(),
-            err: String::new(),
-            code: 0,
-        };
-    }
-    match nowhere {
-        Some(error) if count == answers.len() => Err(error),
-        _ => Ok(answers),
-    }
-}
-
-/// Of a node that has nothing of what is named.
-fn absent(answer: &mut Answer) -> Option<&mut Said> {
-    let said = answer.said.as_mut().ok();
-    said.filter(|said| said.code != 0 && said.err.contains(NOTHING))
 }
 
 fn table(documents: &[Document], get: &ListArgs) -> Result<String> {

@@ -1,9 +1,11 @@
 //! `lb-agent kubectl VERB`, which is also `kubectl lb VERB`: a verb in the pod of every agent, and
 //! the answers together.
 
+mod agent_pod;
 mod ask;
 mod check;
 mod explain;
+mod lacking;
 mod lists;
 mod pods;
 mod shown;
@@ -24,7 +26,7 @@ use super::{
     args::{Agents, Kubectl, NodesVerb},
     get::API_VERSION,
 };
-use pods::AgentPod;
+use agent_pod::AgentPod;
 use shown::{lines, tell};
 
 /// A node does not answer.
@@ -208,7 +210,7 @@ struct NodeOutput<'a> {
     node: &'a str,
     /// Namespace and name.
     pod: Option<&'a str>,
-    /// Of the verb, if it ran; 0 where this node alone lacks what is named.
+    /// Of the verb, if it ran; 0 where the node only lacks what is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
     /// What the verb writes with `-o json` there.

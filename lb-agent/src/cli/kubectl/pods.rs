@@ -1,27 +1,18 @@
 //! The agents' pods: one for each node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
-use super::Nodes;
+use super::{Nodes, agent_pod::AgentPod};
 
-/// Of the chart, where the pod does not say.
-const CONTAINER: &str = "agent";
-/// Which container a command runs in if none is named.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-
-/// A pod of an agent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct AgentPod {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) container: String,
-    /// Why nothing can run in it.
-    pub(super) unfit: Option<String>,
-}
+/// So many pods that are no agents are named.
+const NAMED: usize = 5;
 
 /// The agents that are to be asked, by node.
 pub(super) async fn find(nodes: &Nodes<'_>) -> Result<BTreeMap<String, Result<AgentPod>>> {
@@ -37,37 +28,27 @@ pub(super) async fn find(nodes: &Nodes<'_>) -> Result<BTreeMap<String, Result<Ag
         .await
         .with_context(|| format!("the API server has not answered in {:?}", agents.timeout))?
         .context("list the agents' pods")?;
-    let found = by_node(pods.items)?;
-    ensure!(
-        !found.is_empty(),
-        "no pod of a DaemonSet with the labels {} is on its node's network in {}: see --agent-selector and --agent-namespace",
-        agents.agent_selector,
-        match &agents.agent_namespace {
+    let found = by_node(&pods.items)?;
+    if found.is_empty() {
+        let place = match &agents.agent_namespace {
             Some(namespace) => format!("namespace {namespace}"),
             None => "any namespace".to_owned(),
-        }
-    );
+        };
+        bail!(
+            "no pod of a DaemonSet with the labels {} is on its node's network in {place}{}: see --agent-selector and --agent-namespace",
+            agents.agent_selector,
+            left_out(&pods.items)
+        );
+    }
     Ok(chosen(found, &agents.node))
 }
 
-/// Of several on a node, such as during an update, the one that commands can run in.
-///
-/// Whoever may make pods may give them the agents' labels. An agent is of a DaemonSet (Kubernetes
-/// removes a pod that claims one that does not own it) and on its node's network, which is not for
-/// everybody; and agents in two namespaces are those of two owners, who are not mixed.
-fn by_node(pods: Vec<Pod>) -> Result<BTreeMap<String, AgentPod>> {
+/// Of several on a node, such as during an update, the one that commands can run in. Agents in two
+/// namespaces are those of two owners, who are not mixed.
+fn by_node(pods: &[Pod]) -> Result<BTreeMap<String, AgentPod>> {
     let mut found: BTreeMap<String, AgentPod> = BTreeMap::new();
     let mut namespaces = BTreeSet::new();
-    for pod in pods {
-        if !is_of_daemon_set(&pod) {
-            continue;
-        }
-        let spec = pod.spec.clone().unwrap_or_default();
-        // One without a node waits to be placed.
-        let (Some(node), Some(true)) = (spec.node_name, spec.host_network) else {
-            continue;
-        };
-        let pod = agent(&pod);
+    for (node, pod) in pods.iter().filter_map(|pod| AgentPod::of(pod).ok()) {
         namespaces.insert(pod.namespace.clone());
         match found.get(&node) {
             Some(known) if known.unfit.is_none() || pod.unfit.is_some() => {}
@@ -82,25 +63,20 @@ fn by_node(pods: Vec<Pod>) -> Result<BTreeMap<String, AgentPod>> {
     Ok(found)
 }
 
-fn is_of_daemon_set(pod: &Pod) -> bool {
-    let mut owners = pod.owner_references().iter();
-    owners.any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
-}
-
-fn agent(pod: &Pod) -> AgentPod {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    let unfit = match phase {
-        _ if pod.metadata.deletion_timestamp.is_some() => Some("is ending".to_owned()),
-        Some("Running") => None,
-        other => Some(format!("is {}", other.unwrap_or("in no phase"))),
-    };
-    let default = pod.annotations().get(DEFAULT_CONTAINER);
-    AgentPod {
-        namespace: pod.namespace().unwrap_or_default(),
-        name: pod.name_any(),
-        container: default.map_or(CONTAINER, String::as_str).to_owned(),
-        unfit,
+/// Pods with the agents' labels that are none, and why: ` (NAMESPACE/NAME is …, …)`.
+fn left_out(pods: &[Pod]) -> String {
+    let mut all = pods.iter().filter_map(|pod| {
+        let why = AgentPod::of(pod).err()?;
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        Some(format!("{namespace}/{name} {why}"))
+    });
+    let mut text = all.by_ref().take(NAMED).collect::<Vec<_>>().join(", ");
+    match all.count() {
+        0 if text.is_empty() => return text,
+        0 => {}
+        more => drop(write!(text, ", and {more} more")),
     }
+    format!(" ({text})")
 }
 
 /// Those of these nodes, or all.
@@ -165,7 +141,7 @@ mod tests {
             [old.clone(), new.clone(), waiting.clone()],
             [waiting, new, old],
         ] {
-            let found = by_node(pods.into()).unwrap();
+            let found = by_node(&pods).unwrap();
             assert_eq!(found["a"].name, "new");
             assert_eq!(found["a"].container, "agent");
             assert_eq!(found["b"].unfit.as_deref(), Some("is Pending"));
@@ -180,7 +156,7 @@ mod tests {
         let agent = pod("agent", "a", "Running", false);
         let mut tenants = pod("agent-0", "a", "Running", false);
         tenants.metadata.namespace = Some("shop".to_owned());
-        let error = by_node(vec![tenants.clone(), agent.clone()]).unwrap_err();
+        let error = by_node(&[tenants.clone(), agent.clone()]).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(" lb, shop: name") && error.contains("--agent-namespace"));
         let mut alone = tenants.clone();
@@ -188,14 +164,35 @@ mod tests {
         let mut replica = tenants.clone();
         let owners = replica.metadata.owner_references.iter_mut().flatten();
         owners.for_each(|owner| "ReplicaSet".clone_into(&mut owner.kind));
-        for pod in [alone, replica] {
-            assert!(by_node(vec![pod]).unwrap().is_empty());
+        let mut other_group = tenants.clone();
+        let owners = other_group.metadata.owner_references.iter_mut().flatten();
+        owners.for_each(|owner| "example.com/v1".clone_into(&mut owner.api_version));
+        for pod in [alone, replica, other_group] {
+            assert!(by_node(&[pod]).unwrap().is_empty());
         }
         for network in [Some(false), None] {
             tenants.spec.as_mut().unwrap().host_network = network;
-            let found = by_node(vec![tenants.clone(), agent.clone()]).unwrap();
+            let found = by_node(&[tenants.clone(), agent.clone()]).unwrap();
             assert_eq!(found["a"].namespace, "lb");
-            assert!(by_node(vec![tenants.clone()]).unwrap().is_empty());
+            assert!(by_node(&[tenants.clone()]).unwrap().is_empty());
         }
+    }
+    #[test]
+    fn pods_that_are_no_agents_are_named_with_the_reason() {
+        let mut pods = vec![
+            pod("a", "n", "Running", false),
+            pod("b", "n", "Running", false),
+            pod("c", "n", "Running", false),
+        ];
+        pods[0].metadata.owner_references = None;
+        pods[1].spec.as_mut().unwrap().host_network = None;
+        pods[2].spec.as_mut().unwrap().node_name = None;
+        assert_eq!(
+            left_out(&pods),
+            " (lb/a is of no DaemonSet, lb/b is not on its node's network, lb/c is on no node)"
+        );
+        let many = vec![pods[0].clone(); NAMED + 2];
+        assert!(left_out(&many).ends_with(", and 2 more)"));
+        assert_eq!(left_out(&[]), "");
     }
 }

@@ -4,23 +4,29 @@ use std::fmt::Write as _;
 
 use crate::cli::get::{columns, listing::Headers};
 
-/// A text without control characters, such as those that move a terminal's cursor: a node may say
-/// anything.
+/// Characters that move a terminal's cursor, change the direction of a text or are not seen.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || c.escape_debug().nth(1) == Some('u')
+}
+
+/// A text without hidden characters: a node may say anything.
 pub(super) fn shown(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+    text.replace(is_hidden, "\u{fffd}")
 }
 
 /// The same of several lines.
 pub(super) fn lines(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+    text.replace(|c: char| is_hidden(c) && c != '\n', "\u{fffd}")
 }
 
-/// JSON in which control characters are escaped: those that its grammar lets stand, too.
+/// JSON in which hidden characters are escaped: those that its grammar lets stand, too.
 pub(super) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        if is_hidden(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }
@@ -52,6 +58,31 @@ fn told(node: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_hidden_in_what_a_node_says() {
+        // A direction, a space of no width, the end of a line, a tag, and what is like a space.
+        for hidden in [
+            "\u{202e}",
+            "\u{2066}",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{2028}",
+            "\u{e0041}",
+            "\u{a0}",
+        ] {
+            let text = format!("a{hidden}b\n");
+            assert_eq!(lines(&text), "a\u{fffd}b\n", "{text:?}");
+            let value = serde_json::json!([text]);
+            let escaped = json(&value.to_string());
+            assert!(!escaped.contains(hidden), "{escaped:?}");
+            let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
+            assert_eq!(read, value);
+        }
+        let seen = "ünï 名前 'a' \"b\" \\u €\n";
+        assert_eq!(lines(seen), seen);
+        assert_eq!(json(seen), seen);
+    }
 
     #[test]
     fn nothing_that_a_node_says_moves_the_cursor() {

@@ -79,14 +79,16 @@ fn what_several_nodes_miss_is_one_line() {
 fn what_is_on_one_node_alone_is_absent_on_no_node() {
     let absent = |node| answer(node, 1, "", &format!("lb-agent: {NOTHING} x\n"));
     let found = || answer("a", 0, "flow/x\n", "");
-    let named = lists::found_somewhere(vec![found(), absent("b")], "").unwrap();
+    let (named, nowhere) = lacking::found_somewhere(vec![found(), absent("b")], "").unwrap();
+    assert!(nowhere.is_ok());
     let (texts, outcome) = texts(named);
     let lines: Vec<&str> = texts.iter().flat_map(|(_, text)| text.lines()).collect();
     assert_eq!((lines, outcome), (vec!["flow/x"], Outcome::Good));
-    let json = lists::found_somewhere(vec![absent("b"), silent("c")], lists::NO_ITEMS).unwrap();
+    let answers = vec![absent("b"), silent("c")];
+    let (json, _) = lacking::found_somewhere(answers, lacking::NO_ITEMS).unwrap();
     let documents = documents(json);
     assert_eq!(documents[0].output.as_ref().unwrap(), &json!({"items": []}));
     assert_eq!(documents[1].code, None);
-    let error = lists::found_somewhere(vec![absent("b"), absent("c")], "").err();
+    let error = lacking::found_somewhere(vec![absent("b"), absent("c")], "").err();
     assert_eq!(error.unwrap().to_string(), format!("{NOTHING} x"));
 }
