@@ -21,6 +21,7 @@ pub mod netfilter;
 pub mod netlink;
 pub mod node;
 pub mod observe;
+pub mod page;
 pub mod plan;
 pub mod quarantine;
 pub mod run;

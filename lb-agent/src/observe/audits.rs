@@ -2,6 +2,7 @@
 
 use std::{mem, sync::atomic::AtomicU64, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -119,11 +120,22 @@ impl AuditReporter {
     }
 }
 
+/// The last audit of each map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastAudit {
+    /// When all maps had been audited; `None`: not yet.
+    pub ended: Option<Timestamp>,
+    /// Each map, with the entries that differed, and those that audits repaired since the start.
+    pub maps: Vec<(&'static str, u64, u64)>,
+}
+
 /// What audits found and did.
-#[derive(Debug)]
-pub(crate) struct AuditMetrics {
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
     duration: Histogram,
     longest: Gauge<f64, AtomicU64>,
+    /// Unix time in seconds; 0: none has ended.
+    last: Gauge<f64, AtomicU64>,
     drift: Family<MapLabels, Gauge>,
     repaired: Family<MapLabels, Counter>,
 }
@@ -135,6 +147,7 @@ impl AuditMetrics {
             // 100 µs to 1.6 s.
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
             longest: Gauge::default(),
+            last: Gauge::default(),
             drift: Family::default(),
             repaired: Family::default(),
         };
@@ -153,6 +166,12 @@ impl AuditMetrics {
             Unit::Seconds,
             audits.longest.clone(),
         );
+        registry.register_with_unit(
+            "audit_last_timestamp",
+            "Unix time of the end of the last audit of all maps; 0: none has ended",
+            Unit::Seconds,
+            audits.last.clone(),
+        );
         registry.register(
             names::MAP_DRIFT,
             "Entries of a map that the last audit found different from what the agent had written",
@@ -166,6 +185,26 @@ impl AuditMetrics {
         audits
     }
 
+    /// What is shown of them.
+    #[must_use]
+    pub fn last(&self) -> LastAudit {
+        let maps = Table::ALL.iter().map(|table| {
+            let map = table.name();
+            let labels = MapLabels { map };
+            let drift = self.drift.get_or_create(&labels).get();
+            let repaired = self.repaired.get_or_create(&labels).get();
+            (map, drift.try_into().unwrap_or_default(), repaired)
+        });
+        let ended = self.last.get();
+        let ended = (ended > 0.0).then(|| SignedDuration::try_from_secs_f64(ended).ok());
+        LastAudit {
+            ended: ended
+                .flatten()
+                .and_then(|since| Timestamp::from_duration(since).ok()),
+            maps: maps.collect(),
+        }
+    }
+
     fn map(&self, table: Table, drift: u64, repaired: u64) {
         let labels = MapLabels { map: table.name() };
         set(&self.drift.get_or_create(&labels), drift);
@@ -175,5 +214,6 @@ impl AuditMetrics {
     fn ended(&self, took: Duration, longest: Duration) {
         self.duration.observe(took.as_secs_f64());
         self.longest.set(longest.as_secs_f64());
+        self.last.set(Timestamp::now().as_duration().as_secs_f64());
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use lb_common::{
+    Reason,
     affinity::{Affinity, AffinityKey},
     flow::{Flow, FlowKey},
     maps::{self, MapSpec},
@@ -67,7 +68,13 @@ impl Kernel {
         config.extend(fill);
     }
 
-    fn fill(&self) -> BTreeMap<&'static str, Fill> {
+    /// How often each reason was counted.
+    pub fn reasons(&self) -> Result<Vec<(Reason, u64)>, MapError> {
+        Stats::open(&self.dir)?.reasons()
+    }
+
+    /// How full each map is; those that connections fill, as of half a minute ago at most.
+    pub fn fill(&self) -> BTreeMap<&'static str, Fill> {
         let mut all = self
             .config
             .lock()
@@ -116,7 +123,7 @@ impl Kernel {
 
 impl Collector for Kernel {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        match Stats::open(&self.dir).and_then(|stats| stats.reasons()) {
+        match self.reasons() {
             Ok(reasons) => {
                 let mut family = encoder.encode_descriptor(
                     "datapath_events",

@@ -2,7 +2,7 @@
 //! Components return reports, and the reporters here turn them into these. Imports no HTTP, and of
 //! the settings the plain values alone.
 
-pub(crate) mod audits;
+pub mod audits;
 mod error_text;
 pub mod event_file;
 pub mod events;

@@ -13,11 +13,11 @@ use kube::Client;
 use lb0::Lb0;
 use machine::Machine;
 use masquerade::Masquerade;
-use metrics::Metrics;
-use observer::{Observer, Scraped};
+use observer::Observer;
 use phase::Phase;
 use quarantine::Quarantines;
 use schedule::Schedule;
+use shown::Shown;
 use snat_ports::Ports;
 use sockets::{
     Sockets,
@@ -38,14 +38,13 @@ use crate::{
     observe::{
         flow_sweeps::FlowSweepReporter,
         health::Health,
-        kernel::Kernel,
         kubeproxy::KubeProxyMetrics,
         metrics::Registries,
         pod_file::PodFile,
         recounts::{RecountMetrics, RecountReporter},
-        service_metrics::ServiceCounters,
         socket_resets::{ResetReporter, metrics::Metrics as ResetMetrics},
     },
+    page::Page,
     plan::PlanConfig,
     serve::{
         http::{self, BindFailure},
@@ -81,6 +80,7 @@ mod phase;
 mod ports;
 mod quarantine;
 mod schedule;
+mod shown;
 mod snat_ports;
 mod sockets;
 mod takeover;
@@ -100,17 +100,14 @@ pub async fn run(config: Config) -> Result<()> {
     dir.link_state(&config.state_dir)?;
 
     let health = Arc::new(Health::new(2 * config.sync_period, jiff::Timestamp::now()));
-    let kernel = Arc::new(Kernel::new(dir.clone()));
-    let mut registries = Registries::new(Box::new(Arc::clone(&kernel)));
-    let services = ServiceCounters::new(dir.clone(), config.service_metrics).map(Arc::new);
-    if let Some(services) = &services {
-        registries
-            .lb()
-            .register_collector(Box::new(Arc::clone(services)));
-    }
-    let scraped = Scraped { kernel, services };
-    let metrics = Metrics::new(&mut registries);
-    let mut bind_failed = serve_all(&config, &health, &metrics.observer.kubeproxy, registries);
+    let Shown {
+        registries,
+        page,
+        metrics,
+        scraped,
+    } = Shown::new(&config, &dir, &health);
+    let counts = &metrics.observer.kubeproxy;
+    let mut bind_failed = serve_all(&config, &health, counts, registries, page);
 
     let pair = lb0::prepare(config.lb0).await;
     let DataPath {
@@ -206,6 +203,7 @@ fn serve_all(
     health: &Arc<Health>,
     counts: &KubeProxyMetrics,
     registries: Registries,
+    page: Page,
 ) -> mpsc::Receiver<anyhow::Error> {
     let (sender, failed) = mpsc::channel(2);
     let failure = if config.bind_hard_fail {
@@ -219,6 +217,7 @@ fn serve_all(
     tokio::spawn(http::metrics(
         config.metrics_address,
         Arc::new(registries),
+        Arc::new(page),
         config.page(),
         failure,
     ));

@@ -36,7 +36,7 @@ use crate::{
         quarantines::QuarantineReporter,
         service_metrics::ServiceCounters,
         snat_ports::SnatPortReporter,
-        sync_report::SyncReporter,
+        sync_report::{Problems, SyncReporter},
     },
     serve::checks::{self, CheckReporter, Desired},
     settings::{Config, values::NodePortAddress},
@@ -50,6 +50,8 @@ const QUEUE: usize = 1024;
 pub(super) struct Scraped {
     pub(super) kernel: Arc<Kernel>,
     pub(super) services: Option<Arc<ServiceCounters>>,
+    /// Of Services that are only partly programmed, as they change.
+    pub(super) problems: watch::Sender<Arc<Problems>>,
 }
 
 /// The reporters of the event loop.
@@ -110,7 +112,7 @@ impl Observer {
         Self {
             ports: PortReporter::new(events.clone(), recorder.clone(), ports),
             quarantines: QuarantineReporter::new(events.clone(), quarantines),
-            syncs: SyncReporter::new(events.clone(), file, syncs, kubeproxy),
+            syncs: SyncReporter::new(events.clone(), scraped.problems, file, syncs, kubeproxy),
             events,
             names: NameKeeper::start(NameFiles::of(&config.state_dir, &config.bpf_dir)),
             conditions: NodeConditions::new(recorder, node),

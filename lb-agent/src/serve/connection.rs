@@ -4,6 +4,8 @@
 use std::{
     convert::Infallible,
     future::pending,
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +13,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request, http::Response};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::Response,
+};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -39,6 +45,29 @@ const SHARED: usize = 4096;
 const PER_SERVER: usize = 512;
 /// Open connections of one server beside the shared ones: no other server can take these.
 const OWN: usize = 16;
+
+/// Both addresses of a connection; a request carries them as [`ConnectInfo`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+impl Ends {
+    fn of(stream: &TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            client: stream.peer_addr()?,
+            server: stream.local_addr()?,
+        })
+    }
+
+    /// The client is on this machine: on loopback, or at the very address that it asks. The kernel
+    /// takes neither as a source from elsewhere.
+    pub(super) fn are_of_one_machine(self) -> bool {
+        let [client, server] = [self.client, self.server].map(|end| end.ip().to_canonical());
+        client.is_loopback() || client == server
+    }
+}
 
 /// Places for connections of one server. A client that finds none free is closed at once, so that
 /// clients from outside cannot exhaust the descriptors of the agent; a silent client loses its
@@ -142,10 +171,15 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
+    // Fails only if the client has gone already.
+    let Ok(ends) = Ends::of(&stream) else {
+        return;
+    };
     let asked = Arc::new(AtomicBool::new(false));
     let has_asked = Arc::clone(&asked);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         has_asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(ConnectInfo(ends));
         service.call(request)
     });
     let connection = http1::Builder::new()
@@ -293,6 +327,23 @@ mod tests {
             let kept = fill(at, 9);
             assert_eq!(kept.len(), expected);
             std::mem::forget(kept);
+        }
+    }
+
+    #[test]
+    fn a_client_on_this_machine_is_known_by_its_address() {
+        for (client, server, is_one) in [
+            ("127.0.0.1:40000", "127.0.0.1:10249", true),
+            ("127.0.0.9:40000", "127.0.0.1:10249", true),
+            ("[::1]:40000", "[::1]:10249", true),
+            ("[::ffff:127.0.0.1]:40000", "[::ffff:127.0.0.1]:10249", true),
+            ("192.0.2.1:40000", "192.0.2.1:10249", true),
+            ("192.0.2.2:40000", "192.0.2.1:10249", false),
+            ("[2001:db8::2]:40000", "[2001:db8::1]:10249", false),
+        ] {
+            let [client, server] = [client, server].map(|end| end.parse().unwrap());
+            let ends = Ends { client, server };
+            assert_eq!(ends.are_of_one_machine(), is_one, "{ends:?}");
         }
     }
 

@@ -23,12 +23,18 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::connection::{self, Places};
-use crate::observe::{
-    health::{Health, Report},
-    kubeproxy::{Codes, KubeProxyMetrics},
-    metrics::{Format, Registries},
-    once::{Change, Outage},
+use super::{
+    connection::{self, Places},
+    page,
+};
+use crate::{
+    observe::{
+        health::{Health, Report},
+        kubeproxy::{Codes, KubeProxyMetrics},
+        metrics::{Format, Registries},
+        once::{Change, Outage},
+    },
+    page::Page,
 };
 
 /// Pause before the bind of an address is retried.
@@ -69,11 +75,12 @@ pub async fn health(
     serve("--health-bind-address", address, routes, failure).await;
 }
 
-/// Serves `/metrics`, and what kube-proxy has beside it, forever; `config` is the body of
+/// Serves `/metrics`, what kube-proxy has beside it, and the page, forever; `config` is the body of
 /// `/configz`.
 pub async fn metrics(
     address: SocketAddr,
     registries: Arc<Registries>,
+    page: Arc<Page>,
     config: serde_json::Value,
     failure: BindFailure,
 ) {
@@ -93,7 +100,8 @@ pub async fn metrics(
             any(move || ready(reply(Verdict::Good, &config))),
         )
         .fallback(not_found)
-        .with_state(registries);
+        .with_state(registries)
+        .merge(page::routes(page));
     serve("--metrics-bind-address", address, routes, failure).await;
 }
 

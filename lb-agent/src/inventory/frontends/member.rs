@@ -40,7 +40,8 @@ pub struct Member {
 
 impl Member {
     /// Where it listens.
-    pub(in crate::inventory) fn ip(&self) -> IpAddr {
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
         self.order.into()
     }
 }

@@ -26,15 +26,15 @@ pub(crate) use metrics::SyncMetrics;
 const MANY: u64 = 1000;
 
 /// By Service.
-type Problems = BTreeMap<ObjectKey, Vec<String>>;
+pub(crate) type Problems = BTreeMap<ObjectKey, Vec<String>>;
 
 /// Reports syncs, and each problem of a Service once.
 pub(crate) struct SyncReporter {
     events: EventQueue,
     metrics: SyncMetrics,
     kubeproxy: KubeProxyMetrics,
-    /// To [`keep`].
-    file: watch::Sender<Arc<Problems>>,
+    /// To [`keep`], and to whoever shows them.
+    current: watch::Sender<Arc<Problems>>,
     /// This agent has written the file.
     kept: bool,
     problems: Once<(ObjectKey, String)>,
@@ -45,20 +45,21 @@ pub(crate) struct SyncReporter {
 }
 
 impl SyncReporter {
-    /// Nothing has been reported. A task of its own writes the file.
+    /// Nothing has been reported. Problems are sent on when they change; a task of its own writes
+    /// the file.
     pub(crate) fn new(
         events: EventQueue,
+        problems: watch::Sender<Arc<Problems>>,
         file: ProblemFile,
         metrics: SyncMetrics,
         kubeproxy: KubeProxyMetrics,
     ) -> Self {
-        let (sender, problems) = watch::channel(Arc::default());
-        tokio::spawn(keep(problems, file));
+        tokio::spawn(keep(problems.subscribe(), file));
         Self {
             events,
             metrics,
             kubeproxy,
-            file: sender,
+            current: problems,
             kept: false,
             problems: Once::default(),
             orphans: Once::default(),
@@ -177,7 +178,7 @@ impl SyncReporter {
         let (appeared, gone) = self.problems.update(all);
         if !appeared.is_empty() || !gone.is_empty() || !self.kept {
             self.kept = true;
-            self.file.send_replace(now);
+            self.current.send_replace(now);
         }
         for (service, text) in appeared {
             warn!(%service, problem = text, "Service only partly programmed");

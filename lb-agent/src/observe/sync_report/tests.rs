@@ -27,7 +27,13 @@ impl Reported {
         let (events, _) = EventQueue::new(100);
         Self {
             rig,
-            reporter: SyncReporter::new(events, file.clone(), metrics, kubeproxy),
+            reporter: SyncReporter::new(
+                events,
+                watch::Sender::default(),
+                file.clone(),
+                metrics,
+                kubeproxy,
+            ),
             registry,
             state,
             file,
