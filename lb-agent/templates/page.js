@@ -111,6 +111,7 @@
     n: () => go(document.querySelector("a[rel=next]")),
     p: () => go(document.querySelector("a[rel=prev]")),
     r: look,
+    l: () => setPaused(!paused),
     "?": () => help.showModal(),
   };
 
@@ -121,8 +122,7 @@
       if (event.key === "Escape") target.blur();
       return;
     }
-    const isControl = target.closest && target.closest("a, button, summary, input");
-    const act = event.key === " " ? !isControl && (() => setPaused(!paused)) : keys[event.key];
+    const act = keys[event.key];
     if (!act) return;
     event.preventDefault();
     act();

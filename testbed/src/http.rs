@@ -37,7 +37,18 @@ impl Answer {
 
 /// Asks from there, on a connection of its own.
 pub fn ask(from: &Host, to: SocketAddr, method: &str, path: &str) -> Result<Answer> {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n");
+    ask_for(from, to, method, path, &to.to_string())
+}
+
+/// [`ask`] with this `Host`.
+pub fn ask_for(
+    from: &Host,
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    host: &str,
+) -> Result<Answer> {
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let text = from.block(|| exchange(to, &request, patient(PATIENCE)))?;
     parse(&text).with_context(|| format!("{method} {to}{path} was answered by {text:?}"))
 }

@@ -4,6 +4,7 @@
 pub mod addr;
 pub mod agent;
 pub mod agent_output;
+pub mod browser;
 pub mod cgroup;
 pub mod cgroup_v1;
 pub mod cluster;

@@ -4,7 +4,8 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,7 @@ use lb_tests::scale::{
     yaml,
 };
 use testbed::{
-    agent::{CHANGE, Start},
+    agent::{CHANGE, METRICS, Start},
     agent_output,
     one_node::OneNode,
     poll,
@@ -140,6 +141,42 @@ fn scrape(bed: &OneNode, services: &[Service]) -> Result<String> {
     ))
 }
 
+/// The page is bounded, whatever there is; how long a look takes is only told.
+fn page(bed: &OneNode, services: &[Service]) -> Result<String> {
+    let ports: usize = services.iter().map(|s| s.ports.len()).sum();
+    let mut told = Vec::new();
+    for path in ["/", "/?sort=active", "/?q=10.192.0.1&page=2"] {
+        let began = Instant::now();
+        let mut stream = bed.node.block(|| Ok(TcpStream::connect(METRICS)?))?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {METRICS}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut html = String::new();
+        stream.read_to_string(&mut html)?;
+        ensure!(html.starts_with("HTTP/1.1 200"), "{html}");
+        let rows = html.matches("class=\"at\"").count();
+        ensure!(
+            rows == 200 && html.len() < 2_000_000,
+            "{rows} rows, {} bytes",
+            html.len()
+        );
+        let look = html
+            .split_once("data-took=\"")
+            .and_then(|(_, rest)| rest.split_once('"'));
+        let (look, _) = look.context("how long the look took")?;
+        told.push(format!(
+            "{path} {} kB in {:?}, its look {look} ms",
+            html.len() / 1024,
+            began.elapsed()
+        ));
+    }
+    Ok(format!(
+        "{ports} Service ports: {}; {} MB resident",
+        told.join("; "),
+        rss_mb(bed)?
+    ))
+}
+
 #[test]
 fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()> {
     let mut bed = OneNode::with(Start::new(), |_| Vec::new())?;
@@ -175,6 +212,7 @@ fn ten_thousand_services_and_an_update_of_five_thousand_endpoints() -> Result<()
     );
     ensure!(agent_output::partially_programmed(&bed.node)?.is_empty());
     println!("{}", scrape(&bed, &all)?);
+    println!("{}", page(&bed, &all)?);
 
     nothing_changes(&mut bed, &all)?;
     one_endpoint(&bed, &mut all)?;

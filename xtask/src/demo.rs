@@ -19,6 +19,7 @@ pub(crate) fn run(cluster: bool, keep: bool) -> Result<()> {
         nodes: false,
         suite: false,
         guests: false,
+        browser: false,
         previous: false,
     })?;
     let (agent, demo) = agent_and("demo")?;

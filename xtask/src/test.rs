@@ -51,6 +51,7 @@ pub(crate) fn run(numbers: &[u8], asked: &Asked<'_>) -> Result<ExitCode> {
             nodes: all.nodes || one.nodes,
             suite: all.suite || one.suite,
             guests: false,
+            browser: all.browser || one.browser,
             previous: all.previous || one.previous,
         });
     let ready = setup::ensure(needs)?;

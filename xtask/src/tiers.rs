@@ -50,6 +50,7 @@ impl Tier {
             nodes: false,
             suite: false,
             guests: false,
+            browser: self == Self::Kernel,
             previous: self == Self::Kernel,
         }
     }

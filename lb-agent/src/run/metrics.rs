@@ -116,6 +116,7 @@ mod tests {
             "lb_agent_connections_repaired_total 0",
             "lb_agent_audit_duration_seconds_count 0",
             "lb_agent_audit_longest_step_seconds 0",
+            "lb_agent_audit_last_timestamp_seconds 0",
             "lb_agent_map_drift_entries{map=\"lb_frontends\"} 0",
             "lb_agent_map_repaired_entries_total{map=\"lb_frontends\"} 0",
             "kubeproxy_sync_proxy_rules_service_changes_total 0",

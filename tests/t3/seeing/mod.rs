@@ -1,11 +1,13 @@
 //! What an operator sees: names, lists and their filters, schemas.
 
+mod browser;
 mod dump;
 mod explain;
 mod get;
 mod metrics;
 mod names;
 mod on_call;
+mod page;
 mod schema;
 mod top;
 mod trace;

@@ -42,6 +42,8 @@ pub(crate) struct Needs {
     pub(crate) suite: bool,
     /// QEMU, and what guests are made with.
     pub(crate) guests: bool,
+    /// A browser without a window, which the page is tested in.
+    pub(crate) browser: bool,
     /// The older agent that upgrades are tested from.
     pub(crate) previous: bool,
 }
@@ -117,6 +119,7 @@ pub(crate) fn run() -> Result<()> {
         nodes: true,
         suite: true,
         guests: true,
+        browser: true,
         previous: true,
     })?;
     println!("eBPF toolchain: {}", lb_build::choose(&lb_build::probe()?)?);

@@ -138,6 +138,12 @@ const FOR_SUITE: [Program; 3] = [
     },
 ];
 
+/// What the page is shown in: 113 MB to fetch, 560 MB on the disk. Fonts come with it.
+const FOR_BROWSER: [Program; 1] = [Program {
+    name: "chromium",
+    package: "chromium",
+}];
+
 /// What starts guests of other kernels, and what is called in them alone.
 const FOR_GUESTS: [Program; 5] = [
     Program {
@@ -170,6 +176,7 @@ pub(super) fn names() -> Vec<&'static str> {
 /// The programs that are not on this machine.
 pub(super) fn missing_programs(needs: Needs) -> Vec<Program> {
     let for_guests = if needs.guests { &FOR_GUESTS[..] } else { &[] };
+    let for_browser = if needs.browser { &FOR_BROWSER[..] } else { &[] };
     let for_nodes = if needs.nodes { &FOR_NODES[..] } else { &[] };
     let for_suite = if needs.suite { &FOR_SUITE[..] } else { &[] };
     PROGRAMS
@@ -177,6 +184,7 @@ pub(super) fn missing_programs(needs: Needs) -> Vec<Program> {
         .chain(for_nodes)
         .chain(for_suite)
         .chain(for_guests)
+        .chain(for_browser)
         .filter(|program| program_on_path(program.name).is_none())
         .copied()
         .collect()

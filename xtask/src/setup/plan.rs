@@ -194,6 +194,7 @@ mod tests {
         nodes: true,
         suite: true,
         guests: true,
+        browser: true,
         previous: true,
     };
 

@@ -31,6 +31,7 @@ pub(crate) const NEEDS: Needs = Needs {
     nodes: false,
     suite: false,
     guests: true,
+    browser: false,
     previous: false,
 };
 

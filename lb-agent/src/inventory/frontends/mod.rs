@@ -5,7 +5,7 @@ mod member;
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
 };
 
 use face::{Face, FaceKind};
@@ -98,7 +98,7 @@ pub(super) trait Counts {
     fn service(&self, index: u32) -> Result<PoolStats, MapError>;
 }
 
-/// Reads all frontends.
+/// Reads all frontends. What several of them lead to is read once, so that it is the same in each.
 pub(super) fn read(maps: &mut Maps, counts: &dyn Counts) -> Result<Vec<Frontend>, MapError> {
     let mut members: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
     for (key, flags) in maps.members.entries()? {
@@ -119,31 +119,41 @@ pub(super) fn read(maps: &mut Maps, counts: &dyn Counts) -> Result<Vec<Frontend>
             .into_iter()
             .map(|(k, r)| (Face::node_port(k), r)),
     );
+    let mut pools: HashMap<u32, Led> = HashMap::new();
+    let mut open: HashMap<u32, Open> = HashMap::new();
     let mut rows = Vec::with_capacity(faces.len());
     for (face, to) in faces {
-        rows.push(one(
-            &face,
-            to,
-            members.get(&to.pool).map_or(&[], Vec::as_slice),
-            maps,
-            counts,
-        )?);
+        let led = match pools.entry(to.pool) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let members = members.get(&to.pool).map_or(&[][..], Vec::as_slice);
+                new.insert(led(to.pool, members, maps, counts, &mut open)?)
+            }
+        };
+        rows.push(one(&face, to, led));
     }
     Ok(merged(rows))
 }
 
-fn one(
-    face: &Face,
-    to: FrontendValue,
+/// What a frontend leads to.
+struct Led {
+    pool: Pool,
+    backends: Vec<Member>,
+    stats: PoolStats,
+}
+
+fn led(
+    index: u32,
     members: &[(u32, u32)],
     maps: &mut Maps,
     counts: &dyn Counts,
-) -> Result<Frontend, MapError> {
-    let service: Pool = maps.pools.load(to.pool)?;
+    known: &mut HashMap<u32, Open>,
+) -> Result<Led, MapError> {
+    let pool: Pool = maps.pools.load(index)?;
     let mut eligible = BTreeSet::new();
-    for n in 0..u32::from(service.count) {
-        let slot = maps.slots.load(service.base + n)?;
-        if slot.pool == to.pool {
+    for n in 0..u32::from(pool.count) {
+        let slot = maps.slots.load(pool.base + n)?;
+        if slot.pool == index {
             eligible.insert(slot.backend);
         }
     }
@@ -165,21 +175,37 @@ fn one(
         let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {
             let weight = weights.get(&id).copied().unwrap_or(value::WEIGHT);
-            let open = Open {
-                sockets: counts.sockets(id)?,
-                flows: counts.flows(id)?,
+            let open = match known.entry(id) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(Open {
+                    sockets: counts.sockets(id)?,
+                    flows: counts.flows(id)?,
+                }),
             };
             backends.push(member(id, b, eligibility, weight, open));
         }
     }
     backends.sort_by_key(|b| (b.order, b.port));
+    Ok(Led {
+        pool,
+        backends,
+        stats: counts.service(index)?,
+    })
+}
+
+fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
+    let Led {
+        pool,
+        backends,
+        stats,
+    } = led;
     let PoolStats {
         connections,
         packets,
         bytes,
         rejects,
-    } = counts.service(to.pool)?;
-    Ok(Frontend {
+    } = *stats;
+    Frontend {
         protocol: protocol(face.proto),
         address: face.address(),
         port: face.port,
@@ -199,19 +225,19 @@ fn one(
                 rejects,
             },
         }],
-        scheduler: scheduler(service.scheduler),
-        affinity_seconds: service.affinity_secs,
-        without_backends: match service.count {
-            0 if service.flags & flags::NO_LOCAL != 0 => Some("no-local-endpoint"),
+        scheduler: scheduler(pool.scheduler),
+        affinity_seconds: pool.affinity_secs,
+        without_backends: match pool.count {
+            0 if pool.flags & flags::NO_LOCAL != 0 => Some("no-local-endpoint"),
             0 => Some("no-endpoint"),
             _ => None,
         },
-        source_ranges: service.flags & flags::SOURCE_RANGES != 0
+        source_ranges: pool.flags & flags::SOURCE_RANGES != 0
             && to.flags & frontend::LOAD_BALANCER != 0,
-        snat: service.flags & flags::MASQUERADE != 0,
-        backends,
+        snat: pool.flags & flags::MASQUERADE != 0,
+        backends: backends.clone(),
         order: (face.addr, face.proto, face.kind),
-    })
+    }
 }
 
 /// Sorted by kind, address, port; two scopes of one frontend are one row if they are equal.
