@@ -35,6 +35,7 @@ pub mod slot;
 pub mod sock;
 pub mod srcrange;
 pub mod stats;
+pub mod tcp;
 pub mod trace;
 pub mod xdp_dev;
 

@@ -119,6 +119,8 @@ maps! {
     COUNTERS: "lb_counters", crate::reason::REASONS, v 1, state;
     /// pool index → [`PoolStats`](crate::stats::PoolStats), one a CPU
     POOL_STATS: "lb_pool_stats", 1 << 16, v 1, state, was "lb_svc_stats";
+    /// pool index → [`PoolTcp`](crate::tcp::PoolTcp); mmapable
+    POOL_TCP: "lb_pool_tcp", 1 << 16, v 1, state;
     /// one entry, [`Filter`](crate::trace::Filter)
     TRACE_FILTER: "lb_tr_filter", 1, v 1, scratch;
     /// [`VipKey`](crate::frontend::VipKey) of scope 0 → see [`whole`](crate::trace::whole): the

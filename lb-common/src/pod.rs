@@ -18,6 +18,7 @@ use crate::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    tcp::{BUCKETS, PoolTcp},
     trace::{Decision, Filter, Rate},
     xdp_dev::XdpDev,
 };
@@ -49,6 +50,7 @@ pod! {
     Slot { backend: u32, pool: u32 }
     MemberKey { pool: u32, backend: u32 }
     PoolStats { connections: u64, packets: u64, bytes: u64, rejects: u64 }
+    PoolTcp { rtt_sum_us: u64, rtt: [u32; BUCKETS], failures: u32, retransmits: u32 }
     Backend { addr: Addr, port: u16, proto: u8, state: u8, weight: u16, flags: u16 }
     SockRecord {
         vip: Addr, backend: Addr, vip_port: u16, backend_port: u16, proto: u8, kind: u8, counted: u8, closed: u8,

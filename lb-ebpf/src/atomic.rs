@@ -37,6 +37,22 @@ pub unsafe fn add(p: *mut u64, n: u64) {
     }
 }
 
+/// Adds `n` (wrapping) to an aligned u32.
+///
+/// # Safety
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn add_word(p: *mut u32, n: u32) {
+    // SAFETY: the caller's promise; the instruction touches nothing else.
+    unsafe {
+        asm!(
+            "lock *(u32 *)(r1 + 0) += w2",
+            in("r1") p,
+            in("r2") n,
+        );
+    }
+}
+
 /// Takes one away and returns true; leaves a 0 as it is. (The kernel's own reset may meet us
 /// half-way: then the sum is put right at once, and seen wrong by others only between the two
 /// instructions.)

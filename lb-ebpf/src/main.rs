@@ -25,6 +25,7 @@ mod rewrite;
 mod route;
 mod scratch;
 mod socket;
+mod tcp;
 mod trace;
 mod verdict;
 

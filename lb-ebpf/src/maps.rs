@@ -24,6 +24,7 @@ use lb_common::{
     sock::{Agent, SockRecord, UdpPeer, UdpPeerKey},
     srcrange::SourceRange,
     stats::PoolStats,
+    tcp::PoolTcp,
     trace::{Decision, Filter, Rate},
     xdp_dev::XdpDev,
 };
@@ -150,6 +151,9 @@ pub static COUNTERS: PerCpuArray<u64, { maps::COUNTERS.capacity as usize }> = Pe
 #[btf_map(name = "lb_pool_stats")]
 pub static POOL_STATS: PerCpuArray<PoolStats, { maps::POOL_STATS.capacity as usize }> =
     PerCpuArray::new();
+
+#[btf_map(name = "lb_pool_tcp")]
+pub static POOL_TCP: Array<PoolTcp, { maps::POOL_TCP.capacity as usize }, MMAPABLE> = Array::new();
 
 #[btf_map(name = "lb_tr_filter")]
 pub static TRACE_FILTER: Array<Filter, { maps::TRACE_FILTER.capacity as usize }> = Array::new();

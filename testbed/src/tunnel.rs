@@ -2,16 +2,19 @@
 //! one sends to the other.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, Read as _, Write as _},
     os::fd::{AsFd as _, OwnedFd},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use nix::{
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::pipe,
+    unistd::pipe2,
 };
 
 use crate::netns::Netns;
@@ -30,6 +33,11 @@ pub struct Tunnel {
 impl Tunnel {
     /// A device of this name in each namespace, up, without addresses.
     pub fn new(one: &Netns, other: &Netns, name: &str) -> Result<Self> {
+        Self::slow(one, other, name, Duration::ZERO)
+    }
+
+    /// [`Tunnel::new`] in which each packet is under way for so long at least, in either direction.
+    pub fn slow(one: &Netns, other: &Netns, name: &str, delay: Duration) -> Result<Self> {
         let ends = [one, other].map(|netns| -> Result<File> {
             let device = netns.block(|| lb_sys::create_tun(name).context("make a tun device"))?;
             netns.ip(&format!("link set {name} up\n"))?;
@@ -37,43 +45,57 @@ impl Tunnel {
         });
         let [one, other] = ends;
         let ends = [one?, other?];
-        let (wake, end) = pipe().context("make a pipe")?;
+        let (wake, end) = pipe2(OFlag::O_CLOEXEC).context("make a pipe")?;
         Ok(Self {
             end: Some(end),
-            carrier: Some(thread::spawn(move || carry(ends, &wake))),
+            carrier: Some(thread::spawn(move || carry(ends, delay, &wake))),
         })
     }
 }
 
+/// A packet under way: when it arrives, at which end, and its bytes.
+type UnderWay = (Instant, usize, Vec<u8>);
+
 /// Carries packets until the other end of `wake` is closed.
-fn carry([mut one, mut other]: [File; 2], wake: &OwnedFd) -> io::Result<()> {
+fn carry(mut ends: [File; 2], delay: Duration, wake: &OwnedFd) -> io::Result<()> {
     let mut packet = vec![0; PACKET];
+    let mut under_way: VecDeque<UnderWay> = VecDeque::new();
     loop {
         let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = [
-            watch(one.as_fd()),
-            watch(other.as_fd()),
+            watch(ends[0].as_fd()),
+            watch(ends[1].as_fd()),
             watch(wake.as_fd()),
         ];
-        poll(&mut fds, PollTimeout::NONE)?;
+        let wait = under_way.front().map_or(PollTimeout::NONE, |(due, ..)| {
+            // Not a moment early.
+            let millis = due
+                .saturating_duration_since(Instant::now())
+                .as_micros()
+                .div_ceil(1000);
+            PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+        });
+        poll(&mut fds, wait)?;
         let [from_one, from_other, ended] = fds.map(|fd| fd.any() == Some(true));
         if ended {
             return Ok(());
         }
-        if from_one {
-            pass(&mut one, &mut other, &mut packet)?;
+        for (from, has_come) in [from_one, from_other].into_iter().enumerate() {
+            if has_come {
+                let length = ends[from].read(&mut packet)?;
+                let bytes = packet[..length].to_vec();
+                under_way.push_back((Instant::now() + delay, 1 - from, bytes));
+            }
         }
-        if from_other {
-            pass(&mut other, &mut one, &mut packet)?;
+        while let Some((due, to, bytes)) = under_way.pop_front() {
+            if due > Instant::now() {
+                under_way.push_front((due, to, bytes));
+                break;
+            }
+            // What the device refuses is lost, as on any wire.
+            let _ = ends[to].write(&bytes);
         }
     }
-}
-
-fn pass(from: &mut File, to: &mut File, packet: &mut [u8]) -> io::Result<()> {
-    let length = from.read(packet)?;
-    // What the device refuses is lost, as on any wire.
-    let _ = to.write(&packet[..length]);
-    Ok(())
 }
 
 impl Drop for Tunnel {

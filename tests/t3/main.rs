@@ -52,6 +52,7 @@ mod socket_lost_record;
 mod socket_reach;
 mod socket_reasons;
 mod socket_state;
+mod socket_tcp;
 mod takeover;
 mod testbed_itself;
 mod udp_flows;

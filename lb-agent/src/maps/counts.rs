@@ -1,7 +1,7 @@
 //! What programs count by pool index and backend id, zeroed before an index or id is used again.
 //! [`super::stats`] reads it.
 
-use lb_common::{maps, stats::PoolStats};
+use lb_common::{maps, stats::PoolStats, tcp::PoolTcp};
 use lb_sys::PerCpuArray;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
 pub(crate) struct Counts {
     sched: HashPin<u32, u64>,
     stats: PerCpuArray<PoolStats>,
+    tcp: ArrayPin<PoolTcp>,
 }
 
 impl Counts {
@@ -24,12 +25,13 @@ impl Counts {
         Ok(Self {
             sched: HashPin::open(dir, maps::SCHED, Access::Write)?,
             stats: PerCpuArray::new(stats).map_err(|e| failed(&maps::POOL_STATS, "open", &e))?,
+            tcp: ArrayPin::open(dir, maps::POOL_TCP, Access::Write)?,
         })
     }
 
     /// Zeroes what is kept by pool index. The maps may be smaller than `lb_pools`; programs
     /// count nothing behind their ends.
-    pub(crate) fn reset_pool(&self, index: u32) -> Result<(), MapError> {
+    pub(crate) fn reset_pool(&mut self, index: u32) -> Result<(), MapError> {
         let sched = self.sched.map();
         if index < sched.info().max_entries {
             let reset = sched.set(&index, &0);
@@ -38,6 +40,9 @@ impl Counts {
         if index < self.stats.len() {
             let reset = self.stats.zero(index);
             reset.map_err(|e| failed(&maps::POOL_STATS, "reset", &e))?;
+        }
+        if index < self.tcp.len() && self.tcp.load(index)? != PoolTcp::default() {
+            self.tcp.store(index, &PoolTcp::default())?;
         }
         Ok(())
     }

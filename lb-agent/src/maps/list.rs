@@ -132,8 +132,8 @@ pub enum Reuse {
 
 /// What the sync engine asks of the running programs.
 pub trait Programs: Send {
-    /// Zeroes what programs keep under a pool index (`lb_sched`, `lb_pool_stats`), before the
-    /// index is used again.
+    /// Zeroes what programs keep under a pool index (`lb_sched`, `lb_pool_stats`, `lb_pool_tcp`),
+    /// before the index is used again.
     fn reset_pool(&mut self, index: u32) -> Result<(), MapError>;
     /// Zeroes the open connections of a backend id (`lb_active`, `lb_flow_counts`), before the id
     /// is used again.

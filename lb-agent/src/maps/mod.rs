@@ -14,5 +14,6 @@ pub mod pinned;
 pub mod stats;
 pub(crate) mod successor;
 pub mod table;
+pub mod tcp;
 
 pub use list::{Maps, PerTable, Programs, Reuse, Table};

@@ -253,6 +253,7 @@ fn every_map_has_its_limit_tried() {
         "lb_flow_counts",
         "lb_handshakes",
         "lb_pool_stats",
+        "lb_pool_tcp",
         "lb_aff_shares",
         // One entry, or as many as there are reasons or sockets; an LRU of hints that a miss costs
         // nothing; an LRU of what is needed for milliseconds.
@@ -373,6 +374,7 @@ fn a_map_that_counts_for_another_is_not_made_smaller() -> Result<()> {
     for map in [
         "lb_sched",
         "lb_pool_stats",
+        "lb_pool_tcp",
         "lb_aff_shares",
         "lb_active",
         "lb_flow_counts",

@@ -74,7 +74,8 @@ impl Programs for SharedWorld {
     fn reset_pool(&mut self, index: u32) -> Result<(), MapError> {
         let mut world = self.lock();
         world.reset(maps::SCHED.name, index)?;
-        world.reset(maps::POOL_STATS.name, index)
+        world.reset(maps::POOL_STATS.name, index)?;
+        world.reset(maps::POOL_TCP.name, index)
     }
 
     fn reset_backend(&mut self, id: u32) -> Result<(), MapError> {

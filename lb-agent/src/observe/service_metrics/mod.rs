@@ -2,6 +2,7 @@
 //! never falls while the agent runs: what a pool has counted stays counted when the pool goes. It
 //! begins at 0 with the agent, since nobody knows then what pools that are gone had counted.
 
+mod families;
 mod sums;
 
 use std::{
@@ -9,17 +10,21 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use lb_common::stats::PoolStats;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, gauge::ConstGauge},
 };
-use sums::{Counted, Services, Sum, ports};
+use sums::{Counted, Counts, Services, Sum, ports};
 use tracing::debug;
 
 use crate::{
-    maps::{dir::BpfDir, stats::Stats, table::MapError},
+    maps::{
+        dir::BpfDir,
+        stats::Stats,
+        table::MapError,
+        tcp::{TcpCounts, TcpStats},
+    },
     settings::values::ServiceMetrics,
     sync::{Engine, Report},
 };
@@ -36,32 +41,6 @@ pub struct ServiceCounters {
     scrape: Mutex<()>,
     services: Mutex<Services>,
 }
-
-/// A family of counters: its name, its meaning, and the part of the counts that it shows.
-type Family = (&'static str, &'static str, fn(&PoolStats) -> u64);
-
-const FAMILIES: [Family; 4] = [
-    (
-        "service_connections",
-        "Connections given a backend, by Service port",
-        |s| s.connections,
-    ),
-    (
-        "service_packets",
-        "Packets of the packet path, by Service port; what sockets send on is not seen",
-        |s| s.packets,
-    ),
-    (
-        "service_bytes",
-        "Bytes of the packet path, by Service port; what sockets send on is not seen",
-        |s| s.bytes,
-    ),
-    (
-        "service_rejects",
-        "Connections and packets refused or dropped, by Service port",
-        |s| s.rejects,
-    ),
-];
 
 impl ServiceCounters {
     /// Opens nothing yet: the pins may come later. `None` with metrics of Services off.
@@ -95,7 +74,17 @@ impl ServiceCounters {
 
     fn read(&self, pools: &[u32]) -> Result<Counted, MapError> {
         let stats = Stats::open(&self.dir)?;
-        let of = |pool: &u32| Ok((*pool, stats.service(*pool)?));
+        let tcp = TcpStats::open(&self.dir)?;
+        let of = |pool: &u32| {
+            let counts = Counts {
+                stats: stats.service(*pool)?,
+                tcp: match &tcp {
+                    Some(tcp) => tcp.pool(*pool)?,
+                    None => TcpCounts::default(),
+                },
+            };
+            Ok((*pool, counts))
+        };
         pools.iter().map(of).collect()
     }
 
@@ -130,19 +119,7 @@ impl Collector for ServiceCounters {
                 return Ok(());
             }
         };
-        for (name, help, of) in FAMILIES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for sum in &sums {
-                let protocol = sum.protocol.to_string();
-                let labels = [
-                    ("namespace", &*sum.service.namespace),
-                    ("service", &*sum.service.name),
-                    ("port", &*sum.port),
-                    ("protocol", &protocol),
-                ];
-                ConstCounter::new(of(&sum.total)).encode(family.encode_family(&labels)?)?;
-            }
-        }
+        families::encode(&mut encoder, &sums)?;
         let cut = ConstGauge::new(i64::try_from(cut).unwrap_or(i64::MAX));
         cut.encode(encoder.encode_descriptor(
             "service_ports_without_metrics",

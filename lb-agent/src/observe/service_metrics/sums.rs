@@ -7,7 +7,18 @@ use std::{
 
 use lb_common::{Proto, stats::PoolStats};
 
-use crate::{maps::table::MapError, model::ObjectKey, sync::Engine};
+use crate::{
+    maps::{table::MapError, tcp::TcpCounts},
+    model::ObjectKey,
+    sync::Engine,
+};
+
+/// What a pool has counted, or several together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) stats: PoolStats,
+    pub(super) tcp: TcpCounts,
+}
 
 /// The Service ports, and what they have counted.
 #[derive(Debug, Default)]
@@ -22,7 +33,7 @@ pub(super) struct Sum {
     pub(super) service: ObjectKey,
     pub(super) port: Arc<str>,
     pub(super) protocol: Proto,
-    pub(super) total: PoolStats,
+    pub(super) total: Counts,
 }
 
 /// A Service port.
@@ -32,7 +43,7 @@ pub(super) struct Port {
     pub(super) protocol: Proto,
     pub(super) pools: Vec<Pool>,
     /// What was counted until the last scrape.
-    pub(super) total: PoolStats,
+    pub(super) total: Counts,
 }
 
 /// A pool of a Service port.
@@ -40,13 +51,13 @@ pub(super) struct Port {
 pub(super) struct Pool {
     pub(super) index: u32,
     /// What it had counted at the last scrape.
-    pub(super) counted: PoolStats,
+    pub(super) counted: Counts,
     /// The generation in which the port got it: what was read earlier is of another owner.
     pub(super) since: u64,
 }
 
 /// What pools have counted, by index.
-pub(super) type Counted = HashMap<u32, PoolStats>;
+pub(super) type Counted = HashMap<u32, Counts>;
 
 impl Services {
     /// The ports of a Service now; none: it is gone.
@@ -126,7 +137,7 @@ pub(super) fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
         let (name, protocol) = (Arc::clone(&id.port), id.proto);
         let pool = Pool {
             index: *index,
-            counted: PoolStats::default(),
+            counted: Counts::default(),
             since: 0,
         };
         match all
@@ -138,7 +149,7 @@ pub(super) fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
                 name,
                 protocol,
                 pools: vec![pool],
-                total: PoolStats::default(),
+                total: Counts::default(),
             }),
         }
     }
@@ -164,14 +175,18 @@ pub(super) fn carried(mut known: Vec<Port>, mut now: Vec<Port>) -> Vec<Port> {
 }
 
 /// The total, and what a pool has counted since; one that counts less has begun anew.
-pub(super) fn added(total: PoolStats, before: PoolStats, now: PoolStats) -> PoolStats {
-    let more = |total: u64, before: u64, now: u64| {
+pub(super) fn added(total: Counts, before: Counts, now: Counts) -> Counts {
+    let more = |of: fn(&PoolStats) -> u64| {
+        let [total, before, now] = [total, before, now].map(|counts| of(&counts.stats));
         total.wrapping_add(now.checked_sub(before).unwrap_or(now))
     };
-    PoolStats {
-        connections: more(total.connections, before.connections, now.connections),
-        packets: more(total.packets, before.packets, now.packets),
-        bytes: more(total.bytes, before.bytes, now.bytes),
-        rejects: more(total.rejects, before.rejects, now.rejects),
+    Counts {
+        stats: PoolStats {
+            connections: more(|s| s.connections),
+            packets: more(|s| s.packets),
+            bytes: more(|s| s.bytes),
+            rejects: more(|s| s.rejects),
+        },
+        tcp: total.tcp.plus(now.tcp.since(before.tcp)),
     }
 }

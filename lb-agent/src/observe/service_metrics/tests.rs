@@ -6,18 +6,25 @@ use std::{
     time::Duration,
 };
 
-use lb_common::Proto;
+use lb_common::{Proto, stats::PoolStats};
 
 use super::{
-    sums::{Pool, Port, added, carried},
+    sums::{Counts, Pool, Port, added, carried},
     *,
 };
-use crate::model::ObjectKey;
+use crate::{maps::tcp::TcpCounts, model::ObjectKey};
 
-fn counts(connections: u64) -> PoolStats {
-    PoolStats {
-        connections,
-        ..PoolStats::default()
+fn counts(connections: u64) -> Counts {
+    Counts {
+        stats: PoolStats {
+            connections,
+            ..PoolStats::default()
+        },
+        // Every other count goes the same way.
+        tcp: TcpCounts {
+            retransmits: connections,
+            ..TcpCounts::default()
+        },
     }
 }
 
@@ -123,7 +130,7 @@ fn what_was_read_of_a_former_owner_is_not_the_next_ones() {
         Ok(HashMap::from([(1, counts(1000))]))
     };
     let totals = |sums: Vec<Sum>| -> Vec<u64> {
-        let all = sums.iter().map(|sum| sum.total.connections);
+        let all = sums.iter().map(|sum| sum.total.stats.connections);
         all.collect()
     };
     let (sums, _) = counters.sums_of(read).unwrap();

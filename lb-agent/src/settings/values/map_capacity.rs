@@ -21,6 +21,7 @@ impl MapCapacity {
         for (lead, follower) in [
             (&maps::POOLS, &maps::SCHED),
             (&maps::POOLS, &maps::POOL_STATS),
+            (&maps::POOLS, &maps::POOL_TCP),
             (&maps::POOLS, &maps::AFFINITY_SHARES),
             (&maps::BACKENDS, &maps::ACTIVE),
             (&maps::BACKENDS, &maps::FLOW_COUNTS),
@@ -111,6 +112,7 @@ mod tests {
                 "lb_backends=9",
                 "lb_sched=8",
                 "lb_pool_stats=7",
+                "lb_pool_tcp=7",
                 "lb_aff_shares=7",
                 "lb_active=9",
                 "lb_flow_counts=9",
