@@ -26,10 +26,6 @@ const FIRST: u32 = 6;
 /// The bucket of a round trip time in microseconds.
 #[inline(always)]
 #[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the number of a bucket is below 32"
-)]
 pub const fn bucket(us: u32) -> usize {
     let above = us.saturating_sub(1) >> FIRST;
     let bits = (u32::BITS - above.leading_zeros()) as usize;

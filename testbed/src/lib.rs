@@ -25,6 +25,7 @@ pub mod poll;
 pub mod probe;
 pub mod process;
 pub mod program;
+pub mod pty;
 pub mod sandbox;
 pub mod sctp;
 pub mod stop;

@@ -24,6 +24,7 @@ use crate::{
         pinned::{Access, ArrayPin},
         stats,
         table::{ArrayTable as _, MapError},
+        tcp::{TcpCounts, TcpStats},
     },
     names::Book,
 };
@@ -32,6 +33,7 @@ struct Counters {
     sockets: ArrayPin<u64>,
     flows: ArrayPin<u64>,
     stats: stats::Stats,
+    tcp: Option<TcpStats>,
 }
 
 impl Counts for Counters {
@@ -44,6 +46,9 @@ impl Counts for Counters {
     fn service(&self, index: u32) -> Result<PoolStats, MapError> {
         self.stats.service(index)
     }
+    fn tcp(&self, index: u32) -> Result<Option<TcpCounts>, MapError> {
+        self.tcp.as_ref().map(|tcp| tcp.pool(index)).transpose()
+    }
 }
 
 /// Every frontend of the pinned maps.
@@ -53,6 +58,7 @@ pub fn open(dir: &BpfDir) -> Result<Vec<Frontend>> {
         sockets: ArrayPin::open(dir, ACTIVE, Access::Read)?,
         flows: ArrayPin::open(dir, FLOW_COUNTS, Access::Read)?,
         stats: stats::Stats::open(dir)?,
+        tcp: TcpStats::open(dir)?,
     };
     Ok(frontends::read(&mut maps, &counters)?)
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::names::{Book, NameFiles, Named};
 
@@ -17,7 +17,7 @@ pub fn book(files: &NameFiles, say: impl Fn(String)) -> Book {
 }
 
 /// A port of a Service, by its names.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicePort {
     /// Namespace of the Service.

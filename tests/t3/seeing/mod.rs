@@ -10,6 +10,7 @@ mod on_call;
 mod page;
 mod schema;
 mod top;
+mod top_screen;
 mod trace;
 mod verbs;
 

@@ -150,4 +150,10 @@ pub enum TopSort {
     Bytes,
     /// Refusals and drops a second
     Rejects,
+    /// Mean round trip time of handshakes
+    Rtt,
+    /// Failed connects a second
+    Failures,
+    /// Segments sent once more a second
+    Retransmits,
 }

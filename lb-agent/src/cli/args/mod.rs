@@ -65,7 +65,14 @@ pub enum Verb {
     ///
     /// Exits with 1 if something that is needed is missing.
     Check(Check),
-    /// Show what each Service does now: connections, packets, bytes and refusals a second
+    /// Show what each Service does now: connections, packets, bytes and refusals a second, and what
+    /// its clients on this node meet
+    ///
+    /// RTT is the mean round trip time of the TCP handshakes of the interval; FAILED/S are connects
+    /// that a backend refused or did not answer, RETRANS/S segments sent once more: of translated
+    /// sockets of this node alone, `-` where none is. On a terminal it stays, and has keys (`?`
+    /// shows them); elsewhere, or with --once, it prints tables. Without colour where NO_COLOR is
+    /// set.
     Top(Top),
     /// Show each decision about a connection or packet as it is made, with its reason
     ///

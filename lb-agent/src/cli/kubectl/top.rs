@@ -7,29 +7,20 @@ use std::{
 };
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::{Document, Nodes, Outcome, ask, documents, flags, items, json, outcome, shown};
 use crate::cli::{
-    args::{Form, TopOnNodes, TopSort},
-    get::{
-        columns::{field, service},
-        listing::Headers,
-    },
+    args::{Form, TopOnNodes},
+    get::listing::Headers,
     output::{Reader, write},
-    top::{CLEAR, HEAD},
+    top::{
+        CLEAR,
+        order::more,
+        table::{HEAD, cells},
+    },
 };
+use crate::inventory::rates::Rates;
 
-/// Of an item, in the order of columns.
-const FIELDS: [&str; 5] = [
-    "connectionsPerSecond",
-    "activeConnections",
-    "packetsPerSecond",
-    "bytesPerSecond",
-    "rejectsPerSecond",
-];
-/// The one of [`FIELDS`] that is no rate.
-const ACTIVE: usize = 1;
 /// In one of so many rounds, a node that did not answer has as long as any other.
 const PATIENT: u64 = 10;
 /// Instead of a node where all are added up.
@@ -96,35 +87,19 @@ fn limit(timeout: Duration, interval: Duration, round: u64, was_silent: bool) ->
 }
 
 fn table(documents: &[Document], top: &TopOnNodes) -> String {
-    let mut rows: BTreeMap<Key, [f64; 5]> = BTreeMap::new();
+    let mut rows: BTreeMap<Key, Rates> = BTreeMap::new();
     for (node, item) in items(documents) {
         let node = if top.sum { ALL } else { node };
-        let name = match &item["service"] {
-            Value::Null => field(&item["frontend"]),
-            known => service(known),
-        };
-        let key = (node.to_owned(), name, field(&item["protocol"]));
-        let sums = rows.entry(key).or_default();
-        for (sum, name) in sums.iter_mut().zip(FIELDS) {
-            *sum += item[name].as_f64().unwrap_or_default();
-        }
+        // What cannot be read is shown as nothing that is known.
+        let rates: Rates = serde_json::from_value(item.clone()).unwrap_or_default();
+        let key = (node.to_owned(), rates.name(), rates.protocol.clone());
+        rows.entry(key).or_default().add(rates);
     }
-    let mut rows: Vec<(Key, [f64; 5])> = rows.into_iter().collect();
-    let by = match top.rates.sort_by {
-        TopSort::Connections => 0,
-        TopSort::Active => ACTIVE,
-        TopSort::Packets => 2,
-        TopSort::Bytes => 3,
-        TopSort::Rejects => 4,
-    };
-    rows.sort_by(|(_, a), (_, b)| b[by].total_cmp(&a[by]));
-    let rows = rows.into_iter().map(|((node, name, protocol), numbers)| {
-        let numbers = numbers.into_iter().enumerate().map(|(n, number)| {
-            let digits = usize::from(n != ACTIVE);
-            format!("{number:.digits$}")
-        });
-        [node, name, protocol].into_iter().chain(numbers).collect()
-    });
+    let mut rows: Vec<(Key, Rates)> = rows.into_iter().collect();
+    rows.sort_by(|(_, a), (_, b)| more(a, b, top.rates.sort_by));
+    let rows = rows
+        .into_iter()
+        .map(|((node, ..), rates)| [node].into_iter().chain(cells(&rates)).collect());
     let head: Vec<&str> = ["NODE"].into_iter().chain(HEAD).collect();
     shown::table(&head, rows.collect(), Headers::Shown)
 }

@@ -39,6 +39,21 @@ pub struct Member {
 }
 
 impl Member {
+    /// A ready one of IPv4 on port 8080, with so many connections of sockets.
+    #[cfg(test)]
+    pub(crate) fn for_tests(id: u32, address: [u8; 4], sockets: u64) -> Self {
+        let backend = Backend {
+            addr: Addr::v4(address),
+            port: 8080,
+            ..Backend::FREE
+        };
+        let open = Open {
+            sockets,
+            ..Open::default()
+        };
+        member(id, backend, Eligibility::Eligible, 100, open)
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn ip(&self) -> IpAddr {

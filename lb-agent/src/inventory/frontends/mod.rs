@@ -10,7 +10,7 @@ use std::{
 
 use face::{Face, FaceKind};
 use lb_common::{
-    Addr,
+    Addr, Proto,
     backend::Backend,
     frontend::{self, FrontendValue, scope},
     load::FlowCounts,
@@ -25,7 +25,7 @@ use member::{Eligibility, Open, member};
 
 use super::ServicePort;
 use crate::{
-    maps::{Maps, table::MapError},
+    maps::{Maps, table::MapError, tcp::TcpCounts},
     model::Scheduler,
     names::record::{kinds, protocol},
 };
@@ -72,6 +72,9 @@ pub struct Scope {
     pub pool: u32,
     /// What was counted.
     pub stats: Stats,
+    /// What sockets of this node have met, of TCP alone, and where the programs count it.
+    #[serde(skip)]
+    pub tcp: Option<TcpCounts>,
 }
 
 /// What was counted for a service.
@@ -96,6 +99,8 @@ pub(super) trait Counts {
     fn flows(&self, backend: u32) -> Result<FlowCounts, MapError>;
     /// What was counted for a service.
     fn service(&self, index: u32) -> Result<PoolStats, MapError>;
+    /// What TCP sockets have met behind it; `None` where nobody counts that.
+    fn tcp(&self, index: u32) -> Result<Option<TcpCounts>, MapError>;
 }
 
 /// Reads all frontends. What several of them lead to is read once, so that it is the same in each.
@@ -140,6 +145,7 @@ struct Led {
     pool: Pool,
     backends: Vec<Member>,
     stats: PoolStats,
+    tcp: Option<TcpCounts>,
 }
 
 fn led(
@@ -190,6 +196,7 @@ fn led(
         pool,
         backends,
         stats: counts.service(index)?,
+        tcp: counts.tcp(index)?,
     })
 }
 
@@ -198,6 +205,7 @@ fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
         pool,
         backends,
         stats,
+        tcp,
     } = led;
     let PoolStats {
         connections,
@@ -205,6 +213,7 @@ fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
         bytes,
         rejects,
     } = *stats;
+    let is_tcp = Proto::from_number(face.proto) == Some(Proto::Tcp);
     Frontend {
         protocol: protocol(face.proto),
         address: face.address(),
@@ -224,6 +233,7 @@ fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
                 bytes,
                 rejects,
             },
+            tcp: tcp.filter(|_| is_tcp),
         }],
         scheduler: scheduler(pool.scheduler),
         affinity_seconds: pool.affinity_secs,

@@ -13,6 +13,7 @@ fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Memb
             name: scope,
             pool,
             stats: Stats::default(),
+            tcp: None,
         }],
         scheduler: "random",
         affinity_seconds: 0,
