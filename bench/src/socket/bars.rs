@@ -3,6 +3,7 @@
 use super::{
     DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6,
     rows::{missed, ours},
+    traced,
 };
 use crate::{
     bar::{Bar, Of},
@@ -48,6 +49,14 @@ pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
         bars.push(Bar::at_most_times(
             says,
             Of::new(samples, metric, &not, direct),
+            1.02,
+        ));
+    }
+    for metric in [UDP_CONNECT, FIRST_PACKET, TCP_CONNECT] {
+        let says = format!("{metric}, trace off over programs without trace");
+        bars.push(Bar::at_most_times(
+            says,
+            Of::new(samples, metric, traced::OFF, traced::WITHOUT),
             1.02,
         ));
     }

@@ -6,6 +6,7 @@ mod bars;
 mod proxies;
 mod rows;
 mod run_time;
+mod traced;
 mod verify;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use testbed::{
     netns::Netns,
 };
 
-use self::proxies::Rules;
+use self::{proxies::Rules, traced::Traced};
 pub(crate) use self::{
     agents::Balanced,
     rows::{Rows, place_of},
@@ -74,6 +75,8 @@ const SLOW: [(&str, u32, Duration); 2] = [
 const SPECIAL: usize = 64;
 /// The scale at which they are.
 const SPECIAL_AT: u32 = 1000;
+/// Numbers of nodes that nobody else has.
+const TRACED: [u8; 3] = [21, 22, 23];
 /// The class that needs other targets.
 const V6: &str = "IPv6";
 
@@ -117,12 +120,14 @@ pub(crate) fn run(quick: bool, rounds: usize) -> Result<Report> {
     )?;
     let lan = Lan::new(Offloads::On)?;
     let balanced = balanced(&lan, scales)?;
+    let traced = Traced::new(&lan, TRACED)?;
 
     let mut rows = Rows::of(&mut client);
     let outside = place_of(&plain, &free);
     rows.direct(DIRECT, &outside, None)?;
     rows.direct_v6(DIRECT_V6, &outside, None)?;
     rows.ours(&plain, &balanced)?;
+    traced.rows(&mut rows, &plain)?;
     for one in &ruled {
         let place = place_of(one.node.netns(), one.node.cgroup());
         let title = format!("kube-proxy {}, {} services", one.mode, one.services);
