@@ -19,12 +19,12 @@ use testbed::{
     netns::Netns,
 };
 
-use self::{proxies::Rules, traced::Traced};
 pub(crate) use self::{
     agents::Balanced,
     rows::{Rows, place_of},
     verify::verify,
 };
+use self::{proxies::Rules, traced::Traced};
 use crate::{
     client::Client,
     frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step},

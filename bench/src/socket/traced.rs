@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lb_agent::{
     hooks::{
         attach::{Attachments, TcMode},
@@ -13,7 +13,6 @@ use lb_agent::{
     maps::dir::BpfDir,
     settings::values::XdpMode,
 };
-use nix::sys::signal::Signal;
 use testbed::{agent, lan::Lan, netns::Netns, poll, process::Process};
 
 use super::{
@@ -32,7 +31,6 @@ const ON: &str = "VIP, 1000 services, trace on";
 const NOWHERE: &str = "192.0.2.1";
 /// A tracer needs a moment to begin.
 const BEGUN: Duration = Duration::from_secs(30);
-const STOP: Duration = Duration::from_secs(30);
 
 /// A node for each row.
 pub(super) struct Traced {
@@ -53,9 +51,13 @@ impl Traced {
         // Both by the same words, so that they differ in nothing else.
         load(&without, false)?;
         load(&off, true)?;
-        let mut gone = tracer(&off)?;
-        gone.signal(Signal::SIGINT)?;
-        gone.wait(STOP).context("end the tracer")?;
+        off.node.run(
+            &[
+                words(&off)?,
+                ["--duration", "1s"].map(str::to_owned).to_vec(),
+            ]
+            .concat(),
+        )?;
         ensure!(!is_on(&off)?, "the tracer has left the switch on");
         load(&on, true)?;
         let tracer = tracer(&on)?;
@@ -102,13 +104,18 @@ fn load(one: &Balanced, trace: bool) -> Result<()> {
     })
 }
 
-/// Somebody who looks at this node, from now on.
-fn tracer(one: &Balanced) -> Result<Process> {
+/// Looks for what nobody does.
+fn words(one: &Balanced) -> Result<Vec<String>> {
     let binary = agent::binary()?.display().to_string();
     let dir = one.node.bpf_dir().display().to_string();
     let words = [&binary, "trace", "--bpf-dir", &dir, "--backend", NOWHERE];
+    Ok(words.map(str::to_owned).to_vec())
+}
+
+/// Somebody who looks at this node, from now on.
+fn tracer(one: &Balanced) -> Result<Process> {
     let log = one.node.files().join("trace.log");
-    let tracer = one.node.spawn(&words, &log)?;
+    let tracer = one.node.spawn(&words(one)?, &log)?;
     poll::until_true(BEGUN, "the switch is on", || is_on(one))?;
     Ok(tracer)
 }
