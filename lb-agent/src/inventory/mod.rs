@@ -13,6 +13,8 @@ use lb_common::{
 };
 
 use self::frontends::Counts;
+#[cfg(test)]
+pub(crate) use self::frontends::tests;
 pub use self::{
     frontends::{Frontend, Member, Scope, Stats},
     named::{Place, ServicePort, book},

@@ -1,11 +1,86 @@
 //! What each Service port does, from two looks at what the programs count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Frontend, ServicePort, Stats};
 use crate::maps::tcp::TcpCounts;
+
+/// Between two looks at least: rates of less mean nothing.
+pub const SHORTEST: Duration = Duration::from_millis(100);
+
+/// What is counted in a second.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct PerSecond {
+    /// Connections given a backend.
+    pub connections: f64,
+    /// Packets of the packet path.
+    pub packets: f64,
+    /// Bytes of the packet path.
+    pub bytes: f64,
+    /// Refused or dropped.
+    pub rejects: f64,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted in seconds is far below 2^52"
+)]
+fn per_second(n: u64, seconds: f64) -> f64 {
+    n as f64 / seconds
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, more: Self) {
+        let Self {
+            connections,
+            packets,
+            bytes,
+            rejects,
+        } = more;
+        self.connections += connections;
+        self.packets += packets;
+        self.bytes += bytes;
+        self.rejects += rejects;
+    }
+}
+
+impl Stats {
+    /// What was counted since `before`, so many seconds ago. What counts anew has counted nothing.
+    #[must_use]
+    pub fn since(self, before: Self, seconds: f64) -> PerSecond {
+        let rate = |now: u64, was: u64| per_second(now.saturating_sub(was), seconds);
+        PerSecond {
+            connections: rate(self.connections, before.connections),
+            packets: rate(self.packets, before.packets),
+            bytes: rate(self.bytes, before.bytes),
+            rejects: rate(self.rejects, before.rejects),
+        }
+    }
+}
+
+/// What each pool had counted at a look.
+#[must_use]
+pub fn by_pool(frontends: &[Frontend]) -> BTreeMap<u32, Stats> {
+    let scopes = frontends.iter().flat_map(|f| &f.scopes);
+    scopes.map(|s| (s.pool, s.stats)).collect()
+}
+
+/// What a frontend counted since a look so many seconds ago; none of one whose pools were not all
+/// there.
+#[must_use]
+pub fn of(f: &Frontend, before: &BTreeMap<u32, Stats>, seconds: f64) -> Option<PerSecond> {
+    let mut was = Stats::default();
+    for scope in f.pools() {
+        was += *before.get(&scope.pool)?;
+    }
+    Some(f.stats().since(was, seconds))
+}
 
 /// What was counted for a Service port until now.
 #[derive(Clone, Debug, Default)]
@@ -127,11 +202,7 @@ pub fn sums(frontends: &[Frontend]) -> All {
         for scope in &f.scopes {
             // Several frontends lead to one pool.
             if seen.insert(scope.pool) {
-                let (sum, more) = (&mut of.stats, scope.stats);
-                sum.connections += more.connections;
-                sum.packets += more.packets;
-                sum.bytes += more.bytes;
-                sum.rejects += more.rejects;
+                of.stats += scope.stats;
                 if let Some(more) = scope.tcp {
                     of.tcp = Some(of.tcp.unwrap_or_default().plus(more));
                 }
@@ -150,13 +221,8 @@ pub fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
     let rates = now.iter().filter_map(|(key, counted)| {
         let (protocol, name) = key;
         let before = before.get(key)?;
-        let was = before.stats;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "what is counted in seconds is far below 2^52"
-        )]
-        let per_second = |n: u64| n as f64 / seconds;
-        let rate = |now: u64, was: u64| per_second(now.saturating_sub(was));
+        let stats = counted.stats.since(before.stats, seconds);
+        let per_second = |n: u64| per_second(n, seconds);
         let tcp = counted
             .tcp
             .map(|now| now.since(before.tcp.unwrap_or_default()));
@@ -165,11 +231,11 @@ pub fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
             service: counted.service.clone(),
             frontend: (!is_known).then(|| name.clone()),
             protocol: protocol.clone(),
-            connections_per_second: rate(counted.stats.connections, was.connections),
+            connections_per_second: stats.connections,
             active_connections: counted.active.values().sum(),
-            packets_per_second: rate(counted.stats.packets, was.packets),
-            bytes_per_second: rate(counted.stats.bytes, was.bytes),
-            rejects_per_second: rate(counted.stats.rejects, was.rejects),
+            packets_per_second: stats.packets,
+            bytes_per_second: stats.bytes,
+            rejects_per_second: stats.rejects,
             handshakes_per_second: tcp.map(|tcp| per_second(tcp.handshakes())),
             round_trip_seconds: tcp
                 .and_then(|tcp| tcp.mean_rtt())

@@ -13,6 +13,7 @@ mod top;
 mod top_screen;
 mod trace;
 mod verbs;
+mod views;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;

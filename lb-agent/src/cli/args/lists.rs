@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Form, ListOutput};
+use super::{Form, ListOutput, ViewArgs};
 use crate::{
     cli::get::Labels,
     settings::flags::{Pins, StateArg, period},
@@ -23,7 +23,7 @@ pub struct Get {
     #[command(flatten)]
     pub list: ListArgs,
     /// Go on, and show what changes
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "view")]
     pub watch: bool,
 }
 
@@ -55,6 +55,9 @@ pub struct ListArgs {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ListOutput,
+    /// As another table.
+    #[command(flatten)]
+    pub views: ViewArgs,
 }
 
 #[cfg(test)]

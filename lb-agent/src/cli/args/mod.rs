@@ -5,6 +5,7 @@ mod lists;
 mod output;
 mod service;
 mod trace;
+mod views;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,6 +15,7 @@ pub use lists::{Get, ListArgs, RateArgs, Top, TopSort, What};
 pub use output::{CheckOutput, Form, ListOutput, Output};
 pub use service::{Explain, OfflineArgs, ServiceName, SubjectArgs, TestService};
 pub use trace::{Party, Trace, TraceHook};
+pub use views::{View, ViewArgs};
 
 use crate::settings::flags::{
     CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,

@@ -121,6 +121,9 @@ fn wrong_words_are_refused() {
         vec!["lb-agent", "--node-port-addresses", "everywhere"],
         vec!["lb-agent", "--kubeconfig", "a", "--manifests", "b"],
         vec!["lb-agent", "get", "nodes"],
+        vec!["lb-agent", "get", "services", "--stats", "--rate"],
+        vec!["lb-agent", "get", "services", "--thresholds", "--watch"],
+        vec!["lb-agent", "get", "services", "--stats", "--interval", "2s"],
         vec!["lb-agent", "explain", "svc/x", "--node-name", "a"],
         vec!["lb-agent", "--xdp-mode", "generic"],
     ] {

@@ -60,8 +60,8 @@ pub(super) struct Sticky {
     backend_id: u32,
 }
 
-/// Every client that is remembered.
-pub(super) fn list(dir: &BpfDir, frontends: &[Frontend]) -> Result<Listing<Sticky>> {
+/// Every client that is remembered, also one whose time is over.
+fn read(dir: &BpfDir, frontends: &[Frontend]) -> Result<Vec<Sticky>> {
     let all = HashPin::<AffinityKey, Affinity>::open(dir, maps::AFFINITY, Access::Read)?;
     let mut pools: BTreeMap<u32, &Frontend> = BTreeMap::new();
     for frontend in frontends {
@@ -70,11 +70,27 @@ pub(super) fn list(dir: &BpfDir, frontends: &[Frontend]) -> Result<Listing<Stick
         }
     }
     let now = monotonic();
-    let mut found: Vec<Sticky> = all
+    let found = all
         .entries()?
         .into_iter()
-        .map(|(key, value)| of(key, value, pools.get(&key.pool).copied(), now))
-        .collect();
+        .map(|(key, value)| of(key, value, pools.get(&key.pool).copied(), now));
+    Ok(found.collect())
+}
+
+/// How many clients keep their backend, by pool and backend.
+pub(super) fn kept(dir: &BpfDir, frontends: &[Frontend]) -> Result<BTreeMap<(u32, u32), u64>> {
+    let mut kept = BTreeMap::new();
+    for sticky in read(dir, frontends)? {
+        if sticky.remaining_seconds > 0 {
+            *kept.entry((sticky.pool, sticky.backend_id)).or_default() += 1;
+        }
+    }
+    Ok(kept)
+}
+
+/// Every client that is remembered.
+pub(super) fn list(dir: &BpfDir, frontends: &[Frontend]) -> Result<Listing<Sticky>> {
+    let mut found = read(dir, frontends)?;
     found.sort_by(|a, b| (&a.service, a.pool, &a.client).cmp(&(&b.service, b.pool, &b.client)));
     let rows = found.into_iter().map(|sticky| Row {
         id: format!("client {} of pool {}", sticky.client, sticky.pool),
@@ -91,7 +107,7 @@ pub(super) fn list(dir: &BpfDir, frontends: &[Frontend]) -> Result<Listing<Stick
     Ok(Listing {
         kind: "AffinityList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     })
 }

@@ -76,7 +76,7 @@ pub(super) fn list(all: &[Frontend]) -> Listing<Used> {
     Listing {
         kind: "BackendList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     }
 }

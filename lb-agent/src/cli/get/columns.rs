@@ -1,14 +1,14 @@
 //! Tables of aligned words, as kubectl writes them: no lines, and `-` for what nobody knows.
 
-use comfy_table::{Table, presets::NOTHING};
+use comfy_table::presets::NOTHING;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::listing::{Headers, Width};
+use super::listing::{Headers, Table, Width};
 
 /// Columns of aligned words, without lines. A cell without a word is `-`.
 pub(in crate::cli) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: Headers) -> String {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(NOTHING);
     if headers == Headers::Shown {
         table.set_header(head.iter().copied());
@@ -76,20 +76,17 @@ pub(in crate::cli) fn of_width(all: &[Column], width: Width) -> Vec<Column> {
     all.iter().filter(is_shown).copied().collect()
 }
 
-/// A table of items.
-pub(super) fn table<T: Serialize>(
-    all: &[Column],
-    items: &[&T],
-    width: Width,
-    headers: Headers,
-) -> String {
-    let shown = of_width(all, width);
-    let head: Vec<&str> = shown.iter().map(|column| column.head).collect();
-    let rows = items.iter().map(|item| {
-        let item = serde_json::to_value(item).unwrap_or_default();
-        shown.iter().map(|column| (column.cell)(&item)).collect()
-    });
-    columns(&head, rows.collect(), headers)
+/// How items are written in these columns.
+pub(super) fn table<T: Serialize>(all: &'static [Column]) -> Table<T> {
+    Box::new(move |items, width, headers| {
+        let shown = of_width(all, width);
+        let head: Vec<&str> = shown.iter().map(|column| column.head).collect();
+        let rows = items.iter().map(|item| {
+            let item = serde_json::to_value(item).unwrap_or_default();
+            shown.iter().map(|column| (column.cell)(&item)).collect()
+        });
+        columns(&head, rows.collect(), headers)
+    })
 }
 
 /// A field as a word.

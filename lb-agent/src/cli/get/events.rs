@@ -43,7 +43,7 @@ pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<Recorded>> {
     Ok(Listing {
         kind: "EventList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     })
 }

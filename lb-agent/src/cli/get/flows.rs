@@ -126,7 +126,7 @@ pub(in crate::cli) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Flow>> {
     Ok(Listing {
         kind: "FlowList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     })
 }

@@ -48,11 +48,14 @@ pub(in crate::cli) enum Headers {
     Hidden,
 }
 
+/// How items are written as a table.
+pub(super) type Table<T> = Box<dyn Fn(&[&T], Width, Headers) -> String>;
+
 /// The items of one kind.
 pub(in crate::cli) struct Listing<T> {
     pub(super) kind: &'static str,
     pub(in crate::cli) rows: Vec<Row<T>>,
-    pub(super) table: fn(&[&T], Width, Headers) -> String,
+    pub(super) table: Table<T>,
     /// Of Services: those that are only partly programmed.
     pub(super) partial: Option<Vec<PartiallyProgrammed>>,
 }
@@ -277,10 +280,10 @@ mod tests {
         Listing {
             kind: "List",
             rows: numbers.iter().map(row).collect(),
-            table: |items, _, _| {
+            table: Box::new(|items, _, _| {
                 let all: Vec<String> = items.iter().map(ToString::to_string).collect();
                 all.join("\n")
-            },
+            }),
             partial: None,
         }
     }

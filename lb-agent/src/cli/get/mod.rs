@@ -6,11 +6,13 @@ pub(super) mod columns;
 mod events;
 pub(super) mod filter;
 pub(super) mod flows;
+mod levels;
 pub(super) mod listing;
 mod pods;
 mod selector;
 mod services;
 mod sockets;
+pub(super) mod views;
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
@@ -38,6 +40,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Carries the verb out.
 pub fn run(get: &Get) -> Result<()> {
+    views::asked(&get.list)?;
     let dir = BpfDir::at(get.pins.dir());
     let mut list = look(get, &dir)?;
     list.0.prepare(&get.list, &list.1)?;
@@ -68,7 +71,10 @@ fn look(get: &Get, dir: &BpfDir) -> Result<(Box<dyn Show>, Book)> {
     let state = state_dir(&get.state, dir);
     let book = book(&NameFiles::of(&state, dir.root()));
     let list: Box<dyn Show> = match get.list.what {
-        What::Services => Box::new(services::list(named(dir, &book)?, &state, dir)),
+        What::Services => {
+            let (all, table) = services::open(&get.list, dir, &book)?;
+            Box::new(services::list(all, table, &state, dir))
+        }
         What::Backends => Box::new(backends::list(&named(dir, &book)?)),
         What::Flows => Box::new(flows::list(dir, &book)?),
         What::Sockets => Box::new(sockets::list(dir, &book)?),

@@ -49,7 +49,7 @@ pub(super) fn list(state: &Path, dir: &BpfDir) -> Result<Listing<PodPath>> {
     Ok(Listing {
         kind: "PodList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     })
 }

@@ -2,15 +2,20 @@
 
 use std::{fmt::Write as _, path::Path};
 
+use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    columns::{Column, column, field, joined, place, service, wide},
-    listing::{Headers, Listing, Row, Width},
+    columns::{Column, column, field, joined, place, service, wide, word},
+    levels::{Columns, Levels},
+    listing::{Headers, Listing, Row, Table, Width},
+    views,
 };
 use crate::{
-    inventory::{Frontend, Member, Place, ServicePort},
+    cli::args::ListArgs,
+    inventory::{self, Frontend, Place, ServicePort},
     maps::dir::BpfDir,
+    names::Book,
     observe::problem_file::ProblemFile,
 };
 
@@ -28,8 +33,25 @@ pub(super) const COLUMNS: &[Column] = &[
     wide("NOTE", |i| field(&i["withoutBackends"])),
 ];
 
+/// Every frontend, and how it is shown.
+pub(super) fn open(
+    list: &ListArgs,
+    dir: &BpfDir,
+    book: &Book,
+) -> Result<(Vec<Frontend>, Table<Frontend>)> {
+    match views::asked(list)? {
+        Some(view) => views::open(view, list, dir, book),
+        None => Ok((inventory::named(dir, book)?, Box::new(ipvsadm))),
+    }
+}
+
 /// Every frontend, and what is not among them.
-pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Listing<Frontend> {
+pub(super) fn list(
+    all: Vec<Frontend>,
+    table: Table<Frontend>,
+    state: &Path,
+    dir: &BpfDir,
+) -> Listing<Frontend> {
     let problems = ProblemFile::of(state, dir.root());
     let partial = problems.load().map(|kept| kept.services);
     let partial = partial.unwrap_or_else(|error| {
@@ -56,7 +78,7 @@ pub(super) fn list(all: Vec<Frontend>, state: &Path, dir: &BpfDir) -> Listing<Fr
     Listing {
         kind: "FrontendList",
         rows: rows.collect(),
-        table: ipvsadm,
+        table,
         partial: Some(partial),
     }
 }
@@ -76,78 +98,53 @@ fn local(f: &Frontend) -> String {
     format!("{}:{}", f.address, f.port)
 }
 
-fn remote(b: &Member) -> String {
-    format!("{}:{}", b.address, b.port)
-}
-
-/// The width of a column: of its longest word, and at least `least`.
-fn widest(words: impl Iterator<Item = usize>, least: usize) -> usize {
-    words.max().unwrap_or(0).max(least)
-}
-
 /// The shape of `ipvsadm -L -n`.
-fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> String {
-    let backends = all.iter().flat_map(|f| &f.backends);
-    let locals = all.iter().map(|f| local(f).len());
-    let address = widest(backends.clone().map(|b| remote(b).len()).chain(locals), 20);
-    let known = |name: String| {
-        if name.is_empty() {
-            "-".to_owned()
-        } else {
-            name
-        }
-    };
-    let service_of = |f: &Frontend| {
-        known(
-            f.service
-                .as_ref()
-                .map_or_else(String::new, ToString::to_string),
-        )
-    };
-    let service = widest(all.iter().map(|f| service_of(f).len()), 7);
-    let names_of = |b: &Member| {
-        let Place { pod, node, zone } = &b.place;
-        [pod, node, zone].map(|name| known(name.clone().unwrap_or_default()))
-    };
-    let pod = widest(backends.clone().map(|b| names_of(b)[0].len()), 3);
-    let node = widest(backends.map(|b| names_of(b)[1].len()), 4);
-    let mut text = String::new();
-    if headers == Headers::Shown {
-        let _ = write!(
-            text,
-            "{:<4} {:<address$} Scheduler {:<service$} Flags\n  -> {:<address$} Forward Weight ActiveConn InActConn State       {:<pod$} {:<node$} Zone\n",
-            "Prot", "LocalAddress:Port", "Service", "RemoteAddress:Port", "Pod", "Node"
-        );
-    }
-    for f in all {
-        let _ = writeln!(
-            text,
-            "{:<4} {:<address$} {:<9} {:<service$} {}",
-            f.protocol,
-            local(f),
-            f.scheduler,
-            service_of(f),
-            notes(f, width)
-        );
-        for b in &f.backends {
-            let forward = if b.local { "Local" } else { "Masq" };
-            let [pod_name, node_name, zone] = names_of(b);
-            let _ = write!(
-                text,
-                "  -> {:<address$} {forward:<7} {:<6} {:<10} {:<9} {:<11} {pod_name:<pod$} {node_name:<node$} {zone}",
-                remote(b),
-                b.weight,
-                b.active_connections,
-                b.inactive_connections,
-                b.state
-            );
+pub(super) fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> String {
+    let levels = Levels {
+        heads: [
+            &["Scheduler", "Service", "Flags"],
+            &[
+                "Forward",
+                "Weight",
+                "ActiveConn",
+                "InActConn",
+                "State      ",
+                "Pod",
+                "Node",
+                "Zone",
+            ],
+        ],
+        columns: Columns::OfEach,
+        frontend: &|f| about(f, width),
+        backend: &|_, b| {
+            let Place { pod, node, zone } = &b.place;
+            let mut cells = vec![
+                if b.local { "Local" } else { "Masq" }.to_owned(),
+                b.weight.to_string(),
+                b.active_connections.to_string(),
+                b.inactive_connections.to_string(),
+                b.state.to_owned(),
+                word(pod.as_ref()),
+                word(node.as_ref()),
+                word(zone.as_ref()),
+            ];
             if width == Width::Wide {
-                let _ = write!(text, " id={}", b.id);
+                cells.push(format!("id={}", b.id));
             }
-            text.push('\n');
-        }
-    }
-    text
+            cells
+        },
+    };
+    levels.table(all, headers)
+}
+
+/// What is told of a frontend in front of its backends.
+pub(super) fn about(f: &Frontend, width: Width) -> Vec<String> {
+    let service = f.service.as_ref().map(ToString::to_string);
+    vec![
+        f.scheduler.to_owned(),
+        word(service.as_ref()),
+        notes(f, width),
+    ]
 }
 
 fn notes(f: &Frontend, width: Width) -> String {
@@ -168,10 +165,7 @@ fn notes(f: &Frontend, width: Width) -> String {
         notes.push_str(" snat");
     }
     if width == Width::Wide {
-        // Both scopes are mostly one pool.
-        let mut scopes = f.scopes.clone();
-        scopes.dedup_by_key(|s| s.pool);
-        for s in scopes {
+        for s in f.pools() {
             let _ = write!(
                 notes,
                 " pool={} connections={} packets={} bytes={} rejects={}",
@@ -193,7 +187,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join("problems.json"), "").unwrap();
         let dir = BpfDir::at(state.path());
-        let list = list(Vec::new(), state.path(), &dir);
+        let list = list(Vec::new(), Box::new(ipvsadm), state.path(), &dir);
         assert_eq!(list.partial, Some(Vec::new()));
     }
 }

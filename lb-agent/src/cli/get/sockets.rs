@@ -104,7 +104,7 @@ pub(super) fn list(dir: &BpfDir, book: &Book) -> Result<Listing<Socket>> {
     Ok(Listing {
         kind: "SocketList",
         rows: rows.collect(),
-        table: |all, width, headers| columns::table(COLUMNS, all, width, headers),
+        table: columns::table(COLUMNS),
         partial: None,
     })
 }

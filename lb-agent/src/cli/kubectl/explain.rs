@@ -27,7 +27,7 @@ pub(super) async fn run(nodes: &Nodes<'_>, explain: &SubjectArgs) -> Result<Outc
 }
 
 /// Each text once, with the nodes that say it.
-fn together(said: Vec<(String, String)>) -> String {
+pub(super) fn together(said: Vec<(String, String)>) -> String {
     let mut parts: Vec<(String, Vec<String>)> = Vec::new();
     for (node, text) in said {
         let text = of_any_node(&text, &node);

@@ -1,31 +1,37 @@
 //! `kubectl lb get`: the lists of all nodes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use clap::{ValueEnum as _, builder::PossibleValue};
 use serde_json::Value;
 
 use super::{
-    Document, Nodes, Outcome, ask, documents, flags, items, json,
+    Document, Nodes, Outcome, ask, documents,
+    explain::together,
+    flags, items, json,
     lacking::{NO_ITEMS, found_somewhere},
     list, outcome,
     shown::{self, lines, shown},
     texts,
 };
 use crate::cli::{
-    args::{ListArgs, ListOutput},
+    args::{ListArgs, ListOutput, View},
     get::{
         Labels,
         columns::{Column, field, of_width},
         columns_of,
         listing::{headers, sort, width, yaml},
+        views,
     },
     output::print,
 };
 
 /// Carries the verb out.
 pub(super) async fn run(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
+    if let Some(view) = views::asked(get)? {
+        return tables(nodes, get, view).await;
+    }
     if get.output == ListOutput::Name {
         return names(nodes, get).await;
     }
@@ -52,6 +58,36 @@ async fn names(nodes: &Nodes<'_>, get: &ListArgs) -> Result<Outcome> {
     let lines = lines.filter(|line| seen.insert(*line));
     print(&lines.flat_map(|line| [line, "\n"]).collect::<String>())?;
     nowhere.map(|()| outcome)
+}
+
+/// The table of each node; those that are the same once.
+async fn tables(nodes: &Nodes<'_>, get: &ListArgs, view: View) -> Result<Outcome> {
+    let words = table_words(get, view);
+    // The verb itself takes an interval.
+    let takes = match view {
+        View::Rate => get.views.interval,
+        _ => Duration::ZERO,
+    };
+    let limit = |_: &str| nodes.agents.timeout + takes;
+    let answers = ask::within(nodes, &words, limit).await?;
+    let (answers, nowhere) = found_somewhere(answers, "")?;
+    let (mut texts, outcome) = texts(answers);
+    texts.retain(|(_, text)| !text.is_empty());
+    print(&together(texts))?;
+    nowhere.map(|()| outcome)
+}
+
+fn table_words(get: &ListArgs, view: View) -> Vec<String> {
+    let mut flags = vec![view.flag().to_owned()];
+    if view == View::Rate {
+        flags.push(format!("--interval={}ms", get.views.interval.as_millis()));
+    }
+    if get.no_headers {
+        flags.push("--no-headers".to_owned());
+    }
+    let words = words(get, "table");
+    // In front of names.
+    [&words[..2], &flags, &words[2..]].concat()
 }
 
 fn words(get: &ListArgs, output: &str) -> Vec<String> {
@@ -121,4 +157,31 @@ fn partial(documents: &[Document]) -> String {
         .map(|(line, nodes)| format!("  {} ({})\n", shown(&line), nodes.join(", ")));
     let head = "\nPartially programmed, as last reported by the agents:\n";
     head.to_owned() + &lines.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Cli, Get, NodesVerb, Plugin, Verb};
+
+    #[test]
+    fn nodes_are_asked_for_the_view_that_is_asked_for() {
+        let words = "kubectl-lb get svc web --rate --interval 2s -n shop -l app=web --no-headers";
+        let asked = Plugin::parse_from(words.split(' ')).kubectl.verb;
+        let NodesVerb::Get(asked) = asked else {
+            unreachable!("these words are right")
+        };
+        let words = table_words(&asked, View::Rate);
+        let words = ["lb-agent"].into_iter().map(str::to_owned).chain(words);
+        let Some(Verb::Get(Get { list, .. })) = Cli::parse_from(words).verb else {
+            unreachable!("it is the verb")
+        };
+        assert_eq!(list.views.view(), asked.views.view());
+        assert_eq!(list.views.interval, asked.views.interval);
+        assert_eq!(list.names, asked.names);
+        assert_eq!(list.namespace, asked.namespace);
+        assert!(list.no_headers && list.selector.is_some());
+    }
 }

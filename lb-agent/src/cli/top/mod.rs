@@ -5,12 +5,7 @@ pub(super) mod order;
 mod screen;
 pub(super) mod table;
 
-use std::{
-    env,
-    io::IsTerminal as _,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{env, io::IsTerminal as _, thread, time::Instant};
 
 use anyhow::Result;
 
@@ -20,10 +15,7 @@ use super::{
     output::{Reader, write},
     state::state_dir,
 };
-use crate::{maps::dir::BpfDir, names::NameFiles};
-
-/// Between two looks at least: rates of less mean nothing.
-const SHORTEST: Duration = Duration::from_millis(100);
+use crate::{inventory::rates::SHORTEST, maps::dir::BpfDir, names::NameFiles};
 
 /// Clears a terminal and goes to its first line (ECMA-48: ED, CUP).
 pub(super) const CLEAR: &str = "\u{1b}[2J\u{1b}[H";

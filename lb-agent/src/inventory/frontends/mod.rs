@@ -62,6 +62,26 @@ pub struct Frontend {
     order: (Addr, u8, FaceKind),
 }
 
+impl Frontend {
+    /// The pools that it leads to, each once: both scopes are mostly one pool.
+    #[must_use]
+    pub fn pools(&self) -> Vec<&Scope> {
+        let mut pools: Vec<&Scope> = self.scopes.iter().collect();
+        pools.dedup_by_key(|s| s.pool);
+        pools
+    }
+
+    /// What was counted for it: for its pools, to which other frontends of its Service may lead.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for scope in self.pools() {
+            sum += scope.stats;
+        }
+        sum
+    }
+}
+
 /// One scope of a frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -294,4 +314,4 @@ fn scheduler(number: u8) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,7 +2,13 @@ use lb_common::backend;
 
 use super::*;
 
-fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Member>) -> Frontend {
+pub(crate) fn row(
+    addr: Addr,
+    port: u16,
+    scope: &'static str,
+    pool: u32,
+    backends: Vec<Member>,
+) -> Frontend {
     Frontend {
         protocol: "TCP".into(),
         address: addr.to_string(),
@@ -25,7 +31,7 @@ fn row(addr: Addr, port: u16, scope: &'static str, pool: u32, backends: Vec<Memb
     }
 }
 
-fn backend(n: u8) -> Member {
+pub(crate) fn backend(n: u8) -> Member {
     let b = Backend {
         addr: Addr::v4([10, 0, 0, n]),
         port: 80,

@@ -20,11 +20,8 @@ use self::{
     state::State,
     terminal::{Signals, Terminal},
 };
-use super::{
-    SHORTEST,
-    look::{Look, Seen},
-};
-use crate::cli::args::RateArgs;
+use super::look::{Look, Seen};
+use crate::{cli::args::RateArgs, inventory::rates::SHORTEST};
 
 /// So long may what has been seen, or a signal, wait for the keyboard.
 const TICK: Duration = Duration::from_millis(100);
