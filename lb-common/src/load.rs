@@ -70,19 +70,26 @@ impl FlowCounts {
 #[inline(always)]
 #[must_use]
 pub const fn load(sockets: u64, flows: u64) -> u64 {
-    let FlowCounts { active, inactive } = FlowCounts::from_word(flows);
+    let inactive = positive(FlowCounts::from_word(flows).inactive);
+    (open(sockets, flows) << 8) + inactive
+}
+
+/// How many open connections that backend has.
+#[inline(always)]
+#[must_use]
+pub const fn open(sockets: u64, flows: u64) -> u64 {
     let sockets = if sockets >> 32 == 0 { sockets } else { 0 };
-    let active = if active < 0 {
+    sockets + positive(FlowCounts::from_word(flows).active)
+}
+
+/// A count that is below zero for a while is none.
+#[inline(always)]
+const fn positive(count: i32) -> u64 {
+    if count < 0 {
         0
     } else {
-        active.cast_unsigned()
-    };
-    let inactive = if inactive < 0 {
-        0
-    } else {
-        inactive.cast_unsigned()
-    };
-    ((sockets + active as u64) << 8) + inactive as u64
+        count.cast_unsigned() as u64
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +133,7 @@ mod tests {
             inactive: 7,
         };
         assert_eq!(load(3, flows.to_word()), 5 * 256 + 7);
+        assert_eq!(open(3, flows.to_word()), 5);
         let below = FlowCounts {
             active: -1,
             inactive: -5,

@@ -24,8 +24,10 @@ pub struct Pool {
     /// Identity for people and metrics; stable across restarts, the pool index today. 0 in an
     /// unused entry.
     pub id: u32,
+    /// A backend that has as many open connections on this node gets no new one; 0: any number.
+    pub max_connections: u32,
     /// Reserved, zero.
-    pub pad2: [u32; 3],
+    pub pad2: [u32; 2],
 }
 
 impl Pool {
@@ -39,7 +41,8 @@ impl Pool {
         pad: 0,
         flags: 0,
         id: 0,
-        pad2: [0; 3],
+        max_connections: 0,
+        pad2: [0; 2],
     };
 }
 

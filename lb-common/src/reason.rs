@@ -127,6 +127,12 @@ reasons! {
     /// Packet for a VIP dropped: its socket chose `lb0` itself (`SO_BINDTODEVICE`), where backends
     /// would not see who it is.
     PktDeviceChosen = 42, "pkt_device_chosen";
+    /// A backend had as many connections as its Service allows, and another one was chosen.
+    BackendSpilled = 43, "backend_spilled";
+    /// Refused on the socket path: each backend has as many connections as the Service allows.
+    SockBackendsFull = 44, "sock_backends_full";
+    /// Packet refused: each backend has as many connections as the Service allows.
+    PktBackendsFull = 45, "pkt_backends_full";
 }
 
 impl Reason {
@@ -159,6 +165,8 @@ impl Reason {
                 | Self::PktReset
                 | Self::SockLoopbackSource
                 | Self::PktDeviceChosen
+                | Self::SockBackendsFull
+                | Self::PktBackendsFull
         )
     }
 }

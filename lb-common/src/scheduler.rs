@@ -1,15 +1,15 @@
 //! How a backend is chosen for a new connection: one row a scheduler, for kernel, agent and CLI.
 
-/// Which part of [`Input`](crate::select::Input) a scheduler reads.
+/// Which number a scheduler goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// [`Input::random`](crate::select::Input::random)
+    /// A random number, or a keyed hash of the 5-tuple in the packet path.
     Random,
-    /// [`Input::cursor`](crate::select::Input::cursor)
+    /// The pool's cursor before it was advanced.
     Cursor,
-    /// [`Input::source_hash`](crate::select::Input::source_hash)
+    /// A keyed hash of the client's address.
     SourceHash,
-    /// How many connections the backends have: see [`least`](crate::least).
+    /// How many connections the backends have (see [`least`](crate::least)), and a random number.
     Load,
 }
 

@@ -2,18 +2,6 @@
 
 use crate::scheduler::{Need, Scheduler};
 
-/// What a choice may look at. Each is computed by the caller only when the scheduler asks for it
-/// (see [`needs`]).
-#[derive(Clone, Copy)]
-pub struct Input {
-    /// A random number, or a keyed hash of the 5-tuple in the packet path.
-    pub random: u32,
-    /// The value of the pool's cursor before it was advanced.
-    pub cursor: u32,
-    /// A keyed hash of the client's address.
-    pub source_hash: u32,
-}
-
 /// What the scheduler of this number looks at. A number that is not in the list of [`Scheduler`] is
 /// treated as [`Scheduler::Random`]. Written out, and held to the list by a test: the verifier
 /// follows each branch, and a match over all rows costs it a tenth more.
@@ -34,25 +22,24 @@ pub const fn needs(scheduler: u8) -> Need {
     }
 }
 
-/// The slot's offset from the pool's base: less than `count` for every input, 0 when `count` is 0.
-/// Of a scheduler that needs loads it is the answer of one that knows none: see
-/// [`least`](crate::least).
+/// The slot's offset from the pool's base: less than `count` for every number, 0 when `count` is 0.
+/// The number is what the scheduler [`needs`]. Of a scheduler that needs loads it is the answer of
+/// one that knows none: see [`least`](crate::least).
 #[inline(always)]
 #[must_use]
-pub const fn offset(scheduler: u8, count: u16, input: Input) -> u16 {
+pub const fn offset(scheduler: u8, count: u16, number: u32) -> u16 {
     match needs(scheduler) {
-        Need::Random | Need::Load => scale(input.random, count),
+        Need::Random | Need::Load | Need::SourceHash => scale(number, count),
         Need::Cursor => {
             if count == 0 {
                 0
             } else {
                 #[expect(clippy::cast_possible_truncation, reason = "less than count")]
                 {
-                    (input.cursor % count as u32) as u16
+                    (number % count as u32) as u16
                 }
             }
         }
-        Need::SourceHash => scale(input.source_hash, count),
     }
 }
 
@@ -98,15 +85,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offset_is_always_a_slot_of_the_pool(s in 0u8..8, count in 1u16.., random: u32, cursor: u32, source_hash: u32) {
-            let chosen = offset(s, count, Input { random, cursor, source_hash });
-            prop_assert!(chosen < count);
+        fn offset_is_always_a_slot_of_the_pool(s in 0u8..8, count in 1u16.., number: u32) {
+            prop_assert!(offset(s, count, number) < count);
         }
 
         #[test]
-        fn an_empty_pool_has_offset_zero(s in 0u8..8, random: u32) {
-            let chosen = offset(s, 0, Input { random, cursor: random, source_hash: random });
-            prop_assert_eq!(chosen, 0);
+        fn an_empty_pool_has_offset_zero(s in 0u8..8, number: u32) {
+            prop_assert_eq!(offset(s, 0, number), 0);
         }
     }
 
@@ -121,17 +106,7 @@ mod tests {
     #[test]
     fn round_robin_visits_all_in_turn() {
         let seen: Vec<u16> = (7..13)
-            .map(|cursor| {
-                offset(
-                    Scheduler::RoundRobin.number(),
-                    3,
-                    Input {
-                        random: 0,
-                        cursor,
-                        source_hash: 0,
-                    },
-                )
-            })
+            .map(|cursor| offset(Scheduler::RoundRobin.number(), 3, cursor))
             .collect();
         assert_eq!(seen, [1, 2, 0, 1, 2, 0]);
     }

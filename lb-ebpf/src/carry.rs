@@ -50,8 +50,12 @@ fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Sid
     match action {
         Action::Pass | Action::Open(_) | Action::Reset(_) => side.not_ours(),
         Action::Drop => Verdict::Shot,
-        Action::Refuse(pool) => {
-            count(Reason::PktNoEndpoint);
+        Action::Refuse(pool) | Action::RefuseFull(pool) => {
+            count(if matches!(action, Action::Refuse(_)) {
+                Reason::PktNoEndpoint
+            } else {
+                Reason::PktBackendsFull
+            });
             count::reject(pool);
             refuse(ctx, p, s, side)
         }

@@ -3,7 +3,7 @@
 
 mod report;
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use lb_common::{Proto, frontend::scope, scheduler::Scheduler};
 pub use report::{Explanation, Front, Judged, Pool};
@@ -115,6 +115,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
         internal_traffic_policy: word(service.internal_policy),
         external_traffic_policy: word(service.external_policy),
         affinity_seconds: service.affinity_secs.unwrap_or(0),
+        max_connections: service.max_connections.map_or(0, NonZeroU32::get),
         source_ranges: service
             .source_ranges
             .iter()

@@ -22,6 +22,10 @@ pub struct Explanation {
     pub external_traffic_policy: String,
     /// Session affinity; 0 is off.
     pub affinity_seconds: u32,
+    /// Open connections that each backend may have; 0: any number. An older agent says nothing
+    /// of it.
+    #[serde(default)]
+    pub max_connections: u32,
     /// Who may use its load-balancer IPs; empty admits everybody.
     pub source_ranges: Vec<String>,
     /// This node.

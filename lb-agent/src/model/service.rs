@@ -1,6 +1,10 @@
 //! What the agent knows of a Service. Owns no decision: which endpoints serve it is the planner's.
 
-use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{
+    net::IpAddr,
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+};
 
 use lb_common::{Proto, scheduler::Scheduler};
 
@@ -45,6 +49,9 @@ pub struct Service {
     /// From the annotation `lb-agent.io/slow-start`; `None`: new endpoints have their whole share at
     /// once.
     pub slow_start: Option<SlowStart>,
+    /// From the annotation `lb-agent.io/max-connections`: how many open connections of this node's
+    /// clients each backend may have; `None`: any number.
+    pub max_connections: Option<NonZeroU32>,
     /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
     pub forwarding: Option<Forwarding>,
     /// From the annotation `lb-agent.io/passive-health`; `None` is the agent's default.

@@ -94,6 +94,7 @@ impl Service {
             removal: None,
             weights: Weights::default(),
             slow_start: None,
+            max_connections: None,
             forwarding: None,
             passive_health: None,
             problems: vec![],

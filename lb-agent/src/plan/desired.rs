@@ -96,6 +96,8 @@ pub struct Pool {
     pub scheduler: u8,
     /// 0 is off.
     pub affinity_secs: u32,
+    /// How many open connections each backend may have; 0: any number.
+    pub max_connections: u32,
     /// How long connections of a backend that left may go on; `None`: for ever.
     pub grace: Option<Duration>,
     /// See [`lb_common::pool::flags`].

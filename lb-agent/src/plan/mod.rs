@@ -12,6 +12,7 @@ pub mod topology;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -274,6 +275,7 @@ impl Part<'_> {
                 },
                 scheduler: scheduler.number(),
                 affinity_secs: service.affinity_secs.unwrap_or(0),
+                max_connections: service.max_connections.map_or(0, NonZeroU32::get),
                 grace,
                 flags: pool_flags,
                 source_ranges: ranges.clone(),

@@ -121,6 +121,9 @@ impl Reader<'_> {
         if pool.affinity_secs > 0 {
             let _ = write!(out, " affinity {}s", pool.affinity_secs);
         }
+        if pool.max_connections > 0 {
+            let _ = write!(out, " max-connections {}", pool.max_connections);
+        }
         for (bit, text) in [
             (flags::SOURCE_RANGES, "source-ranges"),
             (flags::MASQUERADE, "snat"),

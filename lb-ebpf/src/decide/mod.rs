@@ -36,6 +36,8 @@ pub enum Action {
     Drop,
     /// Refused as a port without a listener is: the pool of this index has no endpoint.
     Refuse(u32),
+    /// Refused likewise: each backend of this pool has as many connections as it may.
+    RefuseFull(u32),
     /// Refused likewise: the VIP has no such port.
     RefusePort,
     /// Rewritten, then up the stack, which knows the way.
@@ -100,6 +102,7 @@ impl Action {
             Self::Pass => (0, 0),
             Self::Drop => (1, 0),
             Self::Refuse(pool) => (2, pool),
+            Self::RefuseFull(pool) => (12, pool),
             Self::RefusePort => (3, 0),
             Self::Deliver => (4, 0),
             Self::Send { neighbour } => (5, u32::from(neighbour)),
@@ -120,6 +123,7 @@ impl Action {
         match packed as u8 {
             0 => Self::Pass,
             2 => Self::Refuse(value),
+            12 => Self::RefuseFull(value),
             3 => Self::RefusePort,
             4 => Self::Deliver,
             5 => Self::Send {

@@ -229,6 +229,7 @@ fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
     let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,
         Err(Refusal::NoEndpoint) => return Action::Refuse(frontend.pool),
+        Err(Refusal::Full) => return Action::RefuseFull(frontend.pool),
         Err(Refusal::NoLocal) => {
             count::reject(frontend.pool);
             return Action::dropped(Reason::PktNoLocalEndpoint);

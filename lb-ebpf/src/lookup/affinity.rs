@@ -10,6 +10,7 @@ use lb_common::{
 use super::{
     backend::{backend, is_member},
     choose::{Chosen, Client, affinity_secs},
+    room,
 };
 use crate::{
     atomic, config,
@@ -17,7 +18,8 @@ use crate::{
     maps::{AFFINITY, AFFINITY_SHARES},
 };
 
-/// The backend that this client had, if its record is fresh and the backend still eligible here.
+/// The backend that this client had, if its record is fresh and the backend still eligible here and
+/// not full.
 #[inline(always)]
 pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     let key = AffinityKey {
@@ -36,6 +38,9 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
     }
     if !is_member(pool, id, member::ELIGIBLE) {
         count(Reason::AffinityMoved);
+        return None;
+    }
+    if room::is_full(id, pool) {
         return None;
     }
     let backend = backend(id)?;

@@ -10,7 +10,7 @@ use lb_common::{
     frontend::FrontendValue,
     pool::{Pool, PoolWord, flags},
     scheduler::{Need, Scheduler},
-    select::{self, Input},
+    select,
     slot::Slot,
 };
 
@@ -18,6 +18,7 @@ use super::{
     affinity::{remember, remembered},
     backend::backend,
     least::least,
+    room,
     test_delay::test_delay,
 };
 use crate::{
@@ -57,6 +58,8 @@ pub enum Refusal {
     NoEndpoint,
     /// A local-only policy, no local endpoint, others elsewhere.
     NoLocal,
+    /// Each backend has as many connections as it may.
+    Full,
     /// The maps contradict each other, in this way.
     Broken(Reason),
 }
@@ -151,7 +154,7 @@ fn pick(
     scheduler: u8,
     client: &Client,
 ) -> Result<Chosen, Refusal> {
-    let input = input(frontend.pool, scheduler, client);
+    let number = number(frontend.pool, scheduler, client);
     let mut retried = false;
     loop {
         let w = word(pool);
@@ -164,12 +167,10 @@ fn pick(
                 Refusal::NoEndpoint
             });
         }
-        // The second time any backend will do: the verifier would read the search twice.
-        let offset = if matches!(select::needs(scheduler), Need::Load) && !retried {
-            least(w.base, w.count, frontend.pool, scheduler, input.random)
-        } else {
-            select::offset(scheduler, w.count, input).into()
-        };
+        let offset = place(w.to_u64(), frontend.pool, scheduler, number, retried);
+        if offset == room::NONE {
+            return Err(Refusal::Full);
+        }
         let index = w.base + offset;
         test_delay();
         if let Some(s) = slot(index)
@@ -191,32 +192,35 @@ fn pick(
     }
 }
 
-/// Computes only what the scheduler reads.
+/// The number that the scheduler goes by.
 #[inline(always)]
-fn input(pool: u32, scheduler: u8, client: &Client) -> Input {
-    let mut input = Input {
-        random: 0,
-        cursor: 0,
-        source_hash: 0,
-    };
+fn number(pool: u32, scheduler: u8, client: &Client) -> u32 {
     match select::needs(scheduler) {
-        Need::Random | Need::Load => {
-            input.random = match client.flow_hash {
-                Some(h) => h,
-                // SAFETY: a helper without arguments.
-                None => unsafe { bpf_get_prandom_u32() },
-            };
-        }
-        Need::Cursor => {
-            if let Some(cursor) = SCHED.get_ptr_mut(pool) {
-                // SAFETY: an aligned u64 of an array map, shared by all CPUs, only ever added to.
-                let before = unsafe { atomic::fetch_add(cursor, 1) };
-                input.cursor = before as u32;
-            }
-        }
-        Need::SourceHash => {
-            input.source_hash = hash::of_client(&client.affinity);
-        }
+        Need::Random | Need::Load => match client.flow_hash {
+            Some(h) => h,
+            // SAFETY: a helper without arguments.
+            None => unsafe { bpf_get_prandom_u32() },
+        },
+        Need::Cursor => match SCHED.get_ptr_mut(pool) {
+            // SAFETY: an aligned u64 of an array map, shared by all CPUs, only ever added to.
+            Some(cursor) => unsafe { atomic::fetch_add(cursor, 1) as u32 },
+            None => 0,
+        },
+        Need::SourceHash => hash::of_client(&client.affinity),
     }
-    input
+}
+
+/// The offset of a slot, or [`room::NONE`].
+///
+/// A function of the kernel's own: what it computes costs the caller no stack.
+#[inline(never)]
+fn place(word: u64, pool: u32, scheduler: u8, number: u32, retried: bool) -> u32 {
+    let word = PoolWord::from_u64(word);
+    // The second time any backend will do: the verifier would read the search twice.
+    let offset = if matches!(select::needs(scheduler), Need::Load) && !retried {
+        least(word.base, word.count, pool, scheduler, number)
+    } else {
+        select::offset(scheduler, word.count, number).into()
+    };
+    room::from(word, pool, offset)
 }

@@ -75,12 +75,18 @@ extern "C" fn look(index: u32, walk: *mut Walk) -> i64 {
     {
         weight = found.as_weight(walk.pool).unwrap_or(1);
     }
-    let (sockets, flows) = (
-        count_of(ACTIVE.get_ptr(slot.backend)),
-        count_of(FLOW_COUNTS.get_ptr(slot.backend)),
-    );
+    let (sockets, flows) = counts(slot.backend);
     search.consider(place, load(sockets, flows), weight);
     0
+}
+
+/// The words of a backend in `lb_active` and `lb_flow_counts`.
+#[inline(always)]
+pub(super) fn counts(backend: u32) -> (u64, u64) {
+    (
+        count_of(ACTIVE.get_ptr(backend)),
+        count_of(FLOW_COUNTS.get_ptr(backend)),
+    )
 }
 
 #[inline(always)]

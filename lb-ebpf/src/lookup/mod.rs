@@ -7,6 +7,7 @@ pub mod choose;
 pub mod frontend;
 pub mod host_socket;
 mod least;
+mod room;
 mod test_delay;
 
 pub use affinity::remember_confirmed;

@@ -79,6 +79,7 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
         | Action::Reply
         | Action::DeliverVia
         | Action::Refuse(_)
+        | Action::RefuseFull(_)
         | Action::RefusePort
         | Action::Expired
         | Action::TooBig

@@ -183,6 +183,10 @@ pub fn refused(frontend: &FrontendValue, refusal: Refusal) -> i32 {
             count(Reason::SockNoEndpoint);
             refuse(errno::ECONNREFUSED)
         }
+        Refusal::Full => {
+            count(Reason::SockBackendsFull);
+            refuse(errno::ECONNREFUSED)
+        }
         // Nothing answers at a VIP, so the call fails now.
         Refusal::Broken(reason) => {
             count(reason);

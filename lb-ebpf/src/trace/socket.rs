@@ -4,7 +4,9 @@
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, generated::bpf_get_current_comm,
+    },
 };
 use lb_common::{
     Addr, Reason,
@@ -127,7 +129,8 @@ unsafe fn show<F: Family>(run: *mut Run, raw: *mut bpf_sock_addr, hook: u32, ver
         d.netns = ctx.netns();
         d.cgroup = bpf_get_current_cgroup_id();
         d.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        d.comm = bpf_get_current_comm().unwrap_or_default();
+        // Straight into its place: this stack is short. An error fills it with zeros.
+        bpf_get_current_comm(d.comm.as_mut_ptr().cast(), d.comm.len() as u32);
         (d.hook, d.verdict) = (hook as u8, verdict);
         emit(filter, d);
     }

@@ -314,3 +314,5 @@ pub(crate) const S_PODNET_HERE: Svc = Svc(19);
 pub(crate) const S_PODNET_LOCAL: Svc = Svc(20);
 /// HERE, which sees the node: the stack masquerades.
 pub(crate) const S_MASQUERADED: Svc = Svc(21);
+/// FAR, which may have one connection.
+pub(crate) const S_BOUNDED: Svc = Svc(22);

@@ -28,6 +28,10 @@ const EXCUSES: &[(Reason, &str)] = &[
         "an LRU map takes every entry; only a race with another CPU fails",
     ),
     (
+        Reason::BackendSpilled,
+        "which backend is the first depends on a hash: `schedulers::bounds` counts it",
+    ),
+    (
         Reason::PktDeviceChosen,
         "a row has packets, and this is about their socket: `lb0::chosen` counts it",
     ),

@@ -35,6 +35,13 @@ pub(super) fn of(explanation: &Explanation, side: Option<Side>) -> String {
             n => format!("ClientIP, {n} seconds: a client that is remembered keeps its backend"),
         },
     );
+    if e.max_connections > 0 {
+        let most = e.max_connections;
+        line(
+            "Bound",
+            format!("{most} open connections a backend, of this node's clients"),
+        );
+    }
     if !e.source_ranges.is_empty() {
         let only = e.source_ranges.join(", ");
         line("Sources", format!("load-balancer IPs admit {only} only"));

@@ -30,6 +30,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("BACKENDS", |i| counted(i, |_| true)),
     column("ACTIVE", active),
     wide("AFFINITY", |i| field(&i["affinitySeconds"])),
+    wide("MAX", |i| field(&i["maxConnections"])),
     wide("NOTE", |i| field(&i["withoutBackends"])),
 ];
 
@@ -151,6 +152,9 @@ fn notes(f: &Frontend, width: Width) -> String {
     let mut notes = f.kinds.join(",");
     if f.affinity_seconds > 0 {
         let _ = write!(notes, " persistent {}", f.affinity_seconds);
+    }
+    if f.max_connections > 0 {
+        let _ = write!(notes, " max-connections {}", f.max_connections);
     }
     if let [only] = f.scopes.as_slice() {
         let _ = write!(notes, " {}", only.name);

@@ -50,6 +50,8 @@ pub struct Frontend {
     pub scheduler: &'static str,
     /// Seconds of session affinity; 0 is off.
     pub affinity_seconds: u32,
+    /// Open connections that each backend may have; 0: any number.
+    pub max_connections: u32,
     /// What becomes of new connections when `backends` has none to take them.
     pub without_backends: Option<&'static str>,
     /// Only sources of the Service's ranges are admitted.
@@ -257,6 +259,7 @@ fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
         }],
         scheduler: scheduler(pool.scheduler),
         affinity_seconds: pool.affinity_secs,
+        max_connections: pool.max_connections,
         without_backends: match pool.count {
             0 if pool.flags & flags::NO_LOCAL != 0 => Some("no-local-endpoint"),
             0 => Some("no-endpoint"),

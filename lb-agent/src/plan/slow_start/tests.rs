@@ -21,6 +21,7 @@ fn pool(scheduler: Scheduler, weights: &[u16]) -> Pool {
         },
         scheduler: scheduler.number(),
         affinity_secs: 0,
+        max_connections: 0,
         grace: None,
         flags: 0,
         source_ranges: Box::default(),

@@ -76,6 +76,7 @@ pub(super) fn diff(
     };
     let entry = Entry {
         affinity_secs: pool.affinity_secs,
+        max_connections: pool.max_connections,
         scheduler: pool.scheduler,
         pad: 0,
         flags: pool.flags,

@@ -1,5 +1,7 @@
 //! A Service's annotations. Each bad value is a problem that names the annotation and what holds.
 
+use std::num::NonZeroU32;
+
 use k8s_openapi::api::core::v1 as api;
 
 use crate::model::{Forwarding, PassiveHealth, Removal, Scheduler, SlowStart, Weights};
@@ -12,6 +14,8 @@ pub const REMOVAL: &str = "lb-agent.io/on-backend-removal";
 pub const WEIGHTS: &str = "lb-agent.io/weights";
 /// How long the share of a new endpoint grows.
 pub const SLOW_START: &str = "lb-agent.io/slow-start";
+/// How many open connections of this node's clients each backend may have.
+pub const MAX_CONNECTIONS: &str = "lb-agent.io/max-connections";
 /// Chooses whom the backends of one Service see.
 pub const FORWARDING: &str = "lb-agent.io/forwarding";
 /// Whether backends whose handshakes fail are left out for a while.
@@ -25,6 +29,7 @@ const ANNOTATIONS: &[&str] = &[
     REMOVAL,
     WEIGHTS,
     SLOW_START,
+    MAX_CONNECTIONS,
     FORWARDING,
 ];
 
@@ -101,6 +106,16 @@ pub(super) fn slow_start(object: &api::Service, problems: &mut Vec<String>) -> O
         let forms = SlowStart::FORMS;
         let wrong = || format!(" is not {forms}: new endpoints have their whole share at once");
         SlowStart::parse(text).ok_or_else(wrong)
+    })
+}
+
+pub(super) fn max_connections(
+    object: &api::Service,
+    problems: &mut Vec<String>,
+) -> Option<NonZeroU32> {
+    read(object, MAX_CONNECTIONS, problems, |text| {
+        let most = text.trim().parse::<NonZeroU32>();
+        most.map_err(|_| " is no whole number above 0: backends get any number".to_owned())
     })
 }
 

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::model::Scheduler;
 
@@ -200,4 +202,26 @@ fn slow_start_is_read_and_a_bad_one_told() {
         "{:?}",
         bad.problems
     );
+}
+
+#[test]
+fn max_connections_are_read_and_bad_ones_told() {
+    let with = |value: &str| {
+        service(&read(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/max-connections: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+        )))
+        .unwrap()
+    };
+    let good = with(" 500 ");
+    assert_eq!(good.max_connections.map(NonZeroU32::get), Some(500));
+    assert!(good.problems.is_empty(), "{:?}", good.problems);
+    for text in ["0", "-1", "many", "4294967296", ""] {
+        let bad = with(text);
+        assert_eq!(bad.max_connections, None);
+        let said = &bad.problems[0];
+        assert!(
+            said.contains("max-connections") && said.contains("no whole number above 0"),
+            "{said}"
+        );
+    }
 }

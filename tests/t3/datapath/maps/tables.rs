@@ -95,7 +95,8 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
         pad: 0,
         flags: 1,
         id: 5,
-        pad2: [0; 3],
+        max_connections: 5,
+        pad2: [0; 2],
     };
     maps.pools.store(5, &service)?;
     let looking = bpf::open(&bed.dir()?, Access::Read)?;

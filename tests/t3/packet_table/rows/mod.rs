@@ -1,6 +1,7 @@
 //! The rows, by noun.
 
 mod affinity;
+mod bounds;
 mod extensions;
 mod flows;
 mod fragments;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Row> {
         lb0::rows(),
         records::rows(),
         affinity::rows(),
+        bounds::rows(),
         keys::rows(),
         tuples::rows(),
         maps::rows(),

@@ -105,6 +105,7 @@ impl Agent {
                 (maps::AFFINITY_SHARES, 256),
                 (maps::SLOTS, 1024),
                 (maps::BACKENDS, 256),
+                (maps::FLOW_COUNTS, 256),
                 (maps::MEMBERS, 1024),
             ]
             .map(|(spec, n)| (spec.name.to_owned(), n))

@@ -1,5 +1,7 @@
 //! The Services of the plan as the model has them.
 
+use std::num::NonZeroU32;
+
 use lb_agent::model::{Cidr, Endpoint, Forwarding, ObjectKey, Policy, Service, ServiceType, Slice};
 use lb_common::Proto;
 use testbed::addr::{Both, lan};
@@ -7,9 +9,10 @@ use testbed::addr::{Both, lan};
 use super::agent::NODE_NAME;
 use crate::packet_table::plan::{
     BACKEND_PORT, Backend, FAR, FAR2, HERE, MISPLACED, NAMELESS, NARROW, NODE_ETH1, NOWHERE,
-    PODNET, PODNET_HERE, QUIET, S_AFFINE, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY, S_LOCAL_ONLY,
-    S_MASQUERADED, S_MISPLACED, S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET, S_PODNET_HERE,
-    S_PODNET_LOCAL, S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW, S_TURN, SLOW, Svc, TURN,
+    PODNET, PODNET_HERE, QUIET, S_AFFINE, S_BOUNDED, S_EMPTY, S_FAR, S_HERE, S_INTERNAL_ONLY,
+    S_LOCAL_ONLY, S_MASQUERADED, S_MISPLACED, S_NAMELESS, S_NARROW, S_NOWHERE, S_PAIR, S_PODNET,
+    S_PODNET_HERE, S_PODNET_LOCAL, S_QUIET, S_RANGES, S_RING, S_SELF, S_SLOW, S_TURN, SLOW, Svc,
+    TURN,
 };
 
 /// Some address of the network of external IPs.
@@ -74,6 +77,9 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
     add(S_PAIR, &pair(), plainly);
     add(S_MASQUERADED, &[(HERE.addr, On::ThisNode)], |s| {
         s.forwarding = Some(Forwarding::Snat);
+    });
+    add(S_BOUNDED, &far(), |s| {
+        s.max_connections = NonZeroU32::new(1)
     });
     add(S_AFFINE, &pair(), |s| s.affinity_secs = Some(100));
     (services, slices)

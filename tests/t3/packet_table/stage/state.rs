@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) foreign: HashPin<FlowKey, u32>,
     pub(crate) affinity: HashPin<AffinityKey, Affinity>,
     pub(crate) shares: ArrayPin<AffinityShare>,
+    /// Open flows by backend.
+    counts: ArrayPin<u64>,
     refusals: PerCpuArray<Refusals>,
     pub(crate) fragments: HashPin<FragmentKey, Fragment>,
     hash_key: HashKeyTable,
@@ -54,6 +56,7 @@ impl State {
             foreign: HashPin::open(dir, maps::FOREIGN, Access::Write)?,
             affinity: HashPin::open(dir, maps::AFFINITY, Access::Write)?,
             shares: ArrayPin::open(dir, maps::AFFINITY_SHARES, Access::Write)?,
+            counts: ArrayPin::open(dir, maps::FLOW_COUNTS, Access::Write)?,
             refusals: PerCpuArray::new(lb_sys::open_pin(&dir.map(&maps::REFUSALS))?)?,
             fragments: HashPin::open(dir, maps::FRAGMENTS, Access::Write)?,
             hash_key: HashKeyTable::open(dir, Access::Write)?,
@@ -68,6 +71,8 @@ impl State {
         clear(&mut self.foreign)?;
         clear(&mut self.affinity)?;
         self.set_shares(AffinityShare::default())?;
+        self.counts
+            .store_run(0, &vec![0; self.counts.len() as usize])?;
         self.refusals.zero(0)?;
         clear(&mut self.fragments)?;
         self.set_hash_key(HashKey::default())
