@@ -113,23 +113,25 @@ unsafe fn show<F: Family>(run: *mut Run, raw: *mut bpf_sock_addr, hook: u32, ver
         let Some(filter) = filter(hook, reasons) else {
             return 0;
         };
-        let (vip, vip_port) = ((*run).vip, (*run).vip_port);
         let d = &mut (*run).decision;
         d.reasons = reasons;
         (d.client, d.client_port) = (Addr::ZERO, 0);
-        (d.vip, d.vip_port) = (vip, vip_port);
-        (d.backend, d.backend_port) = if reasons & TRANSLATED == 0 {
-            (Addr::ZERO, 0)
-        } else {
-            (ctx.addr(), ctx.port())
-        };
+        // One after the other, each straight into its place: this stack is short.
+        d.vip = (*run).vip;
+        d.vip_port = (*run).vip_port;
+        d.backend = Addr::ZERO;
+        d.backend_port = 0;
+        if reasons & TRANSLATED != 0 {
+            d.backend = ctx.addr();
+            d.backend_port = ctx.port();
+        }
         (d.pool, d.backend_id) = (NONE, NONE);
         (d.reply, d.pad) = (0, [0; 3]);
         d.proto = ctx.protocol() as u8;
         d.netns = ctx.netns();
         d.cgroup = bpf_get_current_cgroup_id();
         d.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        // Straight into its place: this stack is short. An error fills it with zeros.
+        // An error fills it with zeros.
         bpf_get_current_comm(d.comm.as_mut_ptr().cast(), d.comm.len() as u32);
         (d.hook, d.verdict) = (hook as u8, verdict);
         emit(filter, d);

@@ -28,6 +28,10 @@ const EXCUSES: &[(Reason, &str)] = &[
         "an LRU map takes every entry; only a race with another CPU fails",
     ),
     (
+        Reason::SockBackendsFull,
+        "a case is one call, and this needs connections that stay: `schedulers::bounds` counts it",
+    ),
+    (
         Reason::BackendSpilled,
         "which backend is the first depends on a hash: `schedulers::bounds` counts it",
     ),
