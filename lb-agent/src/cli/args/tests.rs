@@ -124,6 +124,7 @@ fn wrong_words_are_refused() {
         vec!["lb-agent", "get", "services", "--stats", "--rate"],
         vec!["lb-agent", "get", "services", "--thresholds", "--watch"],
         vec!["lb-agent", "get", "services", "--interval", "2s"],
+        vec!["lb-agent", "get", "services", "--stats", "--interval", "2s"],
         vec!["lb-agent", "explain", "svc/x", "--node-name", "a"],
         vec!["lb-agent", "--xdp-mode", "generic"],
     ] {

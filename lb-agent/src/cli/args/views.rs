@@ -13,7 +13,7 @@ pub struct ViewArgs {
     #[command(flatten)]
     one: OneView,
     /// With --rate: between its two looks
-    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "rate", value_parser = period)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "rate", conflicts_with_all = ["stats", "thresholds", "persistent_conn"], value_parser = period)]
     pub interval: Duration,
 }
 
