@@ -124,6 +124,8 @@ pub const OF_SOCKETS: &[Reason] = &[
     Reason::AffinityMoved,
     Reason::AffinityShareFull,
     Reason::SockLoopbackSource,
+    Reason::BackendSpilled,
+    Reason::SockBackendsFull,
 ];
 
 /// One decision: what goes through the ring buffer.

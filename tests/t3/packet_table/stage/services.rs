@@ -79,7 +79,7 @@ pub(super) fn all() -> (Vec<Service>, Vec<Slice>) {
         s.forwarding = Some(Forwarding::Snat);
     });
     add(S_BOUNDED, &far(), |s| {
-        s.max_connections = NonZeroU32::new(1)
+        s.max_connections = NonZeroU32::new(1);
     });
     add(S_AFFINE, &pair(), |s| s.affinity_secs = Some(100));
     (services, slices)

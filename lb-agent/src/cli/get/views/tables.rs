@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// Upper and lower threshold, in ipvsadm's words: a backend may have any number of connections.
-const BOUNDS: [u64; 2] = [0, 0];
+/// The lower threshold, in ipvsadm's words: a backend that was full gets connections again with the
+/// first that ends.
+const LOWER: u64 = 0;
 
 /// What was counted until now.
 pub(super) fn stats(all: &[&Frontend], headers: Headers) -> String {
@@ -84,9 +85,13 @@ fn counted(
 /// How many connections each backend may have, and has.
 pub(super) fn thresholds(all: &[&Frontend], headers: Headers) -> String {
     let heads = ["Uthreshold", "Lthreshold", "ActiveConn", "InActConn", "Pod"];
-    of_backends(all, headers, heads, |_, b| {
-        let [upper, lower] = BOUNDS;
-        [upper, lower, b.active_connections, b.inactive_connections]
+    of_backends(all, headers, heads, |f, b| {
+        [
+            u64::from(f.max_connections),
+            LOWER,
+            b.active_connections,
+            b.inactive_connections,
+        ]
     })
 }
 

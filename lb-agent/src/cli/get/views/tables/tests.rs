@@ -14,6 +14,7 @@ fn frontends() -> [Frontend; 2] {
     two.inactive_connections = 3;
     let mut web = row(Addr::v4([10, 96, 0, 10]), 80, "inside", 4, vec![one, two]);
     web.affinity_seconds = 600;
+    web.max_connections = 50;
     web.service = Some(ServicePort {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
@@ -87,9 +88,9 @@ fn bounds_stand_beside_what_is_open() {
     insta::assert_snapshot!(shown(thresholds), @r"
     Prot LocalAddress:Port    Scheduler Service       Flags
       -> RemoteAddress:Port   Uthreshold Lthreshold ActiveConn InActConn Pod
-    TCP  10.96.0.10:80        random    shop/web:http ClusterIP persistent 600
-      -> 10.0.0.1:80          0          0          12         0         shop/web-1
-      -> 10.0.0.2:80          0          0          0          3         -
+    TCP  10.96.0.10:80        random    shop/web:http ClusterIP persistent 600 max-connections 50
+      -> 10.0.0.1:80          50         0          12         0         shop/web-1
+      -> 10.0.0.2:80          50         0          0          3         -
     TCP  10.96.0.11:443       random    -             ClusterIP
     ");
 }
@@ -103,7 +104,7 @@ fn clients_are_those_of_a_backend_in_the_pools_of_a_frontend() {
     insta::assert_snapshot!(shown(persistent), @r"
     Prot LocalAddress:Port    Scheduler Service       Flags
       -> RemoteAddress:Port   Weight PersistConn ActiveConn InActConn Pod
-    TCP  10.96.0.10:80        random    shop/web:http ClusterIP persistent 600
+    TCP  10.96.0.10:80        random    shop/web:http ClusterIP persistent 600 max-connections 50
       -> 10.0.0.1:80          100    3           12         0         shop/web-1
       -> 10.0.0.2:80          100    0           0          3         -
     TCP  10.96.0.11:443       random    -             ClusterIP
