@@ -127,7 +127,7 @@ reasons! {
     /// Packet for a VIP dropped: its socket chose `lb0` itself (`SO_BINDTODEVICE`), where backends
     /// would not see who it is.
     PktDeviceChosen = 42, "pkt_device_chosen";
-    /// A backend had as many connections as its Service allows, and another one was chosen.
+    /// A backend was passed over: it had as many connections as its Service allows.
     BackendSpilled = 43, "backend_spilled";
     /// Refused on the socket path: each backend has as many connections as the Service allows.
     SockBackendsFull = 44, "sock_backends_full";

@@ -225,7 +225,7 @@ pub fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
         let per_second = |n: u64| per_second(n, seconds);
         let tcp = counted
             .tcp
-            .map(|now| now.since(before.tcp.unwrap_or_default()));
+            .map(|now| now.grown(before.tcp.unwrap_or_default()));
         let is_known = counted.service.is_some();
         Some(Rates {
             service: counted.service.clone(),

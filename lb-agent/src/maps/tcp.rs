@@ -54,7 +54,18 @@ impl TcpCounts {
         self.with(before, |now, before| now.checked_sub(before).unwrap_or(now))
     }
 
-    fn with(self, other: Self, both: impl Fn(u64, u64) -> u64) -> Self {
+    /// The same of a sum over pools, which may be fewer now: nothing, if any of it is less than before.
+    #[must_use]
+    pub fn grown(self, before: Self) -> Self {
+        let mut fell = false;
+        let grown = self.with(before, |now, before| {
+            fell |= now < before;
+            now.saturating_sub(before)
+        });
+        if fell { Self::default() } else { grown }
+    }
+
+    fn with(self, other: Self, mut both: impl FnMut(u64, u64) -> u64) -> Self {
         Self {
             rtt: std::array::from_fn(|i| both(self.rtt[i], other.rtt[i])),
             rtt_sum_us: both(self.rtt_sum_us, other.rtt_sum_us),
@@ -122,5 +133,16 @@ mod tests {
         // Its pool is another one's by now.
         assert_eq!(counts(1, 300).since(counts(30, 12_000)), counts(1, 300));
         assert_eq!(now.plus(now), counts(40, 20_000));
+    }
+
+    #[test]
+    fn a_sum_that_has_lost_a_pool_counts_nothing_for_once() {
+        let counts = |retransmits, failures| TcpCounts {
+            retransmits,
+            failures,
+            ..TcpCounts::default()
+        };
+        assert_eq!(counts(7, 3).grown(counts(5, 3)), counts(2, 0));
+        assert_eq!(counts(10, 4).grown(counts(900_010, 3)), counts(0, 0));
     }
 }

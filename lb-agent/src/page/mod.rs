@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template as _;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+};
 
 pub use self::asked::Asked;
 use self::{looks::Looks, view::View};
@@ -89,7 +92,12 @@ impl Page {
     pub async fn write(&self, asked: &Asked) -> Result<String, Unanswered> {
         let _place = self.places.try_acquire().map_err(|_| Unanswered::Busy)?;
         let seen = self.looks.seen().await.map_err(Unanswered::Unread)?;
-        let view = View::new(&self.parts, &seen, asked, self.started);
-        view.render().map_err(Unanswered::Unwritten)
+        let (parts, asked, started) = (Arc::clone(&self.parts), asked.clone(), self.started);
+        // How full the maps are may be read for it, and is no work for a thread that others wait for.
+        let written = spawn_blocking(move || View::new(&parts, &seen, &asked, started).render());
+        let written = written
+            .await
+            .map_err(|error| Unanswered::Unread(error.into()))?;
+        written.map_err(Unanswered::Unwritten)
     }
 }

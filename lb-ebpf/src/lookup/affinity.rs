@@ -41,6 +41,7 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
         return None;
     }
     if room::is_full(id, pool) {
+        count(Reason::BackendSpilled);
         return None;
     }
     let backend = backend(id)?;

@@ -68,13 +68,20 @@ pub fn from(word: PoolWord, pool: u32, offset: u32) -> u32 {
 /// A function of the kernel's own: programs have one of it, with a stack of its own.
 #[inline(never)]
 fn search(word: u64, pool: u32, offset: u32) -> u32 {
-    let PoolWord { base, count: slots, .. } = PoolWord::from_u64(word);
+    let PoolWord {
+        base, count: slots, ..
+    } = PoolWord::from_u64(word);
+    // The agent may have taken the bound away meanwhile.
+    let most = most(pool);
+    if most == 0 {
+        return offset;
+    }
     let mut walk = Walk {
         base,
         count: slots.into(),
         pool,
         offset,
-        most: most(pool),
+        most,
         found: NONE,
     };
     let looks = u32::from(slots).min(MOST_LOOKS);

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::{
-    cli::get::book,
     inventory::{
         self, Member,
         rates::{All, Key, Rates, between, key, sums},
@@ -32,8 +31,10 @@ impl Look {
         Self { dir, names }
     }
 
-    pub(super) fn now(&self) -> Result<Seen> {
-        let frontends = inventory::named(&self.dir, &book(&self.names))?;
+    /// What is there now; `say` is told why names are missing.
+    pub(super) fn now(&self, say: impl Fn(String)) -> Result<Seen> {
+        let book = inventory::book(&self.names, say);
+        let frontends = inventory::named(&self.dir, &book)?;
         let counted = sums(&frontends);
         let mut backends: BTreeMap<Key, BTreeMap<u32, Member>> = BTreeMap::new();
         for frontend in frontends {

@@ -26,7 +26,10 @@ pub fn run(args: &Top) -> Result<()> {
     let files = NameFiles::of(&state_dir(&args.state, &dir), dir.root());
     let look = Look::new(dir, files);
     // What is wrong from the start is said where it is read.
-    let (before, at) = (look.now()?, Instant::now());
+    let (before, at) = (
+        look.now(|words| eprintln!("lb-agent: {words}"))?,
+        Instant::now(),
+    );
     if is_screen(args) {
         screen::run(look, before, at, &args.rates)
     } else {
@@ -46,7 +49,10 @@ fn is_screen(args: &Top) -> bool {
 fn print(look: &Look, mut before: Seen, mut at: Instant, args: &Top) -> Result<()> {
     loop {
         thread::sleep(args.rates.interval.max(SHORTEST));
-        let (now, then) = (look.now()?, Instant::now());
+        let (now, then) = (
+            look.now(|words| eprintln!("lb-agent: {words}"))?,
+            Instant::now(),
+        );
         let seconds = (then - at).as_secs_f64();
         let mut rates = now.since(&before, seconds, args.rates.namespace.as_deref());
         order::sort(&mut rates, args.rates.sort_by);

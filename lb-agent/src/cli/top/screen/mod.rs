@@ -68,7 +68,8 @@ fn watch(
     has_ended: &Receiver<()>,
 ) {
     while has_ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        let seen = look.now().map(|now| {
+        // Why names are missing was said before the screen was ours, and would stand across it now.
+        let seen = look.now(|_| ()).map(|now| {
             let then = Instant::now();
             let rates = now.since(&before, (then - at).as_secs_f64(), namespace);
             let backends = now.backends.clone();
