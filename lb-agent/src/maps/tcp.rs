@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn a_sum_that_has_lost_a_pool_counts_nothing_for_once() {
         let counts = |retransmits, failures| TcpCounts {
-            retransmits,
             failures,
+            retransmits,
             ..TcpCounts::default()
         };
         assert_eq!(counts(7, 3).grown(counts(5, 3)), counts(2, 0));
