@@ -18,6 +18,8 @@ const IS: &str = r#"["'\\\s]*[:=]"#;
 pub(super) struct Keys {
     /// A key, as far as its value.
     key: Regex,
+    /// A flag at the end of its line: its value is the next one.
+    flag: Regex,
     /// A key that is called by a name of its own, and the name is that of a secret.
     name: Regex,
     /// Beside such a name, as far as the value.
@@ -35,6 +37,7 @@ impl Keys {
         let name = format!(r#"(?i)\bname{IS}["'\\\s]*[-.\w]*?(?:{word})(?:[^a-z]|$)"#);
         Ok(Self {
             key: Regex::new(&key)?,
+            flag: Regex::new(&format!(r#"(?i)(?:^|[\s"'])-[-\w]*(?:{word})["']?,?\s*$"#))?,
             name: Regex::new(&name)?,
             value: Regex::new(&format!("(?i)\\bvalue{IS}"))?,
         })
@@ -46,13 +49,22 @@ impl Keys {
         let mut out = String::with_capacity(text.len());
         // The columns in front of the last line's key.
         let mut key: Option<usize> = None;
-        let mut was_named = false;
+        let (mut was_named, mut was_flag) = (false, false);
         for line in text.split_inclusive('\n') {
             let (line, newline) = line.split_at(line.trim_end_matches(['\n', '\r']).len());
             let indent = line.len() - line.trim_start_matches([' ', '\t', '-']).len();
             if key.is_some_and(|of| indent > of || line.trim().is_empty()) {
                 continue;
             }
+            if was_flag && !is_flag(line) {
+                was_flag = line.trim().is_empty();
+                if !was_flag {
+                    out.extend([&line[..indent], REDACTED]);
+                }
+                out.push_str(newline);
+                continue;
+            }
+            was_flag = self.flag.is_match(line);
             let is_named = self.name.is_match(line);
             let value = self.value_of(line, is_named || was_named);
             (key, was_named) = (value.map(|_| indent), is_named);
@@ -69,12 +81,31 @@ impl Keys {
 
     /// Where the first value of a secret begins.
     fn value_of(&self, line: &str, is_named: bool) -> Option<usize> {
-        let behind = self.key.captures(line);
-        let behind = behind.and_then(|found| found.name("cookie").or(found.get(0)));
+        let keys = self.key.captures_iter(line);
+        let mut keys = keys.filter_map(|found| found.name("cookie").or(found.get(0)));
+        let behind = keys.find(|found| !is_of_path(&line[..found.end()]));
         let beside = self.value.find(line).filter(|_| is_named);
         let all = [behind, beside].into_iter().flatten();
         all.map(|found| found.end()).min()
     }
+}
+
+/// Is it an argument with a dash, perhaps an item of a list?
+fn is_flag(line: &str) -> bool {
+    let line = line.trim_start();
+    let line = line.strip_prefix("- ").unwrap_or(line);
+    line.trim_start_matches([' ', '"', '\'']).starts_with('-')
+}
+
+/// Is a key that ends here, before a colon, the end of a path or of an object's name? `shop/auth:http`,
+/// `/run/secrets/token: Permission denied`.
+fn is_of_path(line: &str) -> bool {
+    let Some(key) = line.strip_suffix(':') else {
+        return false;
+    };
+    let key = key.trim_end_matches(['"', '\'', '\\', ' ']);
+    let is_name = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    key.trim_end_matches(is_name).ends_with('/')
 }
 
 #[cfg(test)]

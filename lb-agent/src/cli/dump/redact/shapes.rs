@@ -23,8 +23,12 @@ const SHAPES: [Shape; 6] = [
         |word| word != "token",
     ),
     (
-        r#"(?i)\b(?:basic|negotiate|ntlm|token)(?:%20|[ \t"'\\:=])+(?<secret>[-\w.~+/=]{8,})"#,
-        |word| has_digit(word) || word.contains(|c: char| c.is_ascii_uppercase()),
+        r#"(?i)\b(?:basic|negotiate|ntlm|token)(?:%20|[ \t"'\\])+(?<secret>[-\w.~+/=]{8,})"#,
+        |word| {
+            // A path is none.
+            !word.starts_with('/')
+                && (has_digit(word) || word.contains(|c: char| c.is_ascii_uppercase()))
+        },
     ),
     // `user:password` of a URL. A password may have what else ends a host, but a port is a number.
     (

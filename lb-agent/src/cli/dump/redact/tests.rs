@@ -138,8 +138,32 @@ fn what_an_engineer_needs_stays() {
         "docker-pullable://registry:5000/web@sha256:0f3a\n",
         "https://[fd00::1]:80/a@b https://10.0.0.1:6443/x a@b\n",
         "fd00:10:96::a.b 10.96.0.1:443 web-6d5f8c7b9d-x2k4p lb_connect4\n",
+        "service=shop/auth:http vip=10.96.0.1\ndefault/vault-secrets:8200 ready\n",
+        "{\"shop/auth\":[\"x\"],\"shop/web\":[\"y\"]}\n",
+        "cannot read /var/run/secrets/kubernetes.io/serviceaccount/token: Permission denied\n",
+        "the token /var/lib/kubelet/pods/0f3a/token expired\n",
         "journalctl -u kubelet.service\n\n  indented\n",
     ] {
         assert_eq!(redacted(text), text);
+    }
+}
+
+#[test]
+fn the_value_of_a_flag_is_the_next_argument_wherever_it_stands() {
+    for (text, expected) in [
+        ("- --token\n- abc\n- x\n", "- --token\n- REDACTED\n- x\n"),
+        (
+            "  \"--token\",\n  \"abc\",\n  \"x\"\n",
+            "  \"--token\",\n  REDACTED\n  \"x\"\n",
+        ),
+        ("x --password\n\nabc\ny\n", "x --password\n\nREDACTED\ny\n"),
+        (
+            "- --use-token\n- --port\n- 80\n",
+            "- --use-token\n- --port\n- 80\n",
+        ),
+        ("shop/auth: x token: y\n", "shop/auth: x token: REDACTED\n"),
+        ("https://h/token=abc\n", "https://h/token= REDACTED\n"),
+    ] {
+        assert_eq!(redacted(text), expected);
     }
 }
