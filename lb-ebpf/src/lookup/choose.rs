@@ -167,7 +167,7 @@ fn pick(
                 Refusal::NoEndpoint
             });
         }
-        let offset = place(w.to_u64(), frontend.pool, scheduler, number, retried);
+        let offset = place(w, frontend.pool, scheduler, number, retried);
         if offset == room::NONE {
             return Err(Refusal::Full);
         }
@@ -211,11 +211,8 @@ fn number(pool: u32, scheduler: u8, client: &Client) -> u32 {
 }
 
 /// The offset of a slot, or [`room::NONE`].
-///
-/// A function of the kernel's own: what it computes costs the caller no stack.
-#[inline(never)]
-fn place(word: u64, pool: u32, scheduler: u8, number: u32, retried: bool) -> u32 {
-    let word = PoolWord::from_u64(word);
+#[inline(always)]
+fn place(word: PoolWord, pool: u32, scheduler: u8, number: u32, retried: bool) -> u32 {
     // The second time any backend will do: the verifier would read the search twice.
     let offset = if matches!(select::needs(scheduler), Need::Load) && !retried {
         least(word.base, word.count, pool, scheduler, number)

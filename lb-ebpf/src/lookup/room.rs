@@ -48,7 +48,7 @@ pub fn is_full(backend: u32, pool: u32) -> bool {
 }
 
 /// Has it at least so many?
-#[inline(never)]
+#[inline(always)]
 fn has(backend: u32, most: u32) -> bool {
     let (sockets, flows) = counts(backend);
     open(sockets, flows) >= u64::from(most)
