@@ -28,6 +28,10 @@ pub struct Frontend {
     pub port: u16,
     /// `random`, `rr`, …
     pub scheduler: String,
+    /// Open connections that each backend may have, 0: any number; agents before this one did not
+    /// tell.
+    #[serde(default)]
+    pub max_connections: u32,
     /// In the order of their addresses.
     pub backends: Vec<Backend>,
 }

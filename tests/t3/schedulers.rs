@@ -1,6 +1,7 @@
 //! The schedulers, by real sockets and packets: on the socket path, by tc, by XDP and over `lb0`,
 //! both families.
 
+mod beds;
 mod bounds;
 mod counts;
 mod paths;

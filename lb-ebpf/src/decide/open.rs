@@ -225,6 +225,7 @@ fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
         affinity: p.src,
         flow_hash: Some(hash::of_flow(p)),
         client_hash: placed_by_client.then(|| hash::of_client(&p.src)),
+        opens: p.is_syn() || !p.connects(),
     };
     let chosen = match lookup::choose(frontend, &client) {
         Ok(chosen) => chosen,

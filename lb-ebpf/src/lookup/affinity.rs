@@ -40,7 +40,7 @@ pub fn remembered(pool: u32, client: &Client, secs: u32) -> Option<Chosen> {
         count(Reason::AffinityMoved);
         return None;
     }
-    if room::is_full(id, pool) {
+    if client.opens && room::is_full(id, pool) {
         count(Reason::BackendSpilled);
         return None;
     }

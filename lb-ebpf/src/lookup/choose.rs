@@ -40,6 +40,9 @@ pub struct Client {
     /// record, which is written once the flow is confirmed: until then, and if the record is lost,
     /// it stays where it is while the backends stay.
     pub client_hash: Option<u32>,
+    /// A new connection, which a full backend does not get. A segment without SYN belongs to one that
+    /// is open: its records are lost, or another node or proxy had it.
+    pub opens: bool,
 }
 
 /// A backend that was chosen.
@@ -167,9 +170,12 @@ fn pick(
                 Refusal::NoEndpoint
             });
         }
-        let offset = place(w, frontend.pool, scheduler, number, retried);
-        if offset == room::NONE {
-            return Err(Refusal::Full);
+        let mut offset = place(w, frontend.pool, scheduler, number, retried);
+        if client.opens {
+            offset = room::from(w, frontend.pool, offset);
+            if offset == room::NONE {
+                return Err(Refusal::Full);
+            }
         }
         let index = w.base + offset;
         test_delay();
@@ -210,14 +216,13 @@ fn number(pool: u32, scheduler: u8, client: &Client) -> u32 {
     }
 }
 
-/// The offset of a slot, or [`room::NONE`].
+/// The offset of the slot that the scheduler chooses.
 #[inline(always)]
 fn place(word: PoolWord, pool: u32, scheduler: u8, number: u32, retried: bool) -> u32 {
     // The second time any backend will do: the verifier would read the search twice.
-    let offset = if matches!(select::needs(scheduler), Need::Load) && !retried {
+    if matches!(select::needs(scheduler), Need::Load) && !retried {
         least(word.base, word.count, pool, scheduler, number)
     } else {
         select::offset(scheduler, word.count, number).into()
-    };
-    room::from(word, pool, offset)
+    }
 }

@@ -157,6 +157,7 @@ pub fn translate<F: Family>(
         affinity: AffinityKey::netns(netns),
         flow_hash,
         client_hash: None,
+        opens: true,
     };
     let chosen = lookup::choose(frontend, &client)?;
     if to.own_alone && !lookup::is_own(&chosen.backend) {

@@ -4,102 +4,46 @@ use anyhow::{Context as _, Result};
 use lb_common::scheduler::Scheduler;
 use testbed::{
     agent::{CHANGE, Start},
-    agent_output,
     lan::Offloads,
-    matrix::{Case, Hook, each, families, matrix},
+    matrix::{Hook, each, families},
     node::PodNetwork,
-    one_node::{self, OneNode, PORT, TARGET, WEB},
+    one_node::{PORT, TARGET},
     poll,
     probe::Kind,
-    two_nodes::{LOCAL, REMOTE, TwoNodes},
+    two_nodes::TwoNodes,
 };
 
-use super::spread::{check, node_port, service, vip};
-use crate::lb0::common::{routed, without_sockets};
+use super::{
+    beds::{self, Turn},
+    spread::{check, service},
+};
+
+fn balances(turn: &Turn<'_>) -> Result<()> {
+    check(turn.scheduler, turn.case, turn.backends, turn.connect)
+}
 
 #[test]
 fn each_scheduler_balances_sockets() -> Result<()> {
-    let bed = OneNode::with(Start::new(), |node| {
-        let of = |s: &Scheduler| {
-            let backends = one_node::web_pods(node);
-            service(*s).port(PORT, TARGET).endpoints(backends)
-        };
-        Scheduler::ALL.iter().map(of).collect()
+    beds::sockets(service, &|turn| {
+        beds::nothing_is_open(turn.node)?;
+        balances(turn)
     })?;
-    for case in matrix() {
-        for scheduler in Scheduler::ALL {
-            let to = vip(*scheduler).at(case.family, PORT);
-            poll::until_true(CHANGE, "what was closed is counted off", || {
-                Ok(agent_output::all_active(&bed.node)? == 0)
-            })?;
-            check(*scheduler, case, WEB.len(), &|| {
-                bed.client().connect(case.kind, to)
-            })?;
-        }
-    }
-    Ok(())
-}
-
-/// From outside, to node ports with pods of both nodes behind them.
-fn packets_from_outside(hook: Hook) -> Result<()> {
-    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, hook.start())?;
-    for scheduler in Scheduler::ALL {
-        let service = service(*scheduler)
-            .node_port(PORT, TARGET, node_port(*scheduler))
-            .pods_of(&[&bed.near, &bed.far]);
-        bed.apply(&service)?;
-    }
-    for family in families() {
-        for scheduler in Scheduler::ALL {
-            let to = bed.near.addr().at(family, node_port(*scheduler));
-            poll::until(CHANGE, &format!("{to} answers"), || {
-                Ok(bed.client.ask(Kind::Tcp, to).ok())
-            })?;
-            let case = Case {
-                family,
-                kind: Kind::Tcp,
-            };
-            check(*scheduler, case, LOCAL.len() + REMOTE.len(), &|| {
-                bed.client.connect(Kind::Tcp, to)
-            })?;
-        }
-    }
     Ok(())
 }
 
 #[test]
 fn each_scheduler_balances_packets_from_outside_by_tc() -> Result<()> {
-    packets_from_outside(Hook::Tc)
+    beds::from_outside(Hook::Tc, service, &balances)
 }
 
 #[test]
 fn each_scheduler_balances_packets_from_outside_by_xdp() -> Result<()> {
-    packets_from_outside(Hook::Xdp)
+    beds::from_outside(Hook::Xdp, service, &balances)
 }
 
 #[test]
 fn each_scheduler_balances_what_comes_over_lb0() -> Result<()> {
-    let bed = OneNode::with(without_sockets(), |node| {
-        let of = |s: &Scheduler| {
-            let backends = one_node::web_pods(node);
-            service(*s).port(PORT, TARGET).endpoints(backends)
-        };
-        Scheduler::ALL.iter().map(of).collect()
-    })?;
-    routed(&bed.node)?;
-    for family in families() {
-        for scheduler in Scheduler::ALL {
-            let case = Case {
-                family,
-                kind: Kind::Tcp,
-            };
-            let to = vip(*scheduler).at(family, PORT);
-            check(*scheduler, case, WEB.len(), &|| {
-                bed.client().connect(Kind::Tcp, to)
-            })?;
-        }
-    }
-    Ok(())
+    beds::over_lb0(service, &balances)
 }
 
 #[test]

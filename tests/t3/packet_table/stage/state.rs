@@ -63,10 +63,15 @@ impl State {
         })
     }
 
+    /// Forgets all flows, though they stay counted.
+    pub(crate) fn lose_flows(&mut self) -> Result<()> {
+        clear(&mut self.established)?;
+        clear(&mut self.new)
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) -> Result<()> {
-        clear(&mut self.established)?;
-        clear(&mut self.new)?;
+        self.lose_flows()?;
         clear(&mut self.peers)?;
         clear(&mut self.foreign)?;
         clear(&mut self.affinity)?;
