@@ -7,6 +7,8 @@ pub mod layout;
 mod options;
 pub mod probe;
 pub mod programs;
+#[cfg(test)]
+mod stack;
 
 use std::path::{Path, PathBuf};
 

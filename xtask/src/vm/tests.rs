@@ -47,7 +47,7 @@ const PATIENCE: u32 = 10;
 /// Of each seed.
 const FUZZ_PACKETS: u32 = 2000;
 /// All programs on one kernel.
-const DEADLINE: Duration = Duration::from_mins(40);
+const DEADLINE: Duration = Duration::from_mins(90);
 /// Stands before what each program says.
 const BEGINS: &str = "lb-guest: test program ";
 
