@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     time::Duration,
@@ -194,8 +195,28 @@ fn port(home: &Path) -> Result<Option<(u16, String)>> {
 /// A connection of the DevTools protocol.
 #[derive(Debug)]
 struct Devtools {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Stream>,
     asked: u64,
+}
+
+/// Its stream: a machine that was paused meanwhile breaks no call.
+#[derive(Debug)]
+struct Stream(TcpStream);
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        poll::uninterrupted(|| self.0.read(bytes))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        poll::uninterrupted(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 impl Devtools {
@@ -203,7 +224,7 @@ impl Devtools {
         let stream = host.block(|| Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?))?;
         stream.set_read_timeout(Some(poll::patient(SHOWN)))?;
         let url = format!("ws://127.0.0.1:{port}{path}");
-        let (socket, _) = client(url, stream).context("speak to the browser")?;
+        let (socket, _) = client(url, Stream(stream)).context("speak to the browser")?;
         Ok(Self { socket, asked: 0 })
     }
 

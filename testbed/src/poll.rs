@@ -1,7 +1,7 @@
 //! Waiting: a condition is asked again and again until it holds or the deadline has passed.
 
 use std::{
-    env,
+    env, io,
     sync::LazyLock,
     thread,
     time::{Duration, Instant},
@@ -47,6 +47,17 @@ pub fn until<T>(
     }
 }
 
+/// Makes a call again that was interrupted. One with a time limit is, when its process was stopped
+/// and goes on (signal(7)); its limit counts from then on.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// [`until`] for a condition that is true or false.
 pub fn until_true(
     deadline: Duration,
@@ -54,4 +65,20 @@ pub fn until_true(
     mut ask: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     until(deadline, what, || Ok(ask()?.then_some(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_made_again_only_if_it_was_interrupted() {
+        let interrupted = || Err(io::ErrorKind::Interrupted.into());
+        let mut answers = vec![Ok(7), interrupted(), interrupted()];
+        let answer = uninterrupted(|| answers.pop().unwrap());
+        assert_eq!((answer.unwrap(), answers.len()), (7, 0));
+        let mut answers = vec![Ok(7), Err(io::ErrorKind::WouldBlock.into())];
+        let answer = uninterrupted(|| answers.pop().unwrap());
+        assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 }

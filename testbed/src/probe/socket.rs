@@ -20,7 +20,10 @@ use nix::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Family, Kind, Received};
-use crate::{poll::patient, process};
+use crate::{
+    poll::{patient, uninterrupted},
+    process,
+};
 
 /// Connects and sends that hang fail after this long, as ETIMEDOUT or EAGAIN.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +67,7 @@ pub(super) fn disconnect(socket: &Socket) -> io::Result<()> {
 pub(super) fn writable(socket: &Socket) -> io::Result<()> {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
     let patience = PollTimeout::try_from(patient(PATIENCE)).unwrap_or(PollTimeout::MAX);
-    if poll(&mut fds, patience)? == 0 {
+    if uninterrupted(|| Ok(poll(&mut fds, patience)?))? == 0 {
         return Err(Errno::ETIMEDOUT.into());
     }
     socket.take_error()?.map_or(Ok(()), Err)
@@ -117,17 +120,22 @@ pub(super) fn receive(socket: &Socket, within: Duration) -> io::Result<Received>
     let mut bytes = vec![0; MESSAGE];
     if socket.r#type()? == Type::STREAM {
         let mut stream: &Socket = socket;
-        let length = stream.read(&mut bytes)?;
+        let length = uninterrupted(|| stream.read(&mut bytes))?;
         return Ok(Received {
             text: text(&bytes[..length]),
             from: None,
         });
     }
-    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut bytes)?;
+    let (length, from) = take(socket, &mut bytes)?;
     Ok(Received {
         text: text(&bytes[..length]),
         from: from.as_ref().and_then(address),
     })
+}
+
+/// The next message or packet: its length, and who sent it.
+fn take(socket: &Socket, bytes: &mut [u8]) -> io::Result<(usize, Option<SockaddrStorage>)> {
+    uninterrupted(|| Ok(recvfrom(socket.as_raw_fd(), bytes)?))
 }
 
 /// One packet behind an IP header that the kernel writes.
@@ -140,7 +148,7 @@ pub(super) fn send_packet(socket: &Socket, to: IpAddr, bytes: &[u8]) -> io::Resu
 pub(super) fn take_packet(socket: &Socket, within: Duration) -> io::Result<(IpAddr, Vec<u8>)> {
     socket.set_read_timeout(Some(within))?;
     let mut bytes = vec![0; MESSAGE];
-    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut bytes)?;
+    let (length, from) = take(socket, &mut bytes)?;
     bytes.truncate(length);
     let from = from.as_ref().and_then(address);
     let from = from.ok_or_else(|| io::Error::other("a packet without a sender"))?;
