@@ -31,4 +31,5 @@ pub mod sockets;
 pub mod sync;
 pub mod takeover;
 pub mod trace;
+mod visible;
 pub mod watch;

@@ -96,6 +96,7 @@
       const to = new URL(location.href);
       to.searchParams.set("q", search().value);
       to.searchParams.delete("page");
+      to.searchParams.delete("only");
       history.replaceState(null, "", to);
       look();
     }, TYPED);

@@ -27,11 +27,13 @@ pub struct PerSecond {
     pub rejects: f64,
 }
 
+/// How often a second, of what was counted in so many.
 #[expect(
     clippy::cast_precision_loss,
     reason = "what is counted in seconds is far below 2^52"
 )]
-fn per_second(n: u64, seconds: f64) -> f64 {
+#[must_use]
+pub fn per_second(n: u64, seconds: f64) -> f64 {
     n as f64 / seconds
 }
 

@@ -2,6 +2,8 @@
 
 use lb_common::member;
 
+use crate::visible::shortened;
+
 /// Rules of an annotation at most: each is looked at for each endpoint.
 const MOST_RULES: usize = 64;
 /// Bytes of a pattern at most: no name of a zone, node or pod is longer (RFC 1123, subdomains).
@@ -53,7 +55,7 @@ impl Weights {
         for word in words.by_ref().take(MOST_RULES) {
             match Rule::parse(word) {
                 Ok(rule) => rules.push(rule),
-                Err(why) => wrong.push(format!("{:?} {why}", shortened(word))),
+                Err(why) => wrong.push(format!("{:?} {why}", shortened(word, SHOWN.1))),
             }
         }
         let mut problems = Vec::new();
@@ -122,14 +124,6 @@ impl Rule {
             Of::Any => return true,
         };
         name.is_some_and(|name| fits(&self.pattern, name))
-    }
-}
-
-/// What a problem shows of a word.
-fn shortened(word: &str) -> String {
-    match word.char_indices().nth(SHOWN.1) {
-        None => word.to_owned(),
-        Some((end, _)) => format!("{}...", &word[..end]),
     }
 }
 

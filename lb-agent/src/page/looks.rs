@@ -18,7 +18,7 @@ use super::{
 use crate::{
     inventory::{
         self, Frontend, book,
-        rates::{All, between, sums},
+        rates::{All, between, per_second, sums},
     },
     maps::table::MapError,
 };
@@ -164,9 +164,7 @@ fn seen(frontends: Vec<Frontend>, before: &Counted, now: &Counted, took: Duratio
     let reasons = now.reasons.iter().map(|&(reason, n)| {
         let was = before.reasons.iter().find(|(r, _)| *r == reason);
         let more = n.saturating_sub(was.map_or(0, |(_, was)| *was));
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let rate = more as f64 / seconds;
-        (reason, n, rate)
+        (reason, n, per_second(more, seconds))
     });
     let reasons = reasons.collect();
     let backends = frontends.iter().flat_map(|f| &f.backends);

@@ -2,9 +2,12 @@
 //! sources as the verbs and `/metrics`, and only when asked; changes nothing, knows no HTTP.
 
 mod asked;
+mod list;
 mod looks;
 mod numbers;
 mod port;
+mod row;
+mod texts;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use askama::Template as _;
 use jiff::Timestamp;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
 
@@ -23,6 +26,7 @@ use crate::{
     model::ObjectKey,
     names::NameFiles,
     observe::{audits::AuditMetrics, health::Health, kernel::Kernel},
+    visible,
 };
 
 /// How it looks, and what it does beyond the first view.
@@ -30,7 +34,7 @@ pub const STYLE: &str = include_str!("../../templates/page.css");
 /// Keys, search while typing, and looking again.
 pub const SCRIPT: &str = include_str!("../../templates/page.js");
 
-/// Who may wait for a look at once.
+/// How many may wait for a page at once, or take theirs.
 const WAITING: usize = 8;
 
 /// Where everything on the page comes from.
@@ -57,8 +61,23 @@ pub struct Parts {
 pub struct Page {
     parts: Arc<Parts>,
     looks: Looks,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     started: Timestamp,
+}
+
+/// A page as HTML. It has its place until it is dropped, so that clients that do not read what they
+/// asked for hold no more than some pages in memory.
+#[derive(Debug)]
+pub struct Written {
+    html: String,
+    #[expect(dead_code, reason = "held")]
+    place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Written {
+    fn as_ref(&self) -> &[u8] {
+        self.html.as_bytes()
+    }
 }
 
 /// Why there is no page.
@@ -83,14 +102,15 @@ impl Page {
         Self {
             looks: Looks::new(Arc::clone(&parts)),
             parts,
-            places: Semaphore::new(WAITING),
+            places: Arc::new(Semaphore::new(WAITING)),
             started: Timestamp::now(),
         }
     }
 
-    /// The page as HTML.
-    pub async fn write(&self, asked: &Asked) -> Result<String, Unanswered> {
-        let _place = self.places.try_acquire().map_err(|_| Unanswered::Busy)?;
+    /// The page.
+    pub async fn write(&self, asked: &Asked) -> Result<Written, Unanswered> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Unanswered::Busy)?;
         let seen = self.looks.seen().await.map_err(Unanswered::Unread)?;
         let (parts, asked, started) = (Arc::clone(&self.parts), asked.clone(), self.started);
         // How full the maps are may be read for it, and is no work for a thread that others wait for.
@@ -98,6 +118,24 @@ impl Page {
         let written = written
             .await
             .map_err(|error| Unanswered::Unread(error.into()))?;
-        written.map_err(Unanswered::Unwritten)
+        // Whoever names a pod or a zone may write anything.
+        let html = visible::lines(&written.map_err(Unanswered::Unwritten)?);
+        Ok(Written { html, place })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_its_place_as_long_as_it_is() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let html = "<p>".to_owned();
+        let page = axum::body::Bytes::from_owner(Written { html, place });
+        assert_eq!((&page[..], places.available_permits()), (&b"<p>"[..], 0));
+        drop(page);
+        assert_eq!(places.available_permits(), 1);
     }
 }

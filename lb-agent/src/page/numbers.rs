@@ -1,10 +1,15 @@
-//! Numbers and times as people read them.
+//! Numbers and times as people read them. What a template passes is a number, or a reference to one.
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
+
+/// [`whole`], of things.
+pub(super) fn count(n: impl Borrow<usize>) -> String {
+    whole(*n.borrow() as u64)
+}
 
 /// With a comma at each thousand.
-pub(super) fn whole(n: u64) -> String {
-    let digits = n.to_string();
+pub(super) fn whole(n: impl Borrow<u64>) -> String {
+    let digits = n.borrow().to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -16,7 +21,8 @@ pub(super) fn whole(n: u64) -> String {
 }
 
 /// Events a second: with one decimal while they are few.
-pub(super) fn rate(n: f64) -> String {
+pub(super) fn rate(n: impl Borrow<f64>) -> String {
+    let n = *n.borrow();
     if n <= 0.0 {
         "0".to_owned()
     } else if n < 0.05 {

@@ -32,12 +32,9 @@ pub(super) struct Port {
 
 /// Those of all frontends, by name.
 pub(super) fn ports(frontends: Vec<Frontend>, counted: &All, rates: Vec<Rates>) -> Vec<Port> {
-    let of_rates = |rates: &Rates| -> Key {
-        let name = rates.service.as_ref().map(ToString::to_string);
-        let name = name.or_else(|| rates.frontend.clone()).unwrap_or_default();
-        (rates.protocol.clone(), name)
-    };
-    let mut rates: BTreeMap<Key, Rates> = rates.into_iter().map(|r| (of_rates(&r), r)).collect();
+    let rates = rates.into_iter();
+    let mut rates: BTreeMap<Key, Rates> =
+        rates.map(|r| ((r.protocol.clone(), r.name()), r)).collect();
     let mut all: BTreeMap<Key, Vec<Frontend>> = BTreeMap::new();
     for frontend in frontends {
         all.entry(key(&frontend)).or_default().push(frontend);
@@ -92,6 +89,11 @@ fn one(
 }
 
 impl Port {
+    /// The same for as long as the Service port is, and no other one's.
+    pub(super) fn id(&self) -> String {
+        format!("{} {}", self.protocol, self.name)
+    }
+
     /// Does each word stand somewhere in it: names, addresses, protocol, kinds, scheduler, states?
     pub(super) fn holds(&self, words: &[String]) -> bool {
         words.iter().all(|word| self.holds_one(word))

@@ -24,6 +24,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -34,8 +35,9 @@ use tracing::debug;
 /// A connection whose first request has not arrived by then is closed: it would keep a place from
 /// others.
 const FIRST: Duration = Duration::from_secs(5);
-/// A connection that is idle for this long is closed. No common interval of health checks, so that
-/// the close does not meet the next request.
+/// A connection that is idle for this long is closed, and one whose client takes nothing of an
+/// answer (the kernel sees to that). No common interval of health checks, so that the close does not
+/// meet the next request.
 const SILENCE: Duration = Duration::from_secs(17);
 /// Pause after a failed accept(), which means that the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -171,10 +173,13 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
 {
-    // Fails only if the client has gone already.
+    // Both fail only if the client has gone already.
     let Ok(ends) = Ends::of(&stream) else {
         return;
     };
+    if setsockopt(&stream, TcpUserTimeout, &millis(places.silence)).is_err() {
+        return;
+    }
     let asked = Arc::new(AtomicBool::new(false));
     let has_asked = Arc::clone(&asked);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -210,6 +215,10 @@ where
     }
 }
 
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -217,6 +226,8 @@ mod tests {
         net::{SocketAddr, TcpStream},
         time::Instant,
     };
+
+    use axum::body::Bytes;
 
     use super::*;
 
@@ -235,11 +246,17 @@ mod tests {
 
     /// Serves with this runtime, on a port of loopback.
     async fn server(places: Places) -> (SocketAddr, watch::Sender<()>) {
+        server_of("ok".into(), places).await
+    }
+
+    /// The same with this answer.
+    async fn server_of(text: Bytes, places: Places) -> (SocketAddr, watch::Sender<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let (open, end) = watch::channel(());
-        let answer =
-            service_fn(|_: Request<Incoming>| async { Ok(Response::new(Body::from("ok"))) });
+        let answer = service_fn(move |_: Request<Incoming>| {
+            std::future::ready(Ok(Response::new(Body::from(text.clone()))))
+        });
         tokio::spawn(serve(listener, answer, places, end));
         (at, open)
     }
@@ -308,6 +325,16 @@ mod tests {
         kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             .unwrap();
         assert!(kept.read(&mut [0; 64]).unwrap() > 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn clients_that_take_no_answer_give_their_places_up() {
+        // More than buffers of sockets hold.
+        let text = vec![b'x'; 64 << 20].into();
+        let (at, _open) = server_of(text, places(2, LONG, SHORT)).await;
+        let slow = [ask(at).unwrap(), ask(at).unwrap()];
+        kept_out(at);
+        drop(slow);
     }
 
     /// How many of these are let in, and stay.

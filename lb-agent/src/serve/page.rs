@@ -9,8 +9,9 @@ use std::{
 
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::{ConnectInfo, Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header, uri::Authority},
     middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
     routing::get,
@@ -53,7 +54,7 @@ pub(super) fn routes(page: Arc<Page>) -> Router {
 
 async fn show(State(page): State<Arc<Page>>, Query(asked): Query<Asked>) -> Response {
     match page.write(&asked).await {
-        Ok(html) => text("text/html", html),
+        Ok(page) => text("text/html", Bytes::from_owner(page)),
         Err(busy @ Unanswered::Busy) => {
             let again = [(header::RETRY_AFTER, "2")];
             (StatusCode::SERVICE_UNAVAILABLE, again, format!("{busy}\n")).into_response()
@@ -62,7 +63,7 @@ async fn show(State(page): State<Arc<Page>>, Query(asked): Query<Asked>) -> Resp
     }
 }
 
-fn text(kind: &str, body: impl Into<axum::body::Body>) -> Response {
+fn text(kind: &str, body: impl Into<Body>) -> Response {
     let kind = format!("{kind}; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], body.into()).into_response()
 }
@@ -79,16 +80,23 @@ async fn secure(mut response: Response) -> Response {
 /// also where the address of metrics is open to a network. A name that a stranger's DNS server leads
 /// here is none of ours, so that a web site in a browser on this node cannot read the page.
 async fn guard(ConnectInfo(ends): ConnectInfo<Ends>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST);
-    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let why = if !ends.are_of_one_machine() {
         "this page is shown to clients on this node alone: kubectl port-forward, or ssh -L\n"
-    } else if !is_literal(host) {
+    } else if !names_are_literal(&request) {
         "this page is shown at an address or at localhost, and at no other name\n"
     } else {
         return next.run(request).await;
     };
     (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// Is there a name of this server, be it in the request's line or in `Host`, and is none a stranger's?
+fn names_are_literal(request: &Request) -> bool {
+    let line = request.uri().authority().map(Authority::as_str);
+    let hosts = request.headers().get_all(header::HOST).iter();
+    let hosts = hosts.map(|host| host.to_str().unwrap_or_default());
+    let mut names = line.into_iter().chain(hosts).peekable();
+    names.peek().is_some() && names.all(is_literal)
 }
 
 /// An address or localhost, with or without a port.
@@ -107,6 +115,27 @@ fn is_literal(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_name_of_a_request_counts() {
+        for (line, hosts, literal) in [
+            ("/", &["127.0.0.1:10249"][..], true),
+            ("http://127.0.0.1/", &["127.0.0.1"], true),
+            ("http://[::1]:10249/", &[], true),
+            ("/", &[], false),
+            ("http://evil.example/", &["127.0.0.1"], false),
+            ("http://127.0.0.1@evil.example/", &["127.0.0.1"], false),
+            ("http://127.0.0.1/", &["evil.example"], false),
+            ("/", &["127.0.0.1", "evil.example"], false),
+            ("/", &["localhost\u{e4}"], false),
+        ] {
+            let request = axum::http::Request::builder().uri(line);
+            let with = |r: axum::http::request::Builder, host: &&str| r.header("Host", *host);
+            let request = hosts.iter().fold(request, with);
+            let request = request.body(Body::empty()).unwrap();
+            assert_eq!(names_are_literal(&request), literal, "{request:?}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_localhost_are_literal() {
@@ -133,6 +162,12 @@ mod tests {
             "node-1:10249",
             "127.0.0.1@evil.example",
             "[::1].evil.example",
+            "127.0.0.1:evil",
+            "[::1]:evil",
+            "[::1]:",
+            "127.0.0.1 ",
+            "127.1",
+            "0x7f000001",
         ] {
             assert!(!is_literal(host), "{host}");
         }

@@ -8,6 +8,7 @@ mod metrics;
 mod names;
 mod on_call;
 mod page;
+mod page_enemies;
 mod schema;
 mod top;
 mod top_screen;

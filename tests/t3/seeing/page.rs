@@ -18,7 +18,8 @@ fn here() -> std::net::SocketAddr {
     std::net::SocketAddr::from(([127, 0, 0, 1], 10249))
 }
 
-fn get(bed: &OneNode, path: &str) -> Result<Answer> {
+/// The page.
+pub(super) fn get(bed: &OneNode, path: &str) -> Result<Answer> {
     let answer = http::ask(&bed.node, here(), "GET", path)?;
     ensure!(
         answer.status == 200,
@@ -192,6 +193,11 @@ fn a_search_finds_names_and_places_and_pages_are_bounded() -> Result<()> {
         // The last one that there is.
         ("/?q=crowd&page=9", 50),
         ("/?q=crowd&page=-1&sort=age", 200),
+        // Of what is there twice, the last one.
+        ("/?q=nobody&q=web-1", 4),
+        // One row, and none whose name is longer.
+        ("/?only=TCP+default/web:tcp-80", 1),
+        ("/?only=TCP+default/web:tcp-8", 0),
     ] {
         assert_eq!(rows(&get(&bed, path)?.body).len(), expected, "{path}");
     }

@@ -5,8 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::listing::{Headers, Table, Width};
+use crate::visible;
 
-/// Columns of aligned words, without lines. A cell without a word is `-`.
+/// Columns of aligned words, without lines. A cell without a word is `-`, and one that
+/// somebody else has written has nothing that is hidden.
 pub(in crate::cli) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: Headers) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(NOTHING);
@@ -18,7 +20,7 @@ pub(in crate::cli) fn columns(head: &[&str], rows: Vec<Vec<String>>, headers: He
             if cell.is_empty() {
                 "-".to_owned()
             } else {
-                cell
+                visible::word(&cell)
             }
         };
         row.into_iter().map(known).collect::<Vec<String>>()

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome, shown};
+use super::{Document, Nodes, Outcome, ask, documents, items, json, outcome};
 use crate::cli::{
     args::CheckOutput,
-    get::{columns::field, listing::Headers},
+    get::{
+        columns::{columns, field},
+        listing::Headers,
+    },
     output::print,
 };
 
@@ -66,7 +69,7 @@ pub(super) fn table(documents: &[Document], output: CheckOutput) -> String {
     let mut text = String::new();
     if !rows.is_empty() {
         let head = ["NODE", "VERDICT", "CHECK", "REMEDY", "DOCS"];
-        text = shown::table(&head, rows, Headers::Shown);
+        text = columns(&head, rows, Headers::Shown);
     }
     if output == CheckOutput::Short {
         let _ = writeln!(text, "{good} of {all} ok on {answered} nodes");

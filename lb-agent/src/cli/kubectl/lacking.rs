@@ -2,11 +2,11 @@
 
 use anyhow::{Result, anyhow};
 
-use super::{
-    Answer, Said,
-    shown::{shown, tell},
+use super::{Answer, Said, shown::tell};
+use crate::{
+    cli::get::filter::{BETWEEN, NOTHING},
+    visible,
 };
-use crate::cli::get::filter::{BETWEEN, NOTHING};
 
 /// What a node without anything of what is named has, in JSON.
 pub(super) const NO_ITEMS: &str = "{\"items\": []}";
@@ -52,7 +52,7 @@ fn take_lacking(said: &mut Said) -> Vec<String> {
     let lacking = |line: &str| {
         let line = line.strip_prefix("lb-agent: ").unwrap_or(line);
         let names = line.strip_prefix(NOTHING)?.trim_start();
-        Some(names.split(BETWEEN).map(shown).collect())
+        Some(names.split(BETWEEN).map(visible::word).collect())
     };
     let Some(names) = said
         .err

@@ -11,20 +11,21 @@ use super::{
     explain::together,
     flags, items, json,
     lacking::{NO_ITEMS, found_somewhere},
-    list, outcome,
-    shown::{self, lines, shown},
-    texts,
+    list, outcome, texts,
 };
-use crate::cli::{
-    args::{ListArgs, ListOutput, View},
-    get::{
-        Labels,
-        columns::{Column, field, of_width},
-        columns_of,
-        listing::{headers, sort, width, yaml},
-        views,
+use crate::{
+    cli::{
+        args::{ListArgs, ListOutput, View},
+        get::{
+            Labels,
+            columns::{Column, columns, field, of_width},
+            columns_of,
+            listing::{headers, sort, width, yaml},
+            views,
+        },
+        output::print,
     },
-    output::print,
+    visible::{self, lines},
 };
 
 /// Carries the verb out.
@@ -120,7 +121,7 @@ fn table(documents: &[Document], get: &ListArgs) -> Result<String> {
         .into_iter()
         .chain(shown.iter().map(|column| head_of(column)))
         .collect();
-    let mut text = shown::table(&head, rows.collect(), headers(get));
+    let mut text = columns(&head, rows.collect(), headers(get));
     text += &partial(documents);
     Ok(text)
 }
@@ -154,7 +155,7 @@ fn partial(documents: &[Document]) -> String {
     }
     let lines = all
         .into_iter()
-        .map(|(line, nodes)| format!("  {} ({})\n", shown(&line), nodes.join(", ")));
+        .map(|(line, nodes)| format!("  {} ({})\n", visible::word(&line), nodes.join(", ")));
     let head = "\nPartially programmed, as last reported by the agents:\n";
     head.to_owned() + &lines.collect::<String>()
 }

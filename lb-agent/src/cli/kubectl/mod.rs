@@ -26,8 +26,9 @@ use super::{
     args::{Agents, Kubectl, NodesVerb},
     get::API_VERSION,
 };
+use crate::visible::lines;
 use agent_pod::AgentPod;
-use shown::{lines, tell};
+use shown::tell;
 
 /// A node does not answer.
 const SILENT: u8 = 3;

@@ -3,10 +3,13 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Document, Nodes, Outcome, ask, documents, json, outcome, shown};
+use super::{Document, Nodes, Outcome, ask, documents, json, outcome};
 use crate::cli::{
     args::Output,
-    get::{columns::field, listing::Headers},
+    get::{
+        columns::{columns, field},
+        listing::Headers,
+    },
     output::print,
 };
 
@@ -70,7 +73,7 @@ fn table(documents: &[Document], output: Output) -> String {
         }
         row
     });
-    shown::table(&head, rows.collect(), Headers::Shown)
+    columns(&head, rows.collect(), Headers::Shown)
 }
 
 /// `reason=count,…`

@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Document, Nodes, Outcome, ask, documents, flags, items, json, outcome, shown};
+use super::{Document, Nodes, Outcome, ask, documents, flags, items, json, outcome};
 use crate::cli::{
     args::{Form, TopOnNodes},
-    get::listing::Headers,
+    get::{columns::columns, listing::Headers},
     output::{Reader, write},
     top::{
         CLEAR,
@@ -101,7 +101,7 @@ fn table(documents: &[Document], top: &TopOnNodes) -> String {
         .into_iter()
         .map(|((node, ..), rates)| [node].into_iter().chain(cells(&rates)).collect());
     let head: Vec<&str> = ["NODE"].into_iter().chain(HEAD).collect();
-    shown::table(&head, rows.collect(), Headers::Shown)
+    columns(&head, rows.collect(), Headers::Shown)
 }
 
 #[cfg(test)]

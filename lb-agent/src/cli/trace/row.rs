@@ -16,6 +16,7 @@ use crate::{
     flows::clock::monotonic,
     inventory::{Place, ServicePort},
     names::{Book, record::protocol},
+    visible,
 };
 
 /// One line.
@@ -148,9 +149,7 @@ fn verdict(hook: Hook, returned: i32) -> &'static str {
 fn comm(d: &Decision) -> String {
     let end = d.comm.iter().position(|b| *b == 0);
     let name = String::from_utf8_lossy(&d.comm[..end.unwrap_or(d.comm.len())]);
-    name.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    visible::word(&name)
 }
 
 /// The time of day of a moment of the monotonic clock.
