@@ -97,8 +97,9 @@ maps! {
     /// [`FlowKey`](crate::flow::FlowKey) of what answers a connection that is none of ours →
     /// [`units`](crate::flow::units) of its last packet: who else has a tuple
     FOREIGN: "lb_foreign", 1 << 16, v 1, state;
+    /// number of what is limited ([`kind`](crate::refusal::kind)) →
     /// [`Refusals`](crate::refusal::Refusals), one a CPU
-    REFUSALS: "lb_refusals", 1, v 1, config;
+    REFUSALS: "lb_refusals", 2, v 1, config;
     /// one entry, [`PortRanges`](crate::flow::PortRanges)
     PORTS: "lb_ports", 1, v 1, config;
     /// one entry, [`HashKey`](crate::hash::HashKey): kept, so that flows are placed alike after a

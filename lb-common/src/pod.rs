@@ -45,7 +45,7 @@ pod! {
     FrontendValue { pool: u32, flags: u32 }
     NodeAddr { ifindex: u32, flags: u32 }
     Pool {
-        base: u32, count: u16, generation: u16, affinity_secs: u32, scheduler: u8, pad: u8, flags: u16, id: u32, max_connections: u32, pad2: [u32; 2],
+        base: u32, count: u16, generation: u16, affinity_secs: u32, scheduler: u8, pad: u8, flags: u16, id: u32, max_connections: u32, max_age_secs: u32, aged_since: u32,
     }
     Slot { backend: u32, pool: u32 }
     MemberKey { pool: u32, backend: u32 }

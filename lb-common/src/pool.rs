@@ -26,8 +26,13 @@ pub struct Pool {
     pub id: u32,
     /// A backend that has as many open connections on this node gets no new one; 0: any number.
     pub max_connections: u32,
-    /// Reserved, zero.
-    pub pad2: [u32; 2],
+    /// TCP connections that are older are reset, a few at a time (see [`AgeLimit`]), in seconds; 0:
+    /// they may be of any age.
+    ///
+    /// [`AgeLimit`]: crate::flow::AgeLimit
+    pub max_age_secs: u32,
+    /// Since when that holds, in [`units`](crate::flow::units): nothing counts as older than that.
+    pub aged_since: u32,
 }
 
 impl Pool {
@@ -42,7 +47,8 @@ impl Pool {
         flags: 0,
         id: 0,
         max_connections: 0,
-        pad2: [0; 2],
+        max_age_secs: 0,
+        aged_since: 0,
     };
 }
 

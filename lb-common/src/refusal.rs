@@ -1,10 +1,21 @@
-//! How many refusals (ICMP errors and resets) a CPU sends: a bucket of tokens. Layout of
-//! `lb_refusals`.
+//! How many refusals (ICMP errors and resets) a CPU sends, and how many connections it ends for
+//! their age: a bucket of tokens each. Layout of `lb_refusals`.
+
+/// What is limited: keys of `lb_refusals`.
+pub mod kind {
+    /// ICMP errors and resets.
+    pub const REFUSAL: u32 = 0;
+    /// Connections that are too old (see [`AgeLimit`](crate::flow::AgeLimit)).
+    pub const OF_AGE: u32 = 1;
+}
 
 /// Refusals that a CPU may send at once: `net.ipv4.icmp_msgs_burst`.
 pub const BURST: u32 = 50;
 /// Refusals that a CPU may send in a second: `net.ipv4.icmp_msgs_per_sec`.
 pub const PER_SECOND: u32 = 1000;
+
+/// Connections that a CPU ends for their age in a second, and at once.
+pub const OF_AGE_PER_SECOND: u32 = 50;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

@@ -32,6 +32,9 @@ pub struct Frontend {
     /// tell.
     #[serde(default)]
     pub max_connections: u32,
+    /// How old TCP connections may become, in seconds; 0: any age.
+    #[serde(default)]
+    pub max_connection_age_seconds: u32,
     /// In the order of their addresses.
     pub backends: Vec<Backend>,
 }

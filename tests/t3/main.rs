@@ -26,6 +26,7 @@ mod ipv6_off;
 mod lb0;
 mod limits;
 mod loopback;
+mod max_age;
 mod namespaces;
 mod node_firewall;
 mod node_port_addresses;

@@ -116,6 +116,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
         external_traffic_policy: word(service.external_policy),
         affinity_seconds: service.affinity_secs.unwrap_or(0),
         max_connections: service.max_connections.map_or(0, NonZeroU32::get),
+        max_connection_age_seconds: plan.pools.iter().map(|p| p.max_age_secs).max().unwrap_or(0),
         source_ranges: service
             .source_ranges
             .iter()

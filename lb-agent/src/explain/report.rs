@@ -26,6 +26,9 @@ pub struct Explanation {
     /// of it.
     #[serde(default)]
     pub max_connections: u32,
+    /// How old TCP connections may become, in seconds; 0: any age. An older agent says nothing of it.
+    #[serde(default)]
+    pub max_connection_age_seconds: u32,
     /// Who may use its load-balancer IPs; empty admits everybody.
     pub source_ranges: Vec<String>,
     /// This node.

@@ -9,6 +9,7 @@ pub mod event;
 pub mod forwarding;
 pub mod key;
 pub mod machine;
+pub mod max_age;
 mod names;
 pub mod node;
 pub mod passive_health;
@@ -29,6 +30,7 @@ pub use lb_common::scheduler::Scheduler;
 pub use machine::{
     Attached, Device, Machine, NoXdp, RpFilter, ServiceCidr, Unwatched, Verification, VethPair,
 };
+pub use max_age::MaxAge;
 pub use node::Node;
 pub use passive_health::PassiveHealth;
 pub use removal::Removal;

@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, Forwarding, ObjectKey, PassiveHealth, Removal, SlowStart, Weights};
+use super::{Cidr, Forwarding, MaxAge, ObjectKey, PassiveHealth, Removal, SlowStart, Weights};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +52,9 @@ pub struct Service {
     /// From the annotation `lb-agent.io/max-connections`: how many open connections of this node's
     /// clients each backend may have; `None`: any number.
     pub max_connections: Option<NonZeroU32>,
+    /// From the annotation `lb-agent.io/max-connection-age`: TCP connections that are older are reset,
+    /// so that their clients connect again; `None`: any age.
+    pub max_age: Option<MaxAge>,
     /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
     pub forwarding: Option<Forwarding>,
     /// From the annotation `lb-agent.io/passive-health`; `None` is the agent's default.

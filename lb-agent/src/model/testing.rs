@@ -95,6 +95,7 @@ impl Service {
             weights: Weights::default(),
             slow_start: None,
             max_connections: None,
+            max_age: None,
             forwarding: None,
             passive_health: None,
             problems: vec![],

@@ -98,6 +98,9 @@ pub struct Pool {
     pub affinity_secs: u32,
     /// How many open connections each backend may have; 0: any number.
     pub max_connections: u32,
+    /// How old TCP connections may become, in seconds, while there is another backend to go to; 0:
+    /// of any age.
+    pub max_age_secs: u32,
     /// How long connections of a backend that left may go on; `None`: for ever.
     pub grace: Option<Duration>,
     /// See [`lb_common::pool::flags`].
@@ -115,6 +118,16 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// How old connections may become now: of any age where a client would come back to the same
+    /// backend, since it is the only one.
+    #[must_use]
+    pub fn max_age_now(&self) -> u32 {
+        match self.slots.members.as_ref() {
+            [first, rest @ ..] if rest.iter().any(|other| other != first) => self.max_age_secs,
+            _ => 0,
+        }
+    }
+
     /// Gives its eligible members slots, as its scheduler and their weights ask.
     pub fn set_slots(&mut self) {
         let scheduler = Scheduler::from_number(self.scheduler).unwrap_or_default();

@@ -4,6 +4,7 @@
 pub mod desired;
 pub mod endpoints;
 pub mod frontends;
+mod max_age;
 pub mod no_local;
 pub mod quarantine;
 pub mod slots;
@@ -112,6 +113,7 @@ pub fn plan(
         let scheduler = service.scheduler.unwrap_or(config.scheduler);
         plan.problems.extend(slow_start::problem(scheduler));
     }
+    plan.problems.extend(max_age::problem(service, config));
     frontends::set_ping_pools(&mut plan);
     plan.health = endpoints::health(service, &facts.weighed, &config.node_name);
     plan
@@ -276,6 +278,7 @@ impl Part<'_> {
                 scheduler: scheduler.number(),
                 affinity_secs: service.affinity_secs.unwrap_or(0),
                 max_connections: service.max_connections.map_or(0, NonZeroU32::get),
+                max_age_secs: max_age::seconds(service, config, port.proto),
                 grace,
                 flags: pool_flags,
                 source_ranges: ranges.clone(),

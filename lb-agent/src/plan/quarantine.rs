@@ -64,6 +64,7 @@ mod tests {
             scheduler: 0,
             affinity_secs: 0,
             max_connections: 0,
+            max_age_secs: 0,
             grace: None,
             flags,
             source_ranges: Box::default(),

@@ -76,6 +76,7 @@ impl Edges {
     ) -> Option<Vec<String>> {
         let lost = done.report.udp_lost + done.report.connections_lost;
         self.sockets.set_tcp(engine.resets());
+        self.sockets.set_ages(engine.ages());
         if done.report.first_synced || lost > 0 {
             self.sockets.wake();
         }

@@ -124,6 +124,9 @@ impl Reader<'_> {
         if pool.max_connections > 0 {
             let _ = write!(out, " max-connections {}", pool.max_connections);
         }
+        if pool.max_age_secs > 0 {
+            let _ = write!(out, " max-connection-age {}s", pool.max_age_secs);
+        }
         for (bit, text) in [
             (flags::SOURCE_RANGES, "source-ranges"),
             (flags::MASQUERADE, "snat"),

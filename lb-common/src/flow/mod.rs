@@ -2,9 +2,11 @@
 //! `lb_newflows` and `lb_snat_peers`. They outlive upgrades, so the layout is frozen; growth goes
 //! into the reserved fields.
 
+mod age;
 mod ports;
 mod state;
 
+pub use age::AgeLimit;
 pub use ports::{PortRange, PortRanges, RANGES};
 pub use state::{
     Event, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units, units_of,
@@ -63,8 +65,9 @@ pub struct Flow {
     pub client: u8,
     /// What the server's side has done, see [`seen`]; kept in the reply entry alone.
     pub server: u8,
-    /// In the reply entry: of TCP the sequence number that the client must acknowledge, of SCTP the
-    /// tag that it must send (see [`seen::PROOF`]), of UDP when the flow began (see [`began`]). In
+    /// In the reply entry: of TCP the sequence number that the client must acknowledge, and with
+    /// [`flags::DATED`] when the flow was confirmed, in [`units`]; of SCTP the tag that the client must
+    /// send (see [`seen::PROOF`]), of UDP when the flow began (see [`began`]). In
     /// the forward entry the lower half of the time of its last verification, in nanoseconds of
     /// `CLOCK_MONOTONIC`.
     pub proof: u32,
@@ -130,6 +133,9 @@ pub mod flags {
     /// asks for by then: the backend knows one client. The bit before it had another meaning, and
     /// entries that an older agent pinned may have it set.
     pub const MASQUERADED: u8 = 1 << 5;
+    /// In the reply entry of a TCP connection that is confirmed: [`Flow::proof`](super::Flow::proof)
+    /// says since when.
+    pub const DATED: u8 = 1 << 6;
 }
 
 /// [`Flow::pool`] and [`Flow::backend`] of a flow of no Service: beyond every index.

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use lb_common::{
-    flow::{direction, seen},
+    flow::{State, direction, seen},
     frontend::scope,
     handshakes::{ANSWERED, FAILED},
     member,
@@ -16,6 +16,7 @@ use crate::{
     handshake,
     lookup::{self, Frontend},
     packet::{self, Packet},
+    reply::limit,
     route::{self, For},
     scratch::Scratch,
 };
@@ -91,12 +92,17 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
             s.flow.dport,
             FAILED,
         ) != 0;
+    // What was ended is ended again, by tc after XDP and whenever its client goes on.
+    let is_old = p.is_tcp()
+        && !moves
+        && lookup::choose::age_limit(s.flow.pool).is_over_for(reverse.peek(), now)
+        && (reverse.peek().state(p.proto) == State::Closed || limit::allows_end());
     let asks = if moves {
         !flow::is_direct(&s.flow)
     } else {
-        lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
+        is_old || lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
     };
-    let moved = asks && has_left(p, s, side, moves, is_repeated);
+    let moved = asks && has_left(p, s, side, moves, is_repeated, is_old);
     // Whoever the next packet of SCTP goes to knows no such association, and aborts it.
     if is_over || (moved && (moves || !p.is_tcp())) {
         flow::forget(s, found.table, Some(&reverse));
@@ -111,7 +117,7 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
     s.flow.ifindex = p.ifindex;
     s.flow.set_verified(now);
     // A UDP flow is confirmed by its first answer: see `answer`.
-    if flow::promote(p, s, found.table, &reverse) && p.connects() {
+    if flow::promote(p, s, found.table, &reverse, now) && p.connects() {
         lookup::remember_confirmed(s.flow.pool, &p.src, s.flow.backend);
     }
     if flow::is_local(&s.flow) || side == Side::Lb0 {
@@ -123,16 +129,23 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
 /// Has the flow's backend left its pool? What moves goes by what a new flow would be given: the
 /// frontend must still be the pool's, and the backend a member that serves, at the same address.
 /// A SYN of a watched pool that nobody has answered goes to one that new flows are given.
-/// What does not move keeps its backend as long as that one is a member at all, and where the
-/// frontend is no longer the pool's.
+/// What does not move keeps its backend as long as that one is a member at all, unless it is too old,
+/// and where the frontend is no longer the pool's.
 #[inline(always)]
-fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool, is_repeated: bool) -> bool {
+fn has_left(
+    p: &Packet,
+    s: &Scratch,
+    side: Side,
+    moves: bool,
+    is_repeated: bool,
+    is_old: bool,
+) -> bool {
     let wanted = match (moves, is_repeated) {
         (false, _) => 0,
         (true, false) => member::SERVING,
         (true, true) => member::ELIGIBLE,
     };
-    if has_backend(s, wanted) != moves {
+    if !is_old && has_backend(s, wanted) != moves {
         return moves;
     }
     leads_to_pool(p, s, side) != moves

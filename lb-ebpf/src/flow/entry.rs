@@ -132,6 +132,8 @@ impl Entry {
             if client & seen::PACKET != 0 && flow::stream_began(self.proof(), now) {
                 bits |= seen::DATA;
             }
+        } else if p.has_syn() && p.is_tcp() && self.table == FlowTable::Established {
+            // It is confirmed: when, stands where the proof was.
         } else if p.has_syn() {
             // What the client must acknowledge is written before the bit that says so.
             let proof = if p.is_sctp() {

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::{
     Reason,
-    flow::{self, direction, seen},
+    flow::{self, direction, flags, seen},
 };
 
 use super::{Entry, FlowTable, find, find_established, tally};
@@ -24,6 +24,7 @@ pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable, now: u64)
     if table == FlowTable::Established {
         // Both sides had shown it to be open.
         s.reverse.client |= seen::DATA;
+        date(p, s, now);
     }
     if table
         .insert(&s.reverse_key, &s.reverse, BPF_NOEXIST)
@@ -61,10 +62,19 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch, now: u64) {
     s.reverse.seen = flow::units(now);
 }
 
+/// Has a reply entry of TCP in `s.reverse` say that the connection was confirmed now.
+#[inline(always)]
+fn date(p: &Packet, s: &mut Scratch, now: u64) {
+    if p.is_tcp() {
+        s.reverse.proof = flow::units(now);
+        s.reverse.flags |= flags::DATED;
+    }
+}
+
 /// Moves a flow that is confirmed to `lb_flows`: inserts both entries there, then deletes the new
 /// ones. True if it is the packet that has confirmed it.
 #[inline(always)]
-pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) -> bool {
+pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry, now: u64) -> bool {
     let (new, reverse_new) = (table == FlowTable::New, reverse.table == FlowTable::New);
     if !new && !reverse_new {
         return false;
@@ -74,6 +84,7 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) -
     }
     if reverse_new {
         reverse.copy_to(&mut s.reverse);
+        date(p, s, now);
         if s.reverse.generation != s.flow.generation
             || FlowTable::Established
                 .insert(&s.reverse_key, &s.reverse, BPF_ANY)

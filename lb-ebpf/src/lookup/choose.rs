@@ -7,6 +7,7 @@ use aya_ebpf::helpers::bpf_get_prandom_u32;
 use lb_common::{
     Addr, Reason,
     backend::Backend,
+    flow::AgeLimit,
     frontend::FrontendValue,
     pool::{Pool, PoolWord, flags},
     scheduler::{Need, Scheduler},
@@ -83,6 +84,18 @@ pub fn flags(index: u32) -> u16 {
         // SAFETY: an element of an array map; one aligned u16, read once.
         Some(pool) => unsafe { (*pool).flags },
         None => 0,
+    }
+}
+
+/// How old the pool's TCP connections may become; any age for an index that points nowhere.
+#[inline(always)]
+pub fn age_limit(index: u32) -> AgeLimit {
+    match POOLS.get_ptr(index) {
+        // SAFETY: an element of an array map; aligned u32s, read once. A limit that is being set may
+        // be read without its time, and then counts from a unit that is long ago: the agent writes
+        // that first.
+        Some(pool) => unsafe { AgeLimit::of(&*pool) },
+        None => AgeLimit::NONE,
     }
 }
 

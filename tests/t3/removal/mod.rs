@@ -32,7 +32,7 @@ fn is_reset(sock: &Sock) -> Result<bool> {
     }
 }
 
-fn is_end(error: &io::Error) -> bool {
+pub(crate) fn is_end(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ECONNABORTED | libc::ECONNRESET)
@@ -40,7 +40,7 @@ fn is_end(error: &io::Error) -> bool {
 }
 
 /// All of these are still answered by whom they had.
-fn go_on<'a>(held: impl IntoIterator<Item = &'a (Sock, String)>) -> Result<()> {
+pub(crate) fn go_on<'a>(held: impl IntoIterator<Item = &'a (Sock, String)>) -> Result<()> {
     for (sock, name) in held {
         let answer = sock.ask("still there?")?;
         ensure!(answer.name == *name, "{answer:?} instead of {name}");

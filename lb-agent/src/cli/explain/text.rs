@@ -1,6 +1,6 @@
 //! An explanation for people.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use super::Side;
 use crate::{
@@ -40,6 +40,13 @@ pub(super) fn of(explanation: &Explanation, side: Option<Side>) -> String {
         line(
             "Bound",
             format!("{most} open connections a backend, of this node's clients"),
+        );
+    }
+    if e.max_connection_age_seconds > 0 {
+        let age = Duration::from_secs(e.max_connection_age_seconds.into());
+        line(
+            "Age",
+            format!("a TCP connection older than {age:?} is reset, one after another"),
         );
     }
     if !e.source_ranges.is_empty() {

@@ -156,6 +156,13 @@ fn notes(f: &Frontend, width: Width) -> String {
     if f.max_connections > 0 {
         let _ = write!(notes, " max-connections {}", f.max_connections);
     }
+    if f.max_connection_age_seconds > 0 {
+        let _ = write!(
+            notes,
+            " max-connection-age {}",
+            f.max_connection_age_seconds
+        );
+    }
     if let [only] = f.scopes.as_slice() {
         let _ = write!(notes, " {}", only.name);
     }

@@ -52,6 +52,8 @@ pub struct Frontend {
     pub affinity_seconds: u32,
     /// Open connections that each backend may have; 0: any number.
     pub max_connections: u32,
+    /// How old TCP connections may become, in seconds; 0: any age.
+    pub max_connection_age_seconds: u32,
     /// What becomes of new connections when `backends` has none to take them.
     pub without_backends: Option<&'static str>,
     /// Only sources of the Service's ranges are admitted.
@@ -260,6 +262,7 @@ fn one(face: &Face, to: FrontendValue, led: &Led) -> Frontend {
         scheduler: scheduler(pool.scheduler),
         affinity_seconds: pool.affinity_secs,
         max_connections: pool.max_connections,
+        max_connection_age_seconds: pool.max_age_secs,
         without_backends: match pool.count {
             0 if pool.flags & flags::NO_LOCAL != 0 => Some("no-local-endpoint"),
             0 => Some("no-endpoint"),

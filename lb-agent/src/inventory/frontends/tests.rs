@@ -24,6 +24,7 @@ pub(crate) fn row(
         scheduler: "random",
         affinity_seconds: 0,
         max_connections: 0,
+        max_connection_age_seconds: 0,
         without_backends: None,
         source_ranges: false,
         snat: false,

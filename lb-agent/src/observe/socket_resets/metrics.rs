@@ -78,7 +78,7 @@ impl Metrics {
         );
         r.register(
             "tcp_sockets_reset",
-            "Connected TCP sockets that were reset since their Service wants it: their backend has left it",
+            "Connected TCP sockets that were reset since their Service wants it: their backend has left it, or they are too old",
             m.tcp.sockets.clone(),
         );
         r.register(

@@ -22,6 +22,7 @@ fn pool(scheduler: Scheduler, weights: &[u16]) -> Pool {
         scheduler: scheduler.number(),
         affinity_secs: 0,
         max_connections: 0,
+        max_age_secs: 0,
         grace: None,
         flags: 0,
         source_ranges: Box::default(),

@@ -1,5 +1,5 @@
 //! Tasks that read the records of sockets beside the event loop: recounts of open connections, and
-//! resets of stale UDP sockets.
+//! resets of sockets that are stale or too old.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use crate::{
     observe::{recounts::RecountReporter, socket_resets::ResetReporter},
 };
 
+mod ages;
 pub(super) mod namespaces;
 pub(super) mod pod_paths;
 mod recount;
@@ -65,6 +66,11 @@ impl Sockets {
     /// Whether TCP sockets may be stale at all.
     pub(super) fn set_tcp(&self, tcp: bool) {
         self.resets.set_tcp(tcp);
+    }
+
+    /// Whether TCP sockets may be too old at all.
+    pub(super) fn set_ages(&self, ages: bool) {
+        self.resets.set_ages(ages);
     }
 
     /// Something was removed that sockets may hold on to.

@@ -1,7 +1,8 @@
 //! Connected sockets that hold on to a backend which no longer serves (of TCP: where the Service's
 //! removal policy wants that): looked for after each sync that removed one, and reset beside the
-//! event loop. The engine's task decides which are
-//! stale; another thread resets them.
+//! event loop. TCP sockets that are too old likewise, every few seconds where a Service has a limit.
+//! The engine's task decides which are stale, and how old each may become; another thread resets
+//! them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,14 +15,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lb_common::{Proto, sock::SockRecord};
+use lb_common::{Proto, flow::AgeLimit, sock::SockRecord};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
     time::{sleep, sleep_until},
 };
 
+use super::ages::{self, Ages};
 use crate::{
+    flows::clock::monotonic,
     observe::socket_resets::ResetReporter,
     sockets::{
         destroy::{self, Outcome, Target},
@@ -42,20 +45,32 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins
 /// go of only some time after it left.
 const GRACE: Duration = AGAIN.0;
 
-/// Which of these hold on to a backend that no longer serves?
+/// Which of these hold on to a backend that no longer serves, and how old may each become?
 #[derive(Debug)]
 pub(in crate::run) struct Question {
     pairs: BTreeSet<Association>,
-    answer: oneshot::Sender<BTreeSet<Association>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    stale: BTreeSet<Association>,
+    /// Of those that may not be of any age.
+    limits: BTreeMap<Association, AgeLimit>,
 }
 
 impl Question {
     /// By what is in the maps now.
     pub(in crate::run) fn answer(self, engine: &Engine) {
         let Self { pairs, answer } = self;
-        let stale = pairs.into_iter().filter(|p| engine.is_stale(p)).collect();
+        let limits = pairs.iter().map(|p| (*p, engine.age_limit(p)));
+        let limits = limits.filter(|(_, limit)| *limit != AgeLimit::NONE);
+        let found = Answer {
+            limits: limits.collect(),
+            stale: pairs.into_iter().filter(|p| engine.is_stale(p)).collect(),
+        };
         // Without a receiver the agent is ending.
-        drop(answer.send(stale));
+        drop(answer.send(found));
     }
 }
 
@@ -65,6 +80,8 @@ pub(super) struct Resets {
     wake: Arc<Notify>,
     /// TCP sockets may be stale: some Service's removal policy resets connections.
     tcp: Arc<AtomicBool>,
+    /// TCP sockets may be too old: some Service has a limit.
+    ages: Arc<AtomicBool>,
     asked: mpsc::Receiver<Question>,
     ask: mpsc::Sender<Question>,
     task: Option<JoinHandle<()>>,
@@ -77,6 +94,7 @@ impl Resets {
         Self {
             wake: Arc::default(),
             tcp: Arc::default(),
+            ages: Arc::default(),
             asked,
             ask,
             task: None,
@@ -88,8 +106,10 @@ impl Resets {
         let looker = Looker {
             records,
             tcp: Arc::clone(&self.tcp),
+            has_ages: Arc::clone(&self.ages),
             ask: self.ask.clone(),
             suspects: Suspects::default(),
+            ages: Ages::default(),
         };
         let wake = Arc::clone(&self.wake);
         self.task = Some(tokio::spawn(run(looker, wake, reporter)));
@@ -98,6 +118,13 @@ impl Resets {
     /// Whether TCP sockets may be stale at all.
     pub(super) fn set_tcp(&self, tcp: bool) {
         self.tcp.store(tcp, Ordering::Relaxed);
+    }
+
+    /// Whether TCP sockets may be too old at all.
+    pub(super) fn set_ages(&self, ages: bool) {
+        if self.ages.swap(ages, Ordering::Relaxed) != ages && ages {
+            self.wake();
+        }
     }
 
     /// Something was removed that sockets may hold on to.
@@ -153,8 +180,10 @@ fn asked(records: &[SockRecord], tcp: bool) -> BTreeSet<Association> {
 struct Looker {
     records: Arc<Records>,
     tcp: Arc<AtomicBool>,
+    has_ages: Arc<AtomicBool>,
     ask: mpsc::Sender<Question>,
     suspects: Suspects,
+    ages: Ages,
 }
 
 /// Backends that did not serve at the last look, and since when.
@@ -184,22 +213,27 @@ impl Looker {
         let records = tokio::task::spawn_blocking(move || records.read())
             .await
             .context("the walk over sockets died")??;
-        let pairs = asked(&records, self.tcp.load(Ordering::Relaxed));
+        let has_ages = self.has_ages.load(Ordering::Relaxed);
+        let pairs = asked(&records, has_ages || self.tcp.load(Ordering::Relaxed));
         if pairs.is_empty() {
-            self.suspects = Suspects::default();
+            (self.suspects, self.ages) = (Suspects::default(), Ages::default());
             return Ok(Look::default());
         }
         let (answer, answered) = oneshot::channel();
         let asked = self.ask.send(Question { pairs, answer }).await;
         asked.context("the engine has ended")?;
-        let stale = answered.await.context("the engine has ended")?;
+        let Answer { stale, limits } = answered.await.context("the engine has ended")?;
         let (stale, fresh) = self.suspects.confirm(stale, Instant::now());
+        let old = self.ages.look(&records, &limits, monotonic());
         let reset = async |proto: Proto| {
             let is_stale =
                 |pair: Association| pair.proto == proto.number() && stale.contains(&pair);
             let targets: Vec<Target> = records
                 .iter()
-                .filter(|r| Association::of(r).is_some_and(is_stale))
+                .filter(|r| {
+                    let is_old = proto == Proto::Tcp && old.contains(&r.cookie);
+                    is_old || Association::of(r).is_some_and(is_stale)
+                })
                 .map(Target::of)
                 .collect();
             if targets.is_empty() {
@@ -231,6 +265,9 @@ async fn run(mut looker: Looker, wake: Arc<Notify>, mut reporter: ResetReporter)
         let looked = looker.look().await;
         let found = looked.as_ref().map_or(Found::Something, Look::found);
         pace.looked(found, Instant::now());
+        if looker.has_ages.load(Ordering::Relaxed) {
+            pace.at_most(Instant::now() + ages::EVERY);
+        }
         reporter.looked(looked.map(|look| [(Proto::Udp, look.udp), (Proto::Tcp, look.tcp)]));
         if pace.due.is_none() {
             looker.suspects = Suspects::default();
@@ -257,6 +294,11 @@ impl Pace {
     /// Something changed: the next look is a first one.
     fn woken(&mut self) {
         self.pause = None;
+    }
+
+    /// The next look is due then, or sooner.
+    fn at_most(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     /// A look has ended.

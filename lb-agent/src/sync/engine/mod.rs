@@ -64,6 +64,8 @@ pub struct Engine {
     watching: BTreeSet<ObjectKey>,
     /// Services whose removal policy resets connections.
     resetting: BTreeSet<ObjectKey>,
+    /// Services whose connections may not be of any age.
+    aging: BTreeSet<ObjectKey>,
     /// See [`Report::problems_changed`].
     pub(super) problems_changed: bool,
     pub(super) synced: bool,
@@ -103,6 +105,7 @@ impl Engine {
             now: None,
             watching: BTreeSet::new(),
             resetting: BTreeSet::new(),
+            aging: BTreeSet::new(),
             problems_changed: false,
             synced: false,
             no_local: NoLocal::default(),
@@ -303,6 +306,11 @@ impl Engine {
         } else {
             self.resetting.remove(&service.key);
         }
+        if plan.pools.iter().any(|pool| pool.max_age_secs > 0) {
+            self.aging.insert(service.key.clone());
+        } else {
+            self.aging.remove(&service.key);
+        }
         let ServicePlan {
             pools,
             frontends,
@@ -350,6 +358,7 @@ impl Engine {
         self.errors.remove(key);
         self.watching.remove(key);
         self.resetting.remove(key);
+        self.aging.remove(key);
         self.starters.forget(key);
         self.problems_changed |= self.troubled.remove(key);
         let Some(planned) = self.planned.remove(key) else {

@@ -3,10 +3,12 @@
 //! termination do not matter. A TCP socket keeps it in any case, unless the Service's removal policy
 //! resets connections: then as long as the backend is a member of the pool that gave it to the socket,
 //! also one that was let go of. Where the destination leads to another pool by now, the socket keeps
-//! it, as flows of packets do: another Service's policy is not its own.
+//! it, as flows of packets do: another Service's policy is not its own. Likewise with the greatest age
+//! of connections.
 
 use lb_common::{
     Addr, Proto,
+    flow::AgeLimit,
     frontend::{NodePortKey, VipKey, scope},
     sock::{SockRecord, kind},
 };
@@ -63,6 +65,43 @@ impl Engine {
         !self.resetting.is_empty()
     }
 
+    /// Has any Service a limit to the age of connections?
+    #[must_use]
+    pub fn ages(&self) -> bool {
+        !self.aging.is_empty()
+    }
+
+    /// How old may this socket become, according to the maps? Any age where its destination leads to
+    /// another pool by now than the one that gave it its backend.
+    #[must_use]
+    pub fn age_limit(&self, association: &Association) -> AgeLimit {
+        let given_by = association.pool;
+        if association.is_udp() || self.target(association) != Some(given_by) {
+            return AgeLimit::NONE;
+        }
+        let pool = self.mirror.pool(given_by);
+        pool.map_or(AgeLimit::NONE, |pool| AgeLimit::of(pool.entry()))
+    }
+
+    /// The pool that the socket's destination leads to.
+    fn target(&self, association: &Association) -> Option<u32> {
+        let address = VipKey {
+            addr: association.vip,
+            port: association.vip_port,
+            proto: association.proto,
+            scope: scope::INTERNAL,
+        };
+        let VipKey {
+            addr,
+            port,
+            proto,
+            scope,
+        } = address;
+        let node_port = NodePortKey::new(&addr, port, proto, scope);
+        let target = self.mirror.target(&FrontendKey::Address(address));
+        target.or_else(|| self.mirror.target(&FrontendKey::NodePort(node_port)))
+    }
+
     /// Does this socket use a backend that no longer serves it, according to the maps? Never before
     /// everything is listed.
     #[must_use]
@@ -75,21 +114,13 @@ impl Engine {
     fn serves(&self, association: &Association) -> bool {
         let Association {
             proto,
-            vip,
-            vip_port,
+            vip: _,
+            vip_port: _,
             backend,
             backend_port,
             pool: given_by,
         } = *association;
-        let address = VipKey {
-            addr: vip,
-            port: vip_port,
-            proto,
-            scope: scope::INTERNAL,
-        };
-        let node_port = NodePortKey::new(&vip, vip_port, proto, scope::INTERNAL);
-        let target = self.mirror.target(&FrontendKey::Address(address));
-        let target = target.or_else(|| self.mirror.target(&FrontendKey::NodePort(node_port)));
+        let target = self.target(association);
         if !association.is_udp() && target != Some(given_by) {
             // The policy of a TCP socket has gone with its pool.
             return true;

@@ -33,12 +33,13 @@ pub(super) struct PoolDiff {
     pub(super) source_ranges_to_remove: Vec<SourceRangeKey>,
 }
 
-/// `members` are the pool's, with ids, in its order.
+/// `members` are the pool's, with ids, in its order; `now` is in [`lb_common::flow::units`].
 pub(super) fn diff(
     pool: &Pool,
     index: u32,
     members: &[(u32, MemberFlags)],
     actual: &PoolState,
+    now: u32,
 ) -> PoolDiff {
     let mut out = PoolDiff::default();
     let desired: BTreeMap<u32, MemberFlags> = members.iter().copied().collect();
@@ -74,9 +75,18 @@ pub(super) fn diff(
             .collect(),
         weights: pool.slots.weights.clone(),
     };
+    // Connections count from when they began, and from when the limit was set.
+    let max_age_secs = pool.max_age_now();
+    let aged_since = match (max_age_secs, actual.entry().max_age_secs) {
+        (0, _) => 0,
+        (_, 0) => now,
+        _ => actual.entry().aged_since,
+    };
     let entry = Entry {
         affinity_secs: pool.affinity_secs,
         max_connections: pool.max_connections,
+        max_age_secs,
+        aged_since,
         scheduler: pool.scheduler,
         pad: 0,
         flags: pool.flags,

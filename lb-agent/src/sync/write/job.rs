@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::backend::Backend;
+use lb_common::{backend::Backend, flow::units};
 
 use super::{
     diff::{PoolDiff, diff},
     reuse::barrier,
 };
 use crate::{
+    flows::clock::monotonic,
     maps::{Maps, Table, table::MapError},
     model::ObjectKey,
     plan::{Pool, desired::MemberFlags},
@@ -68,7 +69,8 @@ impl Job {
                 }
             }
         }
-        job.diff = diff(pool, index, &members, mirror.pool(index)?);
+        let now = units(monotonic());
+        job.diff = diff(pool, index, &members, mirror.pool(index)?, now);
         (job.diff != PoolDiff::default()).then_some(job)
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::model::{Forwarding, PassiveHealth, Removal, Scheduler, SlowStart, Weights};
+use crate::model::{Forwarding, MaxAge, PassiveHealth, Removal, Scheduler, SlowStart, Weights};
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
@@ -16,6 +16,8 @@ pub const WEIGHTS: &str = "lb-agent.io/weights";
 pub const SLOW_START: &str = "lb-agent.io/slow-start";
 /// How many open connections of this node's clients each backend may have.
 pub const MAX_CONNECTIONS: &str = "lb-agent.io/max-connections";
+/// How old TCP connections may become.
+pub const MAX_AGE: &str = "lb-agent.io/max-connection-age";
 /// Chooses whom the backends of one Service see.
 pub const FORWARDING: &str = "lb-agent.io/forwarding";
 /// Whether backends whose handshakes fail are left out for a while.
@@ -30,6 +32,7 @@ const ANNOTATIONS: &[&str] = &[
     WEIGHTS,
     SLOW_START,
     MAX_CONNECTIONS,
+    MAX_AGE,
     FORWARDING,
 ];
 
@@ -116,6 +119,13 @@ pub(super) fn max_connections(
     read(object, MAX_CONNECTIONS, problems, |text| {
         let most = text.trim().parse::<NonZeroU32>();
         most.map_err(|_| " is no whole number above 0: backends get any number".to_owned())
+    })
+}
+
+pub(super) fn max_age(object: &api::Service, problems: &mut Vec<String>) -> Option<MaxAge> {
+    read(object, MAX_AGE, problems, |text| {
+        let forms = MaxAge::FORMS;
+        MaxAge::parse(text).ok_or_else(|| format!(" is not {forms}: connections may be of any age"))
     })
 }
 

@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::model::Scheduler;
+use crate::model::{MaxAge, Scheduler};
 
 fn read(yaml: &str) -> api::Service {
     serde_saphyr::from_str(yaml).unwrap()
@@ -224,4 +224,24 @@ fn max_connections_are_read_and_bad_ones_told() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_max_age_is_read_and_bad_ones_told() {
+    let with = |value: &str| {
+        service(&read(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/max-connection-age: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+        )))
+        .unwrap()
+    };
+    let good = with("30m");
+    assert_eq!(good.max_age.map(MaxAge::seconds), Some(1800));
+    assert!(good.problems.is_empty(), "{:?}", good.problems);
+    let bad = with("1s");
+    assert_eq!(bad.max_age, None);
+    let said = &bad.problems[0];
+    assert!(
+        said.contains("max-connection-age") && said.contains("from 10s to 168h"),
+        "{said}"
+    );
 }

@@ -96,7 +96,8 @@ fn tables_do_batches_and_say_what_failed() -> Result<()> {
         flags: 1,
         id: 5,
         max_connections: 5,
-        pad2: [0; 2],
+        max_age_secs: 0,
+        aged_since: 0,
     };
     maps.pools.store(5, &service)?;
     let looking = bpf::open(&bed.dir()?, Access::Read)?;

@@ -11,11 +11,11 @@ use lb_agent::{
 };
 use lb_common::{
     affinity::{Affinity, AffinityKey, AffinityShare},
-    flow::{Flow, FlowKey, began, connects, direction, units},
+    flow::{Flow, FlowKey, began, connects, direction, flags, units},
     fragment::{Fragment, FragmentKey},
     hash::HashKey,
     maps,
-    refusal::Refusals,
+    refusal::{Refusals, kind},
 };
 use lb_sys::PerCpuArray;
 
@@ -78,7 +78,8 @@ impl State {
         self.set_shares(AffinityShare::default())?;
         self.counts
             .store_run(0, &vec![0; self.counts.len() as usize])?;
-        self.refusals.zero(0)?;
+        self.refusals.zero(kind::REFUSAL)?;
+        self.refusals.zero(kind::OF_AGE)?;
         clear(&mut self.fragments)?;
         self.set_hash_key(HashKey::default())
     }
@@ -119,6 +120,8 @@ impl State {
                     flow.seen = flow.seen.wrapping_sub(units);
                     if !connects(key.proto) {
                         flow.proof = flow.proof.wrapping_sub(began(time));
+                    } else if flow.flags & flags::DATED != 0 {
+                        flow.proof = flow.proof.wrapping_sub(units);
                     }
                 } else if (flow.seen, flow.proof) != (0, 0) {
                     let at = u64::from(flow.seen) << 32 | u64::from(flow.proof);
