@@ -14,6 +14,8 @@ pub struct AgeLimit {
     pub since: u32,
 }
 
+const SIGN: u32 = 1 << 31;
+
 impl AgeLimit {
     /// Any age.
     pub const NONE: Self = Self {
@@ -44,8 +46,9 @@ impl AgeLimit {
         let (age, holds) = (now.wrapping_sub(began), now.wrapping_sub(self.since));
         let more = ((self.max_age / 2) as u64 * number as u64) >> 32;
         let most = self.max_age + more as u32;
-        // A time of another CPU may lie a unit ahead.
-        age > most && age <= u32::MAX / 2 && holds > most && holds <= u32::MAX / 2
+        // Both are more than that, and neither is a time of another CPU that lies ahead: told by signs,
+        // since the verifier reads what follows anew for each comparison.
+        most.wrapping_sub(age) & most.wrapping_sub(holds) & !age & !holds & SIGN != 0
     }
 
     /// Is the TCP connection of this reply entry too old?

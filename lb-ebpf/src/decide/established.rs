@@ -92,23 +92,21 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
             s.flow.dport,
             FAILED,
         ) != 0;
-    // What was ended is ended again, by tc after XDP and whenever its client goes on.
-    let is_old = p.is_tcp()
-        && !moves
-        && lookup::choose::age_limit(s.flow.pool).is_over_for(reverse.peek(), now)
-        && (reverse.peek().state(p.proto) == State::Closed || limit::allows_end());
     let asks = if moves {
         !flow::is_direct(&s.flow)
     } else {
-        is_old || lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
+        lookup::choose::flags(s.flow.pool) & pool_flags::RESET != 0
     };
-    let moved = asks && has_left(p, s, side, moves, is_repeated, is_old);
+    let moved = asks && has_left(p, s, side, moves, is_repeated);
     // Whoever the next packet of SCTP goes to knows no such association, and aborts it.
     if is_over || (moved && (moves || !p.is_tcp())) {
         flow::forget(s, found.table, Some(&reverse));
         return Place::Outside;
     }
-    if moved && !p.is_rst() && !p.is_fragment() {
+    let is_ended = !p.is_rst()
+        && !p.is_fragment()
+        && (moved || (p.is_tcp() && !moves && is_too_old(p, s, &reverse, side, now)));
+    if is_ended {
         reverse.close(p, now);
         return Place::AtItsEnd;
     }
@@ -129,26 +127,29 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
 /// Has the flow's backend left its pool? What moves goes by what a new flow would be given: the
 /// frontend must still be the pool's, and the backend a member that serves, at the same address.
 /// A SYN of a watched pool that nobody has answered goes to one that new flows are given.
-/// What does not move keeps its backend as long as that one is a member at all, unless it is too old,
-/// and where the frontend is no longer the pool's.
+/// What does not move keeps its backend as long as that one is a member at all, and where the
+/// frontend is no longer the pool's.
 #[inline(always)]
-fn has_left(
-    p: &Packet,
-    s: &Scratch,
-    side: Side,
-    moves: bool,
-    is_repeated: bool,
-    is_old: bool,
-) -> bool {
+fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool, is_repeated: bool) -> bool {
     let wanted = match (moves, is_repeated) {
         (false, _) => 0,
         (true, false) => member::SERVING,
         (true, true) => member::ELIGIBLE,
     };
-    if !is_old && has_backend(s, wanted) != moves {
+    if has_backend(s, wanted) != moves {
         return moves;
     }
     leads_to_pool(p, s, side) != moves
+}
+
+/// Has its Service a limit to the age of connections, and is it the turn of this one? What was ended
+/// is ended again: by tc after XDP, and whenever its client goes on.
+#[inline(always)]
+fn is_too_old(p: &Packet, s: &Scratch, reverse: &Entry, side: Side, now: u64) -> bool {
+    let limit = lookup::choose::age_limit(s.flow.pool);
+    limit.is_over_for(reverse.peek(), now)
+        && leads_to_pool(p, s, side)
+        && (reverse.peek().state(p.proto) == State::Closed || limit::allows_end())
 }
 
 /// Is the flow's backend a member of its pool, with all of these flags, and at the same address?
