@@ -18,6 +18,7 @@ use nix::{
     sys::{
         signal::{Signal, kill},
         termios::{LocalFlags, tcgetattr},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::Pid,
 };
@@ -37,6 +38,7 @@ pub struct OnTerminal {
     /// Kept open, so that its mode can be asked for when the program is gone.
     terminal: OwnedFd,
     screen: Parser,
+    written: Vec<u8>,
 }
 
 impl OnTerminal {
@@ -65,6 +67,7 @@ impl OnTerminal {
             keyboard: master.into(),
             terminal: slave,
             screen: Parser::new(ROWS, COLUMNS, 0),
+            written: Vec::new(),
         })
     }
 
@@ -82,10 +85,19 @@ impl OnTerminal {
             .context("type on the terminal")
     }
 
+    fn pid(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id())?))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?);
-        kill(pid, signal).context("send a signal")
+        kill(self.pid()?, signal).context("send a signal")
+    }
+
+    /// All that it has written until it was looked at last.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.written
     }
 
     /// What is on the screen now.
@@ -100,6 +112,7 @@ impl OnTerminal {
             }
             let length = self.keyboard.read(&mut part)?;
             self.screen.process(&part[..length]);
+            self.written.extend_from_slice(&part[..length]);
         }
     }
 
@@ -130,6 +143,18 @@ impl OnTerminal {
         })?;
         self.screen()?;
         Ok(status)
+    }
+
+    /// Waits until it is stopped.
+    pub fn wait_stop(&mut self, within: Duration) -> Result<()> {
+        let pid = self.pid()?;
+        until(within, "it stops", || {
+            self.screen()?;
+            let how = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+            let status = waitid(Id::Pid(pid), how).context("ask whether it is stopped")?;
+            Ok(matches!(status, WaitStatus::Stopped(..)).then_some(()))
+        })?;
+        self.screen().map(drop)
     }
 
     /// The terminal has the mode and the screen that it had before.

@@ -1,6 +1,6 @@
 //! How the screen looks. What is selected or sorted by is marked without colour too.
 
-use std::env;
+use std::{env, ops::Range};
 
 use ratatui::{
     Frame,
@@ -35,10 +35,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &mut State) {
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Paragraph::new(title(state)), top);
+    // Without the heads of columns.
+    let visible = state.visible(usize::from(middle.height.saturating_sub(1)));
+    frame.render_widget(Paragraph::new(title(state, &visible)), top);
     match state.mode {
-        Mode::List | Mode::Filter => list(frame, middle, state),
-        Mode::Backends => backends(frame, middle, state),
+        Mode::List | Mode::Filter => list(frame, middle, state, visible),
+        Mode::Backends => backends(frame, middle, state, visible),
         Mode::Help => help(frame, middle),
     }
     frame.render_widget(Paragraph::new(footer(state)), bottom);
@@ -56,14 +58,18 @@ fn coloured(state: &State, colour: Color) -> Style {
     }
 }
 
-fn title(state: &State) -> Line<'static> {
-    let shown = state.rows().len();
-    let words = match (state.mode, state.row()) {
-        (Mode::Backends, Some(row)) => format!("{} {}", row.name(), row.protocol),
-        _ if !state.has_seen => "waiting for the first interval".to_owned(),
-        _ if shown == 1 => "1 Service port".to_owned(),
-        _ => format!("{shown} Service ports"),
+fn title(state: &State, visible: &Range<usize>) -> Line<'static> {
+    let (count, _) = state.count_and_place();
+    let mut words = match state.opened() {
+        Some((protocol, name)) => format!("{name} {protocol}"),
+        None if !state.has_seen => "waiting for the first interval".to_owned(),
+        None if count == 1 => "1 Service port".to_owned(),
+        None => format!("{count} Service ports"),
     };
+    if visible.len() < count && state.mode != Mode::Help {
+        let Range { start, end } = visible;
+        words = format!("{words}  rows {}-{end} of {count}", start + 1);
+    }
     let mut spans = vec![Span::styled("lb-agent top", bold()), Span::raw("  ")];
     spans.push(Span::raw(words));
     if let Some(problem) = &state.problem {
@@ -75,33 +81,25 @@ fn title(state: &State) -> Line<'static> {
 
 fn footer(state: &State) -> Line<'static> {
     match state.mode {
-        Mode::Filter => Line::raw(format!("/{}_", state.filter)),
-        Mode::List if !state.filter.is_empty() => Line::raw(format!(
+        Mode::Filter => Line::raw(format!("/{}_", state.filter())),
+        Mode::List if !state.filter().is_empty() => Line::raw(format!(
             "filter: {}   Esc without it   ? keys   q end",
-            state.filter
+            state.filter()
         )),
         Mode::List => Line::raw("Enter backends   / filter   s sort   ? keys   q end"),
         Mode::Backends | Mode::Help => Line::raw("Esc back   q end"),
     }
 }
 
-fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State) {
-    let at = state.at();
-    let rows: Vec<[String; HEAD.len()]> = state.rows().into_iter().map(cells).collect();
+fn list(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usize>) {
     let sorted = SORTS.iter().position(|by| *by == state.sort).map(|n| n + 2);
-    let head = HEAD.iter().enumerate().map(|(n, word)| {
-        let mark = if Some(n) == sorted { "▼" } else { "" };
-        (n, format!("{word}{mark}"))
-    });
-    let head: Vec<(usize, String)> = head.collect();
-    let widths = head.iter().map(|(n, word)| {
-        let cells = rows.iter().map(|row| row[*n].chars().count());
-        let most = cells.max().unwrap_or_default().max(word.chars().count());
-        Constraint::Length(u16::try_from(most).unwrap_or(u16::MAX))
-    });
-    let widths: Vec<Constraint> = widths.collect();
-    let header = Row::new(head.into_iter().map(|(_, word)| Cell::from(word))).style(bold());
-    let is_empty = rows.is_empty();
+    let mut head = HEAD.map(str::to_owned);
+    if let Some(word) = sorted.and_then(|n| head.get_mut(n)) {
+        word.push('▼');
+    }
+    let start = visible.start;
+    let rows: Vec<[String; HEAD.len()]> = state.rates(visible).map(cells).collect();
+    let widths = widths(&head, &rows);
     let body = rows.into_iter().map(|row| {
         let cells = HEAD.iter().zip(row).map(|(head, cell)| {
             let is_bad = BAD.contains(head) && cell != "-" && cell != "0.0";
@@ -114,23 +112,15 @@ fn list(frame: &mut Frame<'_>, area: Rect, state: &mut State) {
         });
         Row::new(cells.collect::<Vec<_>>())
     });
-    let table = Table::new(body, widths)
-        .header(header)
-        .column_spacing(2)
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut selected = TableState::new().with_selected((!is_empty).then_some(at));
-    frame.render_stateful_widget(table, area, &mut selected);
-    state.page = usize::from(area.height.saturating_sub(1)).max(1);
+    let table = Table::new(body, widths).header(Row::new(head).style(bold()));
+    render(frame, area, table, state, start);
 }
 
-fn backends(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let rows: Vec<[String; BACKENDS.len()]> = state.backends().map(of_backend).collect();
-    let widths = BACKENDS.iter().enumerate().map(|(n, head)| {
-        let cells = rows.iter().map(|row| row[n].chars().count());
-        let most = cells.max().unwrap_or_default().max(head.len());
-        Constraint::Length(u16::try_from(most).unwrap_or(u16::MAX))
-    });
-    let widths: Vec<Constraint> = widths.collect();
+fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usize>) {
+    let head = BACKENDS.map(str::to_owned);
+    let start = visible.start;
+    let rows: Vec<[String; BACKENDS.len()]> = state.backends(visible).map(of_backend).collect();
+    let widths = widths(&head, &rows);
     let body = rows.into_iter().map(|row| {
         let style = if row[5] == "ready" {
             Style::new()
@@ -139,10 +129,28 @@ fn backends(frame: &mut Frame<'_>, area: Rect, state: &State) {
         };
         Row::new(row).style(style)
     });
-    let table = Table::new(body, widths)
-        .header(Row::new(BACKENDS).style(bold()))
-        .column_spacing(2);
-    frame.render_widget(table, area);
+    let table = Table::new(body, widths).header(Row::new(head).style(bold()));
+    render(frame, area, table, state, start);
+}
+
+/// Of columns: as wide as their head, and as their longest visible cell.
+fn widths<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> [Constraint; N] {
+    std::array::from_fn(|n| {
+        let cells = rows.iter().chain([head]).map(|row| row[n].chars().count());
+        let most = cells.max().unwrap_or_default();
+        Constraint::Length(u16::try_from(most).unwrap_or(u16::MAX))
+    })
+}
+
+/// The visible rows of what is shown, the first of which has this place.
+fn render(frame: &mut Frame<'_>, area: Rect, table: Table<'_>, state: &State, start: usize) {
+    let (count, at) = state.count_and_place();
+    let selected = at.checked_sub(start).filter(|_| count > 0);
+    let table = table
+        .column_spacing(2)
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut marked = TableState::new().with_selected(selected);
+    frame.render_stateful_widget(table, area, &mut marked);
 }
 
 fn of_backend(b: &Member) -> [String; BACKENDS.len()] {

@@ -2,7 +2,10 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::state::{Mode, State};
+use super::{
+    rows::Move,
+    state::{Mode, State},
+};
 use crate::cli::args::TopSort;
 
 /// Whether to go on.
@@ -53,6 +56,7 @@ pub(super) fn press(state: &mut State, key: KeyEvent) -> Step {
             | KeyCode::Char('?') => {
                 state.mode = Mode::List;
             }
+            code if state.mode == Mode::Backends => go(state, code),
             _ => {}
         },
     }
@@ -60,35 +64,37 @@ pub(super) fn press(state: &mut State, key: KeyEvent) -> Step {
 }
 
 fn in_list(state: &mut State, code: KeyCode) -> Step {
-    let page = isize::try_from(state.page).unwrap_or(1);
     match code {
         KeyCode::Char('q') => return Step::End,
-        KeyCode::Down | KeyCode::Char('j') => state.step(1),
-        KeyCode::Up | KeyCode::Char('k') => state.step(-1),
-        KeyCode::PageDown => state.step(page),
-        KeyCode::PageUp => state.step(-page),
-        KeyCode::Home | KeyCode::Char('g') => state.select(0),
-        KeyCode::End | KeyCode::Char('G') => state.select(usize::MAX),
-        KeyCode::Enter if state.row().is_some() => {
-            // It stays the one that is looked at.
-            state.step(0);
-            state.mode = Mode::Backends;
-        }
-        KeyCode::Esc => state.filter.clear(),
+        KeyCode::Enter => state.open(),
+        KeyCode::Esc => state.change_filter(String::clear),
         KeyCode::Char('/') => state.mode = Mode::Filter,
         KeyCode::Char('?') => state.mode = Mode::Help,
         KeyCode::Char('s') => state.sort_by_next(),
-        KeyCode::Char(letter) => {
-            if let Some(by) = sort_of(letter) {
-                state.sort_by(by);
-            }
-        }
-        _ => {}
+        code => match sort_of(code) {
+            Some(by) => state.sort_by(by),
+            None => go(state, code),
+        },
     }
     Step::On
 }
 
-const fn sort_of(letter: char) -> Option<TopSort> {
+fn go(state: &mut State, code: KeyCode) {
+    state.go(match code {
+        KeyCode::Down | KeyCode::Char('j') => Move::Rows(1),
+        KeyCode::Up | KeyCode::Char('k') => Move::Rows(-1),
+        KeyCode::PageDown => Move::Pages(1),
+        KeyCode::PageUp => Move::Pages(-1),
+        KeyCode::Home | KeyCode::Char('g') => Move::First,
+        KeyCode::End | KeyCode::Char('G') => Move::Last,
+        _ => return,
+    });
+}
+
+const fn sort_of(code: KeyCode) -> Option<TopSort> {
+    let KeyCode::Char(letter) = code else {
+        return None;
+    };
     Some(match letter {
         'c' => TopSort::Connections,
         'a' => TopSort::Active,
@@ -106,13 +112,13 @@ fn in_filter(state: &mut State, code: KeyCode) {
     match code {
         KeyCode::Enter => state.mode = Mode::List,
         KeyCode::Esc => {
-            state.filter.clear();
+            state.change_filter(String::clear);
             state.mode = Mode::List;
         }
-        KeyCode::Backspace => {
-            state.filter.pop();
-        }
-        KeyCode::Char(letter) => state.filter.push(letter),
+        KeyCode::Backspace => state.change_filter(|filter| {
+            filter.pop();
+        }),
+        KeyCode::Char(letter) => state.change_filter(|filter| filter.push(letter)),
         _ => {}
     }
 }

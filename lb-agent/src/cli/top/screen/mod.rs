@@ -1,12 +1,14 @@
-//! The screen of `top`: looks again and again beside the keyboard, and leaves the terminal as it was,
-//! whatever ends it.
+//! The screen of `top`: looks again and again beside the keyboard, and leaves the terminal as it was
+//! (see [`terminal`]).
 
 mod draw;
 mod keys;
+mod rows;
 mod state;
 mod terminal;
 
 use std::{
+    mem,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -88,21 +90,34 @@ fn show(
     receive: &Receiver<Interval>,
     signals: &Signals,
 ) -> Result<()> {
+    let mut is_outdated = true;
     loop {
-        terminal.draw(|frame| draw::draw(frame, state))?;
-        if event::poll(TICK)?
-            && let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-            && press(state, key) == Step::End
-        {
+        if mem::take(&mut is_outdated) {
+            terminal.draw(|frame| draw::draw(frame, state))?;
+        }
+        if event::poll(TICK)? {
+            // A key, or another size.
+            is_outdated = true;
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && press(state, key) == Step::End
+            {
+                return Ok(());
+            }
+        }
+        if signals.end().is_some() {
             return Ok(());
         }
-        if signals.any().is_some() {
-            return Ok(());
+        if signals.stop() {
+            terminal.stop()?;
+            is_outdated = true;
         }
         loop {
             match receive.try_recv() {
-                Ok(seen) => state.see(seen),
+                Ok(seen) => {
+                    state.see(seen);
+                    is_outdated = true;
+                }
                 Err(mpsc::TryRecvError::Empty) => break,
                 Err(mpsc::TryRecvError::Disconnected) => bail!("nobody looks any more"),
             }

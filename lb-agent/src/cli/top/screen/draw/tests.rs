@@ -176,6 +176,64 @@ fn enter_shows_backends_and_escape_leads_back() {
 }
 
 #[test]
+fn backends_scroll_and_say_that_they_are_cut() {
+    let mut web = interval(vec![rates("web", 1.0, None)]);
+    let member = |id| (id, Member::for_tests(id, [10, 244, 2, 0], u64::from(id)));
+    for backends in web.backends.values_mut() {
+        *backends = (0..9).map(member).collect();
+    }
+    let mut state = State::new(TopSort::Connections, true);
+    state.see(Ok(web));
+    keys(&mut state, &[KeyCode::Enter]);
+    let active = |all: &[String]| -> Vec<String> {
+        let rows = all[2..7].iter().map(|line| line.split_whitespace().nth(4));
+        rows.map(|cell| cell.unwrap_or_default().to_owned())
+            .collect()
+    };
+    for (code, first, rows) in [
+        (KeyCode::Up, 0, "rows 1-5 of 9"),
+        (KeyCode::PageDown, 1, "rows 2-6 of 9"),
+        (KeyCode::End, 4, "rows 5-9 of 9"),
+        (KeyCode::Char('k'), 4, "rows 5-9 of 9"),
+        (KeyCode::Char('g'), 0, "rows 1-5 of 9"),
+    ] {
+        keys(&mut state, &[code]);
+        let all = lines(&drawn(&mut state, 120, 8));
+        assert_eq!(all[0], format!("lb-agent top  shop/web:http TCP  {rows}"));
+        let expected: Vec<String> = (first..first + 5).map(|n| n.to_string()).collect();
+        assert_eq!(active(&all), expected, "{code:?}");
+    }
+    // The list has stayed where it was, and another visit begins above.
+    keys(&mut state, &[KeyCode::End, KeyCode::Esc]);
+    assert_eq!(names(&mut state), ["web"]);
+    keys(&mut state, &[KeyCode::Enter]);
+    let all = lines(&drawn(&mut state, 120, 8));
+    assert!(all[0].ends_with("rows 1-5 of 9"), "{}", all[0]);
+    // Gone meanwhile: it is no other Service port's.
+    state.see(Ok(interval(vec![rates("other", 1.0, None)])));
+    let all = lines(&drawn(&mut state, 120, 8));
+    assert_eq!(all[0], "lb-agent top  shop/web:http TCP");
+    assert_eq!(all[2], "");
+}
+
+#[test]
+fn a_list_that_is_cut_says_so_and_its_columns_are_those_of_what_is_visible() {
+    let mut last = interval(vec![rates(&"long".repeat(20), 0.0, None)]);
+    last.rates
+        .extend((0..20).map(|n| rates(&n.to_string(), 1.0, None)));
+    let mut state = State::new(TopSort::Connections, true);
+    state.see(Ok(last));
+    let all = lines(&drawn(&mut state, 200, 8));
+    assert_eq!(all[0], "lb-agent top  21 Service ports  rows 1-5 of 21");
+    let column = |all: &[String]| all[1].find("PROT").unwrap();
+    assert_eq!(column(&all), "shop/0:http".len() + 2);
+    keys(&mut state, &[KeyCode::End]);
+    let all = lines(&drawn(&mut state, 200, 8));
+    assert_eq!(all[0], "lb-agent top  21 Service ports  rows 17-21 of 21");
+    assert!(column(&all) > 80);
+}
+
+#[test]
 fn colour_is_there_unless_it_is_not_wanted() {
     for has_colour in [true, false] {
         let mut state = seen(has_colour);
