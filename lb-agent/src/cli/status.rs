@@ -134,7 +134,10 @@ fn look(bpf_dir: &Path, health: SocketAddr) -> Result<StatusReport> {
         .map(|b| (b.id, b.active_connections))
         .collect();
     report.backends = backends.len();
-    report.connections = backends.iter().map(|(_, active)| active).sum();
+    report.connections = backends
+        .iter()
+        .map(|(_, active)| *active)
+        .fold(0, u64::saturating_add);
     let reasons = Stats::open(&dir)?.reasons()?;
     report.reasons = reasons
         .into_iter()

@@ -45,10 +45,10 @@ impl AddAssign for Stats {
             bytes,
             rejects,
         } = more;
-        self.connections += connections;
-        self.packets += packets;
-        self.bytes += bytes;
-        self.rejects += rejects;
+        self.connections = self.connections.saturating_add(connections);
+        self.packets = self.packets.saturating_add(packets);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.rejects = self.rejects.saturating_add(rejects);
     }
 }
 
@@ -145,7 +145,9 @@ impl Rates {
         self.frontend = more.frontend;
         self.protocol = more.protocol;
         self.connections_per_second += more.connections_per_second;
-        self.active_connections += more.active_connections;
+        self.active_connections = self
+            .active_connections
+            .saturating_add(more.active_connections);
         self.packets_per_second += more.packets_per_second;
         self.bytes_per_second += more.bytes_per_second;
         self.rejects_per_second += more.rejects_per_second;
@@ -234,7 +236,11 @@ pub fn between(before: &All, now: &All, seconds: f64) -> Vec<Rates> {
             frontend: (!is_known).then(|| name.clone()),
             protocol: protocol.clone(),
             connections_per_second: stats.connections,
-            active_connections: counted.active.values().sum(),
+            active_connections: counted
+                .active
+                .values()
+                .copied()
+                .fold(0, u64::saturating_add),
             packets_per_second: stats.packets,
             bytes_per_second: stats.bytes,
             rejects_per_second: stats.rejects,

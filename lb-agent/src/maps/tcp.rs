@@ -77,7 +77,7 @@ impl TcpCounts {
     /// Handshakes whose round trip time is known.
     #[must_use]
     pub fn handshakes(&self) -> u64 {
-        self.rtt.iter().sum()
+        self.rtt.into_iter().fold(0, u64::saturating_add)
     }
 
     /// The mean of their round trip times; none without a handshake.

@@ -80,7 +80,10 @@ fn one(
         name,
         service: frontends.iter().find_map(|f| f.service.clone()),
         ready: backends.iter().filter(|b| b.state == "ready").count(),
-        active: backends.iter().map(|b| b.active_connections).sum(),
+        active: backends
+            .iter()
+            .map(|b| b.active_connections)
+            .fold(0, u64::saturating_add),
         frontends,
         backends,
         rejects,

@@ -88,8 +88,12 @@ pub(in crate::inventory) fn member(
 ) -> Member {
     let addr = b.addr;
     // Counts are a moment behind, and may be below zero for that long.
-    let [active, inactive] =
-        [open.flows.active, open.flows.inactive].map(|n| u64::try_from(n).unwrap_or_default());
+    let [sockets, active, inactive] = [
+        open.sockets.cast_signed(),
+        open.flows.active.into(),
+        open.flows.inactive.into(),
+    ]
+    .map(|n: i64| u64::try_from(n).unwrap_or_default());
     Member {
         id,
         address: if addr.is_v4() {
@@ -102,7 +106,7 @@ pub(in crate::inventory) fn member(
             Eligibility::Eligible => weight,
             Eligibility::Draining => 0,
         },
-        active_connections: open.sockets.saturating_add(active),
+        active_connections: sockets.saturating_add(active),
         inactive_connections: inactive,
         state: match (b.state, eligibility) {
             (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
@@ -113,5 +117,18 @@ pub(in crate::inventory) fn member(
         local: b.flags & backend::flags::LOCAL != 0,
         place: Place::default(),
         order: addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_below_zero_is_none() {
+        let active = |sockets: i64| {
+            Member::for_tests(1, [10, 244, 1, 7], sockets.cast_unsigned()).active_connections
+        };
+        assert_eq!([-1, 0, 3].map(active), [0, 0, 3]);
     }
 }

@@ -97,3 +97,47 @@ fn what_an_older_agent_tells_is_read() {
     );
     assert_eq!(rates.round_trip_seconds, None);
 }
+
+#[test]
+fn counts_of_any_size_are_summed() {
+    const MOST: u64 = u64::MAX;
+    let of = |n: u64| Counted {
+        stats: Stats {
+            connections: n,
+            packets: n,
+            bytes: n,
+            rejects: n,
+        },
+        tcp: Some(TcpCounts {
+            rtt: [n; BUCKETS],
+            rtt_sum_us: n,
+            failures: n,
+            retransmits: n,
+        }),
+        active: BTreeMap::from([(1, n), (2, n)]),
+        service: None,
+    };
+    let all = |counted: Counted| All::from([(("TCP".to_owned(), "a".to_owned()), counted)]);
+    let mut twice = of(MOST).stats;
+    twice += of(MOST).stats;
+    assert_eq!(twice, of(MOST).stats);
+    let mut rates = between(&all(of(0)), &all(of(MOST)), 1.0).remove(0);
+    assert_eq!(rates.active_connections, MOST);
+    rates.add(rates.clone());
+    assert_eq!(rates.active_connections, MOST);
+    assert!(rates.connections_per_second > 1e19);
+    // Handshakes that took no time, and a sum of times that nobody's handshakes took.
+    let tcp = |handshakes, rtt_sum_us| {
+        let mut counted = of(0);
+        let tcp = counted.tcp.as_mut().unwrap();
+        (tcp.rtt[0], tcp.rtt_sum_us) = (handshakes, rtt_sum_us);
+        between(&all(of(0)), &all(counted), 1.0)[0].round_trip_seconds
+    };
+    assert_eq!(tcp(2, 0), Some(0.0));
+    assert_eq!(tcp(0, MOST), None);
+    assert!(tcp(1, MOST).unwrap() > 1e13);
+    // What wraps counts nothing for once.
+    let wrapped = between(&all(of(u32::MAX.into())), &all(of(4)), 1.0).remove(0);
+    assert_eq!(wrapped.retransmits_per_second, Some(0.0));
+    assert_eq!(wrapped.round_trip_seconds, None);
+}
