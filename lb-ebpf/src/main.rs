@@ -5,6 +5,7 @@
 #![feature(asm_experimental_arch)]
 
 mod atomic;
+mod bucket;
 mod carry;
 mod config;
 mod count;

@@ -4,6 +4,8 @@
 mod beds;
 mod bounds;
 mod counts;
+mod crowds;
+mod live;
 mod paths;
 mod spread;
 mod weights;

@@ -37,7 +37,6 @@ impl AgeLimit {
     /// number of its own: those that began together do not end together.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "less than the age")]
     pub const fn is_over(self, began: u32, number: u32, now_ns: u64) -> bool {
         if self.max_age == 0 {
             return false;

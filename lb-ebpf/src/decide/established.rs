@@ -12,11 +12,11 @@ use lb_common::{
 
 use super::{Action, Side, send};
 use crate::{
+    bucket,
     flow::{self, Entry},
     handshake,
     lookup::{self, Frontend},
     packet::{self, Packet},
-    reply::limit,
     route::{self, For},
     scratch::Scratch,
 };
@@ -149,7 +149,7 @@ fn is_too_old(p: &Packet, s: &Scratch, reverse: &Entry, side: Side, now: u64) ->
     let limit = lookup::choose::age_limit(s.flow.pool);
     limit.is_over_for(reverse.peek(), now)
         && leads_to_pool(p, s, side)
-        && (reverse.peek().state(p.proto) == State::Closed || limit::allows_end())
+        && (reverse.peek().state(p.proto) == State::Closed || bucket::allows_end())
 }
 
 /// Is the flow's backend a member of its pool, with all of these flags, and at the same address?

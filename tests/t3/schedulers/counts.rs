@@ -23,21 +23,22 @@ use super::spread::{node_port, service, vip};
 /// Longer than a recount, or two sweeps with the pause between them.
 const SETTLING: Duration = Duration::from_secs(90);
 /// For a crowd to be answered.
-const TURN: Duration = Duration::from_mins(1);
-const LC: Scheduler = Scheduler::LeastConnections;
+pub(super) const TURN: Duration = Duration::from_mins(1);
+pub(super) const LC: Scheduler = Scheduler::LeastConnections;
 
 /// Connections that the pods' own kernels call established, by `address:port` of the backend.
-fn by_ss<'a>(
+pub(super) fn by_ss<'a>(
     pods: impl IntoIterator<Item = &'a Pod>,
     family: Family,
+    target: u16,
 ) -> Result<BTreeMap<String, u64>> {
-    let filter = format!("sport = :{TARGET}");
+    let filter = format!("sport = :{target}");
     let mut counts = BTreeMap::new();
     for pod in pods {
         // Sockets that listen for both families show IPv4 as mapped.
         let text = pod.run(&["ss", "-Htn", "state", "established", &filter])?;
-        let at = pod.addr().at(family, TARGET);
-        let (own, mapped) = (at.to_string(), format!("[::ffff:{}]:{TARGET}", at.ip()));
+        let at = pod.addr().at(family, target);
+        let (own, mapped) = (at.to_string(), format!("[::ffff:{}]:{target}", at.ip()));
         let ours = |line: &&str| {
             line.split_whitespace()
                 .any(|word| word == own || word == mapped)
@@ -48,13 +49,14 @@ fn by_ss<'a>(
 }
 
 /// Waits until what the agent shows is what the pods' kernels have, and returns it.
-fn settled<'a>(
+pub(super) fn settled<'a>(
     node: &Node,
     pods: &(impl IntoIterator<Item = &'a Pod> + Clone),
     family: Family,
+    target: u16,
 ) -> Result<BTreeMap<String, u64>> {
     poll::until(SETTLING, "counts are what ss says", || {
-        let real = by_ss(pods.clone(), family)?;
+        let real = by_ss(pods.clone(), family, target)?;
         let mut shown = agent_output::active(node)?;
         shown.retain(|at, _| real.contains_key(at));
         for at in real.keys() {
@@ -66,14 +68,14 @@ fn settled<'a>(
 }
 
 /// All within so many of each other.
-fn level(counts: &BTreeMap<String, u64>, within: u64) -> Result<()> {
+pub(super) fn level(counts: &BTreeMap<String, u64>, within: u64) -> Result<()> {
     let (min, max) = (counts.values().min(), counts.values().max());
     let spread = max.zip(min).map(|(max, min)| max - min);
     ensure!(spread <= Some(within), "{counts:?}");
     Ok(())
 }
 
-fn stay(to: std::net::SocketAddr, count: u32) -> CrowdPlan {
+pub(super) fn stay(to: std::net::SocketAddr, count: u32) -> CrowdPlan {
     CrowdPlan {
         kind: Kind::Tcp,
         to,
@@ -123,22 +125,22 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
             Ok(())
         };
         more(400)?;
-        level(&settled(&node, &pods, family)?, 1)?;
+        level(&settled(&node, &pods, family, TARGET)?, 1)?;
         // Half of them go: what they have stays, and the others get what is new.
         write(&of(&pods[..5]))?;
         written(5)?;
         more(200)?;
-        let real = by_ss(pods, family)?;
+        let real = by_ss(pods, family, TARGET)?;
         ensure!(real.values().sum::<u64>() == 600, "{real:?}");
-        level(&by_ss(&pods[..5], family)?, 1)?;
-        level(&by_ss(&pods[5..], family)?, 1)?;
+        level(&by_ss(&pods[..5], family, TARGET)?, 1)?;
+        level(&by_ss(&pods[5..], family, TARGET)?, 1)?;
         // They come back, and get all until they have as many.
         write(&of(pods))?;
         written(10)?;
         more(200)?;
-        level(&settled(&node, &pods, family)?, 1)?;
+        level(&settled(&node, &pods, family, TARGET)?, 1)?;
         drop(crowds);
-        let left = settled(&node, &pods, family)?;
+        let left = settled(&node, &pods, family, TARGET)?;
         ensure!(left.values().sum::<u64>() == 0, "{left:?}");
     }
     drop(agent);
@@ -164,10 +166,10 @@ fn a_restart_and_killed_clients_leave_the_counts_right() -> Result<()> {
     let third = bed.client().crowd(stay(to, 60))?;
     third.opened(TURN)?;
     let pods = &bed.node.pods()[..3];
-    let counts = settled(&bed.node, &pods, Family::V4)?;
+    let counts = settled(&bed.node, &pods, Family::V4, TARGET)?;
     ensure!(counts.values().all(|n| *n == 60), "{counts:?}");
     doomed.kill();
-    let counts = settled(&bed.node, &pods, Family::V4)?;
+    let counts = settled(&bed.node, &pods, Family::V4, TARGET)?;
     ensure!(counts.values().sum::<u64>() == 120, "{counts:?}");
     Ok(())
 }
@@ -196,10 +198,10 @@ fn flows(bed: &TwoNodes, hook: Hook, family: Family) -> Result<()> {
     let crowd = bed.client.crowd(stay(to, 200))?;
     let tally = crowd.opened(TURN)?;
     ensure!(tally.failures.is_empty(), "{hook} {family}: {tally:?}");
-    let counts = settled(&bed.near, &pods, family)?;
+    let counts = settled(&bed.near, &pods, family, TARGET)?;
     ensure!(counts.values().all(|n| *n == 50), "{counts:?}");
     drop(crowd);
-    let counts = settled(&bed.near, &pods, family)?;
+    let counts = settled(&bed.near, &pods, family, TARGET)?;
     ensure!(counts.values().all(|n| *n == 0), "{counts:?}");
     // Closed ones are inactive until their time is over.
     let at = bed.near.pod(0).addr().at(family, TARGET);
@@ -222,7 +224,7 @@ fn a_sweep_repairs_counts_of_flows_that_have_drifted() -> Result<()> {
     let crowd = bed.client.crowd(stay(to, 20))?;
     crowd.opened(TURN)?;
     let pods = bed.near.pods();
-    settled(&bed.near, &pods, Family::V4)?;
+    settled(&bed.near, &pods, Family::V4, TARGET)?;
     // Five too many that are open, and two that are not, as entries that the LRU dropped leave them.
     let at = pods[0].addr().at(Family::V4, TARGET);
     let backend = agent_output::backend(&bed.near, at)?;
@@ -239,7 +241,7 @@ fn a_sweep_repairs_counts_of_flows_that_have_drifted() -> Result<()> {
         wrong.active_connections == backend.active_connections + 5,
         "{wrong:?}"
     );
-    settled(&bed.near, &pods, Family::V4)?;
+    settled(&bed.near, &pods, Family::V4, TARGET)?;
     let repaired = agent_output::metric(&bed.near, "lb_agent_flow_counts_repaired_total")?;
     ensure!(repaired >= 5.0, "{repaired}");
     drop(crowd);
