@@ -106,6 +106,8 @@ fn steps(
         Action::Send { .. } => false,
         _ => return way,
     };
+    // The port that it would get: what stands there is of a packet before.
+    s.flow.sport = p.sport;
     s.reverse_key = s.flow.reverse_key(p.proto);
     let first = if !local && host_socket::is_connected(ctx, &s.reverse_key) {
         FirstPort::OfRange

@@ -6,6 +6,7 @@ mod crowds;
 mod direct;
 mod everything;
 mod floods;
+mod forgotten;
 mod masqueraded;
 mod netfilter;
 mod own_ports;
