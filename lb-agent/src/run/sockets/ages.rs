@@ -16,10 +16,12 @@ use lb_common::{
 
 use crate::sync::Association;
 
+/// In seconds.
+const PAUSE: u32 = 5;
 /// Sockets are looked at this often while a Service has a limit.
-pub(super) const EVERY: Duration = Duration::from_secs(5);
+pub(super) const EVERY: Duration = Duration::from_secs(PAUSE as u64);
 /// So many are ended at a look: as many in a second as a CPU ends of the packet path.
-const AT_ONCE: usize = OF_AGE_PER_SECOND as usize * EVERY.as_secs() as usize;
+const AT_ONCE: usize = (OF_AGE_PER_SECOND * PAUSE) as usize;
 
 /// When each socket was seen first, in [`units`], by cookie: of Services with a limit alone.
 #[derive(Debug, Default)]
