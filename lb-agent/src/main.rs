@@ -83,6 +83,8 @@ fn start(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Check(args)) => cli::check::run(&args),
         Some(Verb::Cleanup(args)) => cli::cleanup::run(&args),
         Some(Verb::Kubectl(args)) => cli::kubectl::run(&args),
+        Some(Verb::Selftest(args)) => cli::selftest::run(&args),
+        Some(Verb::SelftestPart(args)) => cli::selftest::run_part(&args),
         Some(Verb::TestService(args)) => cli::test_service::run(&args),
         Some(Verb::Completion { shell }) => cli::completion::run(shell).map(done),
         Some(Verb::Man { dir }) => cli::completion::man(&dir).map(done),

@@ -47,6 +47,7 @@ mod scale;
 mod schedulers;
 mod sctp;
 mod seeing;
+mod selftest;
 mod socket_affinity;
 mod socket_count;
 mod socket_lost_record;

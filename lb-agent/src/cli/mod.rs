@@ -12,6 +12,7 @@ pub mod kubectl;
 mod offline;
 mod output;
 mod running;
+pub mod selftest;
 mod state;
 pub mod status;
 pub mod test_service;

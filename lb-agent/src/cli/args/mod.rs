@@ -17,6 +17,7 @@ pub use service::{Explain, OfflineArgs, ServiceName, SubjectArgs, TestService};
 pub use trace::{Party, Trace, TraceHook};
 pub use views::{View, ViewArgs};
 
+pub use super::selftest::part::SelftestPart;
 use crate::settings::flags::{
     CgroupArg, DeviceArgs, Flags, HealthArg, MetricsArg, Pins, SnatArgs, StateArg, period,
 };
@@ -96,6 +97,18 @@ pub enum Verb {
     /// Exits with 0 if nothing is left, with 1 if something is left or the verb refuses, with 2 on
     /// wrong usage.
     Cleanup(Cleanup),
+    /// See whether this machine carries Services: one of each kind, in namespaces of its own, for
+    /// some seconds
+    ///
+    /// Starts the agent once more beside a network of its own: a node, pods and a client outside,
+    /// joined by veth devices. Real sockets and packets ask a Service of each kind, in both families.
+    /// It touches neither the network of this node nor a running agent, and leaves nothing. Needs
+    /// root, or the agent's capabilities and CAP_SYS_ADMIN. Exits with 1 if a check fails, with 2 if
+    /// the machine does not let it run.
+    Selftest(Selftest),
+    /// A process of `selftest`
+    #[command(hide = true)]
+    SelftestPart(SelftestPart),
     /// From a pod: reach a Service by its DNS name, ClusterIPs and node ports
     ///
     /// Asks the API server with the pod's ServiceAccount, which must be allowed to get Services and
@@ -196,6 +209,17 @@ pub struct Version {
     /// Where a running agent is asked.
     #[command(flatten)]
     pub metrics: MetricsArg,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Form,
+}
+
+/// `lb-agent selftest`
+#[derive(Args, Debug)]
+pub struct Selftest {
+    /// When it must be over
+    #[arg(long, value_name = "DURATION", value_parser = period, default_value = "20s")]
+    pub timeout: Duration,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Form,
