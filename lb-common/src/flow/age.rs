@@ -43,7 +43,7 @@ impl AgeLimit {
         }
         let now = units(now_ns);
         let (age, holds) = (now.wrapping_sub(began), now.wrapping_sub(self.since));
-        let more = ((self.max_age / 2) as u64 * number as u64) >> 32;
+        let more = ((self.max_age / 2 + 1) as u64 * number as u64) >> 32;
         let most = self.max_age + more as u32;
         // Both are more than that, and neither is a time of another CPU that lies ahead: told by signs,
         // since the verifier reads what follows anew for each comparison.
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn connections_that_began_together_end_one_after_another() {
-        for (number, first) in [(0, 1101), (u32::MAX / 2 + 1, 1126), (u32::MAX, 1150)] {
+        for (number, first) in [(0, 1101), (u32::MAX / 2 + 1, 1126), (u32::MAX, 1151)] {
             assert!(!LIMIT.is_over(1000, number, at(first - 1)), "{number}");
             assert!(LIMIT.is_over(1000, number, at(first)), "{number}");
         }

@@ -147,9 +147,15 @@ fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool, is_repeated: bool)
 #[inline(always)]
 fn is_too_old(p: &Packet, s: &Scratch, reverse: &Entry, side: Side, now: u64) -> bool {
     let limit = lookup::choose::age_limit(s.flow.pool);
-    limit.is_over_for(reverse.peek(), now)
-        && leads_to_pool(p, s, side)
-        && (reverse.peek().state(p.proto) == State::Closed || bucket::allows_end())
+    if p.is_fin() || !limit.is_over_for(reverse.peek(), now) || !leads_to_pool(p, s, side) {
+        return false;
+    }
+    match reverse.peek().state(p.proto) {
+        State::Closed => true,
+        State::Established => bucket::allows_end(),
+        // It ends by itself.
+        _ => false,
+    }
 }
 
 /// Is the flow's backend a member of its pool, with all of these flags, and at the same address?
