@@ -93,7 +93,8 @@ fn processes(cgroup: &Path) -> Result<Vec<(i32, String)>> {
     named.collect()
 }
 
-/// Everything of the node that the test could have touched.
+/// Everything of the node that the test could have touched, without the machine's namespaces and
+/// mounts that other tests make and remove meanwhile.
 fn state(node: &Node) -> Result<String> {
     let mut all = String::new();
     for words in [
@@ -113,7 +114,9 @@ fn state(node: &Node) -> Result<String> {
     ] {
         all += &node.run(words)?;
     }
-    Ok(all)
+    let is_of_tests = |line: &&str| line.starts_with("lbt-") || line.contains("/run/netns/lbt-");
+    let lines = all.lines().filter(|line| !is_of_tests(line));
+    Ok(lines.fold(String::new(), |text, line| text + line + "\n"))
 }
 
 /// Neither cgroups nor processes of it.
