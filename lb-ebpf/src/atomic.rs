@@ -53,6 +53,22 @@ pub unsafe fn add_word(p: *mut u32, n: u32) {
     }
 }
 
+/// Sets bits of an aligned u32, and leaves the others to who writes them.
+///
+/// # Safety
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn set_bits(p: *mut u32, bits: u32) {
+    // SAFETY: the caller's promise; the instruction touches nothing else.
+    unsafe {
+        asm!(
+            "lock *(u32 *)(r1 + 0) |= w2",
+            in("r1") p,
+            in("r2") bits,
+        );
+    }
+}
+
 /// Takes one away and returns true; leaves a 0 as it is. (The kernel's own reset may meet us
 /// half-way: then the sum is put right at once, and seen wrong by others only between the two
 /// instructions.)

@@ -50,6 +50,7 @@ fn carry(ctx: &TcContext, p: &Packet, s: &mut Scratch, action: Action, side: Sid
     match action {
         Action::Pass | Action::Open(_) | Action::Reset(_) => side.not_ours(),
         Action::Drop => Verdict::Shot,
+        Action::Martian => Verdict::dropped(Reason::PktMartian),
         Action::Refuse(pool) | Action::RefuseFull(pool) => {
             count(if matches!(action, Action::Refuse(_)) {
                 Reason::PktNoEndpoint

@@ -260,7 +260,7 @@ impl Attachments {
         }
         let what = || format!("cannot attach {} to {}", spec.name, device.name);
         match self.tc {
-            TcMode::Clsact => self.attach_clsact(spec, device, hook).with_context(what),
+            TcMode::Clsact => self.attach_clsact(spec, device, hook).with_context(what)?,
             TcMode::Tcx => {
                 let Some(program) = programs::descriptor(&self.ebpf, spec.name)? else {
                     return Ok(());
@@ -269,10 +269,10 @@ impl Attachments {
                 let create = || lb_sys::create_tcx(program, device.ifindex, hook);
                 let put = self.links.put(&name, program, target, create);
                 put.with_context(what)?;
-                tracing::info!(program = spec.name, device = device.name, "attached");
-                Ok(())
             }
         }
+        tracing::info!(program = spec.name, device = device.name, "attached");
+        Ok(())
     }
 
     fn attach_clsact(&mut self, spec: &Spec, device: &Device, hook: TcHook) -> Result<()> {

@@ -33,6 +33,18 @@ impl AgeLimit {
         }
     }
 
+    /// Of the last word of a pool's entry: its limit and since when, as they stand in memory on a
+    /// little-endian machine.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the word apart")]
+    pub const fn from_u64(word: u64) -> Self {
+        Self {
+            max_age: units_of(word as u32),
+            since: (word >> 32) as u32,
+        }
+    }
+
     /// Is a connection too old that began then, in units? Each may be up to half as old again, by a
     /// number of its own: those that began together do not end together.
     #[inline(always)]
@@ -92,6 +104,20 @@ mod tests {
         };
         assert!(!later.is_over(3, 0, at(1200)));
         assert!(!AgeLimit::NONE.is_over(3, 0, at(1 << 31)));
+    }
+
+    #[test]
+    fn a_pools_last_word_is_its_limit() {
+        let pool = Pool {
+            max_age_secs: 100,
+            aged_since: 7,
+            ..Pool::EMPTY
+        };
+        let limit = AgeLimit::of(&pool);
+        assert_eq!((limit.max_age, limit.since), (units_of(100), 7));
+        assert_eq!(AgeLimit::from_u64(7 << 32 | 100), limit);
+        let end = core::mem::offset_of!(Pool, max_age_secs);
+        assert_eq!((end + 8, end % 8), (size_of::<Pool>(), 0));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Flow {
     /// What the server's side has done, see [`seen`]; kept in the reply entry alone.
     pub server: u8,
     /// In the reply entry: of TCP the sequence number that the client must acknowledge, and with
-    /// [`flags::DATED`] when the flow was confirmed, in [`units`]; of SCTP the tag that the client must
+    /// [`flags::DATED`] since when its age counts, in [`units`]; of SCTP the tag that the client must
     /// send (see [`seen::PROOF`]), of UDP when the flow began (see [`began`]). In
     /// the forward entry the lower half of the time of its last verification, in nanoseconds of
     /// `CLOCK_MONOTONIC`.
@@ -133,8 +133,8 @@ pub mod flags {
     /// asks for by then: the backend knows one client. The bit before it had another meaning, and
     /// entries that an older agent pinned may have it set.
     pub const MASQUERADED: u8 = 1 << 5;
-    /// In the reply entry of a TCP connection that is confirmed: [`Flow::proof`](super::Flow::proof)
-    /// says since when.
+    /// In the reply entry of a TCP connection in `lb_flows` whose Service has a limit of age:
+    /// [`Flow::proof`](super::Flow::proof) says since when it counts.
     pub const DATED: u8 = 1 << 6;
 }
 

@@ -115,7 +115,7 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
     s.flow.ifindex = p.ifindex;
     s.flow.set_verified(now);
     // A UDP flow is confirmed by its first answer: see `answer`.
-    if flow::promote(p, s, found.table, &reverse, now) && p.connects() {
+    if flow::promote(p, s, found.table, &reverse) && p.connects() {
         lookup::remember_confirmed(s.flow.pool, &p.src, s.flow.backend);
     }
     if flow::is_local(&s.flow) || side == Side::Lb0 {
@@ -142,12 +142,20 @@ fn has_left(p: &Packet, s: &Scratch, side: Side, moves: bool, is_repeated: bool)
     leads_to_pool(p, s, side) != moves
 }
 
-/// Has its Service a limit to the age of connections, and is it the turn of this one? What was ended
-/// is ended again: by tc after XDP, and whenever its client goes on.
+/// Has its Service a limit to the age of connections, and is it the turn of this one? Its age counts
+/// from here on where it has none. What was ended is ended again: by tc after XDP, and whenever its
+/// client goes on.
 #[inline(always)]
 fn is_too_old(p: &Packet, s: &Scratch, reverse: &Entry, side: Side, now: u64) -> bool {
     let limit = lookup::choose::age_limit(s.flow.pool);
-    if p.is_fin() || !limit.is_over_for(reverse.peek(), now) || !leads_to_pool(p, s, side) {
+    if limit.max_age == 0 {
+        return false;
+    }
+    if !limit.is_over_for(reverse.peek(), now) {
+        reverse.date(now);
+        return false;
+    }
+    if p.is_fin() || !leads_to_pool(p, s, side) {
         return false;
     }
     match reverse.peek().state(p.proto) {

@@ -58,6 +58,9 @@ pub enum Action {
     /// Both sides of its connection are reset: the client, which sent it, and the backend, by this
     /// way.
     Reset(Onward),
+    /// No client on this side can have its source: dropped, by tc. XDP may have the device wrong: a
+    /// card that takes VLAN tags off shows it frames of every VLAN alike.
+    Martian,
     /// Not decided yet: it opens a flow of this frontend. Programs never see it.
     Open(FrontendValue),
 }
@@ -111,6 +114,7 @@ impl Action {
             Self::Expired => (8, 0),
             Self::TooBig => (9, 0),
             Self::Reset(onward) => (11, onward as u32),
+            Self::Martian => (13, 0),
             Self::Open(frontend) => (10 | u64::from(frontend.flags) << 8, frontend.pool),
         };
         u64::from(value) << 32 | kind
@@ -133,6 +137,7 @@ impl Action {
             7 => Self::DeliverVia,
             8 => Self::Expired,
             9 => Self::TooBig,
+            13 => Self::Martian,
             11 => Self::Reset(match value {
                 1 => Onward::Deliver,
                 2 => Onward::Send,

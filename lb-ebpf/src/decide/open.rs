@@ -145,7 +145,7 @@ fn admit_by_call(ctx: *mut c_void, p: &Packet, s: &mut Scratch, action: u64, sid
             None => action,
         },
         Action::RefusePort if side == Side::NodeDevice && is_martian(ctx, p, s) => {
-            Action::dropped(Reason::PktMartian).pack()
+            Action::Martian.pack()
         }
         _ => action,
     }
@@ -165,7 +165,7 @@ fn refusal(
             return Some(Action::Pass);
         }
         if is_martian(ctx, p, s) {
-            return Some(Action::dropped(Reason::PktMartian));
+            return Some(Action::Martian);
         }
     }
     if frontend.flags & frontend::LOAD_BALANCER != 0

@@ -1,9 +1,11 @@
 //! One entry of a flow: found, copied, verified, and what packets note in it.
 
-use lb_common::flow::{self, Flow, FlowKey, seen};
+use core::mem::offset_of;
+
+use lb_common::flow::{self, Flow, FlowKey, flags, seen};
 
 use super::{FlowTable, tally};
-use crate::packet::Packet;
+use crate::{atomic, packet::Packet};
 
 /// An entry that was found. Its element may be given to another key at any time, so what is read is
 /// verified.
@@ -133,7 +135,7 @@ impl Entry {
                 bits |= seen::DATA;
             }
         } else if p.has_syn() && p.is_tcp() && self.table == FlowTable::Established {
-            // It is confirmed: when, stands where the proof was.
+            // It is confirmed: its age may stand where the proof was.
         } else if p.has_syn() {
             // What the client must acknowledge is written before the bit that says so.
             let proof = if p.is_sctp() {
@@ -176,6 +178,26 @@ impl Entry {
         }
         tally::moved(self.peek().backend, before, after, p.connects());
         self.touch(now);
+    }
+
+    /// Notes in a reply entry of TCP in `lb_flows` that its age counts from now, unless it has one: no
+    /// proof is written there any more.
+    #[inline(always)]
+    pub fn date(&self, now: u64) {
+        if self.table != FlowTable::Established || self.peek().flags & flags::DATED != 0 {
+            return;
+        }
+        const { assert!(offset_of!(Flow, direction).is_multiple_of(4)) };
+        const { assert!(offset_of!(Flow, flags) == offset_of!(Flow, direction) + 1) };
+        // SAFETY: a map element that lives while the program runs; an aligned store of the time, then
+        // the bit that says so, in the aligned word that begins with `direction`. The element may be
+        // another key's by now: a reply entry that was confirmed just now has the same age, and a
+        // forward entry is verified once more and keeps the bit to itself.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*self.ptr).proof, flow::units(now));
+            let word = (&raw mut (*self.ptr).direction).cast::<u32>();
+            atomic::set_bits(word, u32::from(flags::DATED) << 8);
+        }
     }
 
     /// What the client's and the server's side have done; call it for a reply entry.

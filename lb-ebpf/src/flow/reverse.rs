@@ -24,7 +24,6 @@ pub fn verified_reverse(p: &Packet, s: &mut Scratch, table: FlowTable, now: u64)
     if table == FlowTable::Established {
         // Both sides had shown it to be open.
         s.reverse.client |= seen::DATA;
-        date(p, s, now);
     }
     if table
         .insert(&s.reverse_key, &s.reverse, BPF_NOEXIST)
@@ -55,26 +54,17 @@ pub fn fill_reverse(p: &Packet, s: &mut Scratch, now: u64) {
     s.reverse.backend = s.flow.backend;
     s.reverse.generation = s.flow.generation;
     s.reverse.direction = direction::REPLY;
-    s.reverse.flags = s.flow.flags;
+    s.reverse.flags = s.flow.flags & !flags::DATED;
     s.reverse.client = flow::after(0, 0, p.event());
     s.reverse.server = 0;
     s.reverse.proof = flow::began(now);
     s.reverse.seen = flow::units(now);
 }
 
-/// Has a reply entry of TCP in `s.reverse` say that the connection was confirmed now.
-#[inline(always)]
-fn date(p: &Packet, s: &mut Scratch, now: u64) {
-    if p.is_tcp() {
-        s.reverse.proof = flow::units(now);
-        s.reverse.flags |= flags::DATED;
-    }
-}
-
 /// Moves a flow that is confirmed to `lb_flows`: inserts both entries there, then deletes the new
 /// ones. True if it is the packet that has confirmed it.
 #[inline(always)]
-pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry, now: u64) -> bool {
+pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry) -> bool {
     let (new, reverse_new) = (table == FlowTable::New, reverse.table == FlowTable::New);
     if !new && !reverse_new {
         return false;
@@ -84,7 +74,6 @@ pub fn promote(p: &Packet, s: &mut Scratch, table: FlowTable, reverse: &Entry, n
     }
     if reverse_new {
         reverse.copy_to(&mut s.reverse);
-        date(p, s, now);
         if s.reverse.generation != s.flow.generation
             || FlowTable::Established
                 .insert(&s.reverse_key, &s.reverse, BPF_ANY)

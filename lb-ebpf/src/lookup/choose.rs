@@ -91,10 +91,11 @@ pub fn flags(index: u32) -> u16 {
 #[inline(always)]
 pub fn age_limit(index: u32) -> AgeLimit {
     match POOLS.get_ptr(index) {
-        // SAFETY: an element of an array map; aligned u32s, read once. A limit that is being set may
-        // be read without its time, and then counts from a unit that is long ago: the agent writes
-        // that first.
-        Some(pool) => unsafe { AgeLimit::of(&*pool) },
+        // SAFETY: an element of an array map; its last eight bytes are one aligned word, which the
+        // agent writes at once.
+        Some(pool) => AgeLimit::from_u64(unsafe {
+            core::ptr::read_volatile((&raw const (*pool).max_age_secs).cast::<u64>())
+        }),
         None => AgeLimit::NONE,
     }
 }

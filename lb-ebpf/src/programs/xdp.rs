@@ -81,6 +81,7 @@ fn carry(ctx: *mut xdp_md, action: u64) -> Verdict {
         | Action::Refuse(_)
         | Action::RefuseFull(_)
         | Action::RefusePort
+        | Action::Martian
         | Action::Expired
         | Action::TooBig
         | Action::Reset(_)

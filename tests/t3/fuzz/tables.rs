@@ -165,9 +165,7 @@ fn forward_differs(flow: &Flow, entry: &Entry, scene: &Scene, differs: &mut Vec<
 fn reply_differs(flow: &Flow, entry: &Entry, scene: &Scene, differs: &mut Vec<String>) {
     let said = (entry.direction, becomes(entry), entry.flags, entry.ifindex);
     let by = device(flow.device, scene);
-    let dated = if flow.is_dated() { flags::DATED } else { 0 };
-    let kind = kind(flow) | dated;
-    let right = (direction::REPLY, flow.client.turned(), kind, by);
+    let right = (direction::REPLY, flow.client.turned(), kind(flow), by);
     if said != right {
         differs.push(format!("the reply entry is {said:?}, not {right:?}"));
     }
@@ -180,7 +178,7 @@ fn reply_differs(flow: &Flow, entry: &Entry, scene: &Scene, differs: &mut Vec<St
             entry.state(flow.proto.number())
         ));
     }
-    if !flow.is_dated() && flow.by_server.has(PROVABLE) && entry.proof != flow.proof {
+    if flow.by_server.has(PROVABLE) && entry.proof != flow.proof {
         differs.push(format!(
             "{:#x} is to be acknowledged, not {:#x}",
             entry.proof, flow.proof

@@ -54,7 +54,7 @@ impl ResetReporter {
                 info!(
                     %proto,
                     sockets = outcome.reset,
-                    "reset connected sockets whose backend stopped serving"
+                    "reset connected sockets whose backend stopped serving, or which are too old"
                 );
             }
         }

@@ -75,13 +75,8 @@ pub(super) fn diff(
             .collect(),
         weights: pool.slots.weights.clone(),
     };
-    // Connections count from when they began, and from when the limit was set.
     let max_age_secs = pool.max_age_now();
-    let aged_since = match (max_age_secs, actual.entry().max_age_secs) {
-        (0, _) => 0,
-        (_, 0) => now,
-        _ => actual.entry().aged_since,
-    };
+    let aged_since = aged_since(max_age_secs, actual.entry(), now);
     let entry = Entry {
         affinity_secs: pool.affinity_secs,
         max_connections: pool.max_connections,
@@ -117,4 +112,42 @@ pub(super) fn diff(
     out.source_ranges_to_remove
         .extend(actual.source_ranges().difference(&ranges));
     out
+}
+
+/// Since when a limit of age holds: since it was set, or became smaller, so that no connection is too
+/// old at once.
+fn aged_since(max_age_secs: u32, before: &Entry, now: u32) -> u32 {
+    match (max_age_secs, before.max_age_secs) {
+        (0, _) => 0,
+        (new, old) if old == 0 || new < old => now,
+        _ => before.aged_since,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_age_looks_forward() {
+        let before = |max_age_secs, aged_since| Entry {
+            max_age_secs,
+            aged_since,
+            ..Entry::EMPTY
+        };
+        for (new, before, since) in [
+            // Set, as it was (also by the agent before), larger, smaller, taken away.
+            (60, before(0, 0), 100),
+            (60, before(60, 7), 7),
+            (90, before(60, 7), 7),
+            (30, before(60, 7), 100),
+            (0, before(60, 7), 0),
+        ] {
+            assert_eq!(
+                aged_since(new, &before, 100),
+                since,
+                "{new} after {before:?}"
+            );
+        }
+    }
 }

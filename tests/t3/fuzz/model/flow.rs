@@ -198,11 +198,6 @@ impl Flow {
             && fresh
     }
 
-    /// Where the number was that the client must acknowledge stands when it was confirmed.
-    pub(crate) fn is_dated(&self) -> bool {
-        self.proto == Proto::Tcp && self.stands == Stands::Established
-    }
-
     /// Both sides have sent datagrams, over more than two seconds.
     fn is_stream(&self, other: Did, now: Time) -> bool {
         other.has(SENT) && now - self.began > 2 * SECOND
@@ -213,7 +208,6 @@ impl Flow {
         self.by_client.send(packet, self.by_server);
         let proves = match self.proto {
             Proto::Udp => self.is_stream(self.by_server, now),
-            Proto::Tcp if self.is_dated() => false,
             _ if !self.by_server.has(PROVABLE) || !packet.acknowledges() => false,
             Proto::Tcp | Proto::Sctp => packet.number == self.proof,
         };
@@ -231,7 +225,8 @@ impl Flow {
                 self.by_server.bits |= OPEN;
             }
             Proto::Udp => {}
-            Proto::Tcp if packet.has(SYN) && self.is_dated() => {}
+            // It is confirmed, and its age may stand there.
+            Proto::Tcp if packet.has(SYN) && self.stands == Stands::Established => {}
             proto if packet.has(SYN) => {
                 let next = u32::from(proto == Proto::Tcp);
                 self.proof = packet.number.wrapping_add(next);
