@@ -8,7 +8,7 @@ use testbed::{
     agent::{CHANGE, Start},
     agent_output,
     lan::{Lan, Offloads},
-    manifest::{self, Endpoint, Service},
+    manifest::{self, Endpoint},
     matrix::{Hook, families, hooks},
     node::{Node, PodNetwork},
     one_node::{PORT, TARGET},
@@ -88,6 +88,22 @@ pub(super) fn stay(to: std::net::SocketAddr, count: u32) -> CrowdPlan {
     }
 }
 
+/// Writes the Service of these pods, which listen at this port.
+pub(super) fn write(node: &Node, pods: &[Pod], target: u16) -> Result<()> {
+    let endpoints: Vec<_> = pods.iter().map(|pod| Endpoint::of(node, pod)).collect();
+    let service = service(LC).port(PORT, target).endpoints(endpoints);
+    node.write_manifest(&service.file(), &service.yaml())
+}
+
+/// Waits until so many of its backends get new connections.
+pub(super) fn written(node: &Node, backends: usize) -> Result<()> {
+    let address = vip(LC).v4.to_string();
+    poll::until_true(CHANGE, &format!("{backends} backends are written"), || {
+        let found = agent_output::frontend(node, "TCP", &address, PORT)?.backends;
+        Ok(found.iter().filter(|b| b.state == "ready").count() == backends)
+    })
+}
+
 #[test]
 fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
     let lan = Lan::new(Offloads::On)?;
@@ -97,22 +113,10 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
     }
     node.add_pod("client")?;
     let (pods, client) = (&node.pods()[..10], node.pod(10));
-    let of = |pods: &[Pod]| -> Service {
-        let endpoints = pods.iter().map(|pod| Endpoint::of(&node, pod));
-        service(LC)
-            .port(PORT, TARGET)
-            .endpoints(endpoints.collect::<Vec<_>>())
-    };
-    let write = |service: &Service| node.write_manifest(&service.file(), &service.yaml());
-    let written = |backends: usize| {
-        let address = vip(LC).v4.to_string();
-        poll::until_true(CHANGE, &format!("{backends} backends are written"), || {
-            let found = agent_output::frontend(&node, "TCP", &address, PORT)?.backends;
-            Ok(found.iter().filter(|b| b.state == "ready").count() == backends)
-        })
-    };
+    let write = |pods: &[Pod]| write(&node, pods, TARGET);
+    let written = |backends| written(&node, backends);
     node.write_manifest("node.yaml", &manifest::node(&node))?;
-    write(&of(pods))?;
+    write(pods)?;
     let agent = Start::new().on(&node)?;
     for family in families() {
         let to = vip(LC).at(family, PORT);
@@ -127,7 +131,7 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
         more(400)?;
         level(&settled(&node, &pods, family, TARGET)?, 1)?;
         // Half of them go: what they have stays, and the others get what is new.
-        write(&of(&pods[..5]))?;
+        write(&pods[..5])?;
         written(5)?;
         more(200)?;
         let real = by_ss(pods, family, TARGET)?;
@@ -135,7 +139,7 @@ fn least_connections_stay_level_while_backends_come_and_go() -> Result<()> {
         level(&by_ss(&pods[..5], family, TARGET)?, 1)?;
         level(&by_ss(&pods[5..], family, TARGET)?, 1)?;
         // They come back, and get all until they have as many.
-        write(&of(pods))?;
+        write(pods)?;
         written(10)?;
         more(200)?;
         level(&settled(&node, &pods, family, TARGET)?, 1)?;

@@ -6,9 +6,8 @@ use std::net::Ipv6Addr;
 use anyhow::{Result, ensure};
 use testbed::{
     agent::{CHANGE, Start},
-    agent_output,
     lan::{Lan, Offloads},
-    manifest::{self, Endpoint},
+    manifest,
     matrix::hooks,
     node::{Node, PodNetwork},
     one_node::PORT,
@@ -19,7 +18,7 @@ use testbed::{
 };
 
 use super::{
-    counts::{LC, TURN, by_ss, level, settled, stay},
+    counts::{LC, TURN, by_ss, level, settled, stay, write, written},
     spread::{node_port, service, vip},
 };
 
@@ -46,18 +45,8 @@ fn ten_thousand_sockets_are_level_and_counted() -> Result<()> {
     node.add_pod("client")?;
     let (pods, client) = node.pods().split_at(BACKENDS);
     serve(pods)?;
-    let write = |pods: &[Pod]| -> Result<()> {
-        let endpoints: Vec<_> = pods.iter().map(|pod| Endpoint::of(&node, pod)).collect();
-        let service = service(LC).port(PORT, CROWDED).endpoints(endpoints);
-        node.write_manifest(&service.file(), &service.yaml())
-    };
-    let written = |backends: usize| {
-        let address = vip(LC).v4.to_string();
-        poll::until_true(CHANGE, &format!("{backends} backends are written"), || {
-            let found = agent_output::frontend(&node, "TCP", &address, PORT)?.backends;
-            Ok(found.iter().filter(|b| b.state == "ready").count() == backends)
-        })
-    };
+    let write = |pods: &[Pod]| write(&node, pods, CROWDED);
+    let written = |backends| written(&node, backends);
     node.write_manifest("node.yaml", &manifest::node(&node))?;
     write(pods)?;
     let agent = Start::new().on(&node)?;

@@ -1,6 +1,7 @@
 //! The rows, by noun.
 
 mod affinity;
+mod age;
 mod bounds;
 mod extensions;
 mod flows;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Row> {
         lb0::rows(),
         records::rows(),
         affinity::rows(),
+        age::rows(),
         bounds::rows(),
         keys::rows(),
         tuples::rows(),
