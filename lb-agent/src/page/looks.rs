@@ -175,7 +175,10 @@ fn seen(frontends: Vec<Frontend>, before: &Counted, now: &Counted, took: Duratio
         ports: ports(frontends, &now.ports, rates),
         reasons,
         backends: backends.len(),
-        active: backends.iter().map(|(_, active)| active).sum(),
+        active: backends
+            .iter()
+            .map(|(_, active)| *active)
+            .fold(0, u64::saturating_add),
         between: passed,
         took,
     }

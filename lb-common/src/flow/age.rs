@@ -115,7 +115,7 @@ mod tests {
         };
         let limit = AgeLimit::of(&pool);
         assert_eq!((limit.max_age, limit.since), (units_of(100), 7));
-        assert_eq!(AgeLimit::from_u64(7 << 32 | 100), limit);
+        assert_eq!(AgeLimit::from_u64(7 << 32 | 0x64), limit);
         let end = core::mem::offset_of!(Pool, max_age_secs);
         assert_eq!((end + 8, end % 8), (size_of::<Pool>(), 0));
     }

@@ -124,8 +124,13 @@ fn signals_end_it_as_they_end_others_and_the_terminal_is_restored() -> Result<()
 fn a_stop_gives_the_terminal_back_until_it_goes_on() -> Result<()> {
     let bed = bed()?;
     let mut screen = top(&bed, &[])?;
-    for _ in 0..2 {
-        screen.signal(Signal::SIGTSTP)?;
+    // By the signal, and by Ctrl-Z.
+    for by_key in [false, true] {
+        if by_key {
+            screen.press("\u{1a}")?;
+        } else {
+            screen.signal(Signal::SIGTSTP)?;
+        }
         screen.wait_stop(SOON)?;
         screen.is_restored()?;
         ensure!(!screen.screen()?.contents().contains("default/web"));

@@ -15,7 +15,7 @@ use super::{
     keys::HELP,
     state::{Mode, State},
 };
-use crate::inventory::Member;
+use crate::{cli::get::columns::word, inventory::Member, visible};
 
 /// Columns of the backends of a Service port.
 const BACKENDS: [&str; 6] = ["BACKEND", "POD", "NODE", "WEIGHT", "ACTIVE", "STATE"];
@@ -61,7 +61,7 @@ fn coloured(state: &State, colour: Color) -> Style {
 fn title(state: &State, visible: &Range<usize>) -> Line<'static> {
     let (count, _) = state.count_and_place();
     let mut words = match state.opened() {
-        Some((protocol, name)) => format!("{name} {protocol}"),
+        Some((protocol, name)) => format!("{} {protocol}", visible::word(name)),
         None if !state.has_seen => "waiting for the first interval".to_owned(),
         None if count == 1 => "1 Service port".to_owned(),
         None => format!("{count} Service ports"),
@@ -98,7 +98,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usize>)
         word.push('▼');
     }
     let start = visible.start;
-    let rows: Vec<[String; HEAD.len()]> = state.rates(visible).map(cells).collect();
+    let rows = readable(state.rates(visible).map(cells));
     let widths = widths(&head, &rows);
     let body = rows.into_iter().map(|row| {
         let cells = HEAD.iter().zip(row).map(|(head, cell)| {
@@ -119,7 +119,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usize>)
 fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usize>) {
     let head = BACKENDS.map(str::to_owned);
     let start = visible.start;
-    let rows: Vec<[String; BACKENDS.len()]> = state.backends(visible).map(of_backend).collect();
+    let rows = readable(state.backends(visible).map(of_backend));
     let widths = widths(&head, &rows);
     let body = rows.into_iter().map(|row| {
         let style = if row[5] == "ready" {
@@ -131,6 +131,12 @@ fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usi
     });
     let table = Table::new(body, widths).header(Row::new(head).style(bold()));
     render(frame, area, table, state, start);
+}
+
+/// Rows without hidden characters: anybody may have chosen a name.
+fn readable<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> Vec<[String; N]> {
+    rows.map(|row| row.map(|cell| visible::word(&cell)))
+        .collect()
 }
 
 /// Of columns: as wide as their head, and as their longest visible cell.
@@ -154,7 +160,6 @@ fn render(frame: &mut Frame<'_>, area: Rect, table: Table<'_>, state: &State, st
 }
 
 fn of_backend(b: &Member) -> [String; BACKENDS.len()] {
-    let word = |word: Option<&String>| word.cloned().unwrap_or_else(|| "-".to_owned());
     [
         format!("{}:{}", b.address, b.port),
         word(b.place.pod.as_ref()),

@@ -12,6 +12,8 @@ use crate::cli::args::TopSort;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     On,
+    /// Others may have the terminal meanwhile.
+    Stop,
     End,
 }
 
@@ -40,7 +42,9 @@ pub(super) fn press(state: &mut State, key: KeyEvent) -> Step {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         // In this mode the terminal makes no signal of it.
         return match key.code {
-            KeyCode::Char('c') => Step::End,
+            // Ctrl-\, which most terminals send as they send Ctrl-4.
+            KeyCode::Char('c' | '\\' | '4') => Step::End,
+            KeyCode::Char('z') => Step::Stop,
             _ => Step::On,
         };
     }

@@ -100,9 +100,12 @@ fn show(
             is_outdated = true;
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
-                && press(state, key) == Step::End
             {
-                return Ok(());
+                match press(state, key) {
+                    Step::On => {}
+                    Step::Stop => terminal.stop()?,
+                    Step::End => return Ok(()),
+                }
             }
         }
         if signals.end().is_some() {

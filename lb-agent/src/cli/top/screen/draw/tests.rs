@@ -84,7 +84,7 @@ fn names(state: &mut State) -> Vec<String> {
 fn keys(state: &mut State, codes: &[KeyCode]) -> Step {
     let press = |step, code: &KeyCode| match step {
         Step::On => press(state, KeyEvent::new(*code, KeyModifiers::NONE)),
-        Step::End => Step::End,
+        ended => ended,
     };
     codes.iter().fold(Step::On, press)
 }
@@ -266,11 +266,13 @@ fn any_size_is_drawn() {
 }
 
 #[test]
-fn control_c_ends_it_from_anywhere() {
+fn keys_of_the_terminal_end_and_stop_it_from_anywhere() {
     for before in [vec![], word("/"), vec![KeyCode::Enter]] {
         let mut state = seen(true);
         keys(&mut state, &before);
-        let end = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(press(&mut state, end), Step::End);
+        for (letter, step) in [('c', Step::End), ('4', Step::End), ('z', Step::Stop)] {
+            let key = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+            assert_eq!(press(&mut state, key), step, "{letter}");
+        }
     }
 }
