@@ -153,7 +153,7 @@ impl<'a> Held<'a> {
             bail!("there was none");
         };
         ensure!(*first > AGE, "{first:?}");
-        let apart = *last - *first;
+        let apart = last.saturating_sub(*first);
         ensure!(ends == Ends::AtLooks || apart > PAUSE * 4, "{apart:?}");
         let pods: BTreeSet<&String> = again.iter().map(|(_, name)| name).collect();
         ensure!(

@@ -186,7 +186,7 @@ mod tests {
         for planted in [
             "\nuse crate::watch::Source;",
             "\nuse crate::{watch::{self, Source}};",
-            "\nfn f() -> crate::watch::Source { todo!() }",
+            "\nfn f() -> crate::watch::Source { unreachable!() }",
             "\nuse super::watch;",
             "\nfn f() { assert!(1 == { crate::watch::ONE }, \"{}\", 2) }",
         ] {
