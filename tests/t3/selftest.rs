@@ -1,7 +1,11 @@
 //! `lb-agent selftest`: what it says of a machine that carries Services and of one that does not,
 //! and what it leaves behind, which is nothing.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
@@ -18,7 +22,7 @@ use testbed::{
     one_node::{self, OneNode},
     poll,
     probe::Kind,
-    process::Output,
+    process::{Output, Process},
 };
 
 /// The titles of the Services, which its lines begin with.
@@ -34,6 +38,10 @@ const KINDS: [&str; 8] = [
 ];
 /// For a debug build on a busy machine.
 const TIMEOUT: &str = "120s";
+/// What its end may take beyond its time, as the help of `--timeout` says.
+const ENDING: Duration = Duration::from_secs(10);
+/// For two at once.
+const TOGETHER: Duration = Duration::from_secs(150);
 /// For the room to come, and to go.
 const ROOM: Duration = Duration::from_secs(30);
 
@@ -129,10 +137,13 @@ fn nothing_is_left(node: &Node) -> Result<()> {
     })
 }
 
-/// Starts it and waits until its node has processes.
-fn started(node: &Node) -> Result<testbed::process::Process> {
-    let words = line(&["--timeout", TIMEOUT])?;
-    let process = node.spawn(&words, &node.files().join("selftest.log"))?;
+/// Starts it and waits until its node has an agent.
+fn started(node: &Node) -> Result<Process> {
+    started_by(node, &line(&["--timeout", TIMEOUT])?)
+}
+
+fn started_by(node: &Node, words: &[String]) -> Result<Process> {
+    let process = node.spawn(words, &node.files().join("selftest.log"))?;
     poll::until_true(ROOM, "the room is there", || {
         Ok(rooms(node)?.iter().any(|room| {
             processes(&room.join("node"))
@@ -140,6 +151,16 @@ fn started(node: &Node) -> Result<testbed::process::Process> {
         }))
     })?;
     Ok(process)
+}
+
+/// kill -9 of the part of the test that runs there.
+fn kill_part(cgroup: &Path, part: &str) -> Result<()> {
+    let name = format!("selftest-part {part}");
+    let (pid, _) = processes(cgroup)?
+        .into_iter()
+        .find(|(_, words)| words.contains(&name))
+        .with_context(|| format!("no {part}"))?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).with_context(|| format!("kill the {part}"))
 }
 
 #[test]
@@ -183,11 +204,7 @@ fn selftest_that_is_killed_leaves_nothing() -> Result<()> {
 fn selftest_sweeps_what_is_left_when_all_of_it_is_killed() -> Result<()> {
     let (_lan, node) = node()?;
     let mut process = started(&node)?;
-    let keeper = processes(node.cgroup().path())?
-        .into_iter()
-        .find(|(_, words)| words.contains("selftest-part keeper"))
-        .context("no keeper")?;
-    kill(Pid::from_raw(keeper.0), Signal::SIGKILL)?;
+    kill_part(node.cgroup().path(), "keeper")?;
     process.signal(Signal::SIGKILL)?;
     process.wait(ROOM)?;
     // Its processes go by themselves; cgroups cannot.
@@ -199,6 +216,87 @@ fn selftest_sweeps_what_is_left_when_all_of_it_is_killed() -> Result<()> {
     let (items, output) = selftest(&node)?;
     ensure!(output.status.success(), "{items:#?}");
     nothing_is_left(&node)
+}
+
+/// Neither is a lack of time, nor of what the machine must have; what was told before is shown.
+#[test]
+fn selftest_says_which_of_its_processes_was_killed() -> Result<()> {
+    for (part, name) in [
+        ("keeper", "keeps the test"),
+        ("stage", "the node of the test"),
+    ] {
+        let (_lan, node) = node()?;
+        let mut process = started(&node)?;
+        let cgroup = match part {
+            "stage" => rooms(&node)?.pop().context("no room")?.join("node"),
+            _ => node.cgroup().path().to_owned(),
+        };
+        kill_part(&cgroup, part)?;
+        let status = process.wait(ROOM)?;
+        let said = process.said()?;
+        assert_eq!(status.code(), Some(1), "{part}: {said}");
+        ensure!(said.starts_with("ok    a node, pods"), "{part}: {said}");
+        let failed: Vec<_> = said.lines().filter(|l| l.starts_with("FAIL")).collect();
+        ensure!(failed.len() == 1, "{part}: {said}");
+        for words in ["every check is made", name, "signal: 9"] {
+            ensure!(failed[0].contains(words), "{part}: {said}");
+        }
+        ensure!(!said.contains("--timeout"), "{part}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn selftests_at_once_do_not_meet() -> Result<()> {
+    let (_lan, node) = node()?;
+    let before = state(&node)?;
+    let words = line(&["--timeout", TIMEOUT])?;
+    let logs = ["one.log", "two.log"].map(|log| node.files().join(log));
+    let mut both = [node.spawn(&words, &logs[0])?, node.spawn(&words, &logs[1])?];
+    for process in &mut both {
+        let status = process.wait(TOGETHER)?;
+        ensure!(status.success(), "{status}: {}", process.said()?);
+    }
+    nothing_is_left(&node)?;
+    assert_eq!(state(&node)?, before);
+    Ok(())
+}
+
+/// On a node where mounts are shared, as systemd makes them; here in a mount namespace of its own.
+#[test]
+fn selftest_does_not_keep_what_the_machine_unmounts() -> Result<()> {
+    let (_lan, node) = node()?;
+    let shared = node.files().join("shared");
+    fs::create_dir(&shared)?;
+    let volume = shared.join("volume");
+    let script = "mount -t tmpfs lbt \"$1\"; mount --make-shared \"$1\"; mkdir \"$2\"; \
+                  mount -t tmpfs lbt \"$2\"; shift 2; exec \"$@\"";
+    let mut words = ["unshare", "--mount", "sh", "-euc", script, "sh"]
+        .map(str::to_owned)
+        .to_vec();
+    words.extend([&shared, &volume].map(|path| path.display().to_string()));
+    words.extend(line(&["--timeout", TIMEOUT])?);
+    let process = started_by(&node, &words)?;
+    let path = volume.display().to_string();
+    let mounts =
+        |pid: i64| -> Result<String> { Ok(fs::read_to_string(format!("/proc/{pid}/mountinfo"))?) };
+    let room = rooms(&node)?.pop().context("no room")?;
+    let mut inside = processes(node.cgroup().path())?;
+    inside.retain(|(_, words)| words.contains("selftest-part keeper"));
+    inside.extend(processes(&room.join("node"))?);
+    ensure!(inside.len() > 2, "{inside:?}");
+    for (pid, words) in &inside {
+        ensure!(mounts((*pid).into())?.contains(&path), "{words}");
+    }
+    let own = mounts(process.pid().into())?;
+    ensure!(!own.contains("lb-selftest"), "{own}");
+    let namespace = format!("--mount=/proc/{}/ns/mnt", process.pid());
+    node.run(&["nsenter", &namespace, "umount", &path])?;
+    for (pid, words) in &inside {
+        let all = mounts((*pid).into())?;
+        ensure!(!all.contains(&path), "{words}: {all}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -286,8 +384,12 @@ fn selftest_names_the_capability_that_is_missing() -> Result<()> {
 #[test]
 fn selftest_ends_in_time_and_says_that_it_was_short() -> Result<()> {
     let (_lan, node) = node()?;
+    let start = Instant::now();
     let output = node.output(&line(&["--timeout", "50ms"])?)?;
+    let took = start.elapsed();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let limit = poll::patient(Duration::from_millis(50) + ENDING);
+    ensure!(took < limit, "{took:?} instead of {limit:?}: {output:?}");
     ensure!(output.stdout.contains("--timeout"), "{output:?}");
     nothing_is_left(&node)
 }

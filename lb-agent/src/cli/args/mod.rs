@@ -217,7 +217,7 @@ pub struct Version {
 /// `lb-agent selftest`
 #[derive(Args, Debug)]
 pub struct Selftest {
-    /// When it must be over
+    /// When it must be over; the removal of what it made may take 10s more
     #[arg(long, value_name = "DURATION", value_parser = period, default_value = "20s")]
     pub timeout: Duration,
     /// How to show it

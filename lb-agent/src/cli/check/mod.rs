@@ -10,15 +10,14 @@ mod topics;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use topics::Topic;
 
 use super::{
     args::{Check, CheckOutput},
-    get::API_VERSION,
-    output::print,
+    output::{List, print},
 };
 
 /// One line of the output.
@@ -78,14 +77,6 @@ fn short(lines: &[Line]) -> String {
     format!("{text}{} of {} ok\n", good.len(), lines.len())
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CheckList<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: Vec<Finding<'a>>,
-}
-
 /// One line for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,12 +100,7 @@ fn json(lines: &[Line]) -> Result<String> {
         },
         docs: line.docs(),
     });
-    let list = CheckList {
-        api_version: API_VERSION,
-        kind: "CheckList",
-        items: items.collect(),
-    };
-    Ok(serde_json::to_string_pretty(&list).context("encode JSON")? + "\n")
+    List::new("CheckList", items.collect::<Vec<_>>()).pretty()
 }
 
 impl Line {

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::{
     args::{Agents, Kubectl, NodesVerb},
-    get::API_VERSION,
+    output::List,
 };
 use crate::visible::lines;
 use agent_pod::AgentPod;
@@ -196,15 +196,7 @@ fn outcome(documents: &[Document]) -> Outcome {
     of.max().unwrap_or(Outcome::Good)
 }
 
-/// A list of what nodes said.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OutputList<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: Vec<NodeOutput<'a>>,
-}
-
+/// What a node said, for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeOutput<'a> {
@@ -222,7 +214,7 @@ struct NodeOutput<'a> {
     error: Option<String>,
 }
 
-fn list(documents: &[Document]) -> OutputList<'_> {
+fn list(documents: &[Document]) -> List<Vec<NodeOutput<'_>>> {
     let items = documents.iter().map(|document| NodeOutput {
         node: &document.node,
         pod: document.pod.as_deref(),
@@ -230,11 +222,7 @@ fn list(documents: &[Document]) -> OutputList<'_> {
         output: document.output.as_ref().ok(),
         error: document.output.as_ref().err().map(|e| format!("{e:#}")),
     });
-    OutputList {
-        api_version: API_VERSION,
-        kind: "NodeOutputList",
-        items: items.collect(),
-    }
+    List::new("NodeOutputList", items.collect())
 }
 
 fn json(documents: &[Document]) -> Result<String> {

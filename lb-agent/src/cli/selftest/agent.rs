@@ -14,8 +14,8 @@ use lb_common::maps::{self, MapSpec};
 
 use super::{
     addresses::{EXTERNAL_NETWORKS, Family, Seat},
+    manifest::{self, NODE},
     mounts, part,
-    services::{self, NODE},
 };
 use crate::cli::ask;
 
@@ -43,8 +43,10 @@ const SIZED: [&MapSpec; 13] = [
     &maps::FRAGMENTS,
     &maps::FOREIGN,
 ];
-/// Of its log, in what is shown.
+/// Of its log, in what is shown: so many lines,
 const TAIL: usize = 4;
+/// and of each so many characters. The first one tells every setting.
+const LONGEST: usize = 240;
 
 /// It ends with its room.
 pub(super) struct Agent {
@@ -57,9 +59,9 @@ impl Agent {
     pub(super) fn start(room: &Path, cgroup: &Path, families: &[Family]) -> Result<Self> {
         let manifests = room.join("manifests");
         fs::create_dir(&manifests).with_context(|| format!("create {}", manifests.display()))?;
-        let manifest = manifests.join("services.yaml");
-        fs::write(&manifest, services::manifest(families))
-            .with_context(|| format!("write {}", manifest.display()))?;
+        let file = manifests.join("services.yaml");
+        fs::write(&file, manifest::manifest(families))
+            .with_context(|| format!("write {}", file.display()))?;
         let log = room.join("agent.log");
         let said = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let devices = Seat::OUTSIDE.map(Seat::device);
@@ -105,8 +107,30 @@ impl Agent {
 
     /// The end of its log, in one line.
     fn tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL)..].join(" | ")
+        tail(&fs::read_to_string(&self.log).unwrap_or_default())
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(TAIL)..].iter();
+    let short = last.map(|line| match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => (*line).to_owned(),
+    });
+    short.collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_log_is_short() {
+        assert_eq!(tail("1\n2\n3\n4\n5\n"), "2 | 3 | 4 | 5");
+        assert_eq!(tail(""), "");
+        let long = "ä".repeat(LONGEST);
+        assert_eq!(tail(&long), long);
+        assert_eq!(tail(&format!("{long}b")), format!("{long}…"));
     }
 }

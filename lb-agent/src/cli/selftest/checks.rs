@@ -5,8 +5,8 @@ use std::{fmt, net::SocketAddr};
 use super::{
     addresses::{Family, Seat},
     judge::Expected,
+    kind::{Kind, PORT, TARGET},
     question::Protocol,
-    services::{Kind, PORT, TARGET},
 };
 
 /// Where a client is.

@@ -1,18 +1,15 @@
 //! A process of one host of the test, such as a pod: it does what it is told, in its own network
 //! namespace and cgroup.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{
-    addresses, ask, network,
-    network::Network,
+    addresses, ask, cgroup,
+    network::{self, Network},
+    part::say,
     question::{Order, Reply},
     server,
 };
@@ -20,8 +17,7 @@ use super::{
 /// Goes there, and does what the lines of standard input say until they end. `own_network` is of
 /// all but the node's processes.
 pub(super) fn run(cgroup: &Path, own_network: bool) -> Result<()> {
-    let procs = cgroup.join("cgroup.procs");
-    fs::write(&procs, "0").with_context(|| format!("enter cgroup by {}", procs.display()))?;
+    cgroup::enter(cgroup)?;
     if own_network {
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace")?;
         network::settings()?;
@@ -54,12 +50,4 @@ fn carry_out(network: &Network, order: &Order) -> Reply {
         Ok(()) => Reply::Done,
         Err(error) => Reply::Failed(format!("{error:#}")),
     }
-}
-
-fn say(reply: &Reply) -> Result<()> {
-    let line = serde_json::to_string(reply).context("encode JSON")?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .context("reply")
 }

@@ -5,17 +5,16 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{
     addresses::{self, Family, Seat},
+    kind::TARGET,
     network::{DEVICE, Network},
     part::{self, Part},
     question::{Answer, Device, Order, Question, Reply},
-    services::TARGET,
 };
 
 /// Ends with this value.
@@ -112,6 +111,3 @@ impl Drop for Host {
         let _ = self.child.wait();
     }
 }
-
-/// How long one answer may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);

@@ -6,14 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::question::Answer;
+use super::{question::Answer, report::MORE_TIME};
 
 /// So many questions meet each of three backends, but for one time in 10¹¹.
 const ENOUGH: usize = 64;
 /// Of a Service that always answers alike.
 const SOME: usize = 8;
 /// So many questions of a check may be lost: the machine may be busy, and neighbours are new.
-const LOSSES: usize = 2;
+const LOSSES: u32 = 2;
+/// The questions of a check that nobody answers.
+pub(super) const SILENT: u32 = LOSSES + 1;
 
 /// What a Service promises.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,7 +43,10 @@ pub(super) fn judge(
     for nth in 0..ENOUGH {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(format!("the time was over after {nth} questions"));
+            return Err(match nth {
+                0 => format!("not asked, the time was over: {MORE_TIME}"),
+                _ => format!("the time was over after {nth} questions: {MORE_TIME}"),
+            });
         }
         let answer = ask(nth, left)?;
         if answer == Answer::Nothing && lost < LOSSES {
@@ -189,6 +194,8 @@ mod tests {
     #[test]
     fn nothing_is_asked_when_the_time_is_over() {
         let over = judge(&Expected::Echo, Instant::now(), |_, _| Ok(Answer::Echo));
-        assert!(over.unwrap_err().contains("time was over"));
+        let over = over.unwrap_err();
+        assert!(over.contains("time was over"), "{over}");
+        assert!(over.contains("not asked"), "{over}");
     }
 }

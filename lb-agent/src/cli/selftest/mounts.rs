@@ -30,8 +30,10 @@ pub(super) fn room() -> Result<PathBuf> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP)
         .with_context(|| format!("make a mount namespace: {REMEDY}"))?;
     let none = None::<&str>;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none)
+    // Nothing goes out, and what the machine unmounts meanwhile, such as a pod's volume, goes here too:
+    // a copy that stayed would keep it busy.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(none, "/", none, slave, none)
         .with_context(|| format!("keep mounts to itself: {REMEDY}"))?;
     let room = PLACES
         .into_iter()

@@ -1,8 +1,16 @@
 //! The processes of the test, each this same program under a hidden verb.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::{self, Read as _, Write as _},
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use crate::settings::flags::period;
 
@@ -79,6 +87,23 @@ pub(super) fn command(part: &Part) -> Command {
         }
     };
     command
+}
+
+/// Tells the process that started this one, which reads a line of JSON.
+pub(super) fn say(message: &impl Serialize) -> Result<()> {
+    let line = serde_json::to_string(message).context("encode JSON")?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("tell how it went")
+}
+
+/// Does this when standard input ends: whoever holds its other end has let go, or is gone.
+pub(super) fn when_let_go(then: impl FnOnce() + Send + 'static) {
+    thread::spawn(move || {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        then();
+    });
 }
 
 /// The agent's command: the same program, without any setting of this one's environment.

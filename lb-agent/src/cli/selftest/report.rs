@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::get::API_VERSION;
+use crate::cli::output::List;
+
+/// The remedy where there was no time.
+pub(super) const MORE_TIME: &str = "give a slow machine more --timeout";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,8 +32,10 @@ pub(super) struct Line {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     Line(Line),
-    /// The machine does not let the test run.
+    /// The machine does not let the test run, or go on.
     Cannot(String),
+    /// This is still there, and what to do about it.
+    Left(String),
     /// That was all.
     Done,
 }
@@ -86,22 +91,9 @@ pub(super) fn text(lines: &[Line]) -> String {
     text + "\n"
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LineList<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: &'a [Line],
-}
-
 /// For programs.
 pub(super) fn json(lines: &[Line]) -> Result<String> {
-    let list = LineList {
-        api_version: API_VERSION,
-        kind: "SelftestList",
-        items: lines,
-    };
-    Ok(serde_json::to_string_pretty(&list).context("encode JSON")? + "\n")
+    List::new("SelftestList", lines).pretty()
 }
 
 #[cfg(test)]

@@ -1,13 +1,9 @@
 //! Rates as words: the columns of every table, and the document.
 
-use anyhow::{Context as _, Result};
-use serde::Serialize;
+use anyhow::Result;
 
 use crate::{
-    cli::{
-        args::TopSort,
-        get::{API_VERSION, columns},
-    },
+    cli::{args::TopSort, get::columns, output::List},
     inventory::rates::Rates,
 };
 
@@ -36,14 +32,6 @@ pub(super) const SORTS: [TopSort; 8] = [
     TopSort::Failures,
     TopSort::Retransmits,
 ];
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: &'a [Rates],
-}
 
 /// The cells of a row, in the order of [`HEAD`]. What nobody knows is `-`.
 pub(in crate::cli) fn cells(r: &Rates) -> [String; 10] {
@@ -82,12 +70,7 @@ pub(super) fn text(rates: &[Rates]) -> String {
 
 /// For programs.
 pub(super) fn json(rates: &[Rates]) -> Result<String> {
-    let list = List {
-        api_version: API_VERSION,
-        kind: "RateList",
-        items: rates,
-    };
-    Ok(serde_json::to_string(&list).context("encode JSON")? + "\n")
+    List::new("RateList", rates).line()
 }
 
 #[cfg(test)]
