@@ -136,6 +136,12 @@ pub(super) fn notes(f: &Frontend) -> String {
     if f.affinity_seconds > 0 {
         notes.push(format!("affinity {} s", f.affinity_seconds));
     }
+    if f.max_connections > 0 {
+        notes.push(format!("max {} connections a backend", f.max_connections));
+    }
+    if f.max_connection_age_seconds > 0 {
+        notes.push(format!("max age {} s", f.max_connection_age_seconds));
+    }
     if f.source_ranges {
         notes.push("source ranges".to_owned());
     }
@@ -193,6 +199,15 @@ mod tests {
         let rows = rows(&ports, list.found, &Problems::new());
         let of = |row: &Row<'_>| (row.port.id(), row.shown.len());
         rows.iter().map(of).collect()
+    }
+
+    #[test]
+    fn limits_are_said_of_a_frontend() {
+        let mut limited = frontend("web", "http", "TCP", 1);
+        assert_eq!(notes(&limited), "ClusterIP, from inside");
+        (limited.max_connections, limited.max_connection_age_seconds) = (50, 1800);
+        let said = "ClusterIP, from inside, max 50 connections a backend, max age 1800 s";
+        assert_eq!(notes(&limited), said);
     }
 
     #[test]
