@@ -33,6 +33,7 @@ pub mod scheduler;
 pub mod select;
 pub mod slot;
 pub mod sock;
+pub mod spill;
 pub mod srcrange;
 pub mod stats;
 pub mod tcp;

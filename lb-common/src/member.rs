@@ -22,6 +22,10 @@ pub const SERVING: u32 = 1 << 1;
 /// reset otherwise (see [`RESET`](crate::pool::flags::RESET)).
 pub const KEPT: u32 = 1 << 5;
 
+/// Topology hints do not prefer it: new connections choose it only where they leave the ones that
+/// are preferred (see [`spill`](crate::spill)).
+pub const OUTSIDE: u32 = 1 << 7;
+
 /// The weight of a member that has none of its own.
 pub const WEIGHT: u16 = 100;
 /// Where the weight stands: in the upper half.

@@ -97,6 +97,9 @@ pub mod flags {
     pub const SOURCE_RANGES: u16 = 1 << 2;
     /// Behind its slots stand as many weights, see [`Slot::weight`](crate::slot::Slot::weight).
     pub const WEIGHTED: u16 = 1 << 3;
+    /// Behind its slots (and weights) stands a [`spill::Area`](crate::spill::Area): its slots are
+    /// those that topology hints prefer, and new connections may leave them.
+    pub const SPILLS: u16 = 1 << 5;
     /// Connections of a backend that is no longer a member are reset: one that may keep them for a
     /// while is still a member, with [`KEPT`](crate::member::KEPT).
     pub const RESET: u16 = 1 << 8;

@@ -133,6 +133,9 @@ reasons! {
     SockBackendsFull = 44, "sock_backends_full";
     /// Packet refused: each backend has as many connections as the Service allows.
     PktBackendsFull = 45, "pkt_backends_full";
+    /// A connection left the endpoints that topology hints prefer: they have more than the Service's
+    /// `lb-agent.io/spill` allows, or are full.
+    TopologySpilled = 46, "topology_spilled";
 }
 
 impl Reason {

@@ -24,6 +24,10 @@ impl Slot {
     /// one for a slot. Pool indices are smaller.
     pub const WEIGHT: u32 = 1 << 31;
 
+    /// Of the words of a [`spill::Area`](crate::spill::Area): set in [`Slot::pool`], for the same
+    /// reason.
+    pub const AREA: u32 = 1 << 30;
+
     /// The weight of the backend in the slot that is as many places in front of it as the pool has
     /// slots.
     #[inline(always)]

@@ -126,6 +126,7 @@ pub const OF_SOCKETS: &[Reason] = &[
     Reason::SockLoopbackSource,
     Reason::BackendSpilled,
     Reason::SockBackendsFull,
+    Reason::TopologySpilled,
 ];
 
 /// One decision: what goes through the ring buffer.

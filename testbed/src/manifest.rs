@@ -22,6 +22,8 @@ pub struct Service {
     /// More lines of `spec`, two spaces in.
     spec: String,
     annotations: Vec<(String, String)>,
+    /// The pod that topology hints prefer, if there are hints.
+    preferred: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -33,6 +35,9 @@ struct Port {
     target: u16,
     node_port: Option<u16>,
 }
+
+/// No node has this name.
+const NOWHERE: &str = "nowhere";
 
 /// One pod behind a Service.
 #[derive(Debug, Clone)]
@@ -79,6 +84,7 @@ impl Service {
             endpoints: Vec::new(),
             spec: String::new(),
             annotations: Vec::new(),
+            preferred: None,
         }
     }
 
@@ -147,6 +153,13 @@ impl Service {
     #[must_use]
     pub fn annotate(mut self, key: &str, value: &str) -> Self {
         self.annotations.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Every endpoint has a hint: this pod's names its own node, the others' a node that is nowhere.
+    #[must_use]
+    pub fn preferring(mut self, pod: &str) -> Self {
+        self.preferred = Some(pod.to_owned());
         self
     }
 
@@ -308,6 +321,13 @@ impl Service {
                     addr.ip(family)
                 ),
             );
+            if let Some(preferred) = &self.preferred {
+                let node = if pod == preferred { node } else { NOWHERE };
+                add(
+                    &mut text,
+                    format_args!("  hints: {{forNodes: [{{name: {node}}}]}}\n"),
+                );
+            }
         }
         text
     }

@@ -7,5 +7,6 @@ mod counts;
 mod crowds;
 mod live;
 mod paths;
+mod spill;
 mod spread;
 mod weights;

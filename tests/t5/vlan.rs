@@ -47,6 +47,12 @@ fn clients_behind_a_vlan_device_reach_node_ports() -> Result<()> {
                 let said = "program=\"lb_tc_ingress\" device=\"eth0.5\"";
                 Ok(agent.log()?.contains(said))
             })?;
+            // The program is there a moment before the maps say that it is a node device.
+            for Case { family, kind } in matrix() {
+                poll::until(CHANGE, "a node port answers behind it", || {
+                    Ok(Some(bed.client.ask(kind, near.at(family, LOCAL_PORT))?))
+                })?;
+            }
             for port in [LOCAL_PORT, REMOTE_PORT] {
                 for Case { family, kind } in matrix() {
                     let to = near.at(family, port);

@@ -1,15 +1,21 @@
 //! The promises of this suite, and what its rows are divided by.
 
+use lb_common::scheduler::Scheduler;
+
 use super::{
-    DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, SPECIAL_AT, TCP_CONNECT, UDP_CONNECT, V6,
+    DIRECT, DIRECT_V6, FIRST_PACKET, SENDTO, TCP_CONNECT, UDP_CONNECT,
     rows::{missed, ours},
-    traced,
+    special, traced,
 };
 use crate::{
     bar::{Bar, Of},
     report::Over,
     samples::Samples,
+    services::{Class, MANY},
 };
+
+/// The same of those that count open connections.
+const COUNTING: f64 = 1.3;
 
 /// In the order of their importance.
 pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
@@ -28,7 +34,7 @@ pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
         ));
     }
     let (v6, says) = (
-        format!("{}, {V6}", ours(SPECIAL_AT)),
+        special::name(Class::V6),
         "TCP connect p50, IPv6 VIP over direct",
     );
     bars.push(Bar::at_most_times(
@@ -60,6 +66,7 @@ pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
             1.02,
         ));
     }
+    bars.extend(schedulers(samples));
     for (says, row, limit) in [
         ("UDP connect, VIP less direct, ns", &many, 500.0),
         ("UDP connect, not a VIP less direct, ns", &not, 100.0),
@@ -72,6 +79,47 @@ pub(super) fn all(samples: &Samples, scales: &[u32]) -> Vec<Bar> {
         ));
     }
     bars
+}
+
+/// What each scheduler costs over `random`, and what a limit of connections does.
+fn schedulers(samples: &Samples) -> Vec<Bar> {
+    let default = Scheduler::default().name();
+    let counted = Class::Limited;
+    let mut bars = Vec::new();
+    for metric in [UDP_CONNECT, TCP_CONNECT] {
+        let mut add = |says: String, class, base, limit| {
+            let (row, base) = (special::name(class), special::name(base));
+            let says = format!("{metric}, {says} over {default}");
+            bars.push(Bar::at_most_times(
+                says,
+                Of::new(samples, metric, &row, &base),
+                limit,
+            ));
+        };
+        let others = Scheduler::ALL
+            .iter()
+            .filter(|one| **one != Scheduler::default());
+        for one in others {
+            let (name, limit) = (one.name(), limit(*one));
+            let (few, many) = (Class::Scheduler(name), Class::Many(name));
+            add(name.to_owned(), few, Class::Scheduler(default), limit);
+            let says = format!("{name} of {MANY} endpoints");
+            add(says, many, Class::Many(default), limit);
+        }
+        let says = "random with max-connections".to_owned();
+        add(says, counted, Class::Scheduler(default), COUNTING);
+    }
+    bars
+}
+
+/// Of a scheduler's cost over `random`.
+const fn limit(scheduler: Scheduler) -> f64 {
+    match scheduler {
+        Scheduler::LeastConnections
+        | Scheduler::WeightedLeastConnections
+        | Scheduler::TwoChoices => COUNTING,
+        _ => 1.1,
+    }
 }
 
 /// Each family over its own `direct`.

@@ -6,13 +6,13 @@ mod bars;
 mod proxies;
 mod rows;
 mod run_time;
+mod special;
 mod traced;
 mod verify;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lb_common::scheduler::Scheduler;
 use testbed::{
     cgroup::Cgroup,
     lan::{Lan, Offloads},
@@ -24,7 +24,11 @@ pub(crate) use self::{
     rows::{Rows, place_of},
     verify::verify,
 };
-use self::{proxies::Rules, traced::Traced};
+use self::{
+    proxies::Rules,
+    special::{SPECIAL_AT, Special},
+    traced::Traced,
+};
 use crate::{
     client::Client,
     frame::{self, BLOCKS, Metric, PATIENCE, Plan, Step},
@@ -71,22 +75,10 @@ const SLOW: [(&str, u32, Duration); 2] = [
     ("nftables", 10_000, Duration::from_mins(2)),
     ("iptables", 10_000, Duration::from_secs(30)),
 ];
-/// Services of each kind other than plain.
-const SPECIAL: usize = 64;
-/// The scale at which they are.
-const SPECIAL_AT: u32 = 1000;
 /// Numbers of nodes that nobody else has.
 const TRACED: [u8; 3] = [21, 22, 23];
 /// The class that needs other targets.
 const V6: &str = "IPv6";
-
-/// Those that the agent knows, besides the default.
-fn schedulers() -> impl Iterator<Item = &'static str> {
-    let others = Scheduler::ALL
-        .iter()
-        .filter(|s| **s != Scheduler::default());
-    others.map(|s| s.name())
-}
 
 /// What nothing stands behind.
 const DIRECT: &str = "direct";
@@ -184,10 +176,8 @@ fn balanced(lan: &Lan, scales: &[u32]) -> Result<Vec<(u32, Balanced)>> {
     for (number, &scale) in (1..).zip(scales) {
         let mut classes = vec![Class::Plain; usize::try_from(scale)?];
         if scale == SPECIAL_AT {
-            classes.extend([Class::Affinity; SPECIAL]);
-            classes.extend([Class::V6; SPECIAL]);
-            for name in schedulers() {
-                classes.extend([Class::Scheduler(name); SPECIAL]);
+            for Special { class, numbers } in Special::all() {
+                classes.extend(numbers.map(|_| class));
             }
         }
         let one = Balanced::new(lan, number, &classes)?;

@@ -8,10 +8,10 @@ use std::{
 use anyhow::Result;
 use testbed::{cgroup::Cgroup, netns::Netns};
 
-use super::{Balanced, SPECIAL, SPECIAL_AT, V6, schedulers};
+use super::{Balanced, SPECIAL_AT, Special};
 use crate::{
     client::{Client, Set},
-    services::{backends, backends_v6, shuffled, vip, vip_v6},
+    services::{backends, backends_v6, shuffled, vip},
     wire::Where,
 };
 
@@ -90,22 +90,11 @@ impl<'a> Rows<'a> {
                 self.places(&ours(*scale), &place, *scale, programs)?;
             }
             if *scale == SPECIAL_AT {
-                let classes = ["affinity", V6].into_iter().chain(schedulers());
-                let starts = (*scale..).step_by(SPECIAL);
-                for (class, start) in classes.zip(starts) {
-                    let numbers: Vec<u32> = (start..).take(SPECIAL).collect();
-                    let name = format!("{}, {class}", ours(*scale));
-                    if class == V6 {
-                        let pairs = numbers.into_iter().map(|i| (vip_v6(i), backends_v6(i)));
-                        self.add(
-                            name,
-                            &place,
-                            pairs.collect(),
-                            Some(one.node.bpf_dir().to_owned()),
-                        )?;
-                    } else {
-                        add(self, name, numbers)?;
-                    }
+                for special in Special::all() {
+                    let (name, class) = (special.name(), special.class);
+                    let pairs = special.numbers.map(|i| (class.vip(i), class.backends(i)));
+                    let programs = Some(one.node.bpf_dir().to_owned());
+                    self.add(name, &place, pairs.collect(), programs)?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use lb_common::{Proto, frontend::scope, scheduler::Scheduler};
 pub use report::{Explanation, Front, Judged, Pool};
 
 use crate::{
-    model::{ObjectKey, Policy, Service, ServiceType, Slice, slow_start::PARTS},
+    model::{Policy, Service, ServiceType, Slice, Spill, slow_start::PARTS},
     names::record::{kinds, protocol, shown},
     plan::{
         self, FrontendKey, IpFamily, PlanConfig, TrafficPolicy,
@@ -89,7 +89,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
                 endpoints: judged
                     .map(|(c, rule)| {
                         let parts = programmed.and_then(|p| p.parts(c, pool.id.proto));
-                        judge(c, *rule, parts, place, &service.key)
+                        judge(c, *rule, parts, place, service)
                     })
                     .collect(),
             }
@@ -116,6 +116,7 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
         external_traffic_policy: word(service.external_policy),
         affinity_seconds: service.affinity_secs.unwrap_or(0),
         max_connections: service.max_connections.map_or(0, NonZeroU32::get),
+        spill_percent: service.spill.map_or(0, Spill::percent),
         max_connection_age_seconds: plan.pools.iter().map(|p| p.max_age_secs).max().unwrap_or(0),
         source_ranges: service
             .source_ranges
@@ -182,13 +183,14 @@ fn judge(
     rule: Rule,
     parts: Option<u8>,
     place: Place<'_>,
-    service: &ObjectKey,
+    service: &Service,
 ) -> Judged {
     let e = c.endpoint;
     let new = match parts {
         Some(parts) if rule.admits() => {
             format!("; new: slow start gives it {parts}/{PARTS} of its weight")
         }
+        _ if spills(rule, service) => "; takes what spills".to_owned(),
         _ => String::new(),
     };
     let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
@@ -197,12 +199,17 @@ fn judge(
         pod: e
             .pod
             .as_ref()
-            .map(|pod| format!("{}/{pod}", service.namespace)),
+            .map(|pod| format!("{}/{pod}", service.key.namespace)),
         node: text(&e.node),
         zone: text(&e.zone),
-        eligible: rule.admits(),
+        eligible: rule.admits() || spills(rule, service),
         rule: sentence(c, rule, place) + &new,
     }
+}
+
+/// Does an endpoint get what leaves those that hints prefer?
+fn spills(rule: Rule, service: &Service) -> bool {
+    rule.is_by_hints() && service.spill.is_some()
 }
 
 /// The rule in words.

@@ -29,6 +29,10 @@ pub struct Explanation {
     /// How old TCP connections may become, in seconds; 0: any age. An older agent says nothing of it.
     #[serde(default)]
     pub max_connection_age_seconds: u32,
+    /// Above how many percent of the average connections leave the endpoints that topology hints
+    /// prefer; 0: never. An older agent says nothing of it.
+    #[serde(default)]
+    pub spill_percent: u16,
     /// Who may use its load-balancer IPs; empty admits everybody.
     pub source_ranges: Vec<String>,
     /// This node.

@@ -16,6 +16,7 @@ pub mod passive_health;
 pub mod removal;
 pub mod service;
 pub mod slow_start;
+mod spill;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod weights;
@@ -36,4 +37,5 @@ pub use passive_health::PassiveHealth;
 pub use removal::Removal;
 pub use service::{Policy, Service, ServicePort, ServiceType};
 pub use slow_start::SlowStart;
+pub use spill::Spill;
 pub use weights::{Weights, Whereabouts};

@@ -8,7 +8,9 @@ use std::{
 
 use lb_common::{Proto, scheduler::Scheduler};
 
-use super::{Cidr, Forwarding, MaxAge, ObjectKey, PassiveHealth, Removal, SlowStart, Weights};
+use super::{
+    Cidr, Forwarding, MaxAge, ObjectKey, PassiveHealth, Removal, SlowStart, Spill, Weights,
+};
 
 /// A Service that wants balancing (headless and ExternalName ones never get here).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +57,9 @@ pub struct Service {
     /// From the annotation `lb-agent.io/max-connection-age`: TCP connections that are older are reset,
     /// so that their clients connect again; `None`: any age.
     pub max_age: Option<MaxAge>,
+    /// From the annotation `lb-agent.io/spill`: above how much of the average connections leave the
+    /// endpoints that topology hints prefer; `None`: never.
+    pub spill: Option<Spill>,
     /// From the annotation `lb-agent.io/forwarding`; `None` is the agent's default.
     pub forwarding: Option<Forwarding>,
     /// From the annotation `lb-agent.io/passive-health`; `None` is the agent's default.

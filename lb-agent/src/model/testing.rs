@@ -96,6 +96,7 @@ impl Service {
             slow_start: None,
             max_connections: None,
             max_age: None,
+            spill: None,
             forwarding: None,
             passive_health: None,
             problems: vec![],

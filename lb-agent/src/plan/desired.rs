@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     PlanError,
     no_local::NoLocal,
-    slots::{self, Slots},
+    slots::{self, Slots, Spill},
 };
 use crate::model::slow_start::PARTS;
 
@@ -101,6 +101,9 @@ pub struct Pool {
     /// How old TCP connections may become, in seconds, while there is another backend to go to; 0:
     /// of any age.
     pub max_age_secs: u32,
+    /// Above how much of the average connections leave the members that topology hints prefer, in
+    /// percent; `None`: never.
+    pub spill: Option<u16>,
     /// How long connections of a backend that left may go on; `None`: for ever.
     pub grace: Option<Duration>,
     /// See [`lb_common::pool::flags`].
@@ -122,8 +125,10 @@ impl Pool {
     /// backend, since it is the only one.
     #[must_use]
     pub fn max_age_now(&self) -> u32 {
-        match self.slots.members.as_ref() {
-            [first, rest @ ..] if rest.iter().any(|other| other != first) => self.max_age_secs,
+        let others = self.slots.spill.iter().flat_map(|spill| &spill.outside);
+        let mut all = self.slots.members.iter().chain(others);
+        match all.next() {
+            Some(first) if all.any(|other| other != first) => self.max_age_secs,
             _ => 0,
         }
     }
@@ -135,9 +140,17 @@ impl Pool {
             None => slots::slots(scheduler, &self.members, self.share),
             Some(_) => Slots::default(),
         };
-        self.flags &= !flags::WEIGHTED;
+        if self.refused.is_none()
+            && let Some(percent) = self.spill
+        {
+            self.slots.spill = Spill::new(percent, scheduler, &self.members);
+        }
+        self.flags &= !(flags::WEIGHTED | flags::SPILLS);
         if !self.slots.weights.is_empty() {
             self.flags |= flags::WEIGHTED;
+        }
+        if self.slots.spill.is_some() {
+            self.flags |= flags::SPILLS;
         }
     }
 }
@@ -173,6 +186,8 @@ impl MemberFlags {
     pub const KEPT: Self = Self(32);
     /// In quarantine: no slot, though it is ready.
     pub const QUARANTINED: Self = Self(64);
+    /// Topology hints do not prefer it: it gets the connections that leave those that they do.
+    pub const OUTSIDE: Self = Self(128);
 
     /// Adds `other` if `on`.
     #[must_use]
@@ -226,7 +241,8 @@ impl MemberFlags {
     #[must_use]
     pub fn member_flags(self) -> u32 {
         let weight = member::weight_bits(u16::MAX);
-        self.0 & (member::ELIGIBLE | member::SERVING | member::KEPT | weight)
+        let flags = member::ELIGIBLE | member::SERVING | member::KEPT | member::OUTSIDE;
+        self.0 & (flags | weight)
     }
 
     /// From the value in `lb_members`.
@@ -236,6 +252,7 @@ impl MemberFlags {
             .with(Self::ELIGIBLE, flags & member::ELIGIBLE != 0)
             .with(Self::SERVING, flags & member::SERVING != 0)
             .with(Self::KEPT, flags & member::KEPT != 0)
+            .with(Self::OUTSIDE, flags & member::OUTSIDE != 0)
             .weighing(member::weight(flags))
     }
 }
@@ -248,6 +265,7 @@ const _: () = assert!(
     MemberFlags::ELIGIBLE.0 == member::ELIGIBLE
         && MemberFlags::SERVING.0 == member::SERVING
         && MemberFlags::KEPT.0 == member::KEPT
+        && MemberFlags::OUTSIDE.0 == member::OUTSIDE
 );
 
 impl fmt::Debug for MemberFlags {
@@ -260,6 +278,7 @@ impl fmt::Debug for MemberFlags {
             (Self::OWN, 'O'),
             (Self::KEPT, 'K'),
             (Self::QUARANTINED, 'Q'),
+            (Self::OUTSIDE, 'X'),
         ];
         names
             .iter()

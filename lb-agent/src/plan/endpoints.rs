@@ -100,17 +100,21 @@ pub fn candidates<'a>(
 
 /// The members of a pool: the endpoints that the topology chose, and those that still serve. A UDP
 /// flow stays with an endpoint that serves, whatever the traffic policy says now, so a local UDP
-/// pool keeps remote members. `own` are this machine's addresses.
+/// pool keeps remote members. If the Service `spills`, those that its hints alone keep out are
+/// eligible, too, outside of those that they prefer. `own` are this machine's addresses.
 #[must_use]
 pub fn members(
     candidates: &[Candidate<'_>],
     chosen: &Chosen,
     policy: TrafficPolicy,
     proto: Proto,
+    spills: bool,
     own: &[IpAddr],
 ) -> Vec<Member> {
-    let kept = candidates.iter().zip(&chosen.eligible);
-    kept.filter_map(|(c, &eligible)| {
+    let kept = candidates.iter().zip(&chosen.eligible).zip(&chosen.outside);
+    kept.filter_map(|((c, &chosen), &by_hints)| {
+        let outside = spills && by_hints;
+        let eligible = chosen || outside;
         let Endpoint {
             ready,
             serving,
@@ -124,6 +128,7 @@ pub fn members(
             port: c.port,
             flags: MemberFlags::default()
                 .with(MemberFlags::ELIGIBLE, eligible)
+                .with(MemberFlags::OUTSIDE, outside)
                 .with(MemberFlags::SERVING, eligible || serves)
                 .with(MemberFlags::TERMINATING, terminating && !ready)
                 .with(MemberFlags::LOCAL, c.local)

@@ -18,7 +18,8 @@ use std::{
 };
 
 pub use desired::{
-    Frontend, FrontendKey, HealthCheck, IpFamily, Member, Pool, PoolId, ServicePlan, TrafficPolicy,
+    Frontend, FrontendKey, HealthCheck, IpFamily, Member, MemberFlags, Pool, PoolId, ServicePlan,
+    TrafficPolicy,
 };
 use lb_common::{Proto, pool::flags};
 use no_local::NoLocalOf;
@@ -26,7 +27,7 @@ use thiserror::Error;
 
 use crate::model::{
     Cidr, Forwarding, Machine, PassiveHealth, Policy, Removal, Scheduler, Service, ServicePort,
-    Slice,
+    Slice, Spill,
 };
 
 /// Settings of the planner, fixed at start, and what it knows of this machine.
@@ -230,8 +231,10 @@ impl Part<'_> {
         for policy in self.policies() {
             let chosen = topology::choose(&candidates, policy, place);
             let own = &config.machine.own;
-            let members = endpoints::members(&candidates, &chosen, policy, port.proto, own);
-            let count = chosen.eligible.iter().filter(|e| **e).count();
+            let spills = service.spill.is_some();
+            let members = endpoints::members(&candidates, &chosen, policy, port.proto, spills, own);
+            let eligible = members.iter().map(|m| m.flags.has(MemberFlags::ELIGIBLE));
+            let count = eligible.filter(|e| *e).count();
             let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
                 port: Arc::clone(&port.name),
                 count,
@@ -279,6 +282,7 @@ impl Part<'_> {
                 affinity_secs: service.affinity_secs.unwrap_or(0),
                 max_connections: service.max_connections.map_or(0, NonZeroU32::get),
                 max_age_secs: max_age::seconds(service, config, port.proto),
+                spill: service.spill.map(Spill::percent),
                 grace,
                 flags: pool_flags,
                 source_ranges: ranges.clone(),

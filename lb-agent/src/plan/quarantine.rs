@@ -65,6 +65,7 @@ mod tests {
             affinity_secs: 0,
             max_connections: 0,
             max_age_secs: 0,
+            spill: None,
             grace: None,
             flags,
             source_ranges: Box::default(),

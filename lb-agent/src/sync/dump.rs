@@ -109,6 +109,9 @@ pub fn dump(maps: &Maps) -> Result<String, MapError> {
     Ok(out)
 }
 
+/// The flags of a member that gets what leaves those that topology hints prefer.
+const SPILLS_TO: u32 = member::ELIGIBLE | member::SERVING | member::OUTSIDE;
+
 impl Reader<'_> {
     /// Shows the pool under an index, and takes it out.
     fn pool(&mut self, index: u32, out: &mut String) -> Result<(), MapError> {
@@ -133,6 +136,7 @@ impl Reader<'_> {
             (flags::NO_LOCAL, "no-local-endpoint"),
             (flags::RESET, "reset"),
             (flags::WATCHED, "passive-health"),
+            (flags::SPILLS, "spills"),
         ] {
             if pool.flags & bit != 0 {
                 let _ = write!(out, " {text}");
@@ -186,6 +190,7 @@ impl Reader<'_> {
                 let (verb, odd) = match flags & !member::weight_bits(u16::MAX) {
                     member::SERVING => ("keeps", ""),
                     member::KEPT => ("lets go of", ""),
+                    SPILLS_TO => ("spills to", ""),
                     _ => ("keeps", " (odd member)"),
                 };
                 format!("  {verb} {}{odd}", self.backend(id))

@@ -19,7 +19,7 @@ use super::{
     affinity::{remember, remembered},
     backend::backend,
     least::least,
-    room,
+    room, spill,
     test_delay::test_delay,
 };
 use crate::{
@@ -186,7 +186,13 @@ fn pick(
         }
         let mut offset = place(w, frontend.pool, scheduler, number, retried);
         if client.opens {
-            offset = room::from(w, frontend.pool, offset);
+            // SAFETY: an element of an array map; one aligned u16, read once.
+            let spills = unsafe { (*pool).flags } & flags::SPILLS != 0;
+            offset = if spills {
+                spill::from(w, frontend.pool, offset, number)
+            } else {
+                room::from(w, frontend.pool, offset)
+            };
             if offset == room::NONE {
                 return Err(Refusal::Full);
             }

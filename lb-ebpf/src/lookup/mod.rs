@@ -8,6 +8,7 @@ pub mod frontend;
 pub mod host_socket;
 mod least;
 mod room;
+mod spill;
 mod test_delay;
 
 pub use affinity::remember_confirmed;

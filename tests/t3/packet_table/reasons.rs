@@ -36,6 +36,10 @@ const EXCUSES: &[(Reason, &str)] = &[
         "which backend is the first depends on a hash: `schedulers::bounds` counts it",
     ),
     (
+        Reason::TopologySpilled,
+        "it needs connections that stay: `schedulers::spill` counts each",
+    ),
+    (
         Reason::PktDeviceChosen,
         "a row has packets, and this is about their socket: `lb0::chosen` counts it",
     ),

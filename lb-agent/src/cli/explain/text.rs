@@ -42,6 +42,15 @@ pub(super) fn of(explanation: &Explanation, side: Option<Side>) -> String {
             format!("{most} open connections a backend, of this node's clients"),
         );
     }
+    if e.spill_percent > 0 {
+        let percent = e.spill_percent;
+        line(
+            "Spill",
+            format!(
+                "above {percent} % of the average, connections leave the endpoints that topology hints prefer"
+            ),
+        );
+    }
     if e.max_connection_age_seconds > 0 {
         let age = Duration::from_secs(e.max_connection_age_seconds.into());
         line(

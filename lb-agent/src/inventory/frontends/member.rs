@@ -27,7 +27,8 @@ pub struct Member {
     pub active_connections: u64,
     /// Flows of the packet path that are not open yet, or over and not forgotten.
     pub inactive_connections: u64,
-    /// `ready`, `terminating`, or `draining`: keeps what it has, gets nothing new.
+    /// `ready`, `terminating`, `spill`: gets what leaves the endpoints that topology hints prefer,
+    /// `quarantined`, or `draining`: keeps what it has, gets nothing new.
     pub state: &'static str,
     /// Runs on this node.
     pub local: bool,
@@ -66,6 +67,8 @@ impl Member {
 pub(in crate::inventory) enum Eligibility {
     /// Yes: it has a slot.
     Eligible,
+    /// Only those that leave the ones that topology hints prefer.
+    Outside,
     /// No: it keeps what it has.
     Draining,
 }
@@ -103,13 +106,14 @@ pub(in crate::inventory) fn member(
         },
         port: b.port,
         weight: match eligibility {
-            Eligibility::Eligible => weight,
+            Eligibility::Eligible | Eligibility::Outside => weight,
             Eligibility::Draining => 0,
         },
         active_connections: sockets.saturating_add(active),
         inactive_connections: inactive,
         state: match (b.state, eligibility) {
             (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
+            (backend::state::ACTIVE, Eligibility::Outside) => "spill",
             (backend::state::QUARANTINED, _) => "quarantined",
             (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
             _ => "draining",

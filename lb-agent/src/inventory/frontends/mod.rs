@@ -191,16 +191,19 @@ fn led(
         .iter()
         .map(|(id, value)| (*id, value::weight(*value)))
         .collect();
-    let draining = members
+    let outside = value::OUTSIDE | value::ELIGIBLE;
+    let others = members
         .iter()
-        .filter(|(_, f)| f & (value::SERVING | value::KEPT) != 0)
-        .map(|(id, _)| *id)
-        .filter(|id| !eligible.contains(id));
+        .filter(|(id, f)| f & (value::SERVING | value::KEPT) != 0 && !eligible.contains(id))
+        .map(|(id, f)| match f & outside == outside {
+            true => (*id, Eligibility::Outside),
+            false => (*id, Eligibility::Draining),
+        });
     let mut backends = Vec::new();
     for (id, eligibility) in eligible
         .iter()
         .map(|id| (*id, Eligibility::Eligible))
-        .chain(draining.map(|id| (id, Eligibility::Draining)))
+        .chain(others)
     {
         let b: Backend = maps.backends.load(id)?;
         if b.port != 0 {

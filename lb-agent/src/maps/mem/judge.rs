@@ -12,6 +12,7 @@ use lb_common::{
     member::{self, MemberKey},
     pool::{Pool, flags},
     slot::Slot,
+    spill::Area,
 };
 
 use super::world::World;
@@ -49,14 +50,34 @@ impl Published {
     }
 }
 
-/// The slots of a pool, and the weights behind them.
-fn places(pool: &Pool) -> Range<u32> {
-    let each = if pool.flags & flags::WEIGHTED == 0 {
-        1
-    } else {
-        2
+/// What stands in the slots of a pool and behind them.
+struct Places {
+    all: Range<u32>,
+    weights: Range<u32>,
+    area: Range<u32>,
+}
+
+fn places(pool: &Pool, index: u32, slots: &[Slot]) -> Places {
+    let count = u32::from(pool.count);
+    let behind = pool.base + count;
+    let weights = behind
+        ..behind
+            + if pool.flags & flags::WEIGHTED == 0 {
+                0
+            } else {
+                count
+            };
+    let word = |at: u32| slots.get(at as usize).copied().unwrap_or(Slot::FREE);
+    let at = weights.end;
+    let area = match Area::of(index, [word(at), word(at + 1)]) {
+        Some(area) if pool.flags & flags::SPILLS != 0 => area.len(),
+        _ => 0,
     };
-    pool.base..pool.base + each * u32::from(pool.count)
+    Places {
+        all: pool.base..at + area,
+        weights,
+        area: at..at + area.min(Area::WORDS),
+    }
 }
 
 /// Whether some member or reachable slot names this backend.
@@ -77,6 +98,7 @@ fn names(world: &mut World, backend: u32) -> bool {
         // Published slots, and those that a reader may still be in.
         let reachable = live.keys().chain(hot_slots.iter());
         let reachable = reachable.filter_map(|at| slots.get(*at as usize));
+        let reachable = reachable.filter(|slot| slot.pool & (Slot::WEIGHT | Slot::AREA) == 0);
         let members = members.entries.keys().map(|m| m.backend);
         members.chain(reachable.map(|s| s.backend)).collect()
     });
@@ -103,7 +125,7 @@ impl Guard for FrontendValue {
             }
             *world.published.references.entry(now.pool).or_default() += 1;
             if let Some(svc) = world.pools.get(now.pool as usize) {
-                let places = places(svc);
+                let places = places(svc, now.pool, &world.slots).all;
                 world.published.live.extend(places.map(|at| (at, now.pool)));
             }
             world.published.hot_indices.remove(&now.pool);
@@ -150,8 +172,11 @@ impl Store for Pool {
             }
         }
         let new_id = new.id;
-        let slots = new.base..new.base + u32::from(new.count);
-        let [old, new] = [&old, new].map(places);
+        if new.flags & flags::SPILLS != 0 && places(new, index, &world.slots).area.is_empty() {
+            world.violate(format!("pool {index} has no area behind its slots"));
+        }
+        let Places { weights, area, .. } = places(new, index, &world.slots);
+        let [old, new] = [&old, new].map(|pool| places(pool, index, &world.slots).all);
         for at in old.filter(|at| !new.contains(at)) {
             if world.published.live.get(&at) == Some(&index) {
                 world.published.live.remove(&at);
@@ -168,7 +193,10 @@ impl Store for Pool {
             {
                 world.violate(format!("slot {at} belongs to pools {index} and {other}"));
             }
-            if !slots.contains(&at) {
+            if area.contains(&at) {
+                continue;
+            }
+            if weights.contains(&at) {
                 if !matches!(slot.as_weight(index), Some(1..)) {
                     world.violate(format!("pool {index} has no weight at {at}"));
                 }

@@ -2,9 +2,11 @@
 //! table of hashes. Pure, and the same on every node for the same members.
 
 mod maglev;
+mod spill;
 mod weighted;
 
 use lb_common::scheduler::Scheduler;
+pub use spill::Spill;
 
 use super::desired::{Member, MemberFlags};
 use crate::model::slow_start::PARTS;
@@ -28,6 +30,8 @@ pub struct Slots {
     pub members: Box<[u32]>,
     /// One for each slot, where the scheduler asks for weights and they differ; else empty.
     pub weights: Box<[u16]>,
+    /// What stands behind them, where new connections may leave the members that hints prefer.
+    pub spill: Option<Spill>,
     /// What is not as the weights ask, in words.
     pub problem: Option<String>,
     /// They are fewer than the scheduler asks for, since the Service has many pools.
@@ -35,13 +39,11 @@ pub struct Slots {
 }
 
 /// The slots of these members, no more than the share, or one each. There are 65535 eligible ones
-/// at most.
+/// at most. Those that hints do not prefer have none, while one is left that they do (see
+/// [`Spill`]).
 #[must_use]
 pub fn slots(scheduler: Scheduler, members: &[Member], share: usize) -> Slots {
-    let eligible: Vec<(u32, &Member)> = (0..)
-        .zip(members)
-        .filter(|(_, m)| m.flags.has(MemberFlags::ELIGIBLE))
-        .collect();
+    let [eligible, _] = preferred(members);
     let weights = weights(&eligible);
     let differ = weights.windows(2).any(|w| w[0] != w[1]);
     let mut slots = Slots::default();
@@ -69,6 +71,20 @@ pub fn slots(scheduler: Scheduler, members: &[Member], share: usize) -> Slots {
     };
     slots.members = places.into_iter().map(|place| eligible[place].0).collect();
     slots
+}
+
+/// The eligible members that topology hints prefer, and the other eligible ones; the first are all,
+/// where hints prefer none that is left.
+fn preferred(members: &[Member]) -> [Vec<(u32, &Member)>; 2] {
+    let all = (0..).zip(members);
+    let all = all.filter(|(_, m)| m.flags.has(MemberFlags::ELIGIBLE));
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        all.partition(|(_, m)| !m.flags.has(MemberFlags::OUTSIDE));
+    if inside.is_empty() {
+        [outside, inside]
+    } else {
+        [inside, outside]
+    }
 }
 
 /// What each weighs beside the others. Where some have parts of their weights only, all are counted

@@ -23,6 +23,7 @@ fn pool(scheduler: Scheduler, weights: &[u16]) -> Pool {
         affinity_secs: 0,
         max_connections: 0,
         max_age_secs: 0,
+        spill: None,
         grace: None,
         flags: 0,
         source_ranges: Box::default(),

@@ -18,6 +18,8 @@ pub struct Place<'a> {
 pub struct Chosen {
     /// One a candidate.
     pub eligible: Vec<bool>,
+    /// One a candidate: it would be eligible without hints.
+    pub outside: Vec<bool>,
     /// At least one endpoint somewhere could serve.
     pub any: bool,
 }
@@ -67,6 +69,12 @@ impl Rule {
             Self::Ready | Self::SameNode | Self::SameZone | Self::Terminating
         )
     }
+
+    /// Does it keep out an endpoint for its hints alone?
+    #[must_use]
+    pub fn is_by_hints(self) -> bool {
+        matches!(self, Self::OtherNode | Self::OtherZone)
+    }
 }
 
 /// Chooses the ready endpoints that the hints admit; if there is none, those that serve while
@@ -77,6 +85,7 @@ pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<
     let rules = rules(candidates, policy, place);
     Chosen {
         eligible: rules.iter().map(|rule| rule.admits()).collect(),
+        outside: rules.iter().map(|rule| rule.is_by_hints()).collect(),
         any: candidates.iter().any(|c| is_ready(c) || drains(c)),
     }
 }

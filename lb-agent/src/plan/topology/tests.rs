@@ -121,7 +121,18 @@ fn every_case() {
             (TrafficPolicy::Cluster, case.cluster),
             (TrafficPolicy::Local, case.local),
         ] {
-            let Chosen { eligible, any } = choose(&candidates, policy, place);
+            let Chosen {
+                eligible,
+                outside,
+                any,
+            } = choose(&candidates, policy, place);
+            let both = eligible.iter().zip(&outside).any(|(a, b)| *a && *b);
+            let hinted = policy == TrafficPolicy::Cluster && eligible.contains(&true);
+            assert!(
+                !both && (hinted || !outside.contains(&true)),
+                "{}",
+                case.name
+            );
             let found: String = (0..eligible.len())
                 .filter(|n| eligible[*n])
                 .map(|n| n.to_string())

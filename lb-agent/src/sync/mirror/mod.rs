@@ -23,7 +23,7 @@ use lb_common::{
     backend::Backend,
     frontend::{NodeAddr, NodePortKey, VipKey},
 };
-pub(crate) use pool::{Entry, PoolState, SlotContent};
+pub(crate) use pool::{Entry, PoolState, SlotContent, SpillContent};
 pub(crate) use restore::restore;
 pub(crate) use slot_ranges::Range;
 use slot_ranges::SlotRanges;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lb_common::{
     pool::{Pool, flags},
     slot::Slot,
+    spill::Area,
 };
 
 use super::slot_ranges::Range;
@@ -20,17 +21,50 @@ pub(crate) struct SlotContent {
     pub(crate) ids: Box<[u32]>,
     /// The weights behind the slots: as many, or none.
     pub(crate) weights: Box<[u16]>,
+    /// What stands behind them where connections may leave, see [`lb_common::spill`].
+    pub(crate) spill: Option<SpillContent>,
+}
+
+/// The same of whom connections leave, and for whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct SpillContent {
+    /// See [`Area::share`].
+    pub(crate) share: u16,
+    /// Backend ids.
+    pub(crate) inside: Box<[u32]>,
+    /// Backend ids.
+    pub(crate) outside: Box<[u32]>,
+}
+
+impl SpillContent {
+    fn elements(&self, index: u32) -> impl Iterator<Item = Slot> {
+        let count = |ids: &[u32]| u16::try_from(ids.len()).unwrap_or(u16::MAX);
+        let area = Area {
+            share: self.share,
+            inside: count(&self.inside),
+            outside: count(&self.outside),
+        };
+        let ids = self.inside.iter().chain(&self.outside);
+        let slots = ids.map(move |&backend| Slot {
+            backend,
+            pool: index,
+        });
+        area.words(index).into_iter().chain(slots)
+    }
 }
 
 impl SlotContent {
-    /// Slots and weights, as the map holds them for the pool of this index.
+    /// Slots and what stands behind them, as the map holds them for the pool of this index.
     pub(crate) fn elements(&self, index: u32) -> impl Iterator<Item = Slot> {
         let ids = self.ids.iter().map(move |&backend| Slot {
             backend,
             pool: index,
         });
         let weights = self.weights.iter();
-        ids.chain(weights.map(move |weight| Slot::weight(index, *weight)))
+        let weights = weights.map(move |weight| Slot::weight(index, *weight));
+        let spill = self.spill.iter();
+        ids.chain(weights)
+            .chain(spill.flat_map(move |spill| spill.elements(index)))
     }
 }
 

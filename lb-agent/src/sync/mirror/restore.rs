@@ -9,6 +9,7 @@ use lb_common::{
     member::MemberKey,
     pool::flags,
     slot::Slot,
+    spill::Area,
 };
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     backends::Backends,
     frontends::FrontendTable,
     ids::Ids,
-    pool::{Entry, PoolState, SlotContent},
+    pool::{Entry, PoolState, SlotContent, SpillContent},
     slot_ranges::{Range, SlotRanges, class},
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(crate) fn restore(maps: &mut Maps) -> Result<Mirror, MapError> {
             MemberFlags::ELIGIBLE,
             MemberFlags::SERVING,
             MemberFlags::KEPT,
+            MemberFlags::OUTSIDE,
         ] {
             flags = flags.with(flag, written.has(flag));
         }
@@ -120,40 +122,85 @@ fn restore_slots(
         let Some(state) = pools.get_mut(index) else {
             continue;
         };
-        let count = u32::from(state.entry().count);
-        let weighted = state.entry().flags & flags::WEIGHTED != 0;
-        let total = if weighted { 2 * count } else { count };
         let limit = bases.peek().map_or(capacity, |(next, _)| **next);
-        if base < free_from || base.saturating_add(total) > capacity {
+        if base < free_from {
             continue;
         }
-        let mut ids = Vec::with_capacity(count as usize);
-        for at in base..base + count {
-            let Slot { backend, pool } = maps.slots.load(at)?;
-            if pool == *index {
-                ids.push(backend);
-            }
-        }
-        let mut weights = Vec::new();
-        for at in base + count..base + total {
-            let weight = maps.slots.load(at)?.as_weight(*index);
-            weights.extend(weight.and_then(|weight| u16::try_from(weight).ok()));
-        }
+        let Some((content, total)) = content(*index, state.entry(), maps, capacity)? else {
+            continue;
+        };
         // The maps do not hold the length, but it was chosen by the count.
         let len = class(total).min(limit.saturating_sub(base)).max(total);
         let range = Range { base, len };
         free_from = base + len;
         used.insert(range);
-        if ids.len() + weights.len() != total as usize {
-            (ids, weights) = (Vec::new(), Vec::new());
-        }
-        let content = SlotContent {
-            ids: ids.into(),
-            weights: weights.into(),
-        };
         state.set_slots(content, Some(range));
     }
     Ok(SlotRanges::new(capacity, &used))
+}
+
+/// What stands in a pool's range, and how many words it is; no content if a word is another pool's.
+/// `None` if it lies outside of the map.
+fn content(
+    index: u32,
+    entry: &Entry,
+    maps: &mut Maps,
+    capacity: u32,
+) -> Result<Option<(SlotContent, u32)>, MapError> {
+    let count = u32::from(entry.count);
+    let weights = if entry.flags & flags::WEIGHTED == 0 {
+        0
+    } else {
+        count
+    };
+    let mut total = count + weights;
+    let fits = |total: u32| entry.base.saturating_add(total) <= capacity;
+    if !fits(total) {
+        return Ok(None);
+    }
+    let mut words = load(maps, entry.base, total)?;
+    let mut area = None;
+    if entry.flags & flags::SPILLS != 0 && fits(total + Area::WORDS) {
+        let head = load(maps, entry.base + total, Area::WORDS)?;
+        let head = <[Slot; 2]>::try_from(head).unwrap_or([Slot::FREE; 2]);
+        area = Area::of(index, head).filter(|area| fits(total + area.len()));
+    }
+    let behind = total + Area::WORDS;
+    if let Some(area) = area {
+        total += area.len();
+        let slots = u32::from(area.inside) + u32::from(area.outside);
+        words.extend(load(maps, entry.base + behind, slots)?);
+    }
+    let weights_behind = words.split_off(count as usize);
+    let (weights, spill) = weights_behind.split_at(weights as usize);
+    let ids = |words: &[Slot]| -> Option<Box<[u32]>> {
+        let own = |slot: &Slot| (slot.pool == index).then_some(slot.backend);
+        words.iter().map(own).collect()
+    };
+    let weights = weights.iter().map(|word| {
+        let weight = word.as_weight(index)?;
+        u16::try_from(weight).ok()
+    });
+    let spill = area.map(|area| {
+        let (inside, outside) = spill.split_at(area.inside.into());
+        Some(SpillContent {
+            share: area.share,
+            inside: ids(inside)?,
+            outside: ids(outside)?,
+        })
+    });
+    let whole = || {
+        Some(SlotContent {
+            ids: ids(&words)?,
+            weights: weights.collect::<Option<_>>()?,
+            spill: spill.map_or(Some(None), |spill| spill.map(Some))?,
+        })
+    };
+    Ok(Some((whole().unwrap_or_default(), total)))
+}
+
+fn load(maps: &mut Maps, base: u32, count: u32) -> Result<Vec<Slot>, MapError> {
+    (base..base + count).map(|at| maps.slots.load(at)).collect()
 }
 
 fn entries_of_backends(maps: &mut Maps) -> Result<BTreeMap<u32, Backend>, MapError> {

@@ -11,4 +11,5 @@ mod refused;
 mod restart;
 mod size;
 mod slow_start;
+mod spill;
 mod stale_sockets;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     maps::mem::{self, Limits},
-    model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice},
+    model::{Endpoint, Event, Node, Policy, Scheduler, Service, ServiceType, Slice, Spill},
     plan::FrontendKey,
     sync::{Audit, Engine, Place},
 };
@@ -52,11 +52,12 @@ struct Shape {
     both_families: bool,
     ranges: u8,
     affinity: bool,
+    spills: bool,
     age: u8,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    let flags = (any::<[bool; 6]>(), 0u8..3, 0u8..3, 0u8..3);
+    let flags = (any::<[bool; 7]>(), 0u8..3, 0u8..3, 0u8..3);
     flags.prop_map(|(b, kind, ranges, age)| Shape {
         kind,
         local: (b[0], b[1]),
@@ -65,6 +66,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         both_families: b[4],
         ranges,
         affinity: b[5],
+        spills: b[6],
         age,
     })
 }
@@ -125,6 +127,7 @@ fn build(s: u8, shape: &Shape) -> Service {
     }
     out.ingress_ips = vec![ip(&format!("203.0.113.{}", s + 1))];
     out.external_ips = vec![ip(&format!("198.51.100.{}", s + 1))];
+    out.spill = shape.spills.then(|| Spill::parse("120%").unwrap());
     out.source_ranges = (0..shape.ranges)
         .map(|n| format!("10.{n}.0.0/16").parse().unwrap())
         .collect();

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     frontend::{self, FrontendValue},
+    pool::flags,
     slot::Slot,
+    spill::Area,
 };
 
 use crate::{
@@ -115,7 +117,7 @@ impl<E: Expect> Readers<E> {
                 }
             }
             Step::Slot { base, count } => {
-                let at = base + u32::try_from(random % usize::from(count)).unwrap();
+                let at = place(world, index, base, count, random);
                 let Slot {
                     backend,
                     pool: service,
@@ -153,6 +155,27 @@ impl<E: Expect> Readers<E> {
         self.seed ^= self.seed << 17;
         usize::try_from(self.seed >> 8).unwrap() % n
     }
+}
+
+/// One of the slots, or one of those behind them that connections may leave for.
+fn place(world: &World, index: u32, base: u32, count: u16, random: usize) -> u32 {
+    let slots = u32::from(count);
+    let flags = world.pools[index as usize].flags;
+    let behind = if flags & flags::WEIGHTED == 0 {
+        base + slots
+    } else {
+        base + 2 * slots
+    };
+    let word = |at: u32| world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
+    let area = Area::of(index, [word(behind), word(behind + 1)]);
+    let (from, count) = match area.filter(|area| random % 2 == 0 && area.outside > 0) {
+        Some(area) if flags & flags::SPILLS != 0 => {
+            let outside = behind + Area::WORDS + u32::from(area.inside);
+            (outside, u32::from(area.outside))
+        }
+        _ => (base, slots),
+    };
+    from + u32::try_from(random / 2).unwrap() % count
 }
 
 /// A set of services that may stand behind each frontend.

@@ -8,7 +8,7 @@ use lb_common::srcrange::SourceRange;
 use crate::{
     maps::table::SourceRangeKey,
     plan::desired::{MemberFlags, Pool},
-    sync::mirror::{Entry, PoolState, SlotContent},
+    sync::mirror::{Entry, PoolState, SlotContent, SpillContent},
 };
 
 /// What to write for one pool. Empty when nothing differs.
@@ -68,12 +68,19 @@ pub(super) fn diff(
     // Members that have left stand among those that were planned.
     let stays = |(_, flags): &&(u32, MemberFlags)| !flags.has(MemberFlags::KEPT);
     let planned: Vec<u32> = members.iter().filter(stays).map(|(id, _)| *id).collect();
-    let ids = pool.slots.members.iter();
+    let ids = |indices: &[u32]| -> Box<[u32]> {
+        let ids = indices.iter();
+        ids.filter_map(|at| planned.get(*at as usize).copied())
+            .collect()
+    };
     let slots = SlotContent {
-        ids: ids
-            .filter_map(|at| planned.get(*at as usize).copied())
-            .collect(),
+        ids: ids(&pool.slots.members),
         weights: pool.slots.weights.clone(),
+        spill: pool.slots.spill.as_ref().map(|spill| SpillContent {
+            share: spill.share,
+            inside: ids(&spill.inside),
+            outside: ids(&spill.outside),
+        }),
     };
     let max_age_secs = pool.max_age_now();
     let aged_since = aged_since(max_age_secs, actual.entry(), now);

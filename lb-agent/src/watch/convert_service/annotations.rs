@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::model::{Forwarding, MaxAge, PassiveHealth, Removal, Scheduler, SlowStart, Weights};
+use crate::model::{
+    Forwarding, MaxAge, PassiveHealth, Removal, Scheduler, SlowStart, Spill, Weights,
+};
 
 /// Chooses the scheduler of one Service.
 pub const SCHEDULER: &str = "lb-agent.io/scheduler";
@@ -18,6 +20,8 @@ pub const SLOW_START: &str = "lb-agent.io/slow-start";
 pub const MAX_CONNECTIONS: &str = "lb-agent.io/max-connections";
 /// How old TCP connections may become.
 pub const MAX_AGE: &str = "lb-agent.io/max-connection-age";
+/// When connections leave the endpoints that topology hints prefer.
+pub const SPILL: &str = "lb-agent.io/spill";
 /// Chooses whom the backends of one Service see.
 pub const FORWARDING: &str = "lb-agent.io/forwarding";
 /// Whether backends whose handshakes fail are left out for a while.
@@ -33,6 +37,7 @@ const ANNOTATIONS: &[&str] = &[
     SLOW_START,
     MAX_CONNECTIONS,
     MAX_AGE,
+    SPILL,
     FORWARDING,
 ];
 
@@ -126,6 +131,14 @@ pub(super) fn max_age(object: &api::Service, problems: &mut Vec<String>) -> Opti
     read(object, MAX_AGE, problems, |text| {
         let forms = MaxAge::FORMS;
         MaxAge::parse(text).ok_or_else(|| format!(" is not {forms}: connections may be of any age"))
+    })
+}
+
+pub(super) fn spill(object: &api::Service, problems: &mut Vec<String>) -> Option<Spill> {
+    read(object, SPILL, problems, |text| {
+        let forms = Spill::FORMS;
+        let wrong = || format!(" is not {forms}: connections stay where topology hints want them");
+        Spill::parse(text).ok_or_else(wrong)
     })
 }
 

@@ -83,6 +83,7 @@ pub fn service(object: &api::Service) -> Result<Service, NotOurs> {
         removal: annotations::removal(object, &mut problems),
         weights: annotations::weights(object, &mut problems),
         slow_start: annotations::slow_start(object, &mut problems),
+        spill: annotations::spill(object, &mut problems),
         max_connections: annotations::max_connections(object, &mut problems),
         max_age: annotations::max_age(object, &mut problems),
         forwarding: annotations::forwarding(object, &mut problems),

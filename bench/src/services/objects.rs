@@ -1,57 +1,11 @@
-//! The services that are measured: which addresses number `i` has, and its objects as manifests and
-//! as JSON.
+//! The objects of a service: as manifests for an agent, as JSON for an API server.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
+use super::{Class, PORT, backends, vip};
 use crate::{report::add, server};
-
-/// The port of every VIP.
-const PORT: u16 = 80;
-/// 10.96.1.0, and up.
-const FIRST_VIP: u32 = 0x0a60_0100;
-/// 10.200.0.0, and up: 10.200.0.0/14 is behind the server's namespace.
-const FIRST_BACKEND: u32 = 0x0ac8_0000;
-/// fd66:96::1:0, and up, within the API server's range.
-const FIRST_VIP_V6: u128 = 0xfd66_0096 << 96 | 0x100;
-/// fd66:200::, and up.
-const FIRST_BACKEND_V6: u128 = 0xfd66_0200 << 96;
-/// Backend addresses that each service may use.
-const STRIDE: u32 = 4;
-
-/// All VIPs.
-pub(crate) const VIPS: &str = "10.96.0.0/12";
-/// All backends.
-pub(crate) const BACKENDS: &str = "10.200.0.0/14";
-/// The same of IPv6.
-pub(crate) const VIPS_V6: &str = "fd66:96::/112";
-/// The same of IPv6.
-pub(crate) const BACKENDS_V6: &str = "fd66:200::/64";
-
-/// What services differ in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
-    Plain,
-    Affinity,
-    /// IPv6 alone.
-    V6,
-    Scheduler(&'static str),
-}
-
-impl Class {
-    fn vip(self, i: u32) -> SocketAddr {
-        if self == Self::V6 { vip_v6(i) } else { vip(i) }
-    }
-
-    fn backends(self, i: u32) -> Vec<SocketAddr> {
-        if self == Self::V6 {
-            backends_v6(i)
-        } else {
-            backends(i)
-        }
-    }
-}
 
 /// The IPv4 endpoints of a Service as one `EndpointSlice`, on one UDP port.
 pub(crate) fn udp_slice(namespace: &str, service: &str, port: u16, endpoints: &[Value]) -> Value {
@@ -69,46 +23,14 @@ pub(crate) fn udp_slice(namespace: &str, service: &str, port: u16, endpoints: &[
     })
 }
 
-/// Where clients connect to.
-pub(crate) fn vip(i: u32) -> SocketAddr {
-    (Ipv4Addr::from_bits(FIRST_VIP + i), PORT).into()
-}
-
-/// Two, three or four, and no two services have one in common.
-pub(crate) fn backends(i: u32) -> Vec<SocketAddr> {
-    (0..2 + i % 3).map(|k| backend(i * STRIDE + k)).collect()
-}
-
-/// Any of the server's addresses.
-pub(crate) fn backend(number: u32) -> SocketAddr {
-    let address = Ipv4Addr::from_bits(FIRST_BACKEND + number);
-    (address, server::PORT).into()
-}
-
-/// [`vip`] of IPv6.
-pub(crate) fn vip_v6(i: u32) -> SocketAddr {
-    let address = Ipv6Addr::from_bits(FIRST_VIP_V6 + u128::from(i));
-    (address, PORT).into()
-}
-
-/// [`backends`] of IPv6.
-pub(crate) fn backends_v6(i: u32) -> Vec<SocketAddr> {
-    (0..2 + i % 3)
-        .map(|k| {
-            let address = Ipv6Addr::from_bits(FIRST_BACKEND_V6 + u128::from(i * STRIDE + k));
-            (address, server::PORT).into()
-        })
-        .collect()
-}
-
 /// Service and EndpointSlice, both protocols.
 pub(crate) fn yaml(i: u32, class: Class) -> String {
     let mut text =
         format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: s{i}\n  namespace: bench\n");
-    if let Class::Scheduler(name) = class {
+    if let Some(annotation) = class.annotation() {
         add(
             &mut text,
-            format_args!("  annotations:\n    lb-agent.io/scheduler: {name}\n"),
+            format_args!("  annotations:\n    {annotation}\n"),
         );
     }
     let address = class.vip(i).ip();
@@ -215,14 +137,6 @@ fn both(key: &str, number: u16) -> Vec<Value> {
         .collect()
 }
 
-/// The numbers below `count` in an order that is always the same and follows nothing.
-pub(crate) fn shuffled(count: u32) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..count).collect();
-    // A multiplicative hash is enough to lose every neighbourhood.
-    numbers.sort_by_key(|n| (n.wrapping_add(1).wrapping_mul(0x9e37_79b1), *n));
-    numbers
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
@@ -241,18 +155,5 @@ mod tests {
         let of_json: discovery::EndpointSlice = serde_json::from_value(slice).unwrap();
         assert_eq!(of_yaml.endpoints, of_json.endpoints);
         assert_eq!(of_yaml.endpoints.unwrap().len(), 3);
-    }
-
-    #[test]
-    fn no_two_services_share_an_address() {
-        assert_eq!(vip(256).to_string(), "10.96.2.0:80");
-        assert_eq!(backends(1).len(), 3);
-        let mut all: Vec<_> = (0..100).flat_map(backends).collect();
-        let before = all.len();
-        all.dedup();
-        assert_eq!(all.len(), before);
-        let mut order = shuffled(100);
-        order.sort_unstable();
-        assert!(order.into_iter().eq(0..100));
     }
 }
