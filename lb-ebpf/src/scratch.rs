@@ -10,6 +10,7 @@ use lb_common::{
     flow::{Flow, FlowKey},
     least::Search,
     maps,
+    spill::Area,
 };
 
 use crate::packet::{
@@ -100,12 +101,38 @@ pub struct Draft {
     pub head: [u32; HEADERS],
 }
 
-/// The element: the packet, the rest, and a search for the backend with the least load.
+/// What looks at the backends of a pool have found.
+#[repr(C)]
+union Looks {
+    least: Search,
+    spill: Tally,
+}
+
+/// Looks at backends that topology hints prefer, and at others; see `lookup::spill`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Tally {
+    /// Open connections of the preferred ones, as far as they are counted.
+    pub here: u64,
+    /// Of the others.
+    pub there: u64,
+    /// First slot of the preferred backends; behind them are the others'.
+    pub base: u32,
+    pub pool: u32,
+    /// Where the looks begin, so that backends that are alike take turns.
+    pub random: u32,
+    pub area: Area,
+    /// The other one with the fewest connections, and how many.
+    pub least: u16,
+    pub fewest: u32,
+}
+
+/// The element: the packet, the rest, and what is found out about backends.
 #[repr(C)]
 struct Room {
     packet: Packet,
     rest: Scratch,
-    least: Search,
+    looks: Looks,
 }
 
 /// This CPU's room, with the packet put in it: what lies there costs no stack while helpers are
@@ -128,7 +155,17 @@ pub fn hold(packet: Packet) -> Option<(&'static Packet, &'static mut Scratch)> {
 pub fn search() -> Option<*mut Search> {
     let p = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: an element of a per-CPU array, which lives while the program runs.
-    Some(unsafe { &raw mut (*p).least })
+    Some(unsafe { &raw mut (*p).looks.least })
+}
+
+/// This CPU's room for a tally, where that of a search is: one is over before the other begins.
+/// Programs of sockets use it too, and packets may interrupt them: then a connection leaves, or
+/// stays, that should not.
+#[inline(always)]
+pub fn tally() -> Option<*mut Tally> {
+    let p = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: an element of a per-CPU array, which lives while the program runs.
+    Some(unsafe { &raw mut (*p).looks.spill })
 }
 
 /// The place of the packet in this CPU's room, to be written whole.

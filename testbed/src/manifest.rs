@@ -212,6 +212,7 @@ impl Service {
             endpoints: _,
             spec,
             annotations,
+            preferred: _,
         } = self;
         let node_ports = ports.iter().any(|port| port.node_port.is_some());
         let kind = match (ingress.is_empty(), node_ports) {

@@ -222,11 +222,17 @@ fn choose_by_call(p: &Packet, s: &mut Scratch, action: u64) -> u64 {
 
 #[inline(always)]
 fn choose(p: &Packet, s: &mut Scratch, frontend: &FrontendValue) -> Action {
-    let placed_by_client = lookup::choose::affinity_secs(frontend.pool) != 0;
+    let is_placed = lookup::choose::affinity_secs(frontend.pool) != 0;
+    let client_hash = if is_placed {
+        hash::of_client(&p.src)
+    } else {
+        0
+    };
     let client = Client {
         affinity: p.src,
         flow_hash: Some(hash::of_flow(p)),
-        client_hash: placed_by_client.then(|| hash::of_client(&p.src)),
+        is_placed,
+        client_hash,
         opens: p.is_syn() || !p.connects(),
     };
     let chosen = match lookup::choose(frontend, &client) {

@@ -37,10 +37,13 @@ pub struct Client {
     pub affinity: Addr,
     /// Deterministic number of the flow (a hash of the tuple), or `None` for a fresh random one.
     pub flow_hash: Option<u32>,
-    /// Of the packet path: a hash of the client's address. It places a client without an affinity
-    /// record, which is written once the flow is confirmed: until then, and if the record is lost,
-    /// it stays where it is while the backends stay.
-    pub client_hash: Option<u32>,
+    /// Of the packet path, where the Service has affinity: [`Client::client_hash`] places a client
+    /// without a record, which is written once the flow is confirmed: until then, and if the record
+    /// is lost, it stays where it is while the backends stay. (No `Option`: what is not there would be
+    /// copied, and no verifier lets a program read what it has not written.)
+    pub is_placed: bool,
+    /// A hash of the client's address; 0 if it places nobody.
+    pub client_hash: u32,
     /// A new connection, which a full backend does not get. A segment without SYN belongs to one that
     /// is open: its records are lost, or another node or proxy had it.
     pub opens: bool,
@@ -148,15 +151,13 @@ pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refus
     {
         return Ok(known);
     }
-    let mut client = *client;
-    let mut scheduler = scheduler;
-    if affinity_secs != 0 && client.client_hash.is_some() {
-        scheduler = Scheduler::Random.number();
-        client.flow_hash = client.client_hash;
-    }
-    let client = &client;
-    let chosen = pick(pool, frontend, scheduler, client)?;
-    if affinity_secs != 0 && client.client_hash.is_none() {
+    let (scheduler, number) = if affinity_secs != 0 && client.is_placed {
+        (Scheduler::Random.number(), client.client_hash)
+    } else {
+        (scheduler, number(frontend.pool, scheduler, client))
+    };
+    let chosen = pick(pool, frontend, scheduler, number, client.opens)?;
+    if affinity_secs != 0 && !client.is_placed {
         remember(frontend.pool, client, chosen.id);
     }
     Ok(chosen)
@@ -169,9 +170,9 @@ fn pick(
     pool: *const Pool,
     frontend: &FrontendValue,
     scheduler: u8,
-    client: &Client,
+    number: u32,
+    opens: bool,
 ) -> Result<Chosen, Refusal> {
-    let number = number(frontend.pool, scheduler, client);
     let mut retried = false;
     loop {
         let w = word(pool);
@@ -185,10 +186,10 @@ fn pick(
             });
         }
         let mut offset = place(w, frontend.pool, scheduler, number, retried);
-        if client.opens {
+        if opens {
             // SAFETY: an element of an array map; one aligned u16, read once.
             let spills = unsafe { (*pool).flags } & flags::SPILLS != 0;
-            offset = if spills {
+            offset = if spills && !retried {
                 spill::from(w, frontend.pool, offset, number)
             } else {
                 room::from(w, frontend.pool, offset)

@@ -12,19 +12,75 @@ use crate::{count::count, maps::POOLS};
 /// see each backend of some hundreds.
 const MOST_LOOKS: u32 = 4096;
 
+/// Slots that are looked at one after another, from `start` on and round.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Side {
+    /// The offset of the first one.
+    first: u32,
+    count: u16,
+    /// From the first one on.
+    start: u16,
+}
+
 /// What each look needs. Only the last one changes anything here: what stands on the stack is told
 /// apart by the verifier, turn by turn.
 #[repr(C)]
 struct Walk {
     /// First slot of the pool.
     base: u32,
-    count: u32,
     pool: u32,
-    /// The offset of the first look.
-    offset: u32,
-    most: u32,
     /// The offset of a backend with room.
     found: u32,
+    one: Side,
+    /// Looked at after the first one.
+    other: Side,
+}
+
+/// Backends that stand behind the slots, for connections that leave those (see [`super::spill`]).
+pub struct Others {
+    /// The next connection is theirs, rather than of the slots.
+    pub now: bool,
+    /// The offset of their first slot.
+    pub first: u32,
+    /// How many.
+    pub count: u16,
+    /// Which one of them.
+    pub wanted: u16,
+}
+
+impl Others {
+    const NOW: u32 = 1 << 31;
+
+    /// At once, for functions of the kernel's own; 0 is nobody.
+    pub const fn to_u64(&self) -> u64 {
+        let first = if self.now {
+            self.first | Self::NOW
+        } else {
+            self.first
+        };
+        first as u64 | (self.count as u64) << 32 | (self.wanted as u64) << 48
+    }
+
+    /// The inverse of [`Others::to_u64`].
+    pub const fn from_u64(word: u64) -> Self {
+        Self {
+            now: word as u32 & Self::NOW != 0,
+            first: word as u32 & !Self::NOW,
+            count: (word >> 32) as u16,
+            wanted: (word >> 48) as u16,
+        }
+    }
+
+    /// Where a connection goes that finds room there.
+    #[inline(always)]
+    const fn first_choice(&self, offset: u32) -> u32 {
+        if self.now {
+            self.first + self.wanted as u32
+        } else {
+            offset
+        }
+    }
 }
 
 /// No backend has room.
@@ -58,37 +114,53 @@ fn has(backend: u32, most: u32) -> bool {
 /// slot that is another pool's counts as one with room: the caller looks at it.
 #[inline(always)]
 pub fn from(word: PoolWord, pool: u32, offset: u32) -> u32 {
+    from_both(word, pool, offset, 0)
+}
+
+/// The same among the slots and the others behind them (see [`Others::to_u64`]).
+#[inline(always)]
+pub fn from_both(word: PoolWord, pool: u32, offset: u32, others: u64) -> u32 {
     if most(pool) == 0 {
-        offset
+        Others::from_u64(others).first_choice(offset)
     } else {
-        search(word.to_u64(), pool, offset)
+        search(word.to_u64(), pool, offset, others)
     }
 }
 
 /// A function of the kernel's own: programs have one of it, with a stack of its own.
 #[inline(never)]
-fn search(word: u64, pool: u32, offset: u32) -> u32 {
+fn search(word: u64, pool: u32, offset: u32, others: u64) -> u32 {
     let PoolWord {
         base, count: slots, ..
     } = PoolWord::from_u64(word);
-    // The agent may have taken the bound away meanwhile.
-    let most = most(pool);
-    if most == 0 {
-        return offset;
+    let others = Others::from_u64(others);
+    let (mut one, mut other) = (
+        Side {
+            first: 0,
+            count: slots,
+            start: offset as u16,
+        },
+        Side {
+            first: others.first,
+            count: others.count,
+            start: others.wanted,
+        },
+    );
+    if others.now {
+        (one, other) = (other, one);
     }
+    let looks = (u32::from(one.count) + u32::from(other.count)).min(MOST_LOOKS);
     let mut walk = Walk {
         base,
-        count: slots.into(),
         pool,
-        offset,
-        most,
         found: NONE,
+        one,
+        other,
     };
-    let looks = u32::from(slots).min(MOST_LOOKS);
     // SAFETY: the callback is a function of this object that takes an index and this pointer, which
     // outlives the loop.
     unsafe { bpf_loop(looks, look as *mut c_void, (&raw mut walk).cast(), 0) };
-    if walk.found != NONE && walk.found != offset {
+    if walk.found != NONE && walk.found != others.first_choice(offset) {
         count(Reason::BackendSpilled);
     }
     walk.found
@@ -97,16 +169,24 @@ fn search(word: u64, pool: u32, offset: u32) -> u32 {
 /// One look: the callback of `bpf_loop` (Linux 5.17). Ends the loop with 1.
 #[inline(never)]
 extern "C" fn look(index: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: the pointer that `from` handed to `bpf_loop`, which nothing else uses before the loop
+    // SAFETY: the pointer that `search` handed to `bpf_loop`, which nothing else uses before the loop
     // has ended.
     let walk = unsafe { &mut *walk };
-    let mut at = walk.offset.wrapping_add(index);
-    if at >= walk.count {
-        at = at.wrapping_sub(walk.count);
+    let ones = u32::from(walk.one.count);
+    let (side, index) = if index < ones {
+        (walk.one, index)
+    } else {
+        (walk.other, index.wrapping_sub(ones))
+    };
+    let count = u32::from(side.count);
+    let mut at = u32::from(side.start).wrapping_add(index);
+    if at >= count {
+        at = at.wrapping_sub(count);
     }
+    let at = side.first.wrapping_add(at);
     if let Some(slot) = choose::slot(walk.base.wrapping_add(at))
         && slot.pool == walk.pool
-        && has(slot.backend, walk.most)
+        && is_full(slot.backend, walk.pool)
     {
         return 0;
     }

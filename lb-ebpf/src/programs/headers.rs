@@ -55,9 +55,10 @@ pub enum Headers {
 pub fn find(ctx: &TcContext) -> Headers {
     let skb = ctx.skb.skb;
     // SAFETY: fields of the program's own context, read one by one.
-    let (protocol, vlan, kind, ifindex, gso_size) = unsafe {
+    let (protocol, tagged, vlan, kind, ifindex, gso_size) = unsafe {
         (
             (*skb).protocol as u16,
+            (*skb).vlan_present,
             (*skb).vlan_tci & VLAN_ID,
             (*skb).pkt_type,
             (*skb).ifindex,
@@ -69,8 +70,9 @@ pub fn find(ctx: &TcContext) -> Headers {
         ETH_P_IPV6 => false,
         _ => return Headers::Other,
     };
-    // A tagged frame belongs to the VLAN device above, where it is seen again.
-    if vlan != 0 || matches!(kind, PACKET_BROADCAST..=PACKET_OTHERHOST) {
+    // A tagged frame belongs to the VLAN device above, where it is seen again: without the tag, whose
+    // number some kernels leave behind (before Linux 6.2).
+    if tagged != 0 && vlan != 0 || matches!(kind, PACKET_BROADCAST..=PACKET_OTHERHOST) {
         return Headers::Other;
     }
     let net = Net {

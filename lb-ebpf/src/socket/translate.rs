@@ -156,7 +156,8 @@ pub fn translate<F: Family>(
     let client = Client {
         affinity: AffinityKey::netns(netns),
         flow_hash,
-        client_hash: None,
+        is_placed: false,
+        client_hash: 0,
         opens: true,
     };
     let chosen = lookup::choose(frontend, &client)?;

@@ -83,14 +83,18 @@ fn a_program_that_runs_in_front_of_ours_is_found() -> Result<()> {
     };
     assert_eq!(misplaced()?, [""; 0]);
     if tc_mode()? == TcMode::Clsact {
-        // No priority is before ours there.
-        let filter = "filter add dev eth0 ingress prio 1 protocol all matchall action ok";
-        bed.netns.block(|| {
-            let added = Command::new("tc").args(filter.split(' ')).status()?;
-            ensure!(added.success(), "no filter was added");
-            Ok(())
-        })?;
-        assert_eq!(misplaced()?, [""; 0]);
+        // No priority is before ours there, and no filter of another kind has the same one.
+        for (priority, is_taken) in [(1, false), (2, true)] {
+            let filter = format!(
+                "filter add dev eth0 ingress prio {priority} protocol all matchall action ok"
+            );
+            bed.netns.block(|| {
+                let added = Command::new("tc").args(filter.split(' ')).output()?;
+                ensure!(added.status.success() == is_taken, "{filter}: {added:?}");
+                Ok(())
+            })?;
+            assert_eq!(misplaced()?, [""; 0]);
+        }
         return Ok(());
     }
     // Loaded once more it is another program, as that of other software would be.

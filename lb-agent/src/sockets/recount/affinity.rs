@@ -39,6 +39,8 @@ impl Shares {
     /// Counts, removes, and writes the shares. What programs write meanwhile is counted the next
     /// time.
     pub(super) fn recount(&mut self) -> Result<()> {
+        // Before the pools: of a Service that comes meanwhile no client's record is there yet.
+        let records = self.records.entries()?;
         let mut seconds = BTreeMap::new();
         for index in 0..self.pools.len().min(self.by_pool.len()) {
             let secs = self.pools.load(index)?.affinity_secs;
@@ -48,12 +50,7 @@ impl Shares {
                 self.by_pool.store(index, &AffinityShare::default())?;
             }
         }
-        let plan = plan(
-            self.records.entries()?,
-            &seconds,
-            monotonic(),
-            self.records.capacity(),
-        );
+        let plan = plan(records, &seconds, monotonic(), self.records.capacity());
         let removed = self.records.remove(&plan.over);
         for index in seconds.into_keys() {
             let share = AffinityShare {
