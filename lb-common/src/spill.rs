@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(feature = "user", test), derive(Debug))]
 pub struct Area {
-    /// What the preferred backends may have of all open connections, in 1/65536; 1 or more.
+    /// What the preferred backends may have of all open connections, in 1/65536; 0: all of them.
     pub share: u16,
     /// How many preferred backends there are.
     pub inside: u16,
@@ -27,9 +27,9 @@ impl Area {
     /// Words before the slots.
     pub const WORDS: u32 = 2;
 
-    /// Those words, for the pool of this index.
+    /// Those words, for the pool of this index and the generation of its word 0.
     #[must_use]
-    pub const fn words(self, pool: u32) -> [Slot; 2] {
+    pub const fn words(self, pool: u32, generation: u16) -> [Slot; 2] {
         let pool = pool | Slot::AREA;
         [
             Slot {
@@ -37,19 +37,23 @@ impl Area {
                 pool,
             },
             Slot {
-                backend: self.outside as u32,
+                backend: self.outside as u32 | (generation as u32) << 16,
                 pool,
             },
         ]
     }
 
-    /// What those words say, if they are the pool's.
+    /// What those words say, if they are the pool's, and of this generation: words that an earlier
+    /// one has left in the map are not.
     #[inline(always)]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "takes the words apart")]
-    pub const fn of(pool: u32, words: [Slot; 2]) -> Option<Self> {
+    pub const fn of(pool: u32, generation: u16, words: [Slot; 2]) -> Option<Self> {
         let mark = pool | Slot::AREA;
         if words[0].pool != mark || words[1].pool != mark {
+            return None;
+        }
+        if (words[1].backend >> 16) as u16 != generation {
             return None;
         }
         Some(Self {
@@ -71,7 +75,20 @@ impl Area {
     #[must_use]
     pub const fn is_full(self, inside: u64, outside: u64) -> bool {
         let all = inside + outside + 1;
-        all * self.share as u64 <= inside << 16
+        self.share != 0 && all * self.share as u64 <= inside << 16
+    }
+
+    /// Which other backend a client with this hash goes to; `None` if it stays. For clients that stay
+    /// where they are without a record: by their hashes alone, in the shares that counts would have.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    pub const fn of_client(self, hash: u32) -> Option<u16> {
+        if self.share == 0 || (hash as u16) < self.share {
+            None
+        } else {
+            Some(scale(hash, self.outside))
+        }
     }
 }
 
@@ -137,8 +154,9 @@ mod tests {
         #[test]
         fn words_are_read_back(share in 1u16.., inside: u16, outside: u16, pool in 1u32..1 << 20) {
             let area = Area { share, inside, outside };
-            prop_assert_eq!(Area::of(pool, area.words(pool)), Some(area));
-            prop_assert_eq!(Area::of(pool + 1, area.words(pool)), None);
+            prop_assert_eq!(Area::of(pool, 7, area.words(pool, 7)), Some(area));
+            prop_assert_eq!(Area::of(pool + 1, 7, area.words(pool, 7)), None);
+            prop_assert_eq!(Area::of(pool, 8, area.words(pool, 7)), None);
         }
 
         #[test]
@@ -171,6 +189,29 @@ mod tests {
             let bound = (connections * u64::from(percent) * inside).div_ceil(100 * all);
             prop_assert!(here <= bound && here + 2 >= bound.min(connections), "{} of {}, bound {}", here, connections, bound);
         }
+    }
+
+    #[test]
+    fn clients_by_their_hashes_have_the_same_shares() {
+        let area = Area {
+            share: share(150, 1, 4).unwrap(),
+            inside: 1,
+            outside: 3,
+        };
+        let mut seen = [0_u32; 4];
+        for n in 0..40_000 {
+            let at = area
+                .of_client(hash([n]))
+                .map_or(0, |at| 1 + usize::from(at));
+            seen[at] += 1;
+        }
+        assert!(seen[0].abs_diff(15_000) < 500, "{seen:?}");
+        assert!(
+            seen[1..].iter().all(|n| n.abs_diff(8_333) < 400),
+            "{seen:?}"
+        );
+        assert_eq!(Area { share: 0, ..area }.of_client(u32::MAX), None);
+        assert!(!Area { share: 0, ..area }.is_full(1000, 0));
     }
 
     #[test]

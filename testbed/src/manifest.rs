@@ -22,8 +22,8 @@ pub struct Service {
     /// More lines of `spec`, two spaces in.
     spec: String,
     annotations: Vec<(String, String)>,
-    /// The pod that topology hints prefer, if there are hints.
-    preferred: Option<String>,
+    /// The pods that topology hints prefer, if there are hints.
+    preferred: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -156,10 +156,11 @@ impl Service {
         self
     }
 
-    /// Every endpoint has a hint: this pod's names its own node, the others' a node that is nowhere.
+    /// Every endpoint has a hint: these pods' names their own node, the others' a node that is
+    /// nowhere.
     #[must_use]
-    pub fn preferring(mut self, pod: &str) -> Self {
-        self.preferred = Some(pod.to_owned());
+    pub fn preferring(mut self, pods: &[&str]) -> Self {
+        self.preferred = Some(pods.iter().map(|pod| (*pod).to_owned()).collect());
         self
     }
 
@@ -323,7 +324,11 @@ impl Service {
                 ),
             );
             if let Some(preferred) = &self.preferred {
-                let node = if pod == preferred { node } else { NOWHERE };
+                let node = if preferred.contains(pod) {
+                    node
+                } else {
+                    NOWHERE
+                };
                 add(
                     &mut text,
                     format_args!("  hints: {{forNodes: [{{name: {node}}}]}}\n"),

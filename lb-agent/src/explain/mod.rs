@@ -9,7 +9,7 @@ use lb_common::{Proto, frontend::scope, scheduler::Scheduler};
 pub use report::{Explanation, Front, Judged, Pool};
 
 use crate::{
-    model::{Policy, Service, ServiceType, Slice, Spill, slow_start::PARTS},
+    model::{ObjectKey, Policy, Service, ServiceType, Slice, Spill, slow_start::PARTS},
     names::record::{kinds, protocol, shown},
     plan::{
         self, FrontendKey, IpFamily, PlanConfig, TrafficPolicy,
@@ -89,7 +89,8 @@ pub fn explain(facts: Facts<'_>, programmed: Option<&dyn Programmed>) -> Explana
                 endpoints: judged
                     .map(|(c, rule)| {
                         let parts = programmed.and_then(|p| p.parts(c, pool.id.proto));
-                        judge(c, *rule, parts, place, service)
+                        let spills = rule.is_by_hints() && pool.slots.spill.is_some();
+                        judge(c, *rule, parts, spills, place, &service.key)
                     })
                     .collect(),
             }
@@ -182,15 +183,16 @@ fn judge(
     c: &Candidate<'_>,
     rule: Rule,
     parts: Option<u8>,
+    spills: bool,
     place: Place<'_>,
-    service: &Service,
+    service: &ObjectKey,
 ) -> Judged {
     let e = c.endpoint;
     let new = match parts {
         Some(parts) if rule.admits() => {
             format!("; new: slow start gives it {parts}/{PARTS} of its weight")
         }
-        _ if spills(rule, service) => "; takes what spills".to_owned(),
+        _ if spills => "; takes what spills".to_owned(),
         _ => String::new(),
     };
     let text = |name: &Option<Arc<str>>| name.as_deref().map(str::to_owned);
@@ -199,17 +201,13 @@ fn judge(
         pod: e
             .pod
             .as_ref()
-            .map(|pod| format!("{}/{pod}", service.key.namespace)),
+            .map(|pod| format!("{}/{pod}", service.namespace)),
         node: text(&e.node),
         zone: text(&e.zone),
-        eligible: rule.admits() || spills(rule, service),
+        eligible: rule.admits(),
+        spill: spills,
         rule: sentence(c, rule, place) + &new,
     }
-}
-
-/// Does an endpoint get what leaves those that hints prefer?
-fn spills(rule: Rule, service: &Service) -> bool {
-    rule.is_by_hints() && service.spill.is_some()
 }
 
 /// The rule in words.

@@ -101,6 +101,9 @@ pub struct Judged {
     pub zone: Option<String>,
     /// It gets new connections.
     pub eligible: bool,
+    /// It gets new connections that leave those endpoints. An older agent says nothing of it.
+    #[serde(default)]
+    pub spill: bool,
     /// Why.
     pub rule: String,
 }
@@ -119,7 +122,14 @@ impl Pool {
                 "unreachable: policy Local, and no endpoint that could serve runs on this node".to_owned()
             }
             (0, None) => "refused at once: no endpoint is ready".to_owned(),
-            (n, None) => format!("one of {n} of {} endpoints, chosen by {}", self.endpoints.len(), self.scheduler),
+            (n, None) => {
+                let (all, scheduler) = (self.endpoints.len(), &self.scheduler);
+                let spill = match self.endpoints.iter().filter(|e| e.spill).count() {
+                    0 => String::new(),
+                    others => format!("; what spills, one of {others} others"),
+                };
+                format!("one of {n} of {all} endpoints, chosen by {scheduler}{spill}")
+            }
         }
     }
 }

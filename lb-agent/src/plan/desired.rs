@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     PlanError,
     no_local::NoLocal,
-    slots::{self, Slots, Spill},
+    slots::{self, Bounded, Slots, Spill},
 };
 use crate::model::slow_start::PARTS;
 
@@ -133,6 +133,19 @@ impl Pool {
         }
     }
 
+    /// Members that topology hints do not prefer are eligible only where connections may leave for
+    /// them.
+    pub fn forget_outside(&mut self) {
+        if self.slots.spill.is_none() {
+            for member in &mut self.members {
+                if member.flags.has(MemberFlags::OUTSIDE) {
+                    let without = MemberFlags::ELIGIBLE.with(MemberFlags::OUTSIDE, true);
+                    member.flags = member.flags.without(without);
+                }
+            }
+        }
+    }
+
     /// Gives its eligible members slots, as its scheduler and their weights ask.
     pub fn set_slots(&mut self) {
         let scheduler = Scheduler::from_number(self.scheduler).unwrap_or_default();
@@ -143,7 +156,11 @@ impl Pool {
         if self.refused.is_none()
             && let Some(percent) = self.spill
         {
-            self.slots.spill = Spill::new(percent, scheduler, &self.members);
+            let bounded = match self.max_connections {
+                0 => Bounded::No,
+                _ => Bounded::Yes,
+            };
+            self.slots.spill = Spill::new(percent, bounded, scheduler, &self.members);
         }
         self.flags &= !(flags::WEIGHTED | flags::SPILLS);
         if !self.slots.weights.is_empty() {

@@ -233,8 +233,7 @@ impl Part<'_> {
             let own = &config.machine.own;
             let spills = service.spill.is_some();
             let members = endpoints::members(&candidates, &chosen, policy, port.proto, spills, own);
-            let eligible = members.iter().map(|m| m.flags.has(MemberFlags::ELIGIBLE));
-            let count = eligible.filter(|e| *e).count();
+            let count = chosen.eligible.iter().filter(|e| **e).count();
             let refused = (count > usize::from(u16::MAX)).then(|| PlanError::TooMany {
                 port: Arc::clone(&port.name),
                 count,
@@ -292,6 +291,7 @@ impl Part<'_> {
                 refused,
             };
             pool.set_slots();
+            pool.forget_outside();
             let index = plan.pools.len();
             plan.pools.push(pool);
             let ours = frontends.iter().filter(|f| f.policy == policy);

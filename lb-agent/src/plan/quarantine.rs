@@ -32,6 +32,7 @@ pub fn apply(pool: &mut Pool, quarantined: &[SocketAddr]) {
             member.flags = member
                 .flags
                 .without(MemberFlags::ELIGIBLE)
+                .without(MemberFlags::OUTSIDE)
                 .with(MemberFlags::QUARANTINED, true);
             (left, any) = (left - 1, true);
         }

@@ -109,6 +109,8 @@ pub fn dump(maps: &Maps) -> Result<String, MapError> {
     Ok(out)
 }
 
+/// The flags of a member that has a slot.
+const SLOT: u32 = member::ELIGIBLE | member::SERVING;
 /// The flags of a member that gets what leaves those that topology hints prefer.
 const SPILLS_TO: u32 = member::ELIGIBLE | member::SERVING | member::OUTSIDE;
 
@@ -179,7 +181,7 @@ impl Reader<'_> {
                 let _ = write!(out, " in {times} slots");
             }
             let flags = value.map(|value| value & !member::weight_bits(u16::MAX));
-            if flags != Some(member::ELIGIBLE | member::SERVING) {
+            if !matches!(flags, Some(SLOT | SPILLS_TO)) {
                 let _ = write!(out, " (member {flags:?})");
             }
             out.push('\n');

@@ -19,7 +19,8 @@ use super::{
     affinity::{remember, remembered},
     backend::backend,
     least::least,
-    room, spill,
+    room::{self, Others},
+    spill,
     test_delay::test_delay,
 };
 use crate::{
@@ -151,12 +152,27 @@ pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refus
     {
         return Ok(known);
     }
-    let (scheduler, number) = if affinity_secs != 0 && client.is_placed {
-        (Scheduler::Random.number(), client.client_hash)
+    let placed = if affinity_secs != 0 && client.is_placed {
+        spill::by_hash(client.client_hash)
+    } else {
+        0
+    };
+    // SAFETY: an element of an array map; one aligned u16, read once.
+    let spills = unsafe { (*pool).flags } & flags::SPILLS != 0;
+    let others = if spills && client.opens {
+        spill::others(word(pool).to_u64(), frontend.pool, placed)
+    } else {
+        0
+    };
+    let (scheduler, number) = if placed != 0 {
+        (Scheduler::Random.number(), placed as u32)
+    } else if Others::from_u64(others).now {
+        // A turn is for who stays.
+        (Scheduler::Random.number(), 0)
     } else {
         (scheduler, number(frontend.pool, scheduler, client))
     };
-    let chosen = pick(pool, frontend, scheduler, number, client.opens)?;
+    let chosen = pick(pool, frontend, scheduler, number, client.opens, others)?;
     if affinity_secs != 0 && !client.is_placed {
         remember(frontend.pool, client, chosen.id);
     }
@@ -172,6 +188,7 @@ fn pick(
     scheduler: u8,
     number: u32,
     opens: bool,
+    others: u64,
 ) -> Result<Chosen, Refusal> {
     let mut retried = false;
     loop {
@@ -187,13 +204,12 @@ fn pick(
         }
         let mut offset = place(w, frontend.pool, scheduler, number, retried);
         if opens {
-            // SAFETY: an element of an array map; one aligned u16, read once.
-            let spills = unsafe { (*pool).flags } & flags::SPILLS != 0;
-            offset = if spills && !retried {
-                spill::from(w, frontend.pool, offset, number)
-            } else {
-                room::from(w, frontend.pool, offset)
-            };
+            // The second time any backend will do: the verifier would read it all twice.
+            let others = if retried { 0 } else { others };
+            offset = room::from(w, frontend.pool, offset, others);
+            if spill::has_left(others, offset) && offset != room::NONE {
+                count(Reason::TopologySpilled);
+            }
             if offset == room::NONE {
                 return Err(Refusal::Full);
             }

@@ -23,6 +23,14 @@ struct Side {
     start: u16,
 }
 
+impl Side {
+    /// How many of them are looked at.
+    #[inline(always)]
+    fn looks(&self) -> u32 {
+        u32::from(self.count).min(MOST_LOOKS)
+    }
+}
+
 /// What each look needs. Only the last one changes anything here: what stands on the stack is told
 /// apart by the verifier, turn by turn.
 #[repr(C)]
@@ -110,16 +118,11 @@ fn has(backend: u32, most: u32) -> bool {
     open(sockets, flows) >= u64::from(most)
 }
 
-/// The offset of the first slot whose backend has room, from this one on and round, or [`NONE`]. A
-/// slot that is another pool's counts as one with room: the caller looks at it.
+/// The offset of the first slot whose backend has room, from this one on and round, or [`NONE`];
+/// among the slots and the others behind them (see [`Others::to_u64`]). A slot that is another pool's
+/// counts as one with room: the caller looks at it.
 #[inline(always)]
-pub fn from(word: PoolWord, pool: u32, offset: u32) -> u32 {
-    from_both(word, pool, offset, 0)
-}
-
-/// The same among the slots and the others behind them (see [`Others::to_u64`]).
-#[inline(always)]
-pub fn from_both(word: PoolWord, pool: u32, offset: u32, others: u64) -> u32 {
+pub fn from(word: PoolWord, pool: u32, offset: u32, others: u64) -> u32 {
     if most(pool) == 0 {
         Others::from_u64(others).first_choice(offset)
     } else {
@@ -149,7 +152,7 @@ fn search(word: u64, pool: u32, offset: u32, others: u64) -> u32 {
     if others.now {
         (one, other) = (other, one);
     }
-    let looks = (u32::from(one.count) + u32::from(other.count)).min(MOST_LOOKS);
+    let looks = one.looks() + other.looks();
     let mut walk = Walk {
         base,
         pool,
@@ -172,7 +175,7 @@ extern "C" fn look(index: u32, walk: *mut Walk) -> i64 {
     // SAFETY: the pointer that `search` handed to `bpf_loop`, which nothing else uses before the loop
     // has ended.
     let walk = unsafe { &mut *walk };
-    let ones = u32::from(walk.one.count);
+    let ones = walk.one.looks();
     let (side, index) = if index < ones {
         (walk.one, index)
     } else {

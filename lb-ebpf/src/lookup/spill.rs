@@ -3,44 +3,25 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::bpf_loop;
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use lb_common::{
-    Reason,
     load::open,
     pool::{PoolWord, flags},
     spill::{Area, estimate, looks, place},
 };
 
-use super::{
-    choose,
-    least::counts,
-    room::{self, Others},
-};
-use crate::{
-    count::count,
-    scratch::{self, Tally},
-};
+use super::{choose, least::counts, room::Others};
+use crate::scratch::{self, Tally};
 
-/// The offset of the slot for a new connection whose scheduler wants `offset`: that one, or the next
-/// with room, or one of the backends that are not preferred; [`room::NONE`] if all are full. The
-/// caller looks whether the slot is still the pool's.
-#[inline(always)]
-pub fn from(word: PoolWord, pool: u32, offset: u32, random: u32) -> u32 {
-    let others = others(word.to_u64(), pool, random);
-    let found = room::from_both(word, pool, offset, others);
-    if found != room::NONE && found >= Others::from_u64(others).first && others != 0 {
-        count(Reason::TopologySpilled);
-    }
-    found
-}
-
-/// Who else there is, and whether the preferred ones have their share; 0 if there is nobody.
+/// Who else there is, who is wanted, and whether the next connection is theirs (see
+/// [`Others::to_u64`]); 0 if there is nobody. `placed` is the hash of a client that stays where it is
+/// by its hash ([`by_hash`]), or 0.
 ///
 /// A function of the kernel's own: programs have one of it, with a stack of its own. What the looks
 /// need and find is in a map: what stands on the stack is told apart by the verifier, turn by turn,
 /// and a tally never looks the same twice.
 #[inline(never)]
-fn others(word: u64, pool: u32, random: u32) -> u64 {
+pub fn others(word: u64, pool: u32, placed: u64) -> u64 {
     let word = PoolWord::from_u64(word);
     let Some(tally) = scratch::tally() else {
         return 0;
@@ -49,6 +30,18 @@ fn others(word: u64, pool: u32, random: u32) -> u64 {
         return 0;
     };
     let inside = behind + Area::WORDS;
+    let mut others = Others {
+        now: false,
+        first: inside + u32::from(area.inside),
+        count: area.outside,
+        wanted: 0,
+    };
+    if placed != 0 {
+        let away = area.of_client(placed as u32);
+        others.now = away.is_some();
+        others.wanted = away.unwrap_or(0);
+        return others.to_u64();
+    }
     // SAFETY: any bits are a valid tally, and nobody trusts them.
     unsafe {
         tally.write(Tally {
@@ -56,7 +49,8 @@ fn others(word: u64, pool: u32, random: u32) -> u64 {
             there: 0,
             base: word.base.wrapping_add(inside),
             pool,
-            random,
+            // SAFETY: a helper without arguments.
+            random: bpf_get_prandom_u32(),
             area,
             least: 0,
             fewest: u32::MAX,
@@ -77,13 +71,20 @@ fn others(word: u64, pool: u32, random: u32) -> u64 {
     } = unsafe { &*tally };
     let here = estimate(area.inside, *here);
     let there = estimate(area.outside, *there);
-    let others = Others {
-        now: area.outside != 0 && area.is_full(here, there),
-        first: inside + u32::from(area.inside),
-        count: area.outside,
-        wanted: if *least < area.outside { *least } else { 0 },
-    };
+    others.now = area.outside != 0 && area.is_full(here, there);
+    others.wanted = if *least < area.outside { *least } else { 0 };
     others.to_u64()
+}
+
+/// For [`others`]: a client goes by its hash.
+pub const fn by_hash(hash: u32) -> u64 {
+    1 << 32 | hash as u64
+}
+
+/// A connection goes to one of the others.
+#[inline(always)]
+pub fn has_left(others: u64, offset: u32) -> bool {
+    others != 0 && offset >= Others::from_u64(others).first
 }
 
 /// What stands behind the slots, and where.
@@ -97,7 +98,7 @@ fn area(word: PoolWord, pool: u32) -> Option<(u32, Area)> {
     };
     let at = word.base.wrapping_add(behind);
     let words = [choose::slot(at)?, choose::slot(at.wrapping_add(1))?];
-    Some((behind, Area::of(pool, words)?))
+    Some((behind, Area::of(pool, word.generation, words)?))
 }
 
 /// One look: the callback of `bpf_loop` (Linux 5.17).

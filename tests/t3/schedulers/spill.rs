@@ -8,17 +8,19 @@ use lb_common::scheduler::Scheduler;
 use testbed::{
     agent::{self, CHANGE, Start},
     agent_output,
+    lan::Offloads,
     manifest::Service,
     matrix::{Hook, families},
+    node::PodNetwork,
     one_node::{self, OneNode, PORT, TARGET, WEB},
     poll,
     probe::{Kind, Sock},
-    two_nodes::LOCAL,
+    two_nodes::{LOCAL, TwoNodes},
 };
 
 use super::{
     beds::{self, Turn, nothing_is_open},
-    spread::{Connect, service, vip},
+    spread::{Connect, node_port, service, vip},
 };
 
 const REASON: &str = "topology_spilled";
@@ -27,7 +29,7 @@ const CONNECTIONS: usize = 24;
 
 fn spilling(scheduler: Scheduler, pod: &str) -> Service {
     service(scheduler)
-        .preferring(pod)
+        .preferring(&[pod])
         .annotate("lb-agent.io/spill", "150%")
 }
 
@@ -109,7 +111,7 @@ fn bed(of: Scheduler, service: impl Fn(Scheduler) -> Service) -> Result<OneNode>
 fn without_the_annotation_and_with_affinity_all_stay() -> Result<()> {
     let of = Scheduler::Random;
     for with in [
-        |of| service(of).preferring(WEB[0]),
+        |of| service(of).preferring(&WEB[..1]),
         |of| of_one_node(of).spec("sessionAffinity: ClientIP"),
     ] {
         let bed = bed(of, with)?;
@@ -123,20 +125,73 @@ fn without_the_annotation_and_with_affinity_all_stay() -> Result<()> {
 }
 
 #[test]
+fn turns_are_for_those_that_stay() -> Result<()> {
+    let of = Scheduler::RoundRobin;
+    // One of two leaves, and two of four are preferred: each has as many as every other one.
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, Hook::Tc.start())?;
+    let service = service(of)
+        .preferring(&LOCAL)
+        .annotate("lb-agent.io/spill", "100%")
+        .node_port(PORT, TARGET, node_port(of));
+    bed.apply(&service.pods_of(&[&bed.near, &bed.far]))?;
+    for family in families() {
+        let to = bed.near.addr().at(family, node_port(of));
+        poll::until(CHANGE, &format!("{to} answers"), || {
+            Ok(bed.client.ask(Kind::Tcp, to).ok())
+        })?;
+        nothing_is_open(&bed.near)?;
+        let (_held, open) = open(CONNECTIONS, &|| bed.client.connect(Kind::Tcp, to))?;
+        ensure!(
+            open.len() == 4 && open.values().all(|n| *n == CONNECTIONS / 4),
+            "{open:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_outside_with_affinity_does_not_part() -> Result<()> {
+    let bed = TwoNodes::new(PodNetwork::Routed, Offloads::LastHop, Hook::Tc.start())?;
+    for of in [Scheduler::Random, Scheduler::LeastConnections] {
+        let service = of_two_nodes(of)
+            .spec("sessionAffinity: ClientIP")
+            .node_port(PORT, TARGET, node_port(of));
+        bed.apply(&service.pods_of(&[&bed.near, &bed.far]))?;
+        for family in families() {
+            let to = bed.near.addr().at(family, node_port(of));
+            poll::until(CHANGE, &format!("{to} answers"), || {
+                Ok(bed.client.ask(Kind::Tcp, to).ok())
+            })?;
+            let (_held, open) = open(CONNECTIONS, &|| bed.client.connect(Kind::Tcp, to))?;
+            ensure!(open.len() == 1, "{open:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn who_is_full_is_left_before_anybody_is_refused() -> Result<()> {
     let of = Scheduler::RoundRobin;
-    // Two each: one more than the preferred one may have for the others' sake.
-    let most = 2;
-    let bed = bed(of, |of| {
-        of_one_node(of).annotate("lb-agent.io/max-connections", &most.to_string())
-    })?;
-    for family in families() {
-        nothing_is_open(&bed.node)?;
-        let connect = || bed.client().connect(Kind::Tcp, vip(of).at(family, PORT));
-        let (_held, open) = open(most * WEB.len(), &connect)?;
-        ensure!(open.values().all(|n| *n == most), "{open:?}");
-        let refused = connect();
-        ensure!(refused.is_err(), "all are full");
+    // With the second, nothing would leave for the others' sake.
+    for percent in ["150%", "400%"] {
+        let most = 2;
+        let bed = bed(of, |of| {
+            service(of)
+                .preferring(&WEB[..1])
+                .annotate("lb-agent.io/spill", percent)
+                .annotate("lb-agent.io/max-connections", &most.to_string())
+        })?;
+        for family in families() {
+            nothing_is_open(&bed.node)?;
+            let connect = || bed.client().connect(Kind::Tcp, vip(of).at(family, PORT));
+            let (_held, open) = open(most * WEB.len(), &connect)?;
+            ensure!(
+                open.len() == WEB.len() && open.values().all(|n| *n == most),
+                "{open:?}"
+            );
+            let refused = connect();
+            ensure!(refused.is_err(), "all are full");
+        }
     }
     Ok(())
 }

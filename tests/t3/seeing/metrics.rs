@@ -74,6 +74,28 @@ fn each_service_port_counts_and_never_falls() -> Result<()> {
         0.0
     ));
 
+    let active = "lb_agent_service_active_connections";
+    let active = format!(
+        "{active}{{namespace=\"default\",service=\"web\",port=\"{web}\",protocol=\"TCP\"}}"
+    );
+    let held = [
+        bed.client()
+            .connect(Kind::Tcp, WEB_VIP.at(Family::V4, PORT))?,
+        outside.connect(Kind::Tcp, bed.node.addr().at(Family::V4, NODE_PORT))?,
+    ];
+    held[1].ask("hello")?;
+    poll::until_true(CHANGE, "one socket and one flow are open", || {
+        Ok(near(metric(&bed.node, &active)?, 2.0))
+    })?;
+    // Three pods, two families, two protocols.
+    let ready = "lb_agent_backends{zone=\"\",state=\"ready\"}";
+    ensure!(
+        near(metric(&bed.node, ready)?, 12.0),
+        "{}",
+        metrics(&bed.node)?
+    );
+    drop(held);
+
     // A policy that changes gives the Service other pools; what was counted stays.
     let local = one_node::web(&bed.node).spec("externalTrafficPolicy: Local");
     bed.apply(&local)?;
@@ -82,7 +104,7 @@ fn each_service_port_counts_and_never_falls() -> Result<()> {
         Ok(tcp_port(&bed, "third").is_ok())
     })?;
     let after = metric(&bed.node, &counter("connections", "web", &web))?;
-    ensure!(near(after, 7.0), "{after}");
+    ensure!(near(after, 9.0), "{after}");
 
     // Its pools go on, and another agent's sums begin.
     bed.agent.take().context("it was started")?.stop()?;

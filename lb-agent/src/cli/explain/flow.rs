@@ -142,12 +142,17 @@ fn one(f: &Frontend, dir: &BpfDir, from: IpAddr, text: &mut String) -> Result<()
         let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
         let _ = writeln!(
             text,
-            "    {}:{} {} {} {}",
+            "    {}:{} {} {} {}{}",
             b.address,
             b.port,
             name(&b.place.pod),
             name(&b.place.node),
-            name(&b.place.zone)
+            name(&b.place.zone),
+            if b.state == "spill" {
+                " if it spills"
+            } else {
+                ""
+            }
         );
     }
     Ok(())

@@ -69,7 +69,7 @@ fn places(pool: &Pool, index: u32, slots: &[Slot]) -> Places {
             };
     let word = |at: u32| slots.get(at as usize).copied().unwrap_or(Slot::FREE);
     let at = weights.end;
-    let area = match Area::of(index, [word(at), word(at + 1)]) {
+    let area = match Area::of(index, pool.generation, [word(at), word(at + 1)]) {
         Some(area) if pool.flags & flags::SPILLS != 0 => area.len(),
         _ => 0,
     };

@@ -1,11 +1,11 @@
 //! How what Service ports have counted is written down: names, meanings, labels.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use lb_common::{Proto, tcp::limit_us};
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet},
-    metrics::{MetricType, counter::ConstCounter},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
 
@@ -82,6 +82,15 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, sums: &[Sum]) -> fmt::
         }
     }
     let mut family = encoder.encode_descriptor(
+        "service_active_connections",
+        "Connections open now to the backends of a Service port, of sockets and flows of this node",
+        None,
+        MetricType::Gauge,
+    )?;
+    for sum in sums {
+        gauge(sum.active).encode(family.encode_family(&labels(sum))?)?;
+    }
+    let mut family = encoder.encode_descriptor(
         "service_rtt",
         "Round trip times of handshakes of this node's sockets, by Service port that had any",
         Some(&Unit::Seconds),
@@ -101,6 +110,28 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, sums: &[Sum]) -> fmt::
             .encode_histogram::<NoLabelSet>(seconds, sum.total.tcp.handshakes(), &buckets, None)?;
     }
     Ok(())
+}
+
+/// How many backends there are, by zone and state.
+pub(super) fn encode_backends(
+    encoder: &mut DescriptorEncoder<'_>,
+    sums: &BTreeMap<(&str, &'static str), i64>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "backends",
+        "Backends of Services, each once, by the zone of their node and by what they get: ready, spill, terminating, quarantined, draining",
+        None,
+        MetricType::Gauge,
+    )?;
+    for ((zone, state), count) in sums {
+        let labels = [("zone", *zone), ("state", *state)];
+        ConstGauge::new(*count).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge(n: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 fn has(ports: Ports, sum: &Sum) -> bool {

@@ -2,6 +2,7 @@
 //! never falls while the agent runs: what a pool has counted stays counted when the pool goes. It
 //! begins at 0 with the agent, since nobody knows then what pools that are gone had counted.
 
+mod backends;
 mod families;
 mod sums;
 
@@ -10,6 +11,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use backends::Open;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -90,19 +92,30 @@ impl ServiceCounters {
 
     /// The sums now, and how many ports were left out.
     fn sums(&self) -> Result<(Vec<Sum>, usize), MapError> {
-        self.sums_of(|pools| self.read(pools))
+        let open = Open::read(&self.dir)?;
+        self.sums_of(|pools| self.read(pools), |backend| open.to(backend))
     }
 
-    /// `read` reads what pools have counted. The event loop waits for the lock of the Services, so it
-    /// is not held meanwhile.
+    /// `read` reads what pools have counted, `open` the open connections of a backend. The event loop
+    /// waits for the lock of the Services, so it is not held while pools are read, which takes a system
+    /// call each.
     fn sums_of(
         &self,
         read: impl FnOnce(&[u32]) -> Result<Counted, MapError>,
+        open: impl Fn(u32) -> u64,
     ) -> Result<(Vec<Sum>, usize), MapError> {
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         let (generation, pools) = self.services().pools(self.most);
         let counted = read(&pools)?;
-        Ok(self.services().add(self.most, generation, &counted))
+        Ok(self.services().add(self.most, generation, &counted, open))
+    }
+
+    /// How many backends there are, by zone and state.
+    fn backends(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let services = self.services();
+        let ports = services.ports.values().flatten();
+        let sums = backends::by_zone(ports.map(|port| &port.backends));
+        families::encode_backends(encoder, &sums)
     }
 
     fn services(&self) -> MutexGuard<'_, Services> {
@@ -120,6 +133,7 @@ impl Collector for ServiceCounters {
             }
         };
         families::encode(&mut encoder, &sums)?;
+        self.backends(&mut encoder)?;
         let cut = ConstGauge::new(i64::try_from(cut).unwrap_or(i64::MAX));
         cut.encode(encoder.encode_descriptor(
             "service_ports_without_metrics",

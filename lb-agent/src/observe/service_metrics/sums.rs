@@ -7,6 +7,7 @@ use std::{
 
 use lb_common::{Proto, stats::PoolStats};
 
+use super::backends::{self, Backends};
 use crate::{
     maps::{table::MapError, tcp::TcpCounts},
     model::ObjectKey,
@@ -34,6 +35,8 @@ pub(super) struct Sum {
     pub(super) port: Arc<str>,
     pub(super) protocol: Proto,
     pub(super) total: Counts,
+    /// Connections that are open now to its backends.
+    pub(super) active: u64,
 }
 
 /// A Service port.
@@ -42,6 +45,8 @@ pub(super) struct Port {
     pub(super) name: Arc<str>,
     pub(super) protocol: Proto,
     pub(super) pools: Vec<Pool>,
+    /// Of all its pools, each once.
+    pub(super) backends: Backends,
     /// What was counted until the last scrape.
     pub(super) total: Counts,
 }
@@ -98,12 +103,14 @@ impl Services {
         (self.generation, pools.collect())
     }
 
-    /// Adds what was read of the pools of a generation. The sums, and how many ports were left out.
+    /// Adds what was read of the pools of a generation; `open` knows the open connections of a
+    /// backend. The sums, and how many ports were left out.
     pub(super) fn add(
         &mut self,
         most: usize,
         generation: u64,
         counted: &Counted,
+        open: impl Fn(u32) -> u64,
     ) -> (Vec<Sum>, usize) {
         let (mut sums, mut number) = (Vec::new(), 0_usize);
         for (service, ports) in &mut self.ports {
@@ -123,6 +130,7 @@ impl Services {
                     port: Arc::clone(&port.name),
                     protocol: port.protocol,
                     total: port.total,
+                    active: port.backends.keys().map(|backend| open(*backend)).sum(),
                 });
             }
         }
@@ -133,6 +141,7 @@ impl Services {
 /// The ports of a Service with their pools, of both families and policies.
 pub(super) fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
     let mut all: Vec<Port> = Vec::new();
+    let zones = backends::zones(engine, key);
     for (id, index) in engine.pools(key) {
         let (name, protocol) = (Arc::clone(&id.port), id.proto);
         let pool = Pool {
@@ -140,18 +149,21 @@ pub(super) fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
             counted: Counts::default(),
             since: 0,
         };
-        match all
-            .iter_mut()
-            .find(|p| p.name == name && p.protocol == protocol)
-        {
-            Some(port) => port.pools.push(pool),
-            None => all.push(Port {
+        let known = all
+            .iter()
+            .position(|p| p.name == name && p.protocol == protocol);
+        let at = known.unwrap_or_else(|| {
+            all.push(Port {
                 name,
                 protocol,
-                pools: vec![pool],
+                pools: Vec::new(),
+                backends: Backends::new(),
                 total: Counts::default(),
-            }),
-        }
+            });
+            all.len() - 1
+        });
+        all[at].pools.push(pool);
+        backends::add(&mut all[at].backends, engine, *index, &zones);
     }
     all
 }

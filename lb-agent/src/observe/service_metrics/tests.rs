@@ -9,6 +9,7 @@ use std::{
 use lb_common::{Proto, stats::PoolStats};
 
 use super::{
+    backends::{Backend, Backends, State, by_zone},
     sums::{Counts, Pool, Port, added, carried},
     *,
 };
@@ -28,6 +29,17 @@ fn counts(connections: u64) -> Counts {
     }
 }
 
+fn backends(ids: &[u32]) -> Backends {
+    let one = |id: &u32| {
+        let backend = Backend {
+            zone: Some("red".into()),
+            state: State::Ready,
+        };
+        (*id, backend)
+    };
+    ids.iter().map(one).collect()
+}
+
 fn port(pools: &[(u32, u64)], total: u64) -> Port {
     Port {
         name: "http".into(),
@@ -40,6 +52,7 @@ fn port(pools: &[(u32, u64)], total: u64) -> Port {
                 since: 0,
             })
             .collect(),
+        backends: backends(&[7]),
         total: counts(total),
     }
 }
@@ -79,7 +92,7 @@ fn scrapes_at_once_count_nothing_twice() {
             Ok(pools.iter().map(|pool| (*pool, counts(now))).collect())
         };
         for _ in 0..10 {
-            counters.sums_of(read).unwrap();
+            counters.sums_of(read, |_| 0).unwrap();
         }
     };
     thread::scope(|threads| {
@@ -88,7 +101,7 @@ fn scrapes_at_once_count_nothing_twice() {
         }
     });
     let read = |_: &[u32]| Ok(HashMap::new());
-    let (sums, _) = counters.sums_of(read).unwrap();
+    let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(sums[0].total, counts(kernel.load(SeqCst)));
 }
 
@@ -108,12 +121,12 @@ fn pools_of_a_former_agent_begin_at_zero() {
         services.replace(&web, vec![port(&[(1, 0)], 0)]);
         services.begin(10, read).unwrap();
     }
-    let (sums, _) = counters.sums_of(read).unwrap();
+    let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     let totals = |sums: &[Sum]| [sums[0].total, sums[1].total];
     // One of this agent's own has counted since it was made.
     assert_eq!(totals(&sums), [counts(3), counts(0)]);
     let read = |_: &[u32]| Ok(HashMap::from([(1, counts(1001)), (2, counts(3))]));
-    let (sums, _) = counters.sums_of(read).unwrap();
+    let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(&sums), [counts(3), counts(1)]);
 }
 
@@ -133,9 +146,31 @@ fn what_was_read_of_a_former_owner_is_not_the_next_ones() {
         let all = sums.iter().map(|sum| sum.total.stats.connections);
         all.collect()
     };
-    let (sums, _) = counters.sums_of(read).unwrap();
+    let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(sums), [0, 0]);
     let read = |_: &[u32]| Ok(HashMap::from([(1, counts(3)), (2, counts(4))]));
-    let (sums, _) = counters.sums_of(read).unwrap();
+    let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(sums), [3, 4]);
+}
+
+#[test]
+fn a_backend_of_two_ports_counts_for_both_and_once_in_its_zone() {
+    let counters = of_one_port(1);
+    let db = ObjectKey::new("shop", "db");
+    let mut other = port(&[(2, 0)], 0);
+    other.backends = backends(&[7, 8]);
+    other
+        .backends
+        .entry(7)
+        .and_modify(|b| b.state = State::Draining);
+    other.backends.entry(8).and_modify(|b| b.zone = None);
+    counters.services().replace(&db, vec![other]);
+    let read = |_: &[u32]| Ok(HashMap::new());
+    let (sums, _) = counters.sums_of(read, u64::from).unwrap();
+    let active: Vec<u64> = sums.iter().map(|sum| sum.active).collect();
+    assert_eq!(active, [15, 7]);
+    let services = counters.services();
+    let all = services.ports.values().flatten().map(|port| &port.backends);
+    let sums: Vec<_> = by_zone(all).into_iter().collect();
+    assert_eq!(sums, [(("", "ready"), 1), (("red", "ready"), 1)]);
 }

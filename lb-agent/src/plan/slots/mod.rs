@@ -6,7 +6,7 @@ mod spill;
 mod weighted;
 
 use lb_common::scheduler::Scheduler;
-pub use spill::Spill;
+pub use spill::{Bounded, Spill};
 
 use super::desired::{Member, MemberFlags};
 use crate::model::slow_start::PARTS;

@@ -8,7 +8,7 @@ use super::{Member, preferred};
 /// Whom connections may leave, for whom, and from when on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spill {
-    /// What the preferred ones may have of all open connections, in 1/65536.
+    /// What the preferred ones may have of all open connections, in 1/65536; 0: all of them.
     pub share: u16,
     /// The preferred ones: indices into the pool's members, each once.
     pub inside: Box<[u32]>,
@@ -16,12 +16,26 @@ pub struct Spill {
     pub outside: Box<[u32]>,
 }
 
+/// May a backend have so many connections that it gets no more?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bounded {
+    /// Yes: see `lb-agent.io/max-connections`.
+    Yes,
+    /// No.
+    No,
+}
+
 impl Spill {
     /// `None` where nothing would ever leave: there is nobody else, or the preferred ones have no
-    /// more than so much of the average even with all connections. Where the scheduler goes by
-    /// weights, the average does.
+    /// more than so much of the average even with all connections, and they are never full (`bounded`
+    /// says that they may be). Where the scheduler goes by weights, the average does.
     #[must_use]
-    pub fn new(percent: u16, scheduler: Scheduler, members: &[Member]) -> Option<Self> {
+    pub fn new(
+        percent: u16,
+        bounded: Bounded,
+        scheduler: Scheduler,
+        members: &[Member],
+    ) -> Option<Self> {
         let sides = preferred(members);
         let [ours, others] = sides.each_ref().map(|side| -> u64 {
             let weights = side.iter().map(|(_, member)| {
@@ -33,12 +47,17 @@ impl Spill {
             });
             weights.sum()
         });
-        if others == 0 {
+        let most = usize::from(u16::MAX);
+        if others == 0 || sides.iter().any(|side| side.len() > most) {
             return None;
         }
+        let share = match (spill::share(percent, ours, ours + others), bounded) {
+            (None, Bounded::No) => return None,
+            (share, _) => share.unwrap_or(0),
+        };
         let [inside, outside] = sides.map(|side| side.into_iter().map(|(at, _)| at).collect());
         Some(Self {
-            share: spill::share(percent, ours, ours + others)?,
+            share,
             inside,
             outside,
         })
@@ -66,7 +85,8 @@ mod tests {
     }
 
     fn share(percent: u16, scheduler: Scheduler, all: &[(u16, bool)]) -> Option<u16> {
-        Spill::new(percent, scheduler, &members(all)).map(|spill| spill.share)
+        let spill = Spill::new(percent, Bounded::No, scheduler, &members(all));
+        spill.map(|spill| spill.share)
     }
 
     #[test]
@@ -87,9 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn who_may_be_full_has_others_whatever_the_share() {
+        let all = members(&[(100, true), (100, false)]);
+        let spill = |bounded| Spill::new(400, bounded, Scheduler::Random, &all);
+        assert_eq!(spill(Bounded::No), None);
+        assert_eq!(spill(Bounded::Yes).map(|spill| spill.share), Some(0));
+    }
+
+    #[test]
     fn who_is_preferred_has_slots_and_the_others_stand_behind() {
         let all = members(&[(100, false), (100, true), (100, false)]);
-        let spill = Spill::new(100, Scheduler::RoundRobin, &all).unwrap();
+        let spill = Spill::new(100, Bounded::No, Scheduler::RoundRobin, &all).unwrap();
         assert_eq!((&*spill.inside, &*spill.outside), (&[1][..], &[0, 2][..]));
         let slots = super::super::slots(Scheduler::RoundRobin, &all, 1000);
         assert_eq!(&*slots.members, [1]);
@@ -98,7 +126,7 @@ mod tests {
     #[test]
     fn if_none_is_left_that_is_preferred_the_others_are() {
         let all = members(&[(100, false), (100, false)]);
-        assert_eq!(Spill::new(100, Scheduler::Random, &all), None);
+        assert_eq!(Spill::new(100, Bounded::No, Scheduler::Random, &all), None);
         let slots = super::super::slots(Scheduler::Random, &all, 1000);
         assert_eq!(&*slots.members, [0, 1]);
     }

@@ -49,10 +49,13 @@ pub(super) fn slots(mirror: &Mirror, maps: &mut Maps, place: &Place, audit: &mut
     let mut room = u32::try_from(place.page).unwrap_or(u32::MAX);
     while index < mirror.capacity()[Table::Pools] {
         let pool = mirror.pool(index);
-        let pool = pool.and_then(|pool| Some((pool.range()?.base, pool.slots())));
+        let pool = pool.and_then(|pool| Some((pool.range()?.base, pool)));
         for (at, desired) in pool
             .into_iter()
-            .flat_map(|(base, slots)| (base..).zip(slots.elements(index)))
+            .flat_map(|(base, pool)| {
+                let generation = pool.entry().generation;
+                (base..).zip(pool.slots().elements(index, generation))
+            })
             .skip(done as usize)
         {
             if room == 0 {

@@ -11,8 +11,11 @@ use lb_common::{
 use super::{Engine, Planned};
 use crate::{
     model::{Cluster, ObjectKey, Service},
-    plan::{FrontendKey, PlanConfig, PoolId, no_local::NoLocal},
-    sync::report::{HealthCheck, Snapshot},
+    plan::{FrontendKey, MemberFlags, PlanConfig, PoolId, no_local::NoLocal},
+    sync::{
+        mirror::PoolState,
+        report::{HealthCheck, Snapshot},
+    },
 };
 
 /// Which health checks to compute anew.
@@ -174,6 +177,15 @@ impl Engine {
     #[must_use]
     pub fn pools(&self, service: &ObjectKey) -> &[(PoolId, u32)] {
         self.planned.get(service).map_or(&[], |p| &p.pools)
+    }
+
+    /// The backends of a pool, with their addresses and what they are to it.
+    pub fn members(&self, index: u32) -> impl Iterator<Item = (u32, IpAddr, MemberFlags)> {
+        let members = self.mirror.pool(index).map(PoolState::members);
+        members.into_iter().flatten().filter_map(|(id, flags)| {
+            let key = self.mirror.backends().key(*id)?;
+            Some((*id, key.addr.into(), *flags))
+        })
     }
 
     /// The frontends in the maps that lead to this Service, each with the pool that it leads to.

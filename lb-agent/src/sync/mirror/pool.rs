@@ -37,7 +37,7 @@ pub(crate) struct SpillContent {
 }
 
 impl SpillContent {
-    fn elements(&self, index: u32) -> impl Iterator<Item = Slot> {
+    fn elements(&self, index: u32, generation: u16) -> impl Iterator<Item = Slot> {
         let count = |ids: &[u32]| u16::try_from(ids.len()).unwrap_or(u16::MAX);
         let area = Area {
             share: self.share,
@@ -49,13 +49,14 @@ impl SpillContent {
             backend,
             pool: index,
         });
-        area.words(index).into_iter().chain(slots)
+        area.words(index, generation).into_iter().chain(slots)
     }
 }
 
 impl SlotContent {
-    /// Slots and what stands behind them, as the map holds them for the pool of this index.
-    pub(crate) fn elements(&self, index: u32) -> impl Iterator<Item = Slot> {
+    /// Slots and what stands behind them, as the map holds them for the pool of this index and the
+    /// generation of its word 0.
+    pub(crate) fn elements(&self, index: u32, generation: u16) -> impl Iterator<Item = Slot> {
         let ids = self.ids.iter().map(move |&backend| Slot {
             backend,
             pool: index,
@@ -64,7 +65,7 @@ impl SlotContent {
         let weights = weights.map(move |weight| Slot::weight(index, *weight));
         let spill = self.spill.iter();
         ids.chain(weights)
-            .chain(spill.flat_map(move |spill| spill.elements(index)))
+            .chain(spill.flat_map(move |spill| spill.elements(index, generation)))
     }
 }
 

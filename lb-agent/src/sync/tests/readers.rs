@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     frontend::{self, FrontendValue},
-    pool::flags,
+    pool::PoolWord,
     slot::Slot,
     spill::Area,
 };
@@ -38,7 +38,7 @@ struct Reader {
 #[derive(Clone, Copy)]
 enum Step {
     Word,
-    Slot { base: u32, count: u16 },
+    Slot(PoolWord),
     Backend { id: u32 },
     Done,
 }
@@ -110,14 +110,15 @@ impl<E: Expect> Readers<E> {
                 assert!(svc.id == index, "{:?} leads nowhere", reader.front);
                 match svc.count {
                     0 => Step::Done,
-                    count => Step::Slot {
+                    count => Step::Slot(PoolWord {
                         base: svc.base,
                         count,
-                    },
+                        generation: svc.generation,
+                    }),
                 }
             }
-            Step::Slot { base, count } => {
-                let at = place(world, index, base, count, random);
+            Step::Slot(word) => {
+                let at = place(world, index, word, random);
                 let Slot {
                     backend,
                     pool: service,
@@ -157,25 +158,27 @@ impl<E: Expect> Readers<E> {
     }
 }
 
-/// One of the slots, or one of those behind them that connections may leave for.
-fn place(world: &World, index: u32, base: u32, count: u16, random: usize) -> u32 {
+/// One of the slots, or one of those behind them that connections may leave for. (The flags may be
+/// older or newer than word 0: what stands there decides.)
+fn place(world: &World, index: u32, word: PoolWord, random: usize) -> u32 {
+    let PoolWord {
+        base,
+        count,
+        generation,
+    } = word;
     let slots = u32::from(count);
-    let flags = world.pools[index as usize].flags;
-    let behind = if flags & flags::WEIGHTED == 0 {
-        base + slots
-    } else {
-        base + 2 * slots
+    let load = |at: u32| world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
+    // With weights before it, or without.
+    let behind = base + if random & 1 == 0 { slots } else { 2 * slots };
+    let area = Area::of(index, generation, [load(behind), load(behind + 1)]);
+    let (from, count) = match area.filter(|area| random & 2 == 0 && area.outside > 0) {
+        Some(area) => (
+            behind + Area::WORDS + u32::from(area.inside),
+            u32::from(area.outside),
+        ),
+        None => (base, slots),
     };
-    let word = |at: u32| world.slots.get(at as usize).copied().unwrap_or(Slot::FREE);
-    let area = Area::of(index, [word(behind), word(behind + 1)]);
-    let (from, count) = match area.filter(|area| random % 2 == 0 && area.outside > 0) {
-        Some(area) if flags & flags::SPILLS != 0 => {
-            let outside = behind + Area::WORDS + u32::from(area.inside);
-            (outside, u32::from(area.outside))
-        }
-        _ => (base, slots),
-    };
-    from + u32::try_from(random / 2).unwrap() % count
+    from + u32::try_from(random / 4).unwrap() % count
 }
 
 /// A set of services that may stand behind each frontend.

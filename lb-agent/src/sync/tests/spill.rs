@@ -45,7 +45,11 @@ fn found(rig: &Rig) -> (u16, Option<Area>) {
         2
     };
     let at = (pool.base + each * u32::from(pool.count)) as usize;
-    let area = Area::of(*index, [world.slots[at], world.slots[at + 1]]);
+    let area = Area::of(
+        *index,
+        pool.generation,
+        [world.slots[at], world.slots[at + 1]],
+    );
     let spills = pool.flags & flags::SPILLS != 0;
     assert_eq!(area.is_some(), spills, "the flag goes with the words");
     (pool.count, area)

@@ -85,7 +85,8 @@ fn switch(
         return Ok(());
     };
     let count = u16::try_from(slots.ids.len()).unwrap_or(u16::MAX);
-    let elements: Vec<Slot> = slots.elements(index).collect();
+    let generation = entry.generation.wrapping_add(1);
+    let elements: Vec<Slot> = slots.elements(index, generation).collect();
     let range = match u32::try_from(elements.len()).unwrap_or(u32::MAX) {
         0 => None,
         n => Some(take_slots(n, mirror, maps, report)?),
@@ -95,7 +96,7 @@ fn switch(
         report.writes[Table::Slots] += elements.len() as u64;
         entry.base = base;
         entry.count = count;
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = generation;
         maps.pools.store(index, &entry)
     });
     if let Err(error) = written {

@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::model::{MaxAge, Scheduler};
+use crate::model::{MaxAge, Scheduler, Spill};
 
 fn read(yaml: &str) -> api::Service {
     serde_saphyr::from_str(yaml).unwrap()
@@ -224,6 +224,26 @@ fn max_connections_are_read_and_bad_ones_told() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_spill_is_read_and_bad_ones_told() {
+    let with = |value: &str| {
+        service(&read(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/spill: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+        )))
+        .unwrap()
+    };
+    let good = with("150%");
+    assert_eq!(good.spill.map(Spill::percent), Some(150));
+    assert!(good.problems.is_empty(), "{:?}", good.problems);
+    let bad = with("150");
+    assert_eq!(bad.spill, None);
+    let said = &bad.problems[0];
+    assert!(
+        said.contains("lb-agent.io/spill") && said.contains("from 100% to 10000%"),
+        "{said}"
+    );
 }
 
 #[test]
