@@ -65,7 +65,7 @@ impl Area {
 
     /// All of its words.
     #[must_use]
-    pub const fn len(self) -> u32 {
+    pub const fn size(self) -> u32 {
         Self::WORDS + self.inside as u32 + self.outside as u32
     }
 

@@ -44,7 +44,7 @@ impl Class {
     }
 
     /// What its Service is annotated with.
-    fn annotation(self) -> Option<String> {
+    pub(super) fn annotation(self) -> Option<String> {
         match self {
             Self::Scheduler(name) | Self::Many(name) => {
                 Some(format!("lb-agent.io/scheduler: {name}"))

@@ -195,9 +195,14 @@ fn led(
     let others = members
         .iter()
         .filter(|(id, f)| f & (value::SERVING | value::KEPT) != 0 && !eligible.contains(id))
-        .map(|(id, f)| match f & outside == outside {
-            true => (*id, Eligibility::Outside),
-            false => (*id, Eligibility::Draining),
+        .map(|(id, f)| {
+            let takes = f & outside == outside;
+            let eligibility = if takes {
+                Eligibility::Outside
+            } else {
+                Eligibility::Draining
+            };
+            (*id, eligibility)
         });
     let mut backends = Vec::new();
     for (id, eligibility) in eligible

@@ -70,7 +70,7 @@ fn places(pool: &Pool, index: u32, slots: &[Slot]) -> Places {
     let word = |at: u32| slots.get(at as usize).copied().unwrap_or(Slot::FREE);
     let at = weights.end;
     let area = match Area::of(index, pool.generation, [word(at), word(at + 1)]) {
-        Some(area) if pool.flags & flags::SPILLS != 0 => area.len(),
+        Some(area) if pool.flags & flags::SPILLS != 0 => area.size(),
         _ => 0,
     };
     Places {

@@ -163,11 +163,11 @@ fn content(
     if entry.flags & flags::SPILLS != 0 && fits(total + Area::WORDS) {
         let head = load(maps, entry.base + total, Area::WORDS)?;
         let head = <[Slot; 2]>::try_from(head).unwrap_or([Slot::FREE; 2]);
-        area = Area::of(index, entry.generation, head).filter(|area| fits(total + area.len()));
+        area = Area::of(index, entry.generation, head).filter(|area| fits(total + area.size()));
     }
     let behind = total + Area::WORDS;
     if let Some(area) = area {
-        total += area.len();
+        total += area.size();
         let slots = u32::from(area.inside) + u32::from(area.outside);
         words.extend(load(maps, entry.base + behind, slots)?);
     }
