@@ -137,7 +137,10 @@ fn the_agent_is_not_ready_while_what_was_detached_cannot_be_attached() -> Result
         let (status, body) = agent::http(&bed.node, HEALTH, "/readyz")?;
         Ok(status == 503 && body.contains("\"missingPrograms\":1"))
     })?;
-    ensure!(agent_output::metric(&bed.node, "lb_agent_attach_problems")? > 0.5);
+    // Set a moment later than the answer of the server.
+    poll::until_true(CHANGE, "the problem is counted", || {
+        Ok(agent_output::metric(&bed.node, "lb_agent_attach_problems")? > 0.5)
+    })?;
     let binary = agent::binary()?.display().to_string();
     let dir = bed.node.bpf_dir().display().to_string();
     let check = bed
