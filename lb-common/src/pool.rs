@@ -85,6 +85,18 @@ impl PoolWord {
     }
 }
 
+/// How many words a pool's slots take, with the weights behind them if its flags say so: what else
+/// belongs to it begins there.
+#[inline(always)]
+#[must_use]
+pub const fn slots_and_weights(count: u16, flags: u16) -> u32 {
+    if flags & flags::WEIGHTED == 0 {
+        count as u32
+    } else {
+        2 * count as u32
+    }
+}
+
 /// Bits of [`Pool::flags`].
 pub mod flags {
     /// At least one endpoint exists somewhere, though perhaps none of them is eligible here.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use lb_common::fragment::{Fragment, FragmentKey, lifetime_ns};
 
 use crate::{
-    flow, lookup,
+    flow, lookup, lru,
     maps::FRAGMENTS,
     packet::{Net, Packet, fragment},
     scratch,
@@ -60,7 +60,7 @@ pub fn read(skb: *mut __sk_buff, net: Net, before: u32) -> Read {
             to_stack: 0,
         };
         // A full LRU evicts; a failure loses the later fragments, which are counted.
-        let _ = FRAGMENTS.insert(&key, &first, u64::from(BPF_ANY));
+        let _ = lru::insert(&FRAGMENTS, &key, &first, BPF_ANY);
     }
     Read::Packet
 }

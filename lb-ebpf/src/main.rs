@@ -15,6 +15,7 @@ mod fragment;
 mod handshake;
 mod hash;
 mod lookup;
+mod lru;
 mod maps;
 mod mark;
 mod oversized;

@@ -83,6 +83,8 @@ pub struct PortSearch {
     pub short_from: u32,
     /// 1: the client's own port is tried first.
     pub own_port: u32,
+    /// 1: the packet opens a connection (see `Packet::is_syn`).
+    pub opens: u32,
     /// See `flow::snat_port`.
     pub state: u32,
 }
@@ -121,6 +123,8 @@ pub struct Tally {
     pub pool: u32,
     /// Where the looks begin, so that backends that are alike take turns.
     pub random: u32,
+    /// The offset of the first other one.
+    pub first: u32,
     pub area: Area,
     /// The other one with the fewest connections, and how many.
     pub least: u16,

@@ -13,7 +13,7 @@ use lb_common::{
 use super::{
     PlanError,
     no_local::NoLocal,
-    slots::{self, Bounded, Slots, Spill},
+    slots::{self, Slots, Spill},
 };
 use crate::model::slow_start::PARTS;
 
@@ -133,19 +133,6 @@ impl Pool {
         }
     }
 
-    /// Members that topology hints do not prefer are eligible only where connections may leave for
-    /// them.
-    pub fn forget_outside(&mut self) {
-        if self.slots.spill.is_none() {
-            for member in &mut self.members {
-                if member.flags.has(MemberFlags::OUTSIDE) {
-                    let without = MemberFlags::ELIGIBLE.with(MemberFlags::OUTSIDE, true);
-                    member.flags = member.flags.without(without);
-                }
-            }
-        }
-    }
-
     /// Gives its eligible members slots, as its scheduler and their weights ask.
     pub fn set_slots(&mut self) {
         let scheduler = Scheduler::from_number(self.scheduler).unwrap_or_default();
@@ -156,18 +143,33 @@ impl Pool {
         if self.refused.is_none()
             && let Some(percent) = self.spill
         {
-            let bounded = match self.max_connections {
-                0 => Bounded::No,
-                _ => Bounded::Yes,
-            };
-            self.slots.spill = Spill::new(percent, bounded, scheduler, &self.members);
+            self.slots.spill = Spill::new(percent, self.max_connections, scheduler, &self.members);
         }
+        self.forget_outside();
         self.flags &= !(flags::WEIGHTED | flags::SPILLS);
         if !self.slots.weights.is_empty() {
             self.flags |= flags::WEIGHTED;
         }
         if self.slots.spill.is_some() {
             self.flags |= flags::SPILLS;
+        }
+    }
+
+    /// Members that topology hints do not prefer are eligible only where they have slots or get what
+    /// leaves.
+    fn forget_outside(&mut self) {
+        let has_slots = self.slots.members.first().is_some_and(|at| {
+            let member = self.members.get(*at as usize);
+            member.is_some_and(|member| member.flags.has(MemberFlags::OUTSIDE))
+        });
+        if has_slots || self.slots.spill.is_some() {
+            return;
+        }
+        for member in &mut self.members {
+            if member.flags.has(MemberFlags::OUTSIDE) {
+                let eligible = MemberFlags::ELIGIBLE.with(MemberFlags::OUTSIDE, true);
+                member.flags = member.flags.without(eligible);
+            }
         }
     }
 }

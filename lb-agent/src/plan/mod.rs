@@ -291,7 +291,6 @@ impl Part<'_> {
                 refused,
             };
             pool.set_slots();
-            pool.forget_outside();
             let index = plan.pools.len();
             plan.pools.push(pool);
             let ours = frontends.iter().filter(|f| f.policy == policy);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     count::count,
     flow::{
-        self, FlowTable, foreign,
+        self, FlowTable, Standing, foreign,
         snat_port::{self, FirstPort},
     },
     hash, lookup,
@@ -101,7 +101,7 @@ fn open(p: &Packet, s: &mut Scratch, flow_flags: u8) -> Opened {
             return Opened::Beside;
         }
     };
-    if s.reverse.state(p.proto).is_over() || flow::is_past(&s.reverse, p.proto, now) {
+    if Standing::of(&s.reverse, p.proto).is_over || flow::is_past(&s.reverse, p.proto, now) {
         if taken.table.remove(&s.reverse_key) {
             flow::ended(&s.reverse, p.proto);
         }

@@ -13,7 +13,7 @@ use lb_common::{
 use super::{Action, Side, send};
 use crate::{
     bucket,
-    flow::{self, Entry},
+    flow::{self, Entry, Standing},
     handshake,
     lookup::{self, Frontend},
     packet::{self, Packet},
@@ -79,7 +79,7 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
     // UDP moves on when its backend stops serving; TCP and SCTP keep it, but open nothing there.
     let moves = !p.connects() || p.is_syn();
     let is_over = flow::is_past(reverse.peek(), p.proto, now)
-        || (p.is_syn() && reverse.peek().state(p.proto).is_over());
+        || (p.is_syn() && Standing::of(reverse.peek(), p.proto).is_over);
     // Sent again, since nobody has answered the first one; of a watched pool.
     let is_repeated = p.is_syn()
         && reverse.peek().server & seen::PACKET == 0

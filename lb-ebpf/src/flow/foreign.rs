@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::BPF_ANY;
 use lb_common::flow::{FlowKey, is_foreign_past, units};
 
-use crate::{config, maps::FOREIGN};
+use crate::{config, lru, maps::FOREIGN};
 
 /// Has a connection that is none of ours this reply tuple?
 #[inline(always)]
@@ -41,7 +41,7 @@ pub fn owns_still(key: &FlowKey, now: u64) -> bool {
 #[inline(always)]
 pub fn learn(key: &FlowKey, now: u64) {
     // A full LRU evicts; a failure means that a flow may take this tuple.
-    let _ = FOREIGN.insert(key, units(now), u64::from(BPF_ANY));
+    let _ = lru::insert(&FOREIGN, key, &units(now), BPF_ANY);
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ mod table;
 mod tally;
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use lb_common::flow::{Flow, FlowKey, flags};
+use lb_common::flow::{Flow, FlowKey, State, connects, flags};
 
 pub use entry::{Entry, find, find_established, read};
 pub use reverse::{forget, promote, unverify, verified_reverse};
@@ -77,5 +77,43 @@ pub fn is_masqueraded(flow: &Flow) -> bool {
 /// Is this reply entry nobody's by now?
 #[inline(always)]
 pub fn is_past(flow: &Flow, proto: u8, now: u64) -> bool {
-    flow.is_past(proto, &config::timeouts(), now)
+    // Most entries are asked while packets flow.
+    let age = flow.age(now);
+    age != 0 && age > Standing::of(flow, proto).keep
+}
+
+/// What the state of a reply entry means for others who want its tuple.
+#[derive(Clone, Copy)]
+pub struct Standing {
+    /// After how many units without a packet it is nobody's.
+    pub keep: u32,
+    /// The same where ports are short.
+    pub keep_when_short: u32,
+    /// A SYN on its tuple opens another connection.
+    pub is_over: bool,
+}
+
+impl Standing {
+    const OVER: u64 = 1 << 63;
+
+    #[inline(always)]
+    pub fn of(flow: &Flow, proto: u8) -> Self {
+        let word = standing(flow.client.into(), flow.server.into(), proto.into());
+        Self {
+            keep: word as u32,
+            keep_when_short: ((word & !Self::OVER) >> 32) as u32,
+            is_over: word & Self::OVER != 0,
+        }
+    }
+}
+
+/// [`Standing`], of what both sides have done. Exported, so that the verifier tells states apart
+/// once, whatever asks.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn standing(client: u32, server: u32, proto: u32) -> u64 {
+    let state = State::of(client as u8, server as u8, connects(proto as u8));
+    let timeouts = config::timeouts();
+    let over = if state.is_over() { Standing::OVER } else { 0 };
+    u64::from(state.keep(&timeouts)) | u64::from(state.keep_when_short(&timeouts)) << 32 | over
 }

@@ -3,7 +3,7 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 
-use crate::{config, maps::SNAT_PEERS, packet::Packet, scratch::Scratch};
+use crate::{config, lru, maps::SNAT_PEERS, packet::Packet, scratch::Scratch};
 
 /// The value of a backend with ports to spare: no time.
 const ENOUGH: u32 = 1;
@@ -25,7 +25,7 @@ pub fn is_exhausted(s: &mut Scratch, now: u64) -> bool {
     if found.is_none() {
         // A full LRU evicts; a failure means that a late packet of this backend may reach the
         // stack.
-        let _ = SNAT_PEERS.insert(&s.reverse_key, ENOUGH, u64::from(BPF_ANY));
+        let _ = lru::insert(&SNAT_PEERS, &s.reverse_key, &ENOUGH, BPF_ANY);
     }
     s.reverse_key.dport = port;
     matches!(found, Some(at) if tick(now).wrapping_sub(at) < 8)
@@ -36,7 +36,7 @@ pub fn is_exhausted(s: &mut Scratch, now: u64) -> bool {
 pub fn exhausted(s: &mut Scratch, now: u64) {
     let port = s.reverse_key.dport;
     s.reverse_key.dport = 0;
-    let _ = SNAT_PEERS.insert(&s.reverse_key, tick(now), u64::from(BPF_ANY));
+    let _ = lru::insert(&SNAT_PEERS, &s.reverse_key, &tick(now), BPF_ANY);
     s.reverse_key.dport = port;
 }
 

@@ -9,7 +9,9 @@ use aya_ebpf::{
 };
 use lb_common::{Reason, flow::PortRanges};
 
-use super::{FlowTable, find, find_established, foreign, reverse::fill_reverse, snat_peer, tally};
+use super::{
+    FlowTable, Standing, find, find_established, foreign, reverse::fill_reverse, snat_peer, tally,
+};
 use crate::{
     atomic, config,
     count::count,
@@ -56,6 +58,7 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32, now: u64)
         hash,
         short_from,
         own_port: u32::from(first == FirstPort::Own),
+        opens: u32::from(p.is_syn()),
         state: TRYING,
     };
     let mut context: *mut Scratch = s;
@@ -68,6 +71,9 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32, now: u64)
     s.flow.generation = s.reverse.generation;
     if s.search.state == REGAINED {
         count(Reason::FlowRechosen);
+        if let Some(found) = find(&s.reverse_key) {
+            found.client_sent(p, now);
+        }
     }
     if s.search.state == CLAIMED {
         tally::opened(&s.reverse, p.proto);
@@ -96,7 +102,7 @@ extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
     s.reverse_key.dport = if index == 0 && s.search.own_port != 0 {
         s.reverse.dport
     } else {
-        candidate(&s.search, index)
+        candidate_port(s.search.hash, index) as u16
     };
     match occupant(s, index) {
         Occupant::Other => return 0,
@@ -129,26 +135,27 @@ extern "C" fn try_port(index: u32, context: *mut *mut Scratch) -> i64 {
 }
 
 /// The port of this try. Until the agent has written `lb_ports`, one of the range that is ours
-/// anyway.
-#[inline(always)]
-fn candidate(search: &PortSearch, index: u32) -> u16 {
+/// anyway. Exported, so that the verifier reads it once, whatever leads to it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn candidate_port(hash: u32, index: u32) -> u32 {
     // An odd step, so that flows whose first ports collide part ways.
-    let step = (search.hash >> 16 | 1).wrapping_mul(index);
-    let number = search.hash.wrapping_add(step);
+    let step = (hash >> 16 | 1).wrapping_mul(index);
+    let number = hash.wrapping_add(step);
     if let Some(ports) = PORTS.get_ptr(0) {
         // SAFETY: an element of an array map; any bits are a valid value. While the agent writes
         // it, a port of the ranges before and after may be mixed, and each is checked by `occupant`.
         let ports: &PortRanges = unsafe { &*ports };
         if ports.total != 0 {
-            return ports.nth(number % ports.total);
+            return ports.nth(number % ports.total).into();
         }
     }
     let (min, max) = (config::snat_port_min(), config::snat_port_max());
     let range = (max & 0xffff).wrapping_sub(min & 0xffff).wrapping_add(1) & 0x1_ffff;
     if range == 0 {
-        return min as u16;
+        return min;
     }
-    (min + number % range) as u16
+    min + number % range
 }
 
 /// Inserts the forward entry in `s.flow`, after its reverse entry was claimed.
@@ -171,7 +178,8 @@ enum Occupant {
 }
 
 /// Looks at `s.reverse_key`. An entry of the same client and VIP is our own, whose forward entry
-/// was lost; one that is nobody's by now, or gives way since ports are short, is removed.
+/// was lost; one that is nobody's by now (also of ours: the answer would not find it), or gives way
+/// since ports are short, is removed.
 #[inline(always)]
 fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
     let Some(old) = find(&s.reverse_key) else {
@@ -183,24 +191,24 @@ fn occupant(s: &mut Scratch, attempt: u32) -> Occupant {
     }
     // What is read is verified by the generation below.
     let f = old.peek();
-    if f.dport == s.reverse.dport
+    let is_ours = f.dport == s.reverse.dport
         && f.sport == s.reverse.sport
         && f.pool == s.reverse.pool
         && same(&f.dst, &s.reverse.dst)
-        && same(&f.src, &s.reverse.src)
-    {
-        s.reverse.generation = generation;
-        return Occupant::Us;
-    }
+        && same(&f.src, &s.reverse.src);
     let gone = tally::Counted::of(f);
-    let state = f.state(s.reverse_key.proto);
-    let timeouts = config::timeouts();
-    let keep = if attempt < s.search.short_from {
-        state.keep(&timeouts)
+    let standing = Standing::of(f, s.reverse_key.proto);
+    let keep = if is_ours || attempt < s.search.short_from {
+        standing.keep
     } else {
-        state.keep_when_short(&timeouts)
+        standing.keep_when_short
     };
-    if f.age(s.search.now) <= keep {
+    let is_over = is_ours && s.search.opens != 0 && standing.is_over;
+    if f.age(s.search.now) <= keep && !is_over {
+        if is_ours {
+            s.reverse.generation = generation;
+            return Occupant::Us;
+        }
         return Occupant::Other;
     }
     // SAFETY: an aligned u32 of a map element that lives while the program runs. Only the one that

@@ -2,7 +2,10 @@
 
 use lb_common::flow::{Flow, FlowKey};
 
-use crate::maps::{FLOWS, NEWFLOWS};
+use crate::{
+    lru,
+    maps::{FLOWS, NEWFLOWS},
+};
 
 /// Which of the two maps an entry is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +39,8 @@ impl FlowTable {
     #[inline(always)]
     pub fn insert(self, key: &FlowKey, flow: &Flow, how: u32) -> Result<(), i32> {
         match self {
-            Self::New => NEWFLOWS.insert(key, flow, u64::from(how)),
-            Self::Established => FLOWS.insert(key, flow, u64::from(how)),
+            Self::New => lru::insert(&NEWFLOWS, key, flow, how),
+            Self::Established => lru::insert(&FLOWS, key, flow, how),
         }
     }
 

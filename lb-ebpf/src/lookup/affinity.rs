@@ -1,6 +1,6 @@
 //! The backend that a client had before.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
 use lb_common::{
     Addr, Reason,
     affinity::{Affinity, AffinityKey},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     atomic, config,
     count::count,
+    lru,
     maps::{AFFINITY, AFFINITY_SHARES},
 };
 
@@ -105,5 +106,5 @@ fn write(key: &AffinityKey, id: u32) {
         pad: 0,
     };
     // A full LRU evicts; a failure means only that the next connection chooses anew.
-    let _ = AFFINITY.insert(key, &value, 0);
+    let _ = lru::insert(&AFFINITY, key, &value, BPF_ANY);
 }

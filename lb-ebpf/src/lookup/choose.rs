@@ -18,7 +18,7 @@ use lb_common::{
 use super::{
     affinity::{remember, remembered},
     backend::backend,
-    least::least,
+    least::search_least,
     room::{self, Others},
     spill,
     test_delay::test_delay,
@@ -158,19 +158,22 @@ pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refus
         0
     };
     // SAFETY: an element of an array map; one aligned u16, read once.
-    let spills = unsafe { (*pool).flags } & flags::SPILLS != 0;
-    let others = if spills && client.opens {
-        spill::others(word(pool).to_u64(), frontend.pool, placed)
+    let flags = unsafe { (*pool).flags };
+    let others = if flags & flags::SPILLS != 0 && client.opens {
+        spill::spill_others(word(pool).to_u64(), frontend.pool, flags.into(), placed)
     } else {
         0
     };
-    let (scheduler, number) = if placed != 0 {
-        (Scheduler::Random.number(), placed as u32)
-    } else if Others::from_u64(others).now {
-        // A turn is for who stays.
-        (Scheduler::Random.number(), 0)
+    // A turn is for who stays.
+    let scheduler = if placed != 0 || Others::from_u64(others).now {
+        Scheduler::Random.number()
     } else {
-        (scheduler, number(frontend.pool, scheduler, client))
+        scheduler
+    };
+    let number = if placed == 0 {
+        number(frontend.pool, scheduler, client)
+    } else {
+        placed as u32
     };
     let chosen = pick(pool, frontend, scheduler, number, client.opens, others)?;
     if affinity_secs != 0 && !client.is_placed {
@@ -258,7 +261,7 @@ fn number(pool: u32, scheduler: u8, client: &Client) -> u32 {
 fn place(word: PoolWord, pool: u32, scheduler: u8, number: u32, retried: bool) -> u32 {
     // The second time any backend will do: the verifier would read the search twice.
     if matches!(select::needs(scheduler), Need::Load) && !retried {
-        least(word.base, word.count, pool, scheduler, number)
+        search_least(word.base, word.count.into(), pool, scheduler.into(), number)
     } else {
         select::offset(scheduler, word.count, number).into()
     }

@@ -67,7 +67,8 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
 /// places: its keys cost the caller no stack. What it finds is one register.
 #[inline(always)]
 pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
-    match ask(addr, port, proto, scope) {
+    let at = u32::from(port) | u32::from(proto) << 16 | u32::from(scope) << 24;
+    match ask_frontend(addr, at) {
         ASKED_NONE => Frontend::None,
         ASKED_UNKNOWN_PORT => Frontend::UnknownPort,
         found => Frontend::Service(FrontendValue {
@@ -107,12 +108,19 @@ pub fn from_inside(p: &Packet, outer: &FrontendValue) -> Option<FrontendValue> {
     }
 }
 
-/// Answers of `ask` that no pool and its flags make: flags have few bits.
+/// Answers of `ask_frontend` that no pool and its flags make: flags have few bits.
 const ASKED_NONE: u64 = u64::MAX;
 const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
 
+/// Exported, so that the verifier reads it once, whatever asks. For it the address may be null.
 #[inline(never)]
-fn ask(addr: &Addr, port: u16, proto: u8, scope: u8) -> u64 {
+#[unsafe(no_mangle)]
+extern "C" fn ask_frontend(addr: *const Addr, at: u32) -> u64 {
+    // SAFETY: a reference of the caller's, which outlives the call.
+    let Some(addr) = (unsafe { addr.as_ref() }) else {
+        return ASKED_NONE;
+    };
+    let (port, proto, scope) = (at as u16, (at >> 16) as u8, (at >> 24) as u8);
     // Without the delay of a test, whose call would make the longest chain of stacks too long.
     match find(addr, port, proto, scope, || ()) {
         Frontend::None => ASKED_NONE,

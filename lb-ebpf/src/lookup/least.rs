@@ -30,9 +30,18 @@ struct Walk {
 
 /// The offset of the slot whose backend has the least load, less than `count` unless that is 0.
 ///
-/// A function of the kernel's own: programs have one of it, with a stack of its own.
+/// A function of the kernel's own: programs have one of it, with a stack of its own. Exported, so
+/// that the verifier reads it once, whatever leads to it.
 #[inline(never)]
-pub fn least(base: u32, count: u16, pool: u32, scheduler: u8, random: u32) -> u32 {
+#[unsafe(no_mangle)]
+pub extern "C" fn search_least(
+    base: u32,
+    count: u32,
+    pool: u32,
+    scheduler: u32,
+    random: u32,
+) -> u32 {
+    let (count, scheduler) = (count as u16, scheduler as u8);
     let weighted = choose::flags(pool) & flags::WEIGHTED != 0;
     let Some(room) = scratch::search() else {
         return 0;
@@ -58,7 +67,7 @@ pub fn least(base: u32, count: u16, pool: u32, scheduler: u8, random: u32) -> u3
 /// One look: the callback of `bpf_loop` (Linux 5.17).
 #[inline(never)]
 extern "C" fn look(index: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: the pointer that `least` handed to `bpf_loop`, which nothing else uses before the
+    // SAFETY: the pointer that `search_least` handed to `bpf_loop`, which nothing else uses before the
     // loop has ended, and the search in this CPU's room.
     let (walk, search) = unsafe { (&*walk, &mut *(*walk).search) };
     let place = search.place(index);

@@ -126,13 +126,15 @@ pub fn from(word: PoolWord, pool: u32, offset: u32, others: u64) -> u32 {
     if most(pool) == 0 {
         Others::from_u64(others).first_choice(offset)
     } else {
-        search(word.to_u64(), pool, offset, others)
+        search_room(word.to_u64(), pool, offset, others)
     }
 }
 
-/// A function of the kernel's own: programs have one of it, with a stack of its own.
+/// A function of the kernel's own: programs have one of it, with a stack of its own. Exported, so
+/// that the verifier reads it once, whatever leads to it.
 #[inline(never)]
-fn search(word: u64, pool: u32, offset: u32, others: u64) -> u32 {
+#[unsafe(no_mangle)]
+extern "C" fn search_room(word: u64, pool: u32, offset: u32, others: u64) -> u32 {
     let PoolWord {
         base, count: slots, ..
     } = PoolWord::from_u64(word);
@@ -172,7 +174,7 @@ fn search(word: u64, pool: u32, offset: u32, others: u64) -> u32 {
 /// One look: the callback of `bpf_loop` (Linux 5.17). Ends the loop with 1.
 #[inline(never)]
 extern "C" fn look(index: u32, walk: *mut Walk) -> i64 {
-    // SAFETY: the pointer that `search` handed to `bpf_loop`, which nothing else uses before the loop
+    // SAFETY: the pointer that `search_room` handed to `bpf_loop`, which nothing else uses before the loop
     // has ended.
     let walk = unsafe { &mut *walk };
     let ones = walk.one.looks();

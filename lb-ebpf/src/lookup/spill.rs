@@ -6,7 +6,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use lb_common::{
     load::open,
-    pool::{PoolWord, flags},
+    pool::{PoolWord, slots_and_weights},
     spill::{Area, estimate, looks, place},
 };
 
@@ -17,31 +17,33 @@ use crate::scratch::{self, Tally};
 /// [`Others::to_u64`]); 0 if there is nobody. `placed` is the hash of a client that stays where it is
 /// by its hash ([`by_hash`]), or 0.
 ///
-/// A function of the kernel's own: programs have one of it, with a stack of its own. What the looks
-/// need and find is in a map: what stands on the stack is told apart by the verifier, turn by turn,
-/// and a tally never looks the same twice.
+/// A function of the kernel's own: programs have one of it, with a stack of its own. Exported, so
+/// that the verifier reads it once, whatever leads to it. What the looks need and find is in a map:
+/// what stands on the stack is told apart by the verifier, turn by turn, and a tally never looks the
+/// same twice.
 #[inline(never)]
-pub fn others(word: u64, pool: u32, placed: u64) -> u64 {
+#[unsafe(no_mangle)]
+pub extern "C" fn spill_others(word: u64, pool: u32, flags: u32, placed: u64) -> u64 {
     let word = PoolWord::from_u64(word);
-    let Some(tally) = scratch::tally() else {
-        return 0;
-    };
-    let Some((behind, area)) = area(word, pool) else {
+    let behind = slots_and_weights(word.count, flags as u16);
+    let Some(area) = area(word, pool, behind) else {
         return 0;
     };
     let inside = behind + Area::WORDS;
-    let mut others = Others {
-        now: false,
-        first: inside + u32::from(area.inside),
-        count: area.outside,
-        wanted: 0,
-    };
+    let first = inside + u32::from(area.inside);
     if placed != 0 {
         let away = area.of_client(placed as u32);
-        others.now = away.is_some();
-        others.wanted = away.unwrap_or(0);
-        return others.to_u64();
+        return Others {
+            now: away.is_some(),
+            first,
+            count: area.outside,
+            wanted: away.unwrap_or(0),
+        }
+        .to_u64();
     }
+    let Some(tally) = scratch::tally() else {
+        return 0;
+    };
     // SAFETY: any bits are a valid tally, and nobody trusts them.
     unsafe {
         tally.write(Tally {
@@ -49,12 +51,14 @@ pub fn others(word: u64, pool: u32, placed: u64) -> u64 {
             there: 0,
             base: word.base.wrapping_add(inside),
             pool,
-            // SAFETY: a helper without arguments.
-            random: bpf_get_prandom_u32(),
+            random: 0,
+            first,
             area,
             least: 0,
             fewest: u32::MAX,
         });
+        // Afterwards, for what is needed beyond a call takes stack.
+        (*tally).random = bpf_get_prandom_u32();
     }
     let all = looks(area.inside) + looks(area.outside);
     let mut walk = tally;
@@ -65,18 +69,23 @@ pub fn others(word: u64, pool: u32, placed: u64) -> u64 {
     let Tally {
         here,
         there,
+        first,
         area,
         least,
         ..
     } = unsafe { &*tally };
     let here = estimate(area.inside, *here);
     let there = estimate(area.outside, *there);
-    others.now = area.outside != 0 && area.is_full(here, there);
-    others.wanted = if *least < area.outside { *least } else { 0 };
-    others.to_u64()
+    Others {
+        now: area.outside != 0 && area.is_full(here, there),
+        first: *first,
+        count: area.outside,
+        wanted: if *least < area.outside { *least } else { 0 },
+    }
+    .to_u64()
 }
 
-/// For [`others`]: a client goes by its hash.
+/// For [`spill_others`]: a client goes by its hash.
 pub const fn by_hash(hash: u32) -> u64 {
     1 << 32 | hash as u64
 }
@@ -87,24 +96,18 @@ pub fn has_left(others: u64, offset: u32) -> bool {
     others != 0 && offset >= Others::from_u64(others).first
 }
 
-/// What stands behind the slots, and where.
+/// What stands so far behind the first slot.
 #[inline(always)]
-fn area(word: PoolWord, pool: u32) -> Option<(u32, Area)> {
-    let slots = u32::from(word.count);
-    let behind = if choose::flags(pool) & flags::WEIGHTED != 0 {
-        2 * slots
-    } else {
-        slots
-    };
+fn area(word: PoolWord, pool: u32, behind: u32) -> Option<Area> {
     let at = word.base.wrapping_add(behind);
     let words = [choose::slot(at)?, choose::slot(at.wrapping_add(1))?];
-    Some((behind, Area::of(pool, word.generation, words)?))
+    Area::of(pool, word.generation, words)
 }
 
 /// One look: the callback of `bpf_loop` (Linux 5.17).
 #[inline(never)]
 extern "C" fn look(index: u32, walk: *mut *mut Tally) -> i64 {
-    // SAFETY: the pointer that `others` handed to `bpf_loop`, which nothing else uses before the
+    // SAFETY: the pointer that `spill_others` handed to `bpf_loop`, which nothing else uses before the
     // loop has ended, and the tally in this CPU's room.
     let tally = unsafe { &mut **walk };
     let Area {

@@ -4,7 +4,7 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::BPF_SK_STORAGE_GET_F_CREATE,
+    bindings::{BPF_ANY, BPF_SK_STORAGE_GET_F_CREATE},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_sk_storage_get, bpf_skc_to_mptcp_sock},
 };
 use lb_common::{
@@ -15,6 +15,7 @@ use lb_common::{
 use crate::{
     atomic, config,
     count::count,
+    lru,
     maps::{ACTIVE, AGENT, SK, UDP_PEERS},
 };
 
@@ -198,7 +199,7 @@ pub fn expect_peer(record: &SockRecord) {
     {
         return;
     }
-    if UDP_PEERS.insert(&key, &value, 0).is_err() {
+    if lru::insert(&UDP_PEERS, &key, &value, BPF_ANY).is_err() {
         count(Reason::UdpPeerFailed);
     }
 }

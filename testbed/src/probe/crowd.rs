@@ -187,6 +187,9 @@ async fn one(shared: &Shared, number: u32) -> io::Result<(String, Option<Connect
                 sock.set_linger(Some(Duration::ZERO)).map_err(at("reset"))?;
             }
         }
+        Ending::AskAgain => {
+            connection.ask(number, 1).await?;
+        }
         Ending::Close => {}
     }
     Ok((name, None))

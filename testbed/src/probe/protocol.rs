@@ -233,6 +233,8 @@ pub struct CrowdPlan {
 pub enum Ending {
     /// It closes it.
     Close,
+    /// It asks once more, as resolvers ask for A and AAAA, and closes it.
+    AskAgain,
     /// It resets it, and may use its port again at once.
     Reset,
     /// It does not.

@@ -48,6 +48,38 @@ fn new_flows_of_udp_every_millisecond_lose_nothing_by_xdp() -> Result<()> {
     new_flows_of_udp(Hook::Xdp)
 }
 
+/// Flows that are over fill the map of those that are not confirmed, many times over. Packets of
+/// both directions have used their entries since they were made.
+fn more_than_fit(hook: Hook) -> Result<()> {
+    const ROOM: u32 = 1024;
+    let capacity = format!("{}={ROOM}", maps::NEWFLOWS.name);
+    let start = hook.start().args(&["--map-capacity", &capacity]);
+    let bed = Bed::with(PodNetwork::Routed, start)?;
+    for family in families() {
+        for place in [&bed.remote, &bed.local] {
+            let to = place.node_port(&bed.nodes, family);
+            let mut plan = once(Kind::Udp, to, FIRST, 8 * ROOM)?;
+            plan.ending = Ending::AskAgain;
+            let tally = bed.nodes.client.crowd(plan)?;
+            let what = format!("{hook}, {family}");
+            all_answered(&tally.opened(TURN)?, place.name, &what)?;
+        }
+    }
+    let held = bed.entries(maps::NEWFLOWS)?.len();
+    ensure!(held > ROOM as usize / 2, "it was not full: {held} entries");
+    Ok(())
+}
+
+#[test]
+fn flows_that_are_over_cost_no_new_one_its_answer_by_tc() -> Result<()> {
+    more_than_fit(Hook::Tc)
+}
+
+#[test]
+fn flows_that_are_over_cost_no_new_one_its_answer_by_xdp() -> Result<()> {
+    more_than_fit(Hook::Xdp)
+}
+
 fn at_a_time(hook: Hook) -> Result<()> {
     let each = sized(1000, 12_500);
     let bed = Bed::new(PodNetwork::Routed, hook)?;

@@ -31,7 +31,7 @@ use lb_common::{
 };
 use testbed::{
     addr::{self, Both},
-    agent::CHANGE,
+    agent::{CHANGE, Start},
     host::Host,
     lan::Offloads,
     manifest::{Endpoint, Service},
@@ -98,7 +98,11 @@ struct Bed {
 
 impl Bed {
     fn new(network: PodNetwork, hook: Hook) -> Result<Self> {
-        let nodes = TwoNodes::new(network, Offloads::On, hook.start())?;
+        Self::with(network, hook.start())
+    }
+
+    fn with(network: PodNetwork, agent: Start) -> Result<Self> {
+        let nodes = TwoNodes::new(network, Offloads::On, agent)?;
         // Ports that the kernel chooses are none of those that tests choose.
         let kernels = [("net/ipv4/ip_local_port_range", "61000 65535")];
         nodes.client.netns().sysctls(&kernels)?;

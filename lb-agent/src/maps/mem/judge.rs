@@ -10,7 +10,7 @@ use lb_common::{
     backend::Backend,
     frontend::{self, FrontendValue, NodeAddr},
     member::{self, MemberKey},
-    pool::{Pool, flags},
+    pool::{Pool, flags, slots_and_weights},
     slot::Slot,
     spill::Area,
 };
@@ -58,17 +58,9 @@ struct Places {
 }
 
 fn places(pool: &Pool, index: u32, slots: &[Slot]) -> Places {
-    let count = u32::from(pool.count);
-    let behind = pool.base + count;
-    let weights = behind
-        ..behind
-            + if pool.flags & flags::WEIGHTED == 0 {
-                0
-            } else {
-                count
-            };
+    let at = pool.base + slots_and_weights(pool.count, pool.flags);
+    let weights = pool.base + u32::from(pool.count)..at;
     let word = |at: u32| slots.get(at as usize).copied().unwrap_or(Slot::FREE);
-    let at = weights.end;
     let area = match Area::of(index, pool.generation, [word(at), word(at + 1)]) {
         Some(area) if pool.flags & flags::SPILLS != 0 => area.size(),
         _ => 0,

@@ -6,7 +6,7 @@ mod spill;
 mod weighted;
 
 use lb_common::scheduler::Scheduler;
-pub use spill::{Bounded, Spill};
+pub use spill::Spill;
 
 use super::desired::{Member, MemberFlags};
 use crate::model::slow_start::PARTS;

@@ -16,23 +16,14 @@ pub struct Spill {
     pub outside: Box<[u32]>,
 }
 
-/// May a backend have so many connections that it gets no more?
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bounded {
-    /// Yes: see `lb-agent.io/max-connections`.
-    Yes,
-    /// No.
-    No,
-}
-
 impl Spill {
     /// `None` where nothing would ever leave: there is nobody else, or the preferred ones have no
-    /// more than so much of the average even with all connections, and they are never full (`bounded`
-    /// says that they may be). Where the scheduler goes by weights, the average does.
+    /// more than so much of the average even with all connections, and are never full
+    /// (`max_connections` is 0). Where the scheduler goes by weights, the average does.
     #[must_use]
     pub fn new(
         percent: u16,
-        bounded: Bounded,
+        max_connections: u32,
         scheduler: Scheduler,
         members: &[Member],
     ) -> Option<Self> {
@@ -51,13 +42,13 @@ impl Spill {
         if others == 0 || sides.iter().any(|side| side.len() > most) {
             return None;
         }
-        let share = match (spill::share(percent, ours, ours + others), bounded) {
-            (None, Bounded::No) => return None,
-            (share, _) => share.unwrap_or(0),
-        };
+        let share = spill::share(percent, ours, ours + others);
+        if share.is_none() && max_connections == 0 {
+            return None;
+        }
         let [inside, outside] = sides.map(|side| side.into_iter().map(|(at, _)| at).collect());
         Some(Self {
-            share,
+            share: share.unwrap_or(0),
             inside,
             outside,
         })
@@ -85,7 +76,7 @@ mod tests {
     }
 
     fn share(percent: u16, scheduler: Scheduler, all: &[(u16, bool)]) -> Option<u16> {
-        let spill = Spill::new(percent, Bounded::No, scheduler, &members(all));
+        let spill = Spill::new(percent, 0, scheduler, &members(all));
         spill.map(|spill| spill.share)
     }
 
@@ -109,15 +100,15 @@ mod tests {
     #[test]
     fn who_may_be_full_has_others_whatever_the_share() {
         let all = members(&[(100, true), (100, false)]);
-        let spill = |bounded| Spill::new(400, bounded, Scheduler::Random, &all);
-        assert_eq!(spill(Bounded::No), None);
-        assert_eq!(spill(Bounded::Yes).map(|spill| spill.share), Some(0));
+        let spill = |most| Spill::new(400, most, Scheduler::Random, &all);
+        assert_eq!(spill(0), None);
+        assert_eq!(spill(10).map(|spill| spill.share), Some(0));
     }
 
     #[test]
     fn who_is_preferred_has_slots_and_the_others_stand_behind() {
         let all = members(&[(100, false), (100, true), (100, false)]);
-        let spill = Spill::new(100, Bounded::No, Scheduler::RoundRobin, &all).unwrap();
+        let spill = Spill::new(100, 0, Scheduler::RoundRobin, &all).unwrap();
         assert_eq!((&*spill.inside, &*spill.outside), (&[1][..], &[0, 2][..]));
         let slots = super::super::slots(Scheduler::RoundRobin, &all, 1000);
         assert_eq!(&*slots.members, [1]);
@@ -126,7 +117,7 @@ mod tests {
     #[test]
     fn if_none_is_left_that_is_preferred_the_others_are() {
         let all = members(&[(100, false), (100, false)]);
-        assert_eq!(Spill::new(100, Bounded::No, Scheduler::Random, &all), None);
+        assert_eq!(Spill::new(100, 0, Scheduler::Random, &all), None);
         let slots = super::super::slots(Scheduler::Random, &all, 1000);
         assert_eq!(&*slots.members, [0, 1]);
     }

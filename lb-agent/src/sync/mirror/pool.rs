@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::{
-    pool::{Pool, flags},
+    pool::{Pool, flags, slots_and_weights},
     slot::Slot,
     spill::Area,
 };
@@ -54,6 +54,42 @@ impl SpillContent {
 }
 
 impl SlotContent {
+    /// The inverse of [`SlotContent::elements`], of as many elements as the entry and the area (if
+    /// there is one) say; `None` if one of them is another pool's.
+    pub(super) fn of(
+        index: u32,
+        entry: &Entry,
+        area: Option<Area>,
+        elements: &[Slot],
+    ) -> Option<Self> {
+        let ids = |slots: &[Slot]| -> Option<Box<[u32]>> {
+            let own = |slot: &Slot| (slot.pool == index).then_some(slot.backend);
+            slots.iter().map(own).collect()
+        };
+        let weight = |slot: &Slot| slot.as_weight(index)?.try_into().ok();
+        let slots_and_weights = slots_and_weights(entry.count, entry.flags);
+        let (before, behind) = elements.split_at(slots_and_weights as usize);
+        let (slots, weights) = before.split_at(entry.count.into());
+        let spill = match area {
+            None => None,
+            Some(Area { share, inside, .. }) => {
+                let (_, slots) = behind.split_at(Area::WORDS as usize);
+                let (inside, outside) = slots.split_at(inside.into());
+                let (inside, outside) = (ids(inside)?, ids(outside)?);
+                Some(SpillContent {
+                    share,
+                    inside,
+                    outside,
+                })
+            }
+        };
+        Some(Self {
+            ids: ids(slots)?,
+            weights: weights.iter().map(weight).collect::<Option<_>>()?,
+            spill,
+        })
+    }
+
     /// Slots and what stands behind them, as the map holds them for the pool of this index and the
     /// generation of its word 0.
     pub(crate) fn elements(&self, index: u32, generation: u16) -> impl Iterator<Item = Slot> {

@@ -7,7 +7,7 @@ use lb_common::{
     backend::Backend,
     frontend::{self},
     member::MemberKey,
-    pool::flags,
+    pool::{flags, slots_and_weights},
     slot::Slot,
     spill::Area,
 };
@@ -17,7 +17,7 @@ use super::{
     backends::Backends,
     frontends::FrontendTable,
     ids::Ids,
-    pool::{Entry, PoolState, SlotContent, SpillContent},
+    pool::{Entry, PoolState, SlotContent},
     slot_ranges::{Range, SlotRanges, class},
 };
 use crate::{
@@ -147,56 +147,22 @@ fn content(
     maps: &mut Maps,
     capacity: u32,
 ) -> Result<Option<(SlotContent, u32)>, MapError> {
-    let count = u32::from(entry.count);
-    let weights = if entry.flags & flags::WEIGHTED == 0 {
-        0
-    } else {
-        count
-    };
-    let mut total = count + weights;
-    let fits = |total: u32| entry.base.saturating_add(total) <= capacity;
-    if !fits(total) {
+    let behind = slots_and_weights(entry.count, entry.flags);
+    let room = capacity.saturating_sub(entry.base);
+    if behind > room {
         return Ok(None);
     }
-    let mut words = load(maps, entry.base, total)?;
     let mut area = None;
-    if entry.flags & flags::SPILLS != 0 && fits(total + Area::WORDS) {
-        let head = load(maps, entry.base + total, Area::WORDS)?;
-        let head = <[Slot; 2]>::try_from(head).unwrap_or([Slot::FREE; 2]);
-        area = Area::of(index, entry.generation, head).filter(|area| fits(total + area.size()));
+    if entry.flags & flags::SPILLS != 0 && behind + Area::WORDS <= room {
+        let at = entry.base + behind;
+        let words = [maps.slots.load(at)?, maps.slots.load(at + 1)?];
+        area = Area::of(index, entry.generation, words);
     }
-    let behind = total + Area::WORDS;
-    if let Some(area) = area {
-        total += area.size();
-        let slots = u32::from(area.inside) + u32::from(area.outside);
-        words.extend(load(maps, entry.base + behind, slots)?);
-    }
-    let weights_behind = words.split_off(count as usize);
-    let (weights, spill) = weights_behind.split_at(weights as usize);
-    let ids = |words: &[Slot]| -> Option<Box<[u32]>> {
-        let own = |slot: &Slot| (slot.pool == index).then_some(slot.backend);
-        words.iter().map(own).collect()
-    };
-    let weights = weights.iter().map(|word| {
-        let weight = word.as_weight(index)?;
-        u16::try_from(weight).ok()
-    });
-    let spill = area.map(|area| {
-        let (inside, outside) = spill.split_at(area.inside.into());
-        Some(SpillContent {
-            share: area.share,
-            inside: ids(inside)?,
-            outside: ids(outside)?,
-        })
-    });
-    let whole = || {
-        Some(SlotContent {
-            ids: ids(&words)?,
-            weights: weights.collect::<Option<_>>()?,
-            spill: spill.map_or(Some(None), |spill| spill.map(Some))?,
-        })
-    };
-    Ok(Some((whole().unwrap_or_default(), total)))
+    let area = area.filter(|area| behind + area.size() <= room);
+    let total = behind + area.map_or(0, Area::size);
+    let words = load(maps, entry.base, total)?;
+    let content = SlotContent::of(index, entry, area, &words);
+    Ok(Some((content.unwrap_or_default(), total)))
 }
 
 fn load(maps: &mut Maps, base: u32, count: u32) -> Result<Vec<Slot>, MapError> {

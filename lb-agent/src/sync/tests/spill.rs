@@ -1,6 +1,10 @@
 //! What stands behind the slots of a Service that leaves its zone.
 
-use lb_common::{pool::flags, slot::Slot, spill::Area};
+use lb_common::{
+    pool::{flags, slots_and_weights},
+    slot::Slot,
+    spill::Area,
+};
 
 use super::fixtures::{Rig, endpoint, key, service, slice};
 use crate::{
@@ -39,12 +43,8 @@ fn found(rig: &Rig) -> (u16, Option<Area>) {
     };
     let world = rig.world.lock();
     let pool = world.pools[*index as usize];
-    let each = if pool.flags & flags::WEIGHTED == 0 {
-        1
-    } else {
-        2
-    };
-    let at = (pool.base + each * u32::from(pool.count)) as usize;
+    let behind = slots_and_weights(pool.count, pool.flags);
+    let at = (pool.base + behind) as usize;
     let area = Area::of(
         *index,
         pool.generation,

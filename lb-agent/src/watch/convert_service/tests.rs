@@ -181,14 +181,17 @@ fn unreadable_source_ranges_admit_no_client() {
     assert_eq!(s.source_ranges, [cidr("10.0.0.0/8")]);
 }
 
+/// A Service with this annotation of ours.
+fn annotated(name: &str, value: &str) -> Service {
+    service(&read(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/{name}: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
+    )))
+    .unwrap()
+}
+
 #[test]
 fn slow_start_is_read_and_a_bad_one_told() {
-    let with = |value: &str| {
-        service(&read(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/slow-start: {value}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
-        )))
-        .unwrap()
-    };
+    let with = |value: &str| annotated("slow-start", value);
     let good = with("30s");
     assert!(
         good.slow_start.is_some() && good.problems.is_empty(),
@@ -206,12 +209,7 @@ fn slow_start_is_read_and_a_bad_one_told() {
 
 #[test]
 fn max_connections_are_read_and_bad_ones_told() {
-    let with = |value: &str| {
-        service(&read(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/max-connections: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
-        )))
-        .unwrap()
-    };
+    let with = |value: &str| annotated("max-connections", value);
     let good = with(" 500 ");
     assert_eq!(good.max_connections.map(NonZeroU32::get), Some(500));
     assert!(good.problems.is_empty(), "{:?}", good.problems);
@@ -228,12 +226,7 @@ fn max_connections_are_read_and_bad_ones_told() {
 
 #[test]
 fn a_spill_is_read_and_bad_ones_told() {
-    let with = |value: &str| {
-        service(&read(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/spill: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
-        )))
-        .unwrap()
-    };
+    let with = |value: &str| annotated("spill", value);
     let good = with("150%");
     assert_eq!(good.spill.map(Spill::percent), Some(150));
     assert!(good.problems.is_empty(), "{:?}", good.problems);
@@ -248,12 +241,7 @@ fn a_spill_is_read_and_bad_ones_told() {
 
 #[test]
 fn a_max_age_is_read_and_bad_ones_told() {
-    let with = |value: &str| {
-        service(&read(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: w, annotations: {{lb-agent.io/max-connection-age: {value:?}}}}}\nspec: {{clusterIP: 10.96.0.1}}\n"
-        )))
-        .unwrap()
-    };
+    let with = |value: &str| annotated("max-connection-age", value);
     let good = with("30m");
     assert_eq!(good.max_age.map(MaxAge::seconds), Some(1800));
     assert!(good.problems.is_empty(), "{:?}", good.problems);

@@ -27,6 +27,9 @@ use crate::packet_table::{
 /// Nanoseconds after which a SYN is sent again.
 const SYN_TIMER: u64 = 1_100_000_000;
 
+/// Nanoseconds that a datagram's flow outlives once, and not twice.
+const HALF: u64 = 20_000_000_000;
+
 const PAIR: &[crate::packet_table::plan::Backend] = &[FAR, FAR2];
 
 /// A row with an open connection to FAR.
@@ -39,6 +42,21 @@ fn open(sentence: &str) -> Row {
         .given(tcp(ACK).again())
         .then(to(FAR), PktForwarded)
         .records(Place::Established)
+}
+
+/// A row with a datagram of S_FAR's and its answer.
+fn answered(sentence: &str) -> Row {
+    row(sentence)
+        .given(udp())
+        .then(to(FAR), PktForwarded)
+        .given(udp().answer(FAR.way))
+        .then(TO_THE_CLIENT, PktReply)
+}
+
+/// The client's side is forgotten, and so much time passes.
+fn forget_and_wait(scene: &mut Scene, time: u64) -> Result<()> {
+    forget(scene, direction::FORWARD)?;
+    scene.state.elapse(time)
 }
 
 pub(super) fn rows() -> Vec<Row> {
@@ -84,6 +102,19 @@ fn lost() -> Vec<Row> {
             .meanwhile(|scene, _| forget(scene, direction::FORWARD))
             .given(udp().again())
             .then(to(HERE), [FlowRechosen, PktLocal]),
+        answered("a flow that is past and lost its forward record is another one with its next datagram")
+            .meanwhile(|scene, _| forget_and_wait(scene, 2 * HALF))
+            .given(udp().again())
+            .then(to(FAR), PktForwarded)
+            .given(udp().answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
+        answered("a datagram that finds a flow again without its forward record prolongs it")
+            .meanwhile(|scene, _| forget_and_wait(scene, HALF))
+            .given(udp().again())
+            .then(to(FAR), [FlowRechosen, PktForwarded])
+            .meanwhile(|scene, _| scene.state.elapse(HALF))
+            .given(udp().answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
         row("an answer whose reply record is lost leaves as the backend sent it")
             .given(udp().to(S_HERE.node_port()))
             .then(to(HERE), PktLocal)
@@ -95,6 +126,15 @@ fn lost() -> Vec<Row> {
             .then(to(FAR), PktForwarded)
             .given(tcp(FIN | ACK).answer(FAR.way))
             .then(TO_THE_CLIENT, PktReply)
+            .given(syn().again())
+            .then(to(FAR), PktForwarded)
+            .records(Place::New),
+        open("a SYN on the tuple of a closed connection without its forward record opens another one")
+            .given(tcp(FIN | ACK).again())
+            .then(to(FAR), PktForwarded)
+            .given(tcp(FIN | ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply)
+            .meanwhile(|scene, _| forget(scene, direction::FORWARD))
             .given(syn().again())
             .then(to(FAR), PktForwarded)
             .records(Place::New),
