@@ -163,7 +163,12 @@ impl<T: Pod> MappedArray<T> {
                 len: self.len,
             });
         }
-        let number = index / WINDOW;
+        let at = (index % WINDOW) as usize * Self::WORDS;
+        self.window(index / WINDOW, |words| f(&words[at..at + Self::WORDS]))
+    }
+
+    /// Calls `f` with the words of a window.
+    fn window<R>(&self, number: u32, f: impl FnOnce(&[AtomicU64]) -> R) -> Result<R, Error> {
         let mut windows = self.windows();
         if let Some(at) = windows.iter().position(|w| w.number == number) {
             windows[..=at].rotate_right(1);
@@ -172,12 +177,11 @@ impl<T: Pod> MappedArray<T> {
             windows.truncate(KEPT - 1);
             windows.insert(0, window);
         }
-        let at = (index % WINDOW) as usize * Self::WORDS;
-        // SAFETY: in range of its window, so `WORDS` words stand there, page-aligned at the start;
-        // the window stays while it is locked, and both sides touch it by whole-word
-        // accesses only. One that is only readable is only read (`writable`).
-        let words =
-            unsafe { std::slice::from_raw_parts(windows[0].words.as_ptr().add(at), Self::WORDS) };
+        let Window { words, bytes, .. } = &windows[0];
+        // SAFETY: all of the window's words, page-aligned at the start; it stays while it is locked,
+        // and both sides touch it by whole-word accesses only. One that is only readable is only
+        // read (`writable`).
+        let words = unsafe { std::slice::from_raw_parts(words.as_ptr(), bytes / 8) };
         Ok(f(words))
     }
 
@@ -209,21 +213,42 @@ impl<T: Pod> MappedArray<T> {
 
     /// Reads the first word (acquire), then the rest.
     pub fn load(&self, index: u32) -> Result<T, Error> {
+        self.element(index, Self::read)
+    }
+
+    fn read(element: &[AtomicU64]) -> T {
         let mut value = MaybeUninit::<T>::uninit();
         let target = value.as_mut_ptr().cast::<u64>();
-        self.element(index, |element| {
-            for (i, w) in element.iter().enumerate() {
-                let w = w.load(if i == 0 {
-                    Ordering::Acquire
-                } else {
-                    Ordering::Relaxed
-                });
-                // SAFETY: `value` has room for `WORDS` words; written unaligned.
-                unsafe { target.add(i).write_unaligned(w) };
-            }
-        })?;
+        for (i, w) in element.iter().enumerate().take(Self::WORDS) {
+            let w = w.load(if i == 0 {
+                Ordering::Acquire
+            } else {
+                Ordering::Relaxed
+            });
+            // SAFETY: `value` has room for `WORDS` words; written unaligned.
+            unsafe { target.add(i).write_unaligned(w) };
+        }
+        assert!(element.len() >= Self::WORDS, "every word was written");
         // SAFETY: every byte was written; any bytes are a `T` (`Pod`).
-        Ok(unsafe { value.assume_init() })
+        unsafe { value.assume_init() }
+    }
+
+    /// The elements that have a word which is not zero, with their indices, in order: a walk over
+    /// the whole array, a window at a time.
+    pub fn used(&self) -> Result<Vec<(u32, T)>, Error> {
+        let mut used = Vec::new();
+        for number in 0..self.len.div_ceil(WINDOW) {
+            self.window(number, |words| {
+                let elements = (number * WINDOW..).zip(words.chunks_exact(Self::WORDS));
+                for (index, element) in elements {
+                    // Read once for all, since most are zero.
+                    if element.iter().any(|w| w.load(Ordering::Relaxed) != 0) {
+                        used.push((index, Self::read(element)));
+                    }
+                }
+            })?;
+        }
+        Ok(used)
     }
 
     /// Adds to the first word (wrapping), as one atomic step for programs that add to it too.

@@ -2,7 +2,7 @@
 //! `lb_known_backs`. A bit is set before its entry is inserted and is never cleared, so that no
 //! program skips an entry.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aya::Pod;
 use lb_common::{
@@ -173,8 +173,8 @@ impl BackendPin {
         };
         let pin = Self { table, known };
         if pin.known.is_some() {
-            for id in 0..pin.table.len() {
-                pin.set_bit(&pin.table.load(id)?)?;
+            for backend in pin.table.used()?.values() {
+                pin.set_bit(backend)?;
             }
         }
         Ok(pin)
@@ -196,6 +196,10 @@ impl ArrayTable<Backend> for BackendPin {
 
     fn load(&self, index: u32) -> Result<Backend, MapError> {
         self.table.load(index)
+    }
+
+    fn used(&self) -> Result<BTreeMap<u32, Backend>, MapError> {
+        self.table.used()
     }
 
     fn len(&self) -> u32 {

@@ -23,20 +23,13 @@ impl<K, V> Successor for Hash<K, V> {
     }
 }
 
-impl<T: PartialEq> Successor for Array<T> {
-    /// A smaller array will do if nothing is used behind its end. The new array is still unused, so
-    /// that its first element is an empty one.
+impl<T> Successor for Array<T> {
+    /// A smaller array will do if nothing is used behind its end.
     fn fits(&self, old: &Self, table: Table) -> Result<(), MapError> {
         let capacity = self.len();
-        if capacity >= old.len() {
-            return Ok(());
-        }
-        let empty = self.load(0)?;
-        for index in capacity..old.len() {
-            if old.load(index)? != empty {
-                let map = table.name();
-                return Err(MapError::Full { map, capacity });
-            }
+        if capacity < old.len() && old.used()?.range(capacity..).next().is_some() {
+            let map = table.name();
+            return Err(MapError::Full { map, capacity });
         }
         Ok(())
     }
@@ -68,13 +61,15 @@ pub(crate) fn copy_entries<K, V>(
     to.insert(&from.entries()?).error.map_or(Ok(()), Err)
 }
 
-/// Stores every element of one array in another, as far as both have them.
+/// Stores every element of one array in another, which is new, as far as both have them.
 pub(crate) fn copy_elements<T>(
     from: &dyn ArrayTable<T>,
     to: &mut dyn ArrayTable<T>,
 ) -> Result<(), MapError> {
-    for index in 0..from.len().min(to.len()) {
-        to.store(index, &from.load(index)?)?;
+    for (index, element) in from.used()? {
+        if index < to.len() {
+            to.store(index, &element)?;
+        }
     }
     Ok(())
 }

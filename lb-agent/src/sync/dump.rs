@@ -82,8 +82,8 @@ pub fn dump(maps: &Maps) -> Result<String, MapError> {
     }
 
     let mut reader = Reader {
-        pools: used(&**pools, &Pool::EMPTY)?,
-        backends: used(&**backends, &Backend::FREE)?,
+        pools: pools.used()?,
+        backends: backends.used()?,
         slots: &**slots,
         shown: BTreeSet::new(),
         members: grouped(sorted(members.entries()?), |(key, _)| key.pool),
@@ -281,21 +281,6 @@ fn socket(addr: lb_common::Addr, port: u16, number: u8) -> String {
 
 fn proto(number: u8) -> String {
     Proto::from_number(number).map_or_else(|| number.to_string(), |p| p.to_string())
-}
-
-/// The elements of an array that differ from the empty one, by index.
-fn used<T: Copy + PartialEq>(
-    table: &dyn ArrayTable<T>,
-    empty: &T,
-) -> Result<BTreeMap<u32, T>, MapError> {
-    let mut found = BTreeMap::new();
-    for index in 0..table.len() {
-        let element = table.load(index)?;
-        if element != *empty {
-            found.insert(index, element);
-        }
-    }
-    Ok(found)
 }
 
 fn sorted<K: Ord + Copy, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {

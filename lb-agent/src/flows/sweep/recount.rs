@@ -126,11 +126,8 @@ impl Recount {
     /// Every count that is not zero.
     fn read(&self) -> Result<Counts, MapError> {
         let mut counts = Counts::default();
-        for backend in 0..self.counts.len() {
-            match self.counts.load(backend)? {
-                0 => {}
-                word => counts.add(backend, FlowCounts::from_word(word)),
-            }
+        for (backend, word) in self.counts.used()? {
+            counts.add(backend, FlowCounts::from_word(word));
         }
         Ok(counts)
     }

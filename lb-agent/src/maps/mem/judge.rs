@@ -145,12 +145,17 @@ macro_rules! unguarded {
 unguarded!(NodeAddr, u32, u8);
 
 /// What a value of an array means to the judge.
-pub(super) trait Store {
+pub(super) trait Store: PartialEq {
+    /// No bit is set.
+    const EMPTY: Self;
+
     /// A value is about to be stored.
     fn before(world: &mut World, index: u32, value: &Self);
 }
 
 impl Store for Pool {
+    const EMPTY: Self = Self::EMPTY;
+
     fn before(world: &mut World, index: u32, new: &Self) {
         let old = world.pools[index as usize];
         if new.id == 0 && old.id != 0 {
@@ -217,6 +222,8 @@ impl Store for Pool {
 }
 
 impl Store for Slot {
+    const EMPTY: Self = Self::FREE;
+
     fn before(world: &mut World, index: u32, new: &Self) {
         if world.slots[index as usize] == *new {
             return;
@@ -231,6 +238,8 @@ impl Store for Slot {
 }
 
 impl Store for Backend {
+    const EMPTY: Self = Self::FREE;
+
     fn before(world: &mut World, index: u32, new: &Self) {
         let old = world.backends[index as usize];
         let id = |b: &Backend| (b.addr, b.port, b.proto);

@@ -1,5 +1,7 @@
 //! A pinned array, mapped into memory.
 
+use std::collections::BTreeMap;
+
 use aya::Pod;
 use lb_common::maps::MapSpec;
 use lb_sys::{Error, MappedArray};
@@ -54,6 +56,12 @@ impl<T: Pod> ArrayTable<T> for ArrayPin<T> {
         self.array
             .load(index)
             .map_err(|e| failed(&self.spec, "read", &e))
+    }
+
+    fn used(&self) -> Result<BTreeMap<u32, T>, MapError> {
+        let used = self.array.used();
+        let used = used.map_err(|e| failed(&self.spec, "read", &e))?;
+        Ok(used.into_iter().collect())
     }
 
     fn len(&self) -> u32 {

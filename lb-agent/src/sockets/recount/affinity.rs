@@ -42,13 +42,14 @@ impl Shares {
         // Before the pools: of a Service that comes meanwhile no client's record is there yet.
         let records = self.records.entries()?;
         let mut seconds = BTreeMap::new();
-        for index in 0..self.pools.len().min(self.by_pool.len()) {
-            let secs = self.pools.load(index)?.affinity_secs;
-            if secs > 0 {
-                seconds.insert(index, secs);
-            } else if self.by_pool.load(index)? != AffinityShare::default() {
-                self.by_pool.store(index, &AffinityShare::default())?;
+        let shares = self.by_pool.used()?;
+        for (index, pool) in self.pools.used()? {
+            if pool.affinity_secs > 0 && index < self.by_pool.len() {
+                seconds.insert(index, pool.affinity_secs);
             }
+        }
+        for index in shares.into_keys().filter(|i| !seconds.contains_key(i)) {
+            self.by_pool.store(index, &AffinityShare::default())?;
         }
         let plan = plan(records, &seconds, monotonic(), self.records.capacity());
         let removed = self.records.remove(&plan.over);

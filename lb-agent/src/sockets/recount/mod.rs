@@ -117,13 +117,7 @@ impl Recount {
 
     /// Every count that is not zero; one that fell below zero is negative.
     fn counts(&self) -> Result<BTreeMap<u32, i64>> {
-        let mut counts = BTreeMap::new();
-        for backend in 0..self.active.len() {
-            let n = self.active.load(backend)?.cast_signed();
-            if n != 0 {
-                counts.insert(backend, n);
-            }
-        }
-        Ok(counts)
+        let used = self.active.used()?.into_iter();
+        Ok(used.map(|(id, word)| (id, word.cast_signed())).collect())
     }
 }

@@ -170,12 +170,7 @@ fn load(maps: &mut Maps, base: u32, count: u32) -> Result<Vec<Slot>, MapError> {
 }
 
 fn entries_of_backends(maps: &mut Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
-    let mut found = BTreeMap::new();
-    for id in 1..maps.backends.len() {
-        let backend = maps.backends.load(id)?;
-        if backend != Backend::FREE {
-            found.insert(id, backend);
-        }
-    }
+    let mut found = maps.backends.used()?;
+    found.remove(&0);
     Ok(found)
 }
