@@ -51,7 +51,8 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
         between();
         return Frontend::Service(*found);
     }
-    if is_node_addr(addr) {
+    // The key's own address: before Linux 6.2 what was handed to an exported function is no key.
+    if is_node_addr(&key.addr) {
         return node_port(addr, port, proto, scope);
     }
     // The same key, for another one would need stack: that of the address's mark.
