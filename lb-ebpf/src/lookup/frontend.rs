@@ -51,8 +51,7 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
         between();
         return Frontend::Service(*found);
     }
-    // The key's own address: before Linux 6.2 what was handed to an exported function is no key.
-    if is_node_addr(&key.addr) {
+    if is_node_addr(addr) {
         return node_port(addr, port, proto, scope);
     }
     // The same key, for another one would need stack: that of the address's mark.
@@ -117,13 +116,14 @@ const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn ask_frontend(addr: *const Addr, at: u32) -> u64 {
-    // SAFETY: a reference of the caller's, which outlives the call.
-    let Some(addr) = (unsafe { addr.as_ref() }) else {
+    // SAFETY: a reference of the caller's, which outlives the call. Copied, since before Linux 6.2
+    // what an exported function was handed is no key.
+    let Some(addr) = (unsafe { addr.as_ref() }).copied() else {
         return ASKED_NONE;
     };
     let (port, proto, scope) = (at as u16, (at >> 16) as u8, (at >> 24) as u8);
     // Without the delay of a test, whose call would make the longest chain of stacks too long.
-    match find(addr, port, proto, scope, || ()) {
+    match find(&addr, port, proto, scope, || ()) {
         Frontend::None => ASKED_NONE,
         Frontend::UnknownPort => ASKED_UNKNOWN_PORT,
         Frontend::Service(found) => u64::from(found.pool) | u64::from(found.flags) << 32,
