@@ -1,6 +1,7 @@
 //! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and
 //! nothing here is asynchronous.
 
+pub mod backend_state;
 pub mod cidr;
 pub mod cluster;
 pub(crate) mod duration;
@@ -21,6 +22,7 @@ mod spill;
 pub mod testing;
 pub mod weights;
 
+pub use backend_state::{BackendState, Eligibility};
 pub use cidr::Cidr;
 pub use cluster::{Changes, Cluster, Synced, Trigger};
 pub use endpoint::{Endpoint, Hints, Slice, SlicePort};

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::inventory::{
-    Frontend, Member, ServicePort,
-    rates::{All, Key, Rates, key},
+use crate::{
+    inventory::{
+        Frontend, Member, ServicePort,
+        rates::{All, Key, Rates, key},
+    },
+    model::BackendState,
 };
 
 /// A Service port.
@@ -79,7 +82,10 @@ fn one(
         protocol,
         name,
         service: frontends.iter().find_map(|f| f.service.clone()),
-        ready: backends.iter().filter(|b| b.state == "ready").count(),
+        ready: backends
+            .iter()
+            .filter(|b| b.state == BackendState::Ready)
+            .count(),
         active: backends
             .iter()
             .map(|b| b.active_connections)
@@ -116,7 +122,7 @@ impl Port {
             || self.backends.iter().any(|b| {
                 let place = [&b.place.pod, &b.place.node, &b.place.zone];
                 is_at(&b.address, b.port)
-                    || is_in(b.state)
+                    || is_in(b.state.name())
                     || place.into_iter().flatten().any(|name| is_in(name))
             })
     }

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use lb_common::{
     Addr, Proto,
+    backend::state,
     frontend::{NodePortKey, VipKey},
     member,
     pool::flags,
@@ -224,6 +225,18 @@ impl MemberFlags {
     #[must_use]
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// As the backend's entry shows it, see [`lb_common::backend::state`].
+    #[must_use]
+    pub fn entry_state(self) -> u8 {
+        if self.has(Self::QUARANTINED) {
+            state::QUARANTINED
+        } else if self.has(Self::TERMINATING) {
+            state::TERMINATING
+        } else {
+            state::ACTIVE
+        }
     }
 
     /// New to its Service, with so many of [`PARTS`] of its weight, fewer than all: no matter of the

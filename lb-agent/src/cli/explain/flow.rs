@@ -20,6 +20,7 @@ use crate::{
         dir::BpfDir,
         pinned::{Access, HashPin},
     },
+    model::BackendState,
     names::NameFiles,
 };
 
@@ -148,7 +149,7 @@ fn one(f: &Frontend, dir: &BpfDir, from: IpAddr, text: &mut String) -> Result<()
             name(&b.place.pod),
             name(&b.place.node),
             name(&b.place.zone),
-            if b.state == "spill" {
+            if b.state == BackendState::Spill {
                 " if it spills"
             } else {
                 ""

@@ -15,6 +15,7 @@ use crate::{
     cli::args::ListArgs,
     inventory::{self, Frontend, Place, ServicePort},
     maps::dir::BpfDir,
+    model::BackendState,
     names::Book,
     observe::problem_file::ProblemFile,
 };
@@ -26,7 +27,9 @@ pub(super) const COLUMNS: &[Column] = &[
     column("SERVICE", |i| service(&i["service"])),
     column("KIND", |i| joined(&i["kinds"], field)),
     column("SCHEDULER", |i| field(&i["scheduler"])),
-    column("READY", |i| counted(i, |b| b["state"] == "ready")),
+    column("READY", |i| {
+        counted(i, |b| b["state"] == BackendState::Ready.name())
+    }),
     column("BACKENDS", |i| counted(i, |_| true)),
     column("ACTIVE", active),
     wide("AFFINITY", |i| field(&i["affinitySeconds"])),
@@ -124,7 +127,7 @@ pub(super) fn ipvsadm(all: &[&Frontend], width: Width, headers: Headers) -> Stri
                 b.weight.to_string(),
                 b.active_connections.to_string(),
                 b.inactive_connections.to_string(),
-                b.state.to_owned(),
+                b.state.name().to_owned(),
                 word(pod.as_ref()),
                 word(node.as_ref()),
                 word(zone.as_ref()),

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use lb_common::{
     Addr,
-    backend::{self, Backend},
+    backend::{Backend, flags},
     load::FlowCounts,
 };
 use serde::Serialize;
 
-use crate::inventory::Place;
+use crate::{
+    inventory::Place,
+    model::{BackendState, Eligibility},
+};
 
 /// A backend of a frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -27,9 +30,8 @@ pub struct Member {
     pub active_connections: u64,
     /// Flows of the packet path that are not open yet, or over and not forgotten.
     pub inactive_connections: u64,
-    /// `ready`, `terminating`, `spill`: gets what leaves the endpoints that topology hints prefer,
-    /// `quarantined`, or `draining`: keeps what it has, gets nothing new.
-    pub state: &'static str,
+    /// What it gets.
+    pub state: BackendState,
     /// Runs on this node.
     pub local: bool,
     /// Where it runs.
@@ -60,17 +62,6 @@ impl Member {
     pub fn ip(&self) -> IpAddr {
         self.order.into()
     }
-}
-
-/// May new connections choose a member?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::inventory) enum Eligibility {
-    /// Yes: it has a slot.
-    Eligible,
-    /// Only those that leave the ones that topology hints prefer.
-    Outside,
-    /// No: it keeps what it has.
-    Draining,
 }
 
 /// What is open now to a backend.
@@ -111,14 +102,8 @@ pub(in crate::inventory) fn member(
         },
         active_connections: sockets.saturating_add(active),
         inactive_connections: inactive,
-        state: match (b.state, eligibility) {
-            (backend::state::ACTIVE, Eligibility::Eligible) => "ready",
-            (backend::state::ACTIVE, Eligibility::Outside) => "spill",
-            (backend::state::QUARANTINED, _) => "quarantined",
-            (backend::state::TERMINATING, Eligibility::Eligible) => "terminating",
-            _ => "draining",
-        },
-        local: b.flags & backend::flags::LOCAL != 0,
+        state: BackendState::of(b.state, eligibility),
+        local: b.flags & flags::LOCAL != 0,
         place: Place::default(),
         order: addr,
     }

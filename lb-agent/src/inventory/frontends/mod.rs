@@ -21,12 +21,12 @@ use lb_common::{
 use serde::Serialize;
 
 pub use member::Member;
-use member::{Eligibility, Open, member};
+use member::{Open, member};
 
 use super::ServicePort;
 use crate::{
     maps::{Maps, table::MapError, tcp::TcpCounts},
-    model::Scheduler,
+    model::{Eligibility, Scheduler},
     names::record::{kinds, protocol},
 };
 

@@ -1,6 +1,7 @@
 use lb_common::backend;
 
 use super::*;
+use crate::model::BackendState;
 
 pub(crate) fn row(
     addr: Addr,
@@ -87,11 +88,11 @@ fn a_member_without_a_slot_is_draining() {
     let m = member(1, b, Eligibility::Draining, 7, open);
     assert_eq!(
         (m.state, m.weight, m.active_connections),
-        ("draining", 0, 3)
+        (BackendState::Draining, 0, 3)
     );
     assert!(m.address.starts_with('['));
     assert_eq!(
         member(1, b, Eligibility::Eligible, 7, Open::default()).state,
-        "terminating"
+        BackendState::Terminating
     );
 }

@@ -1,112 +1,100 @@
 //! The backends of Service ports: which they are, where they run, and how many connections are open
 //! to them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use lb_common::{load::open, maps};
 
+use super::{
+    ports::Pool,
+    zones::{Zone, Zones},
+};
 use crate::{
     maps::{
         dir::BpfDir,
         pinned::{Access, ArrayPin},
         table::{ArrayTable as _, MapError},
     },
-    model::ObjectKey,
+    model::{BackendState, Eligibility, ObjectKey},
     plan::MemberFlags,
     sync::Engine,
 };
 
-/// The backends of a Service port, by their ids.
-pub(super) type Backends = BTreeMap<u32, Backend>;
-
-/// One of them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A backend of a Service port. Sorted by id; of one id, what gives the most is the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Backend {
-    /// `topology.kubernetes.io/zone` of its node.
-    pub(super) zone: Option<Arc<str>>,
-    pub(super) state: State,
+    pub(super) id: u32,
+    pub(super) state: BackendState,
+    /// Of its node.
+    pub(super) zone: Zone,
 }
 
-/// What a backend gets; of one that several pools have, the first of these that it is to any.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum State {
-    Ready,
-    Spill,
-    Terminating,
-    Quarantined,
-    Draining,
+/// There are hundreds of thousands of them in a large cluster.
+const _: () = assert!(size_of::<Backend>() == 8);
+
+fn state(flags: MemberFlags) -> BackendState {
+    let eligibility = if !flags.has(MemberFlags::ELIGIBLE) {
+        Eligibility::Draining
+    } else if flags.has(MemberFlags::OUTSIDE) {
+        Eligibility::Outside
+    } else {
+        Eligibility::Eligible
+    };
+    BackendState::of(flags.entry_state(), eligibility)
 }
 
-impl State {
-    /// As `get backends` calls it.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Spill => "spill",
-            Self::Terminating => "terminating",
-            Self::Quarantined => "quarantined",
-            Self::Draining => "draining",
-        }
+/// Collects the backends of port after port, in the same memory.
+#[derive(Default)]
+pub(super) struct Collected {
+    /// Where the endpoints of the Service run, sorted, each address once.
+    zones: Vec<(IpAddr, Zone)>,
+    backends: Vec<Backend>,
+}
+
+impl Collected {
+    /// What comes next are ports of this Service.
+    pub(super) fn begin(&mut self, engine: &Engine, key: &ObjectKey, zones: &mut Zones) {
+        let endpoints = engine.cluster().slices(key).iter();
+        let endpoints = endpoints.flat_map(|slice| &slice.endpoints);
+        self.zones.clear();
+        self.zones
+            .extend(endpoints.filter_map(|e| Some((e.addr, zones.zone(e.zone.as_ref()?)))));
+        self.zones.sort_unstable();
+        self.zones.dedup_by_key(|(addr, _)| *addr);
     }
 
-    fn of(flags: MemberFlags) -> Self {
-        if flags.has(MemberFlags::QUARANTINED) {
-            Self::Quarantined
-        } else if !flags.has(MemberFlags::ELIGIBLE) {
-            Self::Draining
-        } else if flags.has(MemberFlags::TERMINATING) {
-            Self::Terminating
-        } else if flags.has(MemberFlags::OUTSIDE) {
-            Self::Spill
-        } else {
-            Self::Ready
-        }
-    }
-}
-
-/// Where the endpoints of a Service run.
-pub(super) fn zones<'a>(engine: &'a Engine, key: &ObjectKey) -> HashMap<IpAddr, &'a Arc<str>> {
-    let endpoints = engine.cluster().slices(key).iter();
-    let endpoints = endpoints.flat_map(|slice| &slice.endpoints);
-    endpoints
-        .filter_map(|endpoint| Some((endpoint.addr, endpoint.zone.as_ref()?)))
-        .collect()
-}
-
-/// Adds the backends of a pool to those of its port.
-pub(super) fn add(
-    all: &mut Backends,
-    engine: &Engine,
-    pool: u32,
-    zones: &HashMap<IpAddr, &Arc<str>>,
-) {
-    for (id, addr, flags) in engine.members(pool) {
-        let state = State::of(flags);
-        let known = all.entry(id).or_insert_with(|| Backend {
-            zone: zones.get(&addr).map(|zone| Arc::clone(zone)),
-            state,
-        });
-        known.state = known.state.min(state);
+    /// The backends of the pools of a port, sorted, each once.
+    pub(super) fn port(&mut self, engine: &Engine, pools: &[Pool]) -> &[Backend] {
+        let Self { zones, backends } = self;
+        backends.clear();
+        let members = pools.iter().flat_map(|pool| engine.members(pool.index));
+        backends.extend(members.map(|(id, addr, flags)| {
+            Backend {
+                id,
+                state: state(flags),
+                zone: zones
+                    .binary_search_by_key(&addr, |(addr, _)| *addr)
+                    .map_or(Zone::NONE, |at| zones[at].1),
+            }
+        }));
+        backends.sort_unstable();
+        backends.dedup_by_key(|backend| backend.id);
+        backends
     }
 }
 
-/// How many backends there are, each counted once, by the names of zone and state.
-pub(super) fn by_zone<'a>(
-    all: impl Iterator<Item = &'a Backends>,
-) -> BTreeMap<(&'a str, &'static str), i64> {
-    let mut each: HashMap<u32, (&str, State)> = HashMap::new();
-    for (id, Backend { zone, state }) in all.flatten() {
-        let zone = zone.as_deref().unwrap_or("");
-        let known = each.entry(*id).or_insert((zone, *state));
-        known.1 = known.1.min(*state);
-    }
+/// How many backends there are, each counted once, by the names of zone and state. Several ports
+/// may have the same; where one knows no zone, another may.
+pub(super) fn by_zone(
+    mut all: Vec<Backend>,
+    names: &[Arc<str>],
+) -> BTreeMap<(&str, &'static str), i64> {
+    all.sort_unstable();
     let mut sums = BTreeMap::new();
-    for (zone, state) in each.into_values() {
-        *sums.entry((zone, state.name())).or_default() += 1;
+    for same in all.chunk_by(|a, b| a.id == b.id) {
+        let zone = same.iter().map(|backend| backend.zone).min();
+        let zone = zone.unwrap_or(Zone::NONE).name(names);
+        *sums.entry((zone, same[0].state.name())).or_default() += 1;
     }
     sums
 }

@@ -4,20 +4,22 @@
 
 mod backends;
 mod families;
+mod ports;
 mod sums;
+mod zones;
 
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use backends::Open;
+use backends::{Collected, Open};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, gauge::ConstGauge},
 };
-use sums::{Counted, Counts, Services, Sum, ports};
+use sums::{Counted, Counts, Services, Sum};
 use tracing::debug;
 
 use crate::{
@@ -63,8 +65,9 @@ impl ServiceCounters {
     pub fn synced(&self, report: &Report, engine: &Engine) {
         let mut services = self.services();
         services.generation += 1;
+        let mut found = Collected::default();
         for key in &report.services {
-            services.replace(key, ports(engine, key));
+            services.update(key, engine, &mut found);
         }
         // Pools of a former agent go on counting where they were.
         if report.first_synced
@@ -77,7 +80,8 @@ impl ServiceCounters {
     fn read(&self, pools: &[u32]) -> Result<Counted, MapError> {
         let stats = Stats::open(&self.dir)?;
         let tcp = TcpStats::open(&self.dir)?;
-        let of = |pool: &u32| {
+        let mut counted = Counted::with_capacity(pools.len());
+        for pool in pools {
             let counts = Counts {
                 stats: stats.service(*pool)?,
                 tcp: match &tcp {
@@ -85,9 +89,9 @@ impl ServiceCounters {
                     None => TcpCounts::default(),
                 },
             };
-            Ok((*pool, counts))
-        };
-        pools.iter().map(of).collect()
+            counted.push((*pool, counts));
+        }
+        Ok(counted)
     }
 
     /// The sums now, and how many ports were left out.
@@ -110,12 +114,11 @@ impl ServiceCounters {
         Ok(self.services().add(self.most, generation, &counted, open))
     }
 
-    /// How many backends there are, by zone and state.
+    /// How many backends there are, by zone and state. The lock is held while they are copied, not
+    /// while they are counted.
     fn backends(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let services = self.services();
-        let ports = services.ports.values().flatten();
-        let sums = backends::by_zone(ports.map(|port| &port.backends));
-        families::encode_backends(encoder, &sums)
+        let (all, zones) = self.services().backends();
+        families::encode_backends(encoder, &backends::by_zone(all, &zones))
     }
 
     fn services(&self) -> MutexGuard<'_, Services> {

@@ -1,13 +1,14 @@
 //! What Service ports have counted, summed over their pools: a sum goes on when pools come and go.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use lb_common::{Proto, stats::PoolStats};
 
-use super::backends::{self, Backends};
+use super::{
+    backends::{Backend, Collected},
+    ports::{Port, are_of, carried, ports},
+    zones::Zones,
+};
 use crate::{
     maps::{table::MapError, tcp::TcpCounts},
     model::ObjectKey,
@@ -27,6 +28,7 @@ pub(super) struct Services {
     /// How many syncs have ended.
     pub(super) generation: u64,
     pub(super) ports: BTreeMap<ObjectKey, Vec<Port>>,
+    pub(super) zones: Zones,
 }
 
 /// What a Service port has counted.
@@ -39,32 +41,34 @@ pub(super) struct Sum {
     pub(super) active: u64,
 }
 
-/// A Service port.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) name: Arc<str>,
-    pub(super) protocol: Proto,
-    pub(super) pools: Vec<Pool>,
-    /// Of all its pools, each once.
-    pub(super) backends: Backends,
-    /// What was counted until the last scrape.
-    pub(super) total: Counts,
-}
+/// What pools have counted, sorted by index.
+pub(super) type Counted = Vec<(u32, Counts)>;
 
-/// A pool of a Service port.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pool {
-    pub(super) index: u32,
-    /// What it had counted at the last scrape.
-    pub(super) counted: Counts,
-    /// The generation in which the port got it: what was read earlier is of another owner.
-    pub(super) since: u64,
+fn of_pool(counted: &[(u32, Counts)], index: u32) -> Option<Counts> {
+    let at = counted.binary_search_by_key(&index, |(index, _)| *index);
+    at.ok().map(|at| counted[at].1)
 }
-
-/// What pools have counted, by index.
-pub(super) type Counted = HashMap<u32, Counts>;
 
 impl Services {
+    /// A Service may have changed. What it has as before stays where it is: a Service is planned far
+    /// more often than its pools or backends change.
+    pub(super) fn update(&mut self, key: &ObjectKey, engine: &Engine, found: &mut Collected) {
+        let pools = engine.pools(key);
+        if !are_of(self.ports.get(key).map_or(&[], Vec::as_slice), pools) {
+            self.replace(key, ports(pools));
+        }
+        let Some(ports) = self.ports.get_mut(key) else {
+            return;
+        };
+        found.begin(engine, key, &mut self.zones);
+        for port in ports {
+            let now = found.port(engine, &port.pools);
+            if *port.backends != *now {
+                port.backends = now.into();
+            }
+        }
+    }
+
     /// The ports of a Service now; none: it is gone.
     pub(super) fn replace(&mut self, key: &ObjectKey, mut now: Vec<Port>) {
         let known = self.ports.remove(key).unwrap_or_default();
@@ -75,6 +79,14 @@ impl Services {
             pool.since = self.generation;
         }
         self.ports.insert(key.clone(), carried(known, now));
+    }
+
+    /// The backends of all ports, those of several ports several times, and the names of zones.
+    pub(super) fn backends(&self) -> (Vec<Backend>, Vec<Arc<str>>) {
+        let ports = || self.ports.values().flatten();
+        let mut all = Vec::with_capacity(ports().map(|port| port.backends.len()).sum());
+        ports().for_each(|port| all.extend_from_slice(&port.backends));
+        (all, self.zones.names().to_vec())
     }
 
     /// Pools that came with the last sync begin at what they have counted, those of the first `most`
@@ -89,18 +101,20 @@ impl Services {
         let ports = self.ports.values_mut().flatten();
         let pools = ports.flat_map(|port| &mut port.pools);
         for pool in pools.filter(|pool| pool.since == generation) {
-            if let Some(before) = counted.get(&pool.index) {
-                pool.counted = *before;
+            if let Some(before) = of_pool(&counted, pool.index) {
+                pool.counted = before;
             }
         }
         Ok(())
     }
 
-    /// The generation, and the pools of the first `most` ports.
+    /// The generation, and the pools of the first `most` ports, sorted.
     pub(super) fn pools(&self, most: usize) -> (u64, Vec<u32>) {
         let ports = self.ports.values().flatten().take(most);
         let pools = ports.flat_map(|port| port.pools.iter().map(|pool| pool.index));
-        (self.generation, pools.collect())
+        let mut pools: Vec<u32> = pools.collect();
+        pools.sort_unstable();
+        (self.generation, pools)
     }
 
     /// Adds what was read of the pools of a generation; `open` knows the open connections of a
@@ -112,78 +126,27 @@ impl Services {
         counted: &Counted,
         open: impl Fn(u32) -> u64,
     ) -> (Vec<Sum>, usize) {
-        let (mut sums, mut number) = (Vec::new(), 0_usize);
-        for (service, ports) in &mut self.ports {
-            for port in ports {
-                number += 1;
-                if number > most {
-                    continue;
+        let number: usize = self.ports.values().map(Vec::len).sum();
+        let mut sums = Vec::with_capacity(most.min(number));
+        let ports = self.ports.iter_mut();
+        let ports = ports.flat_map(|(service, ports)| ports.iter_mut().map(move |p| (service, p)));
+        for (service, port) in ports.take(most) {
+            for pool in port.pools.iter_mut().filter(|p| p.since <= generation) {
+                if let Some(now) = of_pool(counted, pool.index) {
+                    port.total = added(port.total, pool.counted, now);
+                    pool.counted = now;
                 }
-                for pool in port.pools.iter_mut().filter(|p| p.since <= generation) {
-                    if let Some(now) = counted.get(&pool.index) {
-                        port.total = added(port.total, pool.counted, *now);
-                        pool.counted = *now;
-                    }
-                }
-                sums.push(Sum {
-                    service: service.clone(),
-                    port: Arc::clone(&port.name),
-                    protocol: port.protocol,
-                    total: port.total,
-                    active: port.backends.keys().map(|backend| open(*backend)).sum(),
-                });
             }
+            sums.push(Sum {
+                service: service.clone(),
+                port: Arc::clone(&port.name),
+                protocol: port.protocol,
+                total: port.total,
+                active: port.backends.iter().map(|backend| open(backend.id)).sum(),
+            });
         }
         (sums, number.saturating_sub(most))
     }
-}
-
-/// The ports of a Service with their pools, of both families and policies.
-pub(super) fn ports(engine: &Engine, key: &ObjectKey) -> Vec<Port> {
-    let mut all: Vec<Port> = Vec::new();
-    let zones = backends::zones(engine, key);
-    for (id, index) in engine.pools(key) {
-        let (name, protocol) = (Arc::clone(&id.port), id.proto);
-        let pool = Pool {
-            index: *index,
-            counted: Counts::default(),
-            since: 0,
-        };
-        let known = all
-            .iter()
-            .position(|p| p.name == name && p.protocol == protocol);
-        let at = known.unwrap_or_else(|| {
-            all.push(Port {
-                name,
-                protocol,
-                pools: Vec::new(),
-                backends: Backends::new(),
-                total: Counts::default(),
-            });
-            all.len() - 1
-        });
-        all[at].pools.push(pool);
-        backends::add(&mut all[at].backends, engine, *index, &zones);
-    }
-    all
-}
-
-/// What was counted before goes on.
-pub(super) fn carried(mut known: Vec<Port>, mut now: Vec<Port>) -> Vec<Port> {
-    for port in &mut now {
-        let is_it = |p: &Port| p.name == port.name && p.protocol == port.protocol;
-        let Some(at) = known.iter().position(is_it) else {
-            continue;
-        };
-        let before = known.swap_remove(at);
-        port.total = before.total;
-        for pool in &mut port.pools {
-            if let Some(same) = before.pools.iter().find(|p| p.index == pool.index) {
-                *pool = *same;
-            }
-        }
-    }
-    now
 }
 
 /// The total, and what a pool has counted since; one that counts less has begun anew.

@@ -1,5 +1,7 @@
+mod backends;
+mod size;
+
 use std::{
-    collections::HashMap,
     path::Path,
     sync::atomic::{AtomicU64, Ordering::SeqCst},
     thread,
@@ -9,11 +11,16 @@ use std::{
 use lb_common::{Proto, stats::PoolStats};
 
 use super::{
-    backends::{Backend, Backends, State, by_zone},
-    sums::{Counts, Pool, Port, added, carried},
+    backends::Backend,
+    ports::{Pool, Port, carried},
+    sums::{Counts, added},
+    zones::Zone,
     *,
 };
-use crate::{maps::tcp::TcpCounts, model::ObjectKey};
+use crate::{
+    maps::tcp::TcpCounts,
+    model::{BackendState, ObjectKey},
+};
 
 fn counts(connections: u64) -> Counts {
     Counts {
@@ -29,15 +36,8 @@ fn counts(connections: u64) -> Counts {
     }
 }
 
-fn backends(ids: &[u32]) -> Backends {
-    let one = |id: &u32| {
-        let backend = Backend {
-            zone: Some("red".into()),
-            state: State::Ready,
-        };
-        (*id, backend)
-    };
-    ids.iter().map(one).collect()
+const fn backend(id: u32, state: BackendState, zone: Zone) -> Backend {
+    Backend { id, state, zone }
 }
 
 fn port(pools: &[(u32, u64)], total: u64) -> Port {
@@ -52,7 +52,7 @@ fn port(pools: &[(u32, u64)], total: u64) -> Port {
                 since: 0,
             })
             .collect(),
-        backends: backends(&[7]),
+        backends: [backend(7, BackendState::Ready, Zone::NONE)].into(),
         total: counts(total),
     }
 }
@@ -100,7 +100,7 @@ fn scrapes_at_once_count_nothing_twice() {
             threads.spawn(scrape);
         }
     });
-    let read = |_: &[u32]| Ok(HashMap::new());
+    let read = |_: &[u32]| Ok(Vec::new());
     let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(sums[0].total, counts(kernel.load(SeqCst)));
 }
@@ -112,7 +112,7 @@ fn pools_of_a_former_agent_begin_at_zero() {
         ObjectKey::new("shop", "early"),
         ObjectKey::new("shop", "web"),
     );
-    let read = |_: &[u32]| Ok(HashMap::from([(1, counts(1000)), (2, counts(3))]));
+    let read = |_: &[u32]| Ok(vec![(1, counts(1000)), (2, counts(3))]);
     {
         let mut services = counters.services();
         services.replace(&early, vec![port(&[(2, 0)], 0)]);
@@ -125,7 +125,7 @@ fn pools_of_a_former_agent_begin_at_zero() {
     let totals = |sums: &[Sum]| [sums[0].total, sums[1].total];
     // One of this agent's own has counted since it was made.
     assert_eq!(totals(&sums), [counts(3), counts(0)]);
-    let read = |_: &[u32]| Ok(HashMap::from([(1, counts(1001)), (2, counts(3))]));
+    let read = |_: &[u32]| Ok(vec![(1, counts(1001)), (2, counts(3))]);
     let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(&sums), [counts(3), counts(1)]);
 }
@@ -140,7 +140,7 @@ fn what_was_read_of_a_former_owner_is_not_the_next_ones() {
         services.generation += 1;
         services.replace(&web, vec![port(&[(2, 0)], 0)]);
         services.replace(&db, vec![port(&[(1, 0)], 0)]);
-        Ok(HashMap::from([(1, counts(1000))]))
+        Ok(vec![(1, counts(1000))])
     };
     let totals = |sums: Vec<Sum>| -> Vec<u64> {
         let all = sums.iter().map(|sum| sum.total.stats.connections);
@@ -148,29 +148,7 @@ fn what_was_read_of_a_former_owner_is_not_the_next_ones() {
     };
     let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(sums), [0, 0]);
-    let read = |_: &[u32]| Ok(HashMap::from([(1, counts(3)), (2, counts(4))]));
+    let read = |_: &[u32]| Ok(vec![(1, counts(3)), (2, counts(4))]);
     let (sums, _) = counters.sums_of(read, |_| 0).unwrap();
     assert_eq!(totals(sums), [3, 4]);
-}
-
-#[test]
-fn a_backend_of_two_ports_counts_for_both_and_once_in_its_zone() {
-    let counters = of_one_port(1);
-    let db = ObjectKey::new("shop", "db");
-    let mut other = port(&[(2, 0)], 0);
-    other.backends = backends(&[7, 8]);
-    other
-        .backends
-        .entry(7)
-        .and_modify(|b| b.state = State::Draining);
-    other.backends.entry(8).and_modify(|b| b.zone = None);
-    counters.services().replace(&db, vec![other]);
-    let read = |_: &[u32]| Ok(HashMap::new());
-    let (sums, _) = counters.sums_of(read, u64::from).unwrap();
-    let active: Vec<u64> = sums.iter().map(|sum| sum.active).collect();
-    assert_eq!(active, [15, 7]);
-    let services = counters.services();
-    let all = services.ports.values().flatten().map(|port| &port.backends);
-    let sums: Vec<_> = by_zone(all).into_iter().collect();
-    assert_eq!(sums, [(("", "ready"), 1), (("red", "ready"), 1)]);
 }

@@ -341,14 +341,7 @@ impl Entry {
 
 /// State and flags of an entry.
 fn shown(member: MemberFlags) -> (u8, u16) {
-    let state = if member.has(MemberFlags::QUARANTINED) {
-        state::QUARANTINED
-    } else if member.has(MemberFlags::TERMINATING) {
-        state::TERMINATING
-    } else {
-        state::ACTIVE
-    };
     let bit = |of, bit| if member.has(of) { bit } else { 0 };
     let flags = bit(MemberFlags::LOCAL, flags::LOCAL) | bit(MemberFlags::OWN, flags::OWN);
-    (state, flags)
+    (member.entry_state(), flags)
 }

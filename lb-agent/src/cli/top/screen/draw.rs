@@ -15,7 +15,7 @@ use super::{
     keys::HELP,
     state::{Mode, State},
 };
-use crate::{cli::get::columns::word, inventory::Member, visible};
+use crate::{cli::get::columns::word, inventory::Member, model::BackendState, visible};
 
 /// Columns of the backends of a Service port.
 const BACKENDS: [&str; 6] = ["BACKEND", "POD", "NODE", "WEIGHT", "ACTIVE", "STATE"];
@@ -122,7 +122,7 @@ fn backends(frame: &mut Frame<'_>, area: Rect, state: &State, visible: Range<usi
     let rows = readable(state.backends(visible).map(of_backend));
     let widths = widths(&head, &rows);
     let body = rows.into_iter().map(|row| {
-        let style = if row[5] == "ready" {
+        let style = if row[5] == BackendState::Ready.name() {
             Style::new()
         } else {
             coloured(state, Color::Yellow)
@@ -166,7 +166,7 @@ fn of_backend(b: &Member) -> [String; BACKENDS.len()] {
         word(b.place.node.as_ref()),
         b.weight.to_string(),
         b.active_connections.to_string(),
-        b.state.to_owned(),
+        b.state.name().to_owned(),
     ]
 }
 
