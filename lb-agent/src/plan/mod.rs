@@ -115,6 +115,7 @@ pub fn plan(
         plan.problems.extend(slow_start::problem(scheduler));
     }
     plan.problems.extend(max_age::problem(service, config));
+    plan.problems.extend(slots::spill::problem(service));
     frontends::set_ping_pools(&mut plan);
     plan.health = endpoints::health(service, &facts.weighed, &config.node_name);
     plan

@@ -1,5 +1,7 @@
 //! Where each scheduler is tried: sockets of a pod, packets from outside, packets over `lb0`.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 use lb_common::scheduler::Scheduler;
 use testbed::{
@@ -53,6 +55,14 @@ fn one_node(start: Start, service: ServiceOf) -> Result<OneNode> {
     })
 }
 
+/// The node port of the first node is programmed.
+pub(super) fn answers(bed: &TwoNodes, to: SocketAddr) -> Result<()> {
+    poll::until(CHANGE, &format!("{to} answers"), || {
+        Ok(bed.client.ask(Kind::Tcp, to).ok())
+    })?;
+    Ok(())
+}
+
 /// Of both protocols.
 pub(super) fn nothing_is_open(node: &Node) -> Result<()> {
     poll::until_true(CHANGE, "what was closed is counted off", || {
@@ -90,9 +100,7 @@ pub(super) fn from_outside(hook: Hook, service: ServiceOf, check: Check<'_>) -> 
     for family in families() {
         for scheduler in Scheduler::ALL {
             let to = bed.near.addr().at(family, node_port(*scheduler));
-            poll::until(CHANGE, &format!("{to} answers"), || {
-                Ok(bed.client.ask(Kind::Tcp, to).ok())
-            })?;
+            answers(&bed, to)?;
             let kind = Kind::Tcp;
             let turn = Turn {
                 scheduler: *scheduler,

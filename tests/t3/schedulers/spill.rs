@@ -19,7 +19,7 @@ use testbed::{
 };
 
 use super::{
-    beds::{self, Turn, nothing_is_open},
+    beds::{self, Turn, answers, nothing_is_open},
     spread::{Connect, node_port, service, vip},
 };
 
@@ -136,9 +136,7 @@ fn turns_are_for_those_that_stay() -> Result<()> {
     bed.apply(&service.pods_of(&[&bed.near, &bed.far]))?;
     for family in families() {
         let to = bed.near.addr().at(family, node_port(of));
-        poll::until(CHANGE, &format!("{to} answers"), || {
-            Ok(bed.client.ask(Kind::Tcp, to).ok())
-        })?;
+        answers(&bed, to)?;
         nothing_is_open(&bed.near)?;
         let (_held, open) = open(CONNECTIONS, &|| bed.client.connect(Kind::Tcp, to))?;
         ensure!(
@@ -159,9 +157,7 @@ fn a_client_outside_with_affinity_does_not_part() -> Result<()> {
         bed.apply(&service.pods_of(&[&bed.near, &bed.far]))?;
         for family in families() {
             let to = bed.near.addr().at(family, node_port(of));
-            poll::until(CHANGE, &format!("{to} answers"), || {
-                Ok(bed.client.ask(Kind::Tcp, to).ok())
-            })?;
+            answers(&bed, to)?;
             let (_held, open) = open(CONNECTIONS, &|| bed.client.connect(Kind::Tcp, to))?;
             ensure!(open.len() == 1, "{open:?}");
         }

@@ -2,7 +2,7 @@
 //! table of hashes. Pure, and the same on every node for the same members.
 
 mod maglev;
-mod spill;
+pub(super) mod spill;
 mod weighted;
 
 use lb_common::scheduler::Scheduler;

@@ -4,6 +4,7 @@
 use lb_common::{scheduler::Scheduler, spill};
 
 use super::{Member, preferred};
+use crate::model::{Policy, Service, ServiceType};
 
 /// Whom connections may leave, for whom, and from when on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,12 +56,29 @@ impl Spill {
     }
 }
 
+/// What to say where the annotation can do nothing: a policy Local keeps to this node's endpoints,
+/// and asks no hint.
+pub(in crate::plan) fn problem(service: &Service) -> Option<String> {
+    let is_local = |policy| policy == Policy::Local;
+    let outside = service.kind != ServiceType::ClusterIp || !service.external_ips.is_empty();
+    let all_local =
+        is_local(service.internal_policy) && (!outside || is_local(service.external_policy));
+    (service.spill.is_some() && all_local).then(|| {
+        "spill: the Service's traffic policy is Local, which asks no topology hints: no connection \
+         leaves this node's endpoints"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use lb_common::Addr;
 
     use super::*;
-    use crate::plan::desired::MemberFlags;
+    use crate::{
+        model::{self, ObjectKey},
+        plan::desired::MemberFlags,
+    };
 
     /// Each with its weight, and whether hints prefer it.
     fn members(all: &[(u16, bool)]) -> Vec<Member> {
@@ -95,6 +113,21 @@ mod tests {
             share(150, Scheduler::WeightedLeastConnections, &heavy),
             Some(49_152)
         );
+    }
+
+    #[test]
+    fn a_policy_that_asks_no_hints_is_told() {
+        let mut service = Service::named(ObjectKey::new("shop", "web"));
+        service.internal_policy = Policy::Local;
+        assert_eq!(problem(&service), None, "nothing is asked for");
+        service.spill = model::Spill::parse("150%");
+        assert!(problem(&service).unwrap().contains("Local"));
+        service.kind = ServiceType::NodePort;
+        assert_eq!(problem(&service), None, "node ports have another policy");
+        service.external_policy = Policy::Local;
+        assert!(problem(&service).is_some());
+        service.internal_policy = Policy::Cluster;
+        assert_eq!(problem(&service), None);
     }
 
     #[test]
