@@ -27,10 +27,10 @@ use crate::{
 
 /// How many backends.
 const SIZES: [u32; 6] = [2, 3, 7, 10, 100, 1000];
-/// The port of every VIP, the first node port, and where backends listen.
+/// The port of every VIP, the first node port, and the first that backends listen on.
 const PORT: u16 = 80;
 const FIRST_PORT: u16 = 30_000;
-const TARGET: u16 = 8000;
+const FIRST_TARGET: u16 = 8000;
 /// Outside of it, chance is no explanation for a share, in one try of five hundred.
 const CHANCE: std::ops::RangeInclusive<f64> = 0.001..=0.999;
 
@@ -63,6 +63,12 @@ impl Case {
         FIRST_PORT + self.number
     }
 
+    /// Another one for each: connections are counted by address and port of a backend, and those of
+    /// the cases before still count.
+    fn target(self) -> u16 {
+        FIRST_TARGET + self.number
+    }
+
     fn objects(self, node: &str) -> [Value; 2] {
         let Self {
             number,
@@ -88,7 +94,7 @@ impl Case {
                     "name": "udp",
                     "protocol": "UDP",
                     "port": PORT,
-                    "targetPort": TARGET,
+                    "targetPort": self.target(),
                     "nodePort": self.node_port(),
                 }],
             },
@@ -102,7 +108,7 @@ impl Case {
                 })
             })
             .collect();
-        let slice = udp_slice(NAMESPACE, &name, TARGET, &endpoints);
+        let slice = udp_slice(NAMESPACE, &name, self.target(), &endpoints);
         [service, slice]
     }
 }
@@ -185,7 +191,7 @@ fn by_socket(client: &mut Client, ways: &Ways, case: Case, picks: u32) -> Result
         .into_iter()
         .collect();
     let of = |k| {
-        let backend = SocketAddr::from((Ways::backend(k), TARGET));
+        let backend = SocketAddr::from((Ways::backend(k), case.target()));
         chosen.get(&backend).copied().unwrap_or(0)
     };
     let counts: Vec<u64> = (0..case.size).map(of).collect();

@@ -233,8 +233,9 @@ impl<T: Pod> MappedArray<T> {
         unsafe { value.assume_init() }
     }
 
-    /// The elements that have a word which is not zero, with their indices, in order: a walk over
-    /// the whole array, a window at a time.
+    /// The elements of which some word was not zero when it was looked at, with their indices, in
+    /// order: a walk over the whole array, a window at a time. What programs write meanwhile may be
+    /// zero again in the copy.
     pub fn used(&self) -> Result<Vec<(u32, T)>, Error> {
         let mut used = Vec::new();
         for number in 0..self.len.div_ceil(WINDOW) {

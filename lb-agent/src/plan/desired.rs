@@ -156,20 +156,20 @@ impl Pool {
         }
     }
 
-    /// Members that topology hints do not prefer are eligible only where they have slots or get what
-    /// leaves.
+    /// Members that topology hints do not prefer are eligible only where they get what leaves, or
+    /// have the slots, since nobody is preferred; then they are as others are.
     fn forget_outside(&mut self) {
-        let has_slots = self.slots.members.first().is_some_and(|at| {
+        if self.slots.spill.is_some() {
+            return;
+        }
+        let have_slots = self.slots.members.first().is_some_and(|at| {
             let member = self.members.get(*at as usize);
             member.is_some_and(|member| member.flags.has(MemberFlags::OUTSIDE))
         });
-        if has_slots || self.slots.spill.is_some() {
-            return;
-        }
+        let forgotten = MemberFlags::OUTSIDE.with(MemberFlags::ELIGIBLE, !have_slots);
         for member in &mut self.members {
             if member.flags.has(MemberFlags::OUTSIDE) {
-                let eligible = MemberFlags::ELIGIBLE.with(MemberFlags::OUTSIDE, true);
-                member.flags = member.flags.without(eligible);
+                member.flags = member.flags.without(forgotten);
             }
         }
     }

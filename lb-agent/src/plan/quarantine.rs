@@ -98,6 +98,22 @@ mod tests {
     }
 
     #[test]
+    fn where_all_that_hints_prefer_are_out_the_others_are_as_any() {
+        let mut pool = pool(4, flags::WATCHED);
+        pool.spill = Some(150);
+        for other in &mut pool.members[1..] {
+            other.flags = other.flags.with(MemberFlags::OUTSIDE, true);
+        }
+        pool.set_slots();
+        assert!(pool.slots.spill.is_some() && *pool.slots.members == [0]);
+        apply(&mut pool, &[SocketAddr::from(([10, 1, 0, 1], 8080))]);
+        assert!(pool.slots.spill.is_none() && *pool.slots.members == [1, 2, 3]);
+        let flags = pool.members[1..].iter().map(|member| member.flags);
+        let is_any = |f: MemberFlags| f.has(MemberFlags::ELIGIBLE) && !f.has(MemberFlags::OUTSIDE);
+        assert!(flags.into_iter().all(is_any));
+    }
+
+    #[test]
     fn half_of_them_at_most_and_never_the_last_one() {
         let on = flags::WATCHED;
         assert_eq!(out(1, on, &[1]), NOBODY);

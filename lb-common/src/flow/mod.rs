@@ -9,7 +9,8 @@ mod state;
 pub use age::AgeLimit;
 pub use ports::{PortRange, PortRanges, RANGES};
 pub use state::{
-    Event, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units, units_of,
+    Event, GRACE, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units,
+    units_of,
 };
 
 use crate::addr::{Addr, Proto};

@@ -128,7 +128,7 @@ impl Timeouts {
 
 /// Until when an entry keeps its tuple from others, however short ports are, in units. More than
 /// one, so that no other flow takes a tuple while a verification of its forward entry holds.
-const GRACE: u32 = 2;
+pub const GRACE: u32 = 2;
 
 impl State {
     /// The state of a flow whose sides have done this.

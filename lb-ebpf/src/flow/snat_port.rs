@@ -71,8 +71,11 @@ pub fn claim(p: &Packet, s: &mut Scratch, first: FirstPort, hash: u32, now: u64)
     s.flow.generation = s.reverse.generation;
     if s.search.state == REGAINED {
         count(Reason::FlowRechosen);
-        if let Some(found) = find(&s.reverse_key) {
+        if let Some(found) = find(&s.reverse_key)
+            && found.generation() == s.flow.generation
+        {
             found.client_sent(p, now);
+            found.moved_to(p.ifindex);
         }
     }
     if s.search.state == CLAIMED {

@@ -158,9 +158,9 @@ pub fn choose(frontend: &FrontendValue, client: &Client) -> Result<Chosen, Refus
         0
     };
     // SAFETY: an element of an array map; one aligned u16, read once.
-    let flags = unsafe { (*pool).flags };
-    let others = if flags & flags::SPILLS != 0 && client.opens {
-        spill::spill_others(word(pool).to_u64(), frontend.pool, flags.into(), placed)
+    let bits = unsafe { (*pool).flags };
+    let others = if bits & flags::SPILLS != 0 && client.opens {
+        spill::spill_others(word(pool).to_u64(), frontend.pool, bits.into(), placed)
     } else {
         0
     };

@@ -68,7 +68,8 @@ fn find(addr: &Addr, port: u16, proto: u8, scope: u8, between: impl FnOnce()) ->
 #[inline(always)]
 pub fn frontend_by_call(addr: &Addr, port: u16, proto: u8, scope: u8) -> Frontend {
     let at = u32::from(port) | u32::from(proto) << 16 | u32::from(scope) << 24;
-    match ask_frontend(addr, at) {
+    // SAFETY: a reference outlives the call.
+    match unsafe { ask_frontend(addr, at) } {
         ASKED_NONE => Frontend::None,
         ASKED_UNKNOWN_PORT => Frontend::UnknownPort,
         found => Frontend::Service(FrontendValue {
@@ -113,11 +114,15 @@ const ASKED_NONE: u64 = u64::MAX;
 const ASKED_UNKNOWN_PORT: u64 = u64::MAX - 1;
 
 /// Exported, so that the verifier reads it once, whatever asks. For it the address may be null.
+///
+/// # Safety
+///
+/// `addr` is null, or points to an address that outlives the call.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn ask_frontend(addr: *const Addr, at: u32) -> u64 {
-    // SAFETY: a reference of the caller's, which outlives the call. Copied, since before Linux 6.2
-    // what an exported function was handed is no key.
+unsafe extern "C" fn ask_frontend(addr: *const Addr, at: u32) -> u64 {
+    // SAFETY: the caller's promise. Copied, since before Linux 6.2 what an exported function was
+    // handed is no key.
     let Some(addr) = (unsafe { addr.as_ref() }).copied() else {
         return ASKED_NONE;
     };

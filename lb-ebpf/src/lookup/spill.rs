@@ -44,7 +44,8 @@ pub extern "C" fn spill_others(word: u64, pool: u32, flags: u32, placed: u64) ->
     let Some(tally) = scratch::tally() else {
         return 0;
     };
-    // SAFETY: any bits are a valid tally, and nobody trusts them.
+    // SAFETY: this CPU's element of a map, which lives while the program runs; any bits are a valid
+    // tally, and nobody trusts them. A helper without arguments.
     unsafe {
         tally.write(Tally {
             here: 0,

@@ -146,7 +146,7 @@ unguarded!(NodeAddr, u32, u8);
 
 /// What a value of an array means to the judge.
 pub(super) trait Store: PartialEq {
-    /// No bit is set.
+    /// As an unused element is here; in the kernel's arrays no bit of it is set.
     const EMPTY: Self;
 
     /// A value is about to be stored.

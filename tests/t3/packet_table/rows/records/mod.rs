@@ -78,6 +78,12 @@ fn lost() -> Vec<Row> {
             .meanwhile(|scene, _| forget(scene, direction::FORWARD))
             .given(tcp(ACK).again())
             .then(to(FAR), [FlowRechosen, PktForwarded]),
+        open("a SYN on the tuple of an open connection without its forward record opens none")
+            .meanwhile(|scene, _| forget(scene, direction::FORWARD))
+            .given(syn().again())
+            .then(to(FAR), [FlowRechosen, PktForwarded])
+            .given(tcp(ACK).answer(FAR.way))
+            .then(TO_THE_CLIENT, PktReply),
         open("a connection that lost both records finds its backend and its port again")
             .meanwhile(|scene, _| scene.state.clear())
             .given(tcp(ACK).again())
