@@ -181,7 +181,7 @@ impl Reader<'_> {
                 let _ = write!(out, " in {times} slots");
             }
             let flags = value.map(|value| value & !member::weight_bits(u16::MAX));
-            if !matches!(flags, Some(SLOT | SPILLS_TO)) {
+            if !matches!(flags, Some(SLOT)) {
                 let _ = write!(out, " (member {flags:?})");
             }
             out.push('\n');
