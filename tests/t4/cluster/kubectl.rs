@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testbed::{
-    agent::{self, Agent},
+    agent::{self, Agent, CHANGE},
     cluster::{
         Client, Cluster, Kubelet,
         chart::path_str,
@@ -16,6 +16,7 @@ use testbed::{
         tool,
     },
     node::Node,
+    poll,
     process::{self, Output},
 };
 
@@ -166,6 +167,13 @@ fn kubectl_lb_asks_the_agents_of_all_nodes() -> Result<()> {
     let [a, b] = members.each_ref().map(|m| m.node.name());
     let both = BTreeSet::from([a, b]);
     let laptop = Laptop::new(&cluster)?;
+    // An agent is ready once its maps are written; their names follow.
+    let own = ["get", "services", "web", "-n", NAMESPACE, "-o", "json"];
+    for member in &members {
+        poll::until(CHANGE, "the node knows its Services by name", || {
+            Ok(agent::verb(&member.node, &own).ok())
+        })?;
+    }
 
     // Lists: what each agent itself says, and one table.
     let list = laptop.json(&["get", "services", "web", "-n", NAMESPACE], 0)?;
@@ -177,10 +185,7 @@ fn kubectl_lb_asks_the_agents_of_all_nodes() -> Result<()> {
     {
         assert_eq!(item["node"], member.node.name());
         assert_eq!(item["pod"], format!("{NAMESPACE}/{}", member.node.name()));
-        let own = agent::verb(
-            &member.node,
-            &["get", "services", "web", "-n", NAMESPACE, "-o", "json"],
-        )?;
+        let own = agent::verb(&member.node, &own)?;
         assert_eq!(item["output"], serde_json::from_str::<Value>(&own)?);
     }
     let frontend = format!("{}:80", cluster_ip(&web)?);

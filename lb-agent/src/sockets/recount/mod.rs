@@ -21,6 +21,9 @@ use crate::maps::{
 /// Records of session affinity are counted in one of so many runs.
 const AFFINITY_EVERY: u64 = 3;
 
+/// How often a recount looks again before it takes a difference for drift.
+const WALKS: usize = 3;
+
 /// What a recount found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Recounted {
@@ -28,11 +31,19 @@ pub struct Recounted {
     pub sockets: u64,
     /// Open connections among them.
     pub connections: u64,
-    /// By how much the counts were off, summed over all backends. Part of it may be connections
-    /// that were opened or closed during the walk.
+    /// By how much the counts were off in each of three walks, summed over all backends. Part of it
+    /// may be connections that were opened or closed meanwhile.
     pub drift: u64,
     /// How much of the drift the last recount saw too, and this one repaired.
     pub repaired: u64,
+}
+
+/// One walk over all sockets.
+struct Walk {
+    sockets: u64,
+    connections: u64,
+    /// What must be added to each count, by backend id.
+    drift: BTreeMap<u32, i64>,
 }
 
 /// Starts recounts.
@@ -83,26 +94,31 @@ impl Recount {
             recounted.context("records of session affinity")?;
         }
         self.runs += 1;
-        let before = self.counts()?;
-        let records = self.records.read()?;
-        let after = self.counts()?;
-        let mut sockets: BTreeMap<u32, i64> = BTreeMap::new();
-        self.ids.renew();
-        for record in records.iter().filter(|r| r.counted != 0) {
-            let place = (record.backend, record.backend_port, record.proto);
-            if let Some(id) = self.ids.of(record.backend_id, place)? {
-                *sockets.entry(id).or_default() += 1;
+        let mut walk = self.walk()?;
+        // What was opened and closed again meanwhile is gone the next time.
+        for _ in 1..WALKS {
+            if walk.drift.is_empty() {
+                break;
             }
+            let again = self.walk()?;
+            walk = Walk {
+                drift: lasting(&walk.drift, &again.drift),
+                ..again
+            };
         }
-        let drift = drift(&before, &sockets, &after);
+        let Walk {
+            sockets,
+            connections,
+            drift,
+        } = walk;
         let repairs = lasting(&self.last, &drift);
         for (backend, n) in &repairs {
             self.active.add(*backend, *n)?;
         }
         let total = |by: &BTreeMap<u32, i64>| by.values().map(|n| n.unsigned_abs()).sum();
         let found = Recounted {
-            sockets: records.len() as u64,
-            connections: total(&sockets),
+            sockets,
+            connections,
             drift: total(&drift),
             repaired: total(&repairs),
         };
@@ -113,6 +129,27 @@ impl Recount {
             }
         }
         Ok(found)
+    }
+
+    /// Counts the sockets, and compares.
+    fn walk(&mut self) -> Result<Walk> {
+        let before = self.counts()?;
+        let records = self.records.read()?;
+        let after = self.counts()?;
+        let (mut met, mut connections) = (BTreeMap::new(), 0);
+        self.ids.renew();
+        for record in records.iter().filter(|r| r.counted != 0) {
+            let place = (record.backend, record.backend_port, record.proto);
+            if let Some(id) = self.ids.of(record.backend_id, place)? {
+                *met.entry(id).or_default() += 1;
+                connections += 1;
+            }
+        }
+        Ok(Walk {
+            sockets: records.len() as u64,
+            connections,
+            drift: drift(&before, &met, &after),
+        })
     }
 
     /// Every count that is not zero; one that fell below zero is negative.
