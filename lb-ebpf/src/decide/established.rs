@@ -114,12 +114,13 @@ pub fn place(p: &Packet, s: &mut Scratch, found: &Entry, side: Side) -> Place {
     found.mark_verified(&s.key, &s.flow, p.ifindex, now);
     s.flow.ifindex = p.ifindex;
     s.flow.set_verified(now);
+    // Before it is copied to the other map.
+    if flow::is_local(&s.flow) || side == Side::Lb0 {
+        reverse.moved_to(p.ifindex);
+    }
     // A UDP flow is confirmed by its first answer: see `answer`.
     if flow::promote(p, s, found.table, &reverse) && p.connects() {
         lookup::remember_confirmed(s.flow.pool, &p.src, s.flow.backend);
-    }
-    if flow::is_local(&s.flow) || side == Side::Lb0 {
-        reverse.moved_to(p.ifindex);
     }
     Place::Inside
 }
