@@ -2,7 +2,7 @@
 //! `lb_known_backs`. A bit is set before its entry is inserted and is never cleared, so that no
 //! program skips an entry.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use aya::Pod;
 use lb_common::{
@@ -173,8 +173,8 @@ impl BackendPin {
         };
         let pin = Self { table, known };
         if pin.known.is_some() {
-            for backend in pin.table.used()?.values() {
-                pin.set_bit(backend)?;
+            for (_, backend) in pin.table.used()? {
+                pin.set_bit(&backend)?;
             }
         }
         Ok(pin)
@@ -198,7 +198,7 @@ impl ArrayTable<Backend> for BackendPin {
         self.table.load(index)
     }
 
-    fn used(&self) -> Result<BTreeMap<u32, Backend>, MapError> {
+    fn used(&self) -> Result<Vec<(u32, Backend)>, MapError> {
         self.table.used()
     }
 

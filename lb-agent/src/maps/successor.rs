@@ -27,7 +27,12 @@ impl<T> Successor for Array<T> {
     /// A smaller array will do if nothing is used behind its end.
     fn fits(&self, old: &Self, table: Table) -> Result<(), MapError> {
         let capacity = self.len();
-        if capacity < old.len() && old.used()?.range(capacity..).next().is_some() {
+        if capacity < old.len()
+            && old
+                .used()?
+                .last()
+                .is_some_and(|(last, _)| *last >= capacity)
+        {
             let map = table.name();
             return Err(MapError::Full { map, capacity });
         }

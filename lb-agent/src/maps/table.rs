@@ -1,8 +1,6 @@
 //! What a table can do, as the sync engine sees it: a hash table or an array. There are two
 //! implementations: the kernel's maps by their pins, and memory for pure tests.
 
-use std::collections::BTreeMap;
-
 use lb_common::srcrange::SourceRange;
 use thiserror::Error;
 
@@ -91,8 +89,8 @@ pub trait ArrayTable<T>: Send {
     }
     /// Reads an element.
     fn load(&self, index: u32) -> Result<T, MapError>;
-    /// The elements of which some bit is set, by index.
-    fn used(&self) -> Result<BTreeMap<u32, T>, MapError>;
+    /// The elements of which some bit is set, with their indices, in order.
+    fn used(&self) -> Result<Vec<(u32, T)>, MapError>;
     /// Number of elements.
     fn len(&self) -> u32;
     /// The same, by the name that it has in every table.

@@ -1,7 +1,7 @@
 //! Facts about the cluster in types of our own. No Kubernetes type gets past this point, and
 //! nothing here is asynchronous.
 
-pub mod backend_state;
+mod backend_state;
 pub mod cidr;
 pub mod cluster;
 pub(crate) mod duration;

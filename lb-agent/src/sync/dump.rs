@@ -82,8 +82,8 @@ pub fn dump(maps: &Maps) -> Result<String, MapError> {
     }
 
     let mut reader = Reader {
-        pools: pools.used()?,
-        backends: backends.used()?,
+        pools: pools.used()?.into_iter().collect(),
+        backends: backends.used()?.into_iter().collect(),
         slots: &**slots,
         shown: BTreeSet::new(),
         members: grouped(sorted(members.entries()?), |(key, _)| key.pool),
@@ -181,7 +181,7 @@ impl Reader<'_> {
                 let _ = write!(out, " in {times} slots");
             }
             let flags = value.map(|value| value & !member::weight_bits(u16::MAX));
-            if !matches!(flags, Some(SLOT)) {
+            if flags != Some(SLOT) {
                 let _ = write!(out, " (member {flags:?})");
             }
             out.push('\n');

@@ -214,7 +214,7 @@ impl<T: Copy + Store> ArrayTable<T> for ArrayHandle<T> {
         found.ok_or_else(|| self.outside("load", index))
     }
 
-    fn used(&self) -> Result<BTreeMap<u32, T>, MapError> {
+    fn used(&self) -> Result<Vec<(u32, T)>, MapError> {
         let mut world = self.world.lock();
         let all = (0..).zip((self.select)(&mut world).iter().copied());
         Ok(all.filter(|(_, element)| *element != T::EMPTY).collect())

@@ -1,7 +1,5 @@
 //! A pinned array, mapped into memory.
 
-use std::collections::BTreeMap;
-
 use aya::Pod;
 use lb_common::maps::MapSpec;
 use lb_sys::{Error, MappedArray};
@@ -58,10 +56,9 @@ impl<T: Pod> ArrayTable<T> for ArrayPin<T> {
             .map_err(|e| failed(&self.spec, "read", &e))
     }
 
-    fn used(&self) -> Result<BTreeMap<u32, T>, MapError> {
+    fn used(&self) -> Result<Vec<(u32, T)>, MapError> {
         let used = self.array.used();
-        let used = used.map_err(|e| failed(&self.spec, "read", &e))?;
-        Ok(used.into_iter().collect())
+        used.map_err(|e| failed(&self.spec, "read", &e))
     }
 
     fn len(&self) -> u32 {

@@ -48,8 +48,8 @@ impl Shares {
                 seconds.insert(index, pool.affinity_secs);
             }
         }
-        for index in shares.into_keys().filter(|i| !seconds.contains_key(i)) {
-            self.by_pool.store(index, &AffinityShare::default())?;
+        for (index, _) in shares.iter().filter(|(i, _)| !seconds.contains_key(i)) {
+            self.by_pool.store(*index, &AffinityShare::default())?;
         }
         let plan = plan(records, &seconds, monotonic(), self.records.capacity());
         let removed = self.records.remove(&plan.over);

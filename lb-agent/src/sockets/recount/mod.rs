@@ -21,7 +21,7 @@ use crate::maps::{
 /// Records of session affinity are counted in one of so many runs.
 const AFFINITY_EVERY: u64 = 3;
 
-/// How often a recount looks again before it takes a difference for drift.
+/// In how many walks a recount must see a difference before it takes it for drift.
 const WALKS: usize = 3;
 
 /// What a recount found.

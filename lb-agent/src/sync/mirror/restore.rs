@@ -170,7 +170,6 @@ fn load(maps: &mut Maps, base: u32, count: u32) -> Result<Vec<Slot>, MapError> {
 }
 
 fn entries_of_backends(maps: &mut Maps) -> Result<BTreeMap<u32, Backend>, MapError> {
-    let mut found = maps.backends.used()?;
-    found.remove(&0);
-    Ok(found)
+    let used = maps.backends.used()?.into_iter();
+    Ok(used.filter(|(id, _)| *id != 0).collect())
 }
