@@ -9,8 +9,7 @@ mod state;
 pub use age::AgeLimit;
 pub use ports::{PortRange, PortRanges, RANGES};
 pub use state::{
-    Event, GRACE, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units,
-    units_of,
+    Event, State, Timeouts, after, began, is_foreign_past, seen, stream_began, units, units_of,
 };
 
 use crate::addr::{Addr, Proto};

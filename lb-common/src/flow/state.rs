@@ -128,7 +128,7 @@ impl Timeouts {
 
 /// Until when an entry keeps its tuple from others, however short ports are, in units. More than
 /// one, so that no other flow takes a tuple while a verification of its forward entry holds.
-pub const GRACE: u32 = 2;
+const GRACE: u32 = 2;
 
 impl State {
     /// The state of a flow whose sides have done this.
@@ -296,10 +296,17 @@ impl Flow {
     /// Is it nobody's by now? Asked of a reply entry.
     #[inline(always)]
     #[must_use]
-    pub const fn is_past(&self, proto: u8, timeouts: &Timeouts, now_ns: u64) -> bool {
+    pub fn is_past(&self, proto: u8, timeouts: &Timeouts, now_ns: u64) -> bool {
+        self.is_older_than(now_ns, || self.state(proto).keep(timeouts))
+    }
+
+    /// The same for a state that is kept for so many units, which is asked only if it matters.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_older_than(&self, now_ns: u64, keep: impl FnOnce() -> u32) -> bool {
         let age = self.age(now_ns);
         // No state is left sooner, and most entries are asked while packets flow.
-        age > GRACE && age > self.state(proto).keep(timeouts)
+        age > GRACE && age > keep()
     }
 }
 

@@ -10,7 +10,7 @@ mod table;
 mod tally;
 
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use lb_common::flow::{Flow, FlowKey, GRACE, State, connects, flags};
+use lb_common::flow::{Flow, FlowKey, State, connects, flags};
 
 pub use entry::{Entry, find, find_established, read};
 pub use reverse::{forget, promote, unverify, verified_reverse};
@@ -77,9 +77,7 @@ pub fn is_masqueraded(flow: &Flow) -> bool {
 /// Is this reply entry nobody's by now?
 #[inline(always)]
 pub fn is_past(flow: &Flow, proto: u8, now: u64) -> bool {
-    // As `Flow::is_past`: no state is left sooner, and most entries are asked while packets flow.
-    let age = flow.age(now);
-    age > GRACE && age > Standing::of(flow, proto).keep
+    flow.is_older_than(now, || Standing::of(flow, proto).keep)
 }
 
 /// What the state of a reply entry means for others who want its tuple.
